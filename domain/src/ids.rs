@@ -1,0 +1,218 @@
+//! The names of things: one registry, so that two of them can never be swapped unnoticed.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+/// An id that does not have the shape its kind requires.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a {kind} is {shape}")]
+pub struct IdError {
+    kind: &'static str,
+    shape: &'static str,
+}
+
+macro_rules! uuid_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = Uuid))]
+        pub struct $name(Uuid);
+
+        impl $name {
+            /// Takes a UUID that is known to name one.
+            #[must_use]
+            pub const fn of(uuid: Uuid) -> Self {
+                Self(uuid)
+            }
+
+            /// The UUID, for a database column.
+            #[must_use]
+            pub const fn uuid(self) -> Uuid {
+                self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+macro_rules! text_id {
+    ($(#[$doc:meta])* $name:ident, $kind:literal, $shape:literal, $max:tt, $fits:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String, min_length = 1, max_length = $max))]
+        pub struct $name(String);
+
+        impl $name {
+            /// Checks the shape and takes the text.
+            pub fn parse(text: impl Into<String>) -> Result<Self, IdError> {
+                let text = text.into();
+                let fits: fn(&str) -> bool = $fits;
+                if (1..=$max).contains(&text.len()) && fits(&text) {
+                    Ok(Self(text))
+                } else {
+                    Err(IdError { kind: $kind, shape: $shape })
+                }
+            }
+
+            /// The text as it was given.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = IdError;
+
+            fn try_from(text: String) -> Result<Self, Self::Error> {
+                Self::parse(text)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> Self {
+                id.0
+            }
+        }
+    };
+}
+
+uuid_id! {
+    /// One customer's order, from placing to the parcel's hand-over; also the accounting reference.
+    OrderId
+}
+
+uuid_id! {
+    /// Where to find a recipient's name and street. They stay in the database; histories and
+    /// events carry this reference instead, so that no personal data leaves it.
+    AddressId
+}
+
+impl OrderId {
+    /// The order that a customer's idempotency key stands for.
+    ///
+    /// **Repeats.** The same customer and key always give the same order, on any machine, so a
+    /// repeated request meets the first one's workflow instead of starting a second.
+    #[must_use]
+    pub fn for_request(customer: &CustomerId, idempotency_key: &str) -> Self {
+        let name = format!("{customer}\n{idempotency_key}");
+        Self(Uuid::new_v5(&ORDER_NAMESPACE, name.as_bytes()))
+    }
+
+    /// The id of the workflow that carries this order.
+    #[must_use]
+    pub fn workflow_id(self) -> String {
+        format!("order-{self}")
+    }
+}
+
+impl AddressId {
+    /// The same address of the same customer is one row, however often it is given.
+    #[must_use]
+    pub fn for_address(customer: &CustomerId, address: &str) -> Self {
+        let name = format!("{customer}\n{address}");
+        Self(Uuid::new_v5(&ADDRESS_NAMESPACE, name.as_bytes()))
+    }
+}
+
+/// Fixed for ever: changing them would make a repeated request a second order.
+const ORDER_NAMESPACE: Uuid = Uuid::from_u128(0x6f72_6465_7273_4167_8000_6f72_6465_7273);
+const ADDRESS_NAMESPACE: Uuid = Uuid::from_u128(0x6164_6472_6573_4367_8000_6164_6472_6573);
+
+fn is_word(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+}
+
+/// Real catalogues hold articles such as `BANK CHARGES`.
+fn is_sku(text: &str) -> bool {
+    text.trim() == text && text.split(' ').all(is_word)
+}
+
+/// A card number has 12 digits or more; a token is the provider's word for it, not the number.
+fn is_token(text: &str) -> bool {
+    let digits = text.bytes().filter(u8::is_ascii_digit).count();
+    text.starts_with("tok_") && is_word(text) && digits < 12
+}
+
+text_id! {
+    /// Who ordered, in the shop's own numbering.
+    CustomerId, "customer id", "1 to 64 letters, digits, `-`, `_` or `.`", 64, is_word
+}
+
+text_id! {
+    /// A stock keeping unit: the article as the warehouse knows it.
+    Sku, "SKU", "1 to 32 letters, digits, `-`, `_` or `.`, with spaces only inside", 32, is_sku
+}
+
+text_id! {
+    /// What the customer typed to get a discount.
+    DiscountCode, "discount code", "1 to 32 letters, digits, `-`, `_` or `.`", 32, is_word
+}
+
+text_id! {
+    /// The payment provider's stand-in for a card, such as `tok_visa`. A card number is refused.
+    PaymentToken, "payment token",
+    "`tok_` and letters, digits, `-`, `_` or `.`, fewer than 12 of them digits: never a card number",
+    128, is_token
+}
+
+/// SHA-256 of the canonical request, which tells a repeat from another order under the same key.
+///
+/// **Shape.** 64 lower-case hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RequestHash(String);
+
+impl RequestHash {
+    /// Hashes the request's canonical bytes.
+    #[must_use]
+    pub fn of(canonical: &[u8]) -> Self {
+        Self(format!("{:x}", Sha256::digest(canonical)))
+    }
+
+    /// The hexadecimal text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_key_of_the_same_customer_is_one_order() {
+        let (ada, bob) = (CustomerId::parse("ada").unwrap(), CustomerId::parse("bob").unwrap());
+        assert_eq!(OrderId::for_request(&ada, "k"), OrderId::for_request(&ada, "k"));
+        assert_ne!(OrderId::for_request(&ada, "k"), OrderId::for_request(&bob, "k"));
+        assert_eq!(
+            OrderId::for_request(&ada, "k").to_string(),
+            OrderId::for_request(&ada, "k").workflow_id().trim_start_matches("order-"),
+        );
+    }
+
+    #[test]
+    fn a_card_number_is_not_a_payment_token() {
+        for wrong in ["4111111111111111", "tok_4111111111111111", "visa", "tok_a b", ""] {
+            assert!(PaymentToken::parse(wrong).is_err(), "{wrong} was taken for a token");
+        }
+        assert!(PaymentToken::parse("tok_visa").is_ok());
+    }
+}

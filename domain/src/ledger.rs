@@ -1,0 +1,282 @@
+//! Double entry: what is booked on one side is booked on another, or it is not booked.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+
+use crate::{Money, MoneyError, Order, StepKey, StepName};
+
+/// An account of the shop's books.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum Account {
+    /// Money the payment provider holds for the shop. An asset.
+    PaymentClearing,
+    /// What customers have paid for goods not yet sent. A liability.
+    CustomerDeposits,
+    /// Goods sold, before tax. Income.
+    Sales,
+    /// Shipping fees, before tax. Income.
+    ShippingIncome,
+    /// Sales tax the shop owes the state. A liability.
+    SalesTaxPayable,
+    /// Goods in the warehouse, at cost. An asset.
+    Inventory,
+    /// What the goods sold had cost. An expense.
+    CostOfGoods,
+    /// Goods received whose invoice has not come yet. A liability.
+    GoodsReceived,
+    /// Money given back after the parcel was handed over. Reduces income.
+    Refunds,
+}
+
+/// The side of an account that grows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum Side {
+    /// Left: assets and expenses grow.
+    Debit,
+    /// Right: liabilities and income grow.
+    Credit,
+}
+
+/// One line of a posting.
+///
+/// **Shape.** The amount is above zero; the direction is the side, never a sign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Entry {
+    /// Where it is booked.
+    pub account: Account,
+    /// On which side.
+    pub side: Side,
+    /// How much.
+    pub amount: Money,
+}
+
+/// Entries that are booked together, or not at all.
+///
+/// **Shape.** Debits equal credits in every currency; [`Posting::balanced`] is the only way to
+/// build one, also from JSON.
+/// **Repeats.** The key is the transaction's name in the books: the same key is one transaction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Written")]
+pub struct Posting {
+    key: StepKey,
+    entries: Vec<Entry>,
+}
+
+/// Why entries are no posting.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unbalanced {
+    /// The two sides differ.
+    #[error("debits and credits differ by {difference} {currency}")]
+    Differs {
+        /// The currency in which they differ.
+        currency: &'static str,
+        /// Debits minus credits.
+        difference: Decimal,
+    },
+    /// Nothing to book.
+    #[error("a posting has entries on both sides")]
+    Empty,
+    /// An entry of nothing.
+    #[error("an entry's amount is above zero")]
+    Zero,
+    /// Too large to add up.
+    #[error(transparent)]
+    Money(#[from] MoneyError),
+}
+
+impl Account {
+    /// Every account, in the order of the trial balance.
+    pub const ALL: [Self; 9] = [
+        Self::PaymentClearing,
+        Self::Inventory,
+        Self::CustomerDeposits,
+        Self::SalesTaxPayable,
+        Self::GoodsReceived,
+        Self::Sales,
+        Self::ShippingIncome,
+        Self::Refunds,
+        Self::CostOfGoods,
+    ];
+
+    /// The account's id in the database and in URLs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::PaymentClearing => "payment-clearing",
+            Self::CustomerDeposits => "customer-deposits",
+            Self::Sales => "sales",
+            Self::ShippingIncome => "shipping-income",
+            Self::SalesTaxPayable => "sales-tax-payable",
+            Self::Inventory => "inventory",
+            Self::CostOfGoods => "cost-of-goods",
+            Self::GoodsReceived => "goods-received",
+            Self::Refunds => "refunds",
+        }
+    }
+
+    /// Finds an account by its id.
+    #[must_use]
+    pub fn by_id(id: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|account| account.as_str() == id)
+    }
+
+    /// The side that grows it, which is the side its balance is told on.
+    #[must_use]
+    pub const fn normal_side(self) -> Side {
+        match self {
+            Self::PaymentClearing | Self::Inventory | Self::CostOfGoods | Self::Refunds => {
+                Side::Debit
+            }
+            Self::CustomerDeposits
+            | Self::Sales
+            | Self::ShippingIncome
+            | Self::SalesTaxPayable
+            | Self::GoodsReceived => Side::Credit,
+        }
+    }
+}
+
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Side {
+    /// The other side.
+    #[must_use]
+    pub const fn opposite(self) -> Self {
+        match self {
+            Self::Debit => Self::Credit,
+            Self::Credit => Self::Debit,
+        }
+    }
+
+    /// The name in the database.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Debit => "debit",
+            Self::Credit => "credit",
+        }
+    }
+}
+
+impl Entry {
+    /// An entry on the left.
+    #[must_use]
+    pub const fn debit(account: Account, amount: Money) -> Self {
+        Self { account, side: Side::Debit, amount }
+    }
+
+    /// An entry on the right.
+    #[must_use]
+    pub const fn credit(account: Account, amount: Money) -> Self {
+        Self { account, side: Side::Credit, amount }
+    }
+}
+
+impl Posting {
+    /// Takes entries whose debits equal their credits in every currency.
+    ///
+    /// **Errors.** [`Unbalanced`] says by how much and in which currency they differ.
+    pub fn balanced(key: StepKey, entries: Vec<Entry>) -> Result<Self, Unbalanced> {
+        if entries.is_empty() {
+            return Err(Unbalanced::Empty);
+        }
+        let mut differences = BTreeMap::<&'static str, Decimal>::new();
+        for entry in &entries {
+            if entry.amount.is_zero() {
+                return Err(Unbalanced::Zero);
+            }
+            let difference = differences.entry(entry.amount.currency().code()).or_default();
+            let sum = match entry.side {
+                Side::Debit => difference.checked_add(entry.amount.amount()),
+                Side::Credit => difference.checked_sub(entry.amount.amount()),
+            };
+            *difference = sum.ok_or(MoneyError::OutOfRange)?;
+        }
+        match differences.into_iter().find(|(_, difference)| !difference.is_zero()) {
+            Some((currency, difference)) => Err(Unbalanced::Differs { currency, difference }),
+            None => Ok(Self { key, entries }),
+        }
+    }
+
+    /// The posting that cancels this one out: sides swapped, order reversed, same name.
+    /// Books are corrected by adding, never by erasing.
+    #[must_use]
+    pub fn reversed(&self) -> Self {
+        let entries = self
+            .entries
+            .iter()
+            .rev()
+            .map(|entry| Entry { side: entry.side.opposite(), ..*entry })
+            .collect();
+        Self { key: self.key, entries }
+    }
+
+    /// The payment as the shop books it at first: money in, a debt to the customer.
+    pub fn deposit(order: &Order) -> Result<Self, Unbalanced> {
+        let total = order.totals.total;
+        Self::balanced(
+            order.key(StepName::PostEntries),
+            vec![
+                Entry::debit(Account::PaymentClearing, total),
+                Entry::credit(Account::CustomerDeposits, total),
+            ],
+        )
+    }
+
+    /// The sale, once the parcel is handed over: the debt to the customer is settled in goods.
+    pub fn revenue(order: &Order) -> Result<Self, Unbalanced> {
+        let totals = order.totals;
+        let goods = totals.subtotal.checked_sub(totals.discount)?;
+        let entries = [
+            Entry::debit(Account::CustomerDeposits, totals.total),
+            Entry::credit(Account::Sales, goods),
+            Entry::credit(Account::ShippingIncome, totals.shipping),
+            Entry::credit(Account::SalesTaxPayable, totals.tax),
+            Entry::debit(Account::CostOfGoods, order.cost_of_goods),
+            Entry::credit(Account::Inventory, order.cost_of_goods),
+        ];
+        Self::balanced(
+            order.key(StepName::RecogniseRevenue),
+            entries.into_iter().filter(|entry| !entry.amount.is_zero()).collect(),
+        )
+    }
+
+    /// The transaction's name in the books.
+    #[must_use]
+    pub const fn key(&self) -> StepKey {
+        self.key
+    }
+
+    /// The entries, in booking order.
+    #[must_use]
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+}
+
+/// A posting as JSON writes it, before it is checked.
+#[derive(Deserialize)]
+struct Written {
+    key: StepKey,
+    entries: Vec<Entry>,
+}
+
+impl TryFrom<Written> for Posting {
+    type Error = Unbalanced;
+
+    fn try_from(written: Written) -> Result<Self, Self::Error> {
+        Self::balanced(written.key, written.entries)
+    }
+}

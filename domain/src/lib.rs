@@ -1,0 +1,32 @@
+//! The vocabulary of the shop: what an order, a price, a posting and a refusal are.
+//!
+//! Nothing here does I/O, reads a clock or can fail for a reason outside its arguments.
+//! The workflow, the activities and the starter all speak in these words, so that a price
+//! is quoted, charged and booked by one and the same arithmetic.
+
+mod country;
+mod ids;
+pub mod ledger;
+mod money;
+mod order;
+mod pricing;
+mod rejection;
+mod status;
+mod steps;
+
+pub use country::{CountryCode, UnknownCountry};
+pub use ids::{
+    AddressId, CustomerId, DiscountCode, IdError, OrderId, PaymentToken, RequestHash, Sku,
+};
+pub use iso_currency::Currency;
+pub use money::{Money, MoneyError, minor_digits};
+pub use order::{
+    Destination, InvalidOrder, LINES_MAX, Order, OrderLine, QUANTITY_MAX, Quantity, Terms, Totals,
+};
+pub use pricing::{Discount, DiscountKind, PriceList, PricedSku, RateTable, ShippingRate};
+pub use rejection::Rejection;
+pub use status::{InvalidTransition, OrderStatus};
+pub use steps::{
+    Charge, ClaimLine, Consignment, Parcel, Placement, Receipt, StatusNote, StepKey, StepName,
+    StockClaim,
+};

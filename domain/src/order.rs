@@ -1,0 +1,226 @@
+//! The order itself: what was bought, at which prices, for whom, and what each step of its saga
+//! is told.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use iso_currency::Currency;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    AddressId, Charge, ClaimLine, CountryCode, CustomerId, DiscountCode, Money, MoneyError,
+    OrderId, Parcel, PaymentToken, Placement, RequestHash, Sku, StepKey, StepName, StockClaim,
+};
+
+/// The most lines an order may have. Real invoices reach 541.
+pub const LINES_MAX: usize = 1_000;
+
+/// The most pieces of one article in one line. Real orders reach 74,215.
+pub const QUANTITY_MAX: u32 = 100_000;
+
+/// Pieces of one article: at least one, at most [`QUANTITY_MAX`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "i64", into = "u32")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = u32, minimum = 1, maximum = 100_000, example = 6))]
+pub struct Quantity(u32);
+
+/// Why something is not an order, in words for whoever sent it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidOrder {
+    /// Zero, negative or beyond [`QUANTITY_MAX`].
+    #[error("a quantity is a whole number from 1 to {QUANTITY_MAX}, not {0}")]
+    Quantity(i64),
+    /// Nothing was ordered.
+    #[error("an order has at least one line")]
+    NoLines,
+    /// More than [`LINES_MAX`].
+    #[error("an order has at most {LINES_MAX} lines, not {0}; split it")]
+    TooManyLines(usize),
+    /// An amount that cannot be: see [`MoneyError`].
+    #[error(transparent)]
+    Money(#[from] MoneyError),
+    /// Everything was free.
+    #[error("there is nothing to pay; an order costs more than nothing")]
+    NothingToPay,
+    /// The shop has no tax rate for the country.
+    #[error("the shop does not sell to {0}")]
+    NotServed(CountryCode),
+    /// The shop has no shipping fee for the country in the order's currency.
+    #[error("the shop does not ship to {country} for {}", .currency.code())]
+    NoShippingRate {
+        /// Where the parcel was to go.
+        country: CountryCode,
+        /// What the order is paid in.
+        currency: Currency,
+    },
+    /// The code's discount is an amount of another currency.
+    #[error("the discount is in {}, the order in {}", .discount.code(), .order.code())]
+    DiscountCurrency {
+        /// The discount's currency.
+        discount: Currency,
+        /// The order's currency.
+        order: Currency,
+    },
+}
+
+impl Quantity {
+    /// Checks the range.
+    pub fn new(pieces: i64) -> Result<Self, InvalidOrder> {
+        match u32::try_from(pieces) {
+            Ok(quantity @ 1..=QUANTITY_MAX) => Ok(Self(quantity)),
+            Ok(_) | Err(_) => Err(InvalidOrder::Quantity(pieces)),
+        }
+    }
+
+    /// The number of pieces.
+    #[must_use]
+    pub const fn pieces(self) -> u32 {
+        self.0
+    }
+}
+
+impl TryFrom<i64> for Quantity {
+    type Error = InvalidOrder;
+
+    fn try_from(pieces: i64) -> Result<Self, Self::Error> {
+        Self::new(pieces)
+    }
+}
+
+impl From<Quantity> for u32 {
+    fn from(quantity: Quantity) -> Self {
+        quantity.0
+    }
+}
+
+/// One article of the order, at the price of the moment it was ordered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct OrderLine {
+    /// The article.
+    pub sku: Sku,
+    /// How many pieces.
+    pub quantity: Quantity,
+    /// What one piece cost the customer, before tax. A later price change does not reach it.
+    pub unit_price: Money,
+    /// `unit_price` × `quantity`.
+    pub line_total: Money,
+}
+
+/// What the order comes to. All in the order's currency.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Totals {
+    /// The lines added up.
+    pub subtotal: Money,
+    /// What the discount code takes off the subtotal.
+    pub discount: Money,
+    /// What the parcel's way costs, before tax.
+    pub shipping: Money,
+    /// Sales tax of the destination, on goods after discount and on shipping.
+    pub tax: Money,
+    /// What the customer pays: subtotal − discount + shipping + tax.
+    pub total: Money,
+}
+
+/// Where the parcel goes, without saying to whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Destination {
+    /// Decides tax, fee and carrier.
+    pub country: CountryCode,
+    /// The recipient's name and street, kept in the database alone.
+    pub address_id: Option<AddressId>,
+}
+
+/// What the shop agreed to beyond the goods.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Terms {
+    /// How long the order waits between booking and packing, so that it can still be called
+    /// off. Zero packs at once.
+    pub cancel_window_seconds: u32,
+    /// How long a step may wait for a party that does not answer before the order is unwound;
+    /// without it, the step's own limit holds.
+    pub patience_seconds: Option<u32>,
+}
+
+/// A customer's order as the shop accepted it: priced, and never changed afterwards.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Order {
+    /// Its name everywhere.
+    pub order_id: OrderId,
+    /// Who ordered.
+    pub customer_id: CustomerId,
+    /// When the shop took it in, by the starter's clock.
+    pub placed_at: DateTime<Utc>,
+    /// 1, unless an operator has the order go through its course anew.
+    pub generation: u32,
+    /// What was bought.
+    pub lines: Vec<OrderLine>,
+    /// What it comes to.
+    pub totals: Totals,
+    /// What the goods cost the shop; moves from inventory to cost of goods once they are gone.
+    pub cost_of_goods: Money,
+    /// The discount code used, if any.
+    pub discount_code: Option<DiscountCode>,
+    /// Where it goes.
+    pub ship_to: Destination,
+    /// The provider's stand-in for the card.
+    pub payment_token: PaymentToken,
+    /// Window and patience.
+    pub terms: Terms,
+    /// Tells a repeat of the request from another order under the same key.
+    pub request_hash: RequestHash,
+}
+
+impl Order {
+    /// The key of one of this order's steps.
+    #[must_use]
+    pub const fn key(&self, step: StepName) -> StepKey {
+        StepKey { order_id: self.order_id, step, generation: self.generation }
+    }
+
+    /// What goes on record.
+    #[must_use]
+    pub fn placement(&self) -> Placement {
+        Placement { key: self.key(StepName::OpenOrder), order: self.clone() }
+    }
+
+    /// What is set aside: one line an article, in SKU order.
+    #[must_use]
+    pub fn stock_claim(&self) -> StockClaim {
+        let mut pieces = BTreeMap::<&Sku, u32>::new();
+        for line in &self.lines {
+            let claimed = pieces.entry(&line.sku).or_default();
+            *claimed = claimed.saturating_add(line.quantity.pieces());
+        }
+        let lines = pieces
+            .into_iter()
+            .map(|(sku, quantity)| ClaimLine { sku: sku.clone(), quantity })
+            .collect();
+        StockClaim { key: self.key(StepName::ReserveStock), lines }
+    }
+
+    /// What the customer pays.
+    #[must_use]
+    pub fn charge(&self) -> Charge {
+        Charge {
+            key: self.key(StepName::ChargePayment),
+            customer_id: self.customer_id.clone(),
+            amount: self.totals.total,
+            payment_token: self.payment_token.clone(),
+        }
+    }
+
+    /// What is handed to the carrier.
+    #[must_use]
+    pub fn parcel(&self) -> Parcel {
+        Parcel {
+            key: self.key(StepName::ShipOrder),
+            reservation: self.key(StepName::ReserveStock),
+            ship_to: self.ship_to,
+            pieces: self.lines.iter().map(|line| u64::from(line.quantity.pieces())).sum(),
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Every way the business says no.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{CountryCode, Sku, StepName};
+
+/// A business refusal: the order ends as rejected, everything before is undone, and nobody has
+/// made a mistake.
+///
+/// **Shape.** `{"code":"out-of-stock","sku":"85123A","wanted":6,"available":2}`.
+/// **Repeats.** A step that was refused once is refused the same way for ever under its key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(tag = "code", rename_all = "kebab-case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum Rejection {
+    /// Fewer pieces are free than were ordered.
+    #[error("{sku} is out of stock: {wanted} wanted, {available} available")]
+    OutOfStock {
+        /// The first article that is short, in SKU order.
+        sku: Sku,
+        /// Pieces ordered.
+        wanted: u32,
+        /// Pieces free at that moment.
+        available: i64,
+    },
+    /// The customer's bank or the provider refused the charge.
+    #[error("the payment was declined: {decline_code}")]
+    CardDeclined {
+        /// The provider's word for why, such as `insufficient_funds`.
+        decline_code: String,
+    },
+    /// The carrier does not deliver there.
+    #[error("the carrier does not deliver to {country}: {why}")]
+    AddressUndeliverable {
+        /// Where the parcel was to go.
+        country: CountryCode,
+        /// The carrier's reason.
+        why: String,
+    },
+    /// The goods were held for as long as the shop holds them, and then given back.
+    #[error("the stock reservation expired before the parcel could be sent")]
+    ReservationExpired,
+    /// The step arrived after its own undo: it must not take effect any more.
+    #[error("{step} came after it had been undone")]
+    AlreadyUndone {
+        /// The step that came too late.
+        step: StepName,
+    },
+    /// A party did not answer within the time the order allows; whatever it did was undone.
+    #[error("{step} could not be completed in time")]
+    FulfilmentUnavailable {
+        /// The step whose party did not answer.
+        step: StepName,
+    },
+}

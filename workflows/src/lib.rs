@@ -1,0 +1,2 @@
+mod steps;
+pub use steps::*;
