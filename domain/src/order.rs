@@ -2,6 +2,7 @@
 //! is told.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use iso_currency::Currency;
@@ -143,6 +144,20 @@ pub struct Terms {
     /// How long a step may wait for a party that does not answer before the order is unwound;
     /// without it, the step's own limit holds.
     pub patience_seconds: Option<u32>,
+}
+
+impl Terms {
+    /// How long the order waits to be called off.
+    #[must_use]
+    pub fn cancel_window(self) -> Duration {
+        Duration::from_secs(self.cancel_window_seconds.into())
+    }
+
+    /// How long a step may wait for its party.
+    #[must_use]
+    pub fn patience(self) -> Option<Duration> {
+        self.patience_seconds.map(|seconds| Duration::from_secs(seconds.into()))
+    }
 }
 
 /// A customer's order as the shop accepted it: priced, and never changed afterwards.

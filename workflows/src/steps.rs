@@ -65,6 +65,17 @@ pub struct Contract {
     pub patience: Option<Duration>,
 }
 
+impl Contract {
+    /// The step it belongs to. A note belongs to the record that [`OpenOrder`] opened.
+    #[must_use]
+    pub const fn step(&self) -> StepName {
+        match self.role {
+            Role::Does(step) | Role::Undoes(step) => step,
+            Role::Notes => StepName::OpenOrder,
+        }
+    }
+}
+
 /// An activity of the contract table. Implemented by the table alone.
 pub trait Activity: ActivityDefinition<Input: Clone> + Copy + 'static {
     /// Its line of the table.
@@ -111,10 +122,6 @@ macro_rules! contract {
 /// Undos, and steps past the point of no return, go on until they are done.
 const FOR_EVER: Option<Duration> = None;
 
-const fn up_to(minutes: u64) -> Option<Duration> {
-    Some(Duration::from_mins(minutes))
-}
-
 contract! {
     /// Puts the order on record, with its lines and its first event. Has no undo: an order that
     /// was placed stays on record, whatever becomes of it.
@@ -124,7 +131,7 @@ contract! {
     /// Sets the order's stock aside, all of it or nothing. Refused as out of stock. Undone by
     /// [`ReleaseStock`].
     ReserveStock: StockClaim => (), Role::Does(StepName::ReserveStock), on Orders,
-    quick 3 s, attempt 10 s, up_to(10);
+    quick 3 s, attempt 10 s, Some(Duration::from_mins(10));
 
     /// Gives the reserved stock back.
     ReleaseStock: StockClaim => (), Role::Undoes(StepName::ReserveStock), on Orders,
@@ -132,7 +139,7 @@ contract! {
 
     /// Takes the customer's money. Refused as declined. Undone by [`RefundPayment`].
     ChargePayment: Charge => Receipt, Role::Does(StepName::ChargePayment), on Payments,
-    quick 5 s, attempt 30 s, up_to(10);
+    quick 5 s, attempt 30 s, Some(Duration::from_mins(10));
 
     /// Asks the provider what became of the charge, and gives the money back if it was taken.
     RefundPayment: Charge => (), Role::Undoes(StepName::ChargePayment), on Payments,
@@ -140,7 +147,7 @@ contract! {
 
     /// Books the payment. Undone by [`ReverseEntries`].
     PostEntries: Posting => (), Role::Does(StepName::PostEntries), on Orders,
-    quick 3 s, attempt 10 s, up_to(10);
+    quick 3 s, attempt 10 s, Some(Duration::from_mins(10));
 
     /// Books the reversal; nothing in the books is ever erased.
     ReverseEntries: Posting => (), Role::Undoes(StepName::PostEntries), on Orders,
@@ -149,7 +156,7 @@ contract! {
     /// Hands the parcel to the carrier. Refused as undeliverable. Undone by [`CancelShipment`],
     /// as long as the workflow does not know that it is done.
     ShipOrder: Parcel => Consignment, Role::Does(StepName::ShipOrder), on Fulfilment,
-    quick 5 s, attempt 30 s, up_to(60);
+    quick 5 s, attempt 30 s, Some(Duration::from_hours(1));
 
     /// Asks the carrier what became of the parcel, and calls it off.
     CancelShipment: Parcel => (), Role::Undoes(StepName::ShipOrder), on Fulfilment,
