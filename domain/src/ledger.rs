@@ -280,3 +280,127 @@ impl TryFrom<Written> for Posting {
         Self::balanced(written.key, written.entries)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use expect_test::expect;
+    use iso_currency::Currency;
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{
+        CountryCode, CustomerId, Destination, OrderId, OrderLine, PaymentToken, Quantity,
+        RequestHash, Sku, Terms, Totals,
+    };
+
+    fn key() -> StepKey {
+        let order_id = OrderId::of(Uuid::from_u128(1));
+        StepKey { order_id, step: StepName::PostEntries, generation: 1 }
+    }
+
+    fn pence(amount: u32) -> Money {
+        Money::new(Decimal::new(amount.into(), 2), Currency::GBP).unwrap()
+    }
+
+    /// An order whose parts are given in pence; what they add up to is the total.
+    fn order(goods: u32, discount: u32, shipping: u32, tax: u32, cost: u32) -> Order {
+        let (subtotal, discount) = (pence(goods), pence(discount));
+        let total = [pence(shipping), pence(tax)]
+            .into_iter()
+            .try_fold(subtotal.checked_sub(discount).unwrap(), Money::checked_add)
+            .unwrap();
+        Order {
+            order_id: OrderId::of(Uuid::from_u128(1)),
+            customer_id: CustomerId::parse("17850").unwrap(),
+            placed_at: DateTime::UNIX_EPOCH,
+            generation: 1,
+            lines: vec![OrderLine {
+                sku: Sku::parse("85123A").unwrap(),
+                quantity: Quantity::new(1).unwrap(),
+                unit_price: subtotal,
+                line_total: subtotal,
+            }],
+            totals: Totals {
+                subtotal,
+                discount,
+                shipping: pence(shipping),
+                tax: pence(tax),
+                total,
+            },
+            cost_of_goods: pence(cost),
+            discount_code: None,
+            ship_to: Destination { country: CountryCode::parse("GB").unwrap(), address_id: None },
+            payment_token: PaymentToken::parse("tok_visa").unwrap(),
+            terms: Terms::default(),
+            request_hash: RequestHash::of(b""),
+        }
+    }
+
+    fn told(posting: &Posting) -> String {
+        let line = |entry: &Entry| {
+            format!("{:<6} {:<17} {}\n", entry.side.as_str(), entry.account, entry.amount)
+        };
+        posting.entries().iter().map(line).collect()
+    }
+
+    #[test]
+    fn a_payment_is_a_deposit_until_the_parcel_is_gone() {
+        let order = order(1530, 0, 495, 405, 918);
+        expect![[r#"
+            debit  payment-clearing 24.30 GBP
+            credit customer-deposits 24.30 GBP
+        "#]]
+        .assert_eq(&told(&Posting::deposit(&order).unwrap()));
+        expect![[r#"
+            debit  customer-deposits 24.30 GBP
+            credit sales 15.30 GBP
+            credit shipping-income 4.95 GBP
+            credit sales-tax-payable 4.05 GBP
+            debit  cost-of-goods 9.18 GBP
+            credit inventory 9.18 GBP
+        "#]]
+        .assert_eq(&told(&Posting::revenue(&order).unwrap()));
+    }
+
+    #[test]
+    fn entries_that_do_not_balance_cannot_be_posted() {
+        let lopsided = vec![
+            Entry::debit(Account::PaymentClearing, pence(100)),
+            Entry::credit(Account::CustomerDeposits, pence(99)),
+        ];
+        let error = Posting::balanced(key(), lopsided.clone()).unwrap_err();
+        assert_eq!(error.to_string(), "debits and credits differ by 0.01 GBP");
+        let json = serde_json::json!({ "key": key(), "entries": lopsided });
+        assert!(serde_json::from_value::<Posting>(json).is_err(), "JSON is checked as well");
+        assert_eq!(Posting::balanced(key(), vec![]), Err(Unbalanced::Empty));
+        let nothing =
+            vec![Entry::debit(Account::Sales, pence(0)), Entry::credit(Account::Sales, pence(0))];
+        assert_eq!(Posting::balanced(key(), nothing), Err(Unbalanced::Zero));
+    }
+
+    #[test]
+    fn every_account_has_one_id() {
+        for account in Account::ALL {
+            assert_eq!(Account::by_id(account.as_str()), Some(account));
+            assert_eq!(serde_json::to_value(account).unwrap(), account.as_str());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_order_can_be_booked_and_reversing_twice_changes_nothing(
+            goods in 1u32..10_000_000, off in 0u32..=100, shipping in 1u32..10_000,
+            tax in 0u32..1_000_000, cost in 0u32..10_000_000,
+        ) {
+            let discount = goods / 100 * off;
+            let order = order(goods, discount, shipping, tax, cost);
+            for posting in [Posting::deposit(&order).unwrap(), Posting::revenue(&order).unwrap()] {
+                let reversed = posting.reversed();
+                prop_assert_eq!(Posting::balanced(key(), reversed.entries().to_vec()).is_ok(), true);
+                prop_assert_eq!(reversed.reversed(), posting);
+            }
+        }
+    }
+}

@@ -192,3 +192,81 @@ impl From<Money> for Written {
         Self { amount: money.amount, currency: money.currency }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn money(minor: u32, currency: Currency) -> Money {
+        Money::new(Decimal::new(minor.into(), minor_digits(currency).unwrap()), currency).unwrap()
+    }
+
+    fn currency() -> impl Strategy<Value = Currency> {
+        prop::sample::select(vec![Currency::GBP, Currency::JPY, Currency::KWD])
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_added_can_be_taken_away(a: u32, b: u32, currency in currency()) {
+            let (a, b) = (money(a, currency), money(b, currency));
+            prop_assert_eq!(a.checked_add(b).unwrap().checked_sub(b).unwrap(), a);
+        }
+
+        #[test]
+        fn json_gives_back_the_same_money(minor: u32, currency in currency()) {
+            let money = money(minor, currency);
+            let json = serde_json::to_string(&money).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Money>(&json).unwrap(), money);
+        }
+
+        #[test]
+        fn a_share_has_no_more_decimals_than_its_currency(minor: u32, percent in 0u32..=10_000, currency in currency()) {
+            let share = money(minor, currency).percent(Decimal::new(percent.into(), 2)).unwrap();
+            prop_assert!(share.amount().normalize().scale() <= minor_digits(currency).unwrap());
+        }
+
+        #[test]
+        fn two_currencies_never_add_up(a: u32, b: u32) {
+            let (pounds, yen) = (money(a, Currency::GBP), money(b, Currency::JPY));
+            prop_assert_eq!(
+                pounds.checked_add(yen),
+                Err(MoneyError::MixedCurrencies(Currency::GBP, Currency::JPY))
+            );
+        }
+    }
+
+    #[test]
+    fn a_currency_has_the_decimals_that_iso_4217_gives_it() {
+        let fits = |text: &str, currency| Money::new(text.parse().unwrap(), currency).is_ok();
+        assert!(fits("19.99", Currency::GBP) && !fits("19.999", Currency::GBP));
+        assert!(fits("1999", Currency::JPY) && !fits("19.9", Currency::JPY));
+        assert!(fits("1.999", Currency::KWD) && !fits("1.9999", Currency::KWD));
+        assert!(fits("5.000", Currency::GBP), "trailing zeros are no decimals");
+        assert!(!fits("-0.01", Currency::GBP));
+        assert!(!fits("1", Currency::XAU), "gold is not a currency to pay in");
+    }
+
+    #[test]
+    fn half_a_penny_is_rounded_away_from_zero() {
+        let rounded = |text: &str, currency| {
+            Money::rounded(text.parse().unwrap(), currency).unwrap().to_string()
+        };
+        assert_eq!(rounded("0.125", Currency::GBP), "0.13 GBP");
+        assert_eq!(rounded("0.135", Currency::GBP), "0.14 GBP");
+        assert_eq!(rounded("2.5", Currency::JPY), "3 JPY");
+        assert_eq!(rounded("0.0005", Currency::KWD), "0.001 KWD");
+    }
+
+    #[test]
+    fn too_much_money_is_an_error_and_never_wraps() {
+        let most = Money::new(Decimal::MAX, Currency::JPY).unwrap();
+        assert_eq!(most.checked_add(most), Err(MoneyError::OutOfRange));
+        assert_eq!(most.times(2), Err(MoneyError::OutOfRange));
+        assert_eq!(
+            Money::zero(Currency::JPY).unwrap().checked_sub(most),
+            Err(MoneyError::OutOfRange)
+        );
+    }
+}

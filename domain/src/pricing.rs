@@ -172,3 +172,130 @@ impl ShippingRate {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::MoneyError;
+
+    fn pounds(text: &str) -> Money {
+        Money::new(text.parse().unwrap(), Currency::GBP).unwrap()
+    }
+
+    fn country(code: &str) -> CountryCode {
+        CountryCode::parse(code).unwrap()
+    }
+
+    fn rates() -> RateTable {
+        let mut rates = RateTable::default();
+        rates.sell_to(country("GB"), Decimal::from(20));
+        rates.sell_to(country("US"), Decimal::ZERO);
+        rates.sell_to(country("CH"), "8.1".parse().unwrap());
+        for code in ["GB", "CH", "US"] {
+            let rate = ShippingRate { fee: pounds("4.95"), free_from: Some(pounds("50.00")) };
+            rates.ship_to(country(code), rate);
+        }
+        rates
+    }
+
+    fn basket(lines: &[(&str, i64)]) -> Vec<(PricedSku, Quantity)> {
+        lines
+            .iter()
+            .map(|(price, pieces)| {
+                let article = PricedSku {
+                    sku: Sku::parse("85123A").unwrap(),
+                    unit_price: pounds(price),
+                    unit_cost: pounds("0.50"),
+                };
+                (article, Quantity::new(*pieces).unwrap())
+            })
+            .collect()
+    }
+
+    fn check(lines: &[(&str, i64)], discount: Option<DiscountKind>, to: &str, expected: &Expect) {
+        let list = PriceList::of(&basket(lines), discount.map(Discount), country(to), &rates());
+        let text = match list {
+            Ok(PriceList { totals, .. }) => format!(
+                "{} - {} + {} + {} = {}",
+                totals.subtotal.amount(),
+                totals.discount.amount(),
+                totals.shipping.amount(),
+                totals.tax.amount(),
+                totals.total.amount()
+            ),
+            Err(error) => error.to_string(),
+        };
+        expected.assert_eq(&text);
+    }
+
+    #[test]
+    fn goods_less_discount_plus_shipping_plus_tax_is_the_total() {
+        use DiscountKind::{Amount, Percent};
+        check(&[("2.55", 6)], None, "GB", &expect!["15.30 - 0.00 + 4.95 + 4.05 = 24.30"]);
+        check(&[("2.55", 6)], None, "US", &expect!["15.30 - 0.00 + 4.95 + 0.00 = 20.25"]);
+        check(&[("2.55", 6)], None, "CH", &expect!["15.30 - 0.00 + 4.95 + 1.64 = 21.89"]);
+        let ten = Some(Percent(Decimal::TEN));
+        check(&[("2.55", 6)], ten, "GB", &expect!["15.30 - 1.53 + 4.95 + 3.74 = 22.46"]);
+        check(&[("25.00", 2)], None, "GB", &expect!["50.00 - 0.00 + 0.00 + 10.00 = 60.00"]);
+        check(&[("25.00", 2)], ten, "GB", &expect!["50.00 - 5.00 + 4.95 + 9.99 = 59.94"]);
+        let more_than_all = Some(Amount(pounds("100.00")));
+        check(&[("2.55", 6)], more_than_all, "GB", &expect!["15.30 - 15.30 + 4.95 + 0.99 = 5.94"]);
+    }
+
+    #[test]
+    fn what_cannot_be_priced_says_why() {
+        check(&[], None, "GB", &expect!["an order has at least one line"]);
+        check(&[("1.00", 1)], None, "AQ", &expect!["the shop does not ship to AQ for GBP"]);
+        check(
+            &[("1.00", 1); 1_001],
+            None,
+            "GB",
+            &expect!["an order has at most 1000 lines, not 1001; split it"],
+        );
+        let yen = Money::new(Decimal::TEN, Currency::JPY).unwrap();
+        check(
+            &[("1.00", 1)],
+            Some(DiscountKind::Amount(yen)),
+            "GB",
+            &expect!["the discount is in JPY, the order in GBP"],
+        );
+        let everything = Some(DiscountKind::Percent(Decimal::ONE_HUNDRED));
+        check(&[("60.00", 1)], everything, "US", &expect!["60.00 - 60.00 + 4.95 + 0.00 = 4.95"]);
+    }
+
+    #[test]
+    fn a_basket_of_two_currencies_is_refused() {
+        let mut mixed = basket(&[("1.00", 1), ("1.00", 1)]);
+        mixed[1].0.unit_price = Money::new(Decimal::TEN, Currency::JPY).unwrap();
+        let refused = PriceList::of(&mixed, None, country("GB"), &rates());
+        let both = MoneyError::MixedCurrencies(Currency::GBP, Currency::JPY);
+        assert_eq!(refused, Err(InvalidOrder::Money(both)));
+    }
+
+    proptest! {
+        #[test]
+        fn the_parts_always_add_up_to_the_total(
+            lines in prop::collection::vec((1u32..100_000, 1i64..1_000), 1..20),
+            percent in 0u32..=100,
+        ) {
+            let basket: Vec<_> = lines
+                .into_iter()
+                .map(|(pence, pieces)| {
+                    let unit_price = Money::new(Decimal::new(pence.into(), 2), Currency::GBP).unwrap();
+                    let sku = Sku::parse("A").unwrap();
+                    (PricedSku { sku, unit_price, unit_cost: unit_price }, Quantity::new(pieces).unwrap())
+                })
+                .collect();
+            let discount = Some(Discount(DiscountKind::Percent(percent.into())));
+            let Ok(PriceList { totals, .. }) = PriceList::of(&basket, discount, country("GB"), &rates())
+            else { return Ok(()) };
+            let parts = totals.subtotal.checked_sub(totals.discount).unwrap()
+                .checked_add(totals.shipping).unwrap()
+                .checked_add(totals.tax).unwrap();
+            prop_assert_eq!(parts, totals.total);
+        }
+    }
+}

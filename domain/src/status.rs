@@ -151,3 +151,73 @@ impl OrderStatus {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+
+    fn every_status() -> Vec<OrderStatus> {
+        vec![
+            OrderStatus::Processing,
+            OrderStatus::Reserved,
+            OrderStatus::Paid,
+            OrderStatus::Posted,
+            OrderStatus::Shipped { tracking: "T1".to_owned() },
+            OrderStatus::Unwinding,
+            OrderStatus::Cancelled { reason: "changed my mind".to_owned() },
+            OrderStatus::Rejected { rejection: Rejection::ReservationExpired },
+            OrderStatus::Stuck { step: StepName::ChargePayment, why: "bug".to_owned() },
+            OrderStatus::Failed { incident: "i".to_owned() },
+        ]
+    }
+
+    #[test]
+    fn the_life_of_an_order_has_these_turns_and_no_others() {
+        let turns: String = every_status()
+            .iter()
+            .map(|from| {
+                let next: Vec<_> = every_status()
+                    .into_iter()
+                    .filter(|to| from.clone().becomes(to.clone()).is_ok())
+                    .map(|to| to.name())
+                    .collect();
+                format!("{} -> {}\n", from.name(), next.join(" | "))
+            })
+            .collect();
+        expect![[r#"
+            processing -> reserved | unwinding
+            reserved -> paid | unwinding
+            paid -> posted | unwinding
+            posted -> shipped | unwinding
+            shipped -> stuck
+            unwinding -> cancelled | rejected | stuck | failed
+            cancelled -> 
+            rejected -> 
+            stuck -> shipped | unwinding
+            failed -> 
+        "#]]
+        .assert_eq(&turns);
+    }
+
+    #[test]
+    fn every_status_goes_through_json_and_is_listed_by_name() {
+        let names: Vec<_> = every_status().iter().map(OrderStatus::name).collect();
+        assert_eq!(names, OrderStatus::NAMES);
+        for status in every_status() {
+            let json = serde_json::to_value(&status).unwrap();
+            assert_eq!(json.get("status").unwrap(), status.name());
+            assert_eq!(serde_json::from_value::<OrderStatus>(json).unwrap(), status);
+        }
+    }
+
+    #[test]
+    fn nothing_can_be_cancelled_once_it_is_over_or_being_unwound() {
+        for status in every_status() {
+            let way_out = status.clone().becomes(OrderStatus::Unwinding).is_ok();
+            let stuck = matches!(status, OrderStatus::Stuck { .. });
+            assert_eq!(status.can_be_cancelled(), way_out && !stuck, "{}", status.name());
+        }
+    }
+}

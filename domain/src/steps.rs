@@ -201,3 +201,22 @@ pub struct StatusNote {
     /// Who decided and why, when a person did.
     pub remark: Option<String>,
 }
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_key_is_read_back_as_it_was_written() {
+        for step in StepName::ALL {
+            let key = StepKey { order_id: OrderId::of(Uuid::from_u128(7)), step, generation: 3 };
+            assert_eq!(key.to_string().parse(), Ok(key));
+            assert_eq!(serde_json::to_value(step).unwrap(), step.as_str());
+        }
+        for wrong in ["", "a:b:c", "00000000-0000-0000-0000-000000000007:charge-payment"] {
+            assert_eq!(wrong.parse::<StepKey>(), Err(NotAStepKey));
+        }
+    }
+}
