@@ -1,0 +1,62 @@
+"""The folder that holds all of one stack: databases, passwords, logs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from console import Problem
+from fetch import locked
+from postgres import remove_linked
+from processes import Services, Signals
+
+# Both the lock and the sign that the folder is ours to empty.
+LOCK = "ordersaga.lock"
+
+
+@contextmanager
+def opened(data: Path, fresh: bool, signals: Signals) -> Iterator[Services]:
+    """Holds the folder for one launcher, and ends what that launcher began in it."""
+    if data.is_dir() and any(data.iterdir()) and not (data / LOCK).exists():
+        raise Problem(f"{data} holds other files: choose an empty or new folder with --data")
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+        lock = (data / LOCK).open("a+")
+    except PermissionError:
+        raise Problem(
+            f"cannot write {data}, which is another user's: delete it as that user, "
+            "or choose another folder with --data"
+        ) from None
+    with lock:
+        if not locked(lock):
+            lock.seek(0)
+            raise Problem(
+                f"{data} is in use by another stack (pid {lock.read()}): end that one, "
+                "or choose another folder with --data"
+            )
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        services = Services(signals, record=data / "processes.json")
+        services.end_left_over()
+        if fresh:
+            empty(data)
+        (data / "logs").mkdir(exist_ok=True)
+        try:
+            yield services
+        finally:
+            services.stop()
+
+
+def empty(data: Path) -> None:
+    remove_linked(data)
+    for entry in data.iterdir():
+        if entry.name == LOCK:
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()

@@ -1,0 +1,196 @@
+"""Postgres for one machine: its data folder, its settings, its roles."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from account import Account, is_open_to
+from console import Problem, say
+from fetch import version_of
+from processes import Service, Signals, command_line, run
+
+ROLES = Path(__file__).with_name("roles.sql")
+# Where root keeps a database whose data folder is closed to the user that Postgres runs as.
+ROOT_DATA = Path("/var/lib/ordersaga")
+
+SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "max_connections": "200",
+    "shared_buffers": "256MB",
+    "timezone": "UTC",
+    # Money: an acknowledged payment survives a power cut.
+    "synchronous_commit": "on",
+}
+# For tests alone: nothing there is worth keeping, so nothing waits for the disk.
+FAST_SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+
+
+def make_reachable(data: Path, account: Account | None) -> None:
+    """Has `<data>/postgres` be a link to another place, if the account cannot reach this one."""
+    folder = data / "postgres"
+    if account is None or folder.is_symlink() or is_open_to(account, data):
+        return
+    elsewhere = ROOT_DATA / hashlib.sha256(str(data).encode()).hexdigest()[:12]
+    elsewhere.mkdir(parents=True, exist_ok=True)
+    for step in (ROOT_DATA, elsewhere):
+        step.chmod(0o755)
+    say(f"{data} is closed to the user {account.name}: the database is kept in {elsewhere}")
+    folder.symlink_to(elsewhere / "postgres")
+
+
+def remove_linked(data: Path) -> None:
+    """Removes the database that `make_reachable` has put elsewhere."""
+    folder = data / "postgres"
+    if folder.is_symlink():
+        shutil.rmtree(Path(os.readlink(folder)).parent, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Postgres:
+    programs: Path
+    data: Path
+    port: int
+    account: Account | None
+    fast: bool
+
+    @property
+    def folder(self) -> Path:
+        """Links resolved, because the account cannot follow one out of a closed folder."""
+        return (self.data / "postgres").resolve()
+
+    def service(self, signals: Signals) -> Service:
+        if not self.folder.exists():
+            self._initialise(signals)
+        self._check_version()
+        self._check_lock()
+        settings = {**SETTINGS, **(FAST_SETTINGS if self.fast else {})}
+        flags = [flag for name, value in settings.items() for flag in ("-c", f"{name}={value}")]
+        return Service(
+            name="postgres",
+            command=[self.programs / "postgres", "-D", self.folder, "-p", str(self.port), *flags],
+            log=self.data / "logs" / "postgres.log",
+            env=_clean_env(),
+            cwd=self.folder,
+            account=self.account,
+            # Ends the connections and shuts down; on SIGTERM it would wait for them to end.
+            stop_signal=signal.SIGINT,
+            ready=lambda: self._psql(["--command", "SELECT 1"], signals) == 0,
+        )
+
+    def create_roles(self, signals: Signals) -> None:
+        if self._psql(["--file", str(ROLES)], signals) != 0:
+            raise Problem(f"cannot set up the database roles: {self._log_path('psql')} says why")
+
+    def url(self, role: str) -> str:
+        password = self._passwords()[role]
+        # Without sslmode each connection would first ask for TLS, which this server has not.
+        where = f"127.0.0.1:{self.port}/ordersaga?sslmode=disable"
+        return f"postgres://ordersaga_{role}:{password}@{where}"
+
+    def _passwords(self) -> dict[str, str]:
+        kept = self.data / "passwords.json"
+        if not kept.exists():
+            made = {role: secrets.token_hex(16) for role in ("superuser", "owner", "app")}
+            partial = kept.with_suffix(".partial")
+            partial.unlink(missing_ok=True)
+            with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                json.dump(made, file)
+            partial.replace(kept)
+        return dict(json.loads(kept.read_text()))
+
+    def _initialise(self, signals: Signals) -> None:
+        say(f"creating the database in {self.folder}")
+        # A database may be moved, so an interrupted attempt leaves nothing under its name.
+        partial = self.folder.with_name("postgres.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(mode=0o700)
+        with tempfile.NamedTemporaryFile("w", dir=partial.parent) as secret:
+            secret.write(self._passwords()["superuser"])
+            secret.flush()
+            for path in (partial, secret.name):
+                if self.account:
+                    os.chown(path, self.account.uid, self.account.gid)
+            code = self._initdb(["-D", str(partial), "--pwfile", secret.name], signals)
+        if code != 0:
+            raise Problem(f"initdb failed: {self._log_path('initdb')} says why")
+        partial.rename(self.folder)
+
+    def _initdb(self, where: list[str], signals: Signals) -> int:
+        how = ["-U", "postgres", "-A", "scram-sha-256", "--encoding", "UTF8", "--no-locale"]
+        # Upper and lower case beyond ASCII, alike on all machines; Postgres has it since 17.
+        if version_of(self.programs / "postgres") >= (17,):
+            how += ["--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"]
+        with self._log("initdb") as log:
+            return run(
+                [self.programs / "initdb", *where, *how],
+                signals,
+                account=self.account,
+                env=_clean_env(),
+                cwd="/",
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    def _check_version(self) -> None:
+        made_by = int((self.folder / "PG_VERSION").read_text())
+        runs = version_of(self.programs / "postgres")[0]
+        if made_by != runs:
+            raise Problem(
+                f"{self.folder} was made by Postgres {made_by}, and this is {runs}: delete "
+                f"{self.data} to start afresh, or carry its orders over with pg_dump {made_by}"
+            )
+
+    def _check_lock(self) -> None:
+        """A dead server's lock, whose pid is by now another process, would stop a new server."""
+        lock = self.folder / "postmaster.pid"
+        try:
+            pid = int(lock.read_text().split()[0])
+        except (FileNotFoundError, IndexError, ValueError):
+            return
+        if "postgres" in (command_line(pid) or ""):
+            raise Problem(
+                f"a Postgres (pid {pid}) still runs on {self.folder}: end it with "
+                f"`kill -INT {pid}` and run this again"
+            )
+        lock.unlink()
+
+    def _psql(self, what: list[str], signals: Signals) -> int:
+        passwords = self._passwords()
+        env = {
+            **_clean_env(),
+            "PGPASSWORD": passwords["superuser"],
+            "ORDERSAGA_OWNER_PASSWORD": passwords["owner"],
+            "ORDERSAGA_APP_PASSWORD": passwords["app"],
+        }
+        where = f"host=127.0.0.1 port={self.port} user=postgres dbname=postgres connect_timeout=5"
+        with self._log("psql") as log:
+            return run(
+                [self.programs / "psql", "--no-psqlrc", "--quiet", "--dbname", where, *what],
+                signals,
+                env=env,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    def _log(self, program: str) -> IO[bytes]:
+        return self._log_path(program).open("wb")
+
+    def _log_path(self, program: str) -> Path:
+        return self.data / "logs" / f"{program}.log"
+
+
+def _clean_env() -> Mapping[str, str]:
+    """Without the caller's PG* settings, which mean some other Postgres."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PG")}

