@@ -1,7 +1,8 @@
 //! What became of an activity that did not simply succeed: decoded here and nowhere else.
 
 use domain::Rejection;
-use temporalio_common::error::{ApplicationFailure, IncomingError};
+use temporalio_protos::temporal::api::failure::v1::failure::FailureInfo;
+use temporalio_protos::temporal::api::failure::v1::{ApplicationFailureInfo, Failure};
 use temporalio_workflow::ActivityExecutionError;
 
 /// The failure type of a business refusal; its details are a [`Rejection`].
@@ -33,27 +34,42 @@ pub enum StepFailure {
 
 impl StepFailure {
     pub(crate) fn of(error: &ActivityExecutionError) -> Self {
-        match error.cause() {
-            Some(IncomingError::Application(failure)) => Self::of_application(failure),
-            Some(IncomingError::Timeout(_)) => Self::Unknown("timed out".to_owned()),
-            Some(IncomingError::Cancelled(_)) => Self::Cancelled,
-            Some(other) => Self::Broken(other.to_string()),
-            None if error.as_cancelled().is_some() => Self::Cancelled,
-            None => Self::Broken(error.to_string()),
+        match error.failure() {
+            Some(failure) => Self::of_failure(failure),
+            None => Self::Broken(format!("the answer cannot be read: {error}")),
         }
     }
 
-    fn of_application(failure: &ApplicationFailure) -> Self {
-        let message = failure.to_string();
-        match failure.type_name() {
-            Some(REJECTED) => match failure.details::<Rejection>() {
-                Ok(Some(rejection)) => Self::Rejected(rejection),
-                Ok(None) | Err(_) => Self::Broken(format!("a refusal without a reason: {message}")),
+    /// A regular activity's failure is wrapped, a local one's is bare; both are read here.
+    fn of_failure(failure: &Failure) -> Self {
+        let message = &failure.message;
+        match &failure.failure_info {
+            Some(FailureInfo::ApplicationFailureInfo(info)) => Self::of_application(info, message),
+            Some(FailureInfo::TimeoutFailureInfo(_)) => Self::Unknown("timed out".to_owned()),
+            Some(FailureInfo::CanceledFailureInfo(_)) => Self::Cancelled,
+            Some(_) | None => match &failure.cause {
+                Some(cause) => Self::of_failure(cause),
+                None => Self::Broken(message.clone()),
             },
-            Some(BROKEN) => Self::Broken(message),
+        }
+    }
+
+    fn of_application(info: &ApplicationFailureInfo, message: &str) -> Self {
+        match info.r#type.as_str() {
+            REJECTED => {
+                let details = info.details.as_ref().and_then(|details| details.payloads.first());
+                let rejection = details.map(|payload| serde_json::from_slice(&payload.data));
+                match rejection {
+                    Some(Ok(rejection)) => Self::Rejected(rejection),
+                    Some(Err(_)) | None => {
+                        Self::Broken(format!("a refusal without a reason: {message}"))
+                    }
+                }
+            }
+            BROKEN => Self::Broken(message.to_owned()),
+            _ if info.non_retryable => Self::Broken(message.to_owned()),
             // A retryable failure gets here when its time is up, whatever its name.
-            Some(_) | None if failure.is_non_retryable() => Self::Broken(message),
-            Some(_) | None => Self::Unknown(message),
+            _ => Self::Unknown(message.to_owned()),
         }
     }
 }

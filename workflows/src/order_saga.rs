@@ -19,7 +19,7 @@ use temporalio_workflow::{
 };
 
 use crate::progress::Progress;
-use crate::saga::{Saga, Stop, note, publish, tell};
+use crate::saga::{Saga, Stop, answer_all, note, publish, tell};
 use crate::{
     CancelShipment, ChargePayment, OrderView, PostEntries, Queue, RecogniseRevenue, RefundPayment,
     ReleaseStock, ReserveStock, ReverseEntries, ShipOrder, StepFailure,
@@ -180,6 +180,7 @@ impl OrderSaga {
         }
         tell(&ctx, "🏁 done");
         publish(&ctx);
+        answer_all(&ctx).await;
         outcome(&ctx, &order)
     }
 
@@ -194,7 +195,7 @@ impl OrderSaga {
                 } else {
                     format!("🛑 cancel came too late, the order is {status}: {text}")
                 };
-                self.progress.note(ctx.workflow_time(), line);
+                self.tell(ctx, line);
             }
             Err(why) => self.ignore(ctx, "cancel", &why),
         }
@@ -255,7 +256,7 @@ impl OrderSaga {
         } else {
             CancelDecision::AlreadyUnwinding
         };
-        self.progress.note(ctx.workflow_time(), format!("🛑 called off: {reason}"));
+        self.tell(ctx, format!("🛑 called off: {reason}"));
         CancelAnswer { decision, status }
     }
 
@@ -288,14 +289,19 @@ impl OrderSaga {
             Ok(PartyUpdate { reference, status }) => {
                 self.progress.count_update(queue);
                 let line = format!("📨 {signal}: {} is {}", short(&reference), short(&status));
-                self.progress.note(ctx.workflow_time(), line);
+                self.tell(ctx, line);
             }
             Err(why) => self.ignore(ctx, signal, &why),
         }
     }
 
     fn ignore(&mut self, ctx: &mut SyncWorkflowContext<Self>, signal: &str, why: &str) {
-        self.progress.note(ctx.workflow_time(), format!("📨 {signal} was ignored: {why}"));
+        self.tell(ctx, format!("📨 {signal} was ignored: {why}"));
+    }
+
+    fn tell(&mut self, ctx: &mut SyncWorkflowContext<Self>, text: String) {
+        self.progress.note(ctx.workflow_time(), text);
+        ctx.set_current_details(self.progress.markdown());
     }
 }
 

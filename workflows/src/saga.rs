@@ -242,15 +242,22 @@ async fn patient<A: Activity>(
     }
 }
 
+/// How often the quick way tries. The number of tries ends it, and the time limit only ends a
+/// try that hangs: the SDK drops a local activity's time limit when it strikes between two
+/// tries, and would go on trying for ever.
+const QUICK_TRIES: u32 = 3;
+
 fn quick(contract: &Contract, token: &WorkflowCancellationToken) -> LocalActivityOptions {
     let retry = RetryPolicy::builder()
         .initial_interval(Duration::from_millis(200))
         .maximum_interval(Duration::from_secs(1))
+        .maximum_attempts(QUICK_TRIES)
         .non_retryable_error_types([REJECTED, BROKEN])
         .build();
     LocalActivityOptions::builder()
         .retry_policy(retry)
-        .schedule_to_close_timeout(contract.quick)
+        .start_to_close_timeout(contract.quick)
+        .schedule_to_close_timeout(contract.quick.saturating_mul(QUICK_TRIES))
         .cancellation_token(token.clone())
         .summary(contract.name.to_owned())
         .build()
@@ -309,6 +316,7 @@ async fn see_through(ctx: &Context, step: StepName, attempt: &Attempt) -> Done {
     loop {
         let Err(failure) = attempt().await else { return Done::Yes };
         let before = ctx.state(|saga| saga.progress.status.clone());
+        tell(ctx, format!("💥 **{step}** is stuck until an operator sends `resolve`: {failure}"));
         note(ctx, OrderStatus::Stuck { step, why: failure.to_string() }, None).await;
         let (decision, remark) = ask_operator(ctx).await;
         note(ctx, before, Some(remark)).await;
@@ -372,6 +380,13 @@ pub(crate) fn publish(ctx: &Context) {
         ORDER_STATUS.value_set(status.to_owned()),
         NEEDS_ATTENTION.value_set(stuck),
     ]);
+}
+
+/// Lets everybody who waits for an answer have it before the workflow closes.
+pub(crate) async fn answer_all(ctx: &Context) {
+    let all = ctx.wait_condition_with_options(|_| ctx.all_handlers_finished(), uninterrupted());
+    // Nothing cancels this wait.
+    let _answered = all.await;
 }
 
 /// Adds a line to the timeline that the Web UI shows.

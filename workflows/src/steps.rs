@@ -57,7 +57,7 @@ pub struct Contract {
     pub role: Role,
     /// Where it goes on when the quick try was not enough.
     pub queue: Queue,
-    /// How long the quick, local try may take, its retries included.
+    /// How long one quick, local try may take.
     pub quick: Duration,
     /// How long one patient attempt may take.
     pub attempt: Duration,
