@@ -189,6 +189,19 @@ begin
 end
 $$;
 
+-- Records a step's outcome, as its key row keeps it: the event of the step done, or of the step
+-- refused, which tells why.
+create function orders.record_outcome(
+    the_order uuid, outcome jsonb, event_done text, event jsonb, event_refused text
+) returns integer language sql as $$
+    select case
+        when outcome ? 'done' then orders.record(the_order, event_done, event)
+        else orders.record(
+            the_order, event_refused, jsonb_build_object('rejection', outcome -> 'refused')
+        )
+    end
+$$;
+
 -- Tells the order's row anew from its events alone. Takes rights that the application does not
 -- have: it is for whoever doubts the projection, or has changed what it shows.
 create function orders.rebuild_projection(the_order uuid) returns void language plpgsql as $$

@@ -1,0 +1,146 @@
+//! Goods come in: articles into the catalogue, pieces into the warehouse, their value into the
+//! books.
+
+use std::collections::BTreeSet;
+
+use domain::{Money, MoneyError, Sku};
+use rust_decimal::Decimal;
+use sqlx::{PgConnection, PgPool};
+
+use crate::{ActivityFault, ledger};
+
+/// An article as a supplier's list names it.
+#[derive(Clone, Debug)]
+pub struct Article {
+    /// Its number.
+    pub sku: Sku,
+    /// What customers read.
+    pub name: String,
+    /// What one piece costs the customer, before tax.
+    pub unit_price: Money,
+}
+
+/// How the shop stocks up on an article that it has not had before.
+#[derive(Clone, Copy, Debug)]
+pub struct Stocking {
+    /// What a piece costs the shop, in per cent of its price; rounded to the smallest coin.
+    pub cost_percent: Decimal,
+    /// How many pieces of each new article come in.
+    pub pieces: u32,
+}
+
+/// What a load has brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// Articles that the warehouse has not had before.
+    pub articles: usize,
+    /// What their pieces have cost the shop. None if there were none, or they cost nothing.
+    pub value: Option<Money>,
+}
+
+/// Fewer statements are hardly faster, and larger ones take long to plan.
+const ARTICLES_PER_STATEMENT: usize = 500;
+
+const DOING: &str = "taking goods in";
+
+/// Takes articles into the catalogue, and pieces of the new ones into the warehouse and, as one
+/// transaction, into the books.
+///
+/// **Errors.** Broken: an article is named twice, or the prices are of several currencies.
+/// **Repeats.** Names and prices are brought up to date; an article that the warehouse has had
+/// before is not received again. All or nothing.
+pub async fn load(
+    db: &PgPool,
+    articles: &[Article],
+    stocking: Stocking,
+) -> Result<Received, ActivityFault> {
+    let failed = |error| ActivityFault::of_database(DOING, error);
+    let costs = articles
+        .iter()
+        .map(|article| article.unit_price.percent(stocking.cost_percent))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| ActivityFault::broken(DOING, error))?;
+    let mut transaction = db.begin().await.map_err(failed)?;
+    let mut new = BTreeSet::new();
+    for (articles, costs) in
+        articles.chunks(ARTICLES_PER_STATEMENT).zip(costs.chunks(ARTICLES_PER_STATEMENT))
+    {
+        let pieces = i64::from(stocking.pieces);
+        new.extend(take_in(&mut transaction, articles, costs, pieces).await.map_err(failed)?);
+    }
+    let value = worth(articles, &costs, &new, stocking.pieces)
+        .map_err(|error| ActivityFault::broken(DOING, error))?;
+    if let (Some(value), Some(first)) = (value, new.first()) {
+        // An article comes in once, so no other load has the same first one.
+        let key = format!("goods-received:{first}");
+        ledger::post_goods_received(&mut transaction, &key, value).await.map_err(failed)?;
+    }
+    transaction.commit().await.map_err(failed)?;
+    Ok(Received { articles: new.len(), value })
+}
+
+/// Returns the articles that the warehouse has not had before.
+async fn take_in(
+    transaction: &mut PgConnection,
+    articles: &[Article],
+    costs: &[Money],
+    pieces: i64,
+) -> Result<Vec<String>, sqlx::Error> {
+    let skus: Vec<String> = articles.iter().map(|article| article.sku.to_string()).collect();
+    let names: Vec<String> = articles.iter().map(|article| article.name.clone()).collect();
+    let prices: Vec<Decimal> = articles.iter().map(|article| article.unit_price.amount()).collect();
+    let unit_costs: Vec<Decimal> = costs.iter().map(|cost| cost.amount()).collect();
+    let currencies: Vec<String> =
+        costs.iter().map(|cost| cost.currency().code().to_owned()).collect();
+    sqlx::query_scalar!(
+        r#"
+        with article as (
+            select * from unnest($1::text[], $2::text[], $3::numeric[], $4::numeric[], $5::text[])
+                as article (sku, name, unit_price, unit_cost, currency)
+        ), listed as (
+            insert into catalog.products as known (sku, name, unit_price, unit_cost, currency)
+            select * from article
+            on conflict (sku) do update
+            set name = excluded.name, unit_price = excluded.unit_price,
+                unit_cost = excluded.unit_cost, currency = excluded.currency, updated_at = now()
+            where (known.name, known.unit_price, known.unit_cost, known.currency)
+                is distinct from
+                (excluded.name, excluded.unit_price, excluded.unit_cost, excluded.currency)
+        ), received as (
+            insert into inventory.stock (sku, on_hand, received)
+            select sku, $6, $6 from article where $6::bigint > 0
+            on conflict (sku) do nothing
+            returning sku
+        ), movement as (
+            insert into inventory.movements (sku, quantity, reason)
+            select sku, $6, 'received' from received
+        )
+        select sku from received
+        "#,
+        &skus,
+        &names,
+        &prices,
+        &unit_costs,
+        &currencies,
+        pieces,
+    )
+    .fetch_all(transaction)
+    .await
+}
+
+/// What the new articles' pieces have cost the shop; nothing is not booked.
+fn worth(
+    articles: &[Article],
+    costs: &[Money],
+    new: &BTreeSet<String>,
+    pieces: u32,
+) -> Result<Option<Money>, MoneyError> {
+    let mut value: Option<Money> = None;
+    for (article, cost) in articles.iter().zip(costs) {
+        if new.contains(article.sku.as_str()) {
+            let cost = cost.times(pieces)?;
+            value = Some(value.map_or(Ok(cost), |value| value.checked_add(cost))?);
+        }
+    }
+    Ok(value.filter(|value| !value.is_zero()))
+}

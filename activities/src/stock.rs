@@ -1,0 +1,211 @@
+//! The warehouse: setting goods aside, giving them back, and clearing out what was forgotten.
+//!
+//! All articles of an order are locked in the order of their numbers, in the statement that
+//! checks and takes them. Two orders for the same articles therefore queue and never wait in a
+//! circle, and what was checked is still so when it is taken.
+
+use std::time::Duration;
+
+use domain::{OrderStatus, StockClaim};
+use serde_json::{Value, json};
+use sqlx::PgPool;
+
+use crate::ActivityFault;
+use crate::step_keys::{Claim, Outcome};
+
+/// Sets the order's goods aside, all of them or none. Undone by [`release`].
+///
+/// **Errors.** Rejected as out of stock, naming the first article that is short; an article the
+/// warehouse has never seen has nothing available.
+/// **Repeats.** The key is the claim's: the second time gives the first answer and takes nothing.
+pub async fn reserve(
+    db: &PgPool,
+    ttl: Duration,
+    stock_claim: &StockClaim,
+) -> Result<(), ActivityFault> {
+    let claim = Claim::of(stock_claim.key, stock_claim)?;
+    let recorded = take(db, ttl, stock_claim, &claim).await?;
+    claim.answer(db, recorded).await
+}
+
+/// One statement, so that 541 lines cost one trip: it locks the articles, looks for the first
+/// that is short, writes the outcome under the key, and takes the goods if that was the first
+/// time and nothing was short. A repeat locks nothing.
+async fn take(
+    db: &PgPool,
+    ttl: Duration,
+    stock_claim: &StockClaim,
+    claim: &Claim,
+) -> Result<Option<Value>, ActivityFault> {
+    const DOING: &str = "reserving stock";
+    let lines = &stock_claim.lines;
+    let skus: Vec<String> = lines.iter().map(|line| line.sku.to_string()).collect();
+    let quantities: Vec<i64> = lines.iter().map(|line| i64::from(line.quantity)).collect();
+    let ttl = i64::try_from(ttl.as_secs()).map_err(|error| ActivityFault::broken(DOING, error))?;
+    sqlx::query_scalar!(
+        r#"
+        with line as (
+            select sku collate "C" as sku, quantity
+            from unnest($6::text[], $7::bigint[]) as line (sku, quantity)
+        ), locked as materialized (
+            select sku, on_hand - reserved as available from inventory.stock
+            where sku = any ($6) and not exists (
+                select from orders.step_keys where (order_id, step, generation) = ($1, $2, $3)
+            )
+            order by sku for update
+        ), short as (
+            select sku, quantity as wanted, coalesce(available, 0) as available
+            from line left join locked using (sku)
+            where quantity > coalesce(available, 0)
+            order by sku limit 1
+        ), refusal as (
+            select jsonb_build_object('refused', jsonb_build_object(
+                'code', 'out-of-stock', 'sku', sku, 'wanted', wanted, 'available', available
+            )) as outcome from short
+        ), key as (
+            insert into orders.step_keys (order_id, step, generation, argument_hash, outcome)
+            values ($1, $2, $3, $4, coalesce((select outcome from refusal), $5))
+            on conflict do nothing
+            returning outcome
+        ), granted as (
+            select $8::text as reservation_key from key where outcome ? 'done'
+        ), taken as (
+            update inventory.stock set reserved = stock.reserved + line.quantity
+            from line, granted where stock.sku = line.sku
+        ), reservation as (
+            insert into inventory.reservations (reservation_key, order_id, state, expires_at)
+            select reservation_key, $1, 'held', now() + $9::bigint * interval '1 second'
+            from granted
+        ), reservation_line as (
+            insert into inventory.reservation_lines (reservation_key, sku, quantity)
+            select reservation_key, sku, quantity from granted, line
+        ), movement as (
+            insert into inventory.movements (sku, quantity, reason, reservation_key)
+            select sku, quantity, 'reserved', reservation_key from granted, line
+        )
+        select outcome as "outcome!"
+        from key cross join lateral orders.record_outcome(
+            $1, outcome, 'stock.reserved', $10, 'stock.refused'
+        )
+        "#,
+        claim.order_id,
+        claim.step,
+        claim.generation,
+        claim.argument_hash,
+        Outcome::Done(()).into_json(),
+        &skus,
+        &quantities,
+        stock_claim.key.to_string(),
+        ttl,
+        json!({ "status": OrderStatus::Reserved, "lines": lines }),
+    )
+    .fetch_optional(db)
+    .await
+    .map_err(|error| ActivityFault::of_database(DOING, error))
+}
+
+/// Gives the order's goods back.
+///
+/// **Errors.** Broken if the goods have left the house: the shipment is undone first.
+/// **Repeats.** Goods are given back while they are held, so once. If there is nothing to give
+/// back, the tombstone alone is left, and a reservation that comes late is refused.
+pub async fn release(db: &PgPool, stock_claim: &StockClaim) -> Result<(), ActivityFault> {
+    const DOING: &str = "releasing stock";
+    let claim = Claim::of(stock_claim.key, stock_claim)?;
+    claim.bury(db).await?;
+    let reservation_key = stock_claim.key.to_string();
+    let released = sqlx::query_scalar!(
+        r#"
+        with released as (
+            update inventory.reservations set state = 'released'
+            where reservation_key = $1 and state = 'held'
+            returning reservation_key, order_id
+        ), line as materialized (
+            select stock.sku, line.quantity
+            from released
+            join inventory.reservation_lines as line using (reservation_key)
+            join inventory.stock on stock.sku = line.sku
+            order by stock.sku
+            for update of stock
+        ), given_back as (
+            update inventory.stock set reserved = stock.reserved - line.quantity
+            from line where stock.sku = line.sku
+        ), movement as (
+            insert into inventory.movements (sku, quantity, reason, reservation_key)
+            select sku, quantity, 'released', $1 from line
+        )
+        select number as "number!"
+        from released cross join lateral orders.record(order_id, 'stock.released', $2) as number
+        "#,
+        reservation_key,
+        json!({ "lines": stock_claim.lines }),
+    )
+    .fetch_optional(db)
+    .await
+    .map_err(|error| ActivityFault::of_database(DOING, error))?;
+    if released.is_none() && state_of(db, &reservation_key).await?.as_deref() == Some("sold") {
+        return Err(ActivityFault::broken(DOING, format!("{reservation_key} is sold")));
+    }
+    Ok(())
+}
+
+async fn state_of(db: &PgPool, reservation_key: &str) -> Result<Option<String>, ActivityFault> {
+    sqlx::query_scalar!(
+        "select state from inventory.reservations where reservation_key = $1",
+        reservation_key,
+    )
+    .fetch_optional(db)
+    .await
+    .map_err(|error| ActivityFault::of_database("looking up a reservation", error))
+}
+
+/// Gives back what was set aside for orders that did not come to their end in time; returns how
+/// many reservations that were, at most `limit`.
+///
+/// **Repeats.** Any number of copies may run: each reservation is expired by one of them. The
+/// order itself learns of it when it tries to ship.
+pub async fn release_expired(db: &PgPool, limit: i64) -> Result<usize, ActivityFault> {
+    let numbers = sqlx::query_scalar!(
+        r#"
+        with due as materialized (
+            select reservation_key, order_id from inventory.reservations
+            where state = 'held' and expires_at <= now()
+            order by expires_at
+            limit $1
+            for update skip locked
+        ), expired as (
+            update inventory.reservations set state = 'expired'
+            from due where reservations.reservation_key = due.reservation_key
+        ), line as (
+            select due.reservation_key, line.sku, line.quantity
+            from due join inventory.reservation_lines as line using (reservation_key)
+        ), locked as materialized (
+            select stock.sku from inventory.stock
+            where stock.sku in (select sku from line)
+            order by stock.sku
+            for update
+        ), total as (
+            select locked.sku, sum(line.quantity)::bigint as quantity
+            from locked join line on line.sku = locked.sku
+            group by locked.sku
+        ), given_back as (
+            update inventory.stock set reserved = stock.reserved - total.quantity
+            from total where stock.sku = total.sku
+        ), movement as (
+            insert into inventory.movements (sku, quantity, reason, reservation_key)
+            select sku, quantity, 'expired', reservation_key from line
+        )
+        select number as "number!"
+        from due cross join lateral orders.record(
+            order_id,
+            'stock.reservation-expired',
+            jsonb_build_object('reservation', reservation_key)
+        ) as number
+        "#,
+        limit,
+    )
+    .fetch_all(db)
+    .await
+    .map_err(|error| ActivityFault::of_database("releasing expired reservations", error))?;
+    Ok(numbers.len())
+}
