@@ -1,1 +1,91 @@
-fn main() {}
+//! The starter's process: settings, log, connections, and an orderly end.
+
+use std::io::{IsTerminal, Write, stderr, stdout};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use clap::error::ErrorKind;
+use starter_api::{Config, LogFormat, State, Temporal};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// The exit code for settings that cannot be used, as command lines have it.
+const BAD_SETTINGS: u8 = 2;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let config = match Config::try_parse() {
+        Ok(config) => config,
+        Err(help) if matches!(help.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+            return match help.print() {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(_closed) => ExitCode::FAILURE,
+            };
+        }
+        Err(error) => return refuse(error.to_string().lines().next().unwrap_or_default()),
+    };
+    let temporal = match Temporal::from_env() {
+        Ok(temporal) => temporal,
+        Err(error) => return refuse(&format!("error: Temporal's settings: {error}")),
+    };
+    log(config.log_format);
+    match serve(config, temporal).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "the starter stopped");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(config: Config, temporal: Temporal) -> Result<()> {
+    let state = State::new(config.database(), temporal, config.limits());
+    let listener = TcpListener::bind(config.listen).await;
+    let listener = listener.with_context(|| format!("cannot listen on {}", config.listen))?;
+    let address = listener.local_addr()?;
+    tracing::info!(%address, "listening; the API's page is at /docs");
+
+    let folding = tokio::spawn(fold_metrics(state.clone()));
+    let (mut terminated, mut interrupted) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let asked_to_stop = async move {
+        tokio::select! {
+            _ = terminated.recv() => {}
+            _ = interrupted.recv() => {}
+        }
+        tracing::info!("stopping: requests under way are answered first");
+    };
+    let served = axum::serve(listener, starter_api::router(state))
+        .with_graceful_shutdown(asked_to_stop)
+        .await;
+    folding.abort();
+    served.context("serving failed")
+}
+
+async fn fold_metrics(state: State) {
+    let mut every = tokio::time::interval(Duration::from_secs(5));
+    loop {
+        every.tick().await;
+        state.fold_metrics();
+    }
+}
+
+/// One line, because whoever reads it is looking for one thing to mend.
+fn refuse(line: &str) -> ExitCode {
+    match writeln!(stderr(), "{line}") {
+        Ok(()) | Err(_) => ExitCode::from(BAD_SETTINGS),
+    }
+}
+
+fn log(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter);
+    let log = log.with_ansi(stdout().is_terminal());
+    match format {
+        LogFormat::Json => log.json().flatten_event(true).init(),
+        LogFormat::Pretty => log.init(),
+    }
+}

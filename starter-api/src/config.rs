@@ -1,0 +1,99 @@
+//! The starter's settings: flags, or the environment.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::{Parser, ValueEnum};
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+
+use crate::state::Limits;
+
+/// The HTTP starter of Ordersaga: takes orders, answers about them, moves no money itself.
+///
+/// Where Temporal is comes from the SDK's own environment: `TEMPORAL_ADDRESS`,
+/// `TEMPORAL_NAMESPACE`, `TEMPORAL_API_KEY`, `TEMPORAL_TLS_…`, or a profile of `temporal.toml`.
+#[derive(Clone, Debug, Parser)]
+#[command(version)]
+pub struct Config {
+    /// Where to listen for HTTP.
+    #[arg(long, env = "ORDERSAGA_LISTEN", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+
+    /// The shop's database, as postgres://user:password@host:port/name.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_parser = database)]
+    pub database_url: PgConnectOptions,
+
+    /// How many connections to the database to keep at most.
+    #[arg(long, env = "ORDERSAGA_DATABASE_CONNECTIONS", default_value_t = 10,
+          value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub database_connections: u32,
+
+    /// The largest request body, in bytes.
+    #[arg(long, env = "ORDERSAGA_BODY_BYTES_MAX", default_value_t = 1_048_576)]
+    pub body_bytes_max: usize,
+
+    /// How many seconds a request may take before it is answered with 503.
+    #[arg(long, env = "ORDERSAGA_REQUEST_TIMEOUT_SECONDS", default_value_t = 40,
+          value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub request_timeout_seconds: u64,
+
+    /// How long an order waits to be called off before it is packed, in seconds, unless the
+    /// order itself says otherwise.
+    #[arg(long, env = "ORDERSAGA_CANCEL_WINDOW_SECONDS", default_value_t = 0,
+          value_parser = clap::value_parser!(u32).range(0..=i64::from(crate::orders::CANCEL_WINDOW_SECONDS_MAX)))]
+    pub cancel_window_seconds: u32,
+
+    /// How long an order waits for a party that does not answer before it is unwound, in
+    /// seconds, unless the order itself says otherwise; left out, each step has its own limit.
+    #[arg(long, env = "ORDERSAGA_PATIENCE_SECONDS",
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(crate::orders::PATIENCE_SECONDS_MAX)))]
+    pub patience_seconds: Option<u32>,
+
+    /// How to write the log.
+    #[arg(long, env = "ORDERSAGA_LOG_FORMAT", default_value = "pretty")]
+    pub log_format: LogFormat,
+}
+
+/// For whom the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For machines: one JSON object a line.
+    Json,
+    /// For people.
+    Pretty,
+}
+
+impl Config {
+    /// What a single request may ask for.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        Limits {
+            body_bytes_max: self.body_bytes_max,
+            request_timeout: Duration::from_secs(self.request_timeout_seconds),
+            cancel_window_seconds: self.cancel_window_seconds,
+            patience_seconds: self.patience_seconds,
+        }
+    }
+
+    /// The database, connected at the first need, so that the starter starts before it.
+    #[must_use]
+    pub fn database(&self) -> PgPool {
+        // A statement that outlives its caller's patience only takes the next one's place.
+        let database = self.database_url.clone().options([("statement_timeout", "4000")]);
+        PgPoolOptions::new()
+            .max_connections(self.database_connections)
+            .acquire_timeout(Duration::from_secs(2))
+            // A connection found dead costs its caller one 503; asking before each use would
+            // cost every caller a round trip.
+            .test_before_acquire(false)
+            .connect_lazy_with(database)
+    }
+}
+
+fn database(url: &str) -> Result<PgConnectOptions> {
+    // The parser's own message may repeat the URL, and the URL holds a password.
+    let options = url.parse::<PgConnectOptions>().ok();
+    let options = options.context("not of the form postgres://user:password@host:port/name")?;
+    Ok(options.application_name("ordersaga-starter"))
+}

@@ -1,0 +1,177 @@
+//! What a request carries: bodies, path segments, query strings and headers, each refused as a
+//! [`Problem`] when it cannot be read.
+
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::de::DeserializeOwned;
+use serde_path_to_error::Segment;
+
+use crate::problem::{Kind, Problem};
+
+/// A JSON body.
+///
+/// **Errors.** 415 when it is not declared as JSON, 413 when it is too large, 400 with a JSON
+/// pointer or a position when it is not what the operation reads.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Body<T>(pub T);
+
+/// The segments of the path.
+#[derive(Clone, Copy, Debug, FromRequestParts)]
+#[from_request(via(axum::extract::Path), rejection(Problem))]
+pub(crate) struct Path<T>(pub T);
+
+/// The query string.
+#[derive(Clone, Copy, Debug, FromRequestParts)]
+#[from_request(via(axum::extract::Query), rejection(Problem))]
+pub(crate) struct Query<T>(pub T);
+
+/// The caller's name for this very request, under which it may be repeated.
+///
+/// **Shape.** The header `Idempotency-Key`, 1 to 255 visible ASCII characters.
+#[derive(Clone, Debug)]
+pub(crate) struct IdempotencyKey(pub Option<String>);
+
+/// How many seconds the caller would wait for an order to be paid or refused.
+///
+/// **Shape.** The header `Prefer: wait=N` (RFC 7240). A preference that cannot be read is no
+/// preference, as that standard has it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wait(pub Option<u32>);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        if !is_json(request.headers()) {
+            return Err(Problem::new(
+                Kind::UnsupportedMediaType,
+                "Send the body as JSON, with `Content-Type: application/json`.",
+            ));
+        }
+        let bytes = Bytes::from_request(request, state).await?;
+        read(&bytes).map(Self)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        let mut keys = parts.headers.get_all("idempotency-key").iter();
+        let Some(key) = keys.next() else { return Ok(Self(None)) };
+        let only = visible_ascii(key, 255).filter(|_key| keys.next().is_none());
+        only.map(|key| Self(Some(key))).ok_or_else(|| {
+            Problem::new(
+                Kind::MalformedRequest,
+                "Idempotency-Key is one header of 1 to 255 visible ASCII characters.",
+            )
+        })
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Wait {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        let preferences = parts.headers.get_all("prefer").iter();
+        Ok(Self(
+            preferences
+                .filter_map(|header| header.to_str().ok())
+                .flat_map(|header| header.split(','))
+                .filter_map(|preference| preference.trim().strip_prefix("wait="))
+                .find_map(|seconds| seconds.parse().ok()),
+        ))
+    }
+}
+
+impl From<BytesRejection> for Problem {
+    fn from(rejection: BytesRejection) -> Self {
+        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            Self::new(Kind::BodyTooLarge, "The body is larger than this shop reads.")
+        } else {
+            Self::new(Kind::MalformedRequest, "The body ended before it was complete.")
+        }
+    }
+}
+
+impl From<PathRejection> for Problem {
+    fn from(rejection: PathRejection) -> Self {
+        if rejection.status() == StatusCode::INTERNAL_SERVER_ERROR {
+            Self::internal("reading the path", &rejection)
+        } else {
+            Self::new(Kind::MalformedRequest, "The path cannot be read.")
+        }
+    }
+}
+
+impl From<QueryRejection> for Problem {
+    fn from(rejection: QueryRejection) -> Self {
+        Self::new(Kind::MalformedRequest, rejection.body_text())
+    }
+}
+
+/// The header's text, if it is short and has neither spaces nor anything a log could choke on.
+#[must_use]
+pub(crate) fn visible_ascii(header: &HeaderValue, length_max: usize) -> Option<String> {
+    let text = header.to_str().ok()?;
+    let fits =
+        (1..=length_max).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+    fits.then(|| text.to_owned())
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let declared = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let media_type = declared.and_then(|value| value.split(';').next()).map(str::trim);
+    media_type.is_some_and(|media_type| {
+        media_type.eq_ignore_ascii_case("application/json")
+            || media_type.to_ascii_lowercase().ends_with("+json")
+    })
+}
+
+fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let pointer = pointer(error.path());
+        unreadable(&pointer, error.inner())
+    })?;
+    json.end().map_err(|error| unreadable("", &error))?;
+    Ok(value)
+}
+
+/// Says where and why, without repeating a value: it could be a card number in the wrong place.
+fn unreadable(pointer: &str, error: &serde_json::Error) -> Problem {
+    let (line, column) = (error.line(), error.column());
+    if !error.is_data() {
+        return Problem::malformed(
+            "",
+            format!(
+                "The body is not JSON: it cannot be read on from line {line}, column {column}."
+            ),
+        );
+    }
+    let text = error.to_string();
+    let told = text.rsplit_once(" at line ").map_or(text.as_str(), |(told, _)| told);
+    let detail = match told.split_once(", expected ") {
+        Some((given, expected)) if given.starts_with("invalid") => format!("expected {expected}"),
+        _ => told.chars().take(200).collect(),
+    };
+    Problem::malformed(pointer, format!("{detail} (line {line}, column {column})"))
+}
+
+/// The path in the notation of RFC 6901.
+fn pointer(path: &serde_path_to_error::Path) -> String {
+    path.iter().fold(String::new(), |mut pointer, segment| {
+        let segment = match segment {
+            Segment::Seq { index } => index.to_string(),
+            Segment::Map { key } => key.replace('~', "~0").replace('/', "~1"),
+            Segment::Enum { variant } => variant.clone(),
+            Segment::Unknown => "?".to_owned(),
+        };
+        pointer.push('/');
+        pointer.extend(segment.chars().take(64));
+        pointer
+    })
+}

@@ -1,0 +1,107 @@
+//! What is around every request: its id, its time limit, its line in the log, its metrics.
+
+use std::any::Any;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use axum::extract::{MatchedPath, Request, State as Shared};
+use axum::http::HeaderValue;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tokio::time::timeout;
+use tracing::{Instrument, info_span};
+use uuid::Uuid;
+
+use crate::extract::visible_ascii;
+use crate::problem::Problem;
+
+const REQUEST_ID: &str = "x-request-id";
+const REQUESTS_TOTAL: &str = "http_requests_total";
+const REQUEST_DURATION: &str = "http_request_duration_seconds";
+
+/// Orders taken in, by whether the request was a repeat.
+pub(crate) const ORDERS_ACCEPTED: &str = "orders_accepted_total";
+
+#[derive(Debug, thiserror::Error)]
+#[error("the request was not done within {} s", .0.as_secs())]
+struct TooSlow(Duration);
+
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Panicked(String);
+
+/// Gives the request its id and its time limit, and writes down what became of it.
+///
+/// The log has the route, never the path's query or the body: those can hold whatever a
+/// customer typed.
+pub(crate) async fn request(
+    Shared(limit): Shared<Duration>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let begun = Instant::now();
+    let method = request.method().as_str().to_owned();
+    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str);
+    let route = route.to_owned();
+    let id = request.headers().get(REQUEST_ID).and_then(|id| visible_ascii(id, 128));
+    let id = id.unwrap_or_else(|| Uuid::now_v7().to_string());
+
+    let span = info_span!("request", id, method, route);
+    let mut response = async {
+        match timeout(limit, next.run(request)).await {
+            Ok(response) => response,
+            Err(_elapsed) => {
+                Problem::unavailable("answering in time", &TooSlow(limit)).into_response()
+            }
+        }
+    }
+    .instrument(span.clone())
+    .await;
+
+    let (status, took) = (response.status(), begun.elapsed());
+    span.in_scope(|| tracing::info!(status = status.as_u16(), ?took, "answered"));
+    let labels = [("method", method), ("route", route), ("status", status.as_str().to_owned())];
+    metrics::counter!(REQUESTS_TOTAL, &labels).increment(1);
+    metrics::histogram!(REQUEST_DURATION, &labels).record(took);
+    if let Ok(id) = HeaderValue::try_from(id) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    response
+}
+
+/// A panic is a bug like any other: the caller gets an incident, the shop goes on.
+#[expect(clippy::needless_pass_by_value, reason = "the layer hands the panic over by value")]
+pub(crate) fn panicked(payload: Box<dyn Any + Send>) -> Response {
+    let message = payload
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without a message".to_owned());
+    Problem::internal("answering a request", &Panicked(message)).into_response()
+}
+
+/// The process's metrics; there is one recorder, however many routers a test makes.
+pub(crate) fn metrics() -> PrometheusHandle {
+    /// Around what an order costs (some milliseconds) up to the time limit.
+    const BUCKETS: [f64; 12] =
+        [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    let handle = HANDLE.get_or_init(|| {
+        let duration = Matcher::Full(REQUEST_DURATION.to_owned());
+        // Refused for an empty list alone; then it is told as a summary.
+        let recorder = PrometheusBuilder::new()
+            .set_buckets_for_metric(duration, &BUCKETS)
+            .unwrap_or_default()
+            .build_recorder();
+        let handle = recorder.handle();
+        if metrics::set_global_recorder(recorder).is_err() {
+            tracing::warn!("another metrics recorder is in place; /metrics stays empty");
+        }
+        metrics::describe_counter!(REQUESTS_TOTAL, "Requests answered");
+        metrics::describe_histogram!(REQUEST_DURATION, "Time to the answer");
+        metrics::describe_counter!(ORDERS_ACCEPTED, "Orders taken in, and repeats of them");
+        handle
+    });
+    handle.clone()
+}

@@ -1,0 +1,44 @@
+//! The API's own description: `/openapi.json`, and `/docs`, where it can be tried.
+
+use axum::Router;
+use axum::http::header;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use utoipa::OpenApi;
+use utoipa::openapi::OpenApi as Description;
+use utoipa_swagger_ui::{Config, SwaggerUi};
+
+/// The headings that every problem's `type` leads to.
+const PROBLEMS: &str = include_str!("../../docs/problems.md");
+
+/// What the description says beyond the operations.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Ordersaga",
+        description = "Takes orders in and never loses one. Errors are \
+                       [`application/problem+json`](/docs/problems.md).",
+    ),
+    tags(
+        (name = "orders", description = "Place, follow and cancel"),
+        (name = "quotes", description = "What would it cost?"),
+        (name = "products", description = "What is there?"),
+        (name = "ledger", description = "Do the books balance?"),
+        (name = "operations", description = "For whoever runs the starter"),
+    ),
+)]
+pub(crate) struct Preface;
+
+/// The routes that describe the others.
+pub(crate) fn pages<S: Clone + Send + Sync + 'static>(description: &Description) -> Router<S> {
+    let page = SwaggerUi::new("/docs").config(Config::from("/openapi.json"));
+    // Serialised once: it does not change while the process lives.
+    let json = serde_json::to_string(description).unwrap_or_default();
+    Router::from(page)
+        .route("/openapi.json", get(async || answer("application/json", json)))
+        .route("/docs/problems.md", get(async || answer("text/markdown; charset=utf-8", PROBLEMS)))
+}
+
+fn answer(media_type: &'static str, body: impl IntoResponse) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, media_type)], body)
+}

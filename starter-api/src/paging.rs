@@ -1,0 +1,86 @@
+//! Lists in pages, each continued from where the one before ended. Unlike a page number, a
+//! cursor neither repeats nor skips anything when new entries come in between.
+
+use axum::Json;
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::problem::Problem;
+
+/// How many items a page has.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(try_from = "u16")]
+pub(crate) struct PageSize(u16);
+
+/// One page of a list.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Page<T> {
+    /// What the page shows.
+    pub items: Vec<T>,
+    /// Where the next page begins; absent on the last one. Its form is nobody's business and may
+    /// change: give it back as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
+}
+
+impl PageSize {
+    const MAX: u16 = 100;
+
+    /// One more than the page shows tells whether there is a next one.
+    pub(crate) fn to_read(self) -> i64 {
+        i64::from(self.0).saturating_add(1)
+    }
+}
+
+impl Default for PageSize {
+    fn default() -> Self {
+        Self(20)
+    }
+}
+
+impl TryFrom<u16> for PageSize {
+    type Error = &'static str;
+
+    fn try_from(items: u16) -> Result<Self, Self::Error> {
+        if (1..=Self::MAX).contains(&items) {
+            Ok(Self(items))
+        } else {
+            Err("a page has 1 to 100 items")
+        }
+    }
+}
+
+impl<T: Serialize> Page<T> {
+    /// Makes a page of what was read, which is one item more if there is a next page.
+    pub(crate) fn of(
+        mut read: Vec<T>,
+        size: PageSize,
+        cursor_after: impl FnOnce(&T) -> String,
+    ) -> Self {
+        let full = read.len() > usize::from(size.0);
+        read.truncate(usize::from(size.0));
+        let next_cursor = read.last().filter(|_last| full).map(cursor_after);
+        Self { items: read, next_cursor }
+    }
+
+    /// The answer: the page, and a `Link` to the next one at `path` with the `query` that asked
+    /// for this one.
+    pub(crate) fn answer(self, path: &str, query: &impl Serialize) -> Result<Response, Problem> {
+        let Some(cursor) = &self.next_cursor else { return Ok(Json(self).into_response()) };
+        let link = next_link(path, query, cursor)?;
+        Ok(([(header::LINK, link)], Json(self)).into_response())
+    }
+}
+
+fn next_link(path: &str, query: &impl Serialize, cursor: &str) -> Result<HeaderValue, Problem> {
+    const DOING: &str = "linking to the next page";
+    let asked =
+        serde_urlencoded::to_string(query).map_err(|error| Problem::internal(DOING, &error))?;
+    let cursor = serde_urlencoded::to_string([("cursor", cursor)])
+        .map_err(|error| Problem::internal(DOING, &error))?;
+    let separator = if asked.is_empty() { "" } else { "&" };
+    HeaderValue::try_from(format!("<{path}?{asked}{separator}{cursor}>; rel=\"next\""))
+        .map_err(|error| Problem::internal(DOING, &error))
+}

@@ -1,0 +1,409 @@
+//! How the starter says no: the only way from an error to an HTTP answer.
+
+use std::borrow::Cow;
+use std::error::Error;
+use std::iter;
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use domain::Money;
+use serde::Serialize;
+use temporalio_client::tonic::{Code, Status};
+use utoipa::{IntoResponses, ToSchema};
+use uuid::Uuid;
+
+/// What went wrong, in words a caller can act on.
+///
+/// **Shape.** `application/problem+json` as RFC 9457 has it; `type` leads to the heading of
+/// `docs/problems.md` that says what to do. Source errors never leave the process: they are
+/// logged once, beside the incident's id.
+#[derive(Debug)]
+pub struct Problem(Box<Document>);
+
+/// Every kind of problem, with its heading in `docs/problems.md`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The request is not what the operation reads: no JSON, an unknown field, a bad header.
+    MalformedRequest,
+    /// Nothing lives at this path.
+    RouteNotFound,
+    /// The shop knows no such order.
+    OrderNotFound,
+    /// The shop sells no such article.
+    ProductNotFound,
+    /// The books have no such account.
+    AccountNotFound,
+    /// The path is right, the method is not.
+    MethodNotAllowed,
+    /// The shop's price is not the one the customer was shown.
+    PriceChanged,
+    /// The parcel is out of the house.
+    OrderAlreadyShipped,
+    /// There is nothing to call off: the shop itself said no.
+    OrderAlreadyRejected,
+    /// There is nothing to call off: a bug had stopped the order.
+    OrderAlreadyFailed,
+    /// The body is larger than the starter reads.
+    BodyTooLarge,
+    /// The body is not JSON by its own declaration.
+    UnsupportedMediaType,
+    /// Well formed, and breaks a rule.
+    InvalidRequest,
+    /// The same key came with another order.
+    IdempotencyKeyReused,
+    /// A bug.
+    Internal,
+    /// Temporal or the database does not answer.
+    TryAgain,
+}
+
+/// One broken rule, and where.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Breach {
+    /// Where in the body: a JSON pointer (RFC 6901).
+    #[schema(example = "/lines/0/quantity")]
+    pub pointer: String,
+    /// Which rule, and what would satisfy it.
+    #[schema(example = "a quantity is a whole number from 1 to 100000, not 0")]
+    pub detail: String,
+}
+
+/// The body of every error (RFC 9457).
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(crate) struct Document {
+    /// Which kind; leads to its explanation.
+    #[serde(rename = "type")]
+    #[schema(format = "uri-reference", example = "/docs/problems.md#invalid-request")]
+    kind: String,
+    /// The kind in words; the same for every problem of the kind.
+    title: &'static str,
+    /// The status of the answer, again.
+    status: u16,
+    /// This very problem, in words for whoever sent the request.
+    #[schema(value_type = String)]
+    detail: Cow<'static, str>,
+    /// Every broken rule, where rules are broken.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<Breach>,
+    /// What the customer was shown, where the price has changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expected_total: Option<Money>,
+    /// What the order costs now, where the price has changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    actual_total: Option<Money>,
+    /// What to name when asking for help, where the fault is the shop's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    incident: Option<Uuid>,
+    #[serde(skip)]
+    retry_after_seconds: Option<u16>,
+}
+
+/// What any operation that reads may answer instead, for the `OpenAPI` page.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "only its description is used")]
+pub(crate) enum ReadProblems {
+    /// The request cannot be read.
+    #[response(status = 400, content_type = "application/problem+json")]
+    Malformed(#[to_schema] Document),
+    /// A fault of the shop, with the incident to name.
+    #[response(status = 500, content_type = "application/problem+json")]
+    Internal(#[to_schema] Document),
+    /// Temporal or the database does not answer; `Retry-After` says when to come back.
+    #[response(status = 503, content_type = "application/problem+json")]
+    TryAgain(#[to_schema] Document),
+}
+
+/// What any operation that takes a body may answer instead, for the `OpenAPI` page.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "only its description is used")]
+pub(crate) enum WriteProblems {
+    /// The body cannot be read, or has a field that nobody knows.
+    #[response(status = 400, content_type = "application/problem+json")]
+    Malformed(#[to_schema] Document),
+    /// The body is too large.
+    #[response(status = 413, content_type = "application/problem+json")]
+    TooLarge(#[to_schema] Document),
+    /// The body is not declared as JSON.
+    #[response(status = 415, content_type = "application/problem+json")]
+    NotJson(#[to_schema] Document),
+    /// Rules are broken; `errors` names each with a JSON pointer.
+    #[response(status = 422, content_type = "application/problem+json")]
+    Invalid(#[to_schema] Document),
+    /// A fault of the shop, with the incident to name.
+    #[response(status = 500, content_type = "application/problem+json")]
+    Internal(#[to_schema] Document),
+    /// Temporal or the database does not answer; `Retry-After` says when to come back.
+    #[response(status = 503, content_type = "application/problem+json")]
+    TryAgain(#[to_schema] Document),
+}
+
+/// How soon a caller should come back: long enough for a restart to have made progress.
+const RETRY_AFTER_SECONDS: u16 = 2;
+
+impl Kind {
+    /// Every kind, in the order in which the docs tell them.
+    pub const ALL: [Self; 16] = [
+        Self::MalformedRequest,
+        Self::RouteNotFound,
+        Self::OrderNotFound,
+        Self::ProductNotFound,
+        Self::AccountNotFound,
+        Self::MethodNotAllowed,
+        Self::PriceChanged,
+        Self::OrderAlreadyShipped,
+        Self::OrderAlreadyRejected,
+        Self::OrderAlreadyFailed,
+        Self::BodyTooLarge,
+        Self::UnsupportedMediaType,
+        Self::InvalidRequest,
+        Self::IdempotencyKeyReused,
+        Self::Internal,
+        Self::TryAgain,
+    ];
+
+    /// Status, heading and title: one line a kind.
+    const fn line(self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Self::MalformedRequest => {
+                (StatusCode::BAD_REQUEST, "malformed-request", "The request cannot be read")
+            }
+            Self::RouteNotFound => {
+                (StatusCode::NOT_FOUND, "route-not-found", "There is nothing at this path")
+            }
+            Self::OrderNotFound => {
+                (StatusCode::NOT_FOUND, "order-not-found", "There is no such order")
+            }
+            Self::ProductNotFound => {
+                (StatusCode::NOT_FOUND, "product-not-found", "There is no such product")
+            }
+            Self::AccountNotFound => {
+                (StatusCode::NOT_FOUND, "account-not-found", "There is no such account")
+            }
+            Self::MethodNotAllowed => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method-not-allowed",
+                "The path does not know this method",
+            ),
+            Self::PriceChanged => {
+                (StatusCode::CONFLICT, "price-changed", "The order costs something else now")
+            }
+            Self::OrderAlreadyShipped => {
+                (StatusCode::CONFLICT, "order-already-shipped", "The parcel has been handed over")
+            }
+            Self::OrderAlreadyRejected => {
+                (StatusCode::CONFLICT, "order-already-rejected", "The shop has refused the order")
+            }
+            Self::OrderAlreadyFailed => {
+                (StatusCode::CONFLICT, "order-already-failed", "The order was stopped by a fault")
+            }
+            Self::BodyTooLarge => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "The body is too large")
+            }
+            Self::UnsupportedMediaType => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported-media-type",
+                "The body is not declared as JSON",
+            ),
+            Self::InvalidRequest => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "invalid-request", "The request breaks a rule")
+            }
+            Self::IdempotencyKeyReused => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "idempotency-key-reused",
+                "The key belongs to another order",
+            ),
+            Self::Internal => {
+                (StatusCode::INTERNAL_SERVER_ERROR, "internal", "The shop has made a mistake")
+            }
+            Self::TryAgain => {
+                (StatusCode::SERVICE_UNAVAILABLE, "try-again", "The shop cannot answer right now")
+            }
+        }
+    }
+
+    /// The status it is answered with.
+    #[must_use]
+    pub const fn status(self) -> StatusCode {
+        self.line().0
+    }
+
+    /// Its heading in `docs/problems.md`.
+    #[must_use]
+    pub const fn heading(self) -> &'static str {
+        self.line().1
+    }
+}
+
+impl Problem {
+    /// A problem of this kind, told to whoever sent the request.
+    pub fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
+        let (status, heading, title) = kind.line();
+        Self(Box::new(Document {
+            kind: format!("/docs/problems.md#{heading}"),
+            title,
+            status: status.as_u16(),
+            detail: detail.into(),
+            errors: Vec::new(),
+            expected_total: None,
+            actual_total: None,
+            incident: None,
+            retry_after_seconds: None,
+        }))
+    }
+
+    /// The request cannot be read, at this place.
+    #[must_use]
+    pub fn malformed(pointer: &str, detail: String) -> Self {
+        let mut problem = Self::new(Kind::MalformedRequest, detail.clone());
+        if !pointer.is_empty() {
+            problem.0.errors.push(Breach { pointer: pointer.to_owned(), detail });
+        }
+        problem
+    }
+
+    /// The request breaks these rules.
+    #[must_use]
+    pub fn invalid(breaches: Vec<Breach>) -> Self {
+        let mut problem =
+            Self::new(Kind::InvalidRequest, "Nothing was done. See `errors` for each broken rule.");
+        problem.0.errors = breaches;
+        problem
+    }
+
+    /// The customer was shown another price.
+    #[must_use]
+    pub fn price_changed(expected: Money, actual: Money) -> Self {
+        let detail = format!(
+            "The order was expected to cost {expected} and costs {actual}. Nothing was done; show \
+             the customer the new price and order again."
+        );
+        let mut problem = Self::new(Kind::PriceChanged, detail);
+        problem.0.expected_total = Some(expected);
+        problem.0.actual_total = Some(actual);
+        problem
+    }
+
+    /// The shop knows no such order.
+    #[must_use]
+    pub fn order_not_found() -> Self {
+        Self::new(Kind::OrderNotFound, "The shop knows no order by this id.")
+    }
+
+    /// A party does not answer; the log says which and why.
+    pub fn unavailable(doing: &'static str, why: &dyn Error) -> Self {
+        tracing::warn!(doing, error = chain(why), "a party does not answer");
+        let mut problem = Self::new(
+            Kind::TryAgain,
+            "The shop's database or its order engine does not answer. Send the same request again, \
+             with the same Idempotency-Key, after the time in Retry-After.",
+        );
+        problem.0.retry_after_seconds = Some(RETRY_AFTER_SECONDS);
+        problem
+    }
+
+    /// A bug; the log says which, beside the incident that the caller is given.
+    pub fn internal(doing: &'static str, why: &dyn Error) -> Self {
+        let incident = Uuid::now_v7();
+        tracing::error!(%incident, doing, error = chain(why), "a bug stopped a request");
+        let mut problem = Self::new(
+            Kind::Internal,
+            "Something is broken on the shop's side. Name the incident when you ask for help.",
+        );
+        problem.0.incident = Some(incident);
+        problem
+    }
+
+    /// What the database's error means: it does not answer, or the starter has a bug.
+    #[must_use]
+    pub fn of_database(doing: &'static str, error: &sqlx::Error) -> Self {
+        if is_outage(error) {
+            Self::unavailable(doing, error)
+        } else {
+            Self::internal(doing, error)
+        }
+    }
+
+    /// What Temporal's error means: it does not answer, or something is set up wrong.
+    #[must_use]
+    pub fn of_temporal(doing: &'static str, status: &Status) -> Self {
+        match status.code() {
+            Code::Unavailable
+            | Code::DeadlineExceeded
+            | Code::ResourceExhausted
+            | Code::Aborted
+            | Code::Cancelled
+            | Code::Unknown => Self::unavailable(doing, status),
+            Code::Ok
+            | Code::InvalidArgument
+            | Code::NotFound
+            | Code::AlreadyExists
+            | Code::PermissionDenied
+            | Code::FailedPrecondition
+            | Code::OutOfRange
+            | Code::Unimplemented
+            | Code::Internal
+            | Code::DataLoss
+            | Code::Unauthenticated => Self::internal(doing, status),
+        }
+    }
+}
+
+/// What a result's error means, said where it is known what was being done.
+pub(crate) trait OrProblem<T> {
+    /// The value, or the problem that the caller is told.
+    fn or_problem(self, doing: &'static str) -> Result<T, Problem>;
+}
+
+impl<T> OrProblem<T> for Result<T, sqlx::Error> {
+    fn or_problem(self, doing: &'static str) -> Result<T, Problem> {
+        self.map_err(|error| Problem::of_database(doing, &error))
+    }
+}
+
+impl<T> OrProblem<T> for Result<T, Status> {
+    fn or_problem(self, doing: &'static str) -> Result<T, Problem> {
+        self.map_err(|status| Problem::of_temporal(doing, &status))
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.0.status).unwrap_or_default();
+        let retry_after = self.0.retry_after_seconds;
+        let mut response = (status, Json(self.0)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(seconds) = retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+/// The error with everything it stems from, for the log.
+fn chain(error: &dyn Error) -> String {
+    let sources = iter::successors(error.source(), |&source| source.source());
+    sources.fold(error.to_string(), |text, source| format!("{text}: {source}"))
+}
+
+/// Whether the database is away, starting, full or refusing writes, as opposed to having been
+/// asked something wrong.
+fn is_outage(error: &sqlx::Error) -> bool {
+    if let sqlx::Error::Database(error) = error {
+        // Connection exceptions, lack of resources, shutting down or starting, a statement's
+        // time limit, and a server that is still being promoted.
+        return error.code().is_some_and(|code| {
+            ["08", "53", "57"].iter().any(|class| code.starts_with(class)) || code == "25006"
+        });
+    }
+    matches!(
+        error,
+        sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed
+    )
+}

@@ -1,0 +1,253 @@
+//! The order engine, seen from the starter: every call bounded in time, every answer a business
+//! answer or a [`Problem`].
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::{Order, OrderId};
+use futures::StreamExt;
+use temporalio_client::envconfig::{ConfigError, LoadClientConfigProfileOptions};
+use temporalio_client::errors::{
+    ClientConnectError, WorkflowInteractionError, WorkflowStartError, WorkflowUpdateError,
+};
+use temporalio_client::grpc::WorkflowService;
+use temporalio_client::tonic::IntoRequest;
+use temporalio_client::{
+    Client, ClientOptions, ConnectionOptions, GrpcCompression, RetryOptions,
+    WorkflowExecuteUpdateOptions, WorkflowFetchHistoryOptions, WorkflowHandle,
+    WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowStartOptions,
+};
+use temporalio_common::data_converters::{SerializationContextData, WorkflowSerializationContext};
+use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
+use temporalio_common::protos::temporal::api::workflowservice::v1::DescribeNamespaceRequest;
+use temporalio_common::{HasWorkflowDefinition, MemoValues};
+use tokio::sync::OnceCell;
+use tokio::time::timeout;
+use workflows::{CancelAnswer, CancelRequest, OrderSaga, OrderView, Queue};
+
+use crate::problem::{OrProblem, Problem};
+
+/// Longer than any healthy answer takes, shorter than a caller's patience.
+const CALL_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// A cancel is answered by a worker, which may be busy with the order.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The connection to Temporal. Made at the first call that needs it, so that the starter can
+/// read and answer while Temporal is still starting.
+#[derive(Clone)]
+pub struct Temporal {
+    target: Arc<(ConnectionOptions, ClientOptions)>,
+    client: Arc<OnceCell<Client>>,
+}
+
+/// What became of the wish to start an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Started {
+    /// It is under way, and nothing can lose it any more.
+    Now,
+    /// An order of this id was started before.
+    Before,
+}
+
+/// What became of the wish to cancel an order.
+#[derive(Debug)]
+pub(crate) enum Cancelled {
+    /// The saga decided.
+    Answered(CancelAnswer),
+    /// The saga refused: the parcel is handed over.
+    TooLate,
+    /// No saga of this order is open.
+    NotOpen,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("no answer within {} s", .0.as_secs())]
+struct NoAnswer(Duration);
+
+impl fmt::Debug for Temporal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The options hold an API key.
+        f.debug_struct("Temporal")
+            .field("address", &self.target.0.target.as_str())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Temporal {
+    /// The cluster that the SDK's environment names: address, namespace, TLS, API key.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        let (connection, client) =
+            ClientOptions::load_from_config(LoadClientConfigProfileOptions::default())?;
+        Ok(Self::at(connection, client))
+    }
+
+    /// A given cluster.
+    #[must_use]
+    pub fn at(mut connection: ConnectionOptions, client: ClientOptions) -> Self {
+        // On one machine or in one data centre, gzip costs more than it carries.
+        connection.grpc_compression = GrpcCompression::None;
+        connection.connect_timeout = Some(Duration::from_secs(2));
+        // Two quick repeats ride out a lost connection; beyond that the caller is told.
+        connection.retry_options = RetryOptions::builder()
+            .initial_interval(Duration::from_millis(50))
+            .max_retries(3)
+            .max_elapsed_time(Some(CALL_TIMEOUT))
+            .build();
+        "ordersaga-starter".clone_into(&mut connection.identity);
+        Self { target: Arc::new((connection, client)), client: Arc::new(OnceCell::new()) }
+    }
+
+    /// Starts the order's workflow: once this has answered, the order cannot be lost.
+    ///
+    /// **Repeats.** The workflow's id is made of the order's id, and a second start is refused,
+    /// whether the first is under way or over.
+    pub(crate) async fn start(&self, order: &Order) -> Result<Started, Problem> {
+        const DOING: &str = "starting an order's workflow";
+        let start = async {
+            let client = self.client().await?;
+            let options = start_options(order);
+            Ok(client.start_workflow(OrderSaga::run, order.clone(), options).await)
+        };
+        let started = within(DOING, CALL_TIMEOUT, Box::pin(start)).await?;
+        match started {
+            Ok(_handle) => Ok(Started::Now),
+            Err(WorkflowStartError::AlreadyStarted { .. }) => Ok(Started::Before),
+            Err(WorkflowStartError::Rpc(status)) => Err(Problem::of_temporal(DOING, &status)),
+            Err(error) => Err(Problem::internal(DOING, &error)),
+        }
+    }
+
+    /// The order that a workflow was started with, if there is such a workflow.
+    ///
+    /// Read from the history's first event: unlike a query, that needs no worker, so an order
+    /// accepted while every worker was down can still be shown.
+    pub(crate) async fn order_of(&self, order_id: OrderId) -> Result<Option<Order>, Problem> {
+        const DOING: &str = "reading an order from its workflow";
+        let first = async {
+            let client = self.client().await?;
+            let options = WorkflowFetchHistoryOptions::builder().skip_archival(true).build();
+            let mut history = saga(client, order_id).fetch_history(options);
+            Ok((history.next().await, &client.options().data_converter))
+        };
+        let (first, converter) = within(DOING, CALL_TIMEOUT, Box::pin(first)).await?;
+        let event = match first {
+            Some(Ok(event)) => event,
+            None | Some(Err(WorkflowInteractionError::NotFound(_))) => return Ok(None),
+            Some(Err(WorkflowInteractionError::Rpc(status))) => {
+                return Err(Problem::of_temporal(DOING, &status));
+            }
+            Some(Err(error)) => return Err(Problem::internal(DOING, &error)),
+        };
+        let Some(Attributes::WorkflowExecutionStartedEventAttributes(started)) = event.attributes
+        else {
+            return Ok(None);
+        };
+        let context = SerializationContextData::Workflow(WorkflowSerializationContext::new());
+        let input = started.input.map(|input| input.payloads).unwrap_or_default();
+        let order = converter.from_payloads::<Order>(&context, input).await;
+        order.map(Some).map_err(|error| Problem::internal(DOING, &error))
+    }
+
+    /// Waits until the order is paid or refused, at most for `patience`. Nothing, when it is not
+    /// decided by then, or when the workflow ended before it could say so.
+    pub(crate) async fn placed(&self, order_id: OrderId, patience: Duration) -> Option<OrderView> {
+        let answer = async {
+            let client = self.client().await.ok()?;
+            let options = WorkflowExecuteUpdateOptions::default();
+            let saga = saga(client, order_id);
+            saga.execute_update(OrderSaga::placed, (), options)
+                .await
+                .inspect_err(|error| tracing::debug!(%order_id, %error, "not waited for"))
+                .ok()
+        };
+        timeout(patience, Box::pin(answer)).await.ok().flatten()
+    }
+
+    /// Calls the order off, if it is not too late.
+    pub(crate) async fn cancel(
+        &self,
+        order_id: OrderId,
+        request: CancelRequest,
+    ) -> Result<Cancelled, Problem> {
+        const DOING: &str = "cancelling an order";
+        let cancel = async {
+            let saga = saga(self.client().await?, order_id);
+            let options = WorkflowExecuteUpdateOptions::default();
+            Ok(saga.execute_update(OrderSaga::cancel, request, options).await)
+        };
+        let answer = within(DOING, CANCEL_TIMEOUT, Box::pin(cancel)).await?;
+        match answer {
+            Ok(answer) => Ok(Cancelled::Answered(answer)),
+            Err(WorkflowUpdateError::Failed(_)) => Ok(Cancelled::TooLate),
+            Err(WorkflowUpdateError::NotFound(_)) => Ok(Cancelled::NotOpen),
+            Err(WorkflowUpdateError::Rpc(status)) => Err(Problem::of_temporal(DOING, &status)),
+            Err(error) => Err(Problem::internal(DOING, &error)),
+        }
+    }
+
+    /// Whether Temporal answers and knows the namespace.
+    pub(crate) async fn check(&self) -> Result<(), Problem> {
+        const DOING: &str = "asking whether Temporal is ready";
+        let namespace = self.target.1.namespace.clone();
+        let request = DescribeNamespaceRequest { namespace, ..Default::default() };
+        let describe = async {
+            let mut client = self.client().await?.clone();
+            Ok(client.describe_namespace(request.into_request()).await)
+        };
+        let answer = within(DOING, CALL_TIMEOUT, Box::pin(describe)).await?;
+        answer.map(|_described| ()).or_problem(DOING)
+    }
+
+    async fn client(&self) -> Result<&Client, Problem> {
+        const DOING: &str = "connecting to Temporal";
+        let connect = || {
+            let (connection, client) = (*self.target).clone();
+            Box::pin(Client::connect(connection, client))
+        };
+        self.client.get_or_try_init(connect).await.map_err(|error| {
+            if let ClientConnectError::SystemInfoCallError(status) = &error {
+                return Problem::of_temporal(DOING, status);
+            }
+            let away = matches!(
+                error,
+                ClientConnectError::TonicTransportError(_)
+                    | ClientConnectError::DnsResolutionError { .. }
+            );
+            let problem = if away { Problem::unavailable } else { Problem::internal };
+            problem(DOING, &error)
+        })
+    }
+}
+
+async fn within<T>(
+    doing: &'static str,
+    limit: Duration,
+    call: impl Future<Output = Result<T, Problem>>,
+) -> Result<T, Problem> {
+    match timeout(limit, call).await {
+        Ok(answer) => answer,
+        Err(_elapsed) => Err(Problem::unavailable(doing, &NoAnswer(limit))),
+    }
+}
+
+/// The workflow by its definition: unlike its state, that can be named on any thread.
+type Saga = <OrderSaga as HasWorkflowDefinition>::Run;
+
+fn saga(client: &Client, order_id: OrderId) -> WorkflowHandle<Client, Saga> {
+    client.get_workflow_handle(order_id.workflow_id())
+}
+
+fn start_options(order: &Order) -> WorkflowStartOptions {
+    let mut memo = MemoValues::new();
+    memo.insert(workflows::MEMO_REQUEST_HASH, order.request_hash.as_str().to_owned());
+    WorkflowStartOptions::new(Queue::Orders.name(), order.order_id.workflow_id())
+        .id_reuse_policy(WorkflowIdReusePolicy::RejectDuplicate)
+        .id_conflict_policy(WorkflowIdConflictPolicy::Fail)
+        .memo(memo)
+        .search_attributes(workflows::search_attributes_at_start(order))
+        .static_summary(workflows::static_summary(order))
+        .static_details(workflows::static_details(order))
+        .build()
+}
