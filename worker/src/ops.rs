@@ -1,0 +1,156 @@
+//! What an operator, a load balancer and Prometheus ask the worker.
+//!
+//! | path | answers |
+//! |---|---|
+//! | `/health` | 200 while the process lives: restart it if this stops |
+//! | `/ready` | 200 when Postgres and Temporal answer and every queue is polled, else 503; who is missing |
+//! | `/metrics` | the worker's own metrics and the SDK's, in Prometheus' text format |
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use metrics::gauge;
+use serde_json::json;
+use sqlx::PgPool;
+use temporalio_client::Client;
+use tokio::time::timeout;
+use tracing::warn;
+
+use crate::telemetry::Metrics;
+use crate::waiting::chain;
+use crate::{database, temporal};
+
+/// A probe that takes longer is answered with no.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What there is to be asked about.
+#[derive(Clone)]
+pub struct Ops {
+    metrics: Metrics,
+    wanted: usize,
+    polling: Arc<AtomicUsize>,
+    parties: Arc<OnceLock<Parties>>,
+}
+
+/// Whom the worker depends on, once it has found them.
+#[derive(Clone)]
+pub struct Parties {
+    /// Postgres.
+    pub pool: PgPool,
+    /// Temporal.
+    pub client: Client,
+}
+
+/// A queue that is polled for as long as this is kept.
+#[derive(Debug)]
+pub struct Polling(Arc<AtomicUsize>);
+
+impl Drop for Polling {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Ops {
+    /// Nothing is found or polled yet; `wanted` queues are to be.
+    #[must_use]
+    pub fn new(metrics: Metrics, wanted: usize) -> Self {
+        Self { metrics, wanted, polling: Arc::default(), parties: Arc::default() }
+    }
+
+    /// The parties have been found.
+    pub fn found(&self, parties: Parties) {
+        // Found once is found; a second time would be the same ones.
+        self.parties.get_or_init(|| parties);
+    }
+
+    /// One more queue is polled.
+    #[must_use]
+    pub fn polls(&self) -> Polling {
+        self.polling.fetch_add(1, Ordering::Relaxed);
+        Polling(Arc::clone(&self.polling))
+    }
+
+    /// The routes.
+    pub fn router(self) -> Router {
+        Router::new()
+            .route("/health", get(async || "the worker is up\n"))
+            .route("/ready", get(ready))
+            .route("/metrics", get(page))
+            .with_state(self)
+    }
+
+    fn polling(&self) -> usize {
+        self.polling.load(Ordering::Relaxed)
+    }
+}
+
+async fn ready(State(ops): State<Ops>) -> Response {
+    let (postgres, temporal) = match ops.parties.get() {
+        None => (Some("not found yet".to_owned()), Some("not found yet".to_owned())),
+        Some(Parties { pool, client }) => tokio::join!(
+            complaint(async { database::check(pool).await.map_err(|error| chain(&error)) }),
+            complaint(async { temporal::check(client).await.map_err(|error| chain(&error)) }),
+        ),
+    };
+    let polling = ops.polling();
+    let all = postgres.is_none() && temporal.is_none() && polling == ops.wanted;
+    let status = if all { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let body = json!({
+        "ready": all,
+        "postgres": postgres.unwrap_or_else(|| "ok".to_owned()),
+        "temporal": temporal.unwrap_or_else(|| "ok".to_owned()),
+        "queues_polled": polling,
+        "queues_wanted": ops.wanted,
+    });
+    (status, Json(body)).into_response()
+}
+
+async fn complaint(check: impl Future<Output = Result<(), String>>) -> Option<String> {
+    match timeout(PATIENCE, check).await {
+        Ok(Ok(())) => None,
+        Ok(Err(complaint)) => Some(complaint),
+        Err(_) => Some(format!("no answer within {} s", PATIENCE.as_secs())),
+    }
+}
+
+async fn page(State(ops): State<Ops>) -> Response {
+    gauge!("ordersaga_queues_polled").set(count(ops.polling()));
+    if let Some(Parties { pool, .. }) = ops.parties.get() {
+        look_at(pool).await;
+    }
+    match ops.metrics.page().await {
+        Ok(page) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page)
+            .into_response(),
+        Err(error) => {
+            warn!(error = chain(&error), "the SDK's metrics could not be read");
+            StatusCode::SERVICE_UNAVAILABLE.into_response()
+        }
+    }
+}
+
+/// What is read from elsewhere at the moment somebody asks.
+async fn look_at(pool: &PgPool) {
+    let (size, idle) = (pool.size(), pool.num_idle());
+    gauge!("ordersaga_db_connections", "state" => "idle").set(count(idle));
+    gauge!("ordersaga_db_connections", "state" => "open").set(f64::from(size));
+    let stuck = sqlx::query_scalar!(
+        r#"select count(*) as "count!" from orders.orders where status = 'stuck'"#
+    );
+    match timeout(PATIENCE, stuck.fetch_one(pool)).await {
+        Ok(Ok(stuck)) => gauge!("ordersaga_orders_stuck").set(count(stuck)),
+        // Better no number than an old one that says that all is well.
+        Ok(Err(_)) | Err(_) => gauge!("ordersaga_orders_stuck").set(f64::NAN),
+    }
+}
+
+/// A gauge is a floating number; a count that fits 32 bits is exact in it.
+fn count(things: impl TryInto<u32>) -> f64 {
+    f64::from(things.try_into().unwrap_or(u32::MAX))
+}

@@ -1,0 +1,198 @@
+//! I1 and I2: the books balance, and say what happened.
+
+use sqlx::PgConnection;
+
+use super::{ByHand, Finding, Seen};
+
+pub(super) async fn look(
+    db: &mut PgConnection,
+    by_hand: &ByHand,
+) -> Result<Vec<Finding>, sqlx::Error> {
+    Ok(vec![
+        balanced(db).await?,
+        trial_balance(db).await?,
+        payment_clearing(db, by_hand).await?,
+        orders_as_booked(db, by_hand).await?,
+    ])
+}
+
+async fn balanced(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
+    let seen = sqlx::query_as!(
+        Seen,
+        r#"
+        with difference as (
+            select transaction_id, currency,
+                sum(case side when 'debit' then amount else -amount end) as difference
+            from ledger.entries
+            group by transaction_id, currency
+        ), checked as (
+            select transactions.transaction_id, case
+                when difference.transaction_id is null then format('%s has no entries', key)
+                when difference <> 0 then format('%s differs by %s %s', key, difference, currency)
+            end as complaint
+            from ledger.transactions left join difference using (transaction_id)
+        )
+        select
+            count(distinct transaction_id) as "looked_at!",
+            count(complaint) as "violations!",
+            coalesce((array_agg(complaint) filter (where complaint is not null))[1:5], '{}')
+                as "examples!"
+        from checked
+        "#,
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(Finding::of("I1", "debits = credits in each transaction and currency", "transactions", seen))
+}
+
+/// Balances are not kept, so they cannot be wrong; what can be is that they do not add up, or
+/// that an entry is on an account that nobody looks at.
+async fn trial_balance(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
+    let seen = sqlx::query_as!(
+        Seen,
+        r#"
+        with balance as (
+            select account, currency,
+                sum(case side when 'debit' then amount else -amount end) as debit,
+                count(*) as entries
+            from ledger.entries
+            group by account, currency
+        ), complaint as (
+            select format('the accounts in %s come to %s, not to nothing', currency, sum(debit))
+                as complaint
+            from balance group by currency having sum(debit) <> 0
+            union all
+            select format('%s entries are on %s, which is no account', entries, account)
+            from balance where account not in (select account from ledger.accounts)
+        )
+        select
+            (select coalesce(sum(entries), 0)::bigint from balance) as "looked_at!",
+            (select count(*) from complaint) as "violations!",
+            (select coalesce((array_agg(complaint))[1:5], '{}') from complaint) as "examples!"
+        "#,
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(Finding::of("I2", "the balances of all accounts come to zero", "entries", seen))
+}
+
+async fn payment_clearing(
+    db: &mut PgConnection,
+    ByHand(by_hand): &ByHand,
+) -> Result<Finding, sqlx::Error> {
+    let seen = sqlx::query_as!(
+        Seen,
+        r#"
+        with booked as (
+            select order_id, currency,
+                sum(case side when 'debit' then amount else -amount end) as amount
+            from ledger.entries join ledger.transactions using (transaction_id)
+            where account = 'payment-clearing'
+            group by order_id, currency
+        ), taken as (
+            select order_id, currency, sum(captured - refunded) as amount
+            from payments.charges
+            group by order_id, currency
+        ), both_ways as (
+            select order_id, currency,
+                coalesce(booked.amount, 0) as booked, coalesce(taken.amount, 0) as taken
+            from booked full join taken using (order_id, currency)
+        ), checked as (
+            select case when booked <> taken then format(
+                'order %s: %s %s is booked, %s was taken',
+                order_id, booked, both_ways.currency, taken
+            ) end as complaint
+            from both_ways left join orders.orders using (order_id)
+            where status is null
+                or status in ('shipped', 'cancelled', 'rejected', 'failed')
+                    and order_id <> all ($1)
+        )
+        select
+            count(*) as "looked_at!",
+            count(complaint) as "violations!",
+            coalesce((array_agg(complaint) filter (where complaint is not null))[1:5], '{}')
+                as "examples!"
+        from checked
+        "#,
+        by_hand,
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(Finding::of("I2", "payment clearing = captured − refunded, at rest", "orders", seen)
+        .with_remark(ByHand(by_hand.clone()).remark()))
+}
+
+/// A shipped order's money has become sales, tax and shipping income as its own totals say; of
+/// any other order at rest nothing is left in the books.
+async fn orders_as_booked(
+    db: &mut PgConnection,
+    ByHand(by_hand): &ByHand,
+) -> Result<Finding, sqlx::Error> {
+    let seen = sqlx::query_as!(
+        Seen,
+        r#"
+        with entry as (
+            select order_id, account,
+                case side when 'debit' then amount else -amount end as debit
+            from ledger.entries join ledger.transactions using (transaction_id)
+            where order_id is not null
+        ), booked as (
+            select order_id,
+                sum(debit) filter (where account = 'payment-clearing') as clearing,
+                sum(debit) filter (where account = 'customer-deposits') as deposits,
+                sum(debit) filter (where account = 'sales') as sales,
+                sum(debit) filter (where account = 'shipping-income') as shipping,
+                sum(debit) filter (where account = 'sales-tax-payable') as tax,
+                sum(debit) filter (where account = 'cost-of-goods') as cost,
+                sum(debit) filter (where account = 'inventory') as inventory
+            from entry
+            group by order_id
+        ), checked as (
+            select orders.order_id, case
+                when (
+                    coalesce(clearing, 0), coalesce(deposits, 0), coalesce(sales, 0),
+                    coalesce(booked.shipping, 0), coalesce(booked.tax, 0),
+                    coalesce(cost, 0), coalesce(inventory, 0)
+                ) is distinct from case when status = 'shipped' then (
+                    total, 0::numeric, discount - subtotal,
+                    -orders.shipping, -orders.tax, cost_of_goods, -cost_of_goods
+                ) else (
+                    0::numeric, 0::numeric, 0::numeric,
+                    0::numeric, 0::numeric, 0::numeric, 0::numeric
+                ) end
+                then format(
+                    'order %s, %s: clearing %s, deposits %s, sales %s, shipping %s, tax %s, cost %s',
+                    order_id, status, clearing, deposits, -sales, -booked.shipping, -booked.tax, cost
+                )
+            end as complaint
+            from orders.orders left join booked using (order_id)
+            where order_id <> all ($1) and (
+                status in ('cancelled', 'rejected', 'failed')
+                -- Before its revenue is recognised, a shipped order is not at rest.
+                or status = 'shipped' and exists (
+                    select from orders.step_keys
+                    where step_keys.order_id = orders.order_id
+                        and step = 'recognise-revenue'
+                        and step_keys.generation = orders.generation
+                )
+            )
+        )
+        select
+            count(*) as "looked_at!",
+            count(complaint) as "violations!",
+            coalesce((array_agg(complaint) filter (where complaint is not null))[1:5], '{}')
+                as "examples!"
+        from checked
+        "#,
+        by_hand,
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(Finding::of(
+        "I2",
+        "the books say of each order what its own totals say, at rest",
+        "orders",
+        seen,
+    )
+    .with_remark(ByHand(by_hand.clone()).remark()))
+}

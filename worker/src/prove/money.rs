@@ -1,0 +1,208 @@
+//! I4, I5 and I6: a customer has paid exactly for what stands, and once.
+
+use sqlx::PgConnection;
+
+use super::{ByHand, Finding, Seen};
+
+pub(super) async fn look(
+    db: &mut PgConnection,
+    by_hand: &ByHand,
+) -> Result<Vec<Finding>, sqlx::Error> {
+    let mut findings = vec![paid_for_what_stands(db, by_hand).await?];
+    findings.extend(as_the_provider_says(db, by_hand).await?);
+    findings.push(refunds(db).await?);
+    Ok(findings)
+}
+
+/// Holds at any moment: the capture and the order's turn to `paid` are one transaction. Only
+/// while an order unwinds or is stuck, either may be so.
+async fn paid_for_what_stands(
+    db: &mut PgConnection,
+    ByHand(by_hand): &ByHand,
+) -> Result<Finding, sqlx::Error> {
+    let seen = sqlx::query_as!(
+        Seen,
+        r#"
+        with net as (
+            select order_id, sum(captured - refunded) as paid, count(distinct currency) as currencies,
+                min(currency) as currency
+            from payments.charges
+            group by order_id
+        ), checked as (
+            select case
+                when orders.order_id is null
+                then format('%s was taken for order %s, which is not on record', paid, order_id)
+                when status in ('paid', 'posted', 'shipped') and coalesce(paid, 0) <> total
+                    or status in ('processing', 'reserved', 'cancelled', 'rejected', 'failed')
+                        and coalesce(paid, 0) <> 0
+                then format(
+                    'order %s is %s; its total is %s, and %s is captured and not refunded',
+                    order_id, status, total, coalesce(paid, 0)
+                )
+                when paid is not null and (currencies <> 1 or net.currency <> orders.currency)
+                then format('order %s was not paid in %s', order_id, orders.currency)
+            end as complaint
+            from orders.orders full join net using (order_id)
+            where (status is null or status not in ('unwinding', 'stuck'))
+                and order_id <> all ($1)
+        )
+        select
+            count(*) as "looked_at!",
+            count(complaint) as "violations!",
+            coalesce((array_agg(complaint) filter (where complaint is not null))[1:5], '{}')
+                as "examples!"
+        from checked
+        "#,
+        by_hand,
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(Finding::of("I4", "an order is paid exactly if it stands", "orders", seen)
+        .with_remark(ByHand(by_hand.clone()).remark()))
+}
+
+async fn as_the_provider_says(
+    db: &mut PgConnection,
+    by_hand: &ByHand,
+) -> Result<Vec<Finding>, sqlx::Error> {
+    const ONCE: &str = "one capture and one full refund at most, by the provider's own records";
+    const SAME: &str = "the provider's records and the shop's say the same, at rest";
+    const ELSEWHERE: &str =
+        "the provider keeps its records elsewhere: compare its settlement report";
+    let elsewhere = sqlx::query_scalar!(
+        r#"
+        select exists (select from payments.charges)
+            and not exists (select from sandbox_provider.payments) as "elsewhere!"
+        "#,
+    )
+    .fetch_one(&mut *db)
+    .await?;
+    if elsewhere {
+        return Ok(vec![
+            Finding::not_shown("I5", ONCE, ELSEWHERE),
+            Finding::not_shown("I5", SAME, ELSEWHERE),
+        ]);
+    }
+    let once = Finding::of("I5", ONCE, "payments", once(db).await?);
+    let same = Finding::of("I5", SAME, "payments", same(db, by_hand).await?);
+    Ok(vec![once, same.with_remark(by_hand.remark())])
+}
+
+async fn once(db: &mut PgConnection) -> Result<Seen, sqlx::Error> {
+    sqlx::query_as!(
+        Seen,
+        r#"
+        with refund as (
+            select payment_id, count(*) as refunds, sum(amount) as refunded
+            from sandbox_provider.refunds group by payment_id
+        ), payment as (
+            select *,
+                count(*) filter (where state = 'captured' and refunds is null)
+                    over (partition by merchant_reference) as standing,
+                count(*) filter (where state = 'captured')
+                    over (partition by idempotency_key) as captures
+            from sandbox_provider.payments left join refund using (payment_id)
+        ), checked as (
+            select case
+                when captures > 1 then format('%s was captured %s times', idempotency_key, captures)
+                when standing > 1
+                then format('order %s has %s payments that stand', merchant_reference, standing)
+                when refunds > 1 then format('%s was refunded %s times', idempotency_key, refunds)
+                when refunds = 1 and (state <> 'captured' or refunded <> amount)
+                then format('%s of %s, %s, was refunded as %s', idempotency_key, amount, state, refunded)
+            end as complaint
+            from payment
+        )
+        select
+            count(*) as "looked_at!",
+            count(complaint) as "violations!",
+            coalesce((array_agg(complaint) filter (where complaint is not null))[1:5], '{}')
+                as "examples!"
+        from checked
+        "#,
+    )
+    .fetch_one(db)
+    .await
+}
+
+async fn same(db: &mut PgConnection, ByHand(by_hand): &ByHand) -> Result<Seen, sqlx::Error> {
+    sqlx::query_as!(
+        Seen,
+        r#"
+        with theirs as (
+            select idempotency_key as key, merchant_reference as order_id, currency,
+                case state when 'captured' then amount else 0 end as captured,
+                coalesce((
+                    select sum(refunds.amount) from sandbox_provider.refunds
+                    where refunds.payment_id = payments.payment_id
+                ), 0) as refunded
+            from sandbox_provider.payments
+        ), ours as (
+            select charge_key as key, order_id::text, currency, captured, refunded
+            from payments.charges
+        ), checked as (
+            select case
+                when (coalesce(theirs.captured, 0), coalesce(theirs.refunded, 0))
+                    <> (coalesce(ours.captured, 0), coalesce(ours.refunded, 0))
+                    or theirs.currency <> ours.currency
+                then format(
+                    '%s: the provider captured %s and refunded %s, the shop knows of %s and %s',
+                    key, coalesce(theirs.captured, 0), coalesce(theirs.refunded, 0),
+                    coalesce(ours.captured, 0), coalesce(ours.refunded, 0)
+                )
+            end as complaint
+            from theirs full join ours using (key)
+            left join orders.orders
+                on orders.order_id::text = coalesce(theirs.order_id, ours.order_id)
+            where status is null
+                or status in ('shipped', 'cancelled', 'rejected', 'failed')
+                    and orders.order_id <> all ($1)
+        )
+        select
+            count(*) as "looked_at!",
+            count(complaint) as "violations!",
+            coalesce((array_agg(complaint) filter (where complaint is not null))[1:5], '{}')
+                as "examples!"
+        from checked
+        "#,
+        by_hand,
+    )
+    .fetch_one(db)
+    .await
+}
+
+async fn refunds(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
+    let seen = sqlx::query_as!(
+        Seen,
+        r#"
+        with given_back as (
+            select charge_key, sum(amount) as amount, min(currency) as currency
+            from payments.refunds group by charge_key
+        ), checked as (
+            select case
+                when coalesce(given_back.amount, 0) > captured or refunded > captured
+                then format(
+                    '%s: %s captured, %s refunded',
+                    charge_key, captured, greatest(coalesce(given_back.amount, 0), refunded)
+                )
+                when coalesce(given_back.amount, 0) <> refunded
+                    or given_back.currency <> charges.currency
+                then format(
+                    '%s: %s %s refunded, by its refunds %s %s', charge_key,
+                    refunded, charges.currency, coalesce(given_back.amount, 0), given_back.currency
+                )
+            end as complaint
+            from payments.charges left join given_back using (charge_key)
+        )
+        select
+            count(*) as "looked_at!",
+            count(complaint) as "violations!",
+            coalesce((array_agg(complaint) filter (where complaint is not null))[1:5], '{}')
+                as "examples!"
+        from checked
+        "#,
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(Finding::of("I6", "no more is refunded than was captured", "charges", seen))
+}

@@ -1,0 +1,188 @@
+//! I12: what leaves the house, or stays for ever, names nobody and no card.
+
+use std::collections::HashMap;
+
+use futures::TryStreamExt as _;
+use prost_reflect::prost::Message as _;
+use sqlx::PgConnection;
+use temporalio_client::{
+    Client, UntypedWorkflow, WorkflowFetchHistoryOptions, WorkflowListOptions,
+};
+use temporalio_protos::temporal::api::history::v1::History;
+use uuid::Uuid;
+
+use super::{Finding, ProveError, Seen};
+
+const EVENTS: &str = "no card number, name or street in events and messages";
+const HISTORIES: &str = "no card number, name or street in histories (the newest)";
+const LOGS: &str = "no card number, name or street in logs";
+
+/// How many of the newest histories are read.
+const HISTORIES_READ: usize = 100;
+
+/// A word this short is in other words too.
+const SHORTEST_NAME: usize = 4;
+
+/// What must not be found, for each order that has an address: recipient and street.
+pub(super) struct Private(HashMap<Uuid, [String; 2]>);
+
+impl Private {
+    /// What a text about an order should not say, if it does.
+    fn complaint(&self, order: Option<Uuid>, text: &str) -> Option<&'static str> {
+        let named = order.and_then(|order| self.0.get(&order)).is_some_and(|words| {
+            words.iter().any(|word| word.chars().count() >= SHORTEST_NAME && text.contains(word))
+        });
+        match (named, holds_card_number(text)) {
+            (true, _) => Some("names its recipient or street"),
+            (false, true) => Some("holds what looks like a card number"),
+            (false, false) => None,
+        }
+    }
+}
+
+pub(super) async fn read(db: &mut PgConnection) -> Result<Private, sqlx::Error> {
+    let addresses = sqlx::query!(
+        r#"
+        select order_id, name, line1
+        from orders.orders join customers.addresses using (address_id)
+        "#,
+    )
+    .fetch_all(db)
+    .await?;
+    let words =
+        addresses.into_iter().map(|address| (address.order_id, [address.name, address.line1]));
+    Ok(Private(words.collect()))
+}
+
+pub(super) async fn look(
+    db: &mut PgConnection,
+    private: &Private,
+) -> Result<Vec<Finding>, sqlx::Error> {
+    let (mut looked_at, mut complaints) = (0_i64, Vec::new());
+    let mut texts = sqlx::query!(
+        r#"
+        select order_id as "order_id!", type as "kind!", data::text as "text!"
+        from orders.order_events
+        union all
+        select order_id, 'the message of ' || type, data::text from outbox.messages
+        "#,
+    )
+    .fetch(db);
+    while let Some(told) = texts.try_next().await? {
+        looked_at = looked_at.saturating_add(1);
+        if let Some(complaint) = private.complaint(Some(told.order_id), &told.text) {
+            complaints.push(format!("{} of order {} {complaint}", told.kind, told.order_id));
+        }
+    }
+    let remark = format!("{} orders have an address to look for", private.0.len());
+    Ok(vec![
+        Finding::of("I12", EVENTS, "events and messages", Seen::of(looked_at, complaints))
+            .with_remark(Some(remark)),
+        Finding::not_shown("I12", LOGS, "logs are kept elsewhere"),
+    ])
+}
+
+pub(super) fn without_temporal() -> Finding {
+    Finding::not_shown("I12", HISTORIES, "not checked without Temporal")
+}
+
+pub(super) async fn look_at_histories(
+    client: &Client,
+    private: &Private,
+) -> Result<Finding, ProveError> {
+    let options = WorkflowListOptions::builder().limit(HISTORIES_READ).build();
+    let unreadable = |error: &dyn std::fmt::Display| ProveError::Temporal(error.to_string());
+    let newest: Vec<_> = client
+        .list_workflows("WorkflowType='OrderSaga'", options)
+        .map_ok(|workflow| (workflow.id().to_owned(), workflow.run_id().to_owned()))
+        .try_collect()
+        .await
+        .map_err(|error| unreadable(&error))?;
+    let mut complaints = Vec::new();
+    for (workflow_id, _) in &newest {
+        let workflow = client.get_workflow_handle::<UntypedWorkflow>(workflow_id.clone());
+        let events = workflow
+            .fetch_history(WorkflowFetchHistoryOptions::default())
+            .into_events()
+            .await
+            .map_err(|error| unreadable(&error))?;
+        // Texts stand in a message's bytes as they are, payloads too.
+        let bytes = History { events }.encode_to_vec();
+        let order = workflow_id.strip_prefix("order-").and_then(|id| id.parse().ok());
+        if let Some(complaint) = private.complaint(order, &String::from_utf8_lossy(&bytes)) {
+            complaints.push(format!("the history of {workflow_id} {complaint}"));
+        }
+    }
+    let looked_at = i64::try_from(newest.len()).unwrap_or(i64::MAX);
+    Ok(Finding::of("I12", HISTORIES, "histories", Seen::of(looked_at, complaints)))
+}
+
+/// Whether a text holds 13 to 19 digits, in one piece or grouped by blanks or hyphens, whose
+/// last is the check digit that card numbers have. The shop's own ids are left out: some of
+/// them are all digits by chance.
+fn holds_card_number(text: &str) -> bool {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == ' ';
+    text.split(|c: char| !is_part(c)).any(|piece| {
+        let mut run = String::new();
+        for word in piece.split(' ') {
+            if word.chars().all(|c| c.is_ascii_digit() || c == '-') {
+                run.extend(word.chars().filter(char::is_ascii_digit));
+            } else {
+                if is_card_number(&run) {
+                    return true;
+                }
+                run.clear();
+                if word.parse::<Uuid>().is_err() && word.split('-').any(is_card_number) {
+                    return true;
+                }
+            }
+        }
+        is_card_number(&run)
+    })
+}
+
+fn is_card_number(digits: &str) -> bool {
+    if !(13..=19).contains(&digits.len()) {
+        return false;
+    }
+    let mut sum: u32 = 0;
+    for (place, digit) in digits.chars().rev().enumerate() {
+        let Some(value) = digit.to_digit(10) else { return false };
+        let value = if place.is_multiple_of(2) { value } else { value.saturating_mul(2) };
+        sum = sum.saturating_add(if value > 9 { value.saturating_sub(9) } else { value });
+    }
+    sum.is_multiple_of(10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_card_number_is_found_however_it_is_written() {
+        for text in [
+            "4111111111111111",
+            r#"{"reason":"my card 4111 1111 1111 1111 does not work"}"#,
+            r#"{"n":4111111111111111}"#,
+            "5500-0000-0000-0004",
+            "card:378282246310005.",
+            "ref-4111111111111111-x",
+        ] {
+            assert!(holds_card_number(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_the_shop_writes_is_no_card_number() {
+        for text in [
+            r#"{"order_id":"41111111-1111-4111-8111-111111111111"}"#,
+            "4111111111111112",
+            "2026-11-21T03:31:49.928068188Z",
+            "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+            r#"["1111111","1111111","11"]"#,
+            "SANDBOX00000017",
+        ] {
+            assert!(!holds_card_number(text), "{text}");
+        }
+    }
+}

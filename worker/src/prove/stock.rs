@@ -1,0 +1,142 @@
+//! I3 and I10: no piece is lost, and none is kept for an order that is over.
+
+use sqlx::PgConnection;
+
+use super::{ByHand, Finding, Seen};
+
+pub(super) async fn look(db: &mut PgConnection) -> Result<Vec<Finding>, sqlx::Error> {
+    Ok(vec![conserved(db).await?, told_anew(db).await?])
+}
+
+async fn conserved(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
+    let seen = sqlx::query_as!(
+        Seen,
+        r#"
+        with checked as (
+            select case
+                when least(on_hand - reserved, reserved, sold, received) < 0
+                    or (on_hand - reserved) + reserved + sold <> received
+                then format(
+                    '%s: available %s + reserved %s + sold %s, received %s',
+                    sku, on_hand - reserved, reserved, sold, received
+                )
+            end as complaint
+            from inventory.stock
+        )
+        select
+            count(*) as "looked_at!",
+            count(complaint) as "violations!",
+            coalesce((array_agg(complaint) filter (where complaint is not null))[1:5], '{}')
+                as "examples!"
+        from checked
+        "#,
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(Finding::of(
+        "I3",
+        "available + reserved + sold = received, none below zero",
+        "articles",
+        seen,
+    ))
+}
+
+/// The stock is a sum that was kept up to date; here it is added up anew, once from the
+/// reservations and once from the movements.
+async fn told_anew(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
+    let seen = sqlx::query_as!(
+        Seen,
+        r#"
+        with claimed as (
+            select sku,
+                coalesce(sum(quantity) filter (where state = 'held'), 0) as reserved,
+                coalesce(sum(quantity) filter (where state = 'sold'), 0) as sold
+            from inventory.reservation_lines join inventory.reservations using (reservation_key)
+            group by sku
+        ), moved as (
+            select sku,
+                sum(case when reason = 'received' then quantity else 0 end) as received,
+                sum(case
+                    when reason in ('reserved', 'returned') then quantity
+                    when reason in ('released', 'expired', 'sold') then -quantity
+                    else 0
+                end) as reserved,
+                sum(case reason when 'sold' then quantity when 'returned' then -quantity else 0 end)
+                    as sold
+            from inventory.movements
+            group by sku
+        ), kept as (
+            select sku, received::numeric, reserved::numeric, sold::numeric from inventory.stock
+        ), checked as (
+            select case
+                when (coalesce(kept.reserved, 0), coalesce(kept.sold, 0))
+                    <> (coalesce(claimed.reserved, 0), coalesce(claimed.sold, 0))
+                then format(
+                    '%s: reserved %s and sold %s, by its reservations %s and %s',
+                    sku, kept.reserved, kept.sold,
+                    coalesce(claimed.reserved, 0), coalesce(claimed.sold, 0)
+                )
+                when (coalesce(kept.received, 0), coalesce(kept.reserved, 0), coalesce(kept.sold, 0))
+                    <> (coalesce(moved.received, 0), coalesce(moved.reserved, 0), coalesce(moved.sold, 0))
+                then format(
+                    '%s: received %s, reserved %s and sold %s, by its movements %s, %s and %s',
+                    sku, kept.received, kept.reserved, kept.sold,
+                    coalesce(moved.received, 0), coalesce(moved.reserved, 0), coalesce(moved.sold, 0)
+                )
+            end as complaint
+            from kept full join claimed using (sku) full join moved using (sku)
+        )
+        select
+            count(*) as "looked_at!",
+            count(complaint) as "violations!",
+            coalesce((array_agg(complaint) filter (where complaint is not null))[1:5], '{}')
+                as "examples!"
+        from checked
+        "#,
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(Finding::of("I3", "stock = what reservations and movements add up to", "articles", seen))
+}
+
+pub(super) async fn look_at_finished_orders(
+    db: &mut PgConnection,
+    ByHand(by_hand): &ByHand,
+) -> Result<Vec<Finding>, sqlx::Error> {
+    let seen = sqlx::query_as!(
+        Seen,
+        r#"
+        with reservation as (
+            select order_id,
+                count(*) filter (where state = 'held') as held,
+                count(*) filter (where state = 'sold') as sold
+            from inventory.reservations
+            group by order_id
+        ), checked as (
+            select case
+                when coalesce(held, 0) > 0
+                then format('order %s is %s and still holds goods', order_id, status)
+                when status = 'shipped' and coalesce(sold, 0) <> 1
+                then format('order %s is shipped, and its goods are not sold', order_id)
+                when status <> 'shipped' and coalesce(sold, 0) > 0
+                then format('order %s is %s, and its goods are sold', order_id, status)
+            end as complaint
+            from orders.orders left join reservation using (order_id)
+            where status in ('shipped', 'cancelled', 'rejected', 'failed') and order_id <> all ($1)
+        )
+        select
+            count(*) as "looked_at!",
+            count(complaint) as "violations!",
+            coalesce((array_agg(complaint) filter (where complaint is not null))[1:5], '{}')
+                as "examples!"
+        from checked
+        "#,
+        by_hand,
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(vec![
+        Finding::of("I10", "no goods are held for an order that is over", "orders", seen)
+            .with_remark(ByHand(by_hand.clone()).remark()),
+    ])
+}

@@ -1,0 +1,350 @@
+//! Serves the task queues until it is told to stop.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use activities::Activities;
+use activities::payment::sandbox::SandboxProvider;
+use activities::shipping::sandbox::SandboxCarrier;
+use sqlx::PgPool;
+use temporalio_client::Client;
+use temporalio_sdk::interceptors::ActivityInboundInterceptor;
+use temporalio_sdk::runtime::worker_tuner::{FixedSizeSlotSupplier, TunerHolder, WorkerTuner};
+use temporalio_sdk::{
+    Runtime, Worker, WorkerCreateError, WorkerOptions, WorkerRunError, WorkflowRegistrationError,
+};
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+use workflows::{OrderSaga, Queue};
+
+use crate::database::{self, DatabaseArgs};
+use crate::ops::{Ops, Parties, Polling};
+use crate::steps_counted::{self, StepsCounted};
+use crate::telemetry::{Telemetry, TelemetryError};
+use crate::temporal::{BadSettings, Temporal};
+use crate::waiting::{chain, until_there};
+
+/// How often reservations whose time is up are given back.
+const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(30);
+
+/// How many expired reservations one round gives back.
+const EXPIRED_AT_ONCE: i64 = 500;
+
+/// How a worker serves one queue.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Settings {
+    /// Workflow tasks under way at once
+    #[arg(long, env = "WORKER_WORKFLOW_TASKS", default_value_t = Self::DEFAULT.workflow_tasks)]
+    pub workflow_tasks: usize,
+    /// Quick, local steps under way at once
+    #[arg(long, env = "WORKER_LOCAL_STEPS", default_value_t = Self::DEFAULT.local_steps)]
+    pub local_steps: usize,
+    /// Patient steps under way at once, for each queue
+    #[arg(long, env = "WORKER_PATIENT_STEPS", default_value_t = Self::DEFAULT.patient_steps)]
+    pub patient_steps: usize,
+    /// Orders kept in memory between their workflow tasks
+    #[arg(long, env = "WORKER_CACHED_ORDERS", default_value_t = Self::DEFAULT.cached_orders)]
+    pub cached_orders: usize,
+    /// Seconds that what runs may still take once the worker is told to stop
+    #[arg(long, env = "WORKER_GRACE_SECONDS", default_value_t = Self::DEFAULT.grace_seconds)]
+    pub grace_seconds: u32,
+}
+
+impl Settings {
+    const DEFAULT: Self = Self {
+        workflow_tasks: 500,
+        local_steps: 500,
+        patient_steps: 200,
+        cached_orders: 2_000,
+        grace_seconds: 10,
+    };
+
+    /// Cached orders wait in a queue of this worker's own. If the worker dies, Temporal gives
+    /// them to another only after this long.
+    const STICKY: Duration = Duration::from_secs(2);
+
+    fn tuner(&self) -> WorkerTuner {
+        TunerHolder::builder()
+            .workflow_task_slot_supplier(FixedSizeSlotSupplier::new(self.workflow_tasks))
+            .local_activity_task_slot_supplier(FixedSizeSlotSupplier::new(self.local_steps))
+            .activity_task_slot_supplier(FixedSizeSlotSupplier::new(self.patient_steps))
+            .nexus_task_slot_supplier(FixedSizeSlotSupplier::new(1))
+            .build()
+            .into()
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+/// What `worker run` is told.
+#[derive(Clone, Debug, clap::Args)]
+pub struct RunArgs {
+    /// The task queues to serve; only `orders` carries workflows
+    #[arg(long, env = "WORKER_QUEUES", value_delimiter = ',', value_parser = queue,
+        default_value = "orders,payments,fulfilment,notifications")]
+    pub queues: Vec<Queue>,
+    /// Where `/health`, `/ready` and `/metrics` are answered
+    #[arg(long, env = "WORKER_OPS_LISTEN", default_value = "127.0.0.1:9464")]
+    pub ops_listen: SocketAddr,
+    /// How many of a hundred charges the sandbox provider declines by chance
+    #[arg(long, env = "SANDBOX_DECLINE_PERCENT", default_value_t = 0,
+        value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub random_decline_percent: u8,
+    /// Seconds that goods stay set aside for an order that does not ship
+    #[arg(long, env = "WORKER_RESERVATION_SECONDS", default_value_t = 86_400)]
+    pub reservation_seconds: u32,
+    /// How each queue is served.
+    #[command(flatten)]
+    pub settings: Settings,
+    /// Where the database is.
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+}
+
+/// Why the worker cannot run, or does not run any more.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The SDK's settings make no sense.
+    #[error(transparent)]
+    Settings(#[from] BadSettings),
+    /// The database's URL makes no sense.
+    #[error("the database's URL makes no sense")]
+    Database(#[source] sqlx::Error),
+    /// Somebody else listens there.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// Signals cannot be heard, so the worker could not be stopped in order.
+    #[error("cannot listen for signals")]
+    Signals(#[source] std::io::Error),
+    /// Nothing could be counted.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+    /// A workflow is registered twice.
+    #[error("a workflow cannot be registered")]
+    Workflow(#[from] WorkflowRegistrationError),
+    /// The SDK refuses the settings.
+    #[error("a worker cannot be made")]
+    Create(#[from] WorkerCreateError),
+    /// A queue is not served any more.
+    #[error("queue {queue} is not served any more")]
+    Stopped {
+        /// Which.
+        queue: &'static str,
+        /// Why.
+        source: WorkerRunError,
+    },
+    /// A queue's thread panicked.
+    #[error("a queue's thread came to a bad end")]
+    Thread(#[from] JoinError),
+}
+
+fn queue(name: &str) -> Result<Queue, String> {
+    Queue::ALL
+        .into_iter()
+        .find(|queue| queue.name() == name.trim())
+        .ok_or_else(|| format!("the queues are {}", Queue::ALL.map(Queue::name).join(", ")))
+}
+
+/// Makes the worker of one queue: the activities, and on `orders` the workflows too. Every
+/// attempt at an activity passes `watch` on its way in and out.
+pub fn build_worker(
+    runtime: &Runtime,
+    client: Client,
+    queue: Queue,
+    activities: &Activities,
+    settings: &Settings,
+    watch: impl ActivityInboundInterceptor,
+) -> Result<Worker, RunError> {
+    let mut options = WorkerOptions::new(queue.name())
+        .tuner(settings.tuner())
+        .max_cached_workflows(settings.cached_orders)
+        .sticky_queue_schedule_to_start_timeout(Settings::STICKY)
+        .graceful_shutdown_period(Duration::from_secs(settings.grace_seconds.into()))
+        .activity_inbound_interceptor(watch)
+        .build();
+    options.register_activities(hands(activities));
+    if queue == Queue::Orders {
+        options.register_workflow::<OrderSaga>()?;
+    }
+    Ok(Worker::new(runtime, client, options)?)
+}
+
+/// The SDK takes a set of activities for each worker; what they work with is shared.
+fn hands(activities: &Activities) -> Activities {
+    let Activities { db, provider, carrier, settings } = activities;
+    Activities {
+        db: db.clone(),
+        provider: Arc::clone(provider),
+        carrier: Arc::clone(carrier),
+        settings: *settings,
+    }
+}
+
+/// Serves the queues until a signal says to stop, and then until what runs has finished.
+pub async fn run(args: RunArgs) -> Result<(), RunError> {
+    let stop = on_signal()?;
+    let temporal = Temporal::from_env()?;
+    let telemetry = Telemetry::start()?;
+    steps_counted::begin();
+    let ops = Ops::new(telemetry.metrics.clone(), args.queues.len());
+    serve_ops(args.ops_listen, &ops, &stop).await?;
+
+    let temporal = temporal.metered(telemetry.client_meter.clone());
+    let pool = args.database.pool().map_err(RunError::Database)?;
+    let found = stop.run_until_cancelled(find(pool, &temporal)).await;
+    let Some(Parties { pool, client }) = found else { return Ok(()) };
+    ops.found(Parties { pool: pool.clone(), client: client.clone() });
+
+    let activities = args.activities(&pool)?;
+    if args.queues.contains(&Queue::Orders) {
+        tokio::spawn(keep_house(pool, stop.clone()));
+    }
+    let mut served = JoinSet::new();
+    for queue in &args.queues {
+        let worker = build_worker(
+            &telemetry.runtime,
+            client.clone(),
+            *queue,
+            &activities,
+            &args.settings,
+            StepsCounted,
+        )?;
+        serve(&mut served, worker, *queue, ops.polls(), &stop);
+    }
+    let queues: Vec<_> = args.queues.iter().map(|queue| queue.name()).collect();
+    info!(queues = queues.join(","), "serving");
+    until_all_ended(served, &stop).await
+}
+
+impl RunArgs {
+    /// The provider and the carrier are parties of their own, and get connections of their own.
+    fn activities(&self, db: &PgPool) -> Result<Activities, RunError> {
+        let party = || self.database.pool().map_err(RunError::Database);
+        Ok(Activities {
+            db: db.clone(),
+            provider: Arc::new(SandboxProvider::new(party()?, self.random_decline_percent)),
+            carrier: Arc::new(SandboxCarrier::new(party()?)),
+            settings: activities::Settings {
+                reservation_ttl: Duration::from_secs(self.reservation_seconds.into()),
+            },
+        })
+    }
+}
+
+/// The first signal stops the worker in order; the second ends it at once.
+fn on_signal() -> Result<CancellationToken, RunError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
+    let stop = CancellationToken::new();
+    let told = stop.clone();
+    tokio::spawn(async move {
+        let mut heard = async || {
+            tokio::select! {
+                _ = terminate.recv() => "SIGTERM",
+                _ = interrupt.recv() => "SIGINT",
+            }
+        };
+        let signal = heard().await;
+        info!(signal, "stopping: what runs may finish; a second signal ends at once");
+        told.cancel();
+        let signal = heard().await;
+        warn!(signal, "ending at once; whatever ran will be tried again");
+        std::process::exit(130);
+    });
+    Ok(stop)
+}
+
+async fn serve_ops(
+    address: SocketAddr,
+    ops: &Ops,
+    stop: &CancellationToken,
+) -> Result<(), RunError> {
+    let listening = |source| RunError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(listening)?;
+    let address = listener.local_addr().map_err(listening)?;
+    info!(%address, "answering /health, /ready and /metrics");
+    let router = ops.clone().router();
+    let stop = stop.clone();
+    tokio::spawn(async move {
+        let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
+        if let Err(error) = served.await {
+            error!(error = chain(&error), "nobody can ask about this worker any more");
+        }
+    });
+    Ok(())
+}
+
+async fn find(pool: PgPool, temporal: &Temporal) -> Parties {
+    let at = format!("Temporal at {}", temporal.address());
+    let (client, ()) = tokio::join!(
+        until_there(&at, async || temporal.connect().await),
+        until_there("the database", async || database::check(&pool).await),
+    );
+    Parties { pool, client }
+}
+
+/// Gives a worker a thread of its own: its workflows all run there, and what they ask for runs
+/// on the process's other threads.
+fn serve(
+    served: &mut JoinSet<Result<(), RunError>>,
+    mut worker: Worker,
+    queue: Queue,
+    polling: Polling,
+    stop: &CancellationToken,
+) {
+    let (stopped, shut_down) = (stop.clone(), worker.shutdown_handle());
+    tokio::spawn(async move {
+        stopped.cancelled().await;
+        shut_down();
+    });
+    let handle = Handle::current();
+    served.spawn_blocking(move || {
+        let _polling = polling;
+        handle
+            .block_on(worker.run())
+            .map_err(|source| RunError::Stopped { queue: queue.name(), source })
+    });
+}
+
+/// One queue that fails takes the others with it, in order: a supervisor starts all anew.
+async fn until_all_ended(
+    mut served: JoinSet<Result<(), RunError>>,
+    stop: &CancellationToken,
+) -> Result<(), RunError> {
+    let mut outcome = Ok(());
+    while let Some(ended) = served.join_next().await {
+        let ended = ended.map_err(RunError::from).flatten();
+        stop.cancel();
+        outcome = outcome.and(ended);
+    }
+    info!("stopped");
+    outcome
+}
+
+/// What is due every now and then, whatever the orders do.
+async fn keep_house(pool: PgPool, stop: CancellationToken) {
+    let mut due = tokio::time::interval(HOUSEKEEPING_EVERY);
+    while stop.run_until_cancelled(due.tick()).await.is_some() {
+        match activities::stock::release_expired(&pool, EXPIRED_AT_ONCE).await {
+            Ok(0) => {}
+            Ok(released) => info!(released, "expired reservations were given back"),
+            Err(error) => {
+                warn!(error = chain(&error), "expired reservations wait for the next round");
+            }
+        }
+    }
+}

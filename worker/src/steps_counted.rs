@@ -1,0 +1,77 @@
+//! Counts what the steps of all orders come to.
+
+use std::time::Instant;
+
+use metrics::{counter, histogram};
+use temporalio_sdk::activities::ActivityError;
+use temporalio_sdk::interceptors::{
+    ActivityInboundInterceptor, ExecuteActivityInput, ExecuteActivityOutput, Next,
+};
+use workflows::{BROKEN, CONTRACTS, REJECTED, Role, UNAVAILABLE};
+
+/// How long one attempt at a step took, by step and result; its count is the number of attempts.
+pub const STEP_SECONDS: &str = "ordersaga_step_seconds";
+
+/// Undos that were done.
+const UNDOS: &str = "ordersaga_undos_total";
+
+/// Bugs and violated invariants. Any increase is an alarm.
+const BROKEN_FAULTS: &str = "ordersaga_broken_faults_total";
+
+/// Counts every attempt at every activity, on its way in and out.
+#[derive(Clone, Copy, Debug)]
+pub struct StepsCounted;
+
+impl ActivityInboundInterceptor for StepsCounted {
+    fn execute_activity<'a>(
+        &'a self,
+        input: ExecuteActivityInput,
+        next: Next<'a, ExecuteActivityInput, ExecuteActivityOutput<'a>>,
+    ) -> ExecuteActivityOutput<'a> {
+        let step = input.activity_info().activity_type.clone();
+        let began = Instant::now();
+        Box::pin(async move {
+            let answer = next.run(input).await;
+            let result = answer.as_ref().map_or_else(name_of, |_| "done");
+            histogram!(STEP_SECONDS, "step" => step.clone(), "result" => result)
+                .record(began.elapsed());
+            if result == "done" && is_undo(&step) {
+                counter!(UNDOS, "step" => step).increment(1);
+            } else if result == "broken" {
+                counter!(BROKEN_FAULTS, "step" => step).increment(1);
+            }
+            answer
+        })
+    }
+}
+
+/// Begins every count at zero, so that the first alarm is a rise and not a beginning.
+pub fn begin() {
+    for contract in CONTRACTS {
+        counter!(BROKEN_FAULTS, "step" => contract.name).absolute(0);
+        if is_undo(contract.name) {
+            counter!(UNDOS, "step" => contract.name).absolute(0);
+        }
+    }
+}
+
+fn is_undo(step: &str) -> bool {
+    CONTRACTS
+        .iter()
+        .any(|contract| contract.name == step && matches!(contract.role, Role::Undoes(_)))
+}
+
+fn name_of(error: &ActivityError) -> &'static str {
+    match error {
+        ActivityError::Application(failure) => match failure.type_name() {
+            Some(REJECTED) => "rejected",
+            Some(UNAVAILABLE) => "unavailable",
+            Some(BROKEN) => "broken",
+            Some(_) | None => "unclassified",
+        },
+        ActivityError::Cancelled { .. } => "cancelled",
+        ActivityError::WillCompleteAsync => "asynchronous",
+        // The SDK may learn of more ways to end.
+        _ => "unclassified",
+    }
+}

@@ -1,0 +1,49 @@
+//! Patience with parties that start at the same time as the worker does.
+
+use std::error::Error;
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+/// A compose file or a cluster starts everything at once; nobody is late after half a second.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// Asks a party until it answers, and says in the log what it is waiting for.
+pub async fn until_there<T, E>(party: &str, mut ask: impl AsyncFnMut() -> Result<T, E>) -> T
+where
+    E: Error,
+{
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match ask().await {
+            Ok(answer) => {
+                info!("{party} is there");
+                return answer;
+            }
+            Err(error) => {
+                let pause_ms = pause.as_millis();
+                warn!(pause_ms, error = chain(&error), "waiting for {party}");
+            }
+        }
+        tokio::time::sleep(pause).await;
+        pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+    }
+}
+
+/// An error with all that led to it, in one line.
+#[must_use]
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        // Many libraries repeat their source in their own words.
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}

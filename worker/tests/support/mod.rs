@@ -1,0 +1,312 @@
+//! A shop in a test: a real Temporal server and a real database of its own, the real worker, and
+//! a way to make any activity of any order go wrong.
+
+#![allow(
+    dead_code,
+    clippy::allow_attributes,
+    reason = "each test file is a crate of its own and uses its part of the support"
+)]
+
+mod faults;
+
+use std::env;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use activities::Activities;
+use activities::catalogue::{Article, Stocking};
+use activities::payment::sandbox::SandboxProvider;
+use activities::shipping::sandbox::SandboxCarrier;
+use chrono::{DateTime, Utc};
+use domain::{
+    CountryCode, Currency, CustomerId, Destination, Money, Order, OrderId, OrderStatus,
+    PaymentToken, PriceList, PricedSku, Quantity, RateTable, RequestHash, ShippingRate, Sku, Terms,
+};
+pub use faults::{Fault, Faults};
+use futures::future::join_all;
+use sqlx::PgPool;
+use temporalio_client::{
+    Client, UntypedWorkflow, WorkflowGetResultOptions, WorkflowHandle, WorkflowStartOptions,
+};
+use temporalio_common::data_converters::RawValue;
+use temporalio_common::protos::temporal::api::history::v1::History;
+use temporalio_sdk::testing::{
+    EphemeralExe, LocalWorkflowEnvironmentOptions, WorkflowEnvironment,
+};
+use temporalio_sdk::{Runtime, Worker};
+use tokio::sync::watch;
+use uuid::Uuid;
+use worker::prove::{Verdict, prove};
+use worker::run::{Settings, build_worker};
+use workflows::{
+    OrderOutcome, OrderSaga, OrderView, Queue, Resolution, search_attributes_at_start,
+    signal_payload,
+};
+
+pub type OrderHandle = WorkflowHandle<Client, OrderSaga>;
+
+/// A shop that is open.
+pub struct Shop {
+    pub db: PgPool,
+    pub client: Client,
+    pub faults: Faults,
+    server: WorkflowEnvironment,
+    close: Arc<watch::Sender<bool>>,
+    workers: Option<thread::JoinHandle<()>>,
+}
+
+/// The sandbox's articles, with prices from the sample catalogue.
+const ARTICLES: [(&str, &str, &str); 3] = [
+    ("85123A", "WHITE HANGING HEART T-LIGHT HOLDER", "2.55"),
+    ("22752", "SET 7 BABUSHKA NESTING BOXES", "7.65"),
+    ("84077", "WORLD WAR 2 GLIDERS ASSTD DESIGNS", "0.29"),
+];
+
+/// Pieces of each article that a shop opens with.
+pub const ON_HAND: u32 = 100_000;
+
+impl Shop {
+    /// Opens a shop on a database of its own.
+    pub async fn open(db: PgPool) -> Self {
+        stock_up(&db).await;
+        let server = temporal().await;
+        let client = server.client().clone();
+        let faults = Faults::default();
+        let (close, closed) = watch::channel(false);
+        let close = Arc::new(close);
+        let workers = serve(&db, &client, &faults, closed);
+        Self { db, client, faults, server, close, workers: Some(workers) }
+    }
+
+    /// Starts an order's workflow, as the starter does.
+    pub async fn place(&self, order: &Order) -> OrderHandle {
+        let options = WorkflowStartOptions::new(Queue::Orders.name(), order.order_id.workflow_id())
+            .search_attributes(search_attributes_at_start(order))
+            .build();
+        self.client.start_workflow(OrderSaga::run, order.clone(), options).await.unwrap()
+    }
+
+    /// Places orders at once and waits for all to end.
+    pub async fn see_off(&self, orders: &[Order]) -> Vec<OrderStatus> {
+        join_all(orders.iter().map(|order| async {
+            let handle = self.place(order).await;
+            ended(&handle).await
+        }))
+        .await
+    }
+
+    /// Waits until the order's record says so. The record changes with the order, so this
+    /// listens to the record instead of the clock; a test that waits in vain is ended by the
+    /// runner.
+    pub async fn until_on_record(&self, order: OrderId, status: &str) {
+        while self.status_on_record(order).await.as_deref() != Some(status) {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    pub async fn status_on_record(&self, order: OrderId) -> Option<String> {
+        let status: Option<String> =
+            sqlx::query_scalar("select status from orders.orders where order_id = $1")
+                .bind(order.uuid())
+                .fetch_optional(&self.db)
+                .await
+                .unwrap();
+        status
+    }
+
+    /// An operator decides.
+    pub async fn resolve(&self, handle: &OrderHandle, resolution: &Resolution) {
+        let payload = signal_payload(resolution).unwrap();
+        handle.signal(OrderSaga::resolve, payload, Default::default()).await.unwrap();
+    }
+
+    /// Every invariant that the database can show holds.
+    pub async fn assert_proven(&self) {
+        for finding in prove(&self.db, None).await.unwrap() {
+            assert!(
+                !matches!(finding.verdict, Verdict::Broken { .. }),
+                "{} {}: {:?}",
+                finding.invariant,
+                finding.promise,
+                finding.verdict
+            );
+        }
+    }
+
+    /// Nothing of the order is left: no goods held or gone, no money, no balance, no parcel.
+    pub async fn assert_clean_slate(&self, order: OrderId) {
+        let traces: (i64, i64, i64, i64) = sqlx::query_as(
+            "select
+                (select count(*) from inventory.reservations
+                 where order_id = $1 and state in ('held', 'sold')),
+                (select count(*) from sandbox_provider.payments
+                 where merchant_reference = $1::text and state in ('authorised', 'captured')
+                 and not exists (
+                    select from sandbox_provider.refunds
+                    where refunds.payment_id = payments.payment_id
+                 )),
+                (select count(*) from (
+                    select from ledger.entries join ledger.transactions using (transaction_id)
+                    where order_id = $1 group by account
+                    having sum(case side when 'debit' then amount else -amount end) <> 0
+                ) as unsettled),
+                (select count(*) from sandbox_carrier.bookings
+                 where reference like $1::text || ':%' and cancelled_at is null)",
+        )
+        .bind(order.uuid())
+        .fetch_one(&self.db)
+        .await
+        .unwrap();
+        assert_eq!(traces, (0, 0, 0, 0), "{order} left goods, money, balances or a parcel behind");
+    }
+
+    /// How an order's workflow looks from inside.
+    pub async fn view(&self, handle: &OrderHandle) -> OrderView {
+        handle.query(OrderSaga::order, (), Default::default()).await.unwrap()
+    }
+
+    pub async fn close(mut self) {
+        self.close.send_replace(true);
+        if let Some(workers) = self.workers.take() {
+            workers.join().unwrap();
+        }
+        self.server.shutdown().await.unwrap();
+    }
+}
+
+/// How the order ended. An order that failed is told by its workflow's failure.
+pub async fn ended(handle: &OrderHandle) -> OrderStatus {
+    match handle.get_result(WorkflowGetResultOptions::default()).await {
+        Ok(OrderOutcome { status, .. }) => status,
+        Err(error) => OrderStatus::Failed { incident: format!("{error:?}") },
+    }
+}
+
+/// Every event of the order's history.
+pub async fn history(handle: &OrderHandle) -> History {
+    History { events: handle.fetch_history(Default::default()).into_events().await.unwrap() }
+}
+
+/// An order for one piece each of two articles.
+pub fn order() -> Order {
+    order_paid_by("tok_visa")
+}
+
+pub fn order_paid_by(token: &str) -> Order {
+    let mut rates = RateTable::default();
+    let country = CountryCode::parse("GB").unwrap();
+    rates.sell_to(country, 20.into());
+    rates.ship_to(country, ShippingRate { fee: pounds("4.95"), free_from: None });
+    let basket: Vec<_> = ARTICLES[..2]
+        .iter()
+        .map(|(sku, _, price)| {
+            let unit_price = pounds(price);
+            let unit_cost = unit_price.percent(60.into()).unwrap();
+            let article = PricedSku { sku: Sku::parse(*sku).unwrap(), unit_price, unit_cost };
+            (article, Quantity::new(1).unwrap())
+        })
+        .collect();
+    let PriceList { lines, totals, cost_of_goods } =
+        PriceList::of(&basket, None, country, &rates).unwrap();
+    let order_id = OrderId::of(Uuid::now_v7());
+    Order {
+        order_id,
+        customer_id: CustomerId::parse("17850").unwrap(),
+        placed_at: DateTime::<Utc>::from(std::time::SystemTime::now()),
+        generation: 1,
+        lines,
+        totals,
+        cost_of_goods: cost_of_goods.unwrap(),
+        discount_code: None,
+        ship_to: Destination { country, address_id: None },
+        payment_token: PaymentToken::parse(token).unwrap(),
+        terms: Terms { cancel_window_seconds: 0, patience_seconds: Some(1) },
+        request_hash: RequestHash::of(order_id.to_string().as_bytes()),
+    }
+}
+
+fn pounds(amount: &str) -> Money {
+    Money::new(amount.parse().unwrap(), Currency::GBP).unwrap()
+}
+
+async fn stock_up(db: &PgPool) {
+    let articles: Vec<_> = ARTICLES
+        .iter()
+        .map(|(sku, name, price)| Article {
+            sku: Sku::parse(*sku).unwrap(),
+            name: (*name).to_owned(),
+            unit_price: pounds(price),
+        })
+        .collect();
+    let stocking = Stocking { pieces: ON_HAND, cost_percent: 60.into() };
+    activities::catalogue::load(db, &articles, stocking).await.unwrap();
+}
+
+/// A Temporal server that nobody else uses.
+async fn temporal() -> WorkflowEnvironment {
+    let cli = env::var("TEMPORAL_CLI").expect(
+        "TEMPORAL_CLI names the temporal binary; `make test` sets it, or set it to yours",
+    );
+    let attributes = ["OrderStatus=Keyword", "CustomerId=Keyword", "OrderTotal=Double",
+        "Currency=Keyword", "NeedsAttention=Bool"];
+    let arguments = attributes.iter().flat_map(|attribute| ["--search-attribute", attribute]);
+    let options = LocalWorkflowEnvironmentOptions::builder()
+        .server_executable(EphemeralExe::ExistingPath(cli.into()))
+        .extra_args(arguments.map(str::to_owned).collect())
+        .build();
+    WorkflowEnvironment::start_local(options).await.unwrap()
+}
+
+/// Serves every queue, on a thread and a runtime of its own: a test's own runtime ends with it.
+fn serve(
+    db: &PgPool,
+    client: &Client,
+    faults: &Faults,
+    mut closed: watch::Receiver<bool>,
+) -> thread::JoinHandle<()> {
+    let (options, client, faults) = (db.connect_options(), client.clone(), faults.clone());
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        runtime.block_on(async move {
+            let pool = || {
+                sqlx::postgres::PgPoolOptions::new()
+                    .max_connections(10)
+                    .connect_lazy_with((*options).clone())
+            };
+            let activities = Activities {
+                db: pool(),
+                provider: Arc::new(SandboxProvider::new(pool(), 0)),
+                carrier: Arc::new(SandboxCarrier::new(pool())),
+                settings: activities::Settings { reservation_ttl: Duration::from_hours(24) },
+            };
+            let sdk = Runtime::from_current_tokio(Default::default()).unwrap();
+            let mut workers: Vec<Worker> = Queue::ALL
+                .into_iter()
+                .map(|queue| {
+                    let settings = Settings::default();
+                    build_worker(&sdk, client.clone(), queue, &activities, &settings, faults.clone())
+                        .unwrap()
+                })
+                .collect();
+            let stops: Vec<_> = workers.iter().map(Worker::shutdown_handle).collect();
+            let stop = async {
+                closed.wait_for(|closed| *closed).await.ok();
+                for stop in stops {
+                    stop();
+                }
+            };
+            tokio::join!(stop, join_all(workers.iter_mut().map(Worker::run)));
+        });
+    })
+}
+
+/// A signal's payload that no handler can read.
+pub fn unreadable() -> RawValue {
+    RawValue::new(vec![Default::default()])
+}
+
+/// A handle to any workflow by its id.
+pub fn untyped(client: &Client, id: &str) -> WorkflowHandle<Client, UntypedWorkflow> {
+    client.get_workflow_handle::<UntypedWorkflow>(id)
+}
