@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 
 
 class Problem(Exception):
@@ -22,4 +23,6 @@ def say(text: str) -> None:
 
     It goes to the error stream, because the output belongs to the launched command.
     """
-    print(f"ordersaga: {text}", file=sys.stderr, flush=True)
+    # Whoever read this may be gone (`… | tee`), and what was started must be ended all the same.
+    with suppress(BrokenPipeError):
+        print(f"ordersaga: {text}", file=sys.stderr, flush=True)

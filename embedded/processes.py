@@ -237,7 +237,7 @@ def _in_foreground(
     At a terminal Ctrl-C reaches the command from there, and a shell or psql goes on. Away from
     one, the command gets a group of its own, so that a signal can be passed on to all of it.
     """
-    at_terminal = sys.stdin.isatty()
+    at_terminal = os.isatty(0)
     process = subprocess.Popen(
         command,
         start_new_session=not at_terminal,

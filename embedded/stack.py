@@ -263,6 +263,9 @@ def main(arguments: list[str]) -> int:
         return 1
     except Stopped as stopped:
         return 128 + stopped.number
+    except OSError as error:
+        say(f"cannot go on: {error}; put that right and run this again")
+        return 1
 
 
 if __name__ == "__main__":

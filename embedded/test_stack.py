@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import signal
 import socket
@@ -369,6 +370,19 @@ class SettingsTest(unittest.TestCase):
     def test_what_stands_after_the_dashes_belongs_to_the_command(self) -> None:
         command, data, rest = stack.parse(["with", "--data", "/x", "--", "ls", "--data", "--", "y"])
         self.assertEqual((command, data, rest), ("with", Path("/x"), ["ls", "--data", "--", "y"]))
+
+    def test_every_setting_of_docker_compose_is_explained(self) -> None:
+        compose = (stack.REPO / "docker-compose.yml").read_text()
+        explained = (stack.REPO / ".env.example").read_text()
+        self.assertEqual(
+            set(re.findall(r"\$\{(\w+)", compose)),
+            set(re.findall(r"^(\w+)=", explained, re.MULTILINE)),
+        )
+
+    def test_the_image_is_built_by_the_rust_that_the_repo_asks_for(self) -> None:
+        wanted = re.search(r'channel = "(.+)"', (stack.REPO / "rust-toolchain.toml").read_text())
+        assert wanted is not None
+        self.assertIn(f"FROM rust:{wanted[1]}-", (stack.REPO / "Dockerfile").read_text())
 
 
 if __name__ == "__main__":

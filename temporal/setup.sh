@@ -12,7 +12,6 @@ temporal=${TEMPORAL_CLI:-temporal}
 export TEMPORAL_ADDRESS="${TEMPORAL_ADDRESS:-127.0.0.1:7233}"
 export TEMPORAL_NAMESPACE="${TEMPORAL_NAMESPACE:-default}"
 retention=${TEMPORAL_RETENTION:-7d}
-wanted=$(dirname "$0")/search-attributes.txt
 
 # A cluster that has just started refuses for some seconds, and learns of a new namespace late.
 patiently() {
@@ -27,6 +26,10 @@ patiently() {
     done
 }
 
+wanted() { sed -e 's/#.*//' -e '/^ *$/d' "$(dirname "$0")/search-attributes.txt"; }
+attributes() { "$temporal" operator search-attribute list; }
+usable() { "$temporal" workflow count --query "$1 IS NULL" >/dev/null 2>&1; }
+
 command -v "$temporal" >/dev/null || {
     echo "setup.sh: there is no temporal CLI: put it on PATH, or set TEMPORAL_CLI" >&2
     exit 1
@@ -39,11 +42,10 @@ else
     "$temporal" operator namespace create --namespace "$TEMPORAL_NAMESPACE" --retention "$retention"
 fi
 
-attributes() { "$temporal" operator search-attribute list; }
 patiently attributes >/dev/null
 present=$(attributes)
 
-sed -e 's/#.*//' -e '/^ *$/d' "$wanted" | while read -r name type; do
+wanted | while read -r name type; do
     found=$(echo "$present" | awk -v name="$name" '$1 == name { print $2 }')
     case $found in
     "$type") echo "search attribute $name is there" ;;
@@ -57,4 +59,9 @@ sed -e 's/#.*//' -e '/^ *$/d' "$wanted" | while read -r name type; do
         exit 1
         ;;
     esac
+done
+
+# Until the servers have heard of an attribute they refuse the orders that carry it.
+wanted | while read -r name _; do
+    patiently usable "$name" </dev/null
 done
