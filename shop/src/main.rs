@@ -1,1 +1,48 @@
-fn main() {}
+//! A shop that uses Ordersaga from outside: it places real orders over HTTP and looks at what
+//! becomes of them, to show that they come out right (`demo`) and what they cost (`bench`).
+
+mod bench;
+mod demo;
+mod latency;
+mod ordersaga;
+mod plan;
+mod retail;
+mod screen;
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(version, about = "A shop that uses Ordersaga: real orders, to see and to measure")]
+struct Shop {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Demo(demo::Demo),
+    Bench(bench::Bench),
+    #[command(hide = true)]
+    BenchWorker(bench::BenchWorker),
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<ExitCode> {
+    match Shop::parse().command {
+        Command::Demo(demo) => {
+            let all_well = Box::pin(demo::run(&demo)).await.context("the demo stopped")?;
+            Ok(if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Command::Bench(bench) => {
+            Box::pin(bench::run(&bench)).await.context("the benchmark stopped")?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::BenchWorker(worker) => {
+            Box::pin(bench::serve(&worker)).await.context("the benchmark's worker stopped")?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! The three that are measured: how each is started, and how its end is waited for.
+
+use std::fmt::Display;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use domain::{CustomerId, Order, OrderId, OrderStatus};
+use temporalio_client::tonic::IntoRequest;
+use temporalio_client::{
+    Client, UntypedWorkflow, WorkflowDescribeOptions, WorkflowGetResultOptions, WorkflowHandle,
+    WorkflowStartOptions,
+};
+use temporalio_common::protos::temporal::api::workflowservice::v1::GetClusterInfoRequest;
+use workflows::OrderSaga;
+
+use super::textbook::{EmptyWorkflow, QUEUE, TextbookSaga};
+use crate::ordersaga::{ApiError, Ordersaga, PlaceOrder};
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Contender {
+    /// The least that a workflow can be.
+    Empty,
+    /// A real order: HTTP starter, worker, every step, its status to be seen throughout.
+    Order,
+    /// The same steps as regular activities, priced beforehand and started without HTTP.
+    Textbook,
+}
+
+impl Contender {
+    /// All of them, in the order in which a round measures them.
+    pub(super) const ALL: [Self; 3] = [Self::Empty, Self::Order, Self::Textbook];
+
+    /// What it is called.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::Order => "order",
+            Self::Textbook => "textbook",
+        }
+    }
+}
+
+/// Why a measurement is none.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Spoiled {
+    /// An order could not be placed.
+    #[error(transparent)]
+    Placing(#[from] ApiError),
+    /// Temporal did not do as it was asked, or a workflow did not end well.
+    #[error("{doing}: {why}")]
+    Temporal {
+        /// What was under way.
+        doing: String,
+        /// Why it failed.
+        why: String,
+    },
+    /// An order was not shipped, so it did not cost what an order costs.
+    #[error("order {workflow_id} was to be shipped, and is {status}")]
+    NotShipped {
+        /// Its workflow.
+        workflow_id: String,
+        /// What it has become.
+        status: &'static str,
+    },
+}
+
+/// Where the three compete: the same server, the same orders.
+pub(super) struct Arena {
+    pub(super) client: Client,
+    pub(super) shop: Ordersaga,
+    /// What is asked for, and the same as the shop prices it.
+    pub(super) orders: Vec<(PlaceOrder, Order)>,
+    /// Tells this run's orders from another's.
+    pub(super) run: String,
+    pub(super) next: AtomicUsize,
+}
+
+/// What one workflow took of the server.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Footprint {
+    /// Events in its history.
+    pub(super) events: u64,
+    /// Times its state was written.
+    pub(super) transitions: u64,
+}
+
+impl Arena {
+    /// Starts one; the id of its workflow, once the server has it for good.
+    pub(super) async fn start(&self, contender: Contender) -> Result<String, Spoiled> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let key = format!("bench-{}-{number}", self.run);
+        let index = number.checked_rem(self.orders.len());
+        let Some((request, order)) = index.and_then(|index| self.orders.get(index)) else {
+            unreachable!("a remainder is an index of what it is taken of")
+        };
+        match contender {
+            Contender::Order => {
+                let placed = Box::pin(self.shop.place(&key, request)).await?;
+                Ok(format!("order-{}", placed.answer.id))
+            }
+            Contender::Empty => {
+                let options = WorkflowStartOptions::new(QUEUE, format!("empty-{key}")).build();
+                let started = self.client.start_workflow(EmptyWorkflow::run, (), options);
+                Box::pin(started).await.map_err(|error| trouble("starting a workflow", error))?;
+                Ok(format!("empty-{key}"))
+            }
+            Contender::Textbook => {
+                let order = renamed(order, &key);
+                let workflow_id = format!("textbook-{}", order.order_id);
+                let options = WorkflowStartOptions::new(QUEUE, workflow_id.clone()).build();
+                let started = self.client.start_workflow(TextbookSaga::run, order, options);
+                Box::pin(started).await.map_err(|error| trouble("starting a workflow", error))?;
+                Ok(workflow_id)
+            }
+        }
+    }
+
+    /// Waits for the end of one, by the server's own long poll, which costs the server the same
+    /// for each contender.
+    pub(super) async fn wait(
+        &self,
+        contender: Contender,
+        workflow_id: &str,
+    ) -> Result<(), Spoiled> {
+        let failed = |error| trouble(format!("waiting for workflow {workflow_id}"), error);
+        let options = WorkflowGetResultOptions::default();
+        match contender {
+            Contender::Empty | Contender::Textbook => {
+                let workflow: WorkflowHandle<Client, UntypedWorkflow> =
+                    self.client.get_workflow_handle(workflow_id);
+                Box::pin(workflow.get_result(options)).await.map_err(failed)?;
+                Ok(())
+            }
+            Contender::Order => {
+                let workflow: WorkflowHandle<Client, OrderSaga> =
+                    self.client.get_workflow_handle(workflow_id);
+                let outcome = Box::pin(workflow.get_result(options)).await.map_err(failed)?;
+                if matches!(outcome.status, OrderStatus::Shipped { .. }) {
+                    return Ok(());
+                }
+                let (workflow_id, status) = (workflow_id.to_owned(), outcome.status.name());
+                Err(Spoiled::NotShipped { workflow_id, status })
+            }
+        }
+    }
+
+    /// The server, its version and where it keeps its state.
+    pub(super) async fn server_described(&self) -> Result<String, Spoiled> {
+        let request = GetClusterInfoRequest::default().into_request();
+        let mut service = self.client.connection().workflow_service();
+        let told = service.get_cluster_info(request).await;
+        let told = told.map_err(|error| trouble("asking the server what it is", error))?;
+        let told = told.into_inner();
+        Ok(format!("Temporal {} on {}", told.server_version, told.persistence_store))
+    }
+
+    /// What one that has ended took of the server.
+    pub(super) async fn footprint(&self, workflow_id: &str) -> Result<Footprint, Spoiled> {
+        let workflow: WorkflowHandle<Client, UntypedWorkflow> =
+            self.client.get_workflow_handle(workflow_id);
+        let told = Box::pin(workflow.describe(WorkflowDescribeOptions::default())).await;
+        let told = told.map_err(|error| trouble("asking what a workflow took", error))?;
+        let info = told.raw().workflow_execution_info.as_ref();
+        let count = |counted: i64| u64::try_from(counted).unwrap_or_default();
+        Ok(Footprint {
+            events: info.map_or(0, |info| count(info.history_length)),
+            transitions: info.map_or(0, |info| count(info.state_transition_count)),
+        })
+    }
+}
+
+fn trouble(doing: impl Into<String>, error: impl Display) -> Spoiled {
+    Spoiled::Temporal { doing: doing.into(), why: error.to_string() }
+}
+
+/// The same order under another name, as if it had come in with this key.
+fn renamed(order: &Order, key: &str) -> Order {
+    let customer: &CustomerId = &order.customer_id;
+    Order { order_id: OrderId::for_request(customer, key), ..order.clone() }
+}

@@ -1,0 +1,124 @@
+//! The orders that are measured, as they are asked for and as the shop prices them.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use domain::{
+    CountryCode, Currency, CustomerId, Destination, IdError, InvalidOrder, Money, MoneyError,
+    Order, OrderId, PaymentToken, PriceList, PricedSku, Quantity, RateTable, RequestHash,
+    ShippingRate, Sku, Terms, UnknownCountry,
+};
+use rust_decimal::Decimal;
+use serde::Deserialize;
+
+use crate::ordersaga::{PlaceOrder, ShipTo};
+use crate::retail::{RetailError, RetailOrder, RetailOrders};
+
+const PRODUCTS: &[u8] = include_bytes!("../../data/products.csv");
+
+const TOKEN: &str = "tok_visa";
+
+/// Why there is nothing to measure with.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum GoodsError {
+    /// The orders cannot be read.
+    #[error(transparent)]
+    Retail(#[from] RetailError),
+    /// The catalogue cannot be read.
+    #[error("the catalogue cannot be read")]
+    Catalogue(#[from] csv::Error),
+    /// An order names something that the catalogue does not.
+    #[error("the catalogue has no article {0}")]
+    NotSold(String),
+    /// A name has not the shape it should have.
+    #[error(transparent)]
+    Id(#[from] IdError),
+    /// A country is none.
+    #[error(transparent)]
+    Country(#[from] UnknownCountry),
+    /// An amount cannot be.
+    #[error(transparent)]
+    Money(#[from] MoneyError),
+    /// An order is none.
+    #[error(transparent)]
+    Order(#[from] InvalidOrder),
+}
+
+#[derive(Deserialize)]
+struct Product {
+    sku: String,
+    unit_price_gbp: Decimal,
+}
+
+/// Every order of the sample that can be placed.
+pub(super) fn orders() -> Result<Vec<(PlaceOrder, Order)>, GoodsError> {
+    let products = csv::Reader::from_reader(PRODUCTS).into_deserialize();
+    let prices = products
+        .map(|product| product.map(|Product { sku, unit_price_gbp }| (sku, unit_price_gbp)))
+        .collect::<Result<BTreeMap<_, _>, _>>()?;
+    let all = RetailOrders::read(None, SAMPLE_SIZE)?;
+    all.orders.iter().map(|(_, order)| Ok((asked(order), priced(order, &prices)?))).collect()
+}
+
+/// As many as there are in the sample.
+const SAMPLE_SIZE: usize = 882;
+
+fn asked(order: &RetailOrder) -> PlaceOrder {
+    PlaceOrder {
+        customer_id: order.customer.clone(),
+        lines: order.lines.clone(),
+        ship_to: ShipTo::country(order.country),
+        payment_token: TOKEN,
+        cancel_window_seconds: None,
+    }
+}
+
+/// The order as the starter would make it. The textbook saga gets it ready-made, so that what it
+/// is charged with is the saga alone; what exactly the goods come to makes no difference.
+fn priced(order: &RetailOrder, prices: &BTreeMap<String, Decimal>) -> Result<Order, GoodsError> {
+    let country = CountryCode::parse(order.country)?;
+    let mut basket = Vec::with_capacity(order.lines.len());
+    for line in &order.lines {
+        let price = prices.get(&line.sku).ok_or_else(|| GoodsError::NotSold(line.sku.clone()))?;
+        let unit_price = Money::rounded(*price, Currency::GBP)?;
+        let sku = Sku::parse(line.sku.as_str())?;
+        let article = PricedSku { sku, unit_price, unit_cost: unit_price };
+        basket.push((article, Quantity::new(line.quantity.into())?));
+    }
+    let mut rates = RateTable::default();
+    rates.sell_to(country, Decimal::TEN);
+    let fee = Money::new(Decimal::TEN, Currency::GBP)?;
+    rates.ship_to(country, ShippingRate { fee, free_from: None });
+    let PriceList { lines, totals, .. } = PriceList::of(&basket, None, country, &rates)?;
+    let customer_id = CustomerId::parse(order.customer.as_str())?;
+    Ok(Order {
+        order_id: OrderId::for_request(&customer_id, &order.invoice),
+        customer_id,
+        placed_at: DateTime::<Utc>::UNIX_EPOCH,
+        generation: 1,
+        lines,
+        totals,
+        cost_of_goods: totals.subtotal,
+        discount_code: None,
+        ship_to: Destination { country, address_id: None },
+        payment_token: PaymentToken::parse(TOKEN)?,
+        terms: Terms::default(),
+        request_hash: RequestHash::of(order.invoice.as_bytes()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_order_of_the_sample_that_has_a_country_is_measured() {
+        let sample = RetailOrders::read(None, SAMPLE_SIZE).unwrap();
+        let refused = sample.refused.values().sum::<usize>();
+        assert_eq!(orders().unwrap().len() + refused, SAMPLE_SIZE);
+        let first =
+            |count| RetailOrders::read(None, count).unwrap().orders.pop().unwrap().1.invoice;
+        assert_ne!(first(SAMPLE_SIZE), first(1));
+        assert!(first(SAMPLE_SIZE + 1).ends_with(".1"), "the sample has more orders than that");
+    }
+}

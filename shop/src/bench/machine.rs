@@ -1,0 +1,182 @@
+//! On what was measured: the machine, and the processor time that each program takes there.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// The programs that carry orders, by the process ids of their first processes.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Programs {
+    /// The Temporal server.
+    temporal: Option<u32>,
+    /// The database.
+    postgres: Option<u32>,
+    /// The worker.
+    worker: Option<u32>,
+    /// The HTTP starter.
+    starter: Option<u32>,
+    /// The worker of the empty workflow and the textbook saga.
+    #[serde(skip)]
+    pub(super) bench_worker: Option<u32>,
+}
+
+/// Processor time taken, program by program; nothing where the system does not tell.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct CpuTimes {
+    pub(super) server: Option<Duration>,
+    /// The worker and the benchmark's own: only one of them has work at a time.
+    pub(super) workers: Option<Duration>,
+    pub(super) starter: Option<Duration>,
+    pub(super) postgres: Option<Duration>,
+    /// The benchmark itself, which makes the load.
+    pub(super) load: Option<Duration>,
+}
+
+impl CpuTimes {
+    /// What has been taken since an earlier look.
+    pub(super) fn since(&self, earlier: &Self) -> Self {
+        let taken = |now: Option<Duration>, then: Option<Duration>| now?.checked_sub(then?);
+        Self {
+            server: taken(self.server, earlier.server),
+            workers: taken(self.workers, earlier.workers),
+            starter: taken(self.starter, earlier.starter),
+            postgres: taken(self.postgres, earlier.postgres),
+            load: taken(self.load, earlier.load),
+        }
+    }
+}
+
+impl Programs {
+    /// What all of them have taken since they were started.
+    pub(super) fn cpu_times(&self) -> CpuTimes {
+        let processes = Processes::now();
+        let of = |pid: Option<u32>| processes.cpu_time(pid?);
+        let workers = [of(self.worker), of(self.bench_worker)].into_iter().flatten();
+        CpuTimes {
+            server: of(self.temporal),
+            workers: workers.reduce(Duration::saturating_add),
+            starter: of(self.starter),
+            postgres: of(self.postgres),
+            load: processes.cpu_time_alone(std::process::id()),
+        }
+    }
+}
+
+/// One look at every process, as Linux shows them. Empty on other systems.
+struct Processes(BTreeMap<u32, Process>);
+
+struct Process {
+    parent: u32,
+    /// Taken by itself.
+    own: u64,
+    /// Taken by its children that have ended.
+    ended: u64,
+}
+
+impl Processes {
+    fn now() -> Self {
+        let folders = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let processes = folders.filter_map(|folder| {
+            let pid = folder.file_name().to_str()?.parse().ok()?;
+            let stat = fs::read_to_string(folder.path().join("stat")).ok()?;
+            Some((pid, Process::read(&stat)?))
+        });
+        Self(processes.collect())
+    }
+
+    /// What a process and all that it has started have taken: Postgres serves each connection
+    /// by a process of its own.
+    fn cpu_time(&self, pid: u32) -> Option<Duration> {
+        self.0.get(&pid)?;
+        Some(from_ticks(self.ticks(pid)))
+    }
+
+    /// What a process has taken without those that it has started.
+    fn cpu_time_alone(&self, pid: u32) -> Option<Duration> {
+        Some(from_ticks(self.0.get(&pid)?.own))
+    }
+
+    fn ticks(&self, pid: u32) -> u64 {
+        let own = self.0.get(&pid).map_or(0, |process| process.own.saturating_add(process.ended));
+        let children = self.0.iter().filter(|(_, process)| process.parent == pid);
+        children.map(|(child, _)| self.ticks(*child)).fold(own, u64::saturating_add)
+    }
+}
+
+impl Process {
+    /// Reads `/proc/<pid>/stat`: pid, (name), state, parent, …; the name may hold anything.
+    fn read(stat: &str) -> Option<Self> {
+        let fields = stat.rsplit_once(") ")?.1.split(' ').collect::<Vec<_>>();
+        let ticks = |field: usize| fields.get(field)?.parse::<u64>().ok();
+        Some(Self {
+            parent: fields.get(1)?.parse().ok()?,
+            own: ticks(11)?.saturating_add(ticks(12)?),
+            ended: ticks(13)?.saturating_add(ticks(14)?),
+        })
+    }
+}
+
+/// Linux shows processor time in hundredths of a second, whatever it counts in itself.
+fn from_ticks(ticks: u64) -> Duration {
+    Duration::from_millis(ticks.saturating_mul(10))
+}
+
+/// The machine in one line.
+pub(super) fn described() -> String {
+    let cores = available_parallelism().map_or_else(|_| "?".to_owned(), |cores| cores.to_string());
+    let model = value_of("/proc/cpuinfo", "model name")
+        .unwrap_or_else(|| std::env::consts::ARCH.to_owned());
+    let memory = value_of("/proc/meminfo", "MemTotal").and_then(|kib| gibibytes(&kib));
+    let memory = memory.map_or_else(String::new, |gib| format!(", {gib} GiB of memory"));
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease");
+    let kernel = kernel.map_or_else(
+        |_| std::env::consts::OS.to_owned(),
+        |release| format!("Linux {}", release.trim()),
+    );
+    format!("{cores} cores ({model}){memory}, {kernel}")
+}
+
+fn value_of(file: &str, key: &str) -> Option<String> {
+    let text = fs::read_to_string(file).ok()?;
+    let (_, value) = text.lines().find(|line| line.starts_with(key))?.split_once(':')?;
+    Some(value.trim().to_owned())
+}
+
+fn gibibytes(kibibytes: &str) -> Option<u64> {
+    let kibibytes = kibibytes.split(' ').next()?.parse::<u64>().ok()?;
+    kibibytes.checked_add(1 << 19)?.checked_div(1 << 20)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POSTMASTER: &str = "7 (postgres: a) b) S 1 7 7 0 -1 4194560 1 2 0 0 30 12 5 3 20 0 1 0 1";
+
+    #[test]
+    fn processor_time_is_read_behind_a_name_that_holds_anything() {
+        let process = Process::read(POSTMASTER).unwrap();
+        assert_eq!((process.parent, process.own, process.ended), (1, 42, 8));
+    }
+
+    #[test]
+    fn a_program_takes_what_all_its_processes_take() {
+        let process = |parent, own, ended| Process { parent, own, ended };
+        let processes = Processes(
+            [
+                (7, process(1, 42, 8)),
+                (8, process(7, 10, 0)),
+                (9, process(8, 5, 0)),
+                (2, process(1, 99, 0)),
+            ]
+            .into_iter()
+            .collect(),
+        );
+        assert_eq!(processes.cpu_time(7), Some(Duration::from_millis(650)));
+        assert_eq!(processes.cpu_time(3), None);
+    }
+}

@@ -1,0 +1,192 @@
+//! What the benchmark shows.
+
+use rust_decimal::Decimal;
+
+use super::contender::{Arena, Contender};
+use super::database::Database;
+use super::machine::{self, CpuTimes};
+use super::{Bench, BenchError, BurstCost, Findings, Measured};
+use crate::latency::{Took, per_second, ratio, rounded};
+use crate::screen::{heading, say};
+
+/// An order finishes at least this share as often as an empty workflow.
+const ORDER_TO_EMPTY: Decimal = Decimal::from_parts(8, 0, 0, false, 1);
+/// An order finishes at least so many times as often as the textbook's saga.
+const ORDER_TO_TEXTBOOK: Decimal = Decimal::TWO;
+/// An order's history has at most so many events.
+const EVENTS_MAX: u64 = 14;
+
+/// Says what is measured, on what.
+pub(super) async fn opening(
+    bench: &Bench,
+    arena: &Arena,
+    database: &Database,
+) -> Result<(), BenchError> {
+    say(format_args!("on {}", machine::described()))?;
+    let temporal = arena.server_described().await?;
+    say(format_args!("{temporal}; {}", database.described().await?))?;
+    if cfg!(debug_assertions) {
+        say("NOTE: this is a debug build; its numbers say nothing. Build with --release.")?;
+    }
+    if bench.pids.is_none() {
+        say("NOTE: ORDERSAGA_PIDS is not set, so processor time is not told.")?;
+    }
+    say("
+  empty     a workflow that does nothing: what the server takes for any workflow at all
+  order     a real order: POST /v1/orders to the parcel's hand-over, all six steps
+  textbook  the same six steps with the same activities, each as a regular activity, priced
+            beforehand and started without HTTP; it keeps no undos and publishes no status
+Each client starts one, waits for its end by Temporal's long poll, the same way for all three,
+and starts the next. Server, database, worker, starter and this program share the machine.
+")?;
+    Ok(())
+}
+
+/// Shows what was found, and whether it is what was aimed at.
+pub(super) fn closing(bench: &Bench, findings: &Findings) -> Result<(), BenchError> {
+    loops("one at a time", &findings.one)?;
+    loops(&format!("{} at once", bench.at_once), &findings.many)?;
+    processor_time(&findings.many)?;
+    bursts(bench, &findings.bursts)?;
+    targets(findings)
+}
+
+type Rounds = [(Contender, Measured)];
+
+fn loops(title: &str, rounds: &Rounds) -> Result<(), BenchError> {
+    heading(format_args!("{title}: medians of the rounds"))?;
+    say(line("", Contender::ALL.map(|contender| contender.name().to_owned())))?;
+    let rate = |count: fn(&Measured) -> u64| {
+        Contender::ALL.map(|contender| {
+            let rates = of(rounds, contender).map(|one| per_second(count(one), one.window));
+            rounded(median(rates), 1).to_string()
+        })
+    };
+    say(line("accepted per second", rate(|one| one.accepted)))?;
+    say(line("finished per second", rate(|one| one.finished)))?;
+    let took = |took: fn(&Measured) -> Took| {
+        Contender::ALL.map(|contender| median(of(rounds, contender).map(took)).to_string())
+    };
+    say(line("until accepted, p50", took(|one| one.to_accepted.p50())))?;
+    say(line("until accepted, p99", took(|one| one.to_accepted.p99())))?;
+    say(line("until finished, p50", took(|one| one.to_finished.p50())))?;
+    say(line("until finished, p99", took(|one| one.to_finished.p99())))?;
+    Ok(())
+}
+
+fn processor_time(rounds: &Rounds) -> Result<(), BenchError> {
+    heading("processor time for each one finished, in ms")?;
+    say(line("", Contender::ALL.map(|contender| contender.name().to_owned())))?;
+    let of_program = |program: fn(&CpuTimes) -> Option<std::time::Duration>| {
+        Contender::ALL.map(|contender| {
+            let each = of(rounds, contender).map(|one| {
+                let micros = u64::try_from(program(&one.cpu)?.as_micros()).ok()?;
+                Some(ratio(micros, one.finished.checked_mul(1_000)?))
+            });
+            median(each).map_or_else(|| "–".to_owned(), |millis| rounded(millis, 1).to_string())
+        })
+    };
+    say(line("Temporal server", of_program(|cpu| cpu.server)))?;
+    say(line("worker", of_program(|cpu| cpu.workers)))?;
+    say(line("starter", of_program(|cpu| cpu.starter)))?;
+    say(line("Postgres", of_program(|cpu| cpu.postgres)))?;
+    say(line("this program", of_program(|cpu| cpu.load)))?;
+    Ok(())
+}
+
+fn bursts(bench: &Bench, bursts: &[(Contender, BurstCost)]) -> Result<(), BenchError> {
+    heading(format_args!("{} of each at a stretch, none waiting for another", bench.burst))?;
+    say(line("", Contender::ALL.map(|contender| contender.name().to_owned())))?;
+    let each = |told: &dyn Fn(&BurstCost) -> String| {
+        Contender::ALL.map(|contender| {
+            let cost = bursts.iter().find(|(of, _)| *of == contender);
+            cost.map_or_else(String::new, |(_, cost)| told(cost))
+        })
+    };
+    let started = u64::try_from(bench.burst).unwrap_or(u64::MAX);
+    let rate = |within| rounded(per_second(started, within), 1).to_string();
+    say(line("accepted per second", each(&|cost| rate(cost.burst.accepted_within))))?;
+    say(line("finished per second", each(&|cost| rate(cost.burst.finished_within))))?;
+    say(line("history events", each(&|cost| events(cost).to_string())))?;
+    say(line(
+        "state transitions",
+        each(&|cost| median(cost.footprints.iter().map(|one| one.transitions)).to_string()),
+    ))?;
+    say(line(
+        "Postgres commits",
+        each(&|cost| {
+            cost.commits.map_or_else(|| "–".to_owned(), |commits| rounded(commits, 1).to_string())
+        }),
+    ))?;
+    Ok(())
+}
+
+fn targets(findings: &Findings) -> Result<(), BenchError> {
+    heading("targets")?;
+    let to_empty = order_to(Contender::Empty, &findings.many);
+    let to_textbook = order_to(Contender::Textbook, &findings.many);
+    let order = findings.bursts.iter().find(|(contender, _)| *contender == Contender::Order);
+    let events = order.map_or(0, |(_, cost)| events(cost));
+    for (what, found, target, reached) in [
+        (
+            "orders finished : empty workflows",
+            format!("{to_empty:.2}"),
+            format!("≥ {ORDER_TO_EMPTY}"),
+            to_empty >= ORDER_TO_EMPTY,
+        ),
+        (
+            "orders finished : textbook sagas",
+            format!("{to_textbook:.2}"),
+            format!("≥ {ORDER_TO_TEXTBOOK}"),
+            to_textbook >= ORDER_TO_TEXTBOOK,
+        ),
+        (
+            "events in an order's history",
+            events.to_string(),
+            format!("≤ {EVENTS_MAX}"),
+            events <= EVENTS_MAX,
+        ),
+    ] {
+        let reached = if reached { "reached" } else { "NOT reached" };
+        say(format_args!("{what:<36} {found:>6}   target {target:<6} {reached}"))?;
+    }
+    Ok(())
+}
+
+/// How many orders finish while one of the others does: round by round, so that what slowed the
+/// machine in one round does not count against one of them.
+fn order_to(other: Contender, rounds: &Rounds) -> Decimal {
+    let pairs = of(rounds, Contender::Order).zip(of(rounds, other));
+    median(pairs.map(|(order, other)| ratio(order.finished, other.finished)))
+}
+
+fn of(rounds: &Rounds, contender: Contender) -> impl Iterator<Item = &Measured> {
+    rounds.iter().filter(move |(of, _)| *of == contender).map(|(_, measured)| measured)
+}
+
+fn events(cost: &BurstCost) -> u64 {
+    median(cost.footprints.iter().map(|one| one.events))
+}
+
+/// The middle one; of an even number, the upper of the two in the middle.
+fn median<T: Ord + Default>(values: impl Iterator<Item = T>) -> T {
+    let mut values = values.collect::<Vec<_>>();
+    values.sort_unstable();
+    let middle = values.len().div_euclid(2);
+    values.into_iter().nth(middle).unwrap_or_default()
+}
+
+fn line(label: &str, [empty, order, textbook]: [String; 3]) -> String {
+    format!("{label:<24} {empty:>10} {order:>10} {textbook:>10}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_middle_of_what_was_measured() {
+        assert_eq!(median([3, 1, 2].into_iter()), 2);
+        assert_eq!(median(std::iter::empty::<u64>()), 0);
+    }
+}

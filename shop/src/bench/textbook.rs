@@ -1,0 +1,60 @@
+//! What an order is measured against: the least a workflow can be, and the saga as textbooks
+//! write it.
+
+#![expect(unreachable_pub, reason = "the workflow macro makes public constants of public methods")]
+
+use std::time::Duration;
+
+use domain::Order;
+use domain::ledger::Posting;
+use temporalio_macros::{workflow, workflow_methods};
+use temporalio_sdk::{ActivityOptions, ApplicationFailure, WorkflowContext, WorkflowResult};
+use workflows::{ChargePayment, OpenOrder, PostEntries, RecogniseRevenue, ReserveStock, ShipOrder};
+
+/// Where both wait for their worker, apart from the real orders.
+pub(super) const QUEUE: &str = "bench";
+
+/// Starts and ends: what the server takes for any workflow at all.
+#[workflow]
+#[derive(Debug, Default)]
+pub struct EmptyWorkflow;
+
+#[workflow_methods]
+impl EmptyWorkflow {
+    /// Does nothing.
+    #[expect(clippy::unused_async, reason = "a workflow is async, whatever it does")]
+    #[run(name = "EmptyWorkflow")]
+    pub async fn run(_ctx: &mut WorkflowContext<Self>) -> WorkflowResult<()> {
+        Ok(())
+    }
+}
+
+/// The order's steps, the very same activities, each as a regular activity, one after the other.
+///
+/// It keeps no list of undos, publishes no status and answers no query, so it does less than a
+/// real order; what it does costs the server more.
+#[workflow]
+#[derive(Debug, Default)]
+pub struct TextbookSaga;
+
+#[workflow_methods]
+impl TextbookSaga {
+    /// Carries an order through that nothing goes wrong with; answers its tracking number.
+    #[run(name = "TextbookSaga")]
+    pub async fn run(ctx: &mut WorkflowContext<Self>, order: Order) -> WorkflowResult<String> {
+        let unbalanced = |error| ApplicationFailure::non_retryable(error);
+        let deposit = Posting::deposit(&order).map_err(unbalanced)?;
+        let revenue = Posting::revenue(&order).map_err(unbalanced)?;
+        ctx.execute_activity(OpenOrder, order.placement(), options()).await?;
+        ctx.execute_activity(ReserveStock, order.stock_claim(), options()).await?;
+        ctx.execute_activity(ChargePayment, order.charge(), options()).await?;
+        ctx.execute_activity(PostEntries, deposit, options()).await?;
+        let parcel = ctx.execute_activity(ShipOrder, order.parcel(), options()).await?;
+        ctx.execute_activity(RecogniseRevenue, revenue, options()).await?;
+        Ok(parcel.tracking)
+    }
+}
+
+fn options() -> ActivityOptions {
+    ActivityOptions::start_to_close_timeout(Duration::from_secs(30))
+}

@@ -1,0 +1,93 @@
+//! The worker of the empty workflow and the textbook saga: a process of its own, like the real
+//! one, with the same activities.
+
+use std::io;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use activities::payment::sandbox::SandboxProvider;
+use activities::shipping::sandbox::SandboxCarrier;
+use activities::{Activities, Settings};
+use clap::Args;
+use sqlx::postgres::PgPoolOptions;
+use temporalio_sdk::runtime::RuntimeOptions;
+use temporalio_sdk::runtime::worker_tuner::{FixedSizeSlotSupplier, TunerHolder};
+use temporalio_sdk::{Runtime, Worker, WorkerOptions};
+use tokio::process::{Child, Command};
+use tokio::sync::oneshot;
+
+use super::textbook::{EmptyWorkflow, QUEUE, TextbookSaga};
+use super::{BenchError, connect};
+
+/// Serves the benchmark's queue. Started by `shop bench`, and ends with it.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct BenchWorker {
+    /// The shop's database.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    database_url: String,
+}
+
+/// Starts it as a process of its own.
+pub(super) fn started() -> Result<Child, BenchError> {
+    let program = std::env::current_exe()?;
+    // It reads its standard input and ends when that does, so that it never outlives the
+    // benchmark, however the benchmark ends.
+    let child = Command::new(program)
+        .arg("bench-worker")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()?;
+    Ok(child)
+}
+
+/// Serves until standard input ends; with the settings that the real worker has by default.
+pub(crate) async fn serve(options: &BenchWorker) -> Result<(), BenchError> {
+    let runtime = Runtime::from_current_tokio(RuntimeOptions::default()).map_err(told)?;
+    let client = connect().await?;
+    let database = || PgPoolOptions::new().max_connections(24).connect_lazy(&options.database_url);
+    let activities = Activities {
+        db: database()?,
+        provider: Arc::new(SandboxProvider::new(database()?, 0)),
+        carrier: Arc::new(SandboxCarrier::new(database()?)),
+        settings: Settings { reservation_ttl: Duration::from_hours(1) },
+    };
+    let tuner = TunerHolder::builder()
+        .workflow_task_slot_supplier(FixedSizeSlotSupplier::new(500))
+        .local_activity_task_slot_supplier(FixedSizeSlotSupplier::new(1))
+        .activity_task_slot_supplier(FixedSizeSlotSupplier::new(200))
+        .nexus_task_slot_supplier(FixedSizeSlotSupplier::new(1))
+        .build();
+    let options = WorkerOptions::new(QUEUE)
+        .tuner(tuner)
+        .max_cached_workflows(2_000)
+        .register_workflow::<EmptyWorkflow>()
+        .map_err(told)?
+        .register_workflow::<TextbookSaga>()
+        .map_err(told)?
+        .register_activities(activities)
+        .build();
+    let mut worker = Worker::new(&runtime, client, options).map_err(told)?;
+    tokio::select! {
+        ended = worker.run() => ended.map_err(told),
+        () = input_ended() => Ok(()),
+    }
+}
+
+/// A thread of its own waits: a runtime that ends would wait for a read of its own.
+async fn input_ended() {
+    let (ended, heard) = oneshot::channel();
+    thread::spawn(move || {
+        let read = io::copy(&mut io::stdin(), &mut io::sink());
+        // Nobody listens only when the worker has ended by itself.
+        drop((read, ended.send(())));
+    });
+    // The sender is dropped only after sending.
+    drop(heard.await);
+}
+
+fn told(error: impl std::fmt::Display) -> BenchError {
+    BenchError::Worker(error.to_string())
+}

@@ -1,0 +1,276 @@
+//! A day in the shop, in a minute: real orders, with trouble by plan, and what became of each.
+
+mod progress;
+mod report;
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime};
+
+use chrono::{DateTime, Utc};
+use clap::Args;
+use futures::{StreamExt, stream};
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::sync::mpsc::error::TryRecvError;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use crate::ordersaga::{Answered, ApiError, Order, Ordersaga};
+use crate::plan::{Planned, Twist};
+use crate::retail::{RetailError, RetailOrders};
+use progress::Progress;
+
+/// Places real orders, some of them with trouble by plan, and shows what became of each.
+///
+/// Ends with 0 only if every order ended where it should, every repeated request met its first
+/// order, and `worker prove` holds.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Demo {
+    /// How many orders to read; more than there are come round again.
+    #[arg(long, short = 'n', env = "N", default_value_t = 200)]
+    count: usize,
+
+    /// A file of orders, as JSON lines, plain or `.gz`; without it, the built-in sample.
+    #[arg(long, env = "ORDERS")]
+    orders: Option<PathBuf>,
+
+    /// How many requests to have under way at a time.
+    #[arg(long, default_value_t = 16)]
+    at_once: usize,
+
+    /// Where Ordersaga is.
+    #[arg(long, env = "ORDERSAGA_URL", default_value = "http://127.0.0.1:8080")]
+    url: String,
+
+    /// How many seconds to repeat a request that nobody answers, and to wait for the next order
+    /// to end.
+    #[arg(long, default_value_t = 180)]
+    patience_seconds: u64,
+
+    /// Part of every idempotency key, so that another run places other orders; without it, the
+    /// time of day. The same run again meets the same orders.
+    #[arg(long)]
+    run: Option<String>,
+}
+
+/// Why the demo cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DemoError {
+    /// There are no orders to place.
+    #[error(transparent)]
+    Retail(#[from] RetailError),
+    /// Ordersaga does not answer what the report needs.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// The terminal is gone.
+    #[error("cannot write to the terminal")]
+    Screen(#[from] std::io::Error),
+    /// Latencies cannot be counted.
+    #[error("cannot count latencies")]
+    Latencies(#[from] hdrhistogram::CreationError),
+    /// The worker's program is not beside this one.
+    #[error("cannot run `worker prove`")]
+    Prove(#[source] std::io::Error),
+}
+
+/// An order, from the plan to its end.
+#[derive(Debug)]
+struct Outcome {
+    planned: Planned,
+    /// The first answer to its request.
+    accepted: Result<Answered<Order>, ApiError>,
+    /// What else went wrong on the shop's side: a cancel refused, a repeat that met another order.
+    trouble: Option<String>,
+    /// How it ended, if it did.
+    end: Option<End>,
+}
+
+#[derive(Debug)]
+struct End {
+    order: Order,
+    /// From its placing to its last event, by the clocks of starter and database.
+    took: Duration,
+}
+
+/// What happened to an order.
+#[derive(Debug, Deserialize)]
+struct Event {
+    #[serde(rename = "type")]
+    kind: String,
+    data: Value,
+    occurred_at: DateTime<Utc>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Events {
+    items: Vec<Event>,
+}
+
+impl Outcome {
+    /// Whether the order ended where it should, and nothing else went wrong on the way.
+    fn is_as_planned(&self) -> bool {
+        let ending = self.planned.twist.ending();
+        let ended = self.end.as_ref().is_some_and(|end| ending.is_that_of(&end.order));
+        ended && self.trouble.is_none()
+    }
+}
+
+/// Runs the demo; whether everything came out as it should.
+pub(crate) async fn run(demo: &Demo) -> Result<bool, DemoError> {
+    let patience = Duration::from_secs(demo.patience_seconds);
+    let shop = Ordersaga::at(&demo.url, patience)?;
+    let read = RetailOrders::read(demo.orders.as_deref(), demo.count)?;
+    report::opening(demo, &read)?;
+
+    let plan = read.orders.into_iter().map(|(position, order)| Planned::of(position, order));
+    let plan = plan.collect::<Vec<_>>();
+    let began = Instant::now();
+    let outcomes = carry_out(demo, &shop, plan, patience).await;
+    report::closing(demo, &shop, &outcomes, began.elapsed()).await
+}
+
+async fn carry_out(
+    demo: &Demo,
+    shop: &Ordersaga,
+    plan: Vec<Planned>,
+    patience: Duration,
+) -> Vec<Outcome> {
+    let run = demo.run.clone().unwrap_or_else(time_of_day);
+    let progress = Progress::of(plan.len());
+    let (sender, receiver) = unbounded_channel();
+    let placing = async {
+        stream::iter(plan)
+            .map(|planned| place(shop, &run, planned, &progress, &sender))
+            .buffer_unordered(demo.at_once.max(1))
+            .collect::<()>()
+            .await;
+        drop(sender);
+    };
+    let watching = watch(shop, receiver, &progress, patience);
+    let work = async { tokio::join!(placing, watching).1 };
+    let outcomes = progress.shown_while(work).await;
+    progress.finish();
+    outcomes
+}
+
+/// Sends the request, and whatever else the order's twist asks the shop to do.
+async fn place(
+    shop: &Ordersaga,
+    run: &str,
+    planned: Planned,
+    progress: &Progress,
+    placed: &UnboundedSender<Outcome>,
+) {
+    let key = format!("invoice-{}-{run}", planned.invoice);
+    let accepted = shop.place(&key, &planned.request).await;
+    progress.placed();
+    let trouble = match &accepted {
+        Ok(first) => match planned.twist {
+            Twist::Repeated => repeat(shop, &key, &planned, &first.answer.id).await,
+            Twist::Cancelled => cancel(shop, &first.answer.id).await,
+            Twist::Plain
+            | Twist::FullAddress
+            | Twist::Declined
+            | Twist::OutOfStock
+            | Twist::LostAnswer
+            | Twist::AnsweredTwice
+            | Twist::Slow
+            | Twist::Unavailable
+            | Twist::Outage
+            | Twist::Undeliverable => None,
+        },
+        Err(error) => Some(error.to_string()),
+    };
+    // Whoever watches listens until all are placed.
+    let heard = placed.send(Outcome { planned, accepted, trouble, end: None });
+    debug_assert!(heard.is_ok(), "an order was placed and not watched");
+}
+
+async fn repeat(shop: &Ordersaga, key: &str, planned: &Planned, first: &str) -> Option<String> {
+    for _again in 0..2 {
+        match shop.place(key, &planned.request).await {
+            Ok(met) if met.answer.id == first => {}
+            Ok(met) => return Some(format!("its repeat made order {}", met.answer.id)),
+            Err(error) => return Some(error.to_string()),
+        }
+    }
+    None
+}
+
+async fn cancel(shop: &Ordersaga, order_id: &str) -> Option<String> {
+    let cancelled = shop.cancel(order_id, "the customer has changed their mind").await;
+    cancelled.err().map(|error| error.to_string())
+}
+
+/// Looks at the open orders, a few at a time, until all have ended or none does any more.
+async fn watch(
+    shop: &Ordersaga,
+    mut placed: UnboundedReceiver<Outcome>,
+    progress: &Progress,
+    patience: Duration,
+) -> Vec<Outcome> {
+    let (mut open, mut ended) = (VecDeque::new(), Vec::new());
+    let mut last_end = Instant::now();
+    loop {
+        let all_placed = loop {
+            match placed.try_recv() {
+                Ok(outcome) if outcome.accepted.is_ok() => open.push_back(outcome),
+                Ok(refused) => ended.push(refused),
+                Err(TryRecvError::Empty) => break false,
+                Err(TryRecvError::Disconnected) => break true,
+            }
+        };
+        if all_placed && (open.is_empty() || last_end.elapsed() > patience) {
+            ended.extend(open);
+            return ended;
+        }
+        let batch = open.drain(..open.len().min(WATCHED_AT_ONCE)).collect::<Vec<_>>();
+        let looks = stream::iter(batch).map(|outcome| look(shop, outcome)).buffer_unordered(8);
+        for outcome in looks.collect::<Vec<_>>().await {
+            if outcome.end.is_some() {
+                progress.ended();
+                last_end = Instant::now();
+                ended.push(outcome);
+            } else {
+                open.push_back(outcome);
+            }
+        }
+        tokio::time::sleep(LOOK_PAUSE).await;
+    }
+}
+
+/// A shop that looked at each of thousands of open orders all the time would be a load of its own.
+const WATCHED_AT_ONCE: usize = 32;
+const LOOK_PAUSE: Duration = Duration::from_millis(100);
+
+async fn look(shop: &Ordersaga, mut outcome: Outcome) -> Outcome {
+    if let Ok(accepted) = &outcome.accepted {
+        match end_of(shop, &accepted.answer).await {
+            Ok(end) => outcome.end = end,
+            Err(error) => outcome.trouble = Some(error.to_string()),
+        }
+    }
+    outcome
+}
+
+async fn end_of(shop: &Ordersaga, accepted: &Order) -> Result<Option<End>, ApiError> {
+    let order = shop.show(&accepted.id).await?;
+    if !order.has_ended() {
+        return Ok(None);
+    }
+    let last = events(shop, &order.id).await?.pop().map(|event| event.occurred_at);
+    let took = last.unwrap_or(order.placed_at).signed_duration_since(order.placed_at);
+    Ok(Some(End { order, took: took.to_std().unwrap_or_default() }))
+}
+
+/// What happened to an order, first to last.
+async fn events(shop: &Ordersaga, order_id: &str) -> Result<Vec<Event>, ApiError> {
+    let path = format!("/v1/orders/{order_id}/events?limit=100");
+    let events = shop.get::<Events>("asking for an order's events", &path).await?;
+    Ok(events.items)
+}
+
+fn time_of_day() -> String {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    format!("{:x}", now.as_secs())
+}

@@ -1,0 +1,265 @@
+//! What the demo shows: before, what will be placed; after, what became of it, and how one knows.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::env;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rust_decimal::Decimal;
+use serde::Deserialize;
+use strum::IntoEnumIterator;
+use tokio::process::Command;
+
+use super::{Demo, DemoError, Event, Outcome, events};
+use crate::latency::{Latencies, Took, per_second, rounded};
+use crate::ordersaga::Ordersaga;
+use crate::plan::{Ending, Twist};
+use crate::retail::RetailOrders;
+use crate::screen::{heading, say};
+
+/// How many orders that went astray are named; more of them have one cause.
+const ASTRAY_MAX: usize = 10;
+
+/// The books, as Ordersaga's proof of them tells.
+#[derive(Deserialize)]
+struct Books {
+    valid: bool,
+    trial_balances: Vec<TrialBalance>,
+}
+
+#[derive(Deserialize)]
+struct TrialBalance {
+    currency: String,
+    debits: Decimal,
+    credits: Decimal,
+    accounts: Vec<AccountSum>,
+}
+
+#[derive(Deserialize)]
+struct AccountSum {
+    account: String,
+    normal_side: String,
+    balance: Decimal,
+}
+
+/// Says what is about to happen.
+pub(super) fn opening(demo: &Demo, read: &RetailOrders) -> Result<(), DemoError> {
+    let source = demo.orders.as_ref().map_or_else(
+        || "the sample of a real wholesaler's year".to_owned(),
+        |path| path.display().to_string(),
+    );
+    say(format_args!("{} orders from {source}, placed at {}", demo.count, demo.url))?;
+    for (why, times) in &read.refused {
+        say(format_args!("  {times} not placed: {why}"))?;
+    }
+    Ok(())
+}
+
+/// Shows what came out; whether all of it is as it should be.
+pub(super) async fn closing(
+    demo: &Demo,
+    shop: &Ordersaga,
+    outcomes: &[Outcome],
+    took: Duration,
+) -> Result<bool, DemoError> {
+    let as_planned = endings(outcomes)?;
+    speed(outcomes, took)?;
+    let balanced = books(shop).await?;
+    let proven = prove().await?;
+    lives(shop, outcomes).await?;
+    directions(demo, outcomes)?;
+    verdict(as_planned, balanced, proven)?;
+    Ok(as_planned && balanced && proven)
+}
+
+fn endings(outcomes: &[Outcome]) -> Result<bool, DemoError> {
+    heading("what became of them")?;
+    say(format_args!("{:<44} {:>6}  {:<32} {:>6}", "asked for", "orders", "must end", "did"))?;
+    for twist in Twist::iter() {
+        let these = outcomes.iter().filter(|outcome| outcome.planned.twist == twist);
+        let (count, met) = these.fold((0_u32, 0_u32), |(count, met), outcome| {
+            let one = u32::from(outcome.is_as_planned());
+            (count.saturating_add(1), met.saturating_add(one))
+        });
+        if count > 0 {
+            let mark = if met == count { "✔" } else { "✘" };
+            let ending = told(twist.ending());
+            say(format_args!("{:<44} {count:>6}  {ending:<32} {met:>6} {mark}", twist.told()))?;
+        }
+    }
+    statuses(outcomes)?;
+    let astray = outcomes.iter().filter(|outcome| !outcome.is_as_planned()).collect::<Vec<_>>();
+    for outcome in astray.iter().take(ASTRAY_MAX) {
+        say(format_args!("✘ {}", went_astray(outcome)))?;
+    }
+    if let Some(more @ 1..) = astray.len().checked_sub(ASTRAY_MAX) {
+        say(format_args!("✘ and {more} more"))?;
+    }
+    Ok(astray.is_empty())
+}
+
+/// How many ended as what, whatever was expected of each.
+fn statuses(outcomes: &[Outcome]) -> Result<(), DemoError> {
+    let mut counted = BTreeMap::<String, (u32, u32)>::new();
+    for outcome in outcomes {
+        let expected = counted.entry(told(outcome.planned.twist.ending())).or_default();
+        expected.0 = expected.0.saturating_add(1);
+        let actual = counted.entry(ended_as(outcome)).or_default();
+        actual.1 = actual.1.saturating_add(1);
+    }
+    let line = |(status, (expected, actual)): (&String, &(u32, u32))| {
+        format!("{status} {actual}/{expected}")
+    };
+    let told = counted.iter().map(line).collect::<Vec<_>>();
+    say(format_args!("actual/expected: {}", told.join(" · ")))?;
+    Ok(())
+}
+
+fn told(ending: Ending) -> String {
+    match ending {
+        Ending::Shipped => "shipped".to_owned(),
+        Ending::Cancelled => "cancelled".to_owned(),
+        Ending::Rejected(code) => format!("rejected: {code}"),
+    }
+}
+
+fn ended_as(outcome: &Outcome) -> String {
+    match (&outcome.accepted, &outcome.end) {
+        (Err(_), _) => "not accepted".to_owned(),
+        (Ok(_), None) => "not ended".to_owned(),
+        (Ok(_), Some(end)) => end.order.told(),
+    }
+}
+
+fn went_astray(outcome: &Outcome) -> String {
+    let order = match &outcome.accepted {
+        Ok(accepted) => accepted.answer.id.clone(),
+        Err(_) => format!("invoice {}", outcome.planned.invoice),
+    };
+    let trouble = outcome.trouble.as_ref().map_or_else(String::new, |why| format!(" ({why})"));
+    let planned = told(outcome.planned.twist.ending());
+    format!("{order}: {}, must be {planned}{trouble}", ended_as(outcome))
+}
+
+fn speed(outcomes: &[Outcome], took: Duration) -> Result<(), DemoError> {
+    let (mut accepted, mut ended) = (Latencies::new()?, Latencies::new()?);
+    let mut sent_again = 0_u32;
+    for outcome in outcomes {
+        if let Ok(answered) = &outcome.accepted {
+            accepted.record(answered.took);
+            sent_again = sent_again.saturating_add(answered.repeats);
+        }
+        if let Some(end) = &outcome.end {
+            ended.record(end.took);
+        }
+    }
+    let count = u64::try_from(outcomes.len()).unwrap_or(u64::MAX);
+    heading("how long it took")?;
+    say(format_args!(
+        "to accepted  p50 {:>7}  p99 {:>7}   by the shop's clock, from the first try on",
+        accepted.p50(),
+        accepted.p99()
+    ))?;
+    say(format_args!(
+        "to the end   p50 {:>7}  p99 {:>7}   by its events' times, troubles included",
+        ended.p50(),
+        ended.p99()
+    ))?;
+    say(format_args!(
+        "{count} orders in {}, {} a second; {sent_again} requests were sent again for want of an answer",
+        Took(took),
+        rounded(per_second(count, took), 1),
+    ))?;
+    Ok(())
+}
+
+async fn books(shop: &Ordersaga) -> Result<bool, DemoError> {
+    let books =
+        shop.get::<Books>("asking whether the books balance", "/v1/ledger/validate").await?;
+    for balance in &books.trial_balances {
+        heading(format_args!("the books, in {}", balance.currency))?;
+        say(format_args!("{:<22} {:>18} {:>18}", "", "debit", "credit"))?;
+        for AccountSum { account, normal_side, balance } in &balance.accounts {
+            let (debit, credit) = match normal_side.as_str() {
+                "debit" => (balance.to_string(), String::new()),
+                _ => (String::new(), balance.to_string()),
+            };
+            say(format_args!("{account:<22} {debit:>18} {credit:>18}"))?;
+        }
+        let mark = if balance.debits == balance.credits { "✔" } else { "✘" };
+        say(format_args!(
+            "{:<22} {:>18} {:>18} {mark}",
+            "everything ever booked", balance.debits, balance.credits
+        ))?;
+    }
+    Ok(books.valid)
+}
+
+/// Has the worker's own program compare all records with each other, and shows what it finds.
+async fn prove() -> Result<bool, DemoError> {
+    heading("worker prove")?;
+    let worker = beside_this_program("worker").map_err(DemoError::Prove)?;
+    let status = Command::new(worker).arg("prove").status().await.map_err(DemoError::Prove)?;
+    Ok(status.success())
+}
+
+fn beside_this_program(name: &str) -> std::io::Result<PathBuf> {
+    let this = env::current_exe()?;
+    Ok(this.with_file_name(format!("{name}{}", env::consts::EXE_SUFFIX)))
+}
+
+/// One order that went well, and one that had the most to take back.
+async fn lives(shop: &Ordersaga, outcomes: &[Outcome]) -> Result<(), DemoError> {
+    for twist in [Twist::LostAnswer, Twist::Undeliverable] {
+        let example = outcomes.iter().find(|outcome| outcome.planned.twist == twist);
+        if let Some(end) = example.and_then(|outcome| outcome.end.as_ref()) {
+            heading(format_args!("order {}: {}", end.order.id, twist.told()))?;
+            for event in events(shop, &end.order.id).await? {
+                say(life_line(&event, &end.order.placed_at))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn life_line(event: &Event, placed_at: &chrono::DateTime<chrono::Utc>) -> String {
+    let after = event.occurred_at.signed_duration_since(placed_at).to_std().unwrap_or_default();
+    let status = event.data.pointer("/status/status").and_then(|status| status.as_str());
+    let status = status.map_or_else(String::new, |status| format!("→ {status}"));
+    format!("  + {:>7}  {:<28} {status}", Took(after), event.kind)
+}
+
+fn directions(demo: &Demo, outcomes: &[Outcome]) -> Result<(), DemoError> {
+    heading("see for yourself")?;
+    if let Ok(ui) = env::var("TEMPORAL_UI_URL") {
+        let namespace = env::var("TEMPORAL_NAMESPACE").unwrap_or_else(|_| "default".to_owned());
+        let workflows = format!("{}/namespaces/{namespace}/workflows", ui.trim_end_matches('/'));
+        say(format_args!("every rejected order   {workflows}?query=OrderStatus%3D%22rejected%22"))?;
+        let unwound = outcomes.iter().find(|outcome| outcome.planned.twist == Twist::Undeliverable);
+        if let Some(end) = unwound.and_then(|outcome| outcome.end.as_ref()) {
+            say(format_args!("the one unwound above  {workflows}/order-{}", end.order.id))?;
+        }
+    }
+    say(format_args!("the API, to try        {}/docs", demo.url.trim_end_matches('/')))?;
+    Ok(())
+}
+
+fn verdict(as_planned: bool, balanced: bool, proven: bool) -> Result<(), DemoError> {
+    let failed = [
+        (as_planned, "an order did not end where it should"),
+        (balanced, "the books do not balance"),
+        (proven, "`worker prove` found a fault"),
+    ];
+    let failed = failed.iter().filter(|(held, _)| !held).map(|(_, fault)| *fault);
+    let failed = failed.collect::<BTreeSet<_>>();
+    if failed.is_empty() {
+        say(
+            "\n✔ Every order ended where it should, every repeat met its first order, and all records agree.",
+        )?;
+    } else {
+        for fault in failed {
+            say(format_args!("\n✘ {fault}."))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,272 @@
+//! Ordersaga as a shop's backend sees it: a few HTTP calls, each repeated until it is answered.
+
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use reqwest::header::RETRY_AFTER;
+use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::retail::RetailLine;
+
+/// What a shop sends to have an order carried out. It names articles, never prices.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct PlaceOrder {
+    /// Who orders.
+    pub(crate) customer_id: String,
+    /// What.
+    pub(crate) lines: Vec<RetailLine>,
+    /// Where to.
+    pub(crate) ship_to: ShipTo,
+    /// Paid with.
+    pub(crate) payment_token: &'static str,
+    /// How long the order waits to be called off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cancel_window_seconds: Option<u32>,
+}
+
+/// Where the parcel goes. The data knows countries only.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct ShipTo {
+    country: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none", flatten)]
+    address: Option<Address>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Address {
+    name: &'static str,
+    line1: &'static str,
+    city: &'static str,
+    postal_code: &'static str,
+}
+
+impl ShipTo {
+    /// The country alone, which decides tax and fee.
+    pub(crate) const fn country(country: &'static str) -> Self {
+        Self { country, address: None }
+    }
+
+    /// An invented recipient there.
+    pub(crate) const fn in_full(country: &'static str) -> Self {
+        let address = Address {
+            name: "Ada Example",
+            line1: "1 Sample Street",
+            city: "Exampleton",
+            postal_code: "EX1 1EX",
+        };
+        Self { country, address: Some(address) }
+    }
+}
+
+/// An order as Ordersaga tells it; of the much it tells, what the shop looks at.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Order {
+    /// Its name.
+    #[serde(rename = "order_id")]
+    pub(crate) id: String,
+    /// Where it stands.
+    pub(crate) status: String,
+    /// What the business said no to.
+    #[serde(default)]
+    rejection: Option<Rejection>,
+    /// When it was taken in.
+    pub(crate) placed_at: DateTime<Utc>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Rejection {
+    code: String,
+}
+
+impl Order {
+    /// Why the business said no.
+    pub(crate) fn rejection_code(&self) -> Option<&str> {
+        self.rejection.as_ref().map(|rejection| rejection.code.as_str())
+    }
+
+    /// Whether nothing will happen to it any more.
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(self.status.as_str(), "shipped" | "cancelled" | "rejected" | "failed")
+    }
+
+    /// The status, and why if it was a refusal.
+    pub(crate) fn told(&self) -> String {
+        match self.rejection_code() {
+            Some(code) => format!("{}: {code}", self.status),
+            None => self.status.clone(),
+        }
+    }
+}
+
+/// An answer, and what it took to get it.
+#[derive(Clone, Debug)]
+pub(crate) struct Answered<T> {
+    /// The answer.
+    pub(crate) answer: T,
+    /// From the first try on.
+    pub(crate) took: Duration,
+    /// How many tries had no answer.
+    pub(crate) repeats: u32,
+}
+
+/// Why there is no answer to go on with.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ApiError {
+    /// No client can be built on this machine.
+    #[error("cannot speak HTTP")]
+    Client(#[source] reqwest::Error),
+    /// The answer was no.
+    #[error("{doing}: {status}: {detail}")]
+    Refused {
+        /// The call.
+        doing: &'static str,
+        /// HTTP's word for it.
+        status: StatusCode,
+        /// Ordersaga's words.
+        detail: String,
+    },
+    /// The answer is none that the shop understands.
+    #[error("{doing}: the answer makes no sense")]
+    Unreadable {
+        /// The call.
+        doing: &'static str,
+        /// Why.
+        source: reqwest::Error,
+    },
+    /// Nobody answered for as long as the shop waits.
+    #[error("{doing}: no answer for {} s; the last try: {last}", .patience.as_secs())]
+    Silence {
+        /// The call.
+        doing: &'static str,
+        /// How long it was tried.
+        patience: Duration,
+        /// What happened to the last try.
+        last: String,
+    },
+}
+
+/// Ordersaga's HTTP API.
+#[derive(Clone, Debug)]
+pub(crate) struct Ordersaga {
+    http: Client,
+    url: String,
+    patience: Duration,
+}
+
+impl Ordersaga {
+    /// The API at a URL. A call that is not answered is repeated for as long as `patience`.
+    pub(crate) fn at(url: &str, patience: Duration) -> Result<Self, ApiError> {
+        let http = Client::builder().timeout(TRY_TIMEOUT).build().map_err(ApiError::Client)?;
+        Ok(Self { http, url: url.trim_end_matches('/').to_owned(), patience })
+    }
+
+    /// Places an order.
+    ///
+    /// **Repeats.** The key makes any repeat of the request the same order, so the call is
+    /// repeated without fear until somebody answers.
+    pub(crate) async fn place(
+        &self,
+        key: &str,
+        request: &PlaceOrder,
+    ) -> Result<Answered<Order>, ApiError> {
+        let url = format!("{}/v1/orders", self.url);
+        let post = || self.http.post(&url).header("Idempotency-Key", key).json(request);
+        self.until_answered("placing an order", post).await
+    }
+
+    /// Calls an order off.
+    pub(crate) async fn cancel(&self, order_id: &str, reason: &str) -> Result<(), ApiError> {
+        let url = format!("{}/v1/orders/{order_id}/cancel", self.url);
+        let body = serde_json::json!({ "reason": reason });
+        let post = || self.http.post(&url).json(&body);
+        self.until_answered::<Value>("cancelling an order", post).await.map(drop)
+    }
+
+    /// An order as it stands.
+    pub(crate) async fn show(&self, order_id: &str) -> Result<Order, ApiError> {
+        self.get("asking for an order", &format!("/v1/orders/{order_id}")).await
+    }
+
+    /// Reads whatever is at a path.
+    pub(crate) async fn get<T: DeserializeOwned>(
+        &self,
+        doing: &'static str,
+        path: &str,
+    ) -> Result<T, ApiError> {
+        let url = format!("{}{path}", self.url);
+        Ok(self.until_answered(doing, || self.http.get(&url)).await?.answer)
+    }
+
+    async fn until_answered<T: DeserializeOwned>(
+        &self,
+        doing: &'static str,
+        request: impl Fn() -> RequestBuilder,
+    ) -> Result<Answered<T>, ApiError> {
+        let began = Instant::now();
+        let (mut repeats, mut pause) = (0_u32, PAUSE_MIN);
+        loop {
+            let last = match request().send().await {
+                Ok(response) if is_worth_repeating(response.status()) => {
+                    pause = asked_pause(&response).unwrap_or(pause);
+                    response.status().to_string()
+                }
+                Ok(response) if response.status().is_success() => {
+                    let answer = response.json().await;
+                    let answer = answer.map_err(|source| ApiError::Unreadable { doing, source })?;
+                    return Ok(Answered { answer, took: began.elapsed(), repeats });
+                }
+                Ok(response) => return Err(refusal(doing, response).await),
+                Err(error) => error.to_string(),
+            };
+            if began.elapsed() > self.patience {
+                return Err(ApiError::Silence { doing, patience: self.patience, last });
+            }
+            repeats = repeats.saturating_add(1);
+            tokio::time::sleep(pause).await;
+            pause = pause.saturating_mul(2).min(PAUSE_MAX);
+        }
+    }
+}
+
+/// A try without an answer by then is as good as lost.
+const TRY_TIMEOUT: Duration = Duration::from_secs(45);
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// Whether the status says that the same request may be answered later. `502` and `504` are a
+/// proxy's words for a program behind it that is down.
+fn is_worth_repeating(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT
+    )
+}
+
+fn asked_pause(response: &Response) -> Option<Duration> {
+    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds).min(PAUSE_MAX))
+}
+
+/// RFC 9457, as far as the shop reads it.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Problem {
+    title: String,
+    detail: String,
+    errors: Vec<Value>,
+}
+
+async fn refusal(doing: &'static str, response: Response) -> ApiError {
+    let status = response.status();
+    let problem = response.json::<Problem>().await.unwrap_or_default();
+    let mut parts = vec![problem.title, problem.detail];
+    parts.extend(problem.errors.iter().map(Value::to_string));
+    parts.retain(|part| !part.is_empty());
+    ApiError::Refused { doing, status, detail: parts.join("; ") }
+}
