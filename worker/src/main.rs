@@ -18,7 +18,7 @@ use worker::migrate::migrate;
 use worker::prove::{prove, table};
 use worker::replay::{histories, replay_file};
 use worker::run::{self, RunArgs};
-use worker::telemetry::{LogFormat, start_logging};
+use worker::telemetry::{EVENTS_OF_NOTE, LogFormat, ONLY_ERRORS, start_logging};
 use worker::temporal::Temporal;
 use worker::waiting::chain;
 
@@ -94,7 +94,14 @@ struct ProveArgs {
 #[tokio::main]
 async fn main() -> ExitCode {
     let Cli { log_format, command } = Cli::parse();
-    start_logging(log_format);
+    let filter = match &command {
+        // The SDK warns of every divergence in its own way; the command tells it in one line.
+        Command::Replay(_) => ONLY_ERRORS,
+        Command::Run(_) | Command::Migrate(_) | Command::LoadCatalogue(_) | Command::Prove(_) => {
+            EVENTS_OF_NOTE
+        }
+    };
+    start_logging(log_format, filter);
     let done = match command {
         Command::Run(args) => run::run(*args).await.map(|()| ExitCode::SUCCESS).map_err(Into::into),
         Command::Migrate(args) => bring_up_to_date(args).await,
@@ -177,7 +184,7 @@ async fn prove_all(args: ProveArgs) -> Result<ExitCode> {
         Some(client.context("use --without-temporal to look at the database alone")?)
     };
     let findings = prove(&args.database.pool()?, client.as_ref()).await?;
-    say(table(&findings).trim_end())?;
+    say(table(&findings))?;
     let broken = findings.iter().filter(|finding| finding.is_broken()).count();
     if broken > 0 {
         say(format_args!("\n{broken} of {} promises are broken", findings.len()))?;

@@ -157,15 +157,12 @@ pub async fn prove(pool: &PgPool, client: Option<&Client>) -> Result<Vec<Finding
     let private = privacy::read(db).await?;
     findings.extend(privacy::look(db, &private).await?);
     moment.commit().await?;
-    match client {
-        Some(client) => {
-            findings.extend(under_way::look_at_workflows(pool, client, known).await?);
-            findings.push(privacy::look_at_histories(client, &private).await?);
-        }
-        None => {
-            findings.extend(under_way::without_temporal());
-            findings.push(privacy::without_temporal());
-        }
+    if let Some(client) = client {
+        findings.extend(under_way::look_at_workflows(pool, client, known).await?);
+        findings.push(privacy::look_at_histories(client, &private).await?);
+    } else {
+        findings.extend(under_way::without_temporal());
+        findings.push(privacy::without_temporal());
     }
     findings.push(Finding::not_shown(
         "I8",

@@ -12,6 +12,7 @@ use std::{fmt, fs, io, thread};
 use temporalio_client::WorkflowHistory;
 use temporalio_protos::temporal::api::enums::v1::EventType;
 use temporalio_protos::temporal::api::history::v1::History;
+use temporalio_protos::temporal::api::history::v1::history_event::Attributes;
 use temporalio_sdk::WorkflowRegistrationError;
 use temporalio_sdk::workflow_replayer::{
     WorkflowReplayError, WorkflowReplayFailure, WorkflowReplayer, WorkflowReplayerOptions,
@@ -61,6 +62,14 @@ pub enum ReplayError {
         path: PathBuf,
         /// What is wrong with it.
         source: NotAHistory,
+    },
+    /// It is the history of a process that this worker does not run.
+    #[error("{} is the history of a workflow {kind:?}, which this worker does not have", .path.display())]
+    UnknownWorkflow {
+        /// Which.
+        path: PathBuf,
+        /// The workflow's type.
+        kind: String,
     },
     /// The SDK cannot replay anything.
     #[error("{} could not be replayed: {why}", .path.display())]
@@ -117,7 +126,25 @@ pub fn replay_file(path: &Path) -> Result<Outcome, ReplayError> {
         fs::read(path).map_err(|source| ReplayError::File { path: path.to_owned(), source })?;
     let history = history::read(&json)
         .map_err(|source| ReplayError::NotAHistory { path: path.to_owned(), source })?;
-    replay(history).map_err(|why| ReplayError::Replayer { path: path.to_owned(), why })
+    let failed = |why| ReplayError::Replayer { path: path.to_owned(), why };
+    let known = replayer().map_err(|error| failed(error.to_string()))?.options().workflows();
+    let kind = type_of(&history);
+    // The SDK would take a history that it knows nothing of for one that it follows, up to the
+    // point where a workflow task has been completed.
+    if !known.workflow_definitions().any(|workflow| workflow.workflow_type == kind) {
+        return Err(ReplayError::UnknownWorkflow { path: path.to_owned(), kind });
+    }
+    replay(history).map_err(failed)
+}
+
+fn type_of(history: &History) -> String {
+    let first = history.events.first().and_then(|event| event.attributes.as_ref());
+    match first {
+        Some(Attributes::WorkflowExecutionStartedEventAttributes(started)) => {
+            started.workflow_type.as_ref().map(|kind| kind.name.clone()).unwrap_or_default()
+        }
+        Some(_) | None => String::new(),
+    }
 }
 
 /// Replays a history against the workflows as they are now.
@@ -137,18 +164,56 @@ fn replay(history: History) -> Result<Outcome, String> {
 
 async fn replay_here(history: History) -> Result<Outcome, String> {
     let events = history.events.len();
-    let recorded = WorkflowHistory::from(history.clone());
-    let workflow_id = recorded.workflow_id().unwrap_or("a workflow without id").to_owned();
+    let workflow_id =
+        WorkflowHistory::from(history.clone()).workflow_id().unwrap_or("?").to_owned();
     let replayer = replayer().map_err(|error| error.to_string())?;
-    let divergence = match replayer.replay_workflow(recorded).await {
-        Ok(()) => None,
-        Err(WorkflowReplayError::Replay(failure)) => Some(Divergence {
-            event: first_diverging(&history, &failure),
-            why: failure.to_string(),
-        }),
-        Err(error) => return Err(error.to_string()),
+    let divergence = match failure_of(&replayer, history.clone()).await? {
+        None => None,
+        Some(failure) => {
+            let event = first_diverging(&replayer, &history).await?;
+            Some(Divergence { event, why: in_short(&failure) })
+        }
     };
     Ok(Outcome { workflow_id, events, divergence })
+}
+
+async fn failure_of(
+    replayer: &WorkflowReplayer,
+    history: History,
+) -> Result<Option<WorkflowReplayFailure>, String> {
+    match replayer.replay_workflow(history.into()).await {
+        Ok(()) => Ok(None),
+        Err(WorkflowReplayError::Replay(failure)) => Ok(Some(failure)),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// The shortest beginning of the history that fails already ends with the event that the code
+/// does not lead to. The SDK's message names that event only sometimes.
+async fn first_diverging(
+    replayer: &WorkflowReplayer,
+    history: &History,
+) -> Result<Option<(i64, EventType)>, String> {
+    let (mut follows, mut fails) = (0, history.events.len());
+    while fails.saturating_sub(follows) > 1 {
+        let middle = follows.midpoint(fails);
+        let beginning = History { events: history.events.iter().take(middle).cloned().collect() };
+        if failure_of(replayer, beginning).await?.is_some() {
+            fails = middle;
+        } else {
+            follows = middle;
+        }
+    }
+    let last = history.events.iter().take(fails).next_back();
+    Ok(last.map(|event| (event.event_id, event.event_type())))
+}
+
+/// The SDK's message, without the structs that it prints around it.
+fn in_short(failure: &WorkflowReplayFailure) -> String {
+    let message = failure.to_string();
+    let inner =
+        message.split_once("message: \"").and_then(|(_, rest)| rest.split_once("\", source:"));
+    inner.map_or(message.as_str(), |(inner, _)| inner).to_owned()
 }
 
 fn replayer() -> Result<WorkflowReplayer, ReplayerError> {
@@ -162,16 +227,4 @@ enum ReplayerError {
     Workflow(#[from] WorkflowRegistrationError),
     #[error(transparent)]
     Replayer(#[from] WorkflowReplayError),
-}
-
-/// The SDK names the event in its message, as `HistoryEvent(id: 7, …)`.
-fn first_diverging(history: &History, failure: &WorkflowReplayFailure) -> Option<(i64, EventType)> {
-    let message = failure.to_string();
-    let id = ["HistoryEvent(id: ", "event_id: "].into_iter().find_map(|mark| {
-        let (_, rest) = message.split_once(mark)?;
-        let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
-        digits.parse::<i64>().ok()
-    })?;
-    let event = history.events.iter().find(|event| event.event_id == id)?;
-    Some((id, event.event_type()))
 }

@@ -16,9 +16,11 @@ use tracing_subscriber::EnvFilter;
 
 use crate::steps_counted::STEP_SECONDS;
 
-/// What is logged unless `RUST_LOG` says otherwise. The SDK tells of workflow tasks that fail
-/// as warnings.
-const LOG_FILTER: &str = "info,temporalio_sdk_core=warn,temporalio_client=warn,temporalio_sdk=warn";
+/// What a command says of itself that answers on standard output.
+pub const ONLY_ERRORS: &str = "error";
+
+/// What is logged of a worker that runs. The SDK tells of workflow tasks that fail as warnings.
+pub const EVENTS_OF_NOTE: &str = "info,sqlx::postgres::notice=warn,temporalio_sdk_core=warn,temporalio_client=warn,temporalio_sdk=warn";
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -47,9 +49,10 @@ pub enum TelemetryError {
 }
 
 /// Sends log lines to standard error, so that what a command prints stays apart from them.
-/// Does nothing when logging has been set up before.
-pub fn start_logging(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG_FILTER));
+/// `filter` counts unless `RUST_LOG` says otherwise. Does nothing when logging has been set up
+/// before.
+pub fn start_logging(format: LogFormat, filter: &str) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(filter));
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     let started = match format {
         LogFormat::Pretty => logs.with_ansi(io::stderr().is_terminal()).try_init(),

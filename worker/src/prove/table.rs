@@ -1,7 +1,5 @@
 //! The findings as a person reads them.
 
-use std::fmt::Write as _;
-
 use super::{Finding, Verdict};
 
 /// One line a promise, and beneath a broken one the examples.
@@ -12,31 +10,24 @@ pub fn table(findings: &[Finding]) -> String {
     let looked_at: Vec<_> = findings.iter().map(looked_at).collect();
     let promise_width = widest(findings.iter().map(|finding| finding.promise));
     let looked_at_width = widest(looked_at.iter().map(String::as_str));
-    let mut text = String::new();
+    let mut lines = Vec::new();
     for (finding, looked_at) in findings.iter().zip(&looked_at) {
         let Finding { invariant, promise, verdict, remark, .. } = finding;
-        // Writing to a string cannot fail.
-        let _ = write!(
-            text,
-            "{invariant:<4} {promise:<promise_width$}  {looked_at:>looked_at_width$}  {}",
+        let remark = remark.as_ref().map(|remark| format!(" ({remark})")).unwrap_or_default();
+        lines.push(format!(
+            "{invariant:<4} {promise:<promise_width$}  {looked_at:>looked_at_width$}  {}{remark}",
             word(verdict),
-        );
-        if let Some(remark) = remark {
-            let _ = write!(text, " ({remark})");
-        }
-        text.push('\n');
+        ));
         if let Verdict::Broken { times, examples } = verdict {
-            for example in examples {
-                let _ = writeln!(text, "       - {example}");
-            }
+            lines.extend(examples.iter().map(|example| format!("       - {example}")));
             let shown = u64::try_from(examples.len()).unwrap_or(u64::MAX);
-            if *times > shown {
-                let _ =
-                    writeln!(text, "       - and {} more", grouped(times.saturating_sub(shown)));
+            let more = times.saturating_sub(shown);
+            if more > 0 {
+                lines.push(format!("       - and {} more", grouped(more)));
             }
         }
     }
-    text
+    lines.join("\n")
 }
 
 fn word(verdict: &Verdict) -> String {

@@ -162,15 +162,15 @@ async fn look_again(
             tokio::time::sleep(BETWEEN_LOOKS).await;
         }
         let running = is_running(client, order).await?;
-        let open = status_of(pool, order).await?;
-        complaint = match (running, open.as_deref()) {
-            (true, Some("open")) | (false, Some("over")) => return Ok(None),
-            (true, Some(_)) => Some(format!("order {order} is over, and its workflow runs")),
-            (true, None) => Some(format!("order {order} is not on record, and its workflow runs")),
-            (false, Some(_)) => Some(format!("order {order} is open, and no workflow runs for it")),
-            // Accepted and ended between the two looks: the next check tells.
-            (false, None) => return Ok(None),
+        let open = is_open(pool, order).await?;
+        let wrong = match (running, open) {
+            // Neither there nor running: accepted and gone between the two looks.
+            (true, Some(true)) | (false, Some(false) | None) => return Ok(None),
+            (true, Some(false)) => "is over, and its workflow runs",
+            (true, None) => "is not on record, and its workflow runs",
+            (false, Some(true)) => "is open, and no workflow runs for it",
         };
+        complaint = Some(format!("order {order} {wrong}"));
     }
     Ok(complaint)
 }
@@ -185,16 +185,15 @@ async fn is_running(client: &Client, order: Uuid) -> Result<bool, ProveError> {
     }
 }
 
-async fn status_of(pool: &PgPool, order: Uuid) -> Result<Option<String>, sqlx::Error> {
+async fn is_open(pool: &PgPool, order: Uuid) -> Result<Option<bool>, sqlx::Error> {
     sqlx::query_scalar!(
         r#"
-        select case when status not in ('shipped', 'cancelled', 'rejected', 'failed')
+        select status not in ('shipped', 'cancelled', 'rejected', 'failed')
             or status = 'shipped' and not exists (
                 select from orders.step_keys
                 where step_keys.order_id = orders.order_id
                     and step = 'recognise-revenue' and step_keys.generation = orders.generation
-            )
-        then 'open' else 'over' end as "status!"
+            ) as "open!"
         from orders.orders where order_id = $1
         "#,
         order,
