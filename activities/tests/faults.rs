@@ -1,0 +1,108 @@
+//! How Temporal is told what went wrong: it decides from this what happens next.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use activities::{Activities, Settings};
+use domain::{Order, Rejection};
+use sqlx::PgPool;
+use temporalio_common::error::{ApplicationErrorCategory, ApplicationFailure};
+use temporalio_sdk::activities::ActivityError;
+use temporalio_sdk::testing::{ActivityEnvironment, ActivityEnvironmentError};
+use workflows::{BROKEN, REJECTED, UNAVAILABLE};
+
+use crate::support::{HEART, Shop, TTL, order, order_of, paid_with};
+
+fn environment(db: &PgPool) -> ActivityEnvironment {
+    let Shop { db, provider, carrier } = Shop::on(db.clone());
+    ActivityEnvironment::builder()
+        .register_activities(Activities {
+            db,
+            provider: Arc::new(provider),
+            carrier: Arc::new(carrier),
+            settings: Settings { reservation_ttl: TTL },
+        })
+        .build()
+}
+
+#[track_caller]
+fn failure<T>(answer: Result<T, ActivityEnvironmentError>) -> ApplicationFailure {
+    let Err(ActivityEnvironmentError::Activity(ActivityError::Application(failure))) = answer
+    else {
+        panic!("not a failure of the activity")
+    };
+    *failure
+}
+
+async fn charge_fails(db: &PgPool, order: &Order) -> ApplicationFailure {
+    let environment = environment(db);
+    environment.run(Activities::open_order, order.placement()).await.unwrap();
+    failure(environment.run(Activities::charge_payment, order.charge()).await)
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn a_refusal_is_final_and_benign_and_says_why(db: PgPool) {
+    let refused = charge_fails(&db, &paid_with(order(1), "tok_expired_card")).await;
+    assert_eq!(refused.type_name(), Some(REJECTED));
+    assert!(refused.is_non_retryable());
+    assert_eq!(refused.category(), ApplicationErrorCategory::Benign);
+    let why = Rejection::CardDeclined { decline_code: "expired_card".to_owned() };
+    assert_eq!(refused.to_string(), why.to_string());
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn a_party_that_does_not_answer_is_tried_again_when_it_said(db: PgPool) {
+    let unanswered = charge_fails(&db, &paid_with(order(1), "tok_unavailable_1")).await;
+    assert_eq!(unanswered.type_name(), Some(UNAVAILABLE));
+    assert!(!unanswered.is_non_retryable());
+    assert_eq!(unanswered.next_retry_delay(), Some(Duration::from_secs(1)));
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn a_bug_is_final_and_shows_its_incident_and_nothing_of_its_cause(db: PgPool) {
+    let order = order(1);
+    let environment = environment(&db);
+    let broken = failure(environment.run(Activities::reserve_stock, order.stock_claim()).await);
+    assert_eq!(broken.type_name(), Some(BROKEN));
+    assert!(broken.is_non_retryable());
+    assert_eq!(
+        broken.to_string(),
+        format!("something is broken in reserving stock; incident {}", order.stock_claim().key)
+    );
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn a_database_that_is_gone_is_tried_again(db: PgPool) {
+    let environment = environment(&db);
+    db.close().await;
+    let gone = failure(environment.run(Activities::open_order, order(1).placement()).await);
+    assert_eq!(gone.type_name(), Some(UNAVAILABLE));
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn an_order_goes_all_the_way_through_the_contract(db: PgPool) {
+    Shop::on(db.clone()).receives(HEART, 6).await;
+    let (order, environment) = (order_of(1, &[(HEART, 6)]), environment(&db));
+    let deposit = domain::ledger::Posting::deposit(&order).unwrap();
+    let revenue = domain::ledger::Posting::revenue(&order).unwrap();
+    environment.run(Activities::open_order, order.placement()).await.unwrap();
+    environment.run(Activities::reserve_stock, order.stock_claim()).await.unwrap();
+    environment.run(Activities::charge_payment, order.charge()).await.unwrap();
+    environment.run(Activities::post_entries, deposit).await.unwrap();
+    environment.run(Activities::ship_order, order.parcel()).await.unwrap();
+    environment.run(Activities::recognise_revenue, revenue).await.unwrap();
+    let shop = Shop::on(db);
+    assert_eq!(shop.status_of(&order).await, "shipped");
+    assert_eq!(shop.pieces_of(HEART).await, (0, 0, 6, 6));
+    assert_eq!(
+        shop.events_of(&order).await,
+        [
+            "order.placed",
+            "stock.reserved",
+            "payment.captured",
+            "ledger.posted",
+            "order.shipped",
+            "ledger.revenue-recognised"
+        ]
+    );
+}

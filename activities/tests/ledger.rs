@@ -1,0 +1,231 @@
+//! The books balance, whoever tries otherwise.
+
+use activities::ledger;
+use domain::StepName;
+use domain::ledger::{Account, Entry, Posting};
+use domain::{Money, Rejection};
+use rust_decimal::Decimal;
+use sqlx::PgPool;
+
+use crate::support::{Shop, breakage, gbp, order, refusal};
+
+const LATE: Rejection = Rejection::AlreadyUndone { step: StepName::PostEntries };
+
+/// A balance on the account's normal side, from the entries alone.
+async fn balance(shop: &Shop, account: Account) -> Decimal {
+    let balance = sqlx::query_scalar!(
+        r#"
+        select coalesce(sum(case when side = normal_side then amount else -amount end), 0) as "sum!"
+        from ledger.entries join ledger.accounts using (account) where account = $1
+        "#,
+        account.as_str(),
+    );
+    balance.fetch_one(&shop.db).await.unwrap()
+}
+
+async fn transactions(shop: &Shop) -> i64 {
+    let count = sqlx::query_scalar!(r#"select count(*) as "count!" from ledger.transactions"#);
+    count.fetch_one(&shop.db).await.unwrap()
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn a_payment_is_booked_once_however_often_it_is_posted(db: PgPool) {
+    let (shop, order) = (Shop::on(db), order(1));
+    shop.places(&order).await;
+    let (first, second) = futures::join!(shop.posts(&order), shop.posts(&order));
+    first.unwrap();
+    second.unwrap();
+    shop.posts(&order).await.unwrap();
+    let total = order.totals.total.amount();
+    assert_eq!(balance(&shop, Account::PaymentClearing).await, total);
+    assert_eq!(balance(&shop, Account::CustomerDeposits).await, total);
+    assert_eq!(transactions(&shop).await, 1);
+    assert_eq!(shop.events_of(&order).await, ["order.placed", "ledger.posted"]);
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn reversing_twice_adds_one_reversal_that_names_what_it_reverses(db: PgPool) {
+    let (shop, order) = (Shop::on(db), order(1));
+    shop.places(&order).await;
+    shop.posts(&order).await.unwrap();
+    let (first, second) = futures::join!(shop.reverses(&order), shop.reverses(&order));
+    first.unwrap();
+    second.unwrap();
+    shop.reverses(&order).await.unwrap();
+    assert_eq!(balance(&shop, Account::PaymentClearing).await, Decimal::ZERO);
+    assert_eq!(balance(&shop, Account::CustomerDeposits).await, Decimal::ZERO);
+    assert_eq!(transactions(&shop).await, 2, "nothing is ever erased");
+    let named = sqlx::query_scalar!(
+        r#"
+        select original.key
+        from ledger.transactions as reversal
+        join ledger.transactions as original on original.transaction_id = reversal.reverses
+        "#
+    );
+    let named = named.fetch_one(&shop.db).await.unwrap();
+    assert_eq!(named, order.key(StepName::PostEntries).to_string());
+    let events = ["order.placed", "ledger.posted", "ledger.reversed"];
+    assert_eq!(shop.events_of(&order).await, events);
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn a_posting_that_comes_after_its_reversal_is_refused(db: PgPool) {
+    let (shop, order) = (Shop::on(db), order(1));
+    shop.places(&order).await;
+    shop.reverses(&order).await.unwrap();
+    assert_eq!(refusal(shop.posts(&order).await), LATE);
+    assert_eq!(transactions(&shop).await, 0);
+    assert_eq!(shop.events_of(&order).await, ["order.placed"]);
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn the_same_key_with_other_entries_is_a_bug_and_books_nothing(db: PgPool) {
+    let (shop, order) = (Shop::on(db), order(1));
+    shop.places(&order).await;
+    shop.posts(&order).await.unwrap();
+    let penny = gbp("0.01");
+    let other = Posting::balanced(
+        order.key(StepName::PostEntries),
+        vec![Entry::debit(Account::Refunds, penny), Entry::credit(Account::Sales, penny)],
+    )
+    .unwrap();
+    assert!(breakage(ledger::post(&shop.db, &other).await).contains("another argument"));
+    assert_eq!(transactions(&shop).await, 1);
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn a_shipped_order_turns_the_deposit_into_revenue_tax_and_cost_once(db: PgPool) {
+    let (shop, order) = (Shop::stocked(db).await, order(1));
+    shop.takes_up_to_posting(&order).await;
+    shop.ships(&order).await.unwrap();
+    let goods = balance(&shop, Account::Inventory).await;
+    let goods_left = goods.checked_sub(order.cost_of_goods.amount()).unwrap();
+    shop.recognises(&order).await.unwrap();
+    shop.recognises(&order).await.unwrap();
+    let totals = order.totals;
+    for (account, expected) in [
+        (Account::PaymentClearing, totals.total.amount()),
+        (Account::CustomerDeposits, Decimal::ZERO),
+        (Account::Sales, totals.subtotal.amount()),
+        (Account::ShippingIncome, totals.shipping.amount()),
+        (Account::SalesTaxPayable, totals.tax.amount()),
+        (Account::CostOfGoods, order.cost_of_goods.amount()),
+        (Account::Inventory, goods_left),
+    ] {
+        assert_eq!(balance(&shop, account).await, expected, "{account}");
+    }
+    assert_eq!(shop.status_of(&order).await, "shipped");
+}
+
+/// Each is refused by the database itself, for its owner, who may do more than the application.
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn the_database_refuses_whatever_would_unbalance_or_rewrite_the_books(db: PgPool) {
+    let (shop, order) = (Shop::on(db), order(1));
+    shop.places(&order).await;
+    shop.posts(&order).await.unwrap();
+    for attempt in [
+        // Added to a transaction of yesterday.
+        "insert into ledger.entries values (1, 9, 'sales', 'credit', 1, 'GBP')",
+        "insert into ledger.entries values
+            (1, 9, 'sales', 'credit', 1, 'GBP'), (1, 10, 'refunds', 'debit', 1, 'EUR')",
+        // Nothing booked, or one side only.
+        "insert into ledger.transactions (key) values ('empty')",
+        "with booked as (
+            insert into ledger.transactions (key) values ('lopsided') returning transaction_id
+        ) insert into ledger.entries select transaction_id, 1, 'sales', 'credit', 1, 'GBP' from booked",
+        // No entry of nothing, none below it, none on an account or a side that does not exist.
+        "insert into ledger.entries values (1, 9, 'sales', 'credit', 0, 'GBP')",
+        "insert into ledger.entries values (1, 9, 'sales', 'credit', -1, 'GBP')",
+        "insert into ledger.entries values (1, 9, 'petty-cash', 'credit', 1, 'GBP')",
+        "insert into ledger.entries values (1, 9, 'sales', 'left', 1, 'GBP')",
+        // A second reversal, and a second transaction of the same name.
+        "insert into ledger.transactions (key) select key from ledger.transactions",
+        // What is booked is booked.
+        "update ledger.entries set amount = amount + 1",
+        "update ledger.entries set account = 'sales' where false",
+        "delete from ledger.entries",
+        "truncate ledger.entries",
+        "update ledger.transactions set order_id = null",
+        "delete from ledger.transactions",
+        "truncate ledger.transactions cascade",
+    ] {
+        let refused = sqlx::raw_sql(attempt).execute(&shop.db).await;
+        assert!(refused.is_err(), "was not refused: {attempt}");
+    }
+    assert_eq!(balance(&shop, Account::PaymentClearing).await, order.totals.total.amount());
+    assert_eq!(transactions(&shop).await, 1);
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn a_balanced_addition_in_several_statements_is_judged_as_a_whole(db: PgPool) {
+    let shop = Shop::on(db);
+    let mut transaction = shop.db.begin().await.unwrap();
+    sqlx::raw_sql(
+        "insert into ledger.transactions (key) values ('by hand');
+         insert into ledger.entries values (1, 1, 'refunds', 'debit', 5, 'GBP');
+         insert into ledger.entries values (1, 2, 'payment-clearing', 'credit', 5, 'GBP');",
+    )
+    .execute(&mut *transaction)
+    .await
+    .unwrap();
+    transaction.commit().await.unwrap();
+    assert_eq!(balance(&shop, Account::Refunds).await, gbp("5").amount());
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn the_application_may_add_to_the_books_and_nothing_else(db: PgPool) {
+    for table in [
+        "ledger.transactions",
+        "ledger.entries",
+        "orders.order_events",
+        "inventory.movements",
+        "payments.refunds",
+    ] {
+        let rights = sqlx::query!(
+            r#"
+            select
+                has_table_privilege('ordersaga_app', $1, 'insert') as "may_add!",
+                has_table_privilege('ordersaga_app', $1, 'delete')
+                or has_table_privilege('ordersaga_app', $1, 'truncate')
+                or has_any_column_privilege('ordersaga_app', $1, 'update') as "may_change!"
+            "#,
+            table,
+        );
+        let rights = rights.fetch_one(&db).await.unwrap();
+        assert_eq!((rights.may_add, rights.may_change), (true, false), "{table}");
+    }
+    let may_truncate = sqlx::query_scalar!(
+        r#"
+        select count(*) as "count!" from pg_tables
+        where schemaname not in ('pg_catalog', 'information_schema')
+            and has_table_privilege('ordersaga_app', schemaname || '.' || tablename, 'truncate')
+        "#
+    );
+    assert_eq!(may_truncate.fetch_one(&db).await.unwrap(), 0);
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn yen_and_dinars_are_booked_to_their_own_smallest_coin(db: PgPool) {
+    let shop = Shop::on(db);
+    for (number, (amount, currency)) in
+        (1..).zip([("1234", domain::Currency::JPY), ("1.234", domain::Currency::KWD)])
+    {
+        let order = order(number);
+        shop.places(&order).await;
+        let amount = Money::new(amount.parse().unwrap(), currency).unwrap();
+        let posting = Posting::balanced(
+            order.key(StepName::PostEntries),
+            vec![
+                Entry::debit(Account::PaymentClearing, amount),
+                Entry::credit(Account::CustomerDeposits, amount),
+            ],
+        )
+        .unwrap();
+        ledger::post(&shop.db, &posting).await.unwrap();
+        let booked = sqlx::query_scalar!(
+            "select sum(amount) from ledger.entries where currency = $1 and side = 'debit'",
+            currency.code(),
+        );
+        assert_eq!(booked.fetch_one(&shop.db).await.unwrap(), Some(amount.amount()));
+    }
+}

@@ -1,0 +1,19 @@
+//! What every activity promises: it does it; twice is once; undoing twice is once; undone first,
+//! it comes too late. Each test has a database of its own.
+
+#[cfg(test)]
+mod catalogue;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod ledger;
+#[cfg(test)]
+mod orders;
+#[cfg(test)]
+mod payment;
+#[cfg(test)]
+mod shipping;
+#[cfg(test)]
+mod stock;
+#[cfg(test)]
+mod support;

@@ -1,0 +1,363 @@
+//! Nobody pays twice, and nobody pays for an order that comes to nothing.
+
+use std::time::Duration;
+
+use activities::payment::sandbox::SandboxProvider;
+use activities::payment::{Payment, PaymentProvider, ProviderError, charge, refund};
+use async_trait::async_trait;
+use domain::{Charge, Money, Receipt, Rejection, StepKey, StepName};
+use sqlx::PgPool;
+use tokio::sync::Notify;
+
+use crate::support::{
+    HEART, Shop, assert_unavailable, breakage, gbp, order, order_of, paid_with, refusal,
+};
+
+const LATE: Rejection = Rejection::AlreadyUndone { step: StepName::ChargePayment };
+const A_SECOND: Option<Duration> = Some(Duration::from_secs(1));
+
+/// What the provider's own records say: each payment's state, and how often it was refunded.
+async fn provider_records(shop: &Shop) -> Vec<(String, i64)> {
+    let rows = sqlx::query!(
+        r#"
+        select state, count(refund_id) as "refunds!"
+        from sandbox_provider.payments left join sandbox_provider.refunds using (payment_id)
+        group by payment_id order by payment_id
+        "#
+    );
+    let rows = rows.fetch_all(&shop.db).await.unwrap();
+    rows.into_iter().map(|row| (row.state, row.refunds)).collect()
+}
+
+/// What the shop's records say: captured and refunded, added up.
+async fn shop_records(shop: &Shop) -> (Money, Money) {
+    let row = sqlx::query!(
+        r#"
+        select coalesce(sum(captured), 0) as "captured!", coalesce(sum(refunded), 0) as "refunded!"
+        from payments.charges
+        "#
+    );
+    let row = row.fetch_one(&shop.db).await.unwrap();
+    (gbp(&row.captured.to_string()), gbp(&row.refunded.to_string()))
+}
+
+fn once(state: &str, refunds: i64) -> Vec<(String, i64)> {
+    vec![(state.to_owned(), refunds)]
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn a_charge_takes_the_money_once_however_often_it_is_asked(db: PgPool) {
+    let (shop, order) = (Shop::on(db), order(1));
+    shop.places(&order).await;
+    shop.notes(&order, 1, domain::OrderStatus::Unwinding).await;
+    let (first, second) = futures::join!(shop.charges(&order), shop.charges(&order));
+    let receipt = first.unwrap();
+    assert_eq!(second.unwrap(), receipt);
+    assert_eq!(shop.charges(&order).await.unwrap(), receipt);
+    assert_eq!(provider_records(&shop).await, once("captured", 0));
+    assert_eq!(shop_records(&shop).await, (order.totals.total, gbp("0")));
+    let events = ["order.placed", "order.unwinding", "payment.captured"];
+    assert_eq!(shop.events_of(&order).await, events);
+    assert_eq!(shop.status_of(&order).await, "unwinding", "a late success is kept, not believed");
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn refunding_twice_gives_the_money_back_once(db: PgPool) {
+    let (shop, order) = (Shop::on(db), order(1));
+    shop.places(&order).await;
+    shop.charges(&order).await.unwrap();
+    let (first, second) = futures::join!(shop.refunds(&order), shop.refunds(&order));
+    first.unwrap();
+    second.unwrap();
+    shop.refunds(&order).await.unwrap();
+    assert_eq!(provider_records(&shop).await, once("captured", 1));
+    assert_eq!(shop_records(&shop).await, (order.totals.total, order.totals.total));
+    let events = ["order.placed", "payment.captured", "payment.refunded"];
+    assert_eq!(shop.events_of(&order).await, events);
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn a_charge_that_comes_after_its_refund_leaves_the_money_alone(db: PgPool) {
+    let (shop, order) = (Shop::on(db), order(1));
+    shop.places(&order).await;
+    shop.refunds(&order).await.unwrap();
+    assert_eq!(refusal(shop.charges(&order).await), LATE);
+    assert_eq!(provider_records(&shop).await, once("voided", 0));
+    assert_eq!(shop_records(&shop).await, (gbp("0"), gbp("0")));
+    assert_eq!(shop.events_of(&order).await, ["order.placed", "payment.voided"]);
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn a_charge_that_was_refunded_is_not_made_again(db: PgPool) {
+    let (shop, order) = (Shop::on(db), order(1));
+    shop.places(&order).await;
+    shop.charges(&order).await.unwrap();
+    shop.refunds(&order).await.unwrap();
+    assert_eq!(refusal(shop.charges(&order).await), LATE);
+    assert_eq!(provider_records(&shop).await, once("captured", 1));
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn the_same_key_with_another_amount_is_a_bug_and_takes_nothing(db: PgPool) {
+    let (shop, order) = (Shop::on(db), order(1));
+    shop.places(&order).await;
+    shop.charges(&order).await.unwrap();
+    let other = order_of(1, &[(HEART, 1)]);
+    assert!(breakage(shop.charges(&other).await).contains("another argument"));
+    assert!(breakage(shop.refunds(&other).await).contains("another argument"));
+    assert_eq!(provider_records(&shop).await, once("captured", 0));
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn a_declined_card_stays_declined(db: PgPool) {
+    let shop = Shop::on(db);
+    let cards =
+        [(1, "tok_declined", "insufficient_funds"), (2, "tok_expired_card", "expired_card")];
+    for (number, token, decline_code) in cards {
+        let order = paid_with(order(number), token);
+        let declined = Rejection::CardDeclined { decline_code: decline_code.to_owned() };
+        shop.places(&order).await;
+        assert_eq!(refusal(shop.charges(&order).await), declined);
+        assert_eq!(refusal(shop.charges(&order).await), declined);
+        shop.refunds(&order).await.unwrap();
+        assert_eq!(refusal(shop.charges(&order).await), declined);
+        assert_eq!(shop.events_of(&order).await, ["order.placed", "payment.declined"]);
+        assert_eq!(shop.status_of(&order).await, "processing");
+    }
+    assert_eq!(shop_records(&shop).await, (gbp("0"), gbp("0")));
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn a_share_of_all_cards_is_declined_and_a_repeat_meets_the_same_luck(db: PgPool) {
+    let shop = Shop::on(db.clone());
+    let provider = SandboxProvider::new(db, 50);
+    let mut declined = Vec::new();
+    for number in 1..=20 {
+        let charge = order(number).charge();
+        let first = provider.authorise(&charge).await;
+        assert_eq!(provider.authorise(&charge).await.is_err(), first.is_err());
+        declined.push(first.is_err());
+    }
+    assert!(declined.contains(&true) && declined.contains(&false), "{declined:?}");
+    assert_eq!(provider_records(&shop).await.len(), 20);
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn a_capture_whose_answer_is_lost_is_found_again_and_not_repeated(db: PgPool) {
+    let (shop, order) = (Shop::on(db), paid_with(order(1), "tok_charge_lost"));
+    shop.places(&order).await;
+    assert_unavailable(shop.charges(&order).await, None);
+    assert_eq!(shop_records(&shop).await, (gbp("0"), gbp("0")), "the shop knows nothing yet");
+    shop.charges(&order).await.unwrap();
+    assert_eq!(provider_records(&shop).await, once("captured", 0));
+    assert_eq!(shop_records(&shop).await, (order.totals.total, gbp("0")));
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn a_capture_whose_answer_is_lost_is_refunded_all_the_same(db: PgPool) {
+    let (shop, order) = (Shop::on(db), paid_with(order(1), "tok_charge_lost"));
+    shop.places(&order).await;
+    assert_unavailable(shop.charges(&order).await, None);
+    shop.refunds(&order).await.unwrap();
+    assert_eq!(provider_records(&shop).await, once("captured", 1));
+    assert_eq!(shop_records(&shop).await, (order.totals.total, order.totals.total));
+    assert_eq!(shop.events_of(&order).await, ["order.placed", "payment.refunded"]);
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn a_provider_that_hears_everything_twice_takes_the_money_once(db: PgPool) {
+    let (shop, order) = (Shop::on(db), paid_with(order(1), "tok_answer_twice"));
+    shop.places(&order).await;
+    shop.charges(&order).await.unwrap();
+    assert_eq!(provider_records(&shop).await, once("captured", 0));
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn a_charge_that_ran_out_of_time_is_found_by_its_repeat(db: PgPool) {
+    let (shop, order) = (Shop::on(db), paid_with(order(1), "tok_slow_200"));
+    shop.places(&order).await;
+    let in_time = tokio::time::timeout(Duration::from_millis(100), shop.charges(&order)).await;
+    assert!(in_time.is_err(), "the provider takes longer");
+    shop.charges(&order).await.unwrap();
+    assert_eq!(provider_records(&shop).await, once("captured", 0));
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn a_provider_that_is_out_of_order_is_asked_again_when_it_said(db: PgPool) {
+    let (shop, order) = (Shop::on(db), paid_with(order(1), "tok_unavailable_2"));
+    shop.places(&order).await;
+    assert_unavailable(shop.charges(&order).await, A_SECOND);
+    assert_unavailable(shop.charges(&order).await, A_SECOND);
+    shop.charges(&order).await.unwrap();
+    assert_eq!(provider_records(&shop).await, once("captured", 0));
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn a_refund_that_is_not_answered_is_made_later_and_once(db: PgPool) {
+    let (shop, order) = (Shop::on(db), paid_with(order(1), "tok_refund_unavailable_1"));
+    shop.places(&order).await;
+    shop.charges(&order).await.unwrap();
+    assert_unavailable(shop.refunds(&order).await, A_SECOND);
+    assert_eq!(refusal(shop.charges(&order).await), LATE);
+    shop.refunds(&order).await.unwrap();
+    assert_eq!(provider_records(&shop).await, once("captured", 1));
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn a_refund_that_is_broken_works_once_the_provider_is_repaired(db: PgPool) {
+    let (shop, order) = (Shop::on(db), paid_with(order(1), "tok_refund_broken"));
+    shop.places(&order).await;
+    shop.charges(&order).await.unwrap();
+    breakage(shop.refunds(&order).await);
+    assert_eq!(provider_records(&shop).await, once("captured", 0));
+    sqlx::query!(
+        "insert into sandbox_provider.repairs (idempotency_key) values ($1)",
+        order.charge().key.to_string(),
+    )
+    .execute(&shop.db)
+    .await
+    .unwrap();
+    shop.refunds(&order).await.unwrap();
+    assert_eq!(provider_records(&shop).await, once("captured", 1));
+}
+
+/// Where a call to the provider can be held up.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Moment {
+    BeforeAuthorise,
+    AfterAuthorise,
+    BeforeCapture,
+    AfterCapture,
+    BeforeVoid,
+}
+
+/// The sandbox, on a line that holds one call up until it is told to go on.
+struct HeldUp<'shop> {
+    provider: &'shop SandboxProvider,
+    moment: Moment,
+    reached: Notify,
+    go_on: Notify,
+}
+
+impl<'shop> HeldUp<'shop> {
+    fn at(moment: Moment, shop: &'shop Shop) -> Self {
+        Self { provider: &shop.provider, moment, reached: Notify::new(), go_on: Notify::new() }
+    }
+
+    async fn pass(&self, moment: Moment) {
+        if self.moment == moment {
+            self.reached.notify_one();
+            self.go_on.notified().await;
+        }
+    }
+}
+
+#[async_trait]
+impl PaymentProvider for HeldUp<'_> {
+    async fn authorise(&self, charge: &Charge) -> Result<Receipt, ProviderError> {
+        self.pass(Moment::BeforeAuthorise).await;
+        let receipt = self.provider.authorise(charge).await;
+        self.pass(Moment::AfterAuthorise).await;
+        receipt
+    }
+
+    async fn capture(&self, charge: StepKey) -> Result<(), ProviderError> {
+        self.pass(Moment::BeforeCapture).await;
+        let captured = self.provider.capture(charge).await;
+        self.pass(Moment::AfterCapture).await;
+        captured
+    }
+
+    async fn void(&self, charge: StepKey) -> Result<(), ProviderError> {
+        self.pass(Moment::BeforeVoid).await;
+        self.provider.void(charge).await
+    }
+
+    async fn refund(
+        &self,
+        charge: StepKey,
+        refund_key: &str,
+        amount: Money,
+    ) -> Result<(), ProviderError> {
+        self.provider.refund(charge, refund_key, amount).await
+    }
+
+    async fn look_up(&self, charge: StepKey) -> Result<Option<Payment>, ProviderError> {
+        self.provider.look_up(charge).await
+    }
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn a_zombie_charge_leaves_nothing_captured_wherever_its_refund_overtakes_it(db: PgPool) {
+    let shop = Shop::on(db);
+    let ends = [
+        (Moment::BeforeAuthorise, "voided", 0),
+        (Moment::AfterAuthorise, "voided", 0),
+        (Moment::BeforeCapture, "voided", 0),
+        (Moment::AfterCapture, "captured", 1),
+    ];
+    let mut expected = Vec::new();
+    for (number, (moment, state, refunds)) in (1..).zip(ends) {
+        let order = order(number);
+        shop.places(&order).await;
+        let held_up = HeldUp::at(moment, &shop);
+        let argument = order.charge();
+        let zombie = charge(&shop.db, &held_up, &argument);
+        let undo = async {
+            held_up.reached.notified().await;
+            shop.refunds(&order).await.unwrap();
+            held_up.go_on.notify_one();
+        };
+        let (answer, ()) = futures::join!(zombie, undo);
+        assert_eq!(refusal(answer), LATE, "overtaken at {moment:?}");
+        expected.push((state.to_owned(), refunds));
+        assert_eq!(provider_records(&shop).await, expected, "overtaken at {moment:?}");
+    }
+    let (captured, refunded) = shop_records(&shop).await;
+    assert_eq!(captured, refunded);
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn a_capture_between_the_refunds_question_and_its_void_is_refunded(db: PgPool) {
+    let (shop, order) = (Shop::on(db), order(1));
+    shop.places(&order).await;
+    let charging = HeldUp::at(Moment::BeforeCapture, &shop);
+    let refunding = HeldUp::at(Moment::BeforeVoid, &shop);
+    let argument = order.charge();
+    let undo = async {
+        charging.reached.notified().await;
+        refund(&shop.db, &refunding, &argument).await
+    };
+    let zombie = async {
+        let answer = charge(&shop.db, &charging, &argument).await;
+        refunding.go_on.notify_one();
+        answer
+    };
+    let conductor = async {
+        refunding.reached.notified().await;
+        charging.go_on.notify_one();
+    };
+    let (answer, undone, ()) = futures::join!(zombie, undo, conductor);
+    undone.unwrap();
+    assert_eq!(refusal(answer), LATE);
+    assert_eq!(provider_records(&shop).await, once("captured", 1));
+    assert_eq!(shop_records(&shop).await, (order.totals.total, order.totals.total));
+    assert_eq!(shop.events_of(&order).await, ["order.placed", "payment.refunded"]);
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn a_charge_that_died_after_authorising_is_voided_by_its_undo(db: PgPool) {
+    let (shop, order) = (Shop::on(db), order(1));
+    shop.places(&order).await;
+    let held_up = HeldUp::at(Moment::AfterAuthorise, &shop);
+    let argument = order.charge();
+    tokio::select! {
+        _ = charge(&shop.db, &held_up, &argument) => unreachable!("it is held up"),
+        () = held_up.reached.notified() => {}
+    }
+    assert_eq!(provider_records(&shop).await, once("authorised", 0));
+    shop.refunds(&order).await.unwrap();
+    shop.refunds(&order).await.unwrap();
+    assert_eq!(provider_records(&shop).await, once("voided", 0));
+    assert_eq!(shop.events_of(&order).await, ["order.placed", "payment.voided"]);
+}

@@ -1,0 +1,245 @@
+//! One order, one parcel, and its goods leave the stock as it leaves the house.
+
+use activities::shipping::sandbox::SandboxCarrier;
+use activities::shipping::{Booking, Carrier, CarrierError, ship};
+use activities::stock;
+use async_trait::async_trait;
+use domain::{AddressId, Consignment, Parcel, Rejection, StepKey, StepName};
+use sqlx::PgPool;
+use std::time::Duration;
+use tokio::sync::Notify;
+
+use crate::support::{HEART, Shop, assert_unavailable, breakage, country, order, refusal, sent_to};
+
+const LATE: Rejection = Rejection::AlreadyUndone { step: StepName::ShipOrder };
+const A_SECOND: Option<Duration> = Some(Duration::from_secs(1));
+
+/// What the carrier's own records say: parcels to fetch, and parcels called off.
+async fn carrier_records(shop: &Shop) -> (i64, i64) {
+    let row = sqlx::query!(
+        r#"
+        select
+            count(*) filter (where cancelled_at is null) as "to_fetch!",
+            count(cancelled_at) as "called_off!"
+        from sandbox_carrier.bookings
+        "#
+    );
+    let row = row.fetch_one(&shop.db).await.unwrap();
+    (row.to_fetch, row.called_off)
+}
+
+async fn trouble(shop: &Shop, reference: &str, fault: &str, times: i32) {
+    sqlx::query!(
+        "insert into sandbox_carrier.faults (reference, fault, remaining) values ($1, $2, $3)",
+        reference,
+        fault,
+        times,
+    )
+    .execute(&shop.db)
+    .await
+    .unwrap();
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn an_order_is_shipped_once_however_often_it_is_asked(db: PgPool) {
+    let (shop, order) = (Shop::stocked(db).await, order(1));
+    shop.takes_up_to_posting(&order).await;
+    let (first, second) = futures::join!(shop.ships(&order), shop.ships(&order));
+    let consignment = first.unwrap();
+    assert_eq!(second.unwrap(), consignment);
+    assert_eq!(shop.ships(&order).await.unwrap(), consignment);
+    assert_eq!(carrier_records(&shop).await, (1, 0));
+    assert_eq!(shop.pieces_of(HEART).await, (94, 0, 6, 100));
+    assert_eq!(shop.status_of(&order).await, "shipped");
+    let tracking = sqlx::query_scalar!("select tracking from orders.orders");
+    assert_eq!(tracking.fetch_one(&shop.db).await.unwrap(), Some(consignment.tracking));
+    assert_eq!(shop.events_of(&order).await.last().unwrap(), "order.shipped");
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn calling_off_twice_brings_the_goods_back_once_and_they_stay_held(db: PgPool) {
+    let (shop, order) = (Shop::stocked(db).await, order(1));
+    shop.takes_up_to_posting(&order).await;
+    shop.ships(&order).await.unwrap();
+    let (first, second) =
+        futures::join!(shop.cancels_shipment(&order), shop.cancels_shipment(&order));
+    first.unwrap();
+    second.unwrap();
+    shop.cancels_shipment(&order).await.unwrap();
+    assert_eq!(carrier_records(&shop).await, (0, 1));
+    assert_eq!(shop.pieces_of(HEART).await, (94, 6, 0, 100));
+    let events = shop.events_of(&order).await;
+    assert_eq!(events.iter().filter(|event| *event == "shipment.cancelled").count(), 1);
+    shop.releases(&order).await.unwrap();
+    assert_eq!(shop.pieces_of(HEART).await, (100, 0, 0, 100));
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn a_parcel_that_comes_after_its_cancellation_is_called_off(db: PgPool) {
+    let (shop, order) = (Shop::stocked(db).await, order(1));
+    shop.takes_up_to_posting(&order).await;
+    shop.cancels_shipment(&order).await.unwrap();
+    assert_eq!(carrier_records(&shop).await, (0, 0));
+    assert_eq!(refusal(shop.ships(&order).await), LATE);
+    assert_eq!(carrier_records(&shop).await, (0, 1));
+    assert_eq!(shop.pieces_of(HEART).await, (94, 6, 0, 100));
+    assert_eq!(shop.status_of(&order).await, "posted");
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn the_same_key_with_another_parcel_is_a_bug_and_sends_nothing(db: PgPool) {
+    let (shop, order) = (Shop::stocked(db).await, order(1));
+    shop.takes_up_to_posting(&order).await;
+    shop.cancels_shipment(&order).await.unwrap();
+    let other = Parcel { pieces: 1, ..order.parcel() };
+    assert!(breakage(ship(&shop.db, &shop.carrier, &other).await).contains("another argument"));
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn a_country_without_a_carrier_is_refused_for_ever(db: PgPool) {
+    let (shop, order) = (Shop::stocked(db).await, sent_to(order(1), "AQ", None));
+    shop.takes_up_to_posting(&order).await;
+    let why = "no ship sails there".to_owned();
+    let refused = Rejection::AddressUndeliverable { country: country("AQ"), why };
+    assert_eq!(refusal(shop.ships(&order).await), refused);
+    assert_eq!(refusal(shop.ships(&order).await), refused);
+    assert_eq!(shop.pieces_of(HEART).await, (94, 6, 0, 100));
+    assert_eq!(shop.events_of(&order).await.last().unwrap(), "shipment.refused");
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn an_address_that_was_erased_is_refused_and_one_on_record_is_used(db: PgPool) {
+    let shop = Shop::stocked(db).await;
+    let address_id = AddressId::of(sqlx::types::Uuid::from_u128(7));
+    let (homeless, at_home) = (
+        sent_to(order(1), "GB", Some(AddressId::of(sqlx::types::Uuid::from_u128(8)))),
+        sent_to(order(2), "GB", Some(address_id)),
+    );
+    sqlx::query!(
+        r#"
+        insert into customers.addresses
+            (address_id, customer_id, name, line1, city, postal_code, country)
+        values ($1, '17850', 'Ada Lovelace', '12 St James''s Square', 'London', 'SW1Y 4JH', 'GB')
+        "#,
+        address_id.uuid(),
+    )
+    .execute(&shop.db)
+    .await
+    .unwrap();
+    shop.takes_up_to_posting(&homeless).await;
+    assert!(matches!(refusal(shop.ships(&homeless).await), Rejection::AddressUndeliverable { .. }));
+    shop.takes_up_to_posting(&at_home).await;
+    shop.ships(&at_home).await.unwrap();
+    assert_eq!(carrier_records(&shop).await, (1, 0));
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn an_expired_reservation_is_not_shipped(db: PgPool) {
+    let (shop, order) = (Shop::stocked(db).await, order(1));
+    shop.places(&order).await;
+    stock::reserve(&shop.db, Duration::ZERO, &order.stock_claim()).await.unwrap();
+    stock::release_expired(&shop.db, 10).await.unwrap();
+    assert_eq!(refusal(shop.ships(&order).await), Rejection::ReservationExpired);
+    assert_eq!(refusal(shop.ships(&order).await), Rejection::ReservationExpired);
+    assert_eq!(carrier_records(&shop).await, (0, 0));
+    assert_eq!(shop.pieces_of(HEART).await, (100, 0, 0, 100));
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn a_booking_whose_answer_is_lost_is_found_again_and_not_repeated(db: PgPool) {
+    let (shop, order) = (Shop::stocked(db).await, order(1));
+    shop.takes_up_to_posting(&order).await;
+    trouble(&shop, &order.parcel().key.to_string(), "book-lost", 1).await;
+    assert_unavailable(shop.ships(&order).await, None);
+    shop.ships(&order).await.unwrap();
+    assert_eq!(carrier_records(&shop).await, (1, 0));
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn a_booking_whose_answer_is_lost_is_called_off_all_the_same(db: PgPool) {
+    let (shop, order) = (Shop::stocked(db).await, order(1));
+    shop.takes_up_to_posting(&order).await;
+    trouble(&shop, "GB", "book-lost", 1).await;
+    assert_unavailable(shop.ships(&order).await, None);
+    shop.cancels_shipment(&order).await.unwrap();
+    shop.cancels_shipment(&order).await.unwrap();
+    assert_eq!(carrier_records(&shop).await, (0, 1));
+    assert_eq!(shop.pieces_of(HEART).await, (94, 6, 0, 100));
+    assert_eq!(shop.events_of(&order).await.last().unwrap(), "shipment.cancelled");
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn a_carrier_in_trouble_is_asked_again_or_reported_as_it_says(db: PgPool) {
+    let (shop, order) = (Shop::stocked(db).await, order(1));
+    shop.takes_up_to_posting(&order).await;
+    trouble(&shop, "GB", "book-unavailable", 1).await;
+    assert_unavailable(shop.ships(&order).await, A_SECOND);
+    trouble(&shop, "GB", "book-broken", 1).await;
+    breakage(shop.ships(&order).await);
+    assert_eq!(carrier_records(&shop).await, (0, 0));
+    shop.ships(&order).await.unwrap();
+    trouble(&shop, "GB", "cancel-unavailable", 1).await;
+    assert_unavailable(shop.cancels_shipment(&order).await, A_SECOND);
+    trouble(&shop, "GB", "cancel-broken", 1).await;
+    breakage(shop.cancels_shipment(&order).await);
+    assert_eq!(carrier_records(&shop).await, (1, 0));
+    shop.cancels_shipment(&order).await.unwrap();
+    assert_eq!(carrier_records(&shop).await, (0, 1));
+}
+
+/// The sandbox, with an answer that is held up until it is told to go on.
+struct HeldUp<'shop> {
+    carrier: &'shop SandboxCarrier,
+    booked: Notify,
+    go_on: Notify,
+}
+
+#[async_trait]
+impl Carrier for HeldUp<'_> {
+    async fn book(&self, booking: &Booking) -> Result<Consignment, CarrierError> {
+        let consignment = self.carrier.book(booking).await;
+        self.booked.notify_one();
+        self.go_on.notified().await;
+        consignment
+    }
+
+    async fn cancel(&self, reference: StepKey) -> Result<Option<Consignment>, CarrierError> {
+        self.carrier.cancel(reference).await
+    }
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn a_zombie_parcel_is_not_sent_after_its_order_was_unwound(db: PgPool) {
+    let (shop, order) = (Shop::stocked(db).await, order(1));
+    shop.takes_up_to_posting(&order).await;
+    let carrier = HeldUp { carrier: &shop.carrier, booked: Notify::new(), go_on: Notify::new() };
+    let parcel = order.parcel();
+    let unwind = async {
+        carrier.booked.notified().await;
+        shop.cancels_shipment(&order).await.unwrap();
+        shop.releases(&order).await.unwrap();
+        carrier.go_on.notify_one();
+    };
+    let (answer, ()) = futures::join!(ship(&shop.db, &carrier, &parcel), unwind);
+    assert_eq!(refusal(answer), LATE);
+    assert_eq!(carrier_records(&shop).await, (0, 1));
+    assert_eq!(shop.pieces_of(HEART).await, (100, 0, 0, 100));
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn a_reservation_that_expires_while_the_carrier_answers_is_not_shipped(db: PgPool) {
+    let (shop, order) = (Shop::stocked(db).await, order(1));
+    shop.places(&order).await;
+    stock::reserve(&shop.db, Duration::ZERO, &order.stock_claim()).await.unwrap();
+    let carrier = HeldUp { carrier: &shop.carrier, booked: Notify::new(), go_on: Notify::new() };
+    let parcel = order.parcel();
+    let sweep = async {
+        carrier.booked.notified().await;
+        stock::release_expired(&shop.db, 10).await.unwrap();
+        carrier.go_on.notify_one();
+    };
+    let (answer, ()) = futures::join!(ship(&shop.db, &carrier, &parcel), sweep);
+    assert_eq!(refusal(answer), Rejection::ReservationExpired);
+    assert_eq!(carrier_records(&shop).await, (0, 1));
+    assert_eq!(shop.pieces_of(HEART).await, (100, 0, 0, 100));
+}

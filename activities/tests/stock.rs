@@ -1,0 +1,238 @@
+//! The warehouse neither sells what it has not, nor forgets what it has.
+
+use std::time::Duration;
+
+use activities::{ActivityFault, stock};
+use domain::{Rejection, StepName};
+use futures::future::join_all;
+use sqlx::PgPool;
+
+use crate::support::{BABUSHKA, HEART, Shop, TTL, breakage, order, order_of, refusal, sku};
+
+const LATE: Rejection = Rejection::AlreadyUndone { step: StepName::ReserveStock };
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn reserving_sets_every_line_aside(db: PgPool) {
+    let (shop, order) = (Shop::stocked(db).await, order(1));
+    shop.places(&order).await;
+    shop.reserves(&order).await.unwrap();
+    assert_eq!(shop.pieces_of(HEART).await, (94, 6, 0, 100));
+    assert_eq!(shop.pieces_of(BABUSHKA).await, (98, 2, 0, 100));
+    assert_eq!(shop.status_of(&order).await, "reserved");
+    assert_eq!(shop.events_of(&order).await, ["order.placed", "stock.reserved"]);
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn reserving_twice_is_reserving_once(db: PgPool) {
+    let (shop, order) = (Shop::stocked(db).await, order(1));
+    shop.places(&order).await;
+    let (first, second) = futures::join!(shop.reserves(&order), shop.reserves(&order));
+    first.unwrap();
+    second.unwrap();
+    shop.reserves(&order).await.unwrap();
+    assert_eq!(shop.pieces_of(HEART).await, (94, 6, 0, 100));
+    assert_eq!(shop.events_of(&order).await, ["order.placed", "stock.reserved"]);
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn releasing_twice_gives_the_goods_back_once(db: PgPool) {
+    let (shop, order, other) = (Shop::stocked(db).await, order(1), order(2));
+    for order in [&order, &other] {
+        shop.places(order).await;
+        shop.reserves(order).await.unwrap();
+    }
+    shop.releases(&order).await.unwrap();
+    shop.releases(&order).await.unwrap();
+    assert_eq!(shop.pieces_of(HEART).await, (94, 6, 0, 100), "the other order keeps its goods");
+    assert_eq!(shop.events_of(&order).await, ["order.placed", "stock.reserved", "stock.released"]);
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn a_reservation_that_comes_after_its_release_is_refused(db: PgPool) {
+    let (shop, order) = (Shop::stocked(db).await, order(1));
+    shop.places(&order).await;
+    shop.releases(&order).await.unwrap();
+    assert_eq!(refusal(shop.reserves(&order).await), LATE);
+    assert_eq!(shop.pieces_of(HEART).await, (100, 0, 0, 100));
+    assert_eq!(shop.events_of(&order).await, ["order.placed"]);
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn a_reservation_that_was_released_is_not_made_again(db: PgPool) {
+    let (shop, order) = (Shop::stocked(db).await, order(1));
+    shop.places(&order).await;
+    shop.reserves(&order).await.unwrap();
+    shop.releases(&order).await.unwrap();
+    assert_eq!(refusal(shop.reserves(&order).await), LATE);
+    assert_eq!(shop.pieces_of(HEART).await, (100, 0, 0, 100));
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn reservation_and_release_at_once_leave_nothing_reserved(db: PgPool) {
+    let shop = Shop::stocked(db).await;
+    for number in 1..=20 {
+        let order = order(number);
+        shop.places(&order).await;
+        let (reserved, released) = futures::join!(shop.reserves(&order), shop.releases(&order));
+        released.unwrap();
+        if reserved.is_err() {
+            assert_eq!(refusal(reserved), LATE);
+        }
+    }
+    assert_eq!(shop.pieces_of(HEART).await, (100, 0, 0, 100));
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn the_same_key_with_another_claim_is_a_bug_and_has_no_effect(db: PgPool) {
+    let (shop, order) = (Shop::stocked(db).await, order(1));
+    shop.places(&order).await;
+    shop.reserves(&order).await.unwrap();
+    let other = order_of(1, &[(HEART, 99)]);
+    assert!(breakage(shop.reserves(&other).await).contains("another argument"));
+    assert!(breakage(shop.releases(&other).await).contains("another argument"));
+    assert_eq!(shop.pieces_of(HEART).await, (94, 6, 0, 100));
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn one_short_article_refuses_the_whole_order_for_ever(db: PgPool) {
+    let shop = Shop::stocked(db).await;
+    let order = order_of(1, &[(HEART, 5), (BABUSHKA, 101)]);
+    shop.places(&order).await;
+    let short = Rejection::OutOfStock { sku: sku(BABUSHKA), wanted: 101, available: 100 };
+    assert_eq!(refusal(shop.reserves(&order).await), short);
+    shop.receives("22753", 1).await;
+    sqlx::query!("update inventory.stock set on_hand = on_hand + 50, received = received + 50")
+        .execute(&shop.db)
+        .await
+        .unwrap();
+    assert_eq!(refusal(shop.reserves(&order).await), short, "the answer has been given");
+    shop.releases(&order).await.unwrap();
+    assert_eq!(refusal(shop.reserves(&order).await), short, "and an undo does not change it");
+    assert_eq!(shop.pieces_of(HEART).await, (150, 0, 0, 150));
+    assert_eq!(shop.status_of(&order).await, "processing");
+    assert_eq!(shop.events_of(&order).await, ["order.placed", "stock.refused"]);
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn of_several_short_articles_the_first_by_number_is_named(db: PgPool) {
+    let shop = Shop::on(db);
+    shop.receives(HEART, 1).await;
+    let order = order_of(1, &[(HEART, 2), ("never-seen", 3), ("15056BL", 4)]);
+    shop.places(&order).await;
+    let short = Rejection::OutOfStock { sku: sku("15056BL"), wanted: 4, available: 0 };
+    assert_eq!(refusal(shop.reserves(&order).await), short);
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn of_fifty_buyers_of_the_last_three_pieces_exactly_three_get_one(db: PgPool) {
+    let shop = Shop::on(db);
+    shop.receives(HEART, 3).await;
+    let orders: Vec<_> = (1..=50).map(|number| order_of(number, &[(HEART, 1)])).collect();
+    for order in &orders {
+        shop.places(order).await;
+    }
+    let answers = join_all(orders.iter().map(|order| shop.reserves(order))).await;
+    let (won, lost): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
+    assert_eq!((won.len(), lost.len()), (3, 47));
+    for answer in lost {
+        let short = Rejection::OutOfStock { sku: sku(HEART), wanted: 1, available: 0 };
+        assert_eq!(refusal(answer), short);
+    }
+    assert_eq!(shop.pieces_of(HEART).await, (0, 3, 0, 3));
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn a_hundred_orders_for_the_same_articles_wait_for_each_other_and_never_in_a_circle(
+    db: PgPool,
+) {
+    let shop = Shop::stocked(db).await;
+    let orders: Vec<_> = (1..=100)
+        .map(|number| match number % 2 {
+            0 => order_of(number, &[(HEART, 2), (BABUSHKA, 1)]),
+            _ => order_of(number, &[(BABUSHKA, 1), (HEART, 2)]),
+        })
+        .collect();
+    for order in &orders {
+        shop.places(order).await;
+    }
+    let answers = join_all(orders.iter().map(|order| shop.reserves(order))).await;
+    let deadlocks = answers
+        .iter()
+        .filter(|answer| matches!(answer, Err(ActivityFault::Unavailable { .. })))
+        .count();
+    assert_eq!(deadlocks, 0);
+    assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 50);
+    assert_eq!(shop.pieces_of(HEART).await, (0, 100, 0, 100));
+    assert_eq!(shop.pieces_of(BABUSHKA).await, (50, 50, 0, 100));
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn five_hundred_and_forty_one_lines_are_one_statement(db: PgPool) {
+    let shop = Shop::on(db);
+    let skus: Vec<String> = (20_000..20_541).map(|number: u32| number.to_string()).collect();
+    for sku in &skus {
+        shop.receives(sku, 2).await;
+    }
+    let lines: Vec<_> = skus.iter().rev().map(|sku| (sku.as_str(), 2)).collect();
+    let order = order_of(1, &lines);
+    shop.places(&order).await;
+    shop.reserves(&order).await.unwrap();
+    assert_eq!(shop.pieces_of("20540").await, (0, 2, 0, 2));
+    let written = sqlx::query!(
+        r#"
+        select count(*) as "rows!", count(distinct xmin::text) as "transactions!"
+        from inventory.reservation_lines
+        "#
+    )
+    .fetch_one(&shop.db)
+    .await
+    .unwrap();
+    assert_eq!((written.rows, written.transactions), (541, 1));
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn an_expired_reservation_gives_its_goods_to_others_once(db: PgPool) {
+    let (shop, order, patient) = (Shop::stocked(db).await, order(1), order(2));
+    for (order, ttl) in [(&order, Duration::ZERO), (&patient, TTL)] {
+        shop.places(order).await;
+        stock::reserve(&shop.db, ttl, &order.stock_claim()).await.unwrap();
+    }
+    let (one, another) =
+        futures::join!(stock::release_expired(&shop.db, 10), stock::release_expired(&shop.db, 10));
+    assert_eq!([one.unwrap(), another.unwrap()].iter().sum::<usize>(), 1);
+    assert_eq!(shop.pieces_of(HEART).await, (94, 6, 0, 100));
+    shop.releases(&order).await.unwrap();
+    assert_eq!(shop.pieces_of(HEART).await, (94, 6, 0, 100), "there is nothing left to give back");
+    assert_eq!(
+        shop.events_of(&order).await,
+        ["order.placed", "stock.reserved", "stock.reservation-expired"]
+    );
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn goods_that_have_left_the_house_are_not_released(db: PgPool) {
+    let (shop, order) = (Shop::stocked(db).await, order(1));
+    shop.takes_up_to_posting(&order).await;
+    shop.ships(&order).await.unwrap();
+    assert!(breakage(shop.releases(&order).await).contains("is sold"));
+    assert_eq!(shop.pieces_of(HEART).await, (94, 0, 6, 100));
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn every_piece_is_accounted_for_by_a_movement(db: PgPool) {
+    let (shop, order, other) = (Shop::stocked(db).await, order(1), order(2));
+    shop.takes_up_to_posting(&order).await;
+    shop.ships(&order).await.unwrap();
+    shop.places(&other).await;
+    shop.reserves(&other).await.unwrap();
+    shop.releases(&other).await.unwrap();
+    let moved = sqlx::query_scalar!(
+        "select reason || ' ' || quantity from inventory.movements where sku = $1 order by movement_id",
+        HEART,
+    )
+    .fetch_all(&shop.db)
+    .await
+    .unwrap();
+    let moved: Vec<_> = moved.into_iter().flatten().collect();
+    assert_eq!(moved, ["received 100", "reserved 6", "sold 6", "reserved 6", "released 6"]);
+}

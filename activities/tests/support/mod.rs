@@ -1,0 +1,248 @@
+//! A small shop to tell stories with.
+
+use std::time::Duration;
+
+use activities::catalogue::{self, Article, Stocking};
+use activities::payment::sandbox::SandboxProvider;
+use activities::shipping::sandbox::SandboxCarrier;
+use activities::{ActivityFault, ledger, orders, payment, shipping, stock};
+use chrono::DateTime;
+use domain::ledger::Posting;
+use domain::{
+    AddressId, Consignment, CountryCode, Currency, CustomerId, Destination, Money, Order, OrderId,
+    OrderStatus, PaymentToken, PriceList, PricedSku, Quantity, RateTable, Receipt, Rejection,
+    RequestHash, ShippingRate, Sku, StatusNote, Terms,
+};
+use rust_decimal::Decimal;
+use sqlx::PgPool;
+use sqlx::migrate::Migrator;
+
+pub(crate) static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
+
+/// White hanging heart T-light holders, which half of the customers buy.
+pub(crate) const HEART: &str = "85123A";
+/// A set of 7 babushka nesting boxes.
+pub(crate) const BABUSHKA: &str = "22752";
+
+/// An hour: longer than any test.
+pub(crate) const TTL: Duration = Duration::from_hours(1);
+
+pub(crate) struct Shop {
+    pub(crate) db: PgPool,
+    pub(crate) provider: SandboxProvider,
+    pub(crate) carrier: SandboxCarrier,
+}
+
+/// Available, reserved, sold and received pieces.
+pub(crate) type Pieces = (i64, i64, i64, i64);
+
+impl Shop {
+    pub(crate) fn on(db: PgPool) -> Self {
+        let provider = SandboxProvider::new(db.clone(), 0);
+        let carrier = SandboxCarrier::new(db.clone());
+        Self { db, provider, carrier }
+    }
+
+    /// A shop with a hundred pieces of each article of [`order`].
+    pub(crate) async fn stocked(db: PgPool) -> Self {
+        let shop = Self::on(db);
+        shop.receives(HEART, 100).await;
+        shop.receives(BABUSHKA, 100).await;
+        shop
+    }
+
+    pub(crate) async fn receives(&self, sku: &str, pieces: u32) {
+        let article =
+            Article { sku: self::sku(sku), name: sku.to_owned(), unit_price: gbp("2.95") };
+        let stocking = Stocking { cost_percent: Decimal::from(40), pieces };
+        catalogue::load(&self.db, &[article], stocking).await.unwrap();
+    }
+
+    pub(crate) async fn places(&self, order: &Order) {
+        orders::open(&self.db, &order.placement()).await.unwrap();
+    }
+
+    pub(crate) async fn reserves(&self, order: &Order) -> Result<(), ActivityFault> {
+        stock::reserve(&self.db, TTL, &order.stock_claim()).await
+    }
+
+    pub(crate) async fn releases(&self, order: &Order) -> Result<(), ActivityFault> {
+        stock::release(&self.db, &order.stock_claim()).await
+    }
+
+    pub(crate) async fn charges(&self, order: &Order) -> Result<Receipt, ActivityFault> {
+        payment::charge(&self.db, &self.provider, &order.charge()).await
+    }
+
+    pub(crate) async fn refunds(&self, order: &Order) -> Result<(), ActivityFault> {
+        payment::refund(&self.db, &self.provider, &order.charge()).await
+    }
+
+    pub(crate) async fn posts(&self, order: &Order) -> Result<(), ActivityFault> {
+        ledger::post(&self.db, &Posting::deposit(order).unwrap()).await
+    }
+
+    pub(crate) async fn reverses(&self, order: &Order) -> Result<(), ActivityFault> {
+        ledger::reverse(&self.db, &Posting::deposit(order).unwrap()).await
+    }
+
+    pub(crate) async fn ships(&self, order: &Order) -> Result<Consignment, ActivityFault> {
+        shipping::ship(&self.db, &self.carrier, &order.parcel()).await
+    }
+
+    pub(crate) async fn cancels_shipment(&self, order: &Order) -> Result<(), ActivityFault> {
+        shipping::cancel(&self.db, &self.carrier, &order.parcel()).await
+    }
+
+    pub(crate) async fn recognises(&self, order: &Order) -> Result<(), ActivityFault> {
+        ledger::recognise_revenue(&self.db, &Posting::revenue(order).unwrap()).await
+    }
+
+    pub(crate) async fn notes(&self, order: &Order, number: u32, status: OrderStatus) {
+        let note = StatusNote { order_id: order.order_id, number, status, remark: None };
+        orders::note_status(&self.db, &note).await.unwrap();
+    }
+
+    /// Places the order and takes it as far as goods set aside, paid and booked.
+    pub(crate) async fn takes_up_to_posting(&self, order: &Order) {
+        self.places(order).await;
+        self.reserves(order).await.unwrap();
+        self.charges(order).await.unwrap();
+        self.posts(order).await.unwrap();
+    }
+
+    pub(crate) async fn pieces_of(&self, sku: &str) -> Pieces {
+        let row = sqlx::query!(
+            r#"
+            select on_hand - reserved as "available!", reserved, sold, received
+            from inventory.stock where sku = $1
+            "#,
+            sku,
+        )
+        .fetch_one(&self.db)
+        .await
+        .unwrap();
+        (row.available, row.reserved, row.sold, row.received)
+    }
+
+    /// What has happened to the order, in order.
+    pub(crate) async fn events_of(&self, order: &Order) -> Vec<String> {
+        sqlx::query_scalar!(
+            "select type from orders.order_events where order_id = $1 order by sequence",
+            order.order_id.uuid(),
+        )
+        .fetch_all(&self.db)
+        .await
+        .unwrap()
+    }
+
+    pub(crate) async fn status_of(&self, order: &Order) -> String {
+        sqlx::query_scalar!(
+            "select status from orders.orders where order_id = $1",
+            order.order_id.uuid(),
+        )
+        .fetch_one(&self.db)
+        .await
+        .unwrap()
+    }
+}
+
+/// Six hearts and two babushkas to Britain, paid with a good card; `number` tells orders apart.
+pub(crate) fn order(number: u32) -> Order {
+    order_of(number, &[(HEART, 6), (BABUSHKA, 2)])
+}
+
+pub(crate) fn order_of(number: u32, lines: &[(&str, i64)]) -> Order {
+    let basket: Vec<_> =
+        lines.iter().map(|(sku, pieces)| (priced(sku), quantity(*pieces))).collect();
+    let prices = PriceList::of(&basket, None, country("GB"), &rates()).unwrap();
+    let customer_id = CustomerId::parse("17850").unwrap();
+    Order {
+        order_id: OrderId::for_request(&customer_id, &number.to_string()),
+        customer_id,
+        placed_at: DateTime::from_timestamp(1_291_190_760, 0).unwrap(),
+        generation: 1,
+        lines: prices.lines,
+        totals: prices.totals,
+        cost_of_goods: prices.cost_of_goods.unwrap(),
+        discount_code: None,
+        ship_to: Destination { country: country("GB"), address_id: None },
+        payment_token: PaymentToken::parse("tok_visa").unwrap(),
+        terms: Terms::default(),
+        request_hash: RequestHash::of(&number.to_be_bytes()),
+    }
+}
+
+pub(crate) fn paid_with(mut order: Order, token: &str) -> Order {
+    order.payment_token = PaymentToken::parse(token).unwrap();
+    order
+}
+
+pub(crate) fn sent_to(mut order: Order, to: &str, address_id: Option<AddressId>) -> Order {
+    order.ship_to = Destination { country: country(to), address_id };
+    order
+}
+
+pub(crate) fn gbp(amount: &str) -> Money {
+    Money::new(amount.parse().unwrap(), Currency::GBP).unwrap()
+}
+
+pub(crate) fn sku(text: &str) -> Sku {
+    Sku::parse(text).unwrap()
+}
+
+/// What the business said no to; anything else fails the test.
+#[track_caller]
+pub(crate) fn refusal<T: std::fmt::Debug>(result: Result<T, ActivityFault>) -> Rejection {
+    match result.unwrap_err() {
+        ActivityFault::Rejected(rejection) => rejection,
+        fault @ (ActivityFault::Unavailable { .. } | ActivityFault::Broken { .. }) => {
+            panic!("not a refusal: {fault:?}")
+        }
+    }
+}
+
+/// What a bug looks like, in words for the log; anything else fails the test.
+#[track_caller]
+pub(crate) fn breakage<T: std::fmt::Debug>(result: Result<T, ActivityFault>) -> String {
+    match result.unwrap_err() {
+        ActivityFault::Broken { doing, source } => format!("{doing}: {source}"),
+        fault @ (ActivityFault::Unavailable { .. } | ActivityFault::Rejected(_)) => {
+            panic!("not broken: {fault:?}")
+        }
+    }
+}
+
+#[track_caller]
+pub(crate) fn assert_unavailable<T: std::fmt::Debug>(
+    result: Result<T, ActivityFault>,
+    expected: Option<Duration>,
+) {
+    match result.unwrap_err() {
+        ActivityFault::Unavailable { retry_after, .. } => assert_eq!(retry_after, expected),
+        fault @ (ActivityFault::Broken { .. } | ActivityFault::Rejected(_)) => {
+            panic!("not unavailable: {fault:?}")
+        }
+    }
+}
+
+fn priced(sku: &str) -> PricedSku {
+    let unit_price = if sku == BABUSHKA { gbp("8.50") } else { gbp("2.95") };
+    let unit_cost = unit_price.percent(Decimal::from(40)).unwrap();
+    PricedSku { sku: self::sku(sku), unit_price, unit_cost }
+}
+
+fn quantity(pieces: i64) -> Quantity {
+    Quantity::new(pieces).unwrap()
+}
+
+pub(crate) fn country(code: &str) -> CountryCode {
+    CountryCode::parse(code).unwrap()
+}
+
+fn rates() -> RateTable {
+    let mut rates = RateTable::default();
+    rates.sell_to(country("GB"), Decimal::from(20));
+    rates.ship_to(country("GB"), ShippingRate { fee: gbp("3.95"), free_from: None });
+    rates
+}
