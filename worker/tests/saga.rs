@@ -33,7 +33,8 @@ fn pairs() -> impl Iterator<Item = (&'static Contract, &'static Contract)> {
 /// Every step that must succeed, because it has no undo.
 fn unstoppable() -> impl Iterator<Item = &'static Contract> {
     CONTRACTS.iter().filter(|contract| {
-        matches!(contract.role, Role::Does(_)) && !pairs().any(|(step, _)| step.name == contract.name)
+        matches!(contract.role, Role::Does(_))
+            && !pairs().any(|(step, _)| step.name == contract.name)
     })
 }
 
@@ -123,23 +124,31 @@ async fn a_step_that_is_broken_takes_everything_back_and_fails_the_order(db: PgP
 async fn a_party_that_comes_back_finds_the_step_waiting_and_the_order_ships(db: PgPool) {
     let shop = Shop::open(db).await;
     let steps = CONTRACTS.iter().filter(|contract| matches!(contract.role, Role::Does(_)));
-    join_all(steps.flat_map(|step| {
-        [Fault::Unavailable(3), Fault::AnswerLost(3)].map(|fault| (step, fault))
-    }).map(|(step, fault)| {
-        let shop = &shop;
-        async move {
-            let mut order = order();
-            order.terms.patience_seconds = None;
-            shop.faults.plan(order.order_id, step.name, fault);
-            let handle = shop.place(&order).await;
-            let status = ended(&handle).await;
-            assert!(matches!(status, OrderStatus::Shipped { .. }), "{}: {status:?}", step.name);
-            let waited = history(&handle).await.events.iter().any(|event| {
-                event.event_type().as_str_name() == "EVENT_TYPE_ACTIVITY_TASK_SCHEDULED"
-            });
-            assert!(waited, "{} did not go on as a regular activity", step.name);
-        }
-    }))
+    join_all(
+        steps
+            .flat_map(|step| {
+                [Fault::Unavailable(3), Fault::AnswerLost(3)].map(|fault| (step, fault))
+            })
+            .map(|(step, fault)| {
+                let shop = &shop;
+                async move {
+                    let mut order = order();
+                    order.terms.patience_seconds = None;
+                    shop.faults.plan(order.order_id, step.name, fault);
+                    let handle = shop.place(&order).await;
+                    let status = ended(&handle).await;
+                    assert!(
+                        matches!(status, OrderStatus::Shipped { .. }),
+                        "{}: {status:?}",
+                        step.name
+                    );
+                    let waited = history(&handle).await.events.iter().any(|event| {
+                        event.event_type().as_str_name() == "EVENT_TYPE_ACTIVITY_TASK_SCHEDULED"
+                    });
+                    assert!(waited, "{} did not go on as a regular activity", step.name);
+                }
+            }),
+    )
     .await;
     shop.assert_proven().await;
     shop.close().await;
@@ -148,19 +157,27 @@ async fn a_party_that_comes_back_finds_the_step_waiting_and_the_order_ships(db: 
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_undo_never_gives_up(db: PgPool) {
     let shop = Shop::open(db).await;
-    join_all(pairs().flat_map(|(step, undo)| {
-        [Fault::Unavailable(4), Fault::AnswerLost(4)].map(|fault| (step, undo, fault))
-    }).map(|(step, undo, fault)| {
-        let shop = &shop;
-        async move {
-            let order = order();
-            shop.faults.plan(order.order_id, step.name, Fault::AnswerLost(FOR_EVER));
-            shop.faults.plan(order.order_id, undo.name, fault);
-            let status = ended(&shop.place(&order).await).await;
-            assert!(matches!(status, OrderStatus::Rejected { .. }), "{}: {status:?}", undo.name);
-            shop.assert_clean_slate(order.order_id).await;
-        }
-    }))
+    join_all(
+        pairs()
+            .flat_map(|(step, undo)| {
+                [Fault::Unavailable(4), Fault::AnswerLost(4)].map(|fault| (step, undo, fault))
+            })
+            .map(|(step, undo, fault)| {
+                let shop = &shop;
+                async move {
+                    let order = order();
+                    shop.faults.plan(order.order_id, step.name, Fault::AnswerLost(FOR_EVER));
+                    shop.faults.plan(order.order_id, undo.name, fault);
+                    let status = ended(&shop.place(&order).await).await;
+                    assert!(
+                        matches!(status, OrderStatus::Rejected { .. }),
+                        "{}: {status:?}",
+                        undo.name
+                    );
+                    shop.assert_clean_slate(order.order_id).await;
+                }
+            }),
+    )
     .await;
     shop.assert_proven().await;
     shop.close().await;
@@ -197,9 +214,12 @@ async fn an_operator_can_go_on_without_an_undo_and_is_on_record_for_it(db: PgPoo
     shop.until_on_record(order.order_id, "stuck").await;
     shop.resolve(&handle, &decided(ResolutionKind::Skip)).await;
     assert_eq!(ended(&handle).await, OrderStatus::Rejected { rejection: refusal() });
-    let skipped = shop.view(&handle).await.steps.into_iter().find(|step| {
-        step.step == StepName::ChargePayment
-    });
+    let skipped = shop
+        .view(&handle)
+        .await
+        .steps
+        .into_iter()
+        .find(|step| step.step == StepName::ChargePayment);
     assert_eq!(skipped.map(|step| step.state), Some(StepState::Skipped));
     let remark: Option<String> = sqlx::query_scalar(
         "select data ->> 'remark' from orders.order_events
@@ -306,7 +326,8 @@ async fn once_the_parcel_is_handed_over_a_cancel_is_refused_with_the_reason(db: 
     shop.until_on_record(order.order_id, "shipped").await;
     until_waiting(&handle).await;
     let request = CancelRequest { reason: "too late".to_owned() };
-    let refused = handle.execute_update(OrderSaga::cancel, request.clone(), Default::default()).await;
+    let refused =
+        handle.execute_update(OrderSaga::cancel, request.clone(), Default::default()).await;
     let why = format!("{:?}", refused.unwrap_err());
     assert!(why.contains("a return is the way back"), "{why}");
     let payload = signal_payload(&request).unwrap();
@@ -338,9 +359,14 @@ async fn a_party_with_news_is_asked_again_at_once(db: PgPool) {
         }
         .unwrap();
         assert!(matches!(ended(&handle).await, OrderStatus::Shipped { .. }));
-        let asked = history(&handle).await.events.iter().filter(|event| {
-            event.event_type().as_str_name() == "EVENT_TYPE_ACTIVITY_TASK_SCHEDULED"
-        }).count();
+        let asked = history(&handle)
+            .await
+            .events
+            .iter()
+            .filter(|event| {
+                event.event_type().as_str_name() == "EVENT_TYPE_ACTIVITY_TASK_SCHEDULED"
+            })
+            .count();
         assert_eq!(asked, 2, "the step was asked once, and again upon the news");
     }
     shop.assert_proven().await;
@@ -400,9 +426,10 @@ async fn a_second_workflow_of_the_same_order_meets_the_first_ones_effects(db: Pg
 async fn until_waiting(handle: &support::OrderHandle) {
     loop {
         let events = history(handle).await.events;
-        if events.iter().any(|event| {
-            event.event_type().as_str_name() == "EVENT_TYPE_ACTIVITY_TASK_SCHEDULED"
-        }) {
+        if events
+            .iter()
+            .any(|event| event.event_type().as_str_name() == "EVENT_TYPE_ACTIVITY_TASK_SCHEDULED")
+        {
             return;
         }
         tokio::task::yield_now().await;

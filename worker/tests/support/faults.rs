@@ -70,8 +70,8 @@ impl ActivityInboundInterceptor for Faults {
         next: Next<'a, ExecuteActivityInput, ExecuteActivityOutput<'a>>,
     ) -> ExecuteActivityOutput<'a> {
         let info = input.activity_info();
-        let workflow = info.workflow_execution.as_ref().map(|run| run.workflow_id.clone());
-        let fault = self.next(&workflow.unwrap_or_default(), &info.activity_type);
+        let workflow = info.workflow_id.as_deref().unwrap_or_default();
+        let fault = self.next(workflow, &info.activity_type);
         Box::pin(async move {
             match fault {
                 None => next.run(input).await,

@@ -32,8 +32,9 @@ use temporalio_client::{
 use temporalio_common::data_converters::RawValue;
 use temporalio_common::protos::temporal::api::history::v1::History;
 use temporalio_sdk::testing::{
-    EphemeralExe, LocalWorkflowEnvironmentOptions, WorkflowEnvironment,
+    EphemeralExe, LocalServer, LocalWorkflowEnvironmentOptions, WorkflowEnvironment,
 };
+use temporalio_sdk::workflows::WorkflowImplementation;
 use temporalio_sdk::{Runtime, Worker};
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -44,14 +45,15 @@ use workflows::{
     signal_payload,
 };
 
-pub type OrderHandle = WorkflowHandle<Client, OrderSaga>;
+/// An order's workflow, to be asked and told.
+pub type OrderHandle = WorkflowHandle<Client, <OrderSaga as WorkflowImplementation>::Run>;
 
 /// A shop that is open.
 pub struct Shop {
     pub db: PgPool,
     pub client: Client,
     pub faults: Faults,
-    server: WorkflowEnvironment,
+    server: WorkflowEnvironment<LocalServer>,
     close: Arc<watch::Sender<bool>>,
     workers: Option<thread::JoinHandle<()>>,
 }
@@ -169,7 +171,8 @@ impl Shop {
     pub async fn close(mut self) {
         self.close.send_replace(true);
         if let Some(workers) = self.workers.take() {
-            workers.join().unwrap();
+            // The client's connection lives on this test's runtime, which must not be blocked.
+            tokio::task::spawn_blocking(move || workers.join().unwrap()).await.unwrap();
         }
         self.server.shutdown().await.unwrap();
     }
@@ -244,12 +247,16 @@ async fn stock_up(db: &PgPool) {
 }
 
 /// A Temporal server that nobody else uses.
-async fn temporal() -> WorkflowEnvironment {
-    let cli = env::var("TEMPORAL_CLI").expect(
-        "TEMPORAL_CLI names the temporal binary; `make test` sets it, or set it to yours",
-    );
-    let attributes = ["OrderStatus=Keyword", "CustomerId=Keyword", "OrderTotal=Double",
-        "Currency=Keyword", "NeedsAttention=Bool"];
+async fn temporal() -> WorkflowEnvironment<LocalServer> {
+    let cli = env::var("TEMPORAL_CLI")
+        .expect("TEMPORAL_CLI names the temporal binary; `make test` sets it, or set it to yours");
+    let attributes = [
+        "OrderStatus=Keyword",
+        "CustomerId=Keyword",
+        "OrderTotal=Double",
+        "Currency=Keyword",
+        "NeedsAttention=Bool",
+    ];
     let arguments = attributes.iter().flat_map(|attribute| ["--search-attribute", attribute]);
     let options = LocalWorkflowEnvironmentOptions::builder()
         .server_executable(EphemeralExe::ExistingPath(cli.into()))
@@ -285,8 +292,15 @@ fn serve(
                 .into_iter()
                 .map(|queue| {
                     let settings = Settings::default();
-                    build_worker(&sdk, client.clone(), queue, &activities, &settings, faults.clone())
-                        .unwrap()
+                    build_worker(
+                        &sdk,
+                        client.clone(),
+                        queue,
+                        &activities,
+                        &settings,
+                        faults.clone(),
+                    )
+                    .unwrap()
                 })
                 .collect();
             let stops: Vec<_> = workers.iter().map(Worker::shutdown_handle).collect();

@@ -1,0 +1,377 @@
+//! A check that cannot fail shows nothing. Here every promise that `worker prove` looks at is
+//! broken by hand, in a shop that is otherwise in order, and must be found broken.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use activities::catalogue::{Article, Stocking};
+use activities::payment::sandbox::SandboxProvider;
+use activities::shipping::sandbox::SandboxCarrier;
+use activities::{Activities, ledger, orders, payment, shipping, stock};
+use domain::ledger::Posting;
+use domain::{AddressId, Order, OrderId, OrderStatus, Rejection, StatusNote};
+use sqlx::PgPool;
+use support::{Shop, ended, order};
+use temporalio_client::WorkflowTerminateOptions;
+use uuid::Uuid;
+use worker::migrate::MIGRATIONS;
+use worker::prove::{Finding, Verdict, prove, table};
+
+const SHIPPED: Uuid = Uuid::from_u128(1);
+const REJECTED: Uuid = Uuid::from_u128(2);
+const ADDRESS: Uuid = Uuid::from_u128(3);
+
+/// A shop with an order that shipped, to an address, and one that was charged and unwound.
+async fn trade(db: &PgPool) {
+    let articles: Vec<_> = order()
+        .lines
+        .into_iter()
+        .map(|line| Article {
+            sku: line.sku,
+            name: "AN ARTICLE".to_owned(),
+            unit_price: line.unit_price,
+        })
+        .collect();
+    let stocking = Stocking { pieces: 10, cost_percent: 60.into() };
+    activities::catalogue::load(db, &articles, stocking).await.unwrap();
+    let hands = Activities {
+        db: db.clone(),
+        provider: Arc::new(SandboxProvider::new(db.clone(), 0)),
+        carrier: Arc::new(SandboxCarrier::new(db.clone())),
+        settings: activities::Settings { reservation_ttl: std::time::Duration::from_hours(1) },
+    };
+    sqlx::raw_sql(
+        "insert into customers.addresses
+            (address_id, customer_id, name, line1, city, postal_code, country)
+         values ('00000000-0000-0000-0000-000000000003', '17850', 'Ada Lovelace',
+            '12 St James''s Square', 'London', 'SW1Y 4JH', 'GB')",
+    )
+    .execute(db)
+    .await
+    .unwrap();
+    let mut shipped = Order { order_id: OrderId::of(SHIPPED), ..order() };
+    shipped.ship_to.address_id = Some(AddressId::of(ADDRESS));
+    go_forward(&hands, &shipped).await;
+    shipping::ship(db, hands.carrier.as_ref(), &shipped.parcel()).await.unwrap();
+    ledger::recognise_revenue(db, &Posting::revenue(&shipped).unwrap()).await.unwrap();
+
+    let rejected = Order { order_id: OrderId::of(REJECTED), ..order() };
+    go_forward(&hands, &rejected).await;
+    note(db, &rejected, 1, OrderStatus::Unwinding).await;
+    ledger::reverse(db, &Posting::deposit(&rejected).unwrap()).await.unwrap();
+    payment::refund(db, hands.provider.as_ref(), &rejected.charge()).await.unwrap();
+    stock::release(db, &rejected.stock_claim()).await.unwrap();
+    let rejection = Rejection::CardDeclined { decline_code: "later".to_owned() };
+    note(db, &rejected, 2, OrderStatus::Rejected { rejection }).await;
+}
+
+async fn go_forward(hands: &Activities, order: &Order) {
+    let Activities { db, provider, settings, .. } = hands;
+    orders::open(db, &order.placement()).await.unwrap();
+    stock::reserve(db, settings.reservation_ttl, &order.stock_claim()).await.unwrap();
+    payment::charge(db, provider.as_ref(), &order.charge()).await.unwrap();
+    ledger::post(db, &Posting::deposit(order).unwrap()).await.unwrap();
+}
+
+async fn note(db: &PgPool, order: &Order, number: u32, status: OrderStatus) {
+    let note = StatusNote { order_id: order.order_id, number, status, remark: None };
+    orders::note_status(db, &note).await.unwrap();
+}
+
+fn find<'a>(findings: &'a [Finding], promise: &str) -> &'a Finding {
+    findings.iter().find(|finding| finding.promise == promise).expect("a check of this promise")
+}
+
+/// What holds in a shop in order is found broken once it is.
+async fn is_found(db: &PgPool, promise: &str, violation: &'static str) {
+    trade(db).await;
+    let before = prove(db, None).await.unwrap();
+    assert!(!before.iter().any(Finding::is_broken), "{}", table(&before));
+    sqlx::raw_sql(violation).execute(db).await.unwrap();
+    let after = prove(db, None).await.unwrap();
+    let found = find(&after, promise);
+    let Verdict::Broken { times, examples } = &found.verdict else {
+        panic!("not found:\n{}", table(&after));
+    };
+    assert!(*times > 0 && !examples.is_empty(), "{}", table(&after));
+}
+
+macro_rules! violations {
+    ($($name:ident: $promise:literal, $violation:literal;)*) => {
+        $(
+            #[sqlx::test(migrator = "MIGRATIONS")]
+            async fn $name(db: PgPool) {
+                is_found(&db, $promise, $violation).await;
+            }
+        )*
+
+        const PROMISES_BROKEN: &[&str] = &[$($promise),*];
+    };
+}
+
+violations! {
+    an_entry_that_was_changed_is_found:
+        "debits = credits in each transaction and currency",
+        "alter table ledger.entries disable trigger user;
+         update ledger.entries set amount = amount + 0.01 where transaction_id = 2 and line = 1";
+    a_transaction_without_entries_is_found:
+        "debits = credits in each transaction and currency",
+        "alter table ledger.transactions disable trigger user;
+         insert into ledger.transactions (key) values ('nothing')";
+    a_transaction_balanced_across_currencies_is_found:
+        "debits = credits in each transaction and currency",
+        "alter table ledger.entries disable trigger user;
+         update ledger.entries set currency = 'EUR' where transaction_id = 2 and line = 1";
+    a_trial_balance_that_does_not_come_to_zero_is_found:
+        "the balances of all accounts come to zero",
+        "alter table ledger.entries disable trigger user;
+         delete from ledger.entries where transaction_id = 2 and line = 1";
+    an_entry_on_no_account_is_found:
+        "the balances of all accounts come to zero",
+        "alter table ledger.entries disable trigger user;
+         alter table ledger.entries drop constraint entries_account_known;
+         update ledger.entries set account = 'petty-cash' where transaction_id = 2 and line = 1";
+    a_payment_that_was_not_booked_is_found:
+        "payment clearing = captured − refunded, at rest",
+        "update payments.charges set captured = captured - 1, amount = amount - 1
+         where order_id = '00000000-0000-0000-0000-000000000001'";
+    a_booking_of_no_payment_is_found:
+        "payment clearing = captured − refunded, at rest",
+        "insert into ledger.transactions (key) values ('found on the street');
+         insert into ledger.entries
+         select max(transaction_id), 1, 'payment-clearing', 'debit', 5, 'GBP' from ledger.transactions
+         union all
+         select max(transaction_id), 2, 'sales', 'credit', 5, 'GBP' from ledger.transactions";
+    a_sale_booked_as_something_else_is_found:
+        "the books say of each order what its own totals say, at rest",
+        "alter table ledger.entries disable trigger user;
+         update ledger.entries set account = 'shipping-income' where account = 'sales'";
+    a_reversal_that_is_missing_is_found:
+        "the books say of each order what its own totals say, at rest",
+        "alter table ledger.entries disable trigger user;
+         alter table ledger.transactions disable trigger user;
+         delete from ledger.entries where transaction_id =
+            (select transaction_id from ledger.transactions where reverses is not null);
+         delete from ledger.transactions where reverses is not null";
+    a_piece_from_nowhere_is_found:
+        "available + reserved + sold = received, none below zero",
+        "alter table inventory.stock drop constraint stock_conserved;
+         update inventory.stock set on_hand = on_hand + 1 where sku = '22752'";
+    stock_below_zero_is_found:
+        "available + reserved + sold = received, none below zero",
+        "alter table inventory.stock drop constraint stock_reserved_is_on_hand;
+         update inventory.stock set reserved = on_hand + 1 where sku = '22752'";
+    goods_set_aside_for_nobody_are_found:
+        "stock = what reservations and movements add up to",
+        "update inventory.stock set reserved = reserved + 1 where sku = '22752'";
+    a_movement_that_is_missing_is_found:
+        "stock = what reservations and movements add up to",
+        "alter table inventory.movements disable trigger user;
+         delete from inventory.movements where reason = 'released'";
+    an_order_that_stands_unpaid_is_found:
+        "an order is paid exactly if it stands",
+        "update payments.charges set refunded = captured
+         where order_id = '00000000-0000-0000-0000-000000000001'";
+    an_order_that_is_off_and_paid_is_found:
+        "an order is paid exactly if it stands",
+        "update payments.charges set refunded = 0
+         where order_id = '00000000-0000-0000-0000-000000000002'";
+    money_taken_for_no_order_is_found:
+        "an order is paid exactly if it stands",
+        "insert into payments.charges
+            (charge_key, order_id, provider_reference, currency, amount, captured)
+         values ('x', '00000000-0000-0000-0000-000000000009', 'x', 'GBP', 1, 1)";
+    a_second_capture_is_found:
+        "one capture and one full refund at most, by the provider's own records",
+        "insert into sandbox_provider.payments
+            (idempotency_key, merchant_reference, amount, currency, token, state)
+         select 'another', merchant_reference, amount, currency, token, state
+         from sandbox_provider.payments
+         where merchant_reference = '00000000-0000-0000-0000-000000000001'";
+    a_second_refund_is_found:
+        "one capture and one full refund at most, by the provider's own records",
+        "insert into sandbox_provider.refunds (idempotency_key, payment_id, amount)
+         select 'another', payment_id, amount from sandbox_provider.refunds";
+    a_refund_of_a_part_is_found:
+        "one capture and one full refund at most, by the provider's own records",
+        "update sandbox_provider.refunds set amount = amount - 0.01";
+    a_capture_that_the_shop_does_not_know_is_found:
+        "the provider's records and the shop's say the same, at rest",
+        "alter table payments.refunds drop constraint refunds_charge_key_fkey;
+         delete from payments.charges where order_id = '00000000-0000-0000-0000-000000000001'";
+    a_capture_that_the_provider_does_not_know_is_found:
+        "the provider's records and the shop's say the same, at rest",
+        "update sandbox_provider.payments set state = 'voided'
+         where merchant_reference = '00000000-0000-0000-0000-000000000001'";
+    a_refund_beyond_the_capture_is_found:
+        "no more is refunded than was captured",
+        "insert into payments.refunds (refund_key, charge_key, provider_reference, currency, amount)
+         select 'another', charge_key, provider_reference, currency, amount from payments.refunds";
+    a_refund_that_its_charge_does_not_show_is_found:
+        "no more is refunded than was captured",
+        "delete from payments.refunds";
+    an_event_that_is_missing_is_found:
+        "an order's events are numbered without a gap",
+        "alter table orders.order_events disable trigger user;
+         delete from orders.order_events where sequence = 3";
+    an_order_without_events_is_found:
+        "an order's events are numbered without a gap",
+        "alter table orders.order_events disable trigger user;
+         delete from orders.order_events
+         where order_id = '00000000-0000-0000-0000-000000000002'";
+    a_message_that_is_missing_is_found:
+        "each event has one message, in the order's own order",
+        "delete from outbox.messages where sequence = 6";
+    a_message_that_is_there_twice_is_found:
+        "each event has one message, in the order's own order",
+        "insert into outbox.messages (order_id, sequence, type, data)
+         select order_id, sequence, type, data from outbox.messages where sequence = 6";
+    messages_in_another_order_are_found:
+        "each event has one message, in the order's own order",
+        "update outbox.messages set sequence = case sequence when 2 then 3 else 2 end,
+            type = case type when 'stock.reserved' then 'payment.captured' else 'stock.reserved' end
+         where sequence in (2, 3)";
+    a_message_that_says_something_else_is_found:
+        "each event has one message, in the order's own order",
+        "update outbox.messages set data = '{}' where sequence = 2";
+    a_row_that_its_events_do_not_come_to_is_found:
+        "an order's row is what its events come to",
+        "update orders.orders set status_data = '{\"status\":\"paid\"}'
+         where order_id = '00000000-0000-0000-0000-000000000002'";
+    an_event_that_was_forged_is_found:
+        "an order's row is what its events come to",
+        "alter table orders.order_events disable trigger user;
+         update orders.order_events set data = jsonb_set(data, '{status,tracking}', '\"X\"')
+         where type = 'order.shipped'";
+    a_message_delivered_before_its_elder_is_found:
+        "messages are delivered, within an order in order",
+        "update outbox.messages set delivered_at = now() where sequence = 2";
+    an_order_past_its_deadline_is_found:
+        "nothing is open past its deadline",
+        "update orders.orders
+         set status_data = '{\"status\":\"paid\"}', updated_at = now() - interval '2 hours'";
+    a_reservation_that_nobody_gives_back_is_found:
+        "nothing is open past its deadline",
+        "update inventory.reservations
+         set state = 'held', expires_at = now() - interval '1 hour'";
+    goods_held_for_an_order_that_is_over_are_found:
+        "no goods are held for an order that is over",
+        "update inventory.reservations set state = 'held'
+         where order_id = '00000000-0000-0000-0000-000000000002'";
+    a_shipped_order_whose_goods_are_not_sold_is_found:
+        "no goods are held for an order that is over",
+        "update inventory.reservations set state = 'expired'
+         where order_id = '00000000-0000-0000-0000-000000000001'";
+    two_requests_for_one_order_are_found:
+        "one request is one order, as it was placed",
+        "update orders.orders set request_hash = 'another'";
+    an_order_that_was_changed_is_found:
+        "one request is one order, as it was placed",
+        "update orders.orders set lines = '[]'
+         where order_id = '00000000-0000-0000-0000-000000000002'";
+    a_card_number_in_an_event_is_found:
+        "no card number, name or street in events and messages",
+        "select orders.record('00000000-0000-0000-0000-000000000002', 'order.noted',
+            '{\"reason\":\"my card is 4111 1111 1111 1111\"}')";
+    a_name_in_a_message_is_found:
+        "no card number, name or street in events and messages",
+        "update outbox.messages set data = '{\"to\":\"Ada Lovelace\"}' where sequence = 2";
+    a_street_in_an_event_is_found:
+        "no card number, name or street in events and messages",
+        "select orders.record('00000000-0000-0000-0000-000000000001', 'order.noted',
+            '{\"to\":\"12 St James''s Square\"}')";
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn every_promise_that_the_database_shows_is_broken_above(db: PgPool) {
+    trade(&db).await;
+    let findings = prove(&db, None).await.unwrap();
+    let shown = findings
+        .iter()
+        .filter(|finding| finding.looked_at > 0 || finding.verdict == Verdict::Nothing)
+        .map(|finding| finding.promise);
+    let not_broken: BTreeSet<_> =
+        shown.filter(|promise| !PROMISES_BROKEN.contains(promise)).collect();
+    assert!(not_broken.is_empty(), "{not_broken:?}");
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_empty_shop_shows_nothing(db: PgPool) {
+    for Finding { promise, verdict, .. } in prove(&db, None).await.unwrap() {
+        assert!(
+            matches!(verdict, Verdict::Nothing | Verdict::NotShown(_)),
+            "{promise}: {verdict:?}"
+        );
+    }
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_order_settled_by_hand_is_left_out_and_counted(db: PgPool) {
+    trade(&db).await;
+    sqlx::raw_sql(
+        "select orders.record('00000000-0000-0000-0000-000000000002', 'order.resumed',
+            '{\"status\":{\"status\":\"unwinding\"},\"remark\":\"skip, decided by Ada: paid by bank\"}');
+         update payments.charges set refunded = 0
+         where order_id = '00000000-0000-0000-0000-000000000002'",
+    )
+    .execute(&db)
+    .await
+    .unwrap();
+    let findings = prove(&db, None).await.unwrap();
+    let paid = find(&findings, "an order is paid exactly if it stands");
+    assert_eq!(paid.verdict, Verdict::Holds);
+    assert_eq!(
+        paid.remark.as_deref(),
+        Some("1 orders that an operator settled by hand are left out")
+    );
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn orders_and_workflows_that_do_not_match_are_found(db: PgPool) {
+    const OPEN: &str = "an order is open exactly if its workflow is";
+    const ON_RECORD: &str = "every workflow's order is on record";
+    let shop = Shop::open(db).await;
+    let shipped = shop.place(&order()).await;
+    ended(&shipped).await;
+    let mut waiting = order();
+    waiting.terms.cancel_window_seconds = 600;
+    let abandoned = shop.place(&waiting).await;
+    shop.until_on_record(waiting.order_id, "posted").await;
+    let findings = prove(&shop.db, Some(&shop.client)).await.unwrap();
+    for promise in [OPEN, ON_RECORD] {
+        assert_eq!(find(&findings, promise).verdict, Verdict::Holds, "{}", table(&findings));
+    }
+
+    abandoned.terminate(WorkflowTerminateOptions::default()).await.unwrap();
+    sqlx::raw_sql("delete from orders.orders where status = 'shipped'")
+        .execute(&shop.db)
+        .await
+        .unwrap();
+    let findings = prove(&shop.db, Some(&shop.client)).await.unwrap();
+    for (promise, number) in [(OPEN, 1), (ON_RECORD, 1)] {
+        let Verdict::Broken { times, .. } = find(&findings, promise).verdict else {
+            panic!("{promise}:\n{}", table(&findings));
+        };
+        assert_eq!(times, number, "{}", table(&findings));
+    }
+    shop.close().await;
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_card_number_in_a_history_is_found(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let mut order = order();
+    order.terms.cancel_window_seconds = 600;
+    let handle = shop.place(&order).await;
+    shop.until_on_record(order.order_id, "posted").await;
+    let reason = "charge 4111-1111-1111-1111 instead".to_owned();
+    let cancel = workflows::signal_payload(&workflows::CancelRequest { reason }).unwrap();
+    handle.signal(workflows::OrderSaga::cancel_signal, cancel, Default::default()).await.unwrap();
+    ended(&handle).await;
+    let findings = prove(&shop.db, Some(&shop.client)).await.unwrap();
+    let found = find(&findings, "no card number, name or street in histories (the newest)");
+    assert!(found.is_broken(), "{}", table(&findings));
+    shop.close().await;
+}
