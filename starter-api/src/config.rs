@@ -21,8 +21,8 @@ pub struct Config {
     pub listen: SocketAddr,
 
     /// The shop's database, as postgres://user:password@host:port/name.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_parser = database)]
-    pub database_url: PgConnectOptions,
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: String,
 
     /// How many connections to the database to keep at most.
     #[arg(long, env = "ORDERSAGA_DATABASE_CONNECTIONS", default_value_t = 10,
@@ -77,23 +77,22 @@ impl Config {
     }
 
     /// The database, connected at the first need, so that the starter starts before it.
-    #[must_use]
-    pub fn database(&self) -> PgPool {
-        // A statement that outlives its caller's patience only takes the next one's place.
-        let database = self.database_url.clone().options([("statement_timeout", "4000")]);
-        PgPoolOptions::new()
+    ///
+    /// **Errors.** The URL is none. It is not repeated, for it may hold a password; that is why
+    /// it is not parsed with the other flags, whose errors name what was given.
+    pub fn database(&self) -> Result<PgPool> {
+        let database = self.database_url.parse::<PgConnectOptions>().ok();
+        let database = database
+            .context("DATABASE_URL is not of the form postgres://user:password@host:port/name")?
+            .application_name("ordersaga-starter")
+            // A statement that outlives its caller's patience only takes the next one's place.
+            .options([("statement_timeout", "4000")]);
+        Ok(PgPoolOptions::new()
             .max_connections(self.database_connections)
             .acquire_timeout(Duration::from_secs(2))
             // A connection found dead costs its caller one 503; asking before each use would
             // cost every caller a round trip.
             .test_before_acquire(false)
-            .connect_lazy_with(database)
+            .connect_lazy_with(database))
     }
-}
-
-fn database(url: &str) -> Result<PgConnectOptions> {
-    // The parser's own message may repeat the URL, and the URL holds a password.
-    let options = url.parse::<PgConnectOptions>().ok();
-    let options = options.context("not of the form postgres://user:password@host:port/name")?;
-    Ok(options.application_name("ordersaga-starter"))
 }

@@ -109,7 +109,9 @@ impl From<PathRejection> for Problem {
 
 impl From<QueryRejection> for Problem {
     fn from(rejection: QueryRejection) -> Self {
-        Self::new(Kind::MalformedRequest, rejection.body_text())
+        let text = rejection.body_text();
+        let told = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
+        Self::new(Kind::MalformedRequest, told.to_owned())
     }
 }
 
@@ -155,10 +157,20 @@ fn unreadable(pointer: &str, error: &serde_json::Error) -> Problem {
     let text = error.to_string();
     let told = text.rsplit_once(" at line ").map_or(text.as_str(), |(told, _)| told);
     let detail = match told.split_once(", expected ") {
-        Some((given, expected)) if given.starts_with("invalid") => format!("expected {expected}"),
+        Some((given, expected)) if given.starts_with("invalid") => in_words_of_json(expected),
         _ => told.chars().take(200).collect(),
     };
     Problem::malformed(pointer, format!("{detail} (line {line}, column {column})"))
+}
+
+/// The caller writes JSON and knows nothing of the types behind it.
+fn in_words_of_json(expected: &str) -> String {
+    match expected {
+        object if object.starts_with("struct ") => "expected an object".to_owned(),
+        "a sequence" => "expected an array".to_owned(),
+        "a JSON number" => "expected a number".to_owned(),
+        other => format!("expected {other}"),
+    }
 }
 
 /// The path in the notation of RFC 6901.

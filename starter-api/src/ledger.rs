@@ -5,6 +5,8 @@ pub(crate) mod transactions;
 pub(crate) mod validate;
 
 use domain::ledger::Account;
+use domain::{Currency, minor_digits};
+use rust_decimal::Decimal;
 
 use crate::problem::{Kind, Problem};
 
@@ -14,6 +16,15 @@ fn account(text: &str) -> Result<Account, Problem> {
         let accounts = Account::ALL.map(Account::as_str).join(", ");
         Problem::new(Kind::AccountNotFound, format!("The accounts are {accounts}."))
     })
+}
+
+/// A sum with the decimals of its currency, as invoices write it. It may be below zero, which
+/// money is not.
+fn written(mut sum: Decimal, currency: &str) -> Decimal {
+    let digits = Currency::from_code(currency).and_then(|known| minor_digits(known).ok());
+    // Never fewer than there are: a sum that is too fine is a fault to be seen.
+    sum.rescale(digits.unwrap_or_default().max(sum.normalize().scale()));
+    sum
 }
 
 /// An account or a currency that the database's own checks should have refused.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Parser;
 use clap::error::ErrorKind;
+use sqlx::PgPool;
 use starter_api::{Config, LogFormat, State, Temporal};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -25,14 +26,18 @@ async fn main() -> ExitCode {
                 Err(_closed) => ExitCode::FAILURE,
             };
         }
-        Err(error) => return refuse(error.to_string().lines().next().unwrap_or_default()),
+        Err(error) => return refuse(&error.to_string()),
+    };
+    let database = match config.database() {
+        Ok(database) => database,
+        Err(error) => return refuse(&format!("error: {error}")),
     };
     let temporal = match Temporal::from_env() {
         Ok(temporal) => temporal,
         Err(error) => return refuse(&format!("error: Temporal's settings: {error}")),
     };
     log(config.log_format);
-    match serve(config, temporal).await {
+    match serve(&config, database, temporal).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(error = format!("{error:#}"), "the starter stopped");
@@ -41,8 +46,8 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn serve(config: Config, temporal: Temporal) -> Result<()> {
-    let state = State::new(config.database(), temporal, config.limits());
+async fn serve(config: &Config, database: PgPool, temporal: Temporal) -> Result<()> {
+    let state = State::new(database, temporal, config.limits());
     let listener = TcpListener::bind(config.listen).await;
     let listener = listener.with_context(|| format!("cannot listen on {}", config.listen))?;
     let address = listener.local_addr()?;
@@ -58,11 +63,9 @@ async fn serve(config: Config, temporal: Temporal) -> Result<()> {
         }
         tracing::info!("stopping: requests under way are answered first");
     };
-    let served = axum::serve(listener, starter_api::router(state))
-        .with_graceful_shutdown(asked_to_stop)
-        .await;
+    starter_api::serve(listener, starter_api::router(state), asked_to_stop).await;
     folding.abort();
-    served.context("serving failed")
+    Ok(())
 }
 
 async fn fold_metrics(state: State) {
@@ -73,9 +76,11 @@ async fn fold_metrics(state: State) {
     }
 }
 
-/// One line, because whoever reads it is looking for one thing to mend.
-fn refuse(line: &str) -> ExitCode {
-    match writeln!(stderr(), "{line}") {
+/// One line, because whoever reads it is looking for one thing to mend: without the usage that
+/// follows the first paragraph.
+fn refuse(error: &str) -> ExitCode {
+    let lines = error.lines().map(str::trim).take_while(|line| !line.is_empty());
+    match writeln!(stderr(), "{}", lines.collect::<Vec<_>>().join(" ")) {
         Ok(()) | Err(_) => ExitCode::from(BAD_SETTINGS),
     }
 }

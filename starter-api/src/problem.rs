@@ -106,13 +106,13 @@ pub(crate) struct Document {
 pub(crate) enum ReadProblems {
     /// The request cannot be read.
     #[response(status = 400, content_type = "application/problem+json")]
-    Malformed(#[to_schema] Document),
+    Malformed(Document),
     /// A fault of the shop, with the incident to name.
     #[response(status = 500, content_type = "application/problem+json")]
-    Internal(#[to_schema] Document),
+    Internal(Document),
     /// Temporal or the database does not answer; `Retry-After` says when to come back.
     #[response(status = 503, content_type = "application/problem+json")]
-    TryAgain(#[to_schema] Document),
+    TryAgain(Document),
 }
 
 /// What any operation that takes a body may answer instead, for the `OpenAPI` page.
@@ -121,22 +121,22 @@ pub(crate) enum ReadProblems {
 pub(crate) enum WriteProblems {
     /// The body cannot be read, or has a field that nobody knows.
     #[response(status = 400, content_type = "application/problem+json")]
-    Malformed(#[to_schema] Document),
+    Malformed(Document),
     /// The body is too large.
     #[response(status = 413, content_type = "application/problem+json")]
-    TooLarge(#[to_schema] Document),
+    TooLarge(Document),
     /// The body is not declared as JSON.
     #[response(status = 415, content_type = "application/problem+json")]
-    NotJson(#[to_schema] Document),
+    NotJson(Document),
     /// Rules are broken; `errors` names each with a JSON pointer.
     #[response(status = 422, content_type = "application/problem+json")]
-    Invalid(#[to_schema] Document),
+    Invalid(Document),
     /// A fault of the shop, with the incident to name.
     #[response(status = 500, content_type = "application/problem+json")]
-    Internal(#[to_schema] Document),
+    Internal(Document),
     /// Temporal or the database does not answer; `Retry-After` says when to come back.
     #[response(status = 503, content_type = "application/problem+json")]
-    TryAgain(#[to_schema] Document),
+    TryAgain(Document),
 }
 
 /// How soon a caller should come back: long enough for a restart to have made progress.

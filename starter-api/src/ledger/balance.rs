@@ -59,7 +59,7 @@ pub(crate) async fn balance(
     Path(account): Path<String>,
 ) -> Result<Json<AccountBalance>, Problem> {
     let account = ledger::account(&account)?;
-    let balances = sqlx::query_as!(
+    let mut balances = sqlx::query_as!(
         CurrencyBalance,
         r#"select currency, debits as "debits!", credits as "credits!",
                case $2 when 'debit' then debits - credits else credits - debits end as "balance!"
@@ -76,5 +76,10 @@ pub(crate) async fn balance(
     .fetch_all(&state.database)
     .await
     .or_problem("adding up an account")?;
+    for told in &mut balances {
+        told.debits = ledger::written(told.debits, &told.currency);
+        told.credits = ledger::written(told.credits, &told.currency);
+        told.balance = ledger::written(told.balance, &told.currency);
+    }
     Ok(Json(AccountBalance { account, normal_side: account.normal_side(), balances }))
 }

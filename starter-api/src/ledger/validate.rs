@@ -10,7 +10,7 @@ use serde::Serialize;
 use sqlx::{PgConnection, PgPool};
 use utoipa::ToSchema;
 
-use crate::ledger::BadEntry;
+use crate::ledger::{BadEntry, written};
 use crate::problem::{OrProblem, Problem, ReadProblems};
 use crate::state::State;
 
@@ -154,10 +154,12 @@ fn trial_balances(sums: Vec<Sums>) -> Result<Vec<TrialBalance>, Problem> {
             Side::Debit => line.debits.checked_sub(line.credits),
             Side::Credit => line.credits.checked_sub(line.debits),
         };
-        let balance = balance.ok_or_else(unusable)?;
+        let balance = written(balance.ok_or_else(unusable)?, &line.currency);
         currency.accounts.push(AccountSum { account, normal_side, balance });
     }
     for currency in currencies.values_mut() {
+        currency.debits = written(currency.debits, &currency.currency);
+        currency.credits = written(currency.credits, &currency.currency);
         currency.accounts.sort_by_key(|line| {
             Account::ALL.into_iter().position(|account| account == line.account)
         });

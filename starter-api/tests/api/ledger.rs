@@ -1,0 +1,183 @@
+use expect_test::expect;
+use serde_json::json;
+use sqlx::PgPool;
+
+use crate::shop::Shop;
+
+/// A deposit of 23.10, its settlement, and one that was reversed.
+async fn book(database: &PgPool) {
+    sqlx::query!(
+        "with booked as (
+             insert into ledger.transactions (key, order_id, reverses, booked_at)
+             overriding system value values
+                 ('a:post-entries:1', '00000000-0000-0000-0000-000000000001', null, '2026-01-01'),
+                 ('b:post-entries:1', '00000000-0000-0000-0000-000000000002', null, '2026-01-02'),
+                 ('b:reverse-entries:1', '00000000-0000-0000-0000-000000000002', 2, '2026-01-03')
+             returning transaction_id
+         )
+         insert into ledger.entries (transaction_id, line, account, side, amount, currency) values
+             (1, 1, 'payment-clearing', 'debit', 23.10, 'GBP'),
+             (1, 2, 'customer-deposits', 'credit', 23.10, 'GBP'),
+             (2, 1, 'payment-clearing', 'debit', 1200, 'JPY'),
+             (2, 2, 'customer-deposits', 'credit', 1200, 'JPY'),
+             (3, 1, 'customer-deposits', 'debit', 1200, 'JPY'),
+             (3, 2, 'payment-clearing', 'credit', 1200, 'JPY')"
+    )
+    .execute(database)
+    .await
+    .unwrap();
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_balance_is_told_on_the_accounts_normal_side(database: PgPool) {
+    let shop = Shop::open(database.clone()).await;
+    book(&database).await;
+    expect![[r#"
+        200 OK
+        {
+          "account": "customer-deposits",
+          "balances": [
+            {
+              "balance": "23.10",
+              "credits": "23.10",
+              "currency": "GBP",
+              "debits": "0.00"
+            },
+            {
+              "balance": "0",
+              "credits": "1200",
+              "currency": "JPY",
+              "debits": "1200"
+            }
+          ],
+          "normal_side": "credit"
+        }
+    "#]]
+    .assert_eq(&shop.get("/v1/accounts/customer-deposits/balance").await.told());
+    let clearing = shop.get("/v1/accounts/payment-clearing/balance").await.json();
+    assert_eq!(clearing["balances"][0]["balance"], "23.10");
+    assert_eq!(clearing["balances"][1]["balance"], "0");
+    assert_eq!(shop.get("/v1/accounts/sales/balance").await.json()["balances"], json!([]));
+    let unknown = shop.get("/v1/accounts/petty-cash/balance").await;
+    assert_eq!(unknown.problem(), "account-not-found");
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn an_accounts_transactions_are_listed_newest_first(database: PgPool) {
+    let shop = Shop::open(database.clone()).await;
+    book(&database).await;
+    let page = shop.get("/v1/accounts/payment-clearing/transactions?limit=1").await;
+    expect![[r#"
+        200 OK
+        {
+          "items": [
+            {
+              "booked_at": "2026-01-03T00:00:00Z",
+              "entries": [
+                {
+                  "account": "customer-deposits",
+                  "amount": {
+                    "amount": "1200",
+                    "currency": "JPY"
+                  },
+                  "side": "debit"
+                },
+                {
+                  "account": "payment-clearing",
+                  "amount": {
+                    "amount": "1200",
+                    "currency": "JPY"
+                  },
+                  "side": "credit"
+                }
+              ],
+              "key": "b:reverse-entries:1",
+              "order_id": "00000000-0000-0000-0000-000000000002",
+              "reverses": 2,
+              "transaction_id": 3
+            }
+          ],
+          "next_cursor": "3"
+        }
+    "#]]
+    .assert_eq(&page.told());
+    let link = page.header("link").unwrap().trim_start_matches('<').split_once('>').unwrap().0;
+    let next = shop.get(link).await.json();
+    assert_eq!(next["items"][0]["key"], "b:post-entries:1");
+    let none = shop.get("/v1/accounts/refunds/transactions").await.json();
+    assert_eq!(none, json!({"items": []}));
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn books_that_balance_are_proved_to(database: PgPool) {
+    let shop = Shop::open(database.clone()).await;
+    book(&database).await;
+    expect![[r#"
+        200 OK
+        {
+          "trial_balances": [
+            {
+              "accounts": [
+                {
+                  "account": "payment-clearing",
+                  "balance": "23.10",
+                  "normal_side": "debit"
+                },
+                {
+                  "account": "customer-deposits",
+                  "balance": "23.10",
+                  "normal_side": "credit"
+                }
+              ],
+              "credits": "23.10",
+              "currency": "GBP",
+              "debits": "23.10"
+            },
+            {
+              "accounts": [
+                {
+                  "account": "payment-clearing",
+                  "balance": "0",
+                  "normal_side": "debit"
+                },
+                {
+                  "account": "customer-deposits",
+                  "balance": "0",
+                  "normal_side": "credit"
+                }
+              ],
+              "credits": "2400",
+              "currency": "JPY",
+              "debits": "2400"
+            }
+          ],
+          "unbalanced": [],
+          "valid": true
+        }
+    "#]]
+    .assert_eq(&shop.get("/v1/ledger/validate").await.told());
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn books_that_do_not_balance_are_found_out(database: PgPool) {
+    let shop = Shop::open(database.clone()).await;
+    book(&database).await;
+    // Somebody with an owner's rights goes around the checks.
+    let mut forger = database.begin().await.unwrap();
+    sqlx::query!("alter table ledger.entries disable trigger entries_balanced")
+        .execute(&mut *forger)
+        .await
+        .unwrap();
+    sqlx::query!(
+        "insert into ledger.entries (transaction_id, line, account, side, amount, currency)
+         values (1, 3, 'sales', 'credit', 0.01, 'GBP')"
+    )
+    .execute(&mut *forger)
+    .await
+    .unwrap();
+    forger.commit().await.unwrap();
+    let proof = shop.get("/v1/ledger/validate").await.json();
+    assert_eq!(proof["valid"], false);
+    expect![[r#"[{"currency":"GBP","difference":"-0.01","transaction_id":1}]"#]]
+        .assert_eq(&proof["unbalanced"].to_string());
+}

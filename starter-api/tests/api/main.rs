@@ -1,0 +1,18 @@
+//! The starter as its callers meet it: the real router on a port of its own, a database for
+//! each test, and the real Temporal. No worker runs here, so an order that is taken in stays
+//! `processing`; its whole life is tested where the worker is. `TEMPORAL_NAMESPACE` names a
+//! namespace with the search attributes of `temporal/setup.sh` and without workers.
+
+#![expect(clippy::unwrap_used, reason = "what cannot be prepared or read fails its test")]
+#![expect(clippy::needless_raw_string_hashes, reason = "expect-test writes them")]
+#![expect(clippy::format_push_string, reason = "a test's text is short, and reads better so")]
+
+mod cancelling;
+mod http;
+mod ledger;
+mod orders;
+mod outages;
+mod placing;
+mod pricing;
+mod settings;
+mod shop;

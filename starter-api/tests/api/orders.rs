@@ -1,0 +1,188 @@
+use expect_test::expect;
+use serde_json::json;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::shop::{Shop, happen, order, record, turns};
+
+#[sqlx::test(migrations = "../migrations")]
+async fn an_order_on_record_is_shown_as_its_events_have_it(database: PgPool) {
+    let shop = Shop::open(database.clone()).await;
+    let id = Uuid::from_u128(1);
+    record(&database, id, "ada", "2026-01-02T03:04:05Z", "hash").await;
+    turns(
+        &database,
+        id,
+        &[
+            json!({"status": "unwinding"}),
+            json!({"status": "rejected", "rejection":
+                   {"code": "out-of-stock", "sku": "85123A", "wanted": 6, "available": 2}}),
+        ],
+    )
+    .await;
+    expect![[r#"
+        200 OK
+        {
+          "customer_id": "ada",
+          "discount_code": null,
+          "lines": [
+            {
+              "line_total": {
+                "amount": "15.30",
+                "currency": "GBP"
+              },
+              "quantity": 6,
+              "sku": "85123A",
+              "unit_price": {
+                "amount": "2.55",
+                "currency": "GBP"
+              }
+            }
+          ],
+          "order_id": "00000000-0000-0000-0000-000000000001",
+          "placed_at": "2026-01-02T03:04:05Z",
+          "rejection": {
+            "available": 2,
+            "code": "out-of-stock",
+            "sku": "85123A",
+            "wanted": 6
+          },
+          "ship_to": {
+            "address_id": null,
+            "country": "GB"
+          },
+          "status": "rejected",
+          "terms": {
+            "cancel_window_seconds": 0,
+            "patience_seconds": null
+          },
+          "totals": {
+            "discount": {
+              "amount": "0.00",
+              "currency": "GBP"
+            },
+            "shipping": {
+              "amount": "3.95",
+              "currency": "GBP"
+            },
+            "subtotal": {
+              "amount": "15.30",
+              "currency": "GBP"
+            },
+            "tax": {
+              "amount": "3.85",
+              "currency": "GBP"
+            },
+            "total": {
+              "amount": "23.10",
+              "currency": "GBP"
+            }
+          }
+        }
+    "#]]
+    .assert_eq(&shop.get(&format!("/v1/orders/{id}")).await.told());
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn what_happened_to_an_order_is_listed_first_to_last(database: PgPool) {
+    let shop = Shop::open(database.clone()).await;
+    let id = Uuid::from_u128(1);
+    record(&database, id, "ada", "2026-01-02T03:04:05Z", "hash").await;
+    happen(&database, id, "stock.reserved", &json!({"status": {"status": "reserved"}})).await;
+    happen(&database, id, "payment.charged", &json!({"status": {"status": "paid"}})).await;
+
+    let page = shop.get(&format!("/v1/orders/{id}/events?limit=2")).await.json();
+    let kinds = |page: &serde_json::Value| -> Vec<String> {
+        let items = page["items"].as_array().unwrap();
+        items.iter().map(|event| format!("{} {}", event["sequence"], event["type"])).collect()
+    };
+    assert_eq!(kinds(&page), [r#"1 "order.placed""#, r#"2 "stock.reserved""#]);
+    let cursor = page["next_cursor"].as_str().unwrap();
+    let page = shop.get(&format!("/v1/orders/{id}/events?limit=2&cursor={cursor}")).await.json();
+    assert_eq!(kinds(&page), [r#"3 "payment.charged""#]);
+    assert_eq!(page.get("next_cursor"), None);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn an_order_that_is_not_on_record_yet_has_no_events(database: PgPool) {
+    let shop = Shop::open(database).await;
+    let placed = shop.post("/v1/orders", &order("ada")).await;
+    let events = shop.get(&format!("{}/events", placed.header("location").unwrap())).await;
+    assert_eq!((events.status.as_u16(), events.json()), (200, json!({"items": []})));
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn what_is_no_order_is_not_found(database: PgPool) {
+    let shop = Shop::open(database).await;
+    for id in ["nonsense", "%F0%9F%9B%92", &Uuid::now_v7().to_string()] {
+        for path in ["", "/events"] {
+            let answer = shop.get(&format!("/v1/orders/{id}{path}")).await;
+            assert_eq!(answer.problem(), "order-not-found", "{id}{path}");
+        }
+        let answer =
+            shop.post(&format!("/v1/orders/{id}/cancel"), &json!({"reason": "why not"})).await;
+        assert_eq!(answer.problem(), "order-not-found", "{id}");
+    }
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn pages_of_orders_stay_in_place_while_new_orders_come(database: PgPool) {
+    let shop = Shop::open(database.clone()).await;
+    // Two of them at the same moment, and one of somebody else's.
+    for (id, customer, placed_at) in [
+        (1, "ada", "2026-01-01T00:00:01Z"),
+        (2, "ada", "2026-01-01T00:00:02.000001Z"),
+        (3, "ada", "2026-01-01T00:00:02.000001Z"),
+        (4, "bob", "2026-01-01T00:00:03Z"),
+        (5, "ada", "2026-01-01T00:00:04Z"),
+    ] {
+        record(&database, Uuid::from_u128(id), customer, placed_at, "hash").await;
+    }
+    let mut path = "/v1/orders?customer_id=ada&limit=1".to_owned();
+    let mut seen = Vec::new();
+    loop {
+        let page = shop.get(&path).await;
+        let order = page.json()["items"][0]["order_id"].as_str().unwrap().to_owned();
+        seen.push(order.parse::<Uuid>().unwrap().as_u128());
+        if seen.len() == 2 {
+            let id = Uuid::from_u128(6);
+            record(&database, id, "ada", "2026-01-01T00:00:05Z", "hash").await;
+        }
+        let Some(link) = page.header("link") else { break };
+        path = link.trim_start_matches('<').split_once('>').unwrap().0.to_owned();
+    }
+    assert_eq!(seen, [5, 2, 3, 1]);
+    let all = shop.get("/v1/orders").await.json();
+    let customers: Vec<_> =
+        all["items"].as_array().unwrap().iter().map(|order| &order["customer_id"]).collect();
+    assert_eq!(customers, ["ada", "ada", "bob", "ada", "ada", "ada"]);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_listing_that_cannot_be_read_is_refused(database: PgPool) {
+    let shop = Shop::open(database).await;
+    let mut told = String::new();
+    for query in [
+        "limit=0",
+        "limit=101",
+        "limit=many",
+        "cursor=nonsense",
+        "cursor=1_2",
+        "customer_id=a%20b",
+        "page=2",
+    ] {
+        let answer = shop.get(&format!("/v1/orders?{query}")).await;
+        assert_eq!(answer.problem(), "malformed-request", "{query}");
+        told += &format!("{query}: {}\n", answer.json()["detail"].as_str().unwrap());
+    }
+    expect![[r#"
+        limit=0: limit: a page has 1 to 100 items
+        limit=101: limit: a page has 1 to 100 items
+        limit=many: limit: invalid digit found in string
+        cursor=nonsense: cursor: a cursor is the `next_cursor` of the page before
+        cursor=1_2: cursor: a cursor is the `next_cursor` of the page before
+        customer_id=a%20b: customer_id: a customer id is 1 to 64 letters, digits, `-`, `_` or `.`
+        page=2: page: unknown field `page`, expected one of `customer_id`, `limit`, `cursor`
+    "#]]
+    .assert_eq(&told);
+}

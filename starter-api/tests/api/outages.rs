@@ -1,0 +1,78 @@
+use std::time::{Duration, Instant};
+
+use domain::{CustomerId, OrderId};
+use expect_test::expect;
+use serde_json::json;
+use sqlx::PgPool;
+use starter_api::{Limits, Temporal};
+
+use crate::shop::{Shop, fresh, no_database, nowhere, order};
+
+#[sqlx::test(migrations = "../migrations")]
+async fn without_temporal_an_order_is_asked_to_come_again(database: PgPool) {
+    Shop::open(database.clone()).await;
+    let shop = Shop::with(database, nowhere(), Limits::default()).await;
+    let (key, begun) = (fresh("key"), Instant::now());
+    let answer = shop.place(&key, &order("ada")).await;
+    expect![[r#"
+        503 Service Unavailable
+        {
+          "detail": "The shop's database or its order engine does not answer. Send the same request again, with the same Idempotency-Key, after the time in Retry-After.",
+          "status": 503,
+          "title": "The shop cannot answer right now",
+          "type": "/docs/problems.md#try-again"
+        }
+    "#]].assert_eq(&answer.told());
+    assert_eq!(answer.header("retry-after"), Some("2"));
+    assert!(begun.elapsed() < Duration::from_secs(5), "it took {:?}", begun.elapsed());
+
+    let id = OrderId::for_request(&CustomerId::parse("ada").unwrap(), &key);
+    let path = format!("/v1/orders/{id}");
+    assert_eq!(shop.get(&path).await.problem(), "try-again");
+    let cancel = shop.post(&format!("{path}/cancel"), &json!({"reason": "why"})).await;
+    assert_eq!(cancel.problem(), "try-again");
+    // Whatever needs no Temporal goes on.
+    assert_eq!(shop.get("/v1/products").await.status, 200);
+    assert_eq!(shop.get("/v1/orders").await.status, 200);
+}
+
+#[tokio::test]
+async fn without_the_database_everybody_is_asked_to_come_again() {
+    let temporal = Temporal::from_env().unwrap();
+    let shop = Shop::with(no_database(), temporal, Limits::default()).await;
+    let answer = shop.place(&fresh("key"), &order("ada")).await;
+    assert_eq!((answer.problem().as_str(), answer.status.as_u16()), ("try-again", 503));
+    for path in [
+        "/v1/orders",
+        "/v1/orders/00000000-0000-0000-0000-000000000001",
+        "/v1/products",
+        "/v1/products/85123A",
+        "/v1/accounts/sales/balance",
+        "/v1/accounts/sales/transactions",
+        "/v1/ledger/validate",
+    ] {
+        let answer = shop.get(path).await;
+        assert_eq!(answer.problem(), "try-again", "{path}");
+        assert_eq!(answer.header("retry-after"), Some("2"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn readiness_says_who_does_not_answer() {
+    let shop = Shop::with(no_database(), nowhere(), Limits::default()).await;
+    let ready = shop.get("/ready").await;
+    assert_eq!(ready.status, 503);
+    assert_eq!(ready.json(), json!({"postgres": "unavailable", "temporal": "unavailable"}));
+    // That the others are away is no reason to restart this process.
+    assert_eq!(shop.get("/health").await.status, 200);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_starter_whose_parties_answer_is_ready(database: PgPool) {
+    let shop = Shop::open(database).await;
+    let ready = shop.get("/ready").await;
+    assert_eq!(
+        (ready.status.as_u16(), ready.json()),
+        (200, json!({"postgres": "ready", "temporal": "ready"}))
+    );
+}

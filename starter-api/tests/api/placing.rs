@@ -1,0 +1,363 @@
+use expect_test::expect;
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use starter_api::{Limits, Temporal};
+use temporalio_client::envconfig::LoadClientConfigProfileOptions;
+use temporalio_client::{Client, ClientOptions, UntypedWorkflow, WorkflowDescribeOptions};
+
+use crate::shop::{Answer, Shop, fresh, nowhere, order, record, send};
+
+fn order_id(placed: &Answer) -> String {
+    placed.json()["order_id"].as_str().unwrap().to_owned()
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn an_order_is_taken_in_at_the_shops_prices(database: PgPool) {
+    let shop = Shop::open(database).await;
+    let placed = shop.post("/v1/orders", &order("ada")).await;
+    let told = placed
+        .told()
+        .replace(&order_id(&placed), "ORDER")
+        .replace(placed.json()["placed_at"].as_str().unwrap(), "NOW");
+    expect![[r#"
+        201 Created
+        {
+          "customer_id": "ada",
+          "discount_code": null,
+          "lines": [
+            {
+              "line_total": {
+                "amount": "15.30",
+                "currency": "GBP"
+              },
+              "quantity": 6,
+              "sku": "85123A",
+              "unit_price": {
+                "amount": "2.55",
+                "currency": "GBP"
+              }
+            }
+          ],
+          "order_id": "ORDER",
+          "placed_at": "NOW",
+          "ship_to": {
+            "address_id": null,
+            "country": "GB"
+          },
+          "status": "processing",
+          "terms": {
+            "cancel_window_seconds": 0,
+            "patience_seconds": null
+          },
+          "totals": {
+            "discount": {
+              "amount": "0.00",
+              "currency": "GBP"
+            },
+            "shipping": {
+              "amount": "3.95",
+              "currency": "GBP"
+            },
+            "subtotal": {
+              "amount": "15.30",
+              "currency": "GBP"
+            },
+            "tax": {
+              "amount": "3.85",
+              "currency": "GBP"
+            },
+            "total": {
+              "amount": "23.10",
+              "currency": "GBP"
+            }
+          }
+        }
+    "#]]
+    .assert_eq(&told);
+    let location = placed.header("location").unwrap();
+    assert_eq!(location, format!("/v1/orders/{}", order_id(&placed)));
+    assert_eq!(shop.get(location).await.json(), placed.json());
+    assert_eq!(placed.header("idempotency-replayed"), None);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn the_same_key_and_body_is_the_same_order(database: PgPool) {
+    let shop = Shop::open(database).await;
+    let (key, order) = (fresh("key"), order("ada"));
+    let first = shop.place(&key, &order).await;
+    // Written otherwise, wished the same.
+    let mut again = order.clone();
+    again["discount_code"] = Value::Null;
+    let second = shop.place(&key, &again).await;
+    assert_eq!((first.status.as_u16(), second.status.as_u16()), (201, 201));
+    assert_eq!(first.json(), second.json());
+    assert_eq!(first.header("location"), second.header("location"));
+    assert_eq!(second.header("idempotency-replayed"), Some("true"));
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn many_at_once_under_one_key_are_one_order(database: PgPool) {
+    let shop = Shop::open(database).await;
+    let (key, order) = (fresh("key"), order("ada"));
+    let answers = futures::future::join_all((0..20).map(|_| shop.place(&key, &order))).await;
+    let firsts = answers.iter().filter(|it| it.header("idempotency-replayed").is_none()).count();
+    assert_eq!(firsts, 1, "the order was taken in {firsts} times");
+    assert!(answers.iter().all(|it| it.json() == answers[0].json()));
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn the_same_key_with_another_body_is_refused(database: PgPool) {
+    let shop = Shop::open(database).await;
+    let (key, mut order) = (fresh("key"), order("ada"));
+    assert_eq!(shop.place(&key, &order).await.status, 201);
+    order["lines"][0]["quantity"] = json!(7);
+    let other = shop.place(&key, &order).await;
+    assert_eq!((other.status.as_u16(), other.problem().as_str()), (422, "idempotency-key-reused"));
+    // Another customer's key is another key.
+    order["customer_id"] = json!("bob");
+    assert_eq!(shop.place(&key, &order).await.status, 201);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_repeat_is_known_after_temporal_has_forgotten_the_order(database: PgPool) {
+    let shop = Shop::open(database.clone()).await;
+    let (key, mut wish) = (fresh("key"), order("ada"));
+    let placed = shop.place(&key, &wish).await;
+    let hash = request_hash(&order_id(&placed)).await;
+    let placed_at = placed.json()["placed_at"].as_str().unwrap().to_owned();
+    record(&database, order_id(&placed).parse().unwrap(), "ada", &placed_at, &hash).await;
+
+    let forgetful = Shop::with(database, nowhere(), Limits::default()).await;
+    let again = forgetful.place(&key, &wish).await;
+    assert_eq!(again.status, 201, "{}", again.text);
+    assert_eq!(again.header("idempotency-replayed"), Some("true"));
+    assert_eq!(again.json(), placed.json());
+    wish["payment_token"] = json!("tok_mastercard");
+    assert_eq!(forgetful.place(&key, &wish).await.problem(), "idempotency-key-reused");
+}
+
+/// What the workflow's memo keeps of the request.
+async fn request_hash(order_id: &str) -> String {
+    let options = LoadClientConfigProfileOptions::default();
+    let (connection, client) = ClientOptions::load_from_config(options).unwrap();
+    let client = Client::connect(connection, client).await.unwrap();
+    let workflow = client.get_workflow_handle::<UntypedWorkflow>(format!("order-{order_id}"));
+    let described = workflow.describe(WorkflowDescribeOptions::default()).await.unwrap();
+    assert_eq!(described.workflow_type(), "OrderSaga");
+    described.memo().get("request_hash").unwrap().unwrap()
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_repeat_is_answered_though_the_price_has_changed_since(database: PgPool) {
+    let shop = Shop::open(database.clone()).await;
+    let (key, mut wish) = (fresh("key"), order("ada"));
+    wish["expected_total"] = json!({"amount": "23.10", "currency": "GBP"});
+    let placed = shop.place(&key, &wish).await;
+    assert_eq!(placed.status, 201, "{}", placed.text);
+    sqlx::query!("update catalog.products set unit_price = 99").execute(&database).await.unwrap();
+    // A shop that has not read the old price.
+    let reopened = Shop::with(database, Temporal::from_env().unwrap(), Limits::default()).await;
+    let again = reopened.place(&key, &wish).await;
+    assert_eq!((again.status.as_u16(), again.json()), (201, placed.json()));
+    let other = reopened.place(&fresh("key"), &wish).await;
+    assert_eq!(other.problem(), "price-changed");
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_price_that_is_not_the_expected_one_is_shown(database: PgPool) {
+    let shop = Shop::open(database).await;
+    let (key, mut wish) = (fresh("key"), order("ada"));
+    wish["expected_total"] = json!({"amount": "23.09", "currency": "GBP"});
+    let answer = shop.place(&key, &wish).await;
+    expect![[r#"
+        409 Conflict
+        {
+          "actual_total": {
+            "amount": "23.10",
+            "currency": "GBP"
+          },
+          "detail": "The order was expected to cost 23.09 GBP and costs 23.10 GBP. Nothing was done; show the customer the new price and order again.",
+          "expected_total": {
+            "amount": "23.09",
+            "currency": "GBP"
+          },
+          "status": 409,
+          "title": "The order costs something else now",
+          "type": "/docs/problems.md#price-changed"
+        }
+    "#]].assert_eq(&answer.told());
+    shop.assert_nothing_left("ada", &key).await;
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_bad_order_is_told_every_broken_rule_and_leaves_nothing_behind(database: PgPool) {
+    let shop = Shop::open(database).await;
+    let changes = [
+        ("/payment_token", json!("4111111111111111")),
+        ("/payment_token", json!("tok_4111111111111111")),
+        ("/customer_id", json!("")),
+        ("/customer_id", json!("a b")),
+        ("/lines", json!([])),
+        ("/lines/0/sku", json!("NOPE")),
+        ("/lines/0/quantity", json!(0)),
+        ("/ship_to/country", json!("UK")),
+        ("/ship_to", json!({"country": "GB", "name": "Ada Lovelace"})),
+        (
+            "/ship_to",
+            json!({"country": "GB", "name": "Ada\u{0}", "line1": "1 St", "city": "L", "postal_code": "N1"}),
+        ),
+        ("/discount_code", json!("no code")),
+        ("/expected_total", json!({"amount": "1.999", "currency": "GBP"})),
+        ("/expected_total", json!({"amount": "100.5", "currency": "JPY"})),
+        ("/expected_total", json!({"amount": "-1", "currency": "GBP"})),
+        ("/expected_total", json!({"amount": "1e3", "currency": "GBP"})),
+        ("/expected_total", json!({"amount": "1", "currency": "XAU"})),
+        ("/expected_total", json!({"amount": "1", "currency": "ZZZ"})),
+        ("/cancel_window_seconds", json!(-1)),
+        ("/cancel_window_seconds", json!(99_999_999)),
+        ("/patience_seconds", json!(0)),
+    ];
+    let mut told = String::new();
+    for (pointer, value) in changes {
+        let (key, mut wish) = (fresh("key"), order("ada"));
+        match wish.pointer_mut(pointer) {
+            Some(place) => *place = value.clone(),
+            None => wish[pointer.trim_start_matches('/')] = value.clone(),
+        }
+        let answer = shop.place(&key, &wish).await;
+        assert_eq!(answer.status, 422, "{pointer} {value}: {}", answer.text);
+        assert!(!answer.text.contains("4111"), "a card number was echoed: {}", answer.text);
+        let problem = answer.json();
+        for error in problem["errors"].as_array().unwrap() {
+            let (at, detail) =
+                (error["pointer"].as_str().unwrap(), error["detail"].as_str().unwrap());
+            told += &format!(
+                "{at} = {}\n    {detail}\n",
+                value.to_string().chars().take(60).collect::<String>()
+            );
+        }
+        shop.assert_nothing_left("ada", &key).await;
+    }
+    expect![[r#"
+        /payment_token = "4111111111111111"
+            a payment token is `tok_` and letters, digits, `-`, `_` or `.`, fewer than 12 of them digits: never a card number
+        /payment_token = "tok_4111111111111111"
+            a payment token is `tok_` and letters, digits, `-`, `_` or `.`, fewer than 12 of them digits: never a card number
+        /customer_id = ""
+            a customer id is 1 to 64 letters, digits, `-`, `_` or `.`
+        /customer_id = "a b"
+            a customer id is 1 to 64 letters, digits, `-`, `_` or `.`
+        /lines = []
+            an order has at least one line
+        /lines/0/sku = "NOPE"
+            the shop does not sell NOPE
+        /lines/0/quantity = 0
+            a quantity is a whole number from 1 to 100000, not 0
+        /ship_to/country = "UK"
+            `UK` is not an ISO 3166-1 alpha-2 country code, such as GB or DE
+        /ship_to/line1 = {"country":"GB","name":"Ada Lovelace"}
+            a text of 1 to 200 characters on one line
+        /ship_to/city = {"country":"GB","name":"Ada Lovelace"}
+            a text of 1 to 100 characters on one line
+        /ship_to/postal_code = {"country":"GB","name":"Ada Lovelace"}
+            a text of 1 to 20 characters on one line
+        /ship_to/name = {"city":"L","country":"GB","line1":"1 St","name":"Ada\u0000"
+            a text of 1 to 200 characters on one line
+        /discount_code = "no code"
+            a discount code is 1 to 32 letters, digits, `-`, `_` or `.`
+        /expected_total/amount = {"amount":"1.999","currency":"GBP"}
+            GBP has 2 decimals; 1.999 has more
+        /expected_total/amount = {"amount":"100.5","currency":"JPY"}
+            JPY has 0 decimals; 100.5 has more
+        /expected_total/amount = {"amount":"-1","currency":"GBP"}
+            an amount is never negative; direction is given by the account
+        /expected_total/amount = {"amount":"1e3","currency":"GBP"}
+            an amount is a decimal number as text, such as "19.99"
+        /expected_total/amount = {"amount":"1","currency":"XAU"}
+            XAU is not a currency to pay in
+        /expected_total/currency = {"amount":"1","currency":"ZZZ"}
+            a currency is a code of ISO 4217, such as GBP
+        /cancel_window_seconds = -1
+            a whole number of seconds from 0 to 2592000
+        /cancel_window_seconds = 99999999
+            a whole number of seconds from 0 to 2592000
+        /patience_seconds = 0
+            a whole number of seconds from 1 to 604800
+    "#]].assert_eq(&told);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_card_number_is_never_echoed_wherever_it_stands(database: PgPool) {
+    let shop = Shop::open(database).await;
+    for wish in [
+        json!({"payment_token": 4_111_111_111_111_111_u64}),
+        json!({"customer_id": 4_111_111_111_111_111_u64}),
+        json!({"customer_id": "ada", "lines": "4111111111111111"}),
+        json!({"customer_id": "ada", "lines": [], "ship_to": "4111111111111111"}),
+    ] {
+        let answer = shop.place(&fresh("key"), &wish).await;
+        assert_eq!(answer.problem(), "malformed-request");
+        assert!(!answer.text.contains("4111"), "{}", answer.text);
+    }
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_key_that_is_no_key_is_refused(database: PgPool) {
+    let shop = Shop::open(database).await;
+    for key in ["", "a b", "é", "x".repeat(256).as_str()] {
+        let answer = shop.place(key, &order("ada")).await;
+        assert_eq!(answer.problem(), "malformed-request", "{key}");
+    }
+    let twice = shop.request("POST", "/v1/orders").header("Idempotency-Key", "a");
+    let twice = send(twice.header("Idempotency-Key", "b").json(&order("ada"))).await;
+    assert_eq!(twice.problem(), "malformed-request");
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn name_and_street_stay_in_the_database(database: PgPool) {
+    let shop = Shop::open(database.clone()).await;
+    let mut wish = order("ada");
+    wish["ship_to"] = json!({
+        "country": "GB", "name": " Ada Lovelace ", "line1": "12 St James's Square",
+        "city": "London", "postal_code": "SW1Y 4JH",
+    });
+    let placed = shop.post("/v1/orders", &wish).await;
+    assert_eq!(placed.status, 201, "{}", placed.text);
+    // What the workflow knows is what is shown before the order is on record.
+    let shown = shop.get(placed.header("location").unwrap()).await;
+    assert!(!shown.text.contains("Lovelace") && !shown.text.contains("Square"), "{}", shown.text);
+    let kept =
+        sqlx::query!("select address_id, customer_id, name, country from customers.addresses")
+            .fetch_one(&database)
+            .await
+            .unwrap();
+    assert_eq!(shown.json()["ship_to"]["address_id"], kept.address_id.to_string());
+    assert_eq!((kept.customer_id.as_str(), kept.name.as_str()), ("ada", "Ada Lovelace"));
+    // The same address again is the same row.
+    assert_eq!(shop.post("/v1/orders", &wish).await.status, 201);
+    let rows = sqlx::query_scalar!(r#"select count(*) as "rows!" from customers.addresses"#);
+    assert_eq!(rows.fetch_one(&database).await.unwrap(), 1);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn an_order_that_is_not_decided_in_time_is_answered_as_it_stands(database: PgPool) {
+    let shop = Shop::open(database).await;
+    let request = shop.request("POST", "/v1/orders").header("Prefer", "respond-async, wait=1");
+    let placed = send(request.json(&order("ada"))).await;
+    assert_eq!((placed.status.as_u16(), &placed.json()["status"]), (201, &json!("processing")));
+    assert_eq!(placed.header("preference-applied"), None);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn terms_that_are_not_asked_for_are_the_shops(database: PgPool) {
+    let limits =
+        Limits { cancel_window_seconds: 60, patience_seconds: Some(90), ..Limits::default() };
+    Shop::open(database.clone()).await;
+    let shop = Shop::with(database, Temporal::from_env().unwrap(), limits).await;
+    let placed = shop.post("/v1/orders", &order("ada")).await.json();
+    assert_eq!(placed["terms"], json!({"cancel_window_seconds": 60, "patience_seconds": 90}));
+    let mut wish = order("ada");
+    wish["cancel_window_seconds"] = json!(0);
+    let placed = shop.post("/v1/orders", &wish).await.json();
+    assert_eq!(placed["terms"]["cancel_window_seconds"], 0);
+}

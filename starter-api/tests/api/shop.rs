@@ -1,0 +1,194 @@
+//! A shop to send requests to.
+
+use std::future::pending;
+use std::time::Duration;
+
+use domain::{CustomerId, OrderId};
+use reqwest::{RequestBuilder, StatusCode};
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
+use starter_api::{Limits, State, Temporal};
+use temporalio_client::{ClientOptions, ConnectionOptions, Url};
+use tokio::net::TcpListener;
+use uuid::Uuid;
+
+/// The real router, listening.
+pub(crate) struct Shop {
+    pub(crate) address: String,
+    pub(crate) database: PgPool,
+    client: reqwest::Client,
+}
+
+/// An answer, read to its end.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) text: String,
+}
+
+impl Shop {
+    /// With the real Temporal, and three articles in the catalogue.
+    pub(crate) async fn open(database: PgPool) -> Self {
+        stock(&database).await;
+        Self::with(database, Temporal::from_env().unwrap(), Limits::default()).await
+    }
+
+    pub(crate) async fn with(database: PgPool, temporal: Temporal, limits: Limits) -> Self {
+        let router = starter_api::router(State::new(database.clone(), temporal, limits));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(starter_api::serve(listener, router, pending()));
+        Self { address, database, client: reqwest::Client::builder().build().unwrap() }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        send(self.client.get(self.url(path))).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
+        send(self.client.post(self.url(path)).json(body)).await
+    }
+
+    /// Places an order under a key.
+    pub(crate) async fn place(&self, key: &str, order: &Value) -> Answer {
+        let request = self.client.post(self.url("/v1/orders")).header("Idempotency-Key", key);
+        send(request.json(order)).await
+    }
+
+    pub(crate) fn request(&self, method: &str, path: &str) -> RequestBuilder {
+        self.client.request(method.parse().unwrap(), self.url(path))
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.address)
+    }
+
+    /// Neither a workflow nor a row came of what was sent under this key.
+    pub(crate) async fn assert_nothing_left(&self, customer: &str, key: &str) {
+        let order_id = OrderId::for_request(&CustomerId::parse(customer).unwrap(), key);
+        let order = self.get(&format!("/v1/orders/{order_id}")).await;
+        assert_eq!(order.status, 404, "an order was left behind: {}", order.text);
+        let rows = sqlx::query_scalar!(
+            r#"select (select count(*) from orders.orders)
+                    + (select count(*) from customers.addresses) as "rows!""#
+        );
+        assert_eq!(rows.fetch_one(&self.database).await.unwrap(), 0, "rows were left behind");
+    }
+}
+
+pub(crate) async fn send(request: RequestBuilder) -> Answer {
+    let answer = request.timeout(Duration::from_secs(30)).send().await.unwrap();
+    let (status, headers) = (answer.status(), answer.headers().clone());
+    Answer { status, headers, text: answer.text().await.unwrap() }
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap()
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    /// The heading of `docs/problems.md` that the problem leads to.
+    pub(crate) fn problem(&self) -> String {
+        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{}", self.text);
+        let problem = self.json();
+        assert_eq!(problem["status"], self.status.as_u16());
+        problem["type"].as_str().unwrap().trim_start_matches("/docs/problems.md#").to_owned()
+    }
+
+    /// The status, and the body for people to read.
+    pub(crate) fn told(&self) -> String {
+        let body = serde_json::to_string_pretty(&self.json()).unwrap();
+        format!("{}\n{body}\n", self.status)
+    }
+}
+
+/// An order that nothing is wrong with.
+pub(crate) fn order(customer: &str) -> Value {
+    json!({
+        "customer_id": customer,
+        "lines": [{"sku": "85123A", "quantity": 6}],
+        "ship_to": {"country": "GB"},
+        "payment_token": "tok_visa",
+    })
+}
+
+/// A name that no other test run has used: Temporal remembers across runs.
+pub(crate) fn fresh(name: &str) -> String {
+    format!("{name}-{}", Uuid::now_v7())
+}
+
+/// Nobody listens there.
+pub(crate) fn nowhere() -> Temporal {
+    let target = Url::parse("http://127.0.0.1:9").unwrap();
+    Temporal::at(ConnectionOptions::new(target).build(), ClientOptions::new("default").build())
+}
+
+/// Nobody listens there either.
+pub(crate) fn no_database() -> PgPool {
+    let database = PgPoolOptions::new().acquire_timeout(Duration::from_millis(300));
+    database.connect_lazy("postgres://nobody@127.0.0.1:9/nothing").unwrap()
+}
+
+async fn stock(database: &PgPool) {
+    sqlx::query!(
+        "insert into catalog.products (sku, name, unit_price, unit_cost, currency) values
+             ('85123A', 'WHITE HANGING HEART T-LIGHT HOLDER', 2.55, 1.02, 'GBP'),
+             ('71053', 'WHITE METAL LANTERN', 3.39, 1.35, 'GBP'),
+             ('JP-1', 'FUROSHIKI', 1200, 400, 'JPY'),
+             ('SAMPLE', 'SWATCH OF FABRIC', 0, 0, 'GBP')"
+    )
+    .execute(database)
+    .await
+    .unwrap();
+    sqlx::query!(
+        "insert into inventory.stock (sku, on_hand, reserved, received)
+         values ('85123A', 100, 40, 100), ('71053', 5, 0, 5)"
+    )
+    .execute(database)
+    .await
+    .unwrap();
+}
+
+/// Puts an order on record, as the first step of its saga does.
+pub(crate) async fn record(
+    database: &PgPool,
+    order_id: Uuid,
+    customer: &str,
+    placed_at: &str,
+    hash: &str,
+) {
+    let pounds = |amount: &str| json!({"amount": amount, "currency": "GBP"});
+    let event = json!({
+        "customer_id": customer, "placed_at": placed_at, "generation": 1,
+        "request_hash": hash,
+        "lines": [{"sku": "85123A", "quantity": 6,
+                   "unit_price": pounds("2.55"), "line_total": pounds("15.30")}],
+        "totals": {"subtotal": pounds("15.30"), "discount": pounds("0.00"),
+                   "shipping": pounds("3.95"), "tax": pounds("3.85"), "total": pounds("23.10")},
+        "cost_of_goods": pounds("6.12"), "discount_code": null,
+        "ship_to": {"country": "GB", "address_id": null},
+        "terms": {"cancel_window_seconds": 0, "patience_seconds": null},
+        "status": {"status": "processing"},
+    });
+    happen(database, order_id, "order.placed", &event).await;
+}
+
+/// Something happens to an order that is on record.
+pub(crate) async fn happen(database: &PgPool, order_id: Uuid, kind: &str, event: &Value) {
+    sqlx::query!("select orders.record($1, $2, $3)", order_id, kind, event)
+        .fetch_one(database)
+        .await
+        .unwrap();
+}
+
+/// The order takes these turns.
+pub(crate) async fn turns(database: &PgPool, order_id: Uuid, turns: &[Value]) {
+    for status in turns {
+        happen(database, order_id, "order.turned", &json!({ "status": status })).await;
+    }
+}
