@@ -104,7 +104,8 @@ return case status
     when 'paid' then next in ('posted', 'unwinding')
     when 'posted' then next in ('shipped', 'unwinding')
     when 'unwinding' then next in ('cancelled', 'rejected', 'failed', 'stuck')
-    when 'shipped' then next = 'stuck'
+    -- A hand-over whose answer never reached the workflow is called off with the rest.
+    when 'shipped' then next in ('unwinding', 'stuck')
     when 'stuck' then next in ('unwinding', 'shipped')
     else false
 end;

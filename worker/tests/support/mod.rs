@@ -26,9 +26,7 @@ use domain::{
 pub use faults::{Fault, Faults};
 use futures::future::join_all;
 use sqlx::PgPool;
-use temporalio_client::{
-    Client, UntypedWorkflow, WorkflowGetResultOptions, WorkflowHandle, WorkflowStartOptions,
-};
+use temporalio_client::{Client, WorkflowGetResultOptions, WorkflowHandle, WorkflowStartOptions};
 use temporalio_common::data_converters::RawValue;
 use temporalio_common::protos::temporal::api::history::v1::History;
 use temporalio_sdk::testing::{
@@ -318,9 +316,4 @@ fn serve(
 /// A signal's payload that no handler can read.
 pub fn unreadable() -> RawValue {
     RawValue::new(vec![Default::default()])
-}
-
-/// A handle to any workflow by its id.
-pub fn untyped(client: &Client, id: &str) -> WorkflowHandle<Client, UntypedWorkflow> {
-    client.get_workflow_handle::<UntypedWorkflow>(id)
 }
