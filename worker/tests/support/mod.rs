@@ -10,6 +10,7 @@
 mod faults;
 
 use std::env;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -52,6 +53,7 @@ pub struct Shop {
     pub client: Client,
     pub faults: Faults,
     server: WorkflowEnvironment<LocalServer>,
+    port: u16,
     close: Arc<watch::Sender<bool>>,
     workers: Option<thread::JoinHandle<()>>,
 }
@@ -70,13 +72,13 @@ impl Shop {
     /// Opens a shop on a database of its own.
     pub async fn open(db: PgPool) -> Self {
         stock_up(&db).await;
-        let server = temporal().await;
+        let (server, port) = temporal().await;
         let client = server.client().clone();
         let faults = Faults::default();
         let (close, closed) = watch::channel(false);
         let close = Arc::new(close);
         let workers = serve(&db, &client, &faults, closed);
-        Self { db, client, faults, server, close, workers: Some(workers) }
+        Self { db, client, faults, server, port, close, workers: Some(workers) }
     }
 
     /// Starts an order's workflow, as the starter does.
@@ -166,6 +168,11 @@ impl Shop {
         handle.query(OrderSaga::order, (), Default::default()).await.unwrap()
     }
 
+    /// Where this shop's Temporal server listens.
+    pub fn server_address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
     pub async fn close(mut self) {
         self.close.send_replace(true);
         if let Some(workers) = self.workers.take() {
@@ -245,7 +252,8 @@ async fn stock_up(db: &PgPool) {
 }
 
 /// A Temporal server that nobody else uses.
-async fn temporal() -> WorkflowEnvironment<LocalServer> {
+async fn temporal() -> (WorkflowEnvironment<LocalServer>, u16) {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let cli = env::var("TEMPORAL_CLI")
         .expect("TEMPORAL_CLI names the temporal binary; `make test` sets it, or set it to yours");
     let attributes = [
@@ -257,10 +265,11 @@ async fn temporal() -> WorkflowEnvironment<LocalServer> {
     ];
     let arguments = attributes.iter().flat_map(|attribute| ["--search-attribute", attribute]);
     let options = LocalWorkflowEnvironmentOptions::builder()
+        .port(port)
         .server_executable(EphemeralExe::ExistingPath(cli.into()))
         .extra_args(arguments.map(str::to_owned).collect())
         .build();
-    WorkflowEnvironment::start_local(options).await.unwrap()
+    (WorkflowEnvironment::start_local(options).await.unwrap(), port)
 }
 
 /// Serves every queue, on a thread and a runtime of its own: a test's own runtime ends with it.

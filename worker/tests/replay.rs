@@ -1,0 +1,133 @@
+//! Yesterday's orders and today's code: every kind of end is on file as a history, and replays.
+//!
+//! `RECORD_HISTORIES=1 cargo test -p worker --test replay` writes the files anew. Do that only
+//! for a change behind `patched`, and keep the old files as long as such orders may be open.
+
+mod support;
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use domain::Rejection;
+use sqlx::PgPool;
+use support::{Fault, OrderHandle, Shop, ended, order, order_paid_by};
+use temporalio_client::WorkflowCancelOptions;
+use worker::migrate::MIGRATIONS;
+use worker::replay::replay_file;
+use workflows::{Resolution, ResolutionKind};
+
+/// Every kind of end an order can come to, and how to bring it about.
+const ENDS: [&str; 7] = [
+    "shipped",
+    "shipped-after-a-wait",
+    "rejected",
+    "rejected-without-an-answer",
+    "cancelled",
+    "stuck-and-resolved",
+    "failed",
+];
+
+fn on_file() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/histories")
+}
+
+async fn come_to(shop: &Shop, end: &str) -> OrderHandle {
+    let mut order = if end == "rejected" { order_paid_by("tok_declined") } else { order() };
+    let plan = |activity, fault| shop.faults.plan(order.order_id, activity, fault);
+    match end {
+        "shipped-after-a-wait" => {
+            order.terms.patience_seconds = None;
+            plan("ChargePayment", Fault::Unavailable(3));
+        }
+        "rejected-without-an-answer" => plan("ShipOrder", Fault::AnswerLost(u32::MAX)),
+        "cancelled" => order.terms.cancel_window_seconds = 3_600,
+        "stuck-and-resolved" => {
+            plan("ShipOrder", Fault::Refused(Rejection::ReservationExpired));
+            plan("RefundPayment", Fault::Broken(1));
+        }
+        "failed" => plan("PostEntries", Fault::Broken(u32::MAX)),
+        _ => {}
+    }
+    let handle = shop.place(&order).await;
+    if end == "cancelled" {
+        shop.until_on_record(order.order_id, "posted").await;
+        let options = WorkflowCancelOptions::builder().reason("changed my mind").build();
+        handle.cancel(options).await.unwrap();
+    } else if end == "stuck-and-resolved" {
+        shop.until_on_record(order.order_id, "stuck").await;
+        let (by, why) = ("Ada".to_owned(), "the provider has mended it".to_owned());
+        shop.resolve(&handle, &Resolution { decision: ResolutionKind::Retry, by, why }).await;
+    }
+    let expected = end.split('-').next().unwrap().replace("stuck", "rejected");
+    assert_eq!(ended(&handle).await.name(), expected, "{end}");
+    handle
+}
+
+/// What `temporal workflow show --output json` prints.
+fn shown_by_the_cli(server: &str, workflow: &str) -> Vec<u8> {
+    let cli = env::var("TEMPORAL_CLI").unwrap();
+    let arguments = ["workflow", "show", "--output", "json", "--address", server, "-w", workflow];
+    let output = Command::new(cli).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn every_end_replays_as_the_sdk_writes_it_and_as_the_cli_prints_it(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let record = env::var_os("RECORD_HISTORIES").is_some();
+    let folder =
+        if record { on_file() } else { Path::new(env!("CARGO_TARGET_TMPDIR")).join("histories") };
+    fs::create_dir_all(&folder).unwrap();
+    let server = shop.server_address();
+    for end in ENDS {
+        let handle = come_to(&shop, end).await;
+        let by_sdk = handle.fetch_history(Default::default()).to_json().await.unwrap();
+        let by_cli = shown_by_the_cli(&server, handle.info().workflow_id.as_str());
+        for (name, json) in [(format!("{end}.json"), by_sdk), (format!("{end}.cli.json"), by_cli)] {
+            let path = folder.join(name);
+            fs::write(&path, json).unwrap();
+            let outcome = replay_file(&path).unwrap();
+            assert!(outcome.divergence.is_none(), "{outcome}");
+        }
+    }
+    shop.close().await;
+}
+
+#[test]
+fn the_histories_on_file_lead_to_the_same_commands_as_ever() {
+    for end in ENDS {
+        for form in ["json", "cli.json"] {
+            let path = on_file().join(format!("{end}.{form}"));
+            let outcome = replay_file(&path).unwrap();
+            assert!(outcome.divergence.is_none(), "{}: {outcome}", path.display());
+        }
+    }
+}
+
+/// The history of a saga that charges before it reserves: what today's orders would look like
+/// to a saga whose steps were swapped.
+#[test]
+fn a_saga_whose_steps_were_put_in_another_order_is_caught() {
+    let json = fs::read(on_file().join("shipped.cli.json")).unwrap();
+    let mut history: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    let events = history["events"].as_array_mut().unwrap();
+    let markers: Vec<usize> = (0..events.len())
+        .filter(|&index| events[index]["eventType"] == "EVENT_TYPE_MARKER_RECORDED")
+        .collect();
+    let (reserved, charged) = (markers[1], markers[2]);
+    let details = |events: &[serde_json::Value], index: usize| {
+        events[index]["markerRecordedEventAttributes"]["details"].clone()
+    };
+    let (first, second) = (details(events, reserved), details(events, charged));
+    events[reserved]["markerRecordedEventAttributes"]["details"] = second;
+    events[charged]["markerRecordedEventAttributes"]["details"] = first;
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("swapped.json");
+    fs::write(&path, serde_json::to_vec(&history).unwrap()).unwrap();
+    let outcome = replay_file(&path).unwrap();
+    let divergence = outcome.divergence.expect("nobody noticed that two steps were swapped");
+    assert!(divergence.event.is_some(), "the diverging event is not named: {divergence}");
+    assert!(divergence.to_string().contains("patched"), "{divergence}");
+}
