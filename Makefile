@@ -1,0 +1,41 @@
+# What a person types. `make demo` and `make test` set everything up for themselves: they need
+# Rust, and Python 3 with pip.
+
+PYTHON ?= python3
+STACK  := $(PYTHON) embedded/stack.py
+
+# Queries are checked against the schema when they are written (`make queries`); everybody else
+# builds from the answers in .sqlx, without a database.
+export SQLX_OFFLINE := true
+
+.PHONY: help demo test up bench replay lint queries clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## real orders through the whole system, and the proof that the books hold (ORDERS=path N=count)
+	@$(STACK) demo
+
+up: ## the whole system, until Ctrl-C
+	@$(STACK) up
+
+test: ## every test, against a real Temporal server and a real Postgres
+	@$(PYTHON) -m unittest discover embedded
+	@$(STACK) test -- cargo test --workspace --locked
+
+bench: ## orders per second, beside an empty workflow and the textbook saga
+	@$(STACK) bench
+
+replay: ## the recorded histories against today's code (HISTORIES=file or folder)
+	@cargo run --quiet --locked -p worker -- replay $(or $(HISTORIES),worker/tests/histories)
+
+lint: ## formatting, lints and documentation, all clean
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
+
+queries: ## checks every query against the schema anew, after a change of SQL
+	@$(STACK) test -- sh migrations/check-queries.sh
+
+clean: ## forgets the data of demo, bench and up; keeps what was built
+	rm -rf .ordersaga
