@@ -85,7 +85,12 @@ mod tests {
             finding("cannot be looked at", 0, Verdict::NotShown("it is elsewhere")),
         ];
         expect![[r"
-        "]]
+            I1   holds                   17,754 orders  holds
+            I1   is broken            1,000,000 orders  BROKEN 1,207 times
+                   - order 1
+                   - and 1,206 more
+            I1   was not looked at            0 orders  nothing to look at
+            I1   cannot be looked at                    not shown: it is elsewhere"]]
         .assert_eq(&table(&findings));
     }
 }

@@ -53,3 +53,51 @@ fn protobuf_json(value: Value) -> Result<History, NotAHistory> {
         .transcode_to()
         .map_err(|error| NotAHistory::Description(error.to_string()))
 }
+
+#[cfg(test)]
+mod tests {
+    use temporalio_client::WorkflowHistory;
+    use temporalio_protos::temporal::api::enums::v1::EventType;
+
+    use super::*;
+
+    /// As `temporal workflow show --output json` printed it.
+    const PRINTED: &[u8] = include_bytes!("../../tests/formats/unwound.json");
+
+    #[test]
+    fn what_the_cli_prints_is_read_in_full() {
+        let history = read(PRINTED).unwrap();
+        let numbers: Vec<_> = history.events.iter().map(|event| event.event_id).collect();
+        assert_eq!(numbers, (1..=17).collect::<Vec<_>>());
+        for event in &history.events {
+            let attributes = event.attributes.as_ref().expect("what happened");
+            assert_eq!(attributes.event_type(), event.event_type());
+            assert_ne!(event.event_type(), EventType::Unspecified);
+            assert!(event.event_time.is_some());
+        }
+    }
+
+    #[tokio::test]
+    async fn both_jsons_of_a_history_are_the_same_history() {
+        let printed = read(PRINTED).unwrap();
+        let written = WorkflowHistory::from(printed.clone()).to_json().await.unwrap();
+        assert_eq!(read(&written).unwrap(), printed);
+    }
+
+    #[test]
+    fn an_event_of_a_newer_server_does_not_hinder() {
+        let newer = br#"{"events":[{"eventId":"1","eventType":"EVENT_TYPE_WORKFLOW_TASK_SCHEDULED",
+            "taskId":"9","somethingNew":{"a":1},
+            "workflowTaskScheduledEventAttributes":{"attempt":1,"startToCloseTimeout":"1.5s"}}]}"#;
+        let history = read(newer).unwrap();
+        assert_eq!(history.events.len(), 1);
+        assert_eq!(history.events[0].event_type(), EventType::WorkflowTaskScheduled);
+    }
+
+    #[test]
+    fn what_is_no_history_is_refused() {
+        for wrong in ["", "[]", "{}", r#"{"events":[]}"#, r#"{"events":[{"eventId":"one"}]}"#] {
+            assert!(read(wrong.as_bytes()).is_err(), "{wrong} was taken for a history");
+        }
+    }
+}
