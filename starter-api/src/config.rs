@@ -51,7 +51,7 @@ pub struct Config {
     pub patience_seconds: Option<u32>,
 
     /// How to write the log.
-    #[arg(long, env = "ORDERSAGA_LOG_FORMAT", default_value = "pretty")]
+    #[arg(long, env = "LOG_FORMAT", default_value = "pretty")]
     pub log_format: LogFormat,
 }
 

@@ -90,7 +90,7 @@ fn log(format: LogFormat) {
     let log = tracing_subscriber::fmt().with_env_filter(filter);
     let log = log.with_ansi(stdout().is_terminal());
     match format {
-        LogFormat::Json => log.json().flatten_event(true).init(),
+        LogFormat::Json => log.json().flatten_event(true).with_span_list(false).init(),
         LogFormat::Pretty => log.init(),
     }
 }

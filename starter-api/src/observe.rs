@@ -44,6 +44,8 @@ pub(crate) async fn request(
     let method = request.method().as_str().to_owned();
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str);
     let route = route.to_owned();
+    // Asked every few seconds by machines; what they find out is told elsewhere.
+    let is_probe = matches!(route.as_str(), "/health" | "/ready" | "/metrics");
     let id = request.headers().get(REQUEST_ID).and_then(|id| visible_ascii(id, 128));
     let id = id.unwrap_or_else(|| Uuid::now_v7().to_string());
 
@@ -60,7 +62,13 @@ pub(crate) async fn request(
     .await;
 
     let (status, took) = (response.status(), begun.elapsed());
-    span.in_scope(|| tracing::info!(status = status.as_u16(), ?took, "answered"));
+    span.in_scope(|| {
+        if is_probe {
+            tracing::debug!(status = status.as_u16(), ?took, "answered");
+        } else {
+            tracing::info!(status = status.as_u16(), ?took, "answered");
+        }
+    });
     let labels = [("method", method), ("route", route), ("status", status.as_str().to_owned())];
     metrics::counter!(REQUESTS_TOTAL, &labels).increment(1);
     metrics::histogram!(REQUEST_DURATION, &labels).record(took);

@@ -56,8 +56,8 @@ pub(crate) enum Started {
 pub(crate) enum Cancelled {
     /// The saga decided.
     Answered(CancelAnswer),
-    /// The saga refused: the parcel is handed over.
-    TooLate,
+    /// The saga refused: the parcel is handed over, or the order ended as it was asked.
+    Refused,
     /// No saga of this order is open.
     NotOpen,
 }
@@ -180,7 +180,7 @@ impl Temporal {
         let answer = within(DOING, CANCEL_TIMEOUT, Box::pin(cancel)).await?;
         match answer {
             Ok(answer) => Ok(Cancelled::Answered(answer)),
-            Err(WorkflowUpdateError::Failed(_)) => Ok(Cancelled::TooLate),
+            Err(WorkflowUpdateError::Failed(_)) => Ok(Cancelled::Refused),
             Err(WorkflowUpdateError::NotFound(_)) => Ok(Cancelled::NotOpen),
             Err(WorkflowUpdateError::Rpc(status)) => Err(Problem::of_temporal(DOING, &status)),
             Err(error) => Err(Problem::internal(DOING, &error)),

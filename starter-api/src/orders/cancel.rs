@@ -85,14 +85,27 @@ pub(crate) async fn cancel(
             let known = known.ok_or_else(Problem::order_not_found)?;
             already(known.resource.standing(status))
         }
-        Cancelled::TooLate => Err(already_shipped()),
+        Cancelled::Refused => match orders::recorded(&state, order_id).await? {
+            Some(known) if known.resource.status.is_terminal() => already(known.resource),
+            Some(_) | None => Err(already_shipped()),
+        },
         // The order ended between the two looks, or there is none.
         Cancelled::NotOpen => {
             let known = orders::find(&state, order_id).await?;
-            already(known.ok_or_else(Problem::order_not_found)?.resource)
+            let order = known.ok_or_else(Problem::order_not_found)?.resource;
+            if order.status.is_terminal() {
+                already(order)
+            } else {
+                Err(Problem::internal("cancelling an order", &Abandoned(order_id)))
+            }
         }
     }
 }
+
+/// Somebody terminated the workflow: nobody is left to take back what was done.
+#[derive(Debug, thiserror::Error)]
+#[error("order {0} has not ended, and its workflow is closed")]
+struct Abandoned(OrderId);
 
 /// What cancelling means for an order that does not go forward any more.
 fn already(order: OrderResource) -> Result<Response, Problem> {

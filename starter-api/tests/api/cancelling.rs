@@ -43,6 +43,16 @@ async fn what_cancelling_means_depends_on_how_the_order_ended(database: PgPool) 
 }
 
 #[sqlx::test(migrations = "../migrations")]
+async fn an_order_that_nobody_carries_on_is_not_said_to_be_cancelled(database: PgPool) {
+    let shop = Shop::open(database.clone()).await;
+    let id = Uuid::now_v7();
+    record(&database, id, "ada", "2026-01-02T03:04:05Z", "hash").await;
+    let answer = shop.post(&format!("/v1/orders/{id}/cancel"), &json!({"reason": "why"})).await;
+    assert_eq!(answer.problem(), "internal");
+    assert!(answer.json()["incident"].is_string(), "{}", answer.text);
+}
+
+#[sqlx::test(migrations = "../migrations")]
 async fn a_cancel_says_why(database: PgPool) {
     let shop = Shop::open(database).await;
     let path = format!("/v1/orders/{}/cancel", Uuid::now_v7());
