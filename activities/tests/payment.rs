@@ -231,21 +231,21 @@ enum Moment {
     BeforeVoid,
 }
 
-/// The sandbox, on a line that holds one call up until it is told to go on.
+/// The sandbox, on a line that holds calls up until they are told to go on.
 struct HeldUp<'shop> {
     provider: &'shop SandboxProvider,
-    moment: Moment,
+    moments: &'static [Moment],
     reached: Notify,
     go_on: Notify,
 }
 
 impl<'shop> HeldUp<'shop> {
-    fn at(moment: Moment, shop: &'shop Shop) -> Self {
-        Self { provider: &shop.provider, moment, reached: Notify::new(), go_on: Notify::new() }
+    fn at(moments: &'static [Moment], shop: &'shop Shop) -> Self {
+        Self { provider: &shop.provider, moments, reached: Notify::new(), go_on: Notify::new() }
     }
 
     async fn pass(&self, moment: Moment) {
-        if self.moment == moment {
+        if self.moments.contains(&moment) {
             self.reached.notify_one();
             self.go_on.notified().await;
         }
@@ -290,11 +290,11 @@ impl PaymentProvider for HeldUp<'_> {
 #[sqlx::test(migrator = "crate::support::MIGRATIONS")]
 async fn a_zombie_charge_leaves_nothing_captured_wherever_its_refund_overtakes_it(db: PgPool) {
     let shop = Shop::on(db);
-    let ends = [
-        (Moment::BeforeAuthorise, "voided", 0),
-        (Moment::AfterAuthorise, "voided", 0),
-        (Moment::BeforeCapture, "voided", 0),
-        (Moment::AfterCapture, "captured", 1),
+    let ends: [(&[Moment], _, _); 4] = [
+        (&[Moment::BeforeAuthorise], "voided", 0),
+        (&[Moment::AfterAuthorise], "voided", 0),
+        (&[Moment::BeforeCapture], "voided", 0),
+        (&[Moment::AfterCapture], "captured", 1),
     ];
     let mut expected = Vec::new();
     for (number, (moment, state, refunds)) in (1..).zip(ends) {
@@ -318,28 +318,55 @@ async fn a_zombie_charge_leaves_nothing_captured_wherever_its_refund_overtakes_i
 }
 
 #[sqlx::test(migrator = "crate::support::MIGRATIONS")]
-async fn a_capture_between_the_refunds_question_and_its_void_is_refunded(db: PgPool) {
+async fn a_capture_between_the_refunds_question_and_its_void_is_refunded_by_the_refund(db: PgPool) {
     let (shop, order) = (Shop::on(db), order(1));
     shop.places(&order).await;
-    let charging = HeldUp::at(Moment::BeforeCapture, &shop);
-    let refunding = HeldUp::at(Moment::BeforeVoid, &shop);
+    let charging = HeldUp::at(&[Moment::BeforeCapture, Moment::AfterCapture], &shop);
+    let refunding = HeldUp::at(&[Moment::BeforeVoid], &shop);
     let argument = order.charge();
     let undo = async {
         charging.reached.notified().await;
-        refund(&shop.db, &refunding, &argument).await
+        refund(&shop.db, &refunding, &argument).await.unwrap();
+        assert_eq!(provider_records(&shop).await, once("captured", 1));
+        charging.go_on.notify_one();
+    };
+    let conductor = async {
+        refunding.reached.notified().await;
+        charging.go_on.notify_one();
+        charging.reached.notified().await;
+        refunding.go_on.notify_one();
+    };
+    let zombie = charge(&shop.db, &charging, &argument);
+    let (answer, (), ()) = futures::join!(zombie, undo, conductor);
+    assert_eq!(refusal(answer), LATE);
+    assert_eq!(provider_records(&shop).await, once("captured", 1));
+    assert_eq!(shop_records(&shop).await, (order.totals.total, order.totals.total));
+    assert_eq!(shop.events_of(&order).await, ["order.placed", "payment.refunded"]);
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn a_capture_between_the_refunds_question_and_its_void_is_refunded_by_the_charge_itself(
+    db: PgPool,
+) {
+    let (shop, order) = (Shop::on(db), order(1));
+    shop.places(&order).await;
+    let charging = HeldUp::at(&[Moment::BeforeCapture], &shop);
+    let refunding = HeldUp::at(&[Moment::BeforeVoid], &shop);
+    let argument = order.charge();
+    let undo = async {
+        charging.reached.notified().await;
+        refund(&shop.db, &refunding, &argument).await.unwrap();
     };
     let zombie = async {
-        let answer = charge(&shop.db, &charging, &argument).await;
+        assert_eq!(refusal(charge(&shop.db, &charging, &argument).await), LATE);
+        assert_eq!(provider_records(&shop).await, once("captured", 1));
         refunding.go_on.notify_one();
-        answer
     };
     let conductor = async {
         refunding.reached.notified().await;
         charging.go_on.notify_one();
     };
-    let (answer, undone, ()) = futures::join!(zombie, undo, conductor);
-    undone.unwrap();
-    assert_eq!(refusal(answer), LATE);
+    futures::join!(zombie, undo, conductor);
     assert_eq!(provider_records(&shop).await, once("captured", 1));
     assert_eq!(shop_records(&shop).await, (order.totals.total, order.totals.total));
     assert_eq!(shop.events_of(&order).await, ["order.placed", "payment.refunded"]);
@@ -349,7 +376,7 @@ async fn a_capture_between_the_refunds_question_and_its_void_is_refunded(db: PgP
 async fn a_charge_that_died_after_authorising_is_voided_by_its_undo(db: PgPool) {
     let (shop, order) = (Shop::on(db), order(1));
     shop.places(&order).await;
-    let held_up = HeldUp::at(Moment::AfterAuthorise, &shop);
+    let held_up = HeldUp::at(&[Moment::AfterAuthorise], &shop);
     let argument = order.charge();
     tokio::select! {
         _ = charge(&shop.db, &held_up, &argument) => unreachable!("it is held up"),

@@ -57,6 +57,27 @@ async fn an_order_is_shipped_once_however_often_it_is_asked(db: PgPool) {
 }
 
 #[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn two_attempts_that_meet_at_the_carrier_are_one_parcel(db: PgPool) {
+    let (shop, order) = (Shop::stocked(db).await, order(1));
+    shop.takes_up_to_posting(&order).await;
+    let mut counter = shop.db.begin().await.unwrap();
+    let key = order.parcel().key.to_string();
+    let booking = sqlx::query!(
+        "insert into sandbox_carrier.bookings (reference, country, pieces) values ($1, 'GB', 8)",
+        key,
+    );
+    booking.execute(&mut *counter).await.unwrap();
+    let opens = async {
+        shop.until_waiting(2).await;
+        counter.commit().await.unwrap();
+    };
+    let (first, second, ()) = futures::join!(shop.ships(&order), shop.ships(&order), opens);
+    assert_eq!(first.unwrap(), second.unwrap());
+    assert_eq!(carrier_records(&shop).await, (1, 0));
+    assert_eq!(shop.pieces_of(HEART).await, (94, 0, 6, 100));
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
 async fn calling_off_twice_brings_the_goods_back_once_and_they_stay_held(db: PgPool) {
     let (shop, order) = (Shop::stocked(db).await, order(1));
     shop.takes_up_to_posting(&order).await;

@@ -35,6 +35,22 @@ async fn reserving_twice_is_reserving_once(db: PgPool) {
 }
 
 #[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn two_attempts_that_meet_at_the_shelf_are_one_reservation(db: PgPool) {
+    let (shop, order) = (Shop::stocked(db).await, order(1));
+    shop.places(&order).await;
+    let shelf = shop.holds_up(HEART).await;
+    let opens = async {
+        shop.until_waiting(2).await;
+        shelf.commit().await.unwrap();
+    };
+    let (first, second, ()) = futures::join!(shop.reserves(&order), shop.reserves(&order), opens);
+    first.unwrap();
+    second.unwrap();
+    assert_eq!(shop.pieces_of(HEART).await, (94, 6, 0, 100));
+    assert_eq!(shop.events_of(&order).await, ["order.placed", "stock.reserved"]);
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
 async fn releasing_twice_gives_the_goods_back_once(db: PgPool) {
     let (shop, order, other) = (Shop::stocked(db).await, order(1), order(2));
     for order in [&order, &other] {
@@ -164,6 +180,52 @@ async fn a_hundred_orders_for_the_same_articles_wait_for_each_other_and_never_in
     assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 50);
     assert_eq!(shop.pieces_of(HEART).await, (0, 100, 0, 100));
     assert_eq!(shop.pieces_of(BABUSHKA).await, (50, 50, 0, 100));
+}
+
+/// While somebody else holds the first of the order's articles, an order that locks in the order
+/// of their numbers waits for it and has not touched the others.
+async fn assert_only_the_first_is_waited_for<T>(
+    shop: &Shop,
+    skus: &[String],
+    deed: impl Future<Output = Result<T, ActivityFault>>,
+) {
+    let shelf = shop.holds_up(&skus[0]).await;
+    let looks = async {
+        shop.until_waiting(1).await;
+        let free = sqlx::query_scalar!("select sku from inventory.stock for update skip locked");
+        let free = free.fetch_all(&shop.db).await.unwrap();
+        shelf.commit().await.unwrap();
+        free
+    };
+    let (done, free) = futures::join!(deed, looks);
+    assert!(done.is_ok());
+    assert_eq!(free.len(), skus.len().saturating_sub(1));
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn articles_are_locked_in_the_order_of_their_numbers_whatever_the_order_of_the_lines(
+    db: PgPool,
+) {
+    let shop = Shop::on(db);
+    let skus: Vec<String> = (20_000..20_020).map(|number: u32| number.to_string()).collect();
+    for sku in &skus {
+        shop.receives(sku, 100).await;
+    }
+    let lines: Vec<_> = skus.iter().rev().map(|sku| (sku.as_str(), 2)).collect();
+    let (order, forgotten) = (order_of(1, &lines), order_of(2, &lines));
+    let mut claim = order.stock_claim();
+    claim.lines.reverse();
+    shop.places(&order).await;
+    let reserves = stock::reserve(&shop.db, TTL, &claim);
+    assert_only_the_first_is_waited_for(&shop, &skus, reserves).await;
+    assert_only_the_first_is_waited_for(&shop, &skus, shop.ships(&order)).await;
+    assert_only_the_first_is_waited_for(&shop, &skus, shop.cancels_shipment(&order)).await;
+    let releases = stock::release(&shop.db, &claim);
+    assert_only_the_first_is_waited_for(&shop, &skus, releases).await;
+    shop.places(&forgotten).await;
+    stock::reserve(&shop.db, Duration::ZERO, &forgotten.stock_claim()).await.unwrap();
+    let expires = stock::release_expired(&shop.db, 10);
+    assert_only_the_first_is_waited_for(&shop, &skus, expires).await;
 }
 
 #[sqlx::test(migrator = "crate::support::MIGRATIONS")]

@@ -36,7 +36,6 @@ struct Record {
     payment_id: i64,
     token: String,
     state: String,
-    decline_code: Option<String>,
     is_refunded: bool,
 }
 
@@ -51,16 +50,17 @@ impl SandboxProvider {
     }
 
     async fn authorise_once(&self, charge: &Charge) -> Result<Receipt, ProviderError> {
-        let fresh = sqlx::query!(
+        let payment = sqlx::query!(
             r#"
-            insert into sandbox_provider.payments (
+            insert into sandbox_provider.payments as known (
                 idempotency_key, merchant_reference, amount, currency, token, state, decline_code
             )
             values (
                 $1, $2, $3, $4, $5,
                 case when $6::text is null then 'authorised' else 'declined' end, $6
             )
-            on conflict (idempotency_key) do nothing
+            -- Changes nothing, but answers with the payment, also one made at this moment.
+            on conflict (idempotency_key) do update set token = known.token
             returning payment_id, decline_code
             "#,
             charge.key.to_string(),
@@ -70,18 +70,12 @@ impl SandboxProvider {
             charge.payment_token.as_str(),
             self.decline_code(charge),
         )
-        .fetch_optional(&self.db)
+        .fetch_one(&self.db)
         .await
         .map_err(no_answer)?;
-        let (payment_id, decline_code) = if let Some(payment) = fresh {
-            (payment.payment_id, payment.decline_code)
-        } else {
-            let known = self.payment(charge.key).await?;
-            (known.payment_id, known.decline_code)
-        };
-        match decline_code {
+        match payment.decline_code {
             Some(decline_code) => Err(ProviderError::Declined { decline_code }),
-            None => Ok(receipt(payment_id)),
+            None => Ok(receipt(payment.payment_id)),
         }
     }
 
@@ -125,7 +119,7 @@ impl SandboxProvider {
             Record,
             r#"
             select
-                payment_id, token, state, decline_code,
+                payment_id, token, state,
                 exists (
                     select from sandbox_provider.refunds
                     where refunds.payment_id = payments.payment_id

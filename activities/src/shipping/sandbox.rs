@@ -57,16 +57,16 @@ impl Carrier for SandboxCarrier {
                 where reference in ($1, $2) and fault like 'book-%' and remaining > 0
                 returning fault
             ), booked as (
-                insert into sandbox_carrier.bookings (reference, country, pieces)
+                insert into sandbox_carrier.bookings as known (reference, country, pieces)
                 select $1, $2, $3
                 where not exists (select from fault where fault <> 'book-lost')
-                on conflict (reference) do nothing
+                -- Changes nothing, but answers with the booking, also one made at this moment.
+                on conflict (reference) do update set reference = known.reference
                 returning booking_id
             )
-            select (select fault from fault limit 1), coalesce(
-                (select booking_id from booked),
-                (select booking_id from sandbox_carrier.bookings where reference = $1)
-            ) as booking_id
+            select
+                (select fault from fault limit 1),
+                (select booking_id from booked) as booking_id
             "#,
             booking.reference.to_string(),
             country,

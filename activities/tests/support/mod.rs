@@ -14,8 +14,8 @@ use domain::{
     RequestHash, ShippingRate, Sku, StatusNote, Terms,
 };
 use rust_decimal::Decimal;
-use sqlx::PgPool;
 use sqlx::migrate::Migrator;
+use sqlx::{PgPool, Postgres, Transaction};
 
 pub(crate) static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 
@@ -123,6 +123,31 @@ impl Shop {
         .await
         .unwrap();
         (row.available, row.reserved, row.sold, row.received)
+    }
+
+    /// Locks an article, as an order does that takes long; until the transaction ends.
+    pub(crate) async fn holds_up(&self, sku: &str) -> Transaction<'static, Postgres> {
+        let mut transaction = self.db.begin().await.unwrap();
+        sqlx::query!("select sku from inventory.stock where sku = $1 for update", sku)
+            .fetch_one(&mut *transaction)
+            .await
+            .unwrap();
+        transaction
+    }
+
+    /// Returns once so many statements of this database wait for a lock.
+    pub(crate) async fn until_waiting(&self, statements: i64) {
+        loop {
+            let waiting = sqlx::query_scalar!(
+                r#"
+                select count(*) as "count!" from pg_stat_activity
+                where datname = current_database() and wait_event_type = 'Lock'
+                "#
+            );
+            if waiting.fetch_one(&self.db).await.unwrap() >= statements {
+                return;
+            }
+        }
     }
 
     /// What has happened to the order, in order.
