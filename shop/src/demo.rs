@@ -92,6 +92,13 @@ struct End {
     took: Duration,
 }
 
+/// How long the whole took.
+#[derive(Clone, Copy, Debug)]
+struct Spans {
+    until_placed: Duration,
+    until_ended: Duration,
+}
+
 /// What happened to an order.
 #[derive(Debug, Deserialize)]
 struct Event {
@@ -124,9 +131,8 @@ pub(crate) async fn run(demo: &Demo) -> Result<bool, DemoError> {
 
     let plan = read.orders.into_iter().map(|(position, order)| Planned::of(position, order));
     let plan = plan.collect::<Vec<_>>();
-    let began = Instant::now();
-    let outcomes = carry_out(demo, &shop, plan, patience).await;
-    report::closing(demo, &shop, &outcomes, began.elapsed()).await
+    let (outcomes, spans) = carry_out(demo, &shop, plan, patience).await;
+    report::closing(demo, &shop, &outcomes, spans).await
 }
 
 async fn carry_out(
@@ -134,7 +140,8 @@ async fn carry_out(
     shop: &Ordersaga,
     plan: Vec<Planned>,
     patience: Duration,
-) -> Vec<Outcome> {
+) -> (Vec<Outcome>, Spans) {
+    let began = Instant::now();
     let run = demo.run.clone().unwrap_or_else(time_of_day);
     let progress = Progress::of(plan.len());
     let (sender, receiver) = unbounded_channel();
@@ -145,12 +152,13 @@ async fn carry_out(
             .collect::<()>()
             .await;
         drop(sender);
+        began.elapsed()
     };
     let watching = watch(shop, receiver, &progress, patience);
-    let work = async { tokio::join!(placing, watching).1 };
-    let outcomes = progress.shown_while(work).await;
+    let work = async { tokio::join!(placing, watching) };
+    let (until_placed, outcomes) = progress.shown_while(work).await;
     progress.finish();
-    outcomes
+    (outcomes, Spans { until_placed, until_ended: began.elapsed() })
 }
 
 /// Sends the request, and whatever else the order's twist asks the shop to do.

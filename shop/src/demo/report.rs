@@ -3,14 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use rust_decimal::Decimal;
 use serde::Deserialize;
 use strum::IntoEnumIterator;
 use tokio::process::Command;
 
-use super::{Demo, DemoError, Event, Outcome, events};
+use super::{Demo, DemoError, Event, Outcome, Spans, events};
 use crate::latency::{Latencies, Took, per_second, rounded};
 use crate::ordersaga::Ordersaga;
 use crate::plan::{Ending, Twist};
@@ -60,10 +59,10 @@ pub(super) async fn closing(
     demo: &Demo,
     shop: &Ordersaga,
     outcomes: &[Outcome],
-    took: Duration,
+    spans: Spans,
 ) -> Result<bool, DemoError> {
     let as_planned = endings(outcomes)?;
-    speed(outcomes, took)?;
+    speed(outcomes, spans)?;
     let balanced = books(shop).await?;
     let proven = prove().await?;
     lives(shop, outcomes).await?;
@@ -141,7 +140,7 @@ fn went_astray(outcome: &Outcome) -> String {
     format!("{order}: {}, must be {planned}{trouble}", ended_as(outcome))
 }
 
-fn speed(outcomes: &[Outcome], took: Duration) -> Result<(), DemoError> {
+fn speed(outcomes: &[Outcome], spans: Spans) -> Result<(), DemoError> {
     let (mut accepted, mut ended) = (Latencies::new()?, Latencies::new()?);
     let mut sent_again = 0_u32;
     for outcome in outcomes {
@@ -166,10 +165,12 @@ fn speed(outcomes: &[Outcome], took: Duration) -> Result<(), DemoError> {
         ended.p99()
     ))?;
     say(format_args!(
-        "{count} orders in {}, {} a second; {sent_again} requests were sent again for want of an answer",
-        Took(took),
-        rounded(per_second(count, took), 1),
+        "{count} orders placed in {}, {} a second; the last had ended after {}",
+        Took(spans.until_placed),
+        rounded(per_second(count, spans.until_placed), 1),
+        Took(spans.until_ended),
     ))?;
+    say(format_args!("requests sent again for want of an answer: {sent_again}"))?;
     Ok(())
 }
 
