@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions as _, Connection as _, PgPool};
 
 /// Where the shop's database is, and how many of its connections this process may take.
 #[derive(Clone, Debug, clap::Args)]
@@ -40,6 +40,14 @@ impl DatabaseArgs {
             .acquire_timeout(Duration::from_secs(3))
             .connect_lazy_with(options.application_name("ordersaga-worker")))
     }
+}
+
+/// Like [`check`], on a connection made for it: its error says what is wrong, where the pool's
+/// says that time is up.
+pub async fn reach(pool: &PgPool) -> Result<(), NotReady> {
+    let options = pool.connect_options();
+    options.connect().await?.close().await?;
+    check(pool).await
 }
 
 /// Whether the database answers and holds the shop's tables.

@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 use rust_decimal::Decimal;
 use worker::catalogue_file;
-use worker::database::DatabaseArgs;
+use worker::database::{self, DatabaseArgs};
 use worker::migrate::migrate;
 use worker::prove::{prove, table};
 use worker::replay::{histories, replay_file};
@@ -95,11 +95,9 @@ struct ProveArgs {
 async fn main() -> ExitCode {
     let Cli { log_format, command } = Cli::parse();
     let filter = match &command {
-        // The SDK warns of every divergence in its own way; the command tells it in one line.
-        Command::Replay(_) => ONLY_ERRORS,
-        Command::Run(_) | Command::Migrate(_) | Command::LoadCatalogue(_) | Command::Prove(_) => {
-            EVENTS_OF_NOTE
-        }
+        // What they find, they print; what the libraries warn of on the way would only repeat it.
+        Command::Replay(_) | Command::Prove(_) => ONLY_ERRORS,
+        Command::Run(_) | Command::Migrate(_) | Command::LoadCatalogue(_) => EVENTS_OF_NOTE,
     };
     start_logging(log_format, filter);
     let done = match command {
@@ -183,7 +181,9 @@ async fn prove_all(args: ProveArgs) -> Result<ExitCode> {
         let client = temporal.connect().await;
         Some(client.context("use --without-temporal to look at the database alone")?)
     };
-    let findings = prove(&args.database.pool()?, client.as_ref()).await?;
+    let pool = args.database.pool()?;
+    database::reach(&pool).await?;
+    let findings = prove(&pool, client.as_ref()).await?;
     say(table(&findings))?;
     let broken = findings.iter().filter(|finding| finding.is_broken()).count();
     if broken > 0 {

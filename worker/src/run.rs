@@ -204,7 +204,7 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
 
     let temporal = temporal.metered(telemetry.client_meter.clone());
     let pool = args.database.pool().map_err(RunError::Database)?;
-    let found = stop.run_until_cancelled(find(pool, &temporal)).await;
+    let found = stop.run_until_cancelled(Box::pin(find(pool, &temporal))).await;
     let Some(Parties { pool, client }) = found else { return Ok(()) };
     ops.found(Parties { pool: pool.clone(), client: client.clone() });
 
@@ -292,7 +292,7 @@ async fn find(pool: PgPool, temporal: &Temporal) -> Parties {
     let at = format!("Temporal at {}", temporal.address());
     let (client, ()) = tokio::join!(
         until_there(&at, async || temporal.connect().await),
-        until_there("the database", async || database::check(&pool).await),
+        until_there("the database", async || database::reach(&pool).await),
     );
     Parties { pool, client }
 }

@@ -121,6 +121,13 @@ pub(super) async fn look_at_histories(
 /// last is the check digit that card numbers have. The shop's own ids are left out: some of
 /// them are all digits by chance.
 fn holds_card_number(text: &str) -> bool {
+    // Hardly any text has that many digits at all, and there are hundreds of thousands.
+    let long = |piece: &[u8]| piece.iter().filter(|byte| byte.is_ascii_digit()).count() >= 13;
+    let in_groups = |byte: &u8| matches!(byte, b'0'..=b'9' | b'-' | b' ');
+    if !text.as_bytes().split(|byte| !in_groups(byte)).any(|piece| piece.len() >= 13 && long(piece))
+    {
+        return false;
+    }
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == ' ';
     text.split(|c: char| !is_part(c)).any(|piece| {
         let mut run = String::new();
