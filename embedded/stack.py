@@ -137,7 +137,8 @@ class Stack:
 
     def _start_shop(self) -> None:
         self._once("worker", "migrate")
-        self._once("worker", "load-catalogue", str(CATALOGUE))
+        # A year of the wholesaler's orders asks for up to 77,729 pieces of one article.
+        self._once("worker", "load-catalogue", str(CATALOGUE), "--on-hand", "1000000")
         self._launch("worker", [binary("worker"), "run"], self.env["WORKER_OPS_LISTEN"])
         self._launch("starter", [binary("starter-api")], self.env["ORDERSAGA_LISTEN"])
         self.env["ORDERSAGA_PIDS"] = json.dumps({s.name: s.pid for s in self.services.running})

@@ -154,6 +154,24 @@ async fn a_party_that_comes_back_finds_the_step_waiting_and_the_order_ships(db: 
     shop.close().await;
 }
 
+/// A worker that dies runs its open workflow task's local steps again, and must not find its
+/// own undos in the way of what they answered the first time.
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn what_was_done_is_in_the_history_before_anything_is_taken_back(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let handle = shop.place(&order_paid_by("tok_declined")).await;
+    assert_eq!(ended(&handle).await.name(), "rejected");
+    let events = history(&handle).await.events;
+    let kinds: Vec<_> = events.iter().map(|event| event.event_type().as_str_name()).collect();
+    let noted = kinds.iter().position(|kind| *kind == "EVENT_TYPE_ACTIVITY_TASK_SCHEDULED");
+    let (before, after) = kinds.split_at(noted.expect("the unwinding was not noted durably"));
+    let markers =
+        |kinds: &[&str]| kinds.iter().filter(|kind| **kind == "EVENT_TYPE_MARKER_RECORDED").count();
+    // On record, reserved, declined; refunded, released, and the last note.
+    assert_eq!((markers(before), markers(after)), (3, 3));
+    shop.close().await;
+}
+
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_undo_never_gives_up(db: PgPool) {
     let shop = Shop::open(db).await;

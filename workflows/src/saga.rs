@@ -343,18 +343,29 @@ async fn ask_operator(ctx: &Context) -> (ResolutionKind, String) {
 
 /// Writes down a turn that no step's own effect records. A note that is broken waits for an
 /// operator too, but cannot write that down.
+///
+/// A worker that dies before its workflow task completes runs all of the task's local
+/// activities again. So a turn that is not the last is noted by a *regular* activity: what led
+/// to it is in the history before anything is taken back or decided, and is not tried again.
 pub(crate) async fn note(ctx: &Context, status: OrderStatus, remark: Option<String>) {
     if let Some(remark) = &remark {
         tell(ctx, format!("👤 {remark}"));
     }
     turn(ctx, status.clone());
+    let last = status.is_terminal();
     let argument = ctx.state_mut(|saga| {
         let progress: &mut Progress = &mut saga.progress;
         progress.notes = progress.notes.saturating_add(1);
         StatusNote { order_id: saga.order.order_id, number: progress.notes, status, remark }
     });
-    let attempt = detached(ctx, NoteStatus, &argument);
-    while let Err(failure) = attempt().await {
+    let token = WorkflowCancellationToken::new();
+    loop {
+        let noted = if last {
+            quick_then_patient(ctx, NoteStatus, argument.clone(), None, &token).await
+        } else {
+            patient(ctx, NoteStatus, argument.clone(), None, &token).await
+        };
+        let Err(failure) = noted else { return };
         tell(ctx, format!("💥 the note of this turn is broken: {failure}"));
         let (decision, remark) = ask_operator(ctx).await;
         tell(ctx, format!("👤 {remark}"));
