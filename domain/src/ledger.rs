@@ -348,19 +348,19 @@ mod tests {
     #[test]
     fn a_payment_is_a_deposit_until_the_parcel_is_gone() {
         let order = order(1530, 0, 495, 405, 918);
-        expect![[r#"
+        expect![[r"
             debit  payment-clearing 24.30 GBP
             credit customer-deposits 24.30 GBP
-        "#]]
+        "]]
         .assert_eq(&told(&Posting::deposit(&order).unwrap()));
-        expect![[r#"
+        expect![[r"
             debit  customer-deposits 24.30 GBP
             credit sales 15.30 GBP
             credit shipping-income 4.95 GBP
             credit sales-tax-payable 4.05 GBP
             debit  cost-of-goods 9.18 GBP
             credit inventory 9.18 GBP
-        "#]]
+        "]]
         .assert_eq(&told(&Posting::revenue(&order).unwrap()));
     }
 
@@ -394,7 +394,7 @@ mod tests {
             goods in 1u32..10_000_000, off in 0u32..=100, shipping in 1u32..10_000,
             tax in 0u32..1_000_000, cost in 0u32..10_000_000,
         ) {
-            let discount = goods / 100 * off;
+            let discount = goods.div_euclid(100).saturating_mul(off);
             let order = order(goods, discount, shipping, tax, cost);
             for posting in [Posting::deposit(&order).unwrap(), Posting::revenue(&order).unwrap()] {
                 let reversed = posting.reversed();

@@ -250,7 +250,7 @@ mod tests {
         check(&[], None, "GB", &expect!["an order has at least one line"]);
         check(&[("1.00", 1)], None, "AQ", &expect!["the shop does not ship to AQ for GBP"]);
         check(
-            &[("1.00", 1); 1_001],
+            &vec![("1.00", 1); 1_001],
             None,
             "GB",
             &expect!["an order has at most 1000 lines, not 1001; split it"],

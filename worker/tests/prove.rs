@@ -1,6 +1,14 @@
 //! A check that cannot fail shows nothing. Here every promise that `worker prove` looks at is
 //! broken by hand, in a shop that is otherwise in order, and must be found broken.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::default_trait_access,
+    reason = "what cannot be prepared or read fails its test"
+)]
+
 mod support;
 
 use std::collections::BTreeSet;

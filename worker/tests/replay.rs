@@ -3,6 +3,12 @@
 //! `RECORD_HISTORIES=1 cargo test -p worker --test replay` writes the files anew. Do that only
 //! for a change behind `patched`, and keep the old files as long as such orders may be open.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::default_trait_access,
+    reason = "what cannot be prepared or read fails its test"
+)]
+
 mod support;
 
 use std::env;

@@ -1,6 +1,12 @@
 //! Histories as an operator has them at hand, printed by the CLI, replayed from files: what
 //! today's code follows, where it leaves a history, and what is no history at all.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "what cannot be prepared or read fails its test"
+)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -1,6 +1,11 @@
 //! The order saga against a real Temporal server and a real database: every outcome, and every
 //! step and undo of the contract table going wrong in every way.
 
+#![expect(
+    clippy::default_trait_access,
+    reason = "the SDK's options are left at their defaults, and their types' names say nothing more"
+)]
+
 mod support;
 
 use domain::{OrderStatus, Rejection, StepName};

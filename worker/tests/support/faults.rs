@@ -56,7 +56,7 @@ impl Faults {
             Fault::Refused(_) => Some(now),
             Fault::Unavailable(0) | Fault::AnswerLost(0) | Fault::Broken(0) => None,
             Fault::Unavailable(left) | Fault::AnswerLost(left) | Fault::Broken(left) => {
-                *left -= 1;
+                *left = left.saturating_sub(1);
                 Some(now)
             }
         }

@@ -3,8 +3,15 @@
 
 #![allow(
     dead_code,
+    unused_imports,
+    unreachable_pub,
     clippy::allow_attributes,
-    reason = "each test file is a crate of its own and uses its part of the support"
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::default_trait_access,
+    clippy::disallowed_methods,
+    reason = "each test file is a crate of its own and uses its part of the support; what cannot \
+              be prepared or read fails its test, and a test may ask the database anything"
 )]
 
 mod faults;
@@ -266,7 +273,7 @@ async fn temporal() -> (WorkflowEnvironment<LocalServer>, u16) {
     let arguments = attributes.iter().flat_map(|attribute| ["--search-attribute", attribute]);
     let options = LocalWorkflowEnvironmentOptions::builder()
         .port(port)
-        .server_executable(EphemeralExe::ExistingPath(cli.into()))
+        .server_executable(EphemeralExe::ExistingPath(cli))
         .extra_args(arguments.map(str::to_owned).collect())
         .build();
     (WorkflowEnvironment::start_local(options).await.unwrap(), port)
