@@ -37,6 +37,13 @@ pub(super) struct CpuTimes {
 }
 
 impl CpuTimes {
+    /// What all of them took together; nothing if one of them does not tell.
+    pub(super) fn together(&self) -> Option<Duration> {
+        let Self { server, workers, starter, postgres, load } = *self;
+        let each = [server?, workers?, starter?, postgres?, load?];
+        Some(each.into_iter().fold(Duration::ZERO, Duration::saturating_add))
+    }
+
     /// What has been taken since an earlier look.
     pub(super) fn since(&self, earlier: &Self) -> Self {
         let taken = |now: Option<Duration>, then: Option<Duration>| now?.checked_sub(then?);

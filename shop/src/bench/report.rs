@@ -1,5 +1,7 @@
 //! What the benchmark shows.
 
+use std::time::Duration;
+
 use rust_decimal::Decimal;
 
 use super::contender::{Arena, Contender};
@@ -77,13 +79,10 @@ fn loops(title: &str, rounds: &Rounds) -> Result<(), BenchError> {
 fn processor_time(rounds: &Rounds) -> Result<(), BenchError> {
     heading("processor time for each one finished, in ms")?;
     say(line("", Contender::ALL.map(|contender| contender.name().to_owned())))?;
-    let of_program = |program: fn(&CpuTimes) -> Option<std::time::Duration>| {
+    let of_program = |program: Program| {
         Contender::ALL.map(|contender| {
-            let each = of(rounds, contender).map(|one| {
-                let micros = u64::try_from(program(&one.cpu)?.as_micros()).ok()?;
-                Some(ratio(micros, one.finished.checked_mul(1_000)?))
-            });
-            median(each).map_or_else(|| "–".to_owned(), |millis| rounded(millis, 1).to_string())
+            let millis = millis_each(rounds, contender, program);
+            millis.map_or_else(|| "–".to_owned(), |millis| rounded(millis, 1).to_string())
         })
     };
     say(line("Temporal server", of_program(|cpu| cpu.server)))?;
@@ -91,7 +90,18 @@ fn processor_time(rounds: &Rounds) -> Result<(), BenchError> {
     say(line("starter", of_program(|cpu| cpu.starter)))?;
     say(line("Postgres", of_program(|cpu| cpu.postgres)))?;
     say(line("this program", of_program(|cpu| cpu.load)))?;
+    say(line("together", of_program(CpuTimes::together)))?;
     Ok(())
+}
+
+type Program = fn(&CpuTimes) -> Option<Duration>;
+
+/// The processor time, in milliseconds, that a program takes for each one finished.
+fn millis_each(rounds: &Rounds, contender: Contender, program: Program) -> Option<Decimal> {
+    median(of(rounds, contender).map(|one| {
+        let micros = u64::try_from(program(&one.cpu)?.as_micros()).ok()?;
+        Some(ratio(micros, one.finished.checked_mul(1_000)?))
+    }))
 }
 
 fn bursts(bench: &Bench, bursts: &[(Contender, BurstCost)]) -> Result<(), BenchError> {
@@ -149,6 +159,20 @@ fn targets(findings: &Findings) -> Result<(), BenchError> {
     ] {
         let reached = if reached { "reached" } else { "NOT reached" };
         say(format_args!("{what:<36} {found:>6}   target {target:<6} {reached}"))?;
+    }
+    server_alone(&findings.many)
+}
+
+/// An empty workflow asks nothing of database and starter. On a machine that all of them share,
+/// what an order asks of those comes off what the server can do.
+fn server_alone(rounds: &Rounds) -> Result<(), BenchError> {
+    let server = |contender| millis_each(rounds, contender, |cpu| cpu.server);
+    if let (Some(empty), Some(order)) = (server(Contender::Empty), server(Contender::Order)) {
+        let share = empty.checked_div(order).unwrap_or_default();
+        say(format_args!(
+            "By the server's processor time alone, were it on a machine of its own, \
+             orders : empty workflows would be {share:.2}."
+        ))?;
     }
     Ok(())
 }
