@@ -62,13 +62,14 @@ mod tests {
     use super::*;
 
     /// As `temporal workflow show --output json` printed it.
-    const PRINTED: &[u8] = include_bytes!("../../tests/formats/unwound.json");
+    const PRINTED: &[u8] =
+        include_bytes!("../../tests/histories/rejected-without-an-answer.cli.json");
 
     #[test]
     fn what_the_cli_prints_is_read_in_full() {
         let history = read(PRINTED).unwrap();
         let numbers: Vec<_> = history.events.iter().map(|event| event.event_id).collect();
-        assert_eq!(numbers, (1..=17).collect::<Vec<_>>());
+        assert_eq!(numbers, (1..=29).collect::<Vec<_>>());
         for event in &history.events {
             let attributes = event.attributes.as_ref().expect("what happened");
             assert_eq!(attributes.event_type(), event.event_type());
