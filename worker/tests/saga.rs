@@ -11,7 +11,7 @@ mod support;
 use domain::{OrderStatus, Rejection, StepName};
 use futures::future::join_all;
 use sqlx::PgPool;
-use support::{Fault, Shop, ended, history, order, order_paid_by, unreadable};
+use support::{FOR_EVER, Fault, Shop, ended, history, order, order_paid_by, unreadable};
 use temporalio_client::WorkflowCancelOptions;
 use temporalio_common::protos::temporal::api::enums::v1::EventType;
 use temporalio_common::protos::temporal::api::history::v1::HistoryEvent;
@@ -20,8 +20,6 @@ use workflows::{
     CONTRACTS, CancelDecision, CancelRequest, Contract, OrderSaga, PartyUpdate, Resolution,
     ResolutionKind, Role, StepState, signal_payload,
 };
-
-const FOR_EVER: u32 = u32::MAX;
 
 /// A refusal that no step gives by itself, so that it is known for the test's own.
 fn refusal() -> Rejection {
@@ -278,14 +276,79 @@ async fn past_the_point_of_no_return_a_broken_step_waits_for_an_operator(db: PgP
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]
-async fn an_order_that_cannot_be_put_on_record_fails_and_does_nothing(db: PgPool) {
+async fn an_order_that_cannot_be_put_on_record_waits_for_an_operator(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let shop_ref = &shop;
+    join_all([ResolutionKind::Retry, ResolutionKind::Skip].map(|decision| async move {
+        let (order, shop) = (order(), shop_ref);
+        shop.faults.plan(order.order_id, "OpenOrder", Fault::Broken(1));
+        let handle = shop.place(&order).await;
+        shop.until_needs_attention(&handle).await;
+        shop.resolve(&handle, &decided(decision)).await;
+        let (status, on_record) =
+            (ended(&handle).await, shop.status_on_record(order.order_id).await);
+        match decision {
+            ResolutionKind::Retry => assert!(matches!(status, OrderStatus::Shipped { .. })),
+            ResolutionKind::Skip => {
+                assert!(matches!(status, OrderStatus::Failed { .. }));
+                assert_eq!(on_record, None);
+                shop.assert_clean_slate(order.order_id).await;
+            }
+        }
+    }))
+    .await;
+    shop.assert_proven().await;
+    shop.close().await;
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_decision_about_nothing_is_not_kept_for_later(db: PgPool) {
     let shop = Shop::open(db).await;
     let order = order();
-    shop.faults.plan(order.order_id, "OpenOrder", Fault::Broken(FOR_EVER));
-    let status = ended(&shop.place(&order).await).await;
-    assert!(matches!(status, OrderStatus::Failed { .. }));
-    assert_eq!(shop.status_on_record(order.order_id).await, None);
-    shop.assert_clean_slate(order.order_id).await;
+    shop.faults.plan(order.order_id, "ShipOrder", Fault::Refused(refusal()));
+    shop.faults.plan(order.order_id, "ReleaseStock", Fault::Broken(1));
+    shop.faults.plan(order.order_id, "RefundPayment", Fault::Broken(1));
+    let handle = shop.place(&order).await;
+    // Somebody decides twice; what goes wrong next still waits for a decision of its own.
+    shop.until_needs_attention(&handle).await;
+    for _ in 0..2 {
+        shop.resolve(&handle, &decided(ResolutionKind::Retry)).await;
+    }
+    shop.until_view(&handle, |view| {
+        view.timeline.iter().filter(|entry| entry.text.contains("is stuck")).count() == 2
+    })
+    .await;
+    shop.resolve(&handle, &decided(ResolutionKind::Retry)).await;
+    assert_eq!(ended(&handle).await, OrderStatus::Rejected { rejection: refusal() });
+    shop.close().await;
+}
+
+/// While a workflow task runs, a signal waits on the server. The task is refused when it wants to
+/// end the workflow, and runs again with the signal first: the saga then stops before steps that
+/// have taken effect already, in the run that was lost.
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_cancel_that_overtakes_what_was_done_takes_it_back_all_the_same(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let steps = CONTRACTS.iter().filter(|contract| matches!(contract.role, Role::Does(_)));
+    join_all(steps.map(|step| async {
+        let order = order();
+        let held = shop.faults.hold(order.order_id, step.name);
+        let handle = shop.place(&order).await;
+        held.reached().await;
+        let payload = signal_payload(&CancelRequest { reason: "overtaken".to_owned() }).unwrap();
+        handle.signal(OrderSaga::cancel_signal, payload, Default::default()).await.unwrap();
+        held.let_go();
+        let status = ended(&handle).await;
+        assert_eq!(
+            status,
+            OrderStatus::Cancelled { reason: "overtaken".to_owned() },
+            "{}",
+            step.name
+        );
+        shop.assert_clean_slate(order.order_id).await;
+    }))
+    .await;
+    shop.assert_proven().await;
     shop.close().await;
 }
 

@@ -25,26 +25,33 @@ use crate::{
     ReleaseStock, ReserveStock, ReverseEntries, ShipOrder, StepFailure,
 };
 
-/// Top to bottom is the order's life; when it stops, the undos run bottom to top.
+/// First what may happen to an order, each step with what takes it back; then its life, top to
+/// bottom. Wherever that stops, the undos run bottom to top.
 async fn fulfil(saga: &mut Saga, order: &Order) -> Result<(), Stop> {
     let (deposit, revenue) = (Posting::deposit(order)?, Posting::revenue(order)?);
 
-    saga.step(ReserveStock, order.stock_claim()).undone_by(ReleaseStock).await?;
+    let reserve = saga.step(ReserveStock, order.stock_claim()).undone_by(ReleaseStock);
+    let charge = saga.step(ChargePayment, order.charge()).undone_by(RefundPayment);
+    let post = saga.step(PostEntries, deposit).undone_by(ReverseEntries);
+    let ship = saga.step(ShipOrder, order.parcel()).undone_by(CancelShipment);
+    let recognise = saga.step(RecogniseRevenue, revenue).undone_by(ReverseEntries);
+
+    saga.run(reserve).await?;
     saga.becomes(OrderStatus::Reserved);
 
-    saga.step(ChargePayment, order.charge()).undone_by(RefundPayment).await?;
+    saga.run(charge).await?;
     saga.becomes(OrderStatus::Paid);
 
-    saga.step(PostEntries, deposit).undone_by(ReverseEntries).await?;
+    saga.run(post).await?;
     saga.becomes(OrderStatus::Posted);
 
     saga.cancel_window(order.terms.cancel_window()).await?;
 
-    let parcel = saga.step(ShipOrder, order.parcel()).undone_by(CancelShipment).await?;
+    let parcel = saga.run(ship).await?;
     saga.becomes(OrderStatus::Shipped { tracking: parcel.tracking });
 
     // The parcel is out of the house: from here there is no way back, only on.
-    saga.step(RecogniseRevenue, revenue).must_succeed().await;
+    saga.run_to_the_end(recognise).await;
     Ok(())
 }
 
@@ -220,6 +227,10 @@ impl OrderSaga {
             Ok(Resolution { by, why, .. }) if by.trim().is_empty() || why.trim().is_empty() => {
                 self.ignore(ctx, "resolve", "it must say who decided and why");
             }
+            // A decision made twice must not decide whatever comes next, too.
+            Ok(_) if !self.progress.needs_attention => {
+                self.ignore(ctx, "resolve", "nothing waits for a decision");
+            }
             Ok(Resolution { decision, by, why }) => {
                 self.progress.resolution =
                     Some(Resolution { decision, by: short(&by), why: short(&why) });
@@ -234,7 +245,7 @@ impl OrderSaga {
         _ctx: &WorkflowContextView,
         _request: &CancelRequest,
     ) -> Result<(), Box<dyn Error + Send + Sync>> {
-        if let OrderStatus::Shipped { tracking } = &self.progress.status {
+        if let Some(tracking) = &self.progress.handed_over {
             return Err(format!(
                 "the parcel has been handed over as {tracking}; a return is the way back"
             )
@@ -343,7 +354,7 @@ fn outcome(ctx: &WorkflowContext<OrderSaga>, order: &Order) -> WorkflowResult<Or
     Ok(OrderOutcome { order_id: order.order_id, status })
 }
 
-/// The order could not even be put on record, which no outage explains: nothing was done for
+/// The order could not be put on record, and an operator has given it up: nothing was done for
 /// it, so there is nothing to take back.
 fn never_recorded(ctx: &WorkflowContext<OrderSaga>, failure: &StepFailure) -> ApplicationFailure {
     tell(ctx, format!("💥 **{}**: {failure}", StepName::OpenOrder));

@@ -31,6 +31,8 @@ pub struct OrderView {
     pub steps: Vec<StepProgress>,
     /// Why the order is being called off, if it is.
     pub cancel_requested: Option<String>,
+    /// Whether it waits for an operator's decision.
+    pub needs_attention: bool,
     /// What happened, for people.
     pub timeline: Vec<TimelineEntry>,
 }
@@ -85,6 +87,8 @@ pub(crate) struct Progress {
     pub(crate) cancel: Option<String>,
     /// Cancelled as soon as the order no longer goes forward. Undos do not hang on it.
     pub(crate) forward: WorkflowCancellationToken,
+    /// The tracking number of the parcel, once it is known to be handed over.
+    pub(crate) handed_over: Option<String>,
     /// What an operator decided and the saga has not yet acted on.
     pub(crate) resolution: Option<Resolution>,
     /// How many notes of the order's turns have been written.
@@ -92,8 +96,10 @@ pub(crate) struct Progress {
     /// How often each party told us that something has changed on its side.
     payment_updates: u32,
     shipment_updates: u32,
-    /// What the search attributes say.
-    pub(crate) published: &'static str,
+    /// Whether an operator has been asked to decide and has not yet.
+    pub(crate) needs_attention: bool,
+    /// What the search attributes say: the status, and whether an operator is asked.
+    pub(crate) published: (&'static str, bool),
 }
 
 impl Progress {
@@ -104,11 +110,13 @@ impl Progress {
             timeline: Vec::new(),
             cancel: None,
             forward: WorkflowCancellationToken::new(),
+            handed_over: None,
             resolution: None,
             notes: 0,
             payment_updates: 0,
             shipment_updates: 0,
-            published: OrderStatus::Processing.name(),
+            needs_attention: false,
+            published: (OrderStatus::Processing.name(), false),
         }
     }
 
@@ -174,6 +182,7 @@ impl Progress {
             totals: order.totals,
             steps: self.steps.clone(),
             cancel_requested: self.cancel.clone(),
+            needs_attention: self.needs_attention,
             timeline: self.timeline.clone(),
         }
     }

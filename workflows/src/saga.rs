@@ -1,13 +1,17 @@
 //! The mechanism: how steps are done and undone. What they are is `order_saga`'s business.
 //!
-//! - A step's undo is registered *before* the step runs and takes the same argument, so a step
-//!   whose answer was lost is undone like any other.
+//! - Every step is declared with its undo before any step runs. Both take the same argument, so
+//!   a step whose answer was lost is undone like any other.
+//! - A workflow task that is lost (its worker died, or a signal arrived while it ran) runs again
+//!   from its beginning, and what it finds may make it stop earlier. So an order that stops
+//!   takes back every step that *any* run may have done, not only those that this run began.
 //! - A step runs quickly first, as a local activity that costs no trip to the server; if its
 //!   party does not answer in that time, the same step with the same key goes on patiently, as
 //!   a regular activity on its own queue.
 //! - Undos run last first, detached from every cancellation, and never give up. One that is
 //!   broken, not merely unavailable, waits for an operator.
 
+use std::mem;
 use std::time::Duration;
 
 use domain::{OrderStatus, Placement, Rejection, StatusNote, StepName};
@@ -53,8 +57,8 @@ struct Undo {
 /// An activity with its argument, ready to be tried again and again.
 type Attempt = Box<dyn Fn() -> LocalBoxFuture<'static, Result<(), StepFailure>>>;
 
-/// A step that still has to say how it is undone. It is no future: a step without
-/// [`Step::undone_by`] or [`Step::must_succeed`] does not compile.
+/// A step that still has to say how it is undone. It is no future: without
+/// [`Step::undone_by`] there is nothing to run.
 #[must_use = "a step runs once it says how it is undone"]
 pub(crate) struct Step<'saga, A: Activity> {
     saga: &'saga mut Saga,
@@ -62,14 +66,24 @@ pub(crate) struct Step<'saga, A: Activity> {
     argument: A::Input,
 }
 
+/// A step whose undo is registered: it may run.
+#[must_use = "a step that is declared is to be run"]
+pub(crate) struct Declared<A: Activity> {
+    activity: A,
+    argument: A::Input,
+    /// How many undos were registered with this one.
+    undos: usize,
+}
+
 impl Saga {
     /// Puts the order on record; a saga exists only for an order that is.
     ///
-    /// Never gives up, and no cancel interrupts it: an accepted order is not lost.
+    /// Never gives up, and no cancel interrupts it: an accepted order is not lost. If it is
+    /// broken, an operator can decide that there is to be no such order; nothing has been done
+    /// for it.
     pub(crate) async fn on_record(ctx: Context, placement: Placement) -> Result<Self, StepFailure> {
         let patience = placement.order.terms.patience();
-        quick_then_patient(&ctx, OpenOrder, placement, None, &WorkflowCancellationToken::new())
-            .await?;
+        written_down(&ctx, "the order", &detached(&ctx, OpenOrder, &placement)).await?;
         tell(&ctx, "📝 on record");
         Ok(Self { ctx, undos: Vec::new(), patience })
     }
@@ -81,6 +95,41 @@ impl Saga {
         argument: A::Input,
     ) -> Step<'_, A> {
         Step { saga: self, activity, argument }
+    }
+
+    /// Runs a step, unless the order has been called off.
+    pub(crate) async fn run<A: Activity>(&mut self, step: Declared<A>) -> Result<A::Output, Stop> {
+        let Declared { activity, argument, undos } = step;
+        let name = A::CONTRACT.step();
+        let forward = self.forward();
+        if forward.is_cancelled() {
+            return Err(Stop::Cancelled);
+        }
+        mark(&self.ctx, name, StepState::Running);
+        let done = quick_then_patient(&self.ctx, activity, argument, self.patience, &forward).await;
+        if let Err(StepFailure::Rejected(_)) = &done {
+            // What is refused is refused in every run: none has got any further.
+            self.undos.truncate(undos);
+        }
+        let output = conclude(&self.ctx, name, done)?;
+        // Whoever called the order off meanwhile was told that it is.
+        if forward.is_cancelled() { Err(Stop::Cancelled) } else { Ok(output) }
+    }
+
+    /// Runs a step that lies past the point of no return: it is seen through, whatever happens.
+    pub(crate) async fn run_to_the_end<A>(&mut self, step: Declared<A>)
+    where
+        A: Activity<Output = ()>,
+    {
+        let name = A::CONTRACT.step();
+        mark(&self.ctx, name, StepState::Running);
+        let attempt = detached(&self.ctx, step.activity, &step.argument);
+        let (state, text) = match see_through(&self.ctx, name, &attempt).await {
+            Done::Yes => (StepState::Done, format!("✔ **{name}**")),
+            Done::Skipped => (StepState::Skipped, format!("⚠ **{name}** skipped")),
+        };
+        mark(&self.ctx, name, state);
+        tell(&self.ctx, text);
     }
 
     /// The order takes its next turn.
@@ -109,6 +158,8 @@ impl Saga {
         note(&self.ctx, OrderStatus::Unwinding, None).await;
         while let Some(Undo { step, attempt }) = self.undos.pop() {
             let (state, text) = match see_through(&self.ctx, step, &attempt).await {
+                // Of a step that this run has not begun there is nothing to tell.
+                Done::Yes if !self.has_begun(step) => continue,
                 Done::Yes => (StepState::Undone, format!("↩ **{step}** undone")),
                 Done::Skipped => (StepState::Skipped, format!("⚠ undo of **{step}** skipped")),
             };
@@ -117,44 +168,25 @@ impl Saga {
         }
     }
 
+    fn has_begun(&self, step: StepName) -> bool {
+        self.ctx.state(|saga| saga.progress.steps.iter().any(|begun| begun.step == step))
+    }
+
     fn forward(&self) -> WorkflowCancellationToken {
         self.ctx.state(|saga| saga.progress.forward.clone())
     }
 }
 
 impl<A: Activity> Step<'_, A> {
-    /// Registers the undo, which takes the same argument, and then runs the step.
-    pub(crate) async fn undone_by<U>(self, undo: U) -> Result<A::Output, Stop>
+    /// Registers the undo, which takes the same argument.
+    pub(crate) fn undone_by<U>(self, undo: U) -> Declared<A>
     where
         U: Activity<Input = A::Input, Output = ()>,
     {
         let Self { saga, activity, argument } = self;
-        let name = A::CONTRACT.step();
-        let forward = saga.forward();
-        if forward.is_cancelled() {
-            return Err(Stop::Cancelled);
-        }
-        saga.undos.push(Undo { step: name, attempt: detached(&saga.ctx, undo, &argument) });
-        mark(&saga.ctx, name, StepState::Running);
-        let done = quick_then_patient(&saga.ctx, activity, argument, saga.patience, &forward).await;
-        conclude(&saga.ctx, name, done)
-    }
-
-    /// Runs a step that lies past the point of no return: it is seen through, whatever happens.
-    pub(crate) async fn must_succeed(self)
-    where
-        A: Activity<Output = ()>,
-    {
-        let Self { saga, activity, argument } = self;
-        let name = A::CONTRACT.step();
-        mark(&saga.ctx, name, StepState::Running);
-        let attempt = detached(&saga.ctx, activity, &argument);
-        let (state, text) = match see_through(&saga.ctx, name, &attempt).await {
-            Done::Yes => (StepState::Done, format!("✔ **{name}**")),
-            Done::Skipped => (StepState::Skipped, format!("⚠ **{name}** skipped")),
-        };
-        mark(&saga.ctx, name, state);
-        tell(&saga.ctx, text);
+        let attempt = detached(&saga.ctx, undo, &argument);
+        saga.undos.push(Undo { step: A::CONTRACT.step(), attempt });
+        Declared { activity, argument, undos: saga.undos.len() }
     }
 }
 
@@ -317,6 +349,8 @@ async fn see_through(ctx: &Context, step: StepName, attempt: &Attempt) -> Done {
         let Err(failure) = attempt().await else { return Done::Yes };
         let before = ctx.state(|saga| saga.progress.status.clone());
         tell(ctx, format!("💥 **{step}** is stuck until an operator sends `resolve`: {failure}"));
+        // From the moment that the note is read, a decision may come.
+        ctx.state_mut(|saga| saga.progress.needs_attention = true);
         note(ctx, OrderStatus::Stuck { step, why: failure.to_string() }, None).await;
         let (decision, remark) = ask_operator(ctx).await;
         note(ctx, before, Some(remark)).await;
@@ -329,6 +363,7 @@ async fn see_through(ctx: &Context, step: StepName, attempt: &Attempt) -> Done {
 
 /// Waits, visibly and for as long as it takes, for an operator's `resolve`.
 async fn ask_operator(ctx: &Context) -> (ResolutionKind, String) {
+    ctx.state_mut(|saga| saga.progress.needs_attention = true);
     publish(ctx);
     loop {
         // Nothing cancels this wait, so it ends when there is a decision.
@@ -336,17 +371,17 @@ async fn ask_operator(ctx: &Context) -> (ResolutionKind, String) {
             .wait_condition_with_options(|saga| saga.progress.resolution.is_some(), uninterrupted())
             .await;
         if let Some(resolution) = ctx.state_mut(|saga| saga.progress.resolution.take()) {
+            ctx.state_mut(|saga| saga.progress.needs_attention = false);
             return (resolution.decision, resolution.to_string());
         }
     }
 }
 
-/// Writes down a turn that no step's own effect records. A note that is broken waits for an
-/// operator too, but cannot write that down.
+/// Writes down a turn that no step's own effect records.
 ///
-/// A worker that dies before its workflow task completes runs all of the task's local
-/// activities again. So a turn that is not the last is noted by a *regular* activity: what led
-/// to it is in the history before anything is taken back or decided, and is not tried again.
+/// A workflow task that is lost runs all of its local activities again. So a turn that is not
+/// the last is noted by a *regular* activity: what led to it is in the history before anything
+/// is taken back or decided, and is not tried again.
 pub(crate) async fn note(ctx: &Context, status: OrderStatus, remark: Option<String>) {
     if let Some(remark) = &remark {
         tell(ctx, format!("👤 {remark}"));
@@ -358,19 +393,37 @@ pub(crate) async fn note(ctx: &Context, status: OrderStatus, remark: Option<Stri
         progress.notes = progress.notes.saturating_add(1);
         StatusNote { order_id: saga.order.order_id, number: progress.notes, status, remark }
     });
-    let token = WorkflowCancellationToken::new();
+    let attempt = if last {
+        detached(ctx, NoteStatus, &argument)
+    } else {
+        let ctx = ctx.clone();
+        Box::new(move || {
+            let (ctx, argument) = (ctx.clone(), argument.clone());
+            async move {
+                let token = WorkflowCancellationToken::new();
+                patient(&ctx, NoteStatus, argument, None, &token).await
+            }
+            .boxed_local()
+        })
+    };
+    // An operator who skips a note has been told what will be missing from the record.
+    let _skipped = written_down(ctx, "this turn", &attempt).await.is_err();
+}
+
+/// Writes to the order's record. When that is broken an operator decides, but the decision
+/// itself cannot be written there: the timeline and the search attributes tell of it.
+async fn written_down(ctx: &Context, what: &str, attempt: &Attempt) -> Result<(), StepFailure> {
     loop {
-        let noted = if last {
-            quick_then_patient(ctx, NoteStatus, argument.clone(), None, &token).await
-        } else {
-            patient(ctx, NoteStatus, argument.clone(), None, &token).await
-        };
-        let Err(failure) = noted else { return };
-        tell(ctx, format!("💥 the note of this turn is broken: {failure}"));
+        let Err(failure) = attempt().await else { return Ok(()) };
+        tell(
+            ctx,
+            format!("💥 {what} waits for an operator's `resolve` to go on record: {failure}"),
+        );
         let (decision, remark) = ask_operator(ctx).await;
         tell(ctx, format!("👤 {remark}"));
-        if decision == ResolutionKind::Skip {
-            return;
+        match decision {
+            ResolutionKind::Retry => {}
+            ResolutionKind::Skip => return Err(failure),
         }
     }
 }
@@ -378,19 +431,17 @@ pub(crate) async fn note(ctx: &Context, status: OrderStatus, remark: Option<Stri
 /// Brings the search attributes up to date. Called where the order is about to wait and can be
 /// seen, and at its end: each call that changes something is an event in the history.
 pub(crate) fn publish(ctx: &Context) {
-    let (status, published) = ctx.state(|saga| {
-        let progress = &saga.progress;
-        (progress.status.name(), progress.published)
+    let changed = ctx.state_mut(|saga| {
+        let progress = &mut saga.progress;
+        let now = (progress.status.name(), progress.needs_attention);
+        (mem::replace(&mut progress.published, now) != now).then_some(now)
     });
-    if status == published {
-        return;
+    if let Some((status, needs_attention)) = changed {
+        ctx.upsert_search_attributes([
+            ORDER_STATUS.value_set(status.to_owned()),
+            NEEDS_ATTENTION.value_set(needs_attention),
+        ]);
     }
-    let stuck = ctx.state(|saga| matches!(saga.progress.status, OrderStatus::Stuck { .. }));
-    ctx.state_mut(|saga| saga.progress.published = status);
-    ctx.upsert_search_attributes([
-        ORDER_STATUS.value_set(status.to_owned()),
-        NEEDS_ATTENTION.value_set(stuck),
-    ]);
 }
 
 /// Lets everybody who waits for an answer have it before the workflow closes.
@@ -413,6 +464,9 @@ pub(crate) fn tell(ctx: &Context, text: impl Into<String>) {
 fn turn(ctx: &Context, status: OrderStatus) {
     let turned = ctx.state_mut(|saga| {
         let turned = saga.progress.status.clone().becomes(status)?;
+        if let OrderStatus::Shipped { tracking } = &turned {
+            saga.progress.handed_over = Some(tracking.clone());
+        }
         saga.progress.status = turned;
         Ok::<_, domain::InvalidTransition>(())
     });

@@ -1,14 +1,21 @@
-//! Faults by order and activity: how the outside world fails, on demand.
+//! Faults by order, activity and call: how the outside world fails, on demand.
+//!
+//! An activity is called at several *sites* of an order's life; a site is told by its number
+//! among the activity's calls, whose repeats are the same call. A fault begins at its site and
+//! lasts as long as its kind says. All of this stands in the tests; no release build knows it.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use domain::{OrderId, Rejection};
 use temporalio_sdk::ApplicationFailure;
 use temporalio_sdk::activities::ActivityError;
 use temporalio_sdk::interceptors::{
-    ActivityInboundInterceptor, ExecuteActivityInput, ExecuteActivityOutput, Next,
+    ActivityExecutionValue, ActivityInboundInterceptor, ExecuteActivityInput,
+    ExecuteActivityOutput, Next,
 };
+use tokio::sync::watch;
 use workflows::{BROKEN, REJECTED, UNAVAILABLE};
 
 /// What goes wrong with an activity.
@@ -22,42 +29,195 @@ pub enum Fault {
     AnswerLost(u32),
     /// A bug, so many times; nothing takes effect.
     Broken(u32),
+    /// It takes effect, and what it answers cannot be read, so many times.
+    Garbled(u32),
+    /// It takes effect, and its answer is larger than Temporal takes, so many times.
+    TooLarge(u32),
+    /// It takes effect, ten times slower than it would.
+    Slow,
+    /// The first attempt hangs until it has timed out and the second begins; then both run at
+    /// once.
+    Overlap,
+    /// The first attempt hangs, and runs only after its gate is opened.
+    Late(Gate),
+    /// The first attempt stops before it takes effect, until its gate is opened.
+    HeldBefore(Gate),
+    /// The first attempt stops between its effect and its answer, until its gate is opened.
+    HeldAfter(Gate),
 }
 
 /// Always, as far as a test can see.
 pub const FOR_EVER: u32 = u32::MAX;
 
-/// The faults planned for the orders of a shop.
+/// Where an attempt stops until it is let go.
+#[derive(Clone, Debug)]
+pub struct Gate(Arc<Passage>);
+
+#[derive(Debug)]
+struct Passage {
+    reached: watch::Sender<bool>,
+    open: watch::Sender<bool>,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        let shut = || watch::Sender::new(false);
+        Self(Arc::new(Passage { reached: shut(), open: shut() }))
+    }
+}
+
+impl Gate {
+    /// Waits until the attempt stands before the gate.
+    pub async fn reached(&self) {
+        until(&self.0.reached).await;
+    }
+
+    /// Opens the gate.
+    pub fn let_go(&self) {
+        self.0.open.send_replace(true);
+    }
+
+    async fn pass(&self) {
+        self.0.reached.send_replace(true);
+        until(&self.0.open).await;
+    }
+}
+
+async fn until(flag: &watch::Sender<bool>) {
+    // The gate holds the sender for as long as anybody waits.
+    flag.subscribe().wait_for(|raised| *raised).await.unwrap();
+}
+
+/// The faults planned for the orders of a shop, and the calls that were made.
 #[derive(Clone, Debug, Default)]
-pub struct Faults(Arc<Mutex<BTreeMap<(String, &'static str), Fault>>>);
+pub struct Faults(Arc<Mutex<Orders>>);
+
+type Orders = BTreeMap<String, BTreeMap<String, Calls>>;
+
+/// The calls of one activity by one order.
+#[derive(Debug, Default)]
+struct Calls {
+    /// Each call by its id, which its repeats share.
+    made: Vec<String>,
+    planned: Option<(usize, Fault)>,
+    /// Open once a second attempt has begun.
+    second: Gate,
+    attempts: u32,
+    /// Attempts under way.
+    running: watch::Sender<usize>,
+}
+
+/// Counts an attempt as long as it is under way.
+struct Running(watch::Sender<usize>);
+
+impl Running {
+    fn one_more(running: &watch::Sender<usize>) -> Self {
+        running.send_modify(|running| *running = running.saturating_add(1));
+        Self(running.clone())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.send_modify(|running| *running = running.saturating_sub(1));
+    }
+}
 
 impl Faults {
-    /// From now on the order's activity goes wrong.
-    pub fn plan(&self, order: OrderId, activity: &'static str, fault: Fault) {
-        self.planned().insert((order.workflow_id(), activity), fault);
+    /// From now on the order's activity goes wrong, wherever it is called.
+    pub fn plan(&self, order: OrderId, activity: &str, fault: Fault) {
+        self.plan_at(order, activity, 0, fault);
+    }
+
+    /// The order's activity goes wrong from its `site`th call on, counted from 0.
+    pub fn plan_at(&self, order: OrderId, activity: &str, site: usize, fault: Fault) {
+        self.calls(&order.workflow_id(), activity, |calls| calls.planned = Some((site, fault)));
     }
 
     /// From now on the order's activity goes right.
-    pub fn heal(&self, order: OrderId, activity: &'static str) {
-        self.planned().remove(&(order.workflow_id(), activity));
+    pub fn heal(&self, order: OrderId, activity: &str) {
+        self.calls(&order.workflow_id(), activity, |calls| calls.planned = None);
     }
 
-    fn planned(&self) -> std::sync::MutexGuard<'_, BTreeMap<(String, &'static str), Fault>> {
+    /// From now on everything goes right for the order.
+    pub fn heal_order(&self, order: OrderId) {
+        for calls in self.orders().entry(order.workflow_id()).or_default().values_mut() {
+            calls.planned = None;
+        }
+    }
+
+    /// Lets every attempt go on that still hangs, and waits until it has come to its end.
+    pub async fn drain(&self, order: OrderId, activity: &str) {
+        let mut running = self.calls(&order.workflow_id(), activity, |calls| {
+            calls.second.let_go();
+            if let Some((_, Fault::Late(gate) | Fault::HeldBefore(gate) | Fault::HeldAfter(gate))) =
+                &calls.planned
+            {
+                gate.let_go();
+            }
+            calls.running.subscribe()
+        });
+        running.wait_for(|running| *running == 0).await.unwrap();
+    }
+
+    /// Stops the order's activity before it takes effect.
+    pub fn hold(&self, order: OrderId, activity: &str) -> Gate {
+        let gate = Gate::default();
+        self.plan(order, activity, Fault::HeldBefore(gate.clone()));
+        gate
+    }
+
+    /// Every activity that the order has called, with the number of its sites.
+    pub fn sites_of(&self, order: OrderId) -> BTreeSet<(String, usize)> {
+        let orders = self.orders();
+        let calls = orders.get(&order.workflow_id()).into_iter().flatten();
+        calls
+            .flat_map(|(activity, calls)| {
+                (0..calls.made.len()).map(|site| (activity.clone(), site))
+            })
+            .collect()
+    }
+
+    fn orders(&self) -> MutexGuard<'_, Orders> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What goes wrong this time.
-    fn next(&self, workflow: &str, activity: &str) -> Option<Fault> {
-        let mut planned = self.planned();
-        let (_, fault) =
-            planned.iter_mut().find(|((order, name), _)| order == workflow && *name == activity)?;
+    fn calls<T>(&self, workflow: &str, activity: &str, with: impl FnOnce(&mut Calls) -> T) -> T {
+        let mut orders = self.orders();
+        let order = orders.entry(workflow.to_owned()).or_default();
+        with(order.entry(activity.to_owned()).or_default())
+    }
+}
+
+impl Calls {
+    /// What goes wrong with this attempt.
+    fn attempted(&mut self, call: &str) -> Option<Fault> {
+        if !self.made.iter().any(|made| made == call) {
+            self.made.push(call.to_owned());
+        }
+        let (site, fault) = self.planned.as_mut()?;
+        if self.made.len() <= *site {
+            return None;
+        }
+        self.attempts = self.attempts.saturating_add(1);
         let now = fault.clone();
         match fault {
-            Fault::Refused(_) => Some(now),
-            Fault::Unavailable(0) | Fault::AnswerLost(0) | Fault::Broken(0) => None,
-            Fault::Unavailable(left) | Fault::AnswerLost(left) | Fault::Broken(left) => {
-                *left = left.saturating_sub(1);
+            Fault::Refused(_) | Fault::Slow => Some(now),
+            Fault::Unavailable(left)
+            | Fault::AnswerLost(left)
+            | Fault::Broken(left)
+            | Fault::Garbled(left)
+            | Fault::TooLarge(left) => {
+                let again = left.checked_sub(1)?;
+                *left = if *left == FOR_EVER { FOR_EVER } else { again };
                 Some(now)
+            }
+            Fault::Overlap if self.attempts == 2 => {
+                self.second.let_go();
+                None
+            }
+            Fault::Overlap | Fault::Late(_) | Fault::HeldBefore(_) | Fault::HeldAfter(_) => {
+                (self.attempts == 1).then_some(now)
             }
         }
     }
@@ -71,20 +231,59 @@ impl ActivityInboundInterceptor for Faults {
     ) -> ExecuteActivityOutput<'a> {
         let info = input.activity_info();
         let workflow = info.workflow_id.as_deref().unwrap_or_default();
-        let fault = self.next(workflow, &info.activity_type);
+        let (fault, second, running) = self.calls(workflow, &info.activity_type, |calls| {
+            let running = Running::one_more(&calls.running);
+            (calls.attempted(&info.activity_id), calls.second.clone(), running)
+        });
         Box::pin(async move {
+            let _running = running;
             match fault {
                 None => next.run(input).await,
                 Some(Fault::Refused(rejection)) => Err(refused(rejection)),
                 Some(Fault::Unavailable(_)) => Err(failed(UNAVAILABLE, false)),
+                Some(Fault::Broken(_)) => Err(failed(BROKEN, true)),
                 Some(Fault::AnswerLost(_)) => {
                     next.run(input).await?;
                     Err(failed(UNAVAILABLE, false))
                 }
-                Some(Fault::Broken(_)) => Err(failed(BROKEN, true)),
+                Some(Fault::Garbled(_)) => {
+                    next.run(input).await?;
+                    Ok(of_another_type("<html>It works!</html>".to_owned()))
+                }
+                Some(Fault::TooLarge(_)) => {
+                    next.run(input).await?;
+                    Ok(of_another_type("x".repeat(LARGER_THAN_TEMPORAL_TAKES)))
+                }
+                Some(Fault::Slow) => {
+                    let begun = Instant::now();
+                    let answer = next.run(input).await;
+                    tokio::time::sleep(begun.elapsed().saturating_mul(9)).await;
+                    answer
+                }
+                Some(Fault::Overlap) => {
+                    second.pass().await;
+                    next.run(input).await
+                }
+                Some(Fault::Late(gate) | Fault::HeldBefore(gate)) => {
+                    gate.pass().await;
+                    next.run(input).await
+                }
+                Some(Fault::HeldAfter(gate)) => {
+                    let answer = next.run(input).await;
+                    gate.pass().await;
+                    answer
+                }
             }
         })
     }
+}
+
+/// A gRPC message is refused above 4 MB, and a payload above 2 MB.
+const LARGER_THAN_TEMPORAL_TAKES: usize = 5 << 20;
+
+/// An answer of another type than the activity's.
+fn of_another_type(answer: String) -> Box<dyn ActivityExecutionValue> {
+    Box::new(answer)
 }
 
 fn refused(rejection: Rejection) -> ActivityError {

@@ -31,7 +31,7 @@ use domain::{
     CountryCode, Currency, CustomerId, Destination, Money, Order, OrderId, OrderStatus,
     PaymentToken, PriceList, PricedSku, Quantity, RateTable, RequestHash, ShippingRate, Sku, Terms,
 };
-pub use faults::{Fault, Faults};
+pub use faults::{FOR_EVER, Fault, Faults, Gate};
 use futures::future::join_all;
 use sqlx::PgPool;
 use temporalio_client::{Client, WorkflowGetResultOptions, WorkflowHandle, WorkflowStartOptions};
@@ -63,6 +63,27 @@ pub struct Shop {
     port: u16,
     close: Arc<watch::Sender<bool>>,
     workers: Option<thread::JoinHandle<()>>,
+}
+
+/// What an order has left behind.
+#[derive(Clone, Debug, Default, PartialEq, Eq, sqlx::FromRow)]
+pub struct Traces {
+    goods_held: i64,
+    goods_sold: i64,
+    /// Payments that were not given back, in the provider's own records.
+    payments: i64,
+    has_balance: bool,
+    /// Whether the customer has paid for something that was not handed over.
+    is_owed: bool,
+    /// Parcels that were not called off, in the carrier's own records.
+    parcels: i64,
+}
+
+impl Traces {
+    /// What an order leaves that was shipped.
+    pub fn of_a_sale() -> Self {
+        Self { goods_sold: 1, payments: 1, has_balance: true, parcels: 1, ..Self::default() }
+    }
 }
 
 /// The sandbox's articles, with prices from the sample catalogue.
@@ -114,6 +135,18 @@ impl Shop {
         }
     }
 
+    /// Waits until the order's workflow says so of itself.
+    pub async fn until_view(&self, handle: &OrderHandle, is_so: impl Fn(&OrderView) -> bool) {
+        while !is_so(&self.view(handle).await) {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Waits until the order's workflow asks for an operator.
+    pub async fn until_needs_attention(&self, handle: &OrderHandle) {
+        self.until_view(handle, |view| view.needs_attention).await;
+    }
+
     pub async fn status_on_record(&self, order: OrderId) -> Option<String> {
         let status: Option<String> =
             sqlx::query_scalar("select status from orders.orders where order_id = $1")
@@ -145,29 +178,39 @@ impl Shop {
 
     /// Nothing of the order is left: no goods held or gone, no money, no balance, no parcel.
     pub async fn assert_clean_slate(&self, order: OrderId) {
-        let traces: (i64, i64, i64, i64) = sqlx::query_as(
-            "select
+        assert_eq!(self.traces(order).await, Traces::default(), "what {order} left behind");
+    }
+
+    /// What the order has left behind, here and with the parties.
+    pub async fn traces(&self, order: OrderId) -> Traces {
+        sqlx::query_as(
+            "with balance as (
+                select account, sum(case side when 'debit' then amount else -amount end) as amount
+                from ledger.entries join ledger.transactions using (transaction_id)
+                where order_id = $1 group by account
+            )
+            select
                 (select count(*) from inventory.reservations
-                 where order_id = $1 and state in ('held', 'sold')),
+                 where order_id = $1 and state = 'held') as goods_held,
+                (select count(*) from inventory.reservations
+                 where order_id = $1 and state = 'sold') as goods_sold,
                 (select count(*) from sandbox_provider.payments
                  where merchant_reference = $1::text and state in ('authorised', 'captured')
                  and not exists (
                     select from sandbox_provider.refunds
                     where refunds.payment_id = payments.payment_id
-                 )),
-                (select count(*) from (
-                    select from ledger.entries join ledger.transactions using (transaction_id)
-                    where order_id = $1 group by account
-                    having sum(case side when 'debit' then amount else -amount end) <> 0
-                ) as unsettled),
+                 )) as payments,
+                exists (select from balance where amount <> 0) as has_balance,
+                exists (
+                    select from balance where account = 'customer-deposits' and amount <> 0
+                ) as is_owed,
                 (select count(*) from sandbox_carrier.bookings
-                 where reference like $1::text || ':%' and cancelled_at is null)",
+                 where reference like $1::text || ':%' and cancelled_at is null) as parcels",
         )
         .bind(order.uuid())
         .fetch_one(&self.db)
         .await
-        .unwrap();
-        assert_eq!(traces, (0, 0, 0, 0), "{order} left goods, money, balances or a parcel behind");
+        .unwrap()
     }
 
     /// How an order's workflow looks from inside.
@@ -241,7 +284,7 @@ pub fn order_paid_by(token: &str) -> Order {
     }
 }
 
-fn pounds(amount: &str) -> Money {
+pub fn pounds(amount: &str) -> Money {
     Money::new(amount.parse().unwrap(), Currency::GBP).unwrap()
 }
 
@@ -260,9 +303,20 @@ async fn stock_up(db: &PgPool) {
 
 /// A Temporal server that nobody else uses.
 async fn temporal() -> (WorkflowEnvironment<LocalServer>, u16) {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let cli = env::var("TEMPORAL_CLI")
         .expect("TEMPORAL_CLI names the temporal binary; `make test` sets it, or set it to yours");
+    loop {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        match WorkflowEnvironment::start_local(server(&cli, port)).await {
+            Ok(server) => return (server, port),
+            // On a machine with a lot to do, the SDK's five seconds are not always enough. A
+            // server that never comes up is ended by whoever runs the test.
+            Err(error) => tracing::warn!(%error, "another try to start Temporal"),
+        }
+    }
+}
+
+fn server(cli: &str, port: u16) -> LocalWorkflowEnvironmentOptions {
     let attributes = [
         "OrderStatus=Keyword",
         "CustomerId=Keyword",
@@ -270,13 +324,21 @@ async fn temporal() -> (WorkflowEnvironment<LocalServer>, u16) {
         "Currency=Keyword",
         "NeedsAttention=Bool",
     ];
-    let arguments = attributes.iter().flat_map(|attribute| ["--search-attribute", attribute]);
-    let options = LocalWorkflowEnvironmentOptions::builder()
+    // As the launcher has them: the dev server's own defaults make every step wait.
+    let settings = [
+        "history.transferProcessorMaxPollRPS=100",
+        "history.timerProcessorMaxPollRPS=100",
+        "history.visibilityProcessorMaxPollRPS=100",
+    ];
+    let arguments = attributes
+        .iter()
+        .flat_map(|attribute| ["--search-attribute", attribute])
+        .chain(settings.iter().flat_map(|setting| ["--dynamic-config-value", setting]));
+    LocalWorkflowEnvironmentOptions::builder()
         .port(port)
-        .server_executable(EphemeralExe::ExistingPath(cli))
+        .server_executable(EphemeralExe::ExistingPath(cli.to_owned()))
         .extra_args(arguments.map(str::to_owned).collect())
-        .build();
-    (WorkflowEnvironment::start_local(options).await.unwrap(), port)
+        .build()
 }
 
 /// Serves every queue, on a thread and a runtime of its own: a test's own runtime ends with it.

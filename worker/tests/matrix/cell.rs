@@ -1,0 +1,279 @@
+//! A cell of the matrix: what goes wrong where, when it is called off, and how it has to end.
+
+use std::fmt;
+
+use domain::{OrderStatus, Rejection, StepName};
+use workflows::{CONTRACTS, Contract, Role};
+
+use crate::support::{FOR_EVER, Fault, Gate};
+
+/// One order's fate.
+#[derive(Clone, Debug)]
+pub struct Cell {
+    pub point: Point,
+    pub trouble: Trouble,
+    pub cancel: Option<Cancel>,
+}
+
+/// A call that an order makes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Point {
+    pub course: Course,
+    pub activity: String,
+    /// Which of the activity's calls, counted from 0.
+    pub site: usize,
+}
+
+/// Where the order would go if nothing but this happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Course {
+    /// It ships.
+    Ships,
+    /// Its last step that can be undone takes effect, but never answers, so that everything is
+    /// taken back.
+    Unwinds,
+}
+
+/// What goes wrong at the point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Trouble {
+    Nothing,
+    /// Fails before the effect, once.
+    Fails,
+    /// Fails before the effect, until it is tried patiently.
+    FailsLong,
+    /// Never answers, and nothing takes effect.
+    NeverAnswers,
+    /// Takes effect, and the answer is lost.
+    LosesAnswer,
+    LosesAnswerLong,
+    LosesAnswerForEver,
+    /// Times out, and a zombie of it runs beside the second attempt.
+    Overlaps,
+    /// Times out, and a zombie of it runs when the order has ended.
+    ComesLate,
+    /// Fails for good, as a bug does.
+    Breaks,
+    /// Is refused for good by the business.
+    IsRefused,
+    /// Takes effect, and answers something that cannot be read.
+    Garbles,
+    /// Takes effect, and answers more than Temporal takes.
+    AnswersTooMuch,
+    /// Is ten times slower.
+    IsSlow,
+}
+
+/// When, and how, the order is called off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cancel {
+    pub moment: Moment,
+    pub way: Way,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// When the history has this event.
+    Event(usize),
+    /// While the call is under way, before it takes effect.
+    BeforeEffect,
+    /// While the call is under way, after it took effect.
+    AfterEffect,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    Update,
+    Signal,
+    Temporal,
+}
+
+impl Point {
+    pub fn contract(&self) -> &'static Contract {
+        CONTRACTS.iter().find(|contract| contract.name == self.activity).unwrap()
+    }
+
+    /// Whether the step can be refused: it can be undone, so the order can do without.
+    fn can_be_refused(&self) -> bool {
+        matches!(self.contract().role, Role::Does(step) if undo_of(step).is_some())
+    }
+}
+
+fn undo_of(step: StepName) -> Option<&'static Contract> {
+    CONTRACTS.iter().find(|contract| contract.role == Role::Undoes(step))
+}
+
+/// The last step that can be undone: where it fails, everything has to be taken back.
+pub fn last_step() -> &'static Contract {
+    CONTRACTS
+        .iter()
+        .rev()
+        .find(|contract| matches!(contract.role, Role::Does(step) if undo_of(step).is_some()))
+        .unwrap()
+}
+
+/// A refusal that no step gives by itself, so that it is known for the matrix' own.
+pub fn refusal() -> Rejection {
+    Rejection::CardDeclined { decline_code: "as planned by the matrix".to_owned() }
+}
+
+impl Trouble {
+    pub const ALL: [Self; 14] = [
+        Self::Nothing,
+        Self::Fails,
+        Self::FailsLong,
+        Self::NeverAnswers,
+        Self::LosesAnswer,
+        Self::LosesAnswerLong,
+        Self::LosesAnswerForEver,
+        Self::Overlaps,
+        Self::ComesLate,
+        Self::Breaks,
+        Self::IsRefused,
+        Self::Garbles,
+        Self::AnswersTooMuch,
+        Self::IsSlow,
+    ];
+
+    /// What the table calls it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Fails => "fails",
+            Self::FailsLong => "fails long",
+            Self::NeverAnswers => "no answer ever",
+            Self::LosesAnswer => "answer lost",
+            Self::LosesAnswerLong => "lost long",
+            Self::LosesAnswerForEver => "lost for ever",
+            Self::Overlaps => "zombie beside",
+            Self::ComesLate => "zombie late",
+            Self::Breaks => "broken",
+            Self::IsRefused => "refused",
+            Self::Garbles => "garbled",
+            Self::AnswersTooMuch => "too large",
+            Self::IsSlow => "slow",
+        }
+    }
+
+    /// Whether it can happen to this call: only a step with a limit to its patience is given up,
+    /// only one that can be undone is refused.
+    pub fn can_happen_to(self, point: &Point) -> bool {
+        match self {
+            Self::NeverAnswers | Self::LosesAnswerForEver => point.contract().patience.is_some(),
+            Self::IsRefused => point.can_be_refused(),
+            Self::Nothing
+            | Self::Fails
+            | Self::FailsLong
+            | Self::LosesAnswer
+            | Self::LosesAnswerLong
+            | Self::Overlaps
+            | Self::ComesLate
+            | Self::Breaks
+            | Self::Garbles
+            | Self::AnswersTooMuch
+            | Self::IsSlow => true,
+        }
+    }
+
+    /// What the activity does. Four times is more often than the quick way tries.
+    pub fn fault(self, cancel: Option<Cancel>, gate: &Gate) -> Option<Fault> {
+        match cancel.map(|cancel| cancel.moment) {
+            Some(Moment::BeforeEffect) => return Some(Fault::HeldBefore(gate.clone())),
+            Some(Moment::AfterEffect) => return Some(Fault::HeldAfter(gate.clone())),
+            Some(Moment::Event(_)) | None => {}
+        }
+        match self {
+            Self::Nothing => None,
+            Self::Fails => Some(Fault::Unavailable(1)),
+            Self::FailsLong => Some(Fault::Unavailable(4)),
+            Self::NeverAnswers => Some(Fault::Unavailable(FOR_EVER)),
+            Self::LosesAnswer => Some(Fault::AnswerLost(1)),
+            Self::LosesAnswerLong => Some(Fault::AnswerLost(4)),
+            Self::LosesAnswerForEver => Some(Fault::AnswerLost(FOR_EVER)),
+            Self::Overlaps => Some(Fault::Overlap),
+            Self::ComesLate => Some(Fault::Late(gate.clone())),
+            Self::Breaks => Some(Fault::Broken(1)),
+            Self::IsRefused => Some(Fault::Refused(refusal())),
+            Self::Garbles => Some(Fault::Garbled(1)),
+            Self::AnswersTooMuch => Some(Fault::TooLarge(1)),
+            Self::IsSlow => Some(Fault::Slow),
+        }
+    }
+}
+
+impl Cell {
+    /// How the order has to end if nobody calls it off.
+    fn end(&self) -> End {
+        let role = self.point.contract().role;
+        match (self.trouble, role) {
+            (Trouble::NeverAnswers | Trouble::LosesAnswerForEver, _) => {
+                End::Rejected(Rejection::FulfilmentUnavailable {
+                    step: self.point.contract().step(),
+                })
+            }
+            (Trouble::IsRefused, _) => End::Rejected(refusal()),
+            (Trouble::Breaks | Trouble::Garbles, _) if self.point.can_be_refused() => End::Failed,
+            _ => match self.point.course {
+                Course::Ships => End::Shipped,
+                Course::Unwinds => {
+                    End::Rejected(Rejection::FulfilmentUnavailable { step: last_step().step() })
+                }
+            },
+        }
+    }
+
+    /// Whether an operator has to decide before the order can end.
+    pub fn needs_operator(&self) -> bool {
+        matches!(self.trouble, Trouble::Breaks | Trouble::Garbles) && !self.point.can_be_refused()
+    }
+
+    /// Why the order did not end as it has to, if it did not. A cancel may come too late, but one
+    /// that was accepted is kept.
+    pub fn complaint(&self, ended: &OrderStatus, accepted: bool) -> Option<String> {
+        let as_planned = match (self.end(), ended) {
+            (End::Shipped, OrderStatus::Shipped { .. }) => !accepted,
+            (End::Failed, OrderStatus::Failed { .. }) => true,
+            (End::Rejected(why), OrderStatus::Rejected { rejection }) => why == *rejection,
+            (_, OrderStatus::Cancelled { .. }) => self.cancel.is_some(),
+            _ => false,
+        };
+        (!as_planned).then(|| format!("ended as {ended:?} (cancel accepted: {accepted})"))
+    }
+}
+
+/// How an order ends that nobody calls off.
+enum End {
+    Shipped,
+    Rejected(Rejection),
+    Failed,
+}
+
+impl fmt::Display for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { point: Point { course, activity, site }, trouble, cancel } = self;
+        let course = match course {
+            Course::Ships => "an order that ships",
+            Course::Unwinds => "an order that unwinds",
+        };
+        write!(f, "{course}: {activity}")?;
+        if *site > 0 {
+            write!(f, " (call {})", site + 1)?;
+        }
+        write!(f, ": {}", trouble.name())?;
+        match cancel {
+            None => Ok(()),
+            Some(Cancel { moment, way }) => {
+                let way = match way {
+                    Way::Update => "update",
+                    Way::Signal => "signal",
+                    Way::Temporal => "Temporal",
+                };
+                match moment {
+                    Moment::Event(event) => write!(f, "; cancelled by {way} at event {event}"),
+                    Moment::BeforeEffect => write!(f, "; cancelled by {way} before its effect"),
+                    Moment::AfterEffect => write!(f, "; cancelled by {way} after its effect"),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! The fault matrix: every activity of the contract table, wherever an order calls it, going
+//! wrong in every way, with and without a cancel at every moment, against a real Temporal server
+//! and a real Postgres.
+//!
+//! The fault points are not written down: an order that ships and an order that unwinds are
+//! watched, and every call they make is one. A call that the contract table lists and neither of
+//! them makes is an error, so a new step is covered, or missed aloud.
+//!
+//! ```text
+//! matrix                              a slice: every fault at every point, and some of the cancels
+//! matrix --whole                      every fault at every point with a cancel at every moment
+//! matrix --orders 300 [--seed 42]     several faults to each of so many real orders, drawn by seed
+//! ```
+
+#![allow(
+    unreachable_pub,
+    clippy::arithmetic_side_effects,
+    clippy::default_trait_access,
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test: it counts cells and prints its table, asks the database anything, and fails \
+              on what it cannot prepare"
+)]
+
+mod cell;
+mod plan;
+mod report;
+mod run;
+mod seeds;
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Parser;
+use sqlx::{Connection, PgConnection, PgPool};
+use support::Shop;
+use uuid::Uuid;
+use worker::migrate::MIGRATIONS;
+
+/// How much of the matrix is run.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Every cell, instead of a slice
+    #[arg(long)]
+    whole: bool,
+    /// Cells whose description contains this, and no others
+    #[arg(long)]
+    only: Option<String>,
+    /// Cells under way at once
+    #[arg(long, default_value_t = 48)]
+    at_once: usize,
+    /// Real orders to each of which several faults happen, instead of the matrix
+    #[arg(long)]
+    orders: Option<usize>,
+    /// What the faults of those orders are drawn from; by default it is drawn itself
+    #[arg(long)]
+    seed: Option<u64>,
+    /// What the test runner says to every test; a matrix has one way to run
+    #[arg(hide = true)]
+    filters: Vec<String>,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let begun = Instant::now();
+    let shop = Shop::open(database().await).await;
+    let passed = match arguments.orders {
+        Some(orders) => seeds::run(&shop, orders, arguments.seed, arguments.at_once).await,
+        None => matrix(&shop, &arguments).await,
+    };
+    shop.close().await;
+    println!("took {} s", begun.elapsed().as_secs());
+    if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+async fn matrix(shop: &Shop, arguments: &Arguments) -> bool {
+    let wanted = |cell: &cell::Cell| {
+        arguments.only.as_ref().is_none_or(|only| cell.to_string().contains(only))
+    };
+    let points = run::points(shop).await;
+    let undisturbed: Vec<_> = plan::undisturbed(&points).into_iter().filter(wanted).collect();
+    println!("{} fault points, {} cells without a cancel", points.len(), undisturbed.len());
+    let mut results = run::all(shop, undisturbed, arguments.at_once).await;
+    let cancelled: Vec<_> =
+        plan::cancelled(&points, &results, arguments.whole).into_iter().filter(wanted).collect();
+    println!("{} cells with a cancel", cancelled.len());
+    results.extend(run::all(shop, cancelled, arguments.at_once).await);
+    report::print(&results);
+    let proven = report::prove(shop).await;
+    proven && !results.is_empty() && results.iter().all(|result| result.complaint.is_none())
+}
+
+/// A database of the matrix' own, on the server that the tests use.
+async fn database() -> PgPool {
+    let url = std::env::var("DATABASE_URL")
+        .expect("DATABASE_URL names the Postgres that the tests use; `make matrix` sets it");
+    let name = format!("matrix_{}", Uuid::now_v7().simple());
+    let mut server = PgConnection::connect(&url).await.unwrap();
+    sqlx::query(sqlx::AssertSqlSafe(format!("create database {name}")))
+        .execute(&mut server)
+        .await
+        .unwrap();
+    let options = url.parse::<sqlx::postgres::PgConnectOptions>().unwrap().database(&name);
+    let db = PgPool::connect_with(options).await.unwrap();
+    MIGRATIONS.run(&db).await.unwrap();
+    db
+}

@@ -1,0 +1,218 @@
+//! Takes orders through their cells.
+
+use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use domain::{Order, OrderStatus};
+use futures::FutureExt;
+use futures::stream::{self, StreamExt};
+use temporalio_client::{WorkflowCancelOptions, WorkflowFetchHistoryOptions};
+use temporalio_common::protos::temporal::api::enums::v1::EventType;
+use temporalio_common::protos::temporal::api::history::v1::HistoryEvent;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use workflows::{
+    CONTRACTS, CancelRequest, OrderSaga, Resolution, ResolutionKind, Role, signal_payload,
+};
+
+use crate::cell::{Cancel, Cell, Course, Moment, Point, Trouble, Way, last_step};
+use crate::support::{self, FOR_EVER, Fault, Gate, OrderHandle, Shop, Traces, ended, history};
+
+/// What came of a cell.
+pub struct Outcome {
+    pub cell: Cell,
+    /// What is wrong, if anything is.
+    pub complaint: Option<String>,
+    /// The events after which somebody else can get in before the workflow goes on.
+    pub openings: Vec<usize>,
+}
+
+/// An order that has not ended by then never will.
+pub const NEVER: Duration = Duration::from_mins(3);
+
+/// Every call that an order makes, on either course; and none of the contract table is missing.
+pub async fn points(shop: &Shop) -> BTreeSet<Point> {
+    let mut points = BTreeSet::new();
+    for course in [Course::Ships, Course::Unwinds] {
+        let order = order_on(shop, course);
+        ended(&shop.place(&order).await).await;
+        for (activity, site) in shop.faults.sites_of(order.order_id) {
+            let point = Point { course, activity, site };
+            // A step goes the same way on both courses, up to where they part.
+            let is_own = match point.contract().role {
+                Role::Does(_) => course == Course::Ships,
+                Role::Undoes(_) | Role::Notes => course == Course::Unwinds,
+            };
+            if is_own {
+                points.insert(point);
+            }
+        }
+    }
+    for contract in CONTRACTS {
+        assert!(
+            points.iter().any(|point| point.activity == contract.name),
+            "no order calls {}, so nothing shows what happens when it goes wrong",
+            contract.name
+        );
+    }
+    points
+}
+
+/// Runs the cells, so many at once.
+pub async fn all(shop: &Shop, cells: Vec<Cell>, at_once: usize) -> Vec<Outcome> {
+    stream::iter(cells).map(|cell| one(shop, cell)).buffer_unordered(at_once).collect().await
+}
+
+async fn one(shop: &Shop, cell: Cell) -> Outcome {
+    let order = order_on(shop, cell.point.course);
+    let run = AssertUnwindSafe(timeout(NEVER, through(shop, &cell, &order))).catch_unwind();
+    let (complaint, openings) = match run.await {
+        Ok(Ok((complaint, openings))) => (complaint, openings),
+        Ok(Err(_elapsed)) => {
+            let stands = shop.status_on_record(order.order_id).await;
+            (Some(format!("has not ended; on record as {stands:?}")), Vec::new())
+        }
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            (Some(text.unwrap_or_else(|| "panicked".to_owned())), Vec::new())
+        }
+    };
+    let complaint = complaint.map(|complaint| format!("{complaint} (order {})", order.order_id));
+    Outcome { cell, complaint, openings }
+}
+
+/// The order of a course, before anything else happens to it.
+fn order_on(shop: &Shop, course: Course) -> Order {
+    let mut order = support::order();
+    order.terms.patience_seconds = None;
+    if course == Course::Unwinds {
+        order.terms.patience_seconds = Some(1);
+        shop.faults.plan(order.order_id, last_step().name, Fault::AnswerLost(FOR_EVER));
+    }
+    order
+}
+
+async fn through(shop: &Shop, cell: &Cell, order: &Order) -> (Option<String>, Vec<usize>) {
+    let mut order = order.clone();
+    if matches!(cell.trouble, Trouble::NeverAnswers | Trouble::LosesAnswerForEver) {
+        order.terms.patience_seconds = Some(1);
+    }
+    let (order_id, Point { activity, site, .. }) = (order.order_id, &cell.point);
+    let gate = Gate::default();
+    if let Some(fault) = cell.trouble.fault(cell.cancel, &gate) {
+        shop.faults.plan_at(order_id, activity, *site, fault);
+    }
+    let handle = shop.place(&order).await;
+    let (status, accepted) = {
+        let end = ended(&handle);
+        let cancel = call_off(&handle, cell.cancel, &gate);
+        let operator = decide(shop, &handle, cell.needs_operator());
+        tokio::pin!(end, cancel, operator);
+        let mut accepted = None;
+        let status = loop {
+            tokio::select! {
+                status = &mut end => break status,
+                answer = &mut cancel, if accepted.is_none() => accepted = Some(answer),
+                () = &mut operator => {}
+            }
+        };
+        (status, accepted.unwrap_or(false))
+    };
+    shop.faults.drain(order_id, activity).await;
+    let complaint = match cell.complaint(&status, accepted) {
+        Some(complaint) => Some(complaint),
+        None => on_record(shop, &order, &status).await,
+    };
+    let openings =
+        if cell.cancel.is_none() { openings(&history(&handle).await.events) } else { Vec::new() };
+    (complaint, openings)
+}
+
+/// Calls the order off at its moment. Whether that was accepted, if that was answered.
+pub async fn call_off(handle: &OrderHandle, cancel: Option<Cancel>, gate: &Gate) -> bool {
+    let Some(Cancel { moment, way }) = cancel else { return false };
+    match moment {
+        Moment::Event(number) => {
+            let options = WorkflowFetchHistoryOptions::builder().wait_new_event(true).build();
+            let mut events = handle.fetch_history(options);
+            for _ in 0..number {
+                if events.next().await.is_none() {
+                    return false;
+                }
+            }
+        }
+        Moment::BeforeEffect | Moment::AfterEffect => gate.reached().await,
+    }
+    let request = CancelRequest { reason: "called off by the matrix".to_owned() };
+    // A workflow that has ended by now cannot be told any more, which is as good as too late.
+    let accepted = match way {
+        Way::Update => {
+            let update = handle.execute_update(OrderSaga::cancel, request, Default::default());
+            update.await.is_ok()
+        }
+        Way::Signal => {
+            let payload = signal_payload(&request).unwrap();
+            let _sent =
+                handle.signal(OrderSaga::cancel_signal, payload, Default::default()).await.is_ok();
+            false
+        }
+        Way::Temporal => {
+            let options = WorkflowCancelOptions::builder().reason("called off").build();
+            let _sent = handle.cancel(options).await.is_ok();
+            false
+        }
+    };
+    gate.let_go();
+    accepted
+}
+
+/// An operator who has everything tried again.
+async fn decide(shop: &Shop, handle: &OrderHandle, is_needed: bool) {
+    if !is_needed {
+        return std::future::pending().await;
+    }
+    let mut looks = interval(Duration::from_millis(200));
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        looks.tick().await;
+        if shop.view(handle).await.needs_attention {
+            let (by, why) = ("the matrix".to_owned(), "it is mended".to_owned());
+            let retry = Resolution { decision: ResolutionKind::Retry, by, why };
+            shop.resolve(handle, &retry).await;
+        }
+    }
+}
+
+/// What the record and the parties have to say about how the order ended.
+pub async fn on_record(shop: &Shop, order: &Order, status: &OrderStatus) -> Option<String> {
+    let on_record = shop.status_on_record(order.order_id).await;
+    if on_record.as_deref() != Some(status.name()) {
+        return Some(format!("ended as {}, on record as {on_record:?}", status.name()));
+    }
+    let traces = shop.traces(order.order_id).await;
+    let is_sold = matches!(status, OrderStatus::Shipped { .. });
+    let expected = if is_sold { Traces::of_a_sale() } else { Traces::default() };
+    (traces != expected).then(|| format!("left {traces:?} behind, not {expected:?}"))
+}
+
+/// Events that a workflow task's completion brings come with it; nobody gets in between them.
+fn openings(events: &[HistoryEvent]) -> Vec<usize> {
+    let comes_by_itself = |event: &HistoryEvent| {
+        matches!(
+            event.event_type(),
+            EventType::WorkflowTaskScheduled
+                | EventType::WorkflowTaskStarted
+                | EventType::WorkflowTaskCompleted
+                | EventType::WorkflowTaskTimedOut
+                | EventType::WorkflowTaskFailed
+                | EventType::ActivityTaskStarted
+                | EventType::ActivityTaskCompleted
+                | EventType::ActivityTaskFailed
+                | EventType::ActivityTaskTimedOut
+                | EventType::ActivityTaskCanceled
+                | EventType::TimerFired
+                | EventType::WorkflowExecutionSignaled
+        )
+    };
+    (1..events.len()).filter(|&number| comes_by_itself(&events[number])).collect()
+}

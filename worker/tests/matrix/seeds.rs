@@ -1,0 +1,207 @@
+//! Several faults at once: real orders, each with troubles drawn from a seed, until everything is
+//! mended and has to come to its end.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use activities::catalogue::{Stocking, load};
+use chrono::Utc;
+use domain::{
+    CountryCode, CustomerId, Destination, Order, OrderId, PriceList, PricedSku, Quantity,
+    RateTable, ShippingRate, Sku,
+};
+use fastrand::Rng;
+use futures::stream::{self, StreamExt};
+use serde::Deserialize;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use uuid::Uuid;
+use workflows::{OrderSaga, Resolution, ResolutionKind};
+
+use crate::cell::{Cancel, Moment, Point, Trouble, Way};
+use crate::report;
+use crate::run::{self, NEVER};
+use crate::support::{self, Gate, OrderHandle, Shop, ended};
+
+/// Pieces of each article: enough for whatever is drawn.
+const STOCKING: u32 = 1_000_000;
+
+/// Troubles that pass, or end the order; one that waits for an operator is among them.
+const TROUBLES: [Trouble; 11] = [
+    Trouble::Fails,
+    Trouble::FailsLong,
+    Trouble::NeverAnswers,
+    Trouble::LosesAnswer,
+    Trouble::LosesAnswerLong,
+    Trouble::LosesAnswerForEver,
+    Trouble::Overlaps,
+    Trouble::Breaks,
+    Trouble::IsRefused,
+    Trouble::Garbles,
+    Trouble::IsSlow,
+];
+
+/// One order's fate, as the seed has it.
+struct Fate {
+    order: Order,
+    troubles: Vec<(Point, Trouble)>,
+    cancel: Option<Cancel>,
+}
+
+/// Runs so many real orders; whether all of them came to an end that leaves nothing half done.
+pub async fn run(shop: &Shop, orders: usize, seed: Option<u64>, at_once: usize) -> bool {
+    let seed = seed.unwrap_or_else(|| fastrand::u64(..));
+    println!("seed {seed}: {orders} real orders, up to three troubles each");
+    let mut rng = Rng::with_seed(seed);
+    let points = run::points(shop).await;
+    let fates: Vec<_> = sample(shop, orders)
+        .await
+        .into_iter()
+        .map(|order| fate(&mut rng, &points, order))
+        .collect();
+    let complaints: Vec<String> = stream::iter(&fates)
+        .map(|fate| through(shop, fate))
+        .buffer_unordered(at_once)
+        .filter_map(async |complaint| complaint)
+        .collect()
+        .await;
+    for complaint in &complaints {
+        println!("FAILED {complaint}");
+    }
+    let troubles: usize = fates.iter().map(|fate| fate.troubles.len()).sum();
+    let cancels = fates.iter().filter(|fate| fate.cancel.is_some()).count();
+    println!(
+        "{} of {orders} orders came to a clean end, through {troubles} troubles and {cancels} \
+         cancels; `--orders {orders} --seed {seed}` has them again",
+        orders - complaints.len()
+    );
+    report::prove(shop).await && complaints.is_empty()
+}
+
+fn fate(rng: &mut Rng, points: &BTreeSet<Point>, order: Order) -> Fate {
+    let mut troubles = Vec::new();
+    for _ in 0..rng.usize(0..=3) {
+        let point = rng.choice(points).cloned();
+        let trouble = rng.choice(TROUBLES);
+        if let (Some(point), Some(trouble)) = (point, trouble)
+            && trouble.can_happen_to(&point)
+        {
+            troubles.push((point, trouble));
+        }
+    }
+    let way = rng.choice([Way::Update, Way::Signal, Way::Temporal]);
+    let moment = Moment::Event(rng.usize(1..12));
+    let cancel = way.filter(|_| rng.u8(0..4) == 0).map(|way| Cancel { moment, way });
+    Fate { order, troubles, cancel }
+}
+
+async fn through(shop: &Shop, fate: &Fate) -> Option<String> {
+    let Fate { order, troubles, cancel } = fate;
+    let gate = Gate::default();
+    for (point, trouble) in troubles {
+        if let Some(fault) = trouble.fault(None, &gate) {
+            shop.faults.plan_at(order.order_id, &point.activity, point.site, fault);
+        }
+    }
+    let handle = shop.place(order).await;
+    let status = timeout(NEVER, async {
+        let end = ended(&handle);
+        let cancel = run::call_off(&handle, *cancel, &gate);
+        let operator = heal_when_asked(shop, &handle, order.order_id);
+        tokio::pin!(end, operator);
+        let (status, _accepted) = tokio::join!(
+            async {
+                tokio::select! {
+                    status = &mut end => status,
+                    status = &mut operator => status,
+                }
+            },
+            cancel,
+        );
+        status
+    });
+    let Ok(status) = status.await else {
+        return Some(format!("order {} has not ended", order.order_id));
+    };
+    for (point, _) in troubles {
+        shop.faults.drain(order.order_id, &point.activity).await;
+    }
+    let complaint = run::on_record(shop, order, &status).await?;
+    Some(format!("order {}: {complaint}", order.order_id))
+}
+
+/// When an operator is asked, whatever was wrong is mended, and everything tried again.
+async fn heal_when_asked(shop: &Shop, handle: &OrderHandle, order: OrderId) -> domain::OrderStatus {
+    let mut looks = interval(Duration::from_secs(1));
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        looks.tick().await;
+        let view = handle.query(OrderSaga::order, (), Default::default()).await;
+        if view.is_ok_and(|view| view.needs_attention) {
+            shop.faults.heal_order(order);
+            let (by, why) = ("the matrix".to_owned(), "it is mended".to_owned());
+            let retry = Resolution { decision: ResolutionKind::Retry, by, why };
+            shop.resolve(handle, &retry).await;
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Written {
+    invoice: String,
+    customer: Option<String>,
+    lines: Vec<Line>,
+}
+
+#[derive(Deserialize)]
+struct Line {
+    sku: String,
+    quantity: u32,
+}
+
+/// Real orders at real prices, all of them sent to one country.
+async fn sample(shop: &Shop, count: usize) -> Vec<Order> {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shop/data");
+    let articles = worker::catalogue_file::read(&data.join("products.csv")).unwrap();
+    let stocking = Stocking { pieces: STOCKING, cost_percent: 60.into() };
+    load(&shop.db, &articles, stocking).await.unwrap();
+    let country = CountryCode::parse("GB").unwrap();
+    let mut rates = RateTable::default();
+    rates.sell_to(country, 20.into());
+    rates.ship_to(country, ShippingRate { fee: support::pounds("4.95"), free_from: None });
+    let price_of = |sku: &Sku| {
+        articles.iter().find(|article| article.sku == *sku).map(|article| article.unit_price)
+    };
+    let text = std::fs::read_to_string(data.join("orders-sample.jsonl")).unwrap();
+    let written = text.lines().map(|line| serde_json::from_str::<Written>(line).unwrap());
+    written
+        .filter_map(|Written { invoice, customer, lines }| {
+            let mut basket: Vec<(PricedSku, Quantity)> = Vec::new();
+            for Line { sku, quantity } in lines {
+                let sku = Sku::parse(sku).ok()?;
+                if basket.iter().any(|(article, _)| article.sku == sku) {
+                    continue;
+                }
+                let unit_price = price_of(&sku)?;
+                let unit_cost = unit_price.percent(60.into()).ok()?;
+                basket.push((
+                    PricedSku { sku, unit_price, unit_cost },
+                    Quantity::new(quantity.into()).ok()?,
+                ));
+            }
+            let PriceList { lines, totals, cost_of_goods } =
+                PriceList::of(&basket, None, country, &rates).ok()?;
+            Some(Order {
+                order_id: OrderId::of(Uuid::now_v7()),
+                customer_id: CustomerId::parse(customer.unwrap_or(invoice)).ok()?,
+                placed_at: Utc::now(),
+                lines,
+                totals,
+                cost_of_goods: cost_of_goods?,
+                ship_to: Destination { country, address_id: None },
+                ..support::order()
+            })
+        })
+        .take(count)
+        .collect()
+}
