@@ -38,6 +38,17 @@ pub struct Config {
           value_parser = clap::value_parser!(u64).range(1..=600))]
     pub request_timeout_seconds: u64,
 
+    /// How many seconds requests are still taken after the process was asked to stop, so that a
+    /// load balancer sees `/ready` turn red before a connection is refused.
+    #[arg(long, env = "ORDERSAGA_NOTICE_SECONDS", default_value_t = 2,
+          value_parser = clap::value_parser!(u64).range(0..=120))]
+    pub notice_seconds: u64,
+
+    /// How many orders can be watched at once, by event streams.
+    #[arg(long, env = "ORDERSAGA_STREAMS_MAX", default_value_t = 256,
+          value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    pub streams_max: u32,
+
     /// How long an order waits to be called off before it is packed, in seconds, unless the
     /// order itself says otherwise.
     #[arg(long, env = "ORDERSAGA_CANCEL_WINDOW_SECONDS", default_value_t = 0,
@@ -71,6 +82,8 @@ impl Config {
         Limits {
             body_bytes_max: self.body_bytes_max,
             request_timeout: Duration::from_secs(self.request_timeout_seconds),
+            notice: Duration::from_secs(self.notice_seconds),
+            streams_max: usize::try_from(self.streams_max).unwrap_or(usize::MAX),
             cancel_window_seconds: self.cancel_window_seconds,
             patience_seconds: self.patience_seconds,
         }

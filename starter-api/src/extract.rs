@@ -124,6 +124,43 @@ pub(crate) fn visible_ascii(header: &HeaderValue, length_max: usize) -> Option<S
     fits.then(|| text.to_owned())
 }
 
+/// Whether the caller would rather have the answer as `this` than as `that`, by the header
+/// `Accept` (RFC 9110). Equal wishes, and no wish at all, are for `that`.
+#[must_use]
+pub(crate) fn wants(headers: &HeaderMap, this: &str, that: &str) -> bool {
+    let accepted: Vec<_> = headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .filter_map(|header| header.to_str().ok())
+        .flat_map(|header| header.split(','))
+        .collect();
+    let weight = |media_type: &str| {
+        let kind = media_type.split_once('/').map_or("", |(kind, _)| kind);
+        // The most exact range decides: `text/html;q=0` beats `text/*`.
+        [media_type, &format!("{kind}/*"), "*/*"]
+            .iter()
+            .find_map(|range| accepted.iter().find_map(|wish| weight_of(wish, range)))
+            .unwrap_or(0)
+    };
+    weight(this) > weight(that)
+}
+
+/// The weight, in thousandths, that the wish gives to exactly this range.
+fn weight_of(wish: &str, range: &str) -> Option<u16> {
+    let mut parts = wish.split(';').map(str::trim);
+    if !parts.next()?.eq_ignore_ascii_case(range) {
+        return None;
+    }
+    let q = parts.find_map(|it| it.strip_prefix("q=").or_else(|| it.strip_prefix("Q=")));
+    let thousandths = |q: &str| {
+        let (whole, part) = q.split_once('.').unwrap_or((q, ""));
+        let part = part.get(..3).unwrap_or(part);
+        let whole = whole.parse::<u16>().ok().filter(|whole| *whole <= 1)?;
+        format!("{whole}{part:0<3}").parse().ok()
+    };
+    Some(q.map_or(1_000, |q| thousandths(q).unwrap_or(0)))
+}
+
 fn is_json(headers: &HeaderMap) -> bool {
     let declared = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let media_type = declared.and_then(|value| value.split(';').next()).map(str::trim);

@@ -64,6 +64,7 @@ fn operations() -> OpenApiRouter<State> {
         .routes(routes!(orders::place::place, orders::list::list))
         .routes(routes!(orders::show::show))
         .routes(routes!(orders::events::list))
+        .routes(routes!(orders::timeline::timeline))
         .routes(routes!(orders::cancel::cancel))
         .routes(routes!(quotes::price))
         .routes(routes!(products::list::list))

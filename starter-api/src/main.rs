@@ -63,7 +63,7 @@ async fn serve(config: &Config, database: PgPool, temporal: Temporal) -> Result<
         }
         tracing::info!("stopping: requests under way are answered first");
     };
-    starter_api::serve(listener, starter_api::router(state), asked_to_stop).await;
+    starter_api::serve(listener, state, asked_to_stop).await;
     folding.abort();
     Ok(())
 }

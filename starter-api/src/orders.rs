@@ -2,7 +2,7 @@
 
 /// Reads orders as [`Row`]s; every query of them has the same columns.
 macro_rules! orders_where {
-    ($condition:literal, $($argument:expr),+ $(,)?) => {
+    ($($condition:literal)+, $($argument:expr),+ $(,)?) => {
         sqlx::query_as!(
             Row,
             r#"select order_id, customer_id, placed_at, request_hash, currency,
@@ -11,7 +11,7 @@ macro_rules! orders_where {
                    lines as "lines: Json<Vec<OrderLine>>",
                    terms as "terms: Json<Terms>",
                    status_data as "status: Json<OrderStatus>"
-               from orders.orders "# + $condition,
+               from orders.orders "# $(+ $condition)+,
             $($argument),+
         )
     };
@@ -23,6 +23,8 @@ pub(crate) mod list;
 pub(crate) mod place;
 mod request;
 pub(crate) mod show;
+pub(crate) mod timeline;
+mod watch;
 
 use chrono::{DateTime, Utc};
 use domain::{
@@ -87,6 +89,11 @@ impl OrderResource {
             ship_to: order.ship_to,
             terms: order.terms,
         }
+    }
+
+    /// Where it stands.
+    pub(crate) const fn status(&self) -> &OrderStatus {
+        &self.status
     }
 
     /// The same order, standing elsewhere.

@@ -56,6 +56,8 @@ pub enum Kind {
     Internal,
     /// Temporal or the database does not answer.
     TryAgain,
+    /// Too much is asked of the starter at once.
+    Overloaded,
 }
 
 /// One broken rule, and where.
@@ -144,7 +146,7 @@ const RETRY_AFTER_SECONDS: u16 = 2;
 
 impl Kind {
     /// Every kind, in the order in which the docs tell them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::MalformedRequest,
         Self::RouteNotFound,
         Self::OrderNotFound,
@@ -161,6 +163,7 @@ impl Kind {
         Self::IdempotencyKeyReused,
         Self::Internal,
         Self::TryAgain,
+        Self::Overloaded,
     ];
 
     /// Status, heading and title: one line a kind.
@@ -219,6 +222,9 @@ impl Kind {
             }
             Self::TryAgain => {
                 (StatusCode::SERVICE_UNAVAILABLE, "try-again", "The shop cannot answer right now")
+            }
+            Self::Overloaded => {
+                (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "Too much is asked at once")
             }
         }
     }
@@ -299,6 +305,14 @@ impl Problem {
             "The shop's database or its order engine does not answer. Send the same request again, \
              with the same Idempotency-Key, after the time in Retry-After.",
         );
+        problem.0.retry_after_seconds = Some(RETRY_AFTER_SECONDS);
+        problem
+    }
+
+    /// The starter is doing as much as it can.
+    #[must_use]
+    pub(crate) fn overloaded(what: &'static str) -> Self {
+        let mut problem = Self::new(Kind::Overloaded, what);
         problem.0.retry_after_seconds = Some(RETRY_AFTER_SECONDS);
         problem
     }

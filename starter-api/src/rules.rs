@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Number;
 
 use crate::problem::{Breach, Problem};
@@ -56,6 +57,25 @@ pub(crate) fn line_of_text(text: &str, length_max: usize) -> Result<String, Stri
         Ok(text.to_owned())
     } else {
         Err(format!("a text of 1 to {length_max} characters on one line"))
+    }
+}
+
+/// What a listing looks for: a line of text.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Wanted(String);
+
+impl Wanted {
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Wanted {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        line_of_text(&text, 100).map(Self)
     }
 }
 

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -11,6 +10,8 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
+
+use crate::state::State;
 
 /// How many callers are listened to at once; the next one waits in the kernel's queue.
 const CONNECTIONS_MAX: usize = 4_096;
@@ -22,12 +23,13 @@ const HEADERS_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long requests under way may take once the process was asked to stop.
 const FAREWELL: Duration = Duration::from_secs(20);
 
-/// Serves until `asked_to_stop`, then answers what is under way and returns.
-pub async fn serve(listener: TcpListener, router: Router, asked_to_stop: impl Future<Output = ()>) {
+/// Serves until `asked_to_stop`; then tells whoever asks that it is not ready, still serves for
+/// the time that a load balancer needs to notice, answers what is under way, and returns.
+pub async fn serve(listener: TcpListener, state: State, asked_to_stop: impl Future<Output = ()>) {
     let mut http = Builder::new(TokioExecutor::new());
     http.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS_TIMEOUT);
     let (graceful, places) = (GracefulShutdown::new(), Arc::new(Semaphore::new(CONNECTIONS_MAX)));
-    let service = TowerToHyperService::new(router);
+    let service = TowerToHyperService::new(crate::router(state.clone()));
 
     let accepting = async {
         loop {
@@ -48,12 +50,19 @@ pub async fn serve(listener: TcpListener, router: Router, asked_to_stop: impl Fu
     };
     tokio::select! {
         () = accepting => {}
-        () = asked_to_stop => {}
+        () = leave(&state, asked_to_stop) => {}
     }
     drop(listener);
     if timeout(FAREWELL, graceful.shutdown()).await.is_err() {
         tracing::warn!("some requests were still under way when the process ended");
     }
+}
+
+async fn leave(state: &State, asked_to_stop: impl Future<Output = ()>) {
+    asked_to_stop.await;
+    // From here on `/ready` is red, and the event streams end.
+    state.leaving.cancel();
+    sleep(state.limits.notice).await;
 }
 
 async fn next_caller(listener: &TcpListener) -> TcpStream {

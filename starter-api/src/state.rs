@@ -1,9 +1,12 @@
 //! What every operation works with.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use sqlx::PgPool;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use crate::catalogue::Catalogue;
 use crate::observe;
@@ -17,6 +20,10 @@ pub struct State {
     pub(crate) catalogue: Catalogue,
     pub(crate) limits: Limits,
     pub(crate) metrics: PrometheusHandle,
+    /// A place for each order that is being watched.
+    pub(crate) streams: Arc<Semaphore>,
+    /// Set once the process was asked to stop.
+    pub(crate) leaving: CancellationToken,
 }
 
 /// What a single request may ask for.
@@ -26,6 +33,10 @@ pub struct Limits {
     pub body_bytes_max: usize,
     /// The longest that a request may take.
     pub request_timeout: Duration,
+    /// How long requests are still taken after the process was asked to stop.
+    pub notice: Duration,
+    /// How many orders can be watched at once.
+    pub streams_max: usize,
     /// The cancel window of an order that does not name one.
     pub cancel_window_seconds: u32,
     /// The patience of an order that does not name one.
@@ -37,6 +48,8 @@ impl Default for Limits {
         Self {
             body_bytes_max: 1_048_576,
             request_timeout: Duration::from_secs(40),
+            notice: Duration::from_secs(2),
+            streams_max: 256,
             cancel_window_seconds: 0,
             patience_seconds: None,
         }
@@ -62,6 +75,8 @@ impl State {
             temporal,
             limits,
             metrics: observe::metrics(),
+            streams: Arc::new(Semaphore::new(limits.streams_max)),
+            leaving: CancellationToken::new(),
         }
     }
 

@@ -17,6 +17,8 @@ pub(crate) struct Readiness {
     postgres: Answers,
     /// The order engine.
     temporal: Answers,
+    /// Whether this process was asked to stop and only finishes what it has begun.
+    leaving: bool,
 }
 
 /// Whether a party answers.
@@ -47,9 +49,11 @@ impl From<Result<(), Problem>> for Answers {
     ),
 )]
 pub(crate) async fn ready(Shared(state): Shared<State>) -> Response {
+    let leaving = state.leaving.is_cancelled();
     let (postgres, temporal) = tokio::join!(postgres(&state), state.temporal.check());
-    let readiness = Readiness { postgres: postgres.into(), temporal: temporal.into() };
-    let all = [readiness.postgres, readiness.temporal].iter().all(|it| *it == Answers::Ready);
+    let readiness = Readiness { postgres: postgres.into(), temporal: temporal.into(), leaving };
+    let all =
+        !leaving && [readiness.postgres, readiness.temporal].iter().all(|it| *it == Answers::Ready);
     let status = if all { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(readiness)).into_response()
 }

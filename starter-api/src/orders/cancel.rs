@@ -1,17 +1,19 @@
-//! `POST /v1/orders/{order_id}/cancel`: call it off, if it is not too late.
+//! `POST /v1/orders/{order_id}/cancel`: call it off, if it is not too late; or say what that
+//! would mean.
 
 use axum::Json;
 use axum::extract::State as Shared;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use domain::{OrderId, OrderStatus};
+use domain::{Money, OrderId, OrderStatus};
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use workflows::{CancelAnswer, CancelDecision, CancelRequest};
 
-use crate::extract::{Body, Path};
+use crate::catalogue::money;
+use crate::extract::{Body, Path, Query};
 use crate::orders::{self, OrderResource};
-use crate::problem::{Document, Kind, Problem, WriteProblems};
+use crate::problem::{Document, Kind, OrProblem, Problem, WriteProblems};
 use crate::rules::{Rules, line_of_text};
 use crate::state::State;
 use crate::temporal::Cancelled;
@@ -23,6 +25,65 @@ pub(crate) struct CancelOrder {
     /// The reason, in the words of whoever cancels. It is kept for good, so it names no person.
     #[schema(min_length = 1, max_length = 200, example = "ordered twice")]
     pub reason: String,
+}
+
+/// How to cancel.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Manner {
+    /// Only say what cancelling would do at this moment; change nothing.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// What cancelling would do.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct CancelPreview {
+    /// The order.
+    order_id: OrderId,
+    /// Where it stands.
+    #[serde(flatten)]
+    status: OrderStatus,
+    /// Whether the order would be called off, or is not going forward anyway.
+    would: Would,
+    /// What would become of the customer's money.
+    payment: PaymentFate,
+    /// How much would be given back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refund: Option<Money>,
+}
+
+/// What a cancel would come to.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+enum Would {
+    /// The order would be called off, and everything done for it taken back.
+    CallOff,
+    /// Nothing: it is being taken back, or has been.
+    ChangeNothing,
+}
+
+/// What would become of the customer's money.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+enum PaymentFate {
+    /// None was taken, and none is being asked for.
+    Nothing,
+    /// The provider is being asked for it: what it has set aside is let go, or given back if it
+    /// is taken by then.
+    Void,
+    /// It was taken and is given back in full.
+    Refund,
+}
+
+/// The answer to a cancel that changes nothing.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "describes the two answers together, for the API's description")]
+enum CancelAnswered {
+    Order(OrderResource),
+    Preview(CancelPreview),
 }
 
 /// What was decided.
@@ -41,15 +102,17 @@ pub(crate) struct CancelDecided {
 /// Calls an order off.
 ///
 /// Cancelling twice is the same as once. Once the parcel is handed over it is too late: a return
-/// is the way back then.
+/// is the way back then. With `dry_run=true` nothing is changed, and the answer says what a
+/// cancel would do at this moment; where it is too late, the answer is the same as a cancel's.
 #[utoipa::path(
     post, path = "/v1/orders/{order_id}/cancel", tag = "orders",
-    params(("order_id" = Uuid, Path, description = "The order")),
+    params(("order_id" = Uuid, Path, description = "The order"), Manner),
     request_body = CancelOrder,
     responses(
         (status = 202, description = "It is called off from now on", body = CancelDecided),
-        (status = 200, description = "It was called off, or being unwound, already",
-         body = OrderResource),
+        (status = 200, description = "It was called off, or being unwound, already; or what a \
+                                      cancel would do",
+         body = CancelAnswered),
         (status = 404, description = "There is no such order", body = Document,
          content_type = "application/problem+json"),
         (status = 409, description = "There is nothing to call off any more", body = Document,
@@ -60,13 +123,16 @@ pub(crate) struct CancelDecided {
 pub(crate) async fn cancel(
     Shared(state): Shared<State>,
     Path(order_id): Path<String>,
+    Query(manner): Query<Manner>,
     Body(request): Body<CancelOrder>,
 ) -> Result<Response, Problem> {
     let order_id = orders::id(&order_id)?;
     let mut rules = Rules::default();
     let reason = rules.check("/reason", line_of_text(&request.reason, 200));
     let reason = rules.kept(reason)?;
-
+    if manner.dry_run {
+        return preview(&state, order_id).await;
+    }
     let ended = orders::recorded(&state, order_id).await?.map(|known| known.resource);
     if let Some(order) = ended.filter(|order| order.status.is_terminal()) {
         return already(order);
@@ -101,6 +167,46 @@ pub(crate) async fn cancel(
         }
     }
 }
+
+/// What a cancel would do, by the record, which every step writes together with its effect.
+async fn preview(state: &State, order_id: OrderId) -> Result<Response, Problem> {
+    let order = orders::find(state, order_id).await?.ok_or_else(Problem::order_not_found)?.resource;
+    let status = order.status().clone();
+    if status.is_terminal() && !matches!(status, OrderStatus::Cancelled { .. }) {
+        return already(order);
+    }
+    let would = if status.can_be_cancelled() { Would::CallOff } else { Would::ChangeNothing };
+    let refund = match would {
+        Would::CallOff => paid(state, order_id).await?,
+        Would::ChangeNothing => None,
+    };
+    let payment = match (would, &refund, &status) {
+        (Would::CallOff, Some(_), _) => PaymentFate::Refund,
+        (Would::CallOff, None, OrderStatus::Reserved) => PaymentFate::Void,
+        (Would::CallOff | Would::ChangeNothing, _, _) => PaymentFate::Nothing,
+    };
+    Ok(Json(CancelPreview { order_id, status, would, payment, refund }).into_response())
+}
+
+/// What the customer has paid and not been given back.
+async fn paid(state: &State, order_id: OrderId) -> Result<Option<Money>, Problem> {
+    const DOING: &str = "reading what was paid for an order";
+    let charge = sqlx::query!(
+        r#"select captured - refunded as "paid!", currency from payments.charges
+           where order_id = $1 and captured > refunded"#,
+        order_id.uuid(),
+    )
+    .fetch_optional(&state.database)
+    .await
+    .or_problem(DOING)?;
+    let Some(charge) = charge else { return Ok(None) };
+    let paid = money(charge.paid, &charge.currency);
+    paid.map(Some).ok_or_else(|| Problem::internal(DOING, &BadCharge(order_id)))
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the charge of order {0} is no money")]
+struct BadCharge(OrderId);
 
 /// Somebody terminated the workflow: nobody is left to take back what was done.
 #[derive(Debug, thiserror::Error)]

@@ -1,14 +1,17 @@
-//! `GET /v1/orders/{order_id}/events`: what happened to this order, and when?
+//! `GET /v1/orders/{order_id}/events`: what happened to this order, and when? Page by page, or
+//! as it happens.
 
 use axum::extract::State as Shared;
-use axum::response::Response;
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
+use domain::OrderId;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
-use crate::extract::{Path, Query};
-use crate::orders;
+use crate::extract::{Path, Query, wants};
+use crate::orders::{self, watch};
 use crate::paging::{Page, PageSize};
 use crate::problem::{Document, OrProblem, Problem, ReadProblems};
 use crate::state::State;
@@ -17,16 +20,16 @@ use crate::state::State;
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct OrderEvent {
     /// The event's number within the order, from 1.
-    sequence: i32,
+    pub(crate) sequence: i32,
     /// What happened.
     #[serde(rename = "type")]
     #[schema(example = "order.placed")]
-    kind: String,
+    pub(crate) kind: String,
     /// The particulars, by kind.
     #[schema(value_type = Object)]
-    data: Value,
+    pub(crate) data: Value,
     /// When.
-    occurred_at: DateTime<Utc>,
+    pub(crate) occurred_at: DateTime<Utc>,
 }
 
 /// Which events to list.
@@ -44,13 +47,22 @@ pub(crate) struct Listing {
     cursor: Option<i32>,
 }
 
-/// Lists what happened to an order, first to last.
+/// Lists what happened to an order, first to last; with `Accept: text/event-stream`, tells it as
+/// it happens.
+///
+/// The stream has one server-sent event for each event of the order, its `id` the event's
+/// number, and ends when the order does. A client that was cut off goes on with `Last-Event-ID`
+/// (browsers do so by themselves) and misses nothing; 204 tells it that there is nothing to come.
+/// A stream is closed after ten minutes at most, to be opened again.
 #[utoipa::path(
     get, path = "/v1/orders/{order_id}/events", tag = "orders",
-    params(("order_id" = Uuid, Path, description = "The order"), Listing),
+    params(("order_id" = Uuid, Path, description = "The order"), Listing,
+           ("Last-Event-ID" = Option<String>, Header, example = "3",
+            description = "Of a stream: the number of the last event seen")),
     responses(
         (status = 200, description = "A page of events; empty for an order accepted a moment ago",
-         body = Page<OrderEvent>),
+         content((Page<OrderEvent> = "application/json"), (String = "text/event-stream"))),
+        (status = 204, description = "Of a stream: nothing more will happen to the order"),
         (status = 404, description = "There is no such order", body = Document,
          content_type = "application/problem+json"),
         ReadProblems,
@@ -60,24 +72,45 @@ pub(crate) async fn list(
     Shared(state): Shared<State>,
     Path(order_id): Path<String>,
     Query(listing): Query<Listing>,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let order_id = orders::id(&order_id)?;
-    let events = sqlx::query_as!(
+    let answer = if wants(&headers, "text/event-stream", "application/json") {
+        watch::stream(&state, order_id, &headers).await?
+    } else {
+        page(&state, order_id, &listing).await?
+    };
+    Ok(([(header::VARY, "Accept")], answer).into_response())
+}
+
+async fn page(state: &State, order_id: OrderId, listing: &Listing) -> Result<Response, Problem> {
+    let after = listing.cursor.unwrap_or(0);
+    let events = events_after(state, order_id, after, listing.limit.to_read()).await?;
+    // An order has its first event before anything else, so only here can it be unknown.
+    if events.is_empty() && orders::find(state, order_id).await?.is_none() {
+        return Err(Problem::order_not_found());
+    }
+    Page::of(events, listing.limit, |event| event.sequence.to_string())
+        .answer(&format!("/v1/orders/{order_id}/events"), listing)
+}
+
+/// The order's events after this number, first to last, at most so many.
+pub(crate) async fn events_after(
+    state: &State,
+    order_id: OrderId,
+    sequence: i32,
+    most: i64,
+) -> Result<Vec<OrderEvent>, Problem> {
+    sqlx::query_as!(
         OrderEvent,
         r#"select sequence, type as kind, data, occurred_at from orders.order_events
            where order_id = $1 and sequence > $2
            order by sequence limit $3"#,
         order_id.uuid(),
-        listing.cursor.unwrap_or(0),
-        listing.limit.to_read(),
+        sequence,
+        most,
     )
     .fetch_all(&state.database)
     .await
-    .or_problem("listing an order's events")?;
-    // An order has its first event before anything else, so only here can it be unknown.
-    if events.is_empty() && orders::find(&state, order_id).await?.is_none() {
-        return Err(Problem::order_not_found());
-    }
-    Page::of(events, listing.limit, |event| event.sequence.to_string())
-        .answer(&format!("/v1/orders/{order_id}/events"), &listing)
+    .or_problem("listing an order's events")
 }

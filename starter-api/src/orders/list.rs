@@ -13,6 +13,7 @@ use crate::extract::Query;
 use crate::orders::{Known, OrderResource, Row};
 use crate::paging::{Page, PageSize};
 use crate::problem::{OrProblem, Problem, ReadProblems};
+use crate::rules::Wanted;
 use crate::state::State;
 
 /// Which orders to list.
@@ -24,6 +25,23 @@ pub(crate) struct Listing {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[param(value_type = Option<String>)]
     customer_id: Option<CustomerId>,
+    /// Where they stand: one status, or several with commas between.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<String>, example = "stuck,unwinding")]
+    status: Option<Statuses>,
+    /// Taken in at this moment or later.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(example = "2026-01-01T00:00:00Z")]
+    placed_from: Option<DateTime<Utc>>,
+    /// Taken in before this moment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(example = "2026-02-01T00:00:00Z")]
+    placed_before: Option<DateTime<Utc>>,
+    /// What an order's id or customer begins with, or an article's number, a discount code or a
+    /// tracking number of it; whatever its case.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<String>, min_length = 1, max_length = 100, example = "85123A")]
+    q: Option<Wanted>,
     /// How many to a page.
     #[serde(default)]
     #[param(value_type = u16, minimum = 1, maximum = 100, default = 20)]
@@ -32,6 +50,36 @@ pub(crate) struct Listing {
     #[serde(skip_serializing)]
     #[param(value_type = Option<String>)]
     cursor: Option<After>,
+}
+
+/// The names of statuses.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+struct Statuses(Vec<String>);
+
+impl Statuses {
+    fn as_slice(&self) -> &[String] {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Statuses {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let names: Vec<_> = text.split(',').map(str::to_owned).collect();
+        if names.iter().all(|name| OrderStatus::NAMES.contains(&name.as_str())) {
+            Ok(Self(names))
+        } else {
+            Err(format!("the statuses are {}", OrderStatus::NAMES.join(", ")))
+        }
+    }
+}
+
+impl From<Statuses> for String {
+    fn from(statuses: Statuses) -> Self {
+        statuses.0.join(",")
+    }
 }
 
 /// The last order of the page before.
@@ -60,7 +108,11 @@ fn cursor_after(order: &OrderResource) -> String {
     format!("{}_{}", order.placed_at.timestamp_micros(), order.order_id)
 }
 
-/// Lists orders, newest first.
+/// Lists orders, newest first. What is asked for is asked together: each order listed has all
+/// of it.
+///
+/// A status or a text is looked for order by order, from the newest: on a long record, name a
+/// customer or a time as well.
 ///
 /// An order appears here once it is on record, some milliseconds after it was accepted.
 #[utoipa::path(
@@ -86,36 +138,47 @@ pub(crate) async fn list(
     Page::of(orders, listing.limit, cursor_after).answer("/v1/orders", &listing)
 }
 
+/// A page of the orders that `$whose` picks, which has the customer as `$1`.
+macro_rules! page_of {
+    ($whose:literal, $customer:expr, $listing:expr) => {
+        orders_where!(
+            $whose
+            "and placed_at <= coalesce($2, 'infinity'::timestamptz)
+             and (placed_at < coalesce($2, 'infinity'::timestamptz) or order_id > $3)
+             and placed_at >= coalesce($5, '-infinity'::timestamptz)
+             and placed_at < coalesce($6, 'infinity'::timestamptz)
+             and ($7::text[] is null or status = any($7))
+             and ($8::text is null
+                  or starts_with(order_id::text, lower($8))
+                  or starts_with(lower(customer_id), lower($8))
+                  or lower(discount_code) = lower($8)
+                  or lower(tracking) = lower($8)
+                  or exists (select from jsonb_array_elements(lines) as line
+                             where lower(line ->> 'sku') = lower($8)))
+             order by placed_at desc, order_id
+             limit $4",
+            $customer,
+            $listing.cursor.map(|after| after.placed_at),
+            $listing.cursor.map(|after| after.order_id),
+            $listing.limit.to_read(),
+            $listing.placed_from,
+            $listing.placed_before,
+            $listing.status.as_ref().map(Statuses::as_slice),
+            $listing.q.as_ref().map(Wanted::as_str),
+        )
+    };
+}
+
+// Two queries, because one that leaves the customer open would be planned for neither.
+
 async fn of_customer(
     state: &State,
     customer: &CustomerId,
     listing: &Listing,
 ) -> sqlx::Result<Vec<Row>> {
-    orders_where!(
-        "where customer_id = $1
-           and placed_at <= coalesce($2, 'infinity'::timestamptz)
-           and (placed_at < coalesce($2, 'infinity'::timestamptz) or order_id > $3)
-         order by placed_at desc, order_id
-         limit $4",
-        customer.as_str(),
-        listing.cursor.map(|after| after.placed_at),
-        listing.cursor.map(|after| after.order_id),
-        listing.limit.to_read(),
-    )
-    .fetch_all(&state.database)
-    .await
+    page_of!("where customer_id = $1 ", customer.as_str(), listing).fetch_all(&state.database).await
 }
 
 async fn of_everybody(state: &State, listing: &Listing) -> sqlx::Result<Vec<Row>> {
-    orders_where!(
-        "where placed_at <= coalesce($1, 'infinity'::timestamptz)
-           and (placed_at < coalesce($1, 'infinity'::timestamptz) or order_id > $2)
-         order by placed_at desc, order_id
-         limit $3",
-        listing.cursor.map(|after| after.placed_at),
-        listing.cursor.map(|after| after.order_id),
-        listing.limit.to_read(),
-    )
-    .fetch_all(&state.database)
-    .await
+    page_of!("where $1::text is null ", None::<&str>, listing).fetch_all(&state.database).await
 }

@@ -10,7 +10,7 @@ use crate::extract::Query;
 use crate::paging::{Page, PageSize};
 use crate::problem::{OrProblem, Problem, ReadProblems};
 use crate::products::{Product, Row};
-use crate::rules::line_of_text;
+use crate::rules::Wanted;
 use crate::state::State;
 
 /// Which articles to list.
@@ -30,19 +30,6 @@ pub(crate) struct Listing {
     #[serde(skip_serializing)]
     #[param(value_type = Option<String>)]
     cursor: Option<Sku>,
-}
-
-/// What is looked for.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(try_from = "String")]
-struct Wanted(String);
-
-impl TryFrom<String> for Wanted {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        line_of_text(&text, 100).map(Self)
-    }
 }
 
 /// Lists articles in the order of their numbers.
@@ -68,7 +55,7 @@ pub(crate) async fn list(
                   or position(lower($2) in lower(sku)) > 0)
            order by sku limit $3"#,
         listing.cursor.as_ref().map(Sku::as_str),
-        listing.q.as_ref().map(|wanted| wanted.0.as_str()),
+        listing.q.as_ref().map(Wanted::as_str),
         listing.limit.to_read(),
     )
     .fetch_all(&state.database)

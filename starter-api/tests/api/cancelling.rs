@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::shop::{Shop, record, turns};
+use crate::shop::{Shop, order, record, turns};
 
 async fn cancel_after(database: &PgPool, shop: &Shop, statuses: &[Value]) -> String {
     let id = Uuid::now_v7();
@@ -40,6 +40,89 @@ async fn what_cancelling_means_depends_on_how_the_order_ended(database: PgPool) 
         409 Conflict 409 "A fault stopped the order; everything done for it has been taken back."
         409 Conflict 409 "The parcel has been handed over to the carrier. A return is the way back."
     "#]].assert_eq(&told);
+}
+
+/// The events so far, as proof that nothing was changed.
+async fn events(database: &PgPool) -> i64 {
+    let count = sqlx::query_scalar!(r#"select count(*) as "events!" from orders.order_events"#);
+    count.fetch_one(database).await.unwrap()
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_preview_says_what_a_cancel_would_do_and_does_nothing(database: PgPool) {
+    let shop = Shop::open(database.clone()).await;
+    let status = |name: &str| json!({ "status": name });
+    let paid = [status("reserved"), status("paid"), status("posted")];
+    let rejection = json!({"code": "reservation-expired"});
+    let shipped = json!({"status": "shipped", "tracking": "T-1"});
+    let mut told = String::new();
+    for (turns_taken, charged) in [
+        (vec![], false),
+        (paid[..1].to_vec(), false),
+        (paid.to_vec(), true),
+        (vec![status("unwinding")], true),
+        (vec![status("unwinding"), json!({"status": "cancelled", "reason": "twice"})], false),
+        (vec![status("unwinding"), json!({"status": "rejected", "rejection": rejection})], false),
+        (vec![status("unwinding"), json!({"status": "failed", "incident": "i-1"})], false),
+        ([&paid[..], &[shipped]].concat(), true),
+    ] {
+        let id = Uuid::now_v7();
+        record(&database, id, "ada", "2026-01-02T03:04:05Z", "hash").await;
+        turns(&database, id, &turns_taken).await;
+        if charged {
+            sqlx::query!(
+                "insert into payments.charges
+                     (charge_key, order_id, provider_reference, currency, amount, captured)
+                 values ($1, $2, 'pay_1', 'GBP', 23.10, 23.10)",
+                format!("{id}:charge-payment:1"),
+                id,
+            )
+            .execute(&database)
+            .await
+            .unwrap();
+        }
+        let before = (events(&database).await, shop.get(&format!("/v1/orders/{id}")).await.text);
+        let path = format!("/v1/orders/{id}/cancel?dry_run=true");
+        let answer = shop.post(&path, &json!({"reason": "twice"})).await;
+        let body = answer.json();
+        let kind = if answer.status == 200 { "a preview".to_owned() } else { answer.problem() };
+        told += &format!(
+            "{} {kind} {} {} {} {}\n",
+            answer.status.as_u16(),
+            body["status"],
+            body["would"],
+            body["payment"],
+            body["refund"]
+        );
+        let after = (events(&database).await, shop.get(&format!("/v1/orders/{id}")).await.text);
+        assert_eq!(before, after);
+    }
+    expect![[r#"
+        200 a preview "processing" "call-off" "nothing" null
+        200 a preview "reserved" "call-off" "void" null
+        200 a preview "posted" "call-off" "refund" {"amount":"23.10","currency":"GBP"}
+        200 a preview "unwinding" "change-nothing" "nothing" null
+        200 a preview "cancelled" "change-nothing" "nothing" null
+        409 order-already-rejected 409 null null null
+        409 order-already-failed 409 null null null
+        409 order-already-shipped 409 null null null
+    "#]]
+    .assert_eq(&told);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn an_order_that_is_only_accepted_can_be_previewed_and_still_goes_on(database: PgPool) {
+    let shop = Shop::open(database).await;
+    let placed = shop.post("/v1/orders", &order("ada")).await.json();
+    let path = format!("/v1/orders/{}/cancel", placed["order_id"].as_str().unwrap());
+    let body = json!({"reason": "twice"});
+    let preview = shop.post(&format!("{path}?dry_run=true"), &body).await.json();
+    assert_eq!((&preview["would"], &preview["payment"]), (&json!("call-off"), &json!("nothing")));
+    // A preview that asks wrongly is refused like the cancel itself.
+    let answer = shop.post(&format!("{path}?dry_run=perhaps"), &body).await;
+    assert_eq!(answer.problem(), "malformed-request");
+    let answer = shop.post(&format!("{path}?dry_run=true"), &json!({"reason": ""})).await;
+    assert_eq!(answer.problem(), "invalid-request");
 }
 
 #[sqlx::test(migrations = "../migrations")]

@@ -16,3 +16,4 @@ mod placing;
 mod pricing;
 mod settings;
 mod shop;
+mod watching;

@@ -159,6 +159,68 @@ async fn pages_of_orders_stay_in_place_while_new_orders_come(database: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
+async fn orders_are_found_by_status_time_and_text(database: PgPool) {
+    let shop = Shop::open(database.clone()).await;
+    for (id, customer, placed_at) in [
+        (1, "ada", "2026-01-01T00:00:00Z"),
+        (2, "bob", "2026-01-02T00:00:00Z"),
+        (3, "Bobby", "2026-01-03T00:00:00Z"),
+        (4, "ada", "2026-01-04T00:00:00Z"),
+    ] {
+        record(&database, Uuid::from_u128(id), customer, placed_at, "hash").await;
+    }
+    let status = |name: &str| json!({ "status": name });
+    turns(&database, Uuid::from_u128(2), &[status("reserved")]).await;
+    let shipped = json!({"status": "shipped", "tracking": "SBX-77"});
+    let way = [status("reserved"), status("paid"), status("posted"), shipped];
+    turns(&database, Uuid::from_u128(3), &way).await;
+
+    let mut told = String::new();
+    for query in [
+        "status=reserved",
+        "status=reserved,shipped",
+        "status=processing&customer_id=ada",
+        "placed_from=2026-01-02T00:00:00Z&placed_before=2026-01-04T00:00:00Z",
+        "placed_from=2026-01-02T01:00:00%2B01:00&status=reserved",
+        "customer_id=ada&placed_before=2026-01-02T00:00:00Z",
+        "q=BOB",
+        "q=sbx-77",
+        "q=85123a&status=shipped",
+        "q=00000000-0000-0000-0000-000000000004",
+        "q=%25",
+        "q=5123",
+    ] {
+        let page = shop.get(&format!("/v1/orders?{query}")).await.json();
+        let ids = page["items"].as_array().unwrap().iter().map(|order| {
+            order["order_id"].as_str().unwrap().parse::<Uuid>().unwrap().as_u128().to_string()
+        });
+        told += &format!("{query}: {}\n", ids.collect::<Vec<_>>().join(" "));
+    }
+    expect![[r#"
+        status=reserved: 2
+        status=reserved,shipped: 3 2
+        status=processing&customer_id=ada: 4 1
+        placed_from=2026-01-02T00:00:00Z&placed_before=2026-01-04T00:00:00Z: 3 2
+        placed_from=2026-01-02T01:00:00%2B01:00&status=reserved: 2
+        customer_id=ada&placed_before=2026-01-02T00:00:00Z: 1
+        q=BOB: 3 2
+        q=sbx-77: 3
+        q=85123a&status=shipped: 3
+        q=00000000-0000-0000-0000-000000000004: 4
+        q=%25: 
+        q=5123: 
+    "#]]
+    .assert_eq(&told);
+
+    // What was asked for is asked for on every page.
+    let first = shop.get("/v1/orders?status=processing&q=ada&limit=1").await;
+    let next = first.header("link").unwrap().trim_start_matches('<').split_once('>').unwrap().0;
+    let second = shop.get(next).await;
+    assert_eq!(second.json()["items"][0]["order_id"], Uuid::from_u128(1).to_string());
+    assert_eq!(second.header("link"), None);
+}
+
+#[sqlx::test(migrations = "../migrations")]
 async fn a_listing_that_cannot_be_read_is_refused(database: PgPool) {
     let shop = Shop::open(database).await;
     let mut told = String::new();
@@ -170,6 +232,9 @@ async fn a_listing_that_cannot_be_read_is_refused(database: PgPool) {
         "cursor=1_2",
         "customer_id=a%20b",
         "page=2",
+        "status=paid,lost",
+        "placed_from=yesterday",
+        "q=%20",
     ] {
         let answer = shop.get(&format!("/v1/orders?{query}")).await;
         assert_eq!(answer.problem(), "malformed-request", "{query}");
@@ -182,7 +247,10 @@ async fn a_listing_that_cannot_be_read_is_refused(database: PgPool) {
         cursor=nonsense: cursor: a cursor is the `next_cursor` of the page before
         cursor=1_2: cursor: a cursor is the `next_cursor` of the page before
         customer_id=a%20b: customer_id: a customer id is 1 to 64 letters, digits, `-`, `_` or `.`
-        page=2: page: unknown field `page`, expected one of `customer_id`, `limit`, `cursor`
+        page=2: page: unknown field `page`, expected one of `customer_id`, `status`, `placed_from`, `placed_before`, `q`, `limit`, `cursor`
+        status=paid,lost: status: the statuses are processing, reserved, paid, posted, shipped, unwinding, cancelled, rejected, stuck, failed
+        placed_from=yesterday: placed_from: input contains invalid characters
+        q=%20: q: a text of 1 to 100 characters on one line
     "#]]
     .assert_eq(&told);
 }

@@ -62,7 +62,10 @@ async fn readiness_says_who_does_not_answer() {
     let shop = Shop::with(no_database(), nowhere(), Limits::default()).await;
     let ready = shop.get("/ready").await;
     assert_eq!(ready.status, 503);
-    assert_eq!(ready.json(), json!({"postgres": "unavailable", "temporal": "unavailable"}));
+    assert_eq!(
+        ready.json(),
+        json!({"postgres": "unavailable", "temporal": "unavailable", "leaving": false})
+    );
     // That the others are away is no reason to restart this process.
     assert_eq!(shop.get("/health").await.status, 200);
 }
@@ -73,6 +76,6 @@ async fn a_starter_whose_parties_answer_is_ready(database: PgPool) {
     let ready = shop.get("/ready").await;
     assert_eq!(
         (ready.status.as_u16(), ready.json()),
-        (200, json!({"postgres": "ready", "temporal": "ready"}))
+        (200, json!({"postgres": "ready", "temporal": "ready", "leaving": false}))
     );
 }

@@ -35,10 +35,10 @@ impl Shop {
     }
 
     pub(crate) async fn with(database: PgPool, temporal: Temporal, limits: Limits) -> Self {
-        let router = starter_api::router(State::new(database.clone(), temporal, limits));
+        let state = State::new(database.clone(), temporal, limits);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(starter_api::serve(listener, router, pending()));
+        tokio::spawn(starter_api::serve(listener, state, pending()));
         Self { address, database, client: reqwest::Client::builder().build().unwrap() }
     }
 

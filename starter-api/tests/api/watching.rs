@@ -1,0 +1,236 @@
+use std::time::Duration;
+
+use expect_test::expect;
+use futures::StreamExt;
+use reqwest::Response;
+use serde_json::json;
+use sqlx::PgPool;
+use starter_api::{Limits, Temporal};
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use crate::shop::{Shop, happen, order, record, send};
+
+/// A stream of server-sent events, read as it comes.
+struct Stream {
+    answer: Response,
+    text: String,
+}
+
+impl Stream {
+    async fn open(shop: &Shop, id: Uuid, last_seen: Option<&str>) -> Self {
+        let mut request = shop.request("GET", &format!("/v1/orders/{id}/events"));
+        if let Some(last_seen) = last_seen {
+            request = request.header("last-event-id", last_seen);
+        }
+        let answer = request.header("accept", "text/event-stream").send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.headers()["content-type"], "text/event-stream");
+        Self { answer, text: String::new() }
+    }
+
+    /// The id and kind of the next event; nothing, if the stream has ended.
+    async fn next(&mut self) -> Option<String> {
+        loop {
+            if let Some((event, rest)) = self.text.split_once("\n\n") {
+                let field = |name| event.lines().find_map(|line| line.strip_prefix(name));
+                let told = field("id: ").zip(field("event: "));
+                let told = told.map(|(id, kind)| format!("{id} {kind}"));
+                self.text = String::from(rest);
+                // A comment keeps the connection open and says nothing.
+                if told.is_some() {
+                    return told;
+                }
+                continue;
+            }
+            let chunk = timeout(Duration::from_secs(20), self.answer.chunk()).await.unwrap();
+            self.text += std::str::from_utf8(&chunk.unwrap()?).unwrap();
+        }
+    }
+
+    async fn rest(mut self) -> Vec<String> {
+        let mut told = Vec::new();
+        while let Some(event) = self.next().await {
+            told.push(event);
+        }
+        told
+    }
+}
+
+async fn recorded(database: &PgPool) -> Uuid {
+    let id = Uuid::now_v7();
+    record(database, id, "ada", "2026-01-02T03:04:05Z", "hash").await;
+    id
+}
+
+async fn ship(database: &PgPool, id: Uuid) {
+    for (kind, event) in [
+        ("stock.reserved", json!({"status": {"status": "reserved"}})),
+        (
+            "payment.captured",
+            json!({"status": {"status": "paid"}, "provider_reference": "pay_1",
+                   "amount": {"amount": "23.10", "currency": "GBP"}}),
+        ),
+        ("ledger.posted", json!({"status": {"status": "posted"}, "entries": []})),
+        (
+            "order.shipped",
+            json!({"status": {"status": "shipped", "tracking": "T-1"}, "tracking": "T-1"}),
+        ),
+        ("ledger.revenue-recognised", json!({"entries": []})),
+    ] {
+        happen(database, id, kind, &event).await;
+    }
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn an_order_is_told_as_it_moves_and_the_stream_ends_with_it(database: PgPool) {
+    let shop = Shop::open(database.clone()).await;
+    let id = recorded(&database).await;
+    let mut stream = Stream::open(&shop, id, None).await;
+    assert_eq!(stream.next().await.unwrap(), "1 order.placed");
+    // Only now does it go on.
+    ship(&database, id).await;
+    assert_eq!(
+        stream.rest().await,
+        [
+            "2 stock.reserved",
+            "3 payment.captured",
+            "4 ledger.posted",
+            "5 order.shipped",
+            "6 ledger.revenue-recognised",
+        ]
+    );
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_stream_that_was_cut_goes_on_after_the_last_event_seen(database: PgPool) {
+    let shop = Shop::open(database.clone()).await;
+    let id = recorded(&database).await;
+    ship(&database, id).await;
+    let stream = Stream::open(&shop, id, Some("4")).await;
+    assert_eq!(stream.rest().await, ["5 order.shipped", "6 ledger.revenue-recognised"]);
+
+    // A browser that is told 204 does not come again.
+    let path = format!("/v1/orders/{id}/events");
+    let request = shop.request("GET", &path).header("accept", "text/event-stream");
+    assert_eq!(send(request.header("last-event-id", "6")).await.status, 204);
+    for nonsense in ["-1", "six", "", "99999999999"] {
+        let request = shop.request("GET", &path).header("accept", "text/event-stream");
+        let answer = send(request.header("last-event-id", nonsense)).await;
+        assert_eq!(answer.problem(), "malformed-request", "{nonsense}");
+    }
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn every_end_of_an_order_ends_its_stream(database: PgPool) {
+    let shop = Shop::open(database.clone()).await;
+    for end in [
+        json!({"status": "cancelled", "reason": "ordered twice"}),
+        json!({"status": "rejected", "rejection": {"code": "reservation-expired"}}),
+        json!({"status": "failed", "incident": "i-1"}),
+    ] {
+        let id = recorded(&database).await;
+        let stream = Stream::open(&shop, id, None).await;
+        let unwinding = json!({"status": {"status": "unwinding"}});
+        happen(&database, id, "order.unwinding", &unwinding).await;
+        happen(&database, id, "order.ended", &json!({ "status": end })).await;
+        let told = stream.rest().await;
+        assert_eq!(told, ["1 order.placed", "2 order.unwinding", "3 order.ended"], "{end}");
+    }
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn an_order_that_is_not_on_record_yet_can_be_watched_already(database: PgPool) {
+    let shop = Shop::open(database.clone()).await;
+    let placed = shop.post("/v1/orders", &order("ada")).await.json();
+    let id = placed["order_id"].as_str().unwrap().parse().unwrap();
+    let mut stream = Stream::open(&shop, id, None).await;
+    record(&database, id, "ada", "2026-01-02T03:04:05Z", "hash").await;
+    assert_eq!(stream.next().await.unwrap(), "1 order.placed");
+    let unknown = shop.request("GET", &format!("/v1/orders/{}/events", Uuid::now_v7()));
+    let answer = send(unknown.header("accept", "text/event-stream")).await;
+    assert_eq!(answer.problem(), "order-not-found");
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn only_so_many_orders_are_watched_at_once(database: PgPool) {
+    let limits = Limits { streams_max: 1, ..Limits::default() };
+    let shop = Shop::with(database.clone(), Temporal::from_env().unwrap(), limits).await;
+    let id = recorded(&database).await;
+    let first = Stream::open(&shop, id, None).await;
+    let path = format!("/v1/orders/{id}/events");
+    let second = send(shop.request("GET", &path).header("accept", "text/event-stream")).await;
+    assert_eq!((second.problem().as_str(), second.status.as_u16()), ("overloaded", 503));
+    assert_eq!(second.header("retry-after"), Some("2"));
+    // Whoever goes away makes room.
+    drop(first);
+    let again = || send(shop.request("HEAD", &path).header("accept", "text/event-stream"));
+    let freed = futures::stream::repeat(()).then(|()| again()).any(async |it| it.status == 200);
+    assert!(timeout(Duration::from_secs(20), freed).await.unwrap());
+    // The page is not a stream, and is always there.
+    assert_eq!(shop.get(&path).await.status, 200);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn an_orders_life_is_told_to_people(database: PgPool) {
+    let shop = Shop::open(database.clone()).await;
+    let id = Uuid::from_u128(1);
+    record(&database, id, "ada", "2026-01-02T03:04:05Z", "hash").await;
+    for (kind, event) in [
+        ("stock.reserved", json!({"status": {"status": "reserved"}})),
+        (
+            "payment.declined",
+            json!({"rejection": {"code": "card-declined", "decline_code": "do_not_honour"}}),
+        ),
+        ("order.unwinding", json!({"status": {"status": "unwinding"}})),
+        ("stock.released", json!({"lines": []})),
+        (
+            "order.stuck",
+            json!({"status": {"status": "stuck", "step": "charge-payment", "why": "secret cause"}}),
+        ),
+        (
+            "order.resumed",
+            json!({"status": {"status": "unwinding"}, "remark": "retry, decided by Ada: mended"}),
+        ),
+        (
+            "order.cancelled",
+            json!({"status": {"status": "cancelled", "reason": "<b>[click](http://x)"}}),
+        ),
+        ("parcel.lost", json!({"amount": "not money"})),
+    ] {
+        happen(&database, id, kind, &event).await;
+    }
+    let path = format!("/v1/orders/{id}/timeline");
+    let markdown = shop.request("GET", &path).header("accept", "text/html, text/markdown;q=0.9");
+    let markdown = send(markdown).await;
+    assert_eq!(markdown.header("content-type"), Some("text/markdown; charset=utf-8"));
+    assert_eq!(markdown.header("vary"), Some("Accept"));
+    let undated: Vec<_> = markdown
+        .text
+        .lines()
+        .map(|line| line.split_once("Z` ").map_or(line, |(_, told)| told))
+        .collect();
+    expect![[r#"
+        # Order 00000000-0000-0000-0000-000000000001: cancelled
+
+        The order was placed: 23.10 GBP
+        The goods were set aside
+        Refused: the payment was declined: do\_not\_honour
+        Everything done so far is being taken back
+        The goods were given back to the stock
+        The order is stuck at charge-payment and waits for an operator
+        The order goes on \(retry, decided by Ada: mended\)
+        The order was cancelled: \<b\>\[click\]\(http://x\)
+        parcel.lost
+    "#]]
+    .assert_eq(&(undated.join("\n") + "\n"));
+
+    let json = shop.get(&path).await.json();
+    assert_eq!(json["timeline"].as_array().unwrap().len(), 9);
+    assert_eq!(json["timeline"][1]["text"], "The goods were set aside");
+    assert_eq!(json["timeline"][1]["status"], "reserved");
+    for undecided in ["application/json, text/markdown", "*/*", "text/markdown;q=0", "image/png"] {
+        let answer = send(shop.request("GET", &path).header("accept", undecided)).await;
+        assert_eq!(answer.header("content-type"), Some("application/json"), "{undecided}");
+    }
+}
