@@ -8,7 +8,7 @@ STACK  := $(PYTHON) embedded/stack.py
 # builds from the answers in .sqlx, without a database.
 export SQLX_OFFLINE := true
 
-.PHONY: help demo test up matrix bench replay lint queries clean
+.PHONY: help demo test up matrix mutants bench replay lint queries clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ test: ## every test, against a real Temporal server and a real Postgres
 matrix: ## every fault at every step and undo, cancelled at every moment; then several at once (ORDERS=300 SEED=42 ONLY=text)
 	@$(STACK) test -- sh -c 'cargo test --quiet --locked -p worker --test matrix -- --whole $(if $(ONLY),--only "$(ONLY)") \
 		&& cargo test --quiet --locked -p worker --test matrix -- --orders $(or $(ORDERS),300) $(if $(SEED),--seed $(SEED))'
+
+mutants: ## plants one bug at a time in a copy of the code: each is to be caught (ONLY=text)
+	@$(STACK) test -- $(PYTHON) mutants/run.py $(if $(ONLY),--only "$(ONLY)")
 
 bench: ## orders per second, beside an empty workflow and the textbook saga
 	@$(STACK) bench

@@ -50,6 +50,9 @@ struct Arguments {
     /// Cells whose description contains this, and no others
     #[arg(long)]
     only: Option<String>,
+    /// Stop at the first cell that fails
+    #[arg(long)]
+    fail_fast: bool,
     /// Cells under way at once
     #[arg(long, default_value_t = 48)]
     at_once: usize,
@@ -85,11 +88,16 @@ async fn matrix(shop: &Shop, arguments: &Arguments) -> bool {
     let points = run::points(shop).await;
     let undisturbed: Vec<_> = plan::undisturbed(&points).into_iter().filter(wanted).collect();
     println!("{} fault points, {} cells without a cancel", points.len(), undisturbed.len());
-    let mut results = run::all(shop, undisturbed, arguments.at_once).await;
+    let (at_once, fail_fast) = (arguments.at_once, arguments.fail_fast);
+    let mut results = run::all(shop, undisturbed, at_once, fail_fast).await;
+    if fail_fast && results.iter().any(|result| result.complaint.is_some()) {
+        report::print(&results);
+        return false;
+    }
     let cancelled: Vec<_> =
         plan::cancelled(&points, &results, arguments.whole).into_iter().filter(wanted).collect();
     println!("{} cells with a cancel", cancelled.len());
-    results.extend(run::all(shop, cancelled, arguments.at_once).await);
+    results.extend(run::all(shop, cancelled, at_once, fail_fast).await);
     report::print(&results);
     let proven = report::prove(shop).await;
     proven && !results.is_empty() && results.iter().all(|result| result.complaint.is_none())

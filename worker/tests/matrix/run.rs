@@ -27,6 +27,9 @@ pub struct Outcome {
     pub openings: Vec<usize>,
 }
 
+/// How many cells go by between two words about the progress.
+const PROGRESS_EVERY: usize = 100;
+
 /// An order that has not ended by then never will.
 pub const NEVER: Duration = Duration::from_mins(3);
 
@@ -58,9 +61,22 @@ pub async fn points(shop: &Shop) -> BTreeSet<Point> {
     points
 }
 
-/// Runs the cells, so many at once.
-pub async fn all(shop: &Shop, cells: Vec<Cell>, at_once: usize) -> Vec<Outcome> {
-    stream::iter(cells).map(|cell| one(shop, cell)).buffer_unordered(at_once).collect().await
+/// Runs the cells, so many at once; with `fail_fast`, until one fails.
+pub async fn all(shop: &Shop, cells: Vec<Cell>, at_once: usize, fail_fast: bool) -> Vec<Outcome> {
+    let all = cells.len();
+    let mut running = stream::iter(cells).map(|cell| one(shop, cell)).buffer_unordered(at_once);
+    let mut outcomes = Vec::new();
+    while let Some(outcome) = running.next().await {
+        let is_last = fail_fast && outcome.complaint.is_some();
+        outcomes.push(outcome);
+        if outcomes.len().is_multiple_of(PROGRESS_EVERY) {
+            println!("  {} of {all}", outcomes.len());
+        }
+        if is_last {
+            break;
+        }
+    }
+    outcomes
 }
 
 async fn one(shop: &Shop, cell: Cell) -> Outcome {

@@ -1,0 +1,136 @@
+#!/usr/bin/env python3
+"""Plants one bug at a time in a copy of the code, and looks whether the tests see it.
+
+Run it through `make mutants`, which has a Postgres and a Temporal ready. A bug that nothing
+catches, and a bug that cannot be planted, end the run with exit code 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from planted import PLANTED, Mutant
+
+ROOT = Path(__file__).resolve().parent.parent
+COPY = ROOT / ".ordersaga" / "mutants"
+
+# A check that hangs has seen the bug, too: nothing hangs without it.
+HANGS_AFTER = 420.0
+
+CHECKS = {
+    "domain": ["-p", "domain"],
+    "activities": ["-p", "activities"],
+    "starter": ["-p", "starter-api"],
+    "saga": ["-p", "worker", "--test", "saga"],
+    "replay": ["-p", "worker", "--test", "replay"],
+    "matrix": ["-p", "worker", "--test", "matrix"],
+}
+ARGUMENTS = {"matrix": ["--fail-fast"]}
+
+
+class NotPlanted(Exception):
+    """The list of bugs does not fit the code any more."""
+
+
+def copy_of_the_code() -> None:
+    """What git knows of, as it lies here, changed or not."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, check=True, capture_output=True, text=True,
+    )
+    shutil.rmtree(COPY, ignore_errors=True)
+    for name in filter(None, listed.stdout.split("\0")):
+        if (ROOT / name).is_file():
+            (COPY / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, COPY / name)
+
+
+@contextmanager
+def planted(mutant: Mutant) -> Iterator[None]:
+    originals: dict[Path, str] = {}
+    try:
+        for edit in mutant.edits:
+            path = COPY / edit.file
+            text = path.read_text()
+            if (times := text.count(edit.old)) != 1:
+                raise NotPlanted(f"{edit.file} has {times} times: {edit.old.strip()[:70]!r}")
+            originals.setdefault(path, text)
+            path.write_text(text.replace(edit.old, edit.new))
+        yield
+    finally:
+        for path, text in originals.items():
+            path.write_text(text)
+
+
+def cargo(check: str, *more: str, limit: float | None = None) -> int:
+    """The exit code of a check; 124 if it hangs."""
+    # A changed query is asked of the database, because nobody has its answer on file.
+    env = {**os.environ, "SQLX_OFFLINE": "false", "RUST_BACKTRACE": "0"}
+    env["CARGO_TARGET_DIR"] = os.environ.get("CARGO_TARGET_DIR", str(ROOT / "target"))
+    command = ["cargo", "test", "--quiet", "--locked", *CHECKS[check], *more]
+    with (COPY / "last.log").open("w") as log:
+        process = subprocess.Popen(
+            command, cwd=COPY, env=env, stdout=log, stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            return process.wait(limit)
+        except subprocess.TimeoutExpired:
+            return 124
+        finally:
+            # Servers that a test started end with it, however it ended.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def caught_by(mutant: Mutant) -> str | None:
+    for check in mutant.checks:
+        if cargo(check, "--no-run") != 0:
+            log = (COPY / "last.log").read_text()
+            raise NotPlanted(f"it does not compile:\n{log[-2000:]}")
+        arguments = ["--", *ARGUMENTS[check]] if check in ARGUMENTS else []
+        if code := cargo(check, *arguments, limit=HANGS_AFTER):
+            return f"{check}, which hangs" if code == 124 else check
+    return None
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", default="", help="bugs whose name contains this")
+    only = parser.parse_args().only
+    mutants = [mutant for mutant in PLANTED if only in mutant.name]
+    copy_of_the_code()
+    subprocess.run(
+        ["cargo", "run", "--quiet", "--locked", "-p", "worker", "--", "migrate"],
+        cwd=ROOT, check=True, env={**os.environ, "SQLX_OFFLINE": "true"},
+    )
+    caught = 0
+    width = max((len(mutant.name) for mutant in mutants), default=0)
+    for number, mutant in enumerate(mutants, 1):
+        begun = time.monotonic()
+        try:
+            with planted(mutant):
+                by = caught_by(mutant)
+        except NotPlanted as error:
+            by, verdict = None, f"NOT PLANTED: {error}"
+        else:
+            verdict = f"caught by {by}" if by else "NOT CAUGHT"
+        caught += by is not None
+        took = f"{time.monotonic() - begun:4.0f} s"
+        print(f"{number:>2}/{len(mutants)} {took}  {mutant.name:<{width}}  {verdict}", flush=True)
+    print(f"{caught} of {len(mutants)} planted bugs were caught")
+    return 0 if mutants and caught == len(mutants) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
