@@ -1,13 +1,15 @@
 //! The starter's settings: flags, or the environment.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use axum::http::HeaderValue;
 use clap::{Parser, ValueEnum};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
-use crate::state::Limits;
+use crate::state::{Limits, RATE_PER_ADDRESS, RATE_PER_TOKEN};
 
 /// The HTTP starter of Ordersaga: takes orders, answers about them, moves no money itself.
 ///
@@ -37,6 +39,34 @@ pub struct Config {
     #[arg(long, env = "ORDERSAGA_REQUEST_TIMEOUT_SECONDS", default_value_t = 40,
           value_parser = clap::value_parser!(u64).range(1..=600))]
     pub request_timeout_seconds: u64,
+
+    /// How many seconds a caller may take to send the head of a request.
+    #[arg(long, env = "ORDERSAGA_HEADERS_TIMEOUT_SECONDS", default_value_t = 30,
+          value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub headers_timeout_seconds: u64,
+
+    /// How many requests may be under way at once; the next one is answered with 503.
+    #[arg(long, env = "ORDERSAGA_REQUESTS_MAX", default_value_t = 1_024,
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub requests_max: u32,
+
+    /// How many requests a second one address may send; the next one is answered with 429.
+    #[arg(long, env = "ORDERSAGA_RATE_PER_ADDRESS", default_value_t = RATE_PER_ADDRESS)]
+    pub rate_per_address: NonZeroU32,
+
+    /// How many requests a second one token may be used for; the next one is answered with 429.
+    #[arg(long, env = "ORDERSAGA_RATE_PER_TOKEN", default_value_t = RATE_PER_TOKEN)]
+    pub rate_per_token: NonZeroU32,
+
+    /// How many proxies in front of the starter add to `X-Forwarded-For`, by which callers are
+    /// told apart then.
+    #[arg(long, env = "ORDERSAGA_TRUSTED_PROXIES", default_value_t = 0,
+          value_parser = clap::value_parser!(u8).range(0..=10))]
+    pub trusted_proxies: u8,
+
+    /// From which origins browsers may call the API, with commas between; none by default.
+    #[arg(long, env = "ORDERSAGA_CORS_ORIGINS", value_delimiter = ',')]
+    pub cors_origins: Vec<HeaderValue>,
 
     /// How many seconds requests are still taken after the process was asked to stop, so that a
     /// load balancer sees `/ready` turn red before a connection is refused.
@@ -82,8 +112,13 @@ impl Config {
         Limits {
             body_bytes_max: self.body_bytes_max,
             request_timeout: Duration::from_secs(self.request_timeout_seconds),
+            headers_timeout: Duration::from_secs(self.headers_timeout_seconds),
+            requests_max: many(self.requests_max),
+            rate_per_address: self.rate_per_address,
+            rate_per_token: self.rate_per_token,
+            trusted_proxies: self.trusted_proxies.into(),
             notice: Duration::from_secs(self.notice_seconds),
-            streams_max: usize::try_from(self.streams_max).unwrap_or(usize::MAX),
+            streams_max: many(self.streams_max),
             cancel_window_seconds: self.cancel_window_seconds,
             patience_seconds: self.patience_seconds,
         }
@@ -108,4 +143,9 @@ impl Config {
             .test_before_acquire(false)
             .connect_lazy_with(database))
     }
+}
+
+/// A number of things on this machine.
+fn many(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }

@@ -30,7 +30,8 @@ pub(crate) struct Query<T>(pub T);
 
 /// The caller's name for this very request, under which it may be repeated.
 ///
-/// **Shape.** The header `Idempotency-Key`, 1 to 255 visible ASCII characters.
+/// **Shape.** The header `Idempotency-Key`, 1 to 255 visible ASCII characters. Within quotes, as
+/// the IETF's draft writes it, it is the same key as without.
 #[derive(Clone, Debug)]
 pub(crate) struct IdempotencyKey(pub Option<String>);
 
@@ -62,7 +63,8 @@ impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
         let mut keys = parts.headers.get_all("idempotency-key").iter();
         let Some(key) = keys.next() else { return Ok(Self(None)) };
-        let only = visible_ascii(key, 255).filter(|_key| keys.next().is_none());
+        let only = visible_ascii(key, 257).filter(|_key| keys.next().is_none());
+        let only = only.and_then(|key| unquoted(&key));
         only.map(|key| Self(Some(key))).ok_or_else(|| {
             Problem::new(
                 Kind::MalformedRequest,
@@ -159,6 +161,16 @@ fn weight_of(wish: &str, range: &str) -> Option<u16> {
         format!("{whole}{part:0<3}").parse().ok()
     };
     Some(q.map_or(1_000, |q| thousandths(q).unwrap_or(0)))
+}
+
+/// The key, without the quotes of a structured field's string (RFC 9651).
+fn unquoted(key: &str) -> Option<String> {
+    let inner = match key.strip_prefix('"') {
+        Some(quoted) => quoted.strip_suffix('"')?,
+        None => key,
+    };
+    let is_plain = !inner.contains(['"', '\\']) || inner == key;
+    ((1..=255).contains(&inner.len()) && is_plain).then(|| inner.to_owned())
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -6,9 +6,11 @@
 
 mod basket;
 mod catalogue;
+mod conditional;
 mod config;
 mod extract;
 mod ledger;
+mod limits;
 mod observe;
 mod openapi;
 mod ops;
@@ -23,8 +25,10 @@ mod state;
 mod temporal;
 
 use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::{Router, middleware};
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::cors::CorsLayer;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -42,15 +46,42 @@ pub fn router(state: State) -> Router {
         .merge(openapi::pages(&description))
         .fallback(nowhere)
         .method_not_allowed_fallback(not_that_way);
-    guarded(routes, state.limits).with_state(state)
+    guarded(routes, &state).with_state(state)
 }
 
 /// What is around every route, outermost last.
-fn guarded<S: Clone + Send + Sync + 'static>(routes: Router<S>, limits: Limits) -> Router<S> {
+fn guarded<S: Clone + Send + Sync + 'static>(routes: Router<S>, state: &State) -> Router<S> {
+    let (gate, limits) = (state.gate.clone(), state.limits);
     routes
         .layer(CatchPanicLayer::custom(observe::panicked))
         .layer(DefaultBodyLimit::max(limits.body_bytes_max))
+        .layer(middleware::from_fn_with_state(gate, limits::admit))
+        .layer(cors(&state.cors_origins))
         .layer(middleware::from_fn_with_state(limits.request_timeout, observe::request))
+}
+
+/// What pages of the allowed origins may send, and read of an answer. Without an origin, no
+/// browser lets a page call the API.
+fn cors(origins: &[HeaderValue]) -> CorsLayer {
+    let named = |names: &[&'static str]| -> Vec<_> {
+        names.iter().copied().map(HeaderName::from_static).collect()
+    };
+    let mut sent = vec![header::AUTHORIZATION, header::CONTENT_TYPE, header::IF_NONE_MATCH];
+    sent.extend(named(&[
+        "idempotency-key",
+        "last-event-id",
+        "prefer",
+        "traceparent",
+        "x-request-id",
+    ]));
+    let mut read = vec![header::ETAG, header::LINK, header::LOCATION, header::RETRY_AFTER];
+    read.extend(named(&["idempotency-replayed", "preference-applied", "ratelimit"]));
+    read.extend(named(&["ratelimit-policy", "x-request-id"]));
+    CorsLayer::new()
+        .allow_origin(origins.to_vec())
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
+        .allow_headers(sent)
+        .expose_headers(read)
 }
 
 /// The description of the API, as `/openapi.json` has it.
@@ -96,9 +127,15 @@ mod tests {
 
     use super::*;
 
+    fn state(limits: Limits) -> State {
+        let database = sqlx::PgPool::connect_lazy("postgres://127.0.0.1:9/nothing").unwrap();
+        State::new(database, Temporal::from_env().unwrap(), limits)
+    }
+
     async fn answer(routes: Router, limits: Limits) -> (Response<()>, String) {
         let request = Request::get("/").body(Body::empty()).unwrap();
-        let (head, body) = guarded(routes, limits).oneshot(request).await.unwrap().into_parts();
+        let (head, body) =
+            guarded(routes, &state(limits)).oneshot(request).await.unwrap().into_parts();
         let body = to_bytes(body, 10_000).await.unwrap();
         (Response::from_parts(head, ()), String::from_utf8(body.to_vec()).unwrap())
     }
@@ -122,5 +159,21 @@ mod tests {
         let (head, body) = answer(routes, limits).await;
         assert_eq!(head.status(), 503, "{body}");
         assert!(head.headers().contains_key("retry-after"));
+    }
+
+    #[tokio::test]
+    async fn what_is_more_than_can_be_done_at_once_is_refused_at_once() {
+        let routes = Router::new().route("/", get(std::future::pending::<()>));
+        let limits = Limits { requests_max: 1, ..Limits::default() };
+        let routes = guarded(routes, &state(limits));
+        let request = || Request::get("/").body(Body::empty()).unwrap();
+        let first = tokio::spawn(routes.clone().oneshot(request()));
+        tokio::task::yield_now().await;
+        let second = routes.oneshot(request()).await.unwrap();
+        assert_eq!(second.status(), 503);
+        assert_eq!(second.headers()["content-type"], "application/problem+json");
+        assert_eq!(second.headers()["retry-after"], "2");
+        assert!(!first.is_finished());
+        first.abort();
     }
 }

@@ -48,12 +48,13 @@ async fn main() -> ExitCode {
 
 async fn serve(config: &Config, database: PgPool, temporal: Temporal) -> Result<()> {
     let state = State::new(database, temporal, config.limits());
+    let state = state.open_to_pages_of(&config.cors_origins);
     let listener = TcpListener::bind(config.listen).await;
     let listener = listener.with_context(|| format!("cannot listen on {}", config.listen))?;
     let address = listener.local_addr()?;
     tracing::info!(%address, "listening; the API's page is at /docs");
 
-    let folding = tokio::spawn(fold_metrics(state.clone()));
+    let tidying = tokio::spawn(tidy_up(state.clone()));
     let (mut terminated, mut interrupted) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let asked_to_stop = async move {
@@ -64,15 +65,15 @@ async fn serve(config: &Config, database: PgPool, temporal: Temporal) -> Result<
         tracing::info!("stopping: requests under way are answered first");
     };
     starter_api::serve(listener, state, asked_to_stop).await;
-    folding.abort();
+    tidying.abort();
     Ok(())
 }
 
-async fn fold_metrics(state: State) {
+async fn tidy_up(state: State) {
     let mut every = tokio::time::interval(Duration::from_secs(5));
     loop {
         every.tick().await;
-        state.fold_metrics();
+        state.tidy_up();
     }
 }
 

@@ -6,15 +6,19 @@ use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request, State as Shared};
 use axum::http::HeaderValue;
+use axum::http::header::CACHE_CONTROL;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::time::timeout;
+use tracing::field::Empty;
 use tracing::{Instrument, info_span};
 use uuid::Uuid;
 
 use crate::extract::visible_ascii;
 use crate::problem::Problem;
+
+const TRACE_PARENT: &str = "traceparent";
 
 const REQUEST_ID: &str = "x-request-id";
 const REQUESTS_TOTAL: &str = "http_requests_total";
@@ -49,7 +53,11 @@ pub(crate) async fn request(
     let id = request.headers().get(REQUEST_ID).and_then(|id| visible_ascii(id, 128));
     let id = id.unwrap_or_else(|| Uuid::now_v7().to_string());
 
-    let span = info_span!("request", id, method, route);
+    let trace = request.headers().get(TRACE_PARENT).and_then(TraceParent::read);
+    let span = info_span!("request", id, method, route, trace_id = Empty, parent_id = Empty);
+    if let Some(TraceParent { trace_id, parent_id }) = trace {
+        span.record("trace_id", trace_id).record("parent_id", parent_id);
+    }
     let mut response = async {
         match timeout(limit, next.run(request)).await {
             Ok(response) => response,
@@ -72,10 +80,40 @@ pub(crate) async fn request(
     let labels = [("method", method), ("route", route), ("status", status.as_str().to_owned())];
     metrics::counter!(REQUESTS_TOTAL, &labels).increment(1);
     metrics::histogram!(REQUEST_DURATION, &labels).record(took);
+    let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::try_from(id) {
-        response.headers_mut().insert(REQUEST_ID, id);
+        headers.insert(REQUEST_ID, id);
+    }
+    // What is said about orders and money is nobody else's to keep, unless its operation says so.
+    if !headers.contains_key(CACHE_CONTROL) {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
     response
+}
+
+/// The caller's trace, which this request is a part of (W3C Trace Context).
+#[derive(Debug, PartialEq, Eq)]
+struct TraceParent {
+    trace_id: String,
+    parent_id: String,
+}
+
+impl TraceParent {
+    /// Reads the header; one that is not of its form is none, as the standard has it.
+    fn read(header: &HeaderValue) -> Option<Self> {
+        let mut fields = header.to_str().ok()?.split('-');
+        let mut hexadecimal = |length: usize| {
+            let lower = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+            fields.next().filter(|field| field.len() == length && field.bytes().all(lower))
+        };
+        let (version, trace_id) = (hexadecimal(2)?, hexadecimal(32)?);
+        let (parent_id, _flags) = (hexadecimal(16)?, hexadecimal(2)?);
+        // A later version may have more fields.
+        let ends = version != "00" || fields.next().is_none();
+        let named = |id: &str| id.bytes().any(|digit| digit != b'0');
+        let valid = ends && version != "ff" && named(trace_id) && named(parent_id);
+        valid.then(|| Self { trace_id: trace_id.to_owned(), parent_id: parent_id.to_owned() })
+    }
 }
 
 /// A panic is a bug like any other: the caller gets an incident, the shop goes on.
@@ -112,4 +150,31 @@ pub(crate) fn metrics() -> PrometheusHandle {
         handle
     });
     handle.clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trace_is_joined_only_if_its_header_is_of_the_form() {
+        let read = |header: &'static str| TraceParent::read(&HeaderValue::from_static(header));
+        let given = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let trace = read(given).unwrap();
+        assert_eq!(trace.trace_id, "4bf92f3577b34da6a3ce929d0e0e4736");
+        assert_eq!(trace.parent_id, "00f067aa0ba902b7");
+        assert!(read("01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more").is_some());
+        for unusable in [
+            "",
+            "nonsense",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
+            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        ] {
+            assert_eq!(read(unusable), None, "{unusable}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::error::Error;
 use std::iter;
+use std::time::Duration;
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -52,6 +53,8 @@ pub enum Kind {
     InvalidRequest,
     /// The same key came with another order.
     IdempotencyKeyReused,
+    /// More requests than one caller is allowed.
+    TooManyRequests,
     /// A bug.
     Internal,
     /// Temporal or the database does not answer.
@@ -109,6 +112,9 @@ pub(crate) enum ReadProblems {
     /// The request cannot be read.
     #[response(status = 400, content_type = "application/problem+json")]
     Malformed(Document),
+    /// More requests than the caller may send; `Retry-After` says when to come back.
+    #[response(status = 429, content_type = "application/problem+json")]
+    TooMany(Document),
     /// A fault of the shop, with the incident to name.
     #[response(status = 500, content_type = "application/problem+json")]
     Internal(Document),
@@ -133,6 +139,9 @@ pub(crate) enum WriteProblems {
     /// Rules are broken; `errors` names each with a JSON pointer.
     #[response(status = 422, content_type = "application/problem+json")]
     Invalid(Document),
+    /// More requests than the caller may send; `Retry-After` says when to come back.
+    #[response(status = 429, content_type = "application/problem+json")]
+    TooMany(Document),
     /// A fault of the shop, with the incident to name.
     #[response(status = 500, content_type = "application/problem+json")]
     Internal(Document),
@@ -146,7 +155,7 @@ const RETRY_AFTER_SECONDS: u16 = 2;
 
 impl Kind {
     /// Every kind, in the order in which the docs tell them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::MalformedRequest,
         Self::RouteNotFound,
         Self::OrderNotFound,
@@ -161,6 +170,7 @@ impl Kind {
         Self::UnsupportedMediaType,
         Self::InvalidRequest,
         Self::IdempotencyKeyReused,
+        Self::TooManyRequests,
         Self::Internal,
         Self::TryAgain,
         Self::Overloaded,
@@ -216,6 +226,11 @@ impl Kind {
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "idempotency-key-reused",
                 "The key belongs to another order",
+            ),
+            Self::TooManyRequests => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "too-many-requests",
+                "The caller sends more than it may",
             ),
             Self::Internal => {
                 (StatusCode::INTERNAL_SERVER_ERROR, "internal", "The shop has made a mistake")
@@ -314,6 +329,18 @@ impl Problem {
     pub(crate) fn overloaded(what: &'static str) -> Self {
         let mut problem = Self::new(Kind::Overloaded, what);
         problem.0.retry_after_seconds = Some(RETRY_AFTER_SECONDS);
+        problem
+    }
+
+    /// The caller has used up what it may send.
+    #[must_use]
+    pub(crate) fn too_many_requests(wait: Duration) -> Self {
+        let mut problem = Self::new(
+            Kind::TooManyRequests,
+            "Nothing was done. `RateLimit-Policy` tells how many requests are allowed.",
+        );
+        let seconds = u16::try_from(wait.as_secs()).unwrap_or(u16::MAX);
+        problem.0.retry_after_seconds = Some(seconds.saturating_add(1));
         problem
     }
 

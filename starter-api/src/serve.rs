@@ -1,8 +1,11 @@
 //! From connections to requests: with a limit on each, and an orderly end.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::{ConnectInfo, Request};
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -10,15 +13,18 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
+use tower::ServiceExt;
 
 use crate::state::State;
 
 /// How many callers are listened to at once; the next one waits in the kernel's queue.
 const CONNECTIONS_MAX: usize = 4_096;
 
-/// How long a caller may take to say what it wants. Whoever drips its headers byte by byte, or
-/// keeps an idle connection, is let go.
-const HEADERS_TIMEOUT: Duration = Duration::from_secs(30);
+/// The largest head of a request, in bytes; hyper answers a larger one with 431.
+const HEAD_BYTES_MAX: usize = 32_768;
+
+/// How many requests one connection of HTTP/2 may carry at once.
+const STREAMS_PER_CONNECTION_MAX: u32 = 256;
 
 /// How long requests under way may take once the process was asked to stop.
 const FAREWELL: Duration = Duration::from_secs(20);
@@ -27,17 +33,35 @@ const FAREWELL: Duration = Duration::from_secs(20);
 /// the time that a load balancer needs to notice, answers what is under way, and returns.
 pub async fn serve(listener: TcpListener, state: State, asked_to_stop: impl Future<Output = ()>) {
     let mut http = Builder::new(TokioExecutor::new());
-    http.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS_TIMEOUT);
+    let patience = state.limits.headers_timeout;
+    // Whoever drips its headers byte by byte, or keeps an idle connection, is let go.
+    http.http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(patience)
+        .max_buf_size(HEAD_BYTES_MAX);
+    http.http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(16_384)
+        .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
+        .keep_alive_interval(Some(patience))
+        .keep_alive_timeout(patience);
     let (graceful, places) = (GracefulShutdown::new(), Arc::new(Semaphore::new(CONNECTIONS_MAX)));
-    let service = TowerToHyperService::new(crate::router(state.clone()));
+    let router = crate::router(state.clone());
 
     let accepting = async {
         loop {
             // The semaphore is never closed, so this waits for a place and cannot fail.
             let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-            let caller = next_caller(&listener).await;
+            let (caller, address) = next_caller(&listener).await;
+            let service = router.clone().map_request(move |mut request: Request<Incoming>| {
+                request.extensions_mut().insert(ConnectInfo(address));
+                request
+            });
             let connection = http
-                .serve_connection_with_upgrades(TokioIo::new(caller), service.clone())
+                .serve_connection_with_upgrades(
+                    TokioIo::new(caller),
+                    TowerToHyperService::new(service),
+                )
                 .into_owned();
             let connection = graceful.watch(connection);
             tokio::spawn(async move {
@@ -65,15 +89,15 @@ async fn leave(state: &State, asked_to_stop: impl Future<Output = ()>) {
     sleep(state.limits.notice).await;
 }
 
-async fn next_caller(listener: &TcpListener) -> TcpStream {
+async fn next_caller(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
-            Ok((caller, _address)) => {
+            Ok((caller, address)) => {
                 // A small answer must not wait for a larger one to share its packet.
                 if let Err(error) = caller.set_nodelay(true) {
                     tracing::debug!(%error, "a connection keeps its delay");
                 }
-                return caller;
+                return (caller, address);
             }
             Err(error) => {
                 // Out of file descriptors, most likely: trying again at once would only spin.

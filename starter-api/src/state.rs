@@ -1,14 +1,17 @@
 //! What every operation works with.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::HeaderValue;
 use metrics_exporter_prometheus::PrometheusHandle;
 use sqlx::PgPool;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalogue::Catalogue;
+use crate::limits::Gate;
 use crate::observe;
 use crate::temporal::Temporal;
 
@@ -20,19 +23,37 @@ pub struct State {
     pub(crate) catalogue: Catalogue,
     pub(crate) limits: Limits,
     pub(crate) metrics: PrometheusHandle,
+    /// Who may come in.
+    pub(crate) gate: Gate,
+    /// From where browsers may call.
+    pub(crate) cors_origins: Arc<[HeaderValue]>,
     /// A place for each order that is being watched.
     pub(crate) streams: Arc<Semaphore>,
     /// Set once the process was asked to stop.
     pub(crate) leaving: CancellationToken,
 }
 
-/// What a single request may ask for.
+/// Ten times what one core's worth of orders comes to.
+pub(crate) const RATE_PER_TOKEN: NonZeroU32 = NonZeroU32::new(1_000).unwrap();
+pub(crate) const RATE_PER_ADDRESS: NonZeroU32 = NonZeroU32::new(2_000).unwrap();
+
+/// What a single request may ask for, and how many there may be.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// The largest body that is read.
     pub body_bytes_max: usize,
     /// The longest that a request may take.
     pub request_timeout: Duration,
+    /// How long a caller may take to send the head of a request.
+    pub headers_timeout: Duration,
+    /// How many requests may be under way at once.
+    pub requests_max: usize,
+    /// How many requests a second one address may send.
+    pub rate_per_address: NonZeroU32,
+    /// How many requests a second one token may be used for.
+    pub rate_per_token: NonZeroU32,
+    /// How many proxies in front of the starter add to `X-Forwarded-For`.
+    pub trusted_proxies: usize,
     /// How long requests are still taken after the process was asked to stop.
     pub notice: Duration,
     /// How many orders can be watched at once.
@@ -48,6 +69,11 @@ impl Default for Limits {
         Self {
             body_bytes_max: 1_048_576,
             request_timeout: Duration::from_secs(40),
+            headers_timeout: Duration::from_secs(30),
+            requests_max: 1_024,
+            rate_per_address: RATE_PER_ADDRESS,
+            rate_per_token: RATE_PER_TOKEN,
+            trusted_proxies: 0,
             notice: Duration::from_secs(2),
             streams_max: 256,
             cancel_window_seconds: 0,
@@ -75,14 +101,23 @@ impl State {
             temporal,
             limits,
             metrics: observe::metrics(),
+            gate: Gate::of(&limits),
+            cors_origins: Arc::new([]),
             streams: Arc::new(Semaphore::new(limits.streams_max)),
             leaving: CancellationToken::new(),
         }
     }
 
-    /// Folds the recorded latencies into their histograms. They pile up until somebody does, so
-    /// call it every few seconds.
-    pub fn fold_metrics(&self) {
+    /// Lets pages of these origins call the API from a browser.
+    #[must_use]
+    pub fn open_to_pages_of(self, origins: &[HeaderValue]) -> Self {
+        Self { cors_origins: origins.into(), ..self }
+    }
+
+    /// Folds the recorded latencies into their histograms and forgets the callers who have been
+    /// quiet. Both pile up until somebody does, so call it every few seconds.
+    pub fn tidy_up(&self) {
         self.metrics.run_upkeep();
+        self.gate.forget_the_quiet();
     }
 }

@@ -30,14 +30,16 @@ const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-appli
 /// or cancelled with everything taken back.
 ///
 /// Send an `Idempotency-Key`, and repeat the request with the same key when no answer comes: the
-/// repeat is answered like the first (with `Idempotency-Replayed: true`) and is not a second
-/// order. With `Prefer: wait=N` the answer comes when the order is paid or refused, or after N
-/// seconds as it stands then.
+/// repeat is answered like the first (with `Idempotency-Replayed: true` added) and is not a second
+/// order. A key belongs to its customer and never expires: it holds for as long as the order is
+/// kept. A request that was refused has used up no key. With `Prefer: wait=N` the answer comes when the order is paid or refused, or after N
+/// seconds as it stands then; this wish is no part of what is repeated.
 #[utoipa::path(
     post, path = "/v1/orders", tag = "orders",
     params(
         ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255,
-         description = "The caller's name for this order, under which it may be repeated"),
+         description = "The caller's name for this order, under which it may be repeated. It \
+                        belongs to the customer and never expires"),
         ("Prefer" = Option<String>, Header, example = "wait=5",
          description = "`wait=N`: answer when the order is paid or refused, at most after N \
                         seconds (30 at most)"),
@@ -122,15 +124,23 @@ impl TakenIn<'_> {
             ));
         }
         metrics::counter!(ORDERS_ACCEPTED, "repeat" => "yes").increment(1);
-        let mut response = self.answer(known.resource).await?;
+        // The same answer again, though the order may have moved on since; whoever wants to know
+        // that waits for it, or asks for the order.
+        let as_taken_in = known.resource.clone().standing(OrderStatus::Processing);
+        let resource = if self.seconds_to_wait() == 0 { as_taken_in } else { known.resource };
+        let mut response = self.answer(resource).await?;
         response.headers_mut().insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
         Ok(response)
     }
 
+    fn seconds_to_wait(&self) -> u32 {
+        self.wait.unwrap_or(0).min(self.state.limits.wait_seconds_max())
+    }
+
     async fn answer(self, mut resource: OrderResource) -> Result<Response, Problem> {
         let mut applied = None;
-        let wait_max = self.state.limits.wait_seconds_max();
-        if let Some(seconds) = self.wait.map(|seconds| seconds.min(wait_max)).filter(|s| *s > 0) {
+        let seconds = self.seconds_to_wait();
+        if seconds > 0 {
             resource = self.decided(resource, seconds).await;
             applied = resource.is_decided().then(|| format!("wait={seconds}"));
         }

@@ -1,8 +1,10 @@
 //! `GET /v1/orders/{order_id}`: where does my order stand?
 
-use axum::Json;
 use axum::extract::State as Shared;
+use axum::http::HeaderMap;
+use axum::response::Response;
 
+use crate::conditional;
 use crate::extract::Path;
 use crate::orders::{self, OrderResource};
 use crate::problem::{Document, Problem, ReadProblems};
@@ -14,9 +16,13 @@ use crate::state::State;
 /// its workflow.
 #[utoipa::path(
     get, path = "/v1/orders/{order_id}", tag = "orders",
-    params(("order_id" = Uuid, Path, description = "The order")),
+    params(("order_id" = Uuid, Path, description = "The order"),
+           ("If-None-Match" = Option<String>, Header,
+            description = "The `ETag` of the answer that the caller has")),
     responses(
-        (status = 200, description = "The order", body = OrderResource),
+        (status = 200, description = "The order", body = OrderResource,
+         headers(("ETag" = String, description = "Names this very answer"))),
+        (status = 304, description = "The caller has the answer already"),
         (status = 404, description = "There is no such order", body = Document,
          content_type = "application/problem+json"),
         ReadProblems,
@@ -25,7 +31,9 @@ use crate::state::State;
 pub(crate) async fn show(
     Shared(state): Shared<State>,
     Path(order_id): Path<String>,
-) -> Result<Json<OrderResource>, Problem> {
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let known = orders::find(&state, orders::id(&order_id)?).await?;
-    known.map(|known| Json(known.resource)).ok_or_else(Problem::order_not_found)
+    let known = known.ok_or_else(Problem::order_not_found)?;
+    conditional::answer(&headers, &known.resource)
 }

@@ -1,9 +1,11 @@
 //! `GET /v1/products/{sku}`: what does it cost, and is it there?
 
-use axum::Json;
 use axum::extract::State as Shared;
+use axum::http::HeaderMap;
+use axum::response::Response;
 use domain::Sku;
 
+use crate::conditional;
 use crate::extract::Path;
 use crate::problem::{Document, Kind, OrProblem, Problem, ReadProblems};
 use crate::products::{Product, Row};
@@ -12,9 +14,13 @@ use crate::state::State;
 /// Shows an article with its price and what is left of it.
 #[utoipa::path(
     get, path = "/v1/products/{sku}", tag = "products",
-    params(("sku" = String, Path, description = "The article's number", example = "85123A")),
+    params(("sku" = String, Path, description = "The article's number", example = "85123A"),
+           ("If-None-Match" = Option<String>, Header,
+            description = "The `ETag` of the answer that the caller has")),
     responses(
-        (status = 200, description = "The article", body = Product),
+        (status = 200, description = "The article", body = Product,
+         headers(("ETag" = String, description = "Names this very answer"))),
+        (status = 304, description = "The caller has the answer already"),
         (status = 404, description = "The shop does not sell it", body = Document,
          content_type = "application/problem+json"),
         ReadProblems,
@@ -23,7 +29,8 @@ use crate::state::State;
 pub(crate) async fn show(
     Shared(state): Shared<State>,
     Path(sku): Path<String>,
-) -> Result<Json<Product>, Problem> {
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let not_sold = || Problem::new(Kind::ProductNotFound, "The shop sells nothing by this number.");
     let sku = Sku::parse(sku).map_err(|_no_sku| not_sold())?;
     let row = sqlx::query_as!(
@@ -37,5 +44,6 @@ pub(crate) async fn show(
     .fetch_optional(&state.database)
     .await
     .or_problem("reading a product")?;
-    row.ok_or_else(not_sold)?.try_into().map(Json)
+    let product = Product::try_from(row.ok_or_else(not_sold)?)?;
+    conditional::answer(&headers, &product)
 }

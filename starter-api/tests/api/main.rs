@@ -10,10 +10,12 @@
 mod cancelling;
 mod http;
 mod ledger;
+mod limits;
 mod orders;
 mod outages;
 mod placing;
 mod pricing;
 mod settings;
 mod shop;
+mod stopping;
 mod watching;

@@ -5,7 +5,7 @@ use starter_api::{Limits, Temporal};
 use temporalio_client::envconfig::LoadClientConfigProfileOptions;
 use temporalio_client::{Client, ClientOptions, UntypedWorkflow, WorkflowDescribeOptions};
 
-use crate::shop::{Answer, Shop, fresh, nowhere, order, record, send};
+use crate::shop::{Answer, Shop, fresh, nowhere, order, record, send, turns};
 
 fn order_id(placed: &Answer) -> String {
     placed.json()["order_id"].as_str().unwrap().to_owned()
@@ -93,6 +93,46 @@ async fn the_same_key_and_body_is_the_same_order(database: PgPool) {
     assert_eq!(first.json(), second.json());
     assert_eq!(first.header("location"), second.header("location"));
     assert_eq!(second.header("idempotency-replayed"), Some("true"));
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_repeat_is_the_same_answer_though_the_order_has_moved_on(database: PgPool) {
+    let shop = Shop::open(database.clone()).await;
+    let (key, wish) = (fresh("key"), order("ada"));
+    let first = shop.place(&key, &wish).await;
+    let hash = request_hash(&order_id(&first)).await;
+    let placed_at = first.json()["placed_at"].as_str().unwrap().to_owned();
+    let id = order_id(&first).parse().unwrap();
+    record(&database, id, "ada", &placed_at, &hash).await;
+    turns(&database, id, &[json!({"status": "reserved"}), json!({"status": "paid"})]).await;
+
+    let again = shop.place(&key, &wish).await;
+    assert_eq!((again.status, &again.text), (first.status, &first.text));
+    let mut told = again.headers.clone();
+    assert_eq!(told.remove("idempotency-replayed").unwrap(), "true");
+    let ours = |mut headers: reqwest::header::HeaderMap| {
+        for each_its_own in ["date", "x-request-id", "ratelimit"] {
+            headers.remove(each_its_own);
+        }
+        headers
+    };
+    assert_eq!(ours(told), ours(first.headers));
+    // Whoever asks to wait is told how far it has come.
+    let waiting = shop.request("POST", "/v1/orders").header("Idempotency-Key", &key);
+    let waited = send(waiting.header("Prefer", "wait=5").json(&wish)).await;
+    assert_eq!(waited.json()["status"], "paid");
+    // Written as the draft of the standard writes it, the key is the same.
+    assert_eq!(shop.place(&format!("\"{key}\""), &wish).await.text, first.text);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_request_that_was_refused_has_used_up_no_key(database: PgPool) {
+    let shop = Shop::open(database).await;
+    let (key, mut wish) = (fresh("key"), order("ada"));
+    wish["lines"][0]["sku"] = json!("NOPE");
+    assert_eq!(shop.place(&key, &wish).await.problem(), "invalid-request");
+    let mended = shop.place(&key, &order("ada")).await;
+    assert_eq!((mended.status.as_u16(), mended.header("idempotency-replayed")), (201, None));
 }
 
 #[sqlx::test(migrations = "../migrations")]
@@ -304,7 +344,7 @@ async fn a_card_number_is_never_echoed_wherever_it_stands(database: PgPool) {
 #[sqlx::test(migrations = "../migrations")]
 async fn a_key_that_is_no_key_is_refused(database: PgPool) {
     let shop = Shop::open(database).await;
-    for key in ["", "a b", "é", "x".repeat(256).as_str()] {
+    for key in ["", "a b", "é", "\"", "\"\"", "\"half", "\"a\"b\"", "x".repeat(256).as_str()] {
         let answer = shop.place(key, &order("ada")).await;
         assert_eq!(answer.problem(), "malformed-request", "{key}");
     }

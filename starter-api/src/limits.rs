@@ -1,0 +1,215 @@
+//! How much is let in: requests per second of one address and of one token, and requests under
+//! way at once. What is more is refused before anything is done for it, so that no queue grows.
+
+use std::fmt;
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{ConnectInfo, MatchedPath, Request, State as Shared};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use governor::clock::{Clock, DefaultClock};
+use governor::middleware::StateInformationMiddleware;
+use governor::state::keyed::DefaultKeyedStateStore;
+use governor::{Quota, RateLimiter};
+use tokio::sync::Semaphore;
+
+use crate::problem::Problem;
+use crate::state::Limits;
+
+/// The fields of draft-ietf-httpapi-ratelimit-headers.
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+/// A caller who was quiet may make up for so many seconds at once.
+const WINDOW_SECONDS: u32 = 2;
+
+/// Who may come in. One for the whole process.
+#[derive(Clone)]
+pub(crate) struct Gate {
+    addresses: Arc<Rate<IpAddr>>,
+    tokens: Arc<Rate<u64>>,
+    /// Tells tokens apart without keeping them.
+    hasher: RandomState,
+    under_way: Arc<Semaphore>,
+    proxies: usize,
+}
+
+/// So many requests per second for each of these.
+struct Rate<K: Hash + Eq + Clone> {
+    name: &'static str,
+    quota: NonZeroU32,
+    limiter: RateLimiter<K, DefaultKeyedStateStore<K>, DefaultClock, StateInformationMiddleware>,
+}
+
+/// What a caller has left, or how long it has to wait.
+struct Standing {
+    left: u32,
+    wait: Option<Duration>,
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gate").field("proxies", &self.proxies).finish_non_exhaustive()
+    }
+}
+
+impl Gate {
+    pub(crate) fn of(limits: &Limits) -> Self {
+        Self {
+            addresses: Arc::new(Rate::of("address", limits.rate_per_address)),
+            tokens: Arc::new(Rate::of("token", limits.rate_per_token)),
+            hasher: RandomState::new(),
+            under_way: Arc::new(Semaphore::new(limits.requests_max)),
+            proxies: limits.trusted_proxies,
+        }
+    }
+
+    /// Forgets the callers who have been quiet, so that strangers cannot fill the memory.
+    pub(crate) fn forget_the_quiet(&self) {
+        self.addresses.limiter.retain_recent();
+        self.tokens.limiter.retain_recent();
+    }
+
+    /// The address that the request came from: the connection's, or what the nearest proxy that
+    /// the operator trusts has seen.
+    fn address(&self, request: &Request) -> Option<IpAddr> {
+        let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
+        let Some(nearest) = self.proxies.checked_sub(1) else { return peer };
+        let seen = request.headers().get_all("x-forwarded-for").iter();
+        let seen: Vec<_> = seen
+            .filter_map(|header| header.to_str().ok())
+            .flat_map(|header| header.split(','))
+            .collect();
+        seen.iter().rev().nth(nearest).and_then(|address| address.trim().parse().ok()).or(peer)
+    }
+}
+
+impl<K: Hash + Eq + Clone> Rate<K> {
+    fn of(name: &'static str, per_second: NonZeroU32) -> Self {
+        let quota = per_second.saturating_mul(NonZeroU32::MIN.saturating_add(WINDOW_SECONDS - 1));
+        let limiter = RateLimiter::keyed(Quota::per_second(per_second).allow_burst(quota));
+        Self { name, quota, limiter: limiter.with_middleware() }
+    }
+
+    fn ask(&self, key: &K) -> Standing {
+        match self.limiter.check_key(key) {
+            Ok(state) => Standing { left: state.remaining_burst_capacity(), wait: None },
+            Err(until) => {
+                let wait = until.wait_time_from(self.limiter.clock().now());
+                Standing { left: 0, wait: Some(wait) }
+            }
+        }
+    }
+
+    /// Tells the policy and what is left of it.
+    fn tell(&self, standing: &Standing, headers: &mut HeaderMap) {
+        let (name, quota) = (self.name, self.quota);
+        let policy = format!("\"{name}\";q={quota};w={WINDOW_SECONDS}");
+        // Everything is there again after the window, at the latest.
+        let reset = if standing.left < quota.get() { WINDOW_SECONDS } else { 0 };
+        let limit = format!("\"{name}\";r={};t={reset}", standing.left);
+        for (field, text) in [(RATE_LIMIT_POLICY, policy), (RATE_LIMIT, limit)] {
+            if let Ok(value) = HeaderValue::try_from(text) {
+                headers.append(field, value);
+            }
+        }
+    }
+}
+
+/// Lets a request in, or says when to come again.
+///
+/// Every request counts for its address, so that whoever tries many tokens is slowed down; one
+/// with a token counts for the token too, wherever it comes from.
+pub(crate) async fn admit(Shared(gate): Shared<Gate>, request: Request, next: Next) -> Response {
+    if is_probe(&request) {
+        return next.run(request).await;
+    }
+    let mut told = HeaderMap::new();
+    let mut wait = None;
+    if let Some(address) = gate.address(&request) {
+        let standing = gate.addresses.ask(&block_of(address));
+        gate.addresses.tell(&standing, &mut told);
+        wait = standing.wait;
+    }
+    if let Some(token) = request.headers().get(header::AUTHORIZATION).filter(|_| wait.is_none()) {
+        let standing = gate.tokens.ask(&gate.hasher.hash_one(token));
+        gate.tokens.tell(&standing, &mut told);
+        wait = standing.wait;
+    }
+    let mut response = match (wait, gate.under_way.try_acquire()) {
+        (Some(wait), _) => Problem::too_many_requests(wait).into_response(),
+        (None, Err(_full)) => {
+            Problem::overloaded("As many requests are under way as this copy of the shop takes.")
+                .into_response()
+        }
+        (None, Ok(_place)) => next.run(request).await,
+    };
+    response.headers_mut().extend(told);
+    response
+}
+
+/// Whoever watches over the process must reach it when it is busiest.
+fn is_probe(request: &Request) -> bool {
+    let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    matches!(route, Some("/health" | "/ready" | "/metrics"))
+}
+
+/// A household or a company is given a whole block of IPv6 addresses, and counts once.
+fn block_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        v4 @ IpAddr::V4(_) => v4,
+        IpAddr::V6(v6) => {
+            let [a, b, c, d, ..] = v6.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+
+    use super::*;
+
+    fn address_behind(proxies: usize, forwarded: &[&str]) -> Option<String> {
+        let limits = Limits { trusted_proxies: proxies, ..Limits::default() };
+        let peer: SocketAddr = "10.0.0.1:5000".parse().unwrap();
+        let mut request = Request::get("/").extension(ConnectInfo(peer));
+        for header in forwarded {
+            request = request.header("x-forwarded-for", *header);
+        }
+        let request = request.body(Body::empty()).unwrap();
+        Gate::of(&limits).address(&request).map(|address| address.to_string())
+    }
+
+    #[test]
+    fn a_callers_address_is_believed_only_from_the_proxies_that_are_trusted() {
+        let forged = ["1.1.1.1, 2.2.2.2", "3.3.3.3"];
+        assert_eq!(address_behind(0, &forged).unwrap(), "10.0.0.1");
+        assert_eq!(address_behind(1, &forged).unwrap(), "3.3.3.3");
+        assert_eq!(address_behind(2, &forged).unwrap(), "2.2.2.2");
+        assert_eq!(address_behind(9, &forged).unwrap(), "10.0.0.1");
+        assert_eq!(address_behind(1, &["not an address"]).unwrap(), "10.0.0.1");
+    }
+
+    #[test]
+    fn a_block_of_addresses_is_one_caller() {
+        let block = |address: &str| block_of(address.parse().unwrap()).to_string();
+        assert_eq!(block("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+        assert_eq!(block("::ffff:192.0.2.7"), "192.0.2.7");
+    }
+
+    #[test]
+    fn a_token_that_has_used_up_its_quota_waits_and_another_does_not() {
+        let rate = Rate::of("token", NonZeroU32::MIN);
+        let asked: Vec<_> = (0..4).map(|_| rate.ask(&1).left).collect();
+        assert_eq!(asked, [1, 0, 0, 0]);
+        assert!(rate.ask(&1).wait.is_some());
+        assert!(rate.ask(&2).wait.is_none());
+    }
+}

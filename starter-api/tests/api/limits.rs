@@ -1,0 +1,140 @@
+use std::future::pending;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use sqlx::PgPool;
+use starter_api::{Limits, State, Temporal};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+
+use crate::shop::{Answer, Shop, no_database, nowhere, send};
+
+async fn shop(limits: Limits) -> Shop {
+    Shop::with(no_database(), nowhere(), limits).await
+}
+
+/// Asks until it is refused.
+async fn refused(ask: impl AsyncFn() -> Answer) -> Answer {
+    let mut let_in = 0;
+    loop {
+        let answer = ask().await;
+        if answer.status == 429 {
+            return answer;
+        }
+        let_in += 1;
+        assert!(let_in < 500, "500 requests in a row were let in");
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_sends_too_much_is_told_when_to_come_again() {
+    let shop = shop(Limits { rate_per_address: NonZeroU32::MIN, ..Limits::default() }).await;
+    let first = shop.get("/nowhere").await;
+    assert_eq!(first.header("ratelimit-policy"), Some(r#""address";q=2;w=2"#));
+    assert_eq!(first.header("ratelimit"), Some(r#""address";r=1;t=2"#));
+
+    let answer = refused(async || shop.get("/nowhere").await).await;
+    assert_eq!(answer.problem(), "too-many-requests");
+    assert_eq!(answer.header("ratelimit"), Some(r#""address";r=0;t=2"#));
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    // Whoever watches over the process is not kept out.
+    assert_eq!(shop.get("/health").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_token_that_is_used_too_much_waits_and_another_does_not() {
+    let shop = shop(Limits { rate_per_token: NonZeroU32::MIN, ..Limits::default() }).await;
+    let ask = |token: &str| send(shop.request("GET", "/nowhere").bearer_auth(token));
+    let answer = refused(async || ask("hers").await).await;
+    let told = answer.headers.get_all("ratelimit").iter();
+    let told: Vec<_> =
+        told.map(|field| field.to_str().unwrap().split(';').next().unwrap()).collect();
+    assert_eq!(told, [r#""address""#, r#""token""#]);
+    assert_eq!(ask("his").await.problem(), "route-not-found");
+}
+
+#[tokio::test]
+async fn whoever_drips_its_request_is_let_go() {
+    let limits = Limits { headers_timeout: Duration::from_millis(50), ..Limits::default() };
+    let shop = shop(limits).await;
+    let mut caller = TcpStream::connect(shop.address.trim_start_matches("http://")).await.unwrap();
+    caller.write_all(b"GET /health HTTP/1.1\r\nhost: shop\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    // The connection is closed although the caller has not finished and does not hang up.
+    let read = timeout(Duration::from_secs(20), caller.read_to_end(&mut answer)).await;
+    read.expect("the caller is still listened to").unwrap();
+    assert!(!answer.starts_with(b"HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn a_body_that_never_ends_is_given_up() {
+    let limits = Limits { request_timeout: Duration::from_millis(50), ..Limits::default() };
+    let shop = shop(limits).await;
+    let mut caller = TcpStream::connect(shop.address.trim_start_matches("http://")).await.unwrap();
+    let head = "POST /v1/quotes HTTP/1.1\r\nhost: shop\r\ncontent-type: application/json\r\n\
+                content-length: 100\r\n\r\n{";
+    caller.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = vec![0; 1_000];
+    let read = timeout(Duration::from_secs(20), caller.read(&mut answer)).await;
+    let length = read.expect("the caller is waited for").unwrap();
+    let answer = String::from_utf8_lossy(&answer[..length]).into_owned();
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_large_is_not_read() {
+    let shop = shop(Limits::default()).await;
+    let answer = send(shop.request("GET", "/health").header("x-much", "x".repeat(40_000))).await;
+    assert_eq!(answer.status, 431);
+    let many = (0..200).fold(shop.request("GET", "/health"), |request, number| {
+        request.header(format!("x-{number}"), "1")
+    });
+    assert_eq!(send(many).await.status, 431);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn an_answer_that_the_caller_has_is_not_sent_again(database: PgPool) {
+    let shop = Shop::open(database.clone()).await;
+    let path = "/v1/products/71053";
+    let first = shop.get(path).await;
+    assert_eq!(first.header("cache-control"), Some("private, no-cache"));
+    let tag = first.header("etag").unwrap().to_owned();
+    let ask = |tag: &str| send(shop.request("GET", path).header("if-none-match", tag));
+    for known in [tag.clone(), format!("W/{tag}"), format!("\"x\", {tag}"), "*".to_owned()] {
+        let again = ask(&known).await;
+        assert_eq!((again.status.as_u16(), again.text.as_str()), (304, ""), "{known}");
+        assert_eq!(again.header("etag"), Some(tag.as_str()));
+    }
+    assert_eq!(ask("\"x\"").await.status, 200);
+    // One piece fewer is another answer.
+    sqlx::query!("update inventory.stock set reserved = reserved + 1 where sku = '71053'")
+        .execute(&database)
+        .await
+        .unwrap();
+    let changed = ask(&tag).await;
+    assert_eq!((changed.status.as_u16(), &changed.json()["available"]), (200, &4.into()));
+    // What has no tag is kept by nobody.
+    assert_eq!(shop.get("/v1/products").await.header("cache-control"), Some("no-store"));
+}
+
+#[tokio::test]
+async fn a_page_of_another_origin_may_call_only_if_it_is_named() {
+    let state = State::new(no_database(), Temporal::from_env().unwrap(), Limits::default());
+    let state = state.open_to_pages_of(&["https://shop.example".parse().unwrap()]);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/health", listener.local_addr().unwrap());
+    tokio::spawn(starter_api::serve(listener, state, pending()));
+    let client = reqwest::Client::builder().build().unwrap();
+    let preflight = async |origin: &str| {
+        let request = client.request(reqwest::Method::OPTIONS, &url).header("origin", origin);
+        send(request.header("access-control-request-method", "GET")).await
+    };
+    let named = preflight("https://shop.example").await;
+    assert_eq!(named.header("access-control-allow-origin"), Some("https://shop.example"));
+    let stranger = preflight("https://evil.example").await;
+    assert_eq!(stranger.header("access-control-allow-origin"), None);
+    let closed = shop(Limits::default()).await;
+    let asked = closed.request("GET", "/health").header("origin", "https://shop.example");
+    assert_eq!(send(asked).await.header("access-control-allow-origin"), None);
+}

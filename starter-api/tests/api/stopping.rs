@@ -1,0 +1,56 @@
+use std::process::Stdio;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+
+/// The program itself, and where it listens.
+async fn program() -> (Child, String) {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_starter-api"))
+        .args(["--listen", "127.0.0.1:0", "--log-format", "json"])
+        .env("DATABASE_URL", "postgres://nobody@127.0.0.1:9/nothing")
+        .env("ORDERSAGA_NOTICE_SECONDS", "1")
+        .env_remove("RUST_LOG")
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut log = BufReader::new(program.stdout.take().unwrap()).lines();
+    let address = loop {
+        let line = log.next_line().await.unwrap().unwrap();
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        if let Some(address) = line["address"].as_str() {
+            break address.to_owned();
+        }
+    };
+    // Read on, so that the program never waits for its reader.
+    tokio::spawn(async move { while let Ok(Some(_line)) = log.next_line().await {} });
+    (program, address)
+}
+
+#[tokio::test]
+async fn a_program_that_is_asked_to_stop_says_so_and_answers_what_it_has_begun() {
+    let (mut program, address) = program().await;
+    // A request under way: its body is not complete yet.
+    let mut caller = TcpStream::connect(&address).await.unwrap();
+    let head = "POST /v1/quotes HTTP/1.1\r\nhost: shop\r\ncontent-type: application/json\r\n\
+                content-length: 2\r\n\r\n{";
+    caller.write_all(head.as_bytes()).await.unwrap();
+
+    let id = program.id().unwrap().to_string();
+    assert!(Command::new("kill").arg(&id).status().await.unwrap().success());
+    // First it is not ready any more, and then it does not listen any more.
+    let client = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
+    let mut was_red = false;
+    while let Ok(answer) = client.get(format!("http://{address}/ready")).send().await {
+        let ready: serde_json::Value = answer.json().await.unwrap();
+        was_red |= ready["leaving"] == true;
+    }
+    assert!(was_red, "it stopped listening without a warning");
+
+    caller.write_all(b"}").await.unwrap();
+    let mut answer = String::new();
+    caller.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    assert!(program.wait().await.unwrap().success());
+}
