@@ -34,7 +34,7 @@ CHECKS = {
     "replay": ["-p", "worker", "--test", "replay"],
     "matrix": ["-p", "worker", "--test", "matrix"],
 }
-ARGUMENTS = {"matrix": ["--fail-fast"]}
+ARGUMENTS = {"matrix": ["--fail-fast", "--give-up-after", "60"]}
 
 
 class NotPlanted(Exception):

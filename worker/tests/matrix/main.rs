@@ -33,9 +33,10 @@ mod seeds;
 mod support;
 
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
+use run::Manner;
 use sqlx::{Connection, PgConnection, PgPool};
 use support::Shop;
 use uuid::Uuid;
@@ -56,6 +57,9 @@ struct Arguments {
     /// Cells under way at once
     #[arg(long, default_value_t = 48)]
     at_once: usize,
+    /// Seconds after which an order that has not ended never will
+    #[arg(long, default_value_t = 180)]
+    give_up_after: u64,
     /// Real orders to each of which several faults happen, instead of the matrix
     #[arg(long)]
     orders: Option<usize>,
@@ -72,32 +76,36 @@ async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let begun = Instant::now();
     let shop = Shop::open(database().await).await;
+    let manner = Manner {
+        at_once: arguments.at_once,
+        give_up_after: Duration::from_secs(arguments.give_up_after),
+        fail_fast: arguments.fail_fast,
+    };
     let passed = match arguments.orders {
-        Some(orders) => seeds::run(&shop, orders, arguments.seed, arguments.at_once).await,
-        None => matrix(&shop, &arguments).await,
+        Some(orders) => seeds::run(&shop, orders, arguments.seed, manner).await,
+        None => matrix(&shop, &arguments, manner).await,
     };
     shop.close().await;
     println!("took {} s", begun.elapsed().as_secs());
     if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-async fn matrix(shop: &Shop, arguments: &Arguments) -> bool {
+async fn matrix(shop: &Shop, arguments: &Arguments, manner: Manner) -> bool {
     let wanted = |cell: &cell::Cell| {
         arguments.only.as_ref().is_none_or(|only| cell.to_string().contains(only))
     };
-    let points = run::points(shop).await;
+    let points = run::points(shop, manner).await;
     let undisturbed: Vec<_> = plan::undisturbed(&points).into_iter().filter(wanted).collect();
     println!("{} fault points, {} cells without a cancel", points.len(), undisturbed.len());
-    let (at_once, fail_fast) = (arguments.at_once, arguments.fail_fast);
-    let mut results = run::all(shop, undisturbed, at_once, fail_fast).await;
-    if fail_fast && results.iter().any(|result| result.complaint.is_some()) {
+    let mut results = run::all(shop, undisturbed, manner).await;
+    if manner.fail_fast && results.iter().any(|result| result.complaint.is_some()) {
         report::print(&results);
         return false;
     }
     let cancelled: Vec<_> =
         plan::cancelled(&points, &results, arguments.whole).into_iter().filter(wanted).collect();
     println!("{} cells with a cancel", cancelled.len());
-    results.extend(run::all(shop, cancelled, at_once, fail_fast).await);
+    results.extend(run::all(shop, cancelled, manner).await);
     report::print(&results);
     let proven = report::prove(shop).await;
     proven && !results.is_empty() && results.iter().all(|result| result.complaint.is_none())

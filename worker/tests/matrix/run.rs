@@ -30,15 +30,25 @@ pub struct Outcome {
 /// How many cells go by between two words about the progress.
 const PROGRESS_EVERY: usize = 100;
 
-/// An order that has not ended by then never will.
-pub const NEVER: Duration = Duration::from_mins(3);
+/// How cells are run.
+#[derive(Clone, Copy, Debug)]
+pub struct Manner {
+    /// Cells under way at once.
+    pub at_once: usize,
+    /// An order that has not ended by then never will.
+    pub give_up_after: Duration,
+    /// Whether the first cell that fails is the last.
+    pub fail_fast: bool,
+}
 
 /// Every call that an order makes, on either course; and none of the contract table is missing.
-pub async fn points(shop: &Shop) -> BTreeSet<Point> {
+pub async fn points(shop: &Shop, manner: Manner) -> BTreeSet<Point> {
     let mut points = BTreeSet::new();
     for course in [Course::Ships, Course::Unwinds] {
         let order = order_on(shop, course);
-        ended(&shop.place(&order).await).await;
+        let handle = shop.place(&order).await;
+        let in_time = timeout(manner.give_up_after, ended(&handle)).await;
+        in_time.expect("an order to which nothing else happens comes to its end");
         for (activity, site) in shop.faults.sites_of(order.order_id) {
             let point = Point { course, activity, site };
             // A step goes the same way on both courses, up to where they part.
@@ -61,10 +71,12 @@ pub async fn points(shop: &Shop) -> BTreeSet<Point> {
     points
 }
 
-/// Runs the cells, so many at once; with `fail_fast`, until one fails.
-pub async fn all(shop: &Shop, cells: Vec<Cell>, at_once: usize, fail_fast: bool) -> Vec<Outcome> {
+/// Runs the cells.
+pub async fn all(shop: &Shop, cells: Vec<Cell>, manner: Manner) -> Vec<Outcome> {
+    let Manner { at_once, give_up_after, fail_fast } = manner;
     let all = cells.len();
-    let mut running = stream::iter(cells).map(|cell| one(shop, cell)).buffer_unordered(at_once);
+    let mut running =
+        stream::iter(cells).map(|cell| one(shop, cell, give_up_after)).buffer_unordered(at_once);
     let mut outcomes = Vec::new();
     while let Some(outcome) = running.next().await {
         let is_last = fail_fast && outcome.complaint.is_some();
@@ -79,9 +91,9 @@ pub async fn all(shop: &Shop, cells: Vec<Cell>, at_once: usize, fail_fast: bool)
     outcomes
 }
 
-async fn one(shop: &Shop, cell: Cell) -> Outcome {
+async fn one(shop: &Shop, cell: Cell, give_up_after: Duration) -> Outcome {
     let order = order_on(shop, cell.point.course);
-    let run = AssertUnwindSafe(timeout(NEVER, through(shop, &cell, &order))).catch_unwind();
+    let run = AssertUnwindSafe(timeout(give_up_after, through(shop, &cell, &order))).catch_unwind();
     let (complaint, openings) = match run.await {
         Ok(Ok((complaint, openings))) => (complaint, openings),
         Ok(Err(_elapsed)) => {

@@ -20,7 +20,7 @@ use workflows::{OrderSaga, Resolution, ResolutionKind};
 
 use crate::cell::{Cancel, Moment, Point, Trouble, Way};
 use crate::report;
-use crate::run::{self, NEVER};
+use crate::run::{self, Manner};
 use crate::support::{self, Gate, OrderHandle, Shop, ended};
 
 /// Pieces of each article: enough for whatever is drawn.
@@ -49,19 +49,19 @@ struct Fate {
 }
 
 /// Runs so many real orders; whether all of them came to an end that leaves nothing half done.
-pub async fn run(shop: &Shop, orders: usize, seed: Option<u64>, at_once: usize) -> bool {
+pub async fn run(shop: &Shop, orders: usize, seed: Option<u64>, manner: Manner) -> bool {
     let seed = seed.unwrap_or_else(|| fastrand::u64(..));
     println!("seed {seed}: {orders} real orders, up to three troubles each");
     let mut rng = Rng::with_seed(seed);
-    let points = run::points(shop).await;
+    let points = run::points(shop, manner).await;
     let fates: Vec<_> = sample(shop, orders)
         .await
         .into_iter()
         .map(|order| fate(&mut rng, &points, order))
         .collect();
     let complaints: Vec<String> = stream::iter(&fates)
-        .map(|fate| through(shop, fate))
-        .buffer_unordered(at_once)
+        .map(|fate| through(shop, fate, manner))
+        .buffer_unordered(manner.at_once)
         .filter_map(async |complaint| complaint)
         .collect()
         .await;
@@ -95,7 +95,7 @@ fn fate(rng: &mut Rng, points: &BTreeSet<Point>, order: Order) -> Fate {
     Fate { order, troubles, cancel }
 }
 
-async fn through(shop: &Shop, fate: &Fate) -> Option<String> {
+async fn through(shop: &Shop, fate: &Fate, manner: Manner) -> Option<String> {
     let Fate { order, troubles, cancel } = fate;
     let gate = Gate::default();
     for (point, trouble) in troubles {
@@ -104,7 +104,7 @@ async fn through(shop: &Shop, fate: &Fate) -> Option<String> {
         }
     }
     let handle = shop.place(order).await;
-    let status = timeout(NEVER, async {
+    let status = timeout(manner.give_up_after, async {
         let end = ended(&handle);
         let cancel = run::call_off(&handle, *cancel, &gate);
         let operator = heal_when_asked(shop, &handle, order.order_id);
