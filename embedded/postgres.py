@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import secrets
 import shutil
 import signal
 import subprocess
@@ -18,6 +16,7 @@ from typing import IO
 from account import Account, is_open_to
 from console import Problem, say
 from fetch import version_of
+from kept_secrets import kept_secrets
 from processes import Service, Signals, command_line, run
 
 ROLES = Path(__file__).with_name("roles.sql")
@@ -100,15 +99,7 @@ class Postgres:
         return f"postgres://ordersaga_{role}:{password}@{where}"
 
     def _passwords(self) -> dict[str, str]:
-        kept = self.data / "passwords.json"
-        if not kept.exists():
-            made = {role: secrets.token_hex(16) for role in ("superuser", "owner", "app")}
-            partial = kept.with_suffix(".partial")
-            partial.unlink(missing_ok=True)
-            with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                json.dump(made, file)
-            partial.replace(kept)
-        return dict(json.loads(kept.read_text()))
+        return kept_secrets(self.data / "passwords.json", ("superuser", "owner", "app"))
 
     def _initialise(self, signals: Signals) -> None:
         say(f"creating the database in {self.folder}")

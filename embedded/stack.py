@@ -13,7 +13,9 @@ environment name a server of yours, which is used as it is.
 
 Every command started gets DATABASE_URL, MIGRATE_DATABASE_URL, TEMPORAL_ADDRESS,
 TEMPORAL_NAMESPACE, TEMPORAL_CLI, TEMPORAL_UI_URL, ORDERSAGA_LISTEN, ORDERSAGA_URL and
-WORKER_OPS_LISTEN, and `shop` gets ORDERSAGA_PIDS too.
+WORKER_OPS_LISTEN, and `shop` gets ORDERSAGA_PIDS too. The starter gets ORDERSAGA_CLIENTS with
+three clients, `shop`, `operator` and `books`, whose secrets are in <data>/clients.json; `shop`
+gets those of the first and the last as ORDERSAGA_CLIENT_SECRET and ORDERSAGA_FINANCE_SECRET.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ import shutil
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlencode
 
 if os.name != "posix" or sys.version_info < (3, 9):
     sys.exit("ordersaga: this needs Linux or macOS (on Windows: WSL) and Python 3.9 or later")
@@ -34,6 +37,7 @@ from account import account_for
 from console import Problem, Stopped, say
 from data_folder import opened
 from fetch import cache_folder, one_at_a_time, postgres_programs, temporal_cli, temporal_on_path
+from kept_secrets import kept_secrets
 from ports import Ports
 from postgres import Postgres, make_reachable
 from processes import Service, Services, Signals, hand_over, run
@@ -52,7 +56,12 @@ TEMPORAL_UI_PORT = 8233
 STARTER_PORT = 8080
 WORKER_PORT = 9464
 
+# Who may ask the API for what, by role.
+CLIENTS = {"shop": "service", "operator": "operator", "books": "finance"}
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+
 # For the lines to paste.
+AUTH = '-H "Authorization: Bearer $token"'
 JSON = "-H 'Content-Type: application/json'"
 ORDER = json.dumps(
     {
@@ -135,7 +144,30 @@ class Stack:
         self.env["ORDERSAGA_URL"] = f"http://127.0.0.1:{starter}"
         self.env["WORKER_OPS_LISTEN"] = f"127.0.0.1:{worker}"
 
+    def _enter_clients(self) -> None:
+        secrets = kept_secrets(self.data / "clients.json", tuple(CLIENTS))
+        entries = (f"{name}:{role}:{secrets[name]}" for name, role in CLIENTS.items())
+        self.env["ORDERSAGA_CLIENTS"] = ",".join(entries)
+        self.env["ORDERSAGA_PUBLIC_URL"] = self.env["ORDERSAGA_URL"]
+        self.env["ORDERSAGA_CLIENT_SECRET"] = secrets["shop"]
+        self.env["ORDERSAGA_FINANCE_SECRET"] = secrets["books"]
+
+    def token(self, client: str) -> str:
+        """What lets somebody at the terminal ask the API as this client."""
+        secret = kept_secrets(self.data / "clients.json", tuple(CLIENTS))[client]
+        _, _, address = self.env["ORDERSAGA_URL"].rpartition("/")
+        connection = http.client.HTTPConnection(address, timeout=10)
+        form = {"grant_type": "client_credentials", "client_id": client, "client_secret": secret}
+        try:
+            connection.request("POST", "/oauth/token", urlencode(form), FORM)
+            return str(json.load(connection.getresponse())["access_token"])
+        except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
+            raise Problem(f"the starter gives no token ({error}): its log says why") from None
+        finally:
+            connection.close()
+
     def _start_shop(self) -> None:
+        self._enter_clients()
         self._once("worker", "migrate")
         # A year of the wholesaler's orders asks for up to 77,729 pieces of one article.
         self._once("worker", "load-catalogue", str(CATALOGUE), "--on-hand", "1000000")
@@ -206,7 +238,7 @@ def build(signals: Signals) -> None:
 
 
 def guide(stack: Stack) -> str:
-    url, env = stack.env["ORDERSAGA_URL"], stack.env
+    url, env, names = stack.env["ORDERSAGA_URL"], stack.env, ", ".join(CLIENTS)
     return f"""
 Ordersaga is up. Ctrl-C ends it; its orders stay in {stack.data}.
 
@@ -218,10 +250,21 @@ Ordersaga is up. Ctrl-C ends it; its orders stay in {stack.data}.
 
 Paste these to place an order that may be cancelled for ten minutes, to read it, to cancel it:
 
-  order=$(curl -s {url}/v1/orders {JSON} -d '{ORDER}' | sed 's/.*"order_id":"\\([^"]*\\)".*/\\1/')
-  curl -s {url}/v1/orders/$order
-  curl -s {url}/v1/orders/$order/cancel {JSON} -d '{CANCEL}'
+  token={stack.token("shop")}
+  order=$(curl -s {url}/v1/orders {AUTH} {JSON} -d '{ORDER}' | {picked("order_id")})
+  curl -s {url}/v1/orders/$order {AUTH}
+  curl -s {url}/v1/orders/$order/cancel {AUTH} {JSON} -d '{CANCEL}'
+
+The token counts for 15 minutes. This gets another; the clients {names} have their secrets in
+{stack.data / "clients.json"}:
+
+  token=$(curl -s {url}/oauth/token -u shop:{env["ORDERSAGA_CLIENT_SECRET"]} -d grant_type=client_credentials | {picked("access_token")})
 """
+
+
+def picked(field: str) -> str:
+    """The shell's way to one field of an answer."""
+    return f"""sed 's/.*"{field}":"\\([^"]*\\)".*/\\1/'"""
 
 
 def parse(arguments: list[str]) -> tuple[str, Path, list[str]]:

@@ -22,7 +22,7 @@ use temporalio_client::errors::ClientConnectError;
 use temporalio_client::{Client, ClientOptions, GrpcCompression};
 use tokio::time::sleep;
 
-use crate::ordersaga::{ApiError, Ordersaga};
+use crate::ordersaga::{ApiArgs, ApiError, Ordersaga};
 use crate::screen::say;
 use contender::{Arena, Contender, Footprint, Spoiled};
 use database::{COUNT_DELAY, Database};
@@ -50,9 +50,8 @@ pub(crate) struct Bench {
     #[arg(long, default_value_t = 500)]
     burst: usize,
 
-    /// Where Ordersaga is.
-    #[arg(long, env = "ORDERSAGA_URL", default_value = "http://127.0.0.1:8080")]
-    url: String,
+    #[command(flatten)]
+    api: ApiArgs,
 
     /// The shop's database.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
@@ -119,7 +118,7 @@ pub(crate) async fn run(bench: &Bench) -> Result<(), BenchError> {
     let database = Database::at(&bench.database_url)?;
     let arena = Arena {
         client: connect().await?,
-        shop: Ordersaga::at(&bench.url, Duration::from_secs(30))?,
+        shop: Ordersaga::at(&bench.api, Duration::from_secs(30))?,
         orders: goods::orders()?,
         run: time_of_day(),
         next: AtomicUsize::new(0),

@@ -15,7 +15,7 @@ use serde_json::Value;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use crate::ordersaga::{Answered, ApiError, Order, Ordersaga};
+use crate::ordersaga::{Answered, ApiArgs, ApiError, Order, Ordersaga};
 use crate::plan::{Planned, Twist};
 use crate::retail::{RetailError, RetailOrders};
 use progress::Progress;
@@ -24,7 +24,7 @@ use progress::Progress;
 ///
 /// Ends with 0 only if every order ended where it should, every repeated request met its first
 /// order, and `worker prove` holds.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Args)]
 pub(crate) struct Demo {
     /// How many orders to read; more than there are come round again.
     #[arg(long, short = 'n', env = "N", default_value_t = 200)]
@@ -38,9 +38,12 @@ pub(crate) struct Demo {
     #[arg(long, default_value_t = 16)]
     at_once: usize,
 
-    /// Where Ordersaga is.
-    #[arg(long, env = "ORDERSAGA_URL", default_value = "http://127.0.0.1:8080")]
-    url: String,
+    #[command(flatten)]
+    api: ApiArgs,
+
+    /// The secret of the client `books`, which may see the books.
+    #[arg(long, env = "ORDERSAGA_FINANCE_SECRET", hide_env_values = true)]
+    finance_secret: String,
 
     /// How many seconds to repeat a request that nobody answers, and to wait for the next order
     /// to end.
@@ -125,7 +128,7 @@ impl Outcome {
 /// Runs the demo; whether everything came out as it should.
 pub(crate) async fn run(demo: &Demo) -> Result<bool, DemoError> {
     let patience = Duration::from_secs(demo.patience_seconds);
-    let shop = Ordersaga::at(&demo.url, patience)?;
+    let shop = Ordersaga::at(&demo.api, patience)?;
     let read = RetailOrders::read(demo.orders.as_deref(), demo.count)?;
     report::opening(demo, &read)?;
 

@@ -1,13 +1,17 @@
 //! Ordersaga as a shop's backend sees it: a few HTTP calls, each repeated until it is answered.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
+use clap::Args;
 use reqwest::header::RETRY_AFTER;
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::sync::RwLock;
 
 use crate::retail::RetailLine;
 
@@ -149,18 +153,83 @@ pub(crate) enum ApiError {
 }
 
 /// Ordersaga's HTTP API.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Ordersaga {
     http: Client,
     url: String,
     patience: Duration,
+    credentials: Credentials,
+    token: Arc<RwLock<Option<Token>>>,
+}
+
+/// Where Ordersaga is, and who asks it.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ApiArgs {
+    /// Where Ordersaga is.
+    #[arg(long, env = "ORDERSAGA_URL", default_value = "http://127.0.0.1:8080")]
+    url: String,
+
+    #[command(flatten)]
+    credentials: Credentials,
+}
+
+impl ApiArgs {
+    /// Where Ordersaga is, without a slash at its end.
+    pub(crate) fn url(&self) -> &str {
+        self.url.trim_end_matches('/')
+    }
+}
+
+/// What gets the shop a token that allows placing orders for its customers.
+#[derive(Clone, Args)]
+struct Credentials {
+    /// The shop's name as a client of Ordersaga.
+    #[arg(long, env = "ORDERSAGA_CLIENT_ID", default_value = "shop")]
+    client_id: String,
+
+    /// The secret that goes with it.
+    #[arg(long, env = "ORDERSAGA_CLIENT_SECRET", hide_env_values = true)]
+    client_secret: String,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials").field("client_id", &self.client_id).finish_non_exhaustive()
+    }
+}
+
+/// A token, for as long as it is used.
+#[derive(Clone)]
+struct Token {
+    text: String,
+    use_until: Instant,
+}
+
+#[derive(Deserialize)]
+struct Granted {
+    access_token: String,
+    expires_in: u64,
 }
 
 impl Ordersaga {
-    /// The API at a URL. A call that is not answered is repeated for as long as `patience`.
-    pub(crate) fn at(url: &str, patience: Duration) -> Result<Self, ApiError> {
+    /// The API. A call that is not answered is repeated for as long as `patience`.
+    pub(crate) fn at(api: &ApiArgs, patience: Duration) -> Result<Self, ApiError> {
         let http = Client::builder().timeout(TRY_TIMEOUT).build().map_err(ApiError::Client)?;
-        Ok(Self { http, url: url.trim_end_matches('/').to_owned(), patience })
+        let url = api.url().to_owned();
+        Ok(Self {
+            http,
+            url,
+            patience,
+            credentials: api.credentials.clone(),
+            token: Arc::default(),
+        })
+    }
+
+    /// The same API, asked by another client.
+    pub(crate) fn asked_by(&self, client_id: &str, client_secret: &str) -> Self {
+        let (client_id, client_secret) = (client_id.to_owned(), client_secret.to_owned());
+        let credentials = Credentials { client_id, client_secret };
+        Self { credentials, token: Arc::default(), ..self.clone() }
     }
 
     /// Places an order.
@@ -200,7 +269,39 @@ impl Ordersaga {
         Ok(self.until_answered(doing, || self.http.get(&url)).await?.answer)
     }
 
+    /// Asks with a token that will count for a while yet, getting one where there is none.
     async fn until_answered<T: DeserializeOwned>(
+        &self,
+        doing: &'static str,
+        request: impl Fn() -> RequestBuilder,
+    ) -> Result<Answered<T>, ApiError> {
+        let token = self.token().await?;
+        self.repeated(doing, || request().bearer_auth(&token)).await
+    }
+
+    async fn token(&self) -> Result<String, ApiError> {
+        if let Some(token) = self.token.read().await.as_ref().filter(|token| token.is_good()) {
+            return Ok(token.text.clone());
+        }
+        let mut kept = self.token.write().await;
+        // Somebody else may have got one meanwhile.
+        if let Some(token) = kept.as_ref().filter(|token| token.is_good()) {
+            return Ok(token.text.clone());
+        }
+        let Credentials { client_id, client_secret } = &self.credentials;
+        let url = format!("{}/oauth/token", self.url);
+        let post = || {
+            let request = self.http.post(&url).basic_auth(client_id, Some(client_secret));
+            request.form(&[("grant_type", "client_credentials")])
+        };
+        let granted = self.repeated::<Granted>("getting a token", post).await?.answer;
+        let good_for = Duration::from_secs(granted.expires_in).saturating_sub(TRY_TIMEOUT);
+        let use_until = Instant::now().checked_add(good_for).unwrap_or_else(Instant::now);
+        *kept = Some(Token { text: granted.access_token.clone(), use_until });
+        Ok(granted.access_token)
+    }
+
+    async fn repeated<T: DeserializeOwned>(
         &self,
         doing: &'static str,
         request: impl Fn() -> RequestBuilder,
@@ -228,6 +329,12 @@ impl Ordersaga {
             tokio::time::sleep(pause).await;
             pause = pause.saturating_mul(2).min(PAUSE_MAX);
         }
+    }
+}
+
+impl Token {
+    fn is_good(&self) -> bool {
+        Instant::now() < self.use_until
     }
 }
 

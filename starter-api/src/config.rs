@@ -4,11 +4,15 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use axum::http::HeaderValue;
-use clap::{Parser, ValueEnum};
+use clap::{Args, Parser, ValueEnum};
+use reqwest::Url;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
+use crate::identity::{
+    Client, EmbeddedSettings, ExternalIssuer, Identity, REFETCH_PAUSE, http, is_safe,
+};
 use crate::state::{Limits, RATE_PER_ADDRESS, RATE_PER_TOKEN};
 
 /// The HTTP starter of Ordersaga: takes orders, answers about them, moves no money itself.
@@ -91,9 +95,57 @@ pub struct Config {
           value_parser = clap::value_parser!(u32).range(1..=i64::from(crate::orders::PATIENCE_SECONDS_MAX)))]
     pub patience_seconds: Option<u32>,
 
+    #[command(flatten)]
+    pub(crate) tokens: Tokens,
+
     /// How to write the log.
     #[arg(long, env = "LOG_FORMAT", default_value = "pretty")]
     pub log_format: LogFormat,
+}
+
+/// Whose tokens the starter takes: its own, or those of an identity provider.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Tokens {
+    /// For whom tokens must be: one of those in their `aud`.
+    #[arg(long, env = "ORDERSAGA_AUDIENCE", default_value = "ordersaga")]
+    audience: String,
+
+    /// The URL that callers reach the starter by, which names it as the issuer of its own
+    /// tokens; without it, http:// and where it listens.
+    #[arg(long, env = "ORDERSAGA_PUBLIC_URL")]
+    public_url: Option<Url>,
+
+    /// How many seconds the starter's own tokens count.
+    #[arg(long, env = "ORDERSAGA_TOKEN_SECONDS", default_value_t = 900,
+          value_parser = clap::value_parser!(u64).range(60..=86_400))]
+    token_seconds: u64,
+
+    /// Programs and staff that get tokens here, as name:role:secret with commas between; a role
+    /// is service, operator or finance. Those named are all there are; left out, those entered
+    /// before stay.
+    #[arg(long, env = "ORDERSAGA_CLIENTS", hide_env_values = true)]
+    clients: Option<String>,
+
+    /// An identity provider, as its tokens have it in `iss`. With it, the starter issues no
+    /// tokens of its own.
+    #[arg(long, env = "ORDERSAGA_OIDC_ISSUER")]
+    oidc_issuer: Option<String>,
+
+    /// Where the identity provider's keys are; without it, its discovery document says.
+    #[arg(long, env = "ORDERSAGA_OIDC_JWKS_URL")]
+    oidc_jwks_url: Option<Url>,
+
+    /// The `typ` of the identity provider's access tokens. Some have JWT.
+    #[arg(long, env = "ORDERSAGA_OIDC_TOKEN_TYPE", default_value = "at+jwt")]
+    oidc_token_type: String,
+
+    /// The claim that lists roles: a name, or a JSON pointer such as `/realm_access/roles`.
+    #[arg(long, env = "ORDERSAGA_OIDC_ROLES_CLAIM", default_value = "roles")]
+    oidc_roles_claim: String,
+
+    /// The claim that names the customer: a name, or a JSON pointer.
+    #[arg(long, env = "ORDERSAGA_OIDC_CUSTOMER_CLAIM", default_value = "sub")]
+    oidc_customer_claim: String,
 }
 
 /// For whom the log is written.
@@ -124,6 +176,43 @@ impl Config {
         }
     }
 
+    /// Whose tokens count.
+    ///
+    /// **Errors.** A client's entry is none, or an address is one that anybody on the way could
+    /// answer for. Entries are not repeated: they hold secrets.
+    pub fn identity(&self, database: &PgPool) -> Result<Identity> {
+        let tokens = self.tokens.clone();
+        let Some(issuer) = &tokens.oidc_issuer else {
+            let here = || format!("http://{}", self.listen);
+            let public_url = tokens.public_url.as_ref();
+            let issuer = public_url.map_or_else(here, |url| url.as_str().to_owned());
+            return Ok(Identity::embedded(
+                database.clone(),
+                EmbeddedSettings {
+                    issuer: issuer.trim_end_matches('/').to_owned(),
+                    audience: tokens.audience,
+                    token_lifetime: Duration::from_secs(tokens.token_seconds),
+                    clients: tokens.clients.as_deref().map(clients).transpose()?,
+                },
+            ));
+        };
+        let place = Url::parse(issuer).context("ORDERSAGA_OIDC_ISSUER is no URL")?;
+        for url in [Some(&place), tokens.oidc_jwks_url.as_ref()].into_iter().flatten() {
+            ensure!(is_safe(url), "an identity provider is reached by https://, not by {url}");
+        }
+        Ok(Identity::external(ExternalIssuer {
+            // Compared letter by letter, so kept as it was written.
+            issuer: issuer.clone(),
+            jwks_url: tokens.oidc_jwks_url,
+            audience: tokens.audience,
+            token_type: tokens.oidc_token_type,
+            roles_claim: tokens.oidc_roles_claim,
+            customer_claim: tokens.oidc_customer_claim,
+            refetch_pause: REFETCH_PAUSE,
+            http: http()?,
+        }))
+    }
+
     /// The database, connected at the first need, so that the starter starts before it.
     ///
     /// **Errors.** The URL is none. It is not repeated, for it may hold a password; that is why
@@ -148,4 +237,14 @@ impl Config {
 /// A number of things on this machine.
 fn many(number: u32) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+/// **Errors.** One of them is none; told by its place, because it holds a secret.
+fn clients(written: &str) -> Result<Vec<Client>> {
+    let entries = written.split(',').filter(|entry| !entry.trim().is_empty()).enumerate();
+    let client = |(index, entry): (usize, &str)| {
+        let number = index.saturating_add(1);
+        entry.parse().with_context(|| format!("ORDERSAGA_CLIENTS: entry {number}"))
+    };
+    entries.map(client).collect()
 }

@@ -9,6 +9,7 @@ mod catalogue;
 mod conditional;
 mod config;
 mod extract;
+mod identity;
 mod ledger;
 mod limits;
 mod observe;
@@ -34,6 +35,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use config::{Config, LogFormat};
+pub use identity::{
+    Client, EmbeddedSettings, ExternalIssuer, Identity, NoClient, REFETCH_PAUSE, http, is_safe,
+};
 pub use problem::{Kind, Problem};
 pub use serve::serve;
 pub use state::{Limits, State};
@@ -103,6 +107,11 @@ fn operations() -> OpenApiRouter<State> {
         .routes(routes!(ledger::balance::balance))
         .routes(routes!(ledger::transactions::list))
         .routes(routes!(ledger::validate::validate))
+        .routes(routes!(identity::register::register))
+        .routes(routes!(identity::sign_in::sign_in))
+        .routes(routes!(identity::token::token))
+        .routes(routes!(identity::keys::keys))
+        .routes(routes!(identity::discovery::discovery))
         .routes(routes!(ops::health::health))
         .routes(routes!(ops::ready::ready))
         .routes(routes!(ops::metrics::metrics))
@@ -129,7 +138,14 @@ mod tests {
 
     fn state(limits: Limits) -> State {
         let database = sqlx::PgPool::connect_lazy("postgres://127.0.0.1:9/nothing").unwrap();
-        State::new(database, Temporal::from_env().unwrap(), limits)
+        let settings = EmbeddedSettings {
+            issuer: "http://shop.example".to_owned(),
+            audience: "ordersaga".to_owned(),
+            token_lifetime: Duration::from_mins(15),
+            clients: None,
+        };
+        let identity = Identity::embedded(database.clone(), settings);
+        State::new(database, Temporal::from_env().unwrap(), identity, limits)
     }
 
     async fn answer(routes: Router, limits: Limits) -> (Response<()>, String) {

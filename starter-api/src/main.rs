@@ -7,7 +7,6 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Parser;
 use clap::error::ErrorKind;
-use sqlx::PgPool;
 use starter_api::{Config, LogFormat, State, Temporal};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -32,12 +31,16 @@ async fn main() -> ExitCode {
         Ok(database) => database,
         Err(error) => return refuse(&format!("error: {error}")),
     };
+    let identity = match config.identity(&database) {
+        Ok(identity) => identity,
+        Err(error) => return refuse(&format!("error: {error:#}")),
+    };
     let temporal = match Temporal::from_env() {
         Ok(temporal) => temporal,
         Err(error) => return refuse(&format!("error: Temporal's settings: {error}")),
     };
     log(config.log_format);
-    match serve(&config, database, temporal).await {
+    match serve(&config, State::new(database, temporal, identity, config.limits())).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(error = format!("{error:#}"), "the starter stopped");
@@ -46,8 +49,7 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn serve(config: &Config, database: PgPool, temporal: Temporal) -> Result<()> {
-    let state = State::new(database, temporal, config.limits());
+async fn serve(config: &Config, state: State) -> Result<()> {
     let state = state.open_to_pages_of(&config.cors_origins);
     let listener = TcpListener::bind(config.listen).await;
     let listener = listener.with_context(|| format!("cannot listen on {}", config.listen))?;

@@ -4,8 +4,9 @@ use axum::Router;
 use axum::http::header;
 use axum::response::IntoResponse;
 use axum::routing::get;
-use utoipa::OpenApi;
 use utoipa::openapi::OpenApi as Description;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 /// The headings that every problem's `type` leads to.
@@ -24,10 +25,22 @@ const PROBLEMS: &str = include_str!("../../docs/problems.md");
         (name = "quotes", description = "What would it cost?"),
         (name = "products", description = "What is there?"),
         (name = "ledger", description = "Do the books balance?"),
+        (name = "identity", description = "Who asks? Get a token"),
         (name = "operations", description = "For whoever runs the starter"),
     ),
+    modifiers(&Preface),
 )]
 pub(crate) struct Preface;
+
+impl Modify for Preface {
+    /// Says how a token is sent; each operation says which scope it takes.
+    fn modify(&self, description: &mut Description) {
+        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT");
+        let bearer = bearer.description(Some("From POST /v1/sessions or POST /oauth/token."));
+        let components = description.components.get_or_insert_default();
+        components.add_security_scheme("bearer", SecurityScheme::Http(bearer.build()));
+    }
+}
 
 /// The routes that describe the others.
 pub(crate) fn pages<S: Clone + Send + Sync + 'static>(description: &Description) -> Router<S> {

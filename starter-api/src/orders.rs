@@ -38,6 +38,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::catalogue::money;
+use crate::identity::access::Caller;
 use crate::problem::{OrProblem, Problem};
 use crate::state::State;
 
@@ -209,6 +210,18 @@ async fn accepted(state: &State, order_id: OrderId) -> Result<Option<Known>, Pro
         request_hash: order.request_hash.as_str().to_owned(),
         resource: OrderResource::at(order, OrderStatus::Processing),
     }))
+}
+
+/// The order that a request is about, if it is the caller's to see. Another customer's order is
+/// no order: that there is one is nobody's business either.
+pub(crate) async fn visible(
+    state: &State,
+    caller: &Caller,
+    order_id: OrderId,
+) -> Result<Known, Problem> {
+    let known = find(state, order_id).await?;
+    let own = known.filter(|known| caller.sees(&known.resource.customer_id));
+    own.ok_or_else(Problem::order_not_found)
 }
 
 /// The order, wherever it is known. The record comes first: it outlives the workflow.

@@ -14,6 +14,9 @@ use temporalio_client::tonic::{Code, Status};
 use utoipa::{IntoResponses, ToSchema};
 use uuid::Uuid;
 
+use crate::identity::Refused;
+use crate::identity::access::Scope;
+
 /// What went wrong, in words a caller can act on.
 ///
 /// **Shape.** `application/problem+json` as RFC 9457 has it; `type` leads to the heading of
@@ -27,8 +30,16 @@ pub struct Problem(Box<Document>);
 pub enum Kind {
     /// The request is not what the operation reads: no JSON, an unknown field, a bad header.
     MalformedRequest,
+    /// No token that counts came with the request.
+    Unauthenticated,
+    /// There is no customer of this address and password.
+    SignInFailed,
+    /// The token does not allow it.
+    InsufficientScope,
     /// Nothing lives at this path.
     RouteNotFound,
+    /// Somebody else issues this shop's tokens.
+    IssuedElsewhere,
     /// The shop knows no such order.
     OrderNotFound,
     /// The shop sells no such article.
@@ -39,6 +50,8 @@ pub enum Kind {
     MethodNotAllowed,
     /// The shop's price is not the one the customer was shown.
     PriceChanged,
+    /// Somebody has registered with this address before.
+    EmailTaken,
     /// The parcel is out of the house.
     OrderAlreadyShipped,
     /// There is nothing to call off: the shop itself said no.
@@ -103,6 +116,8 @@ pub(crate) struct Document {
     incident: Option<Uuid>,
     #[serde(skip)]
     retry_after_seconds: Option<u16>,
+    #[serde(skip)]
+    www_authenticate: Option<String>,
 }
 
 /// What any operation that reads may answer instead, for the `OpenAPI` page.
@@ -150,19 +165,36 @@ pub(crate) enum WriteProblems {
     TryAgain(Document),
 }
 
+/// What any operation that is not public may answer instead, for the `OpenAPI` page.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "only its description is used")]
+pub(crate) enum Guarded {
+    /// No token that counts; `WWW-Authenticate` says what would do.
+    #[response(status = 401, content_type = "application/problem+json")]
+    Unauthenticated(Document),
+    /// The token does not allow it; `WWW-Authenticate` names the scope that would.
+    #[response(status = 403, content_type = "application/problem+json")]
+    NotAllowed(Document),
+}
+
 /// How soon a caller should come back: long enough for a restart to have made progress.
 const RETRY_AFTER_SECONDS: u16 = 2;
 
 impl Kind {
     /// Every kind, in the order in which the docs tell them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 23] = [
         Self::MalformedRequest,
+        Self::Unauthenticated,
+        Self::SignInFailed,
+        Self::InsufficientScope,
         Self::RouteNotFound,
+        Self::IssuedElsewhere,
         Self::OrderNotFound,
         Self::ProductNotFound,
         Self::AccountNotFound,
         Self::MethodNotAllowed,
         Self::PriceChanged,
+        Self::EmailTaken,
         Self::OrderAlreadyShipped,
         Self::OrderAlreadyRejected,
         Self::OrderAlreadyFailed,
@@ -176,101 +208,98 @@ impl Kind {
         Self::Overloaded,
     ];
 
-    /// Status, heading and title: one line a kind.
-    const fn line(self) -> (StatusCode, &'static str, &'static str) {
-        match self {
-            Self::MalformedRequest => {
-                (StatusCode::BAD_REQUEST, "malformed-request", "The request cannot be read")
-            }
-            Self::RouteNotFound => {
-                (StatusCode::NOT_FOUND, "route-not-found", "There is nothing at this path")
-            }
-            Self::OrderNotFound => {
-                (StatusCode::NOT_FOUND, "order-not-found", "There is no such order")
-            }
-            Self::ProductNotFound => {
-                (StatusCode::NOT_FOUND, "product-not-found", "There is no such product")
-            }
-            Self::AccountNotFound => {
-                (StatusCode::NOT_FOUND, "account-not-found", "There is no such account")
-            }
-            Self::MethodNotAllowed => (
-                StatusCode::METHOD_NOT_ALLOWED,
-                "method-not-allowed",
-                "The path does not know this method",
-            ),
-            Self::PriceChanged => {
-                (StatusCode::CONFLICT, "price-changed", "The order costs something else now")
-            }
-            Self::OrderAlreadyShipped => {
-                (StatusCode::CONFLICT, "order-already-shipped", "The parcel has been handed over")
-            }
-            Self::OrderAlreadyRejected => {
-                (StatusCode::CONFLICT, "order-already-rejected", "The shop has refused the order")
-            }
-            Self::OrderAlreadyFailed => {
-                (StatusCode::CONFLICT, "order-already-failed", "The order was stopped by a fault")
-            }
-            Self::BodyTooLarge => {
-                (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "The body is too large")
-            }
-            Self::UnsupportedMediaType => (
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "unsupported-media-type",
-                "The body is not declared as JSON",
-            ),
-            Self::InvalidRequest => {
-                (StatusCode::UNPROCESSABLE_ENTITY, "invalid-request", "The request breaks a rule")
-            }
-            Self::IdempotencyKeyReused => (
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "idempotency-key-reused",
-                "The key belongs to another order",
-            ),
-            Self::TooManyRequests => (
-                StatusCode::TOO_MANY_REQUESTS,
-                "too-many-requests",
-                "The caller sends more than it may",
-            ),
-            Self::Internal => {
-                (StatusCode::INTERNAL_SERVER_ERROR, "internal", "The shop has made a mistake")
-            }
-            Self::TryAgain => {
-                (StatusCode::SERVICE_UNAVAILABLE, "try-again", "The shop cannot answer right now")
-            }
-            Self::Overloaded => {
-                (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "Too much is asked at once")
-            }
-        }
-    }
-
     /// The status it is answered with.
     #[must_use]
     pub const fn status(self) -> StatusCode {
-        self.line().0
+        match self {
+            Self::MalformedRequest => StatusCode::BAD_REQUEST,
+            Self::Unauthenticated | Self::SignInFailed => StatusCode::UNAUTHORIZED,
+            Self::InsufficientScope => StatusCode::FORBIDDEN,
+            Self::RouteNotFound
+            | Self::IssuedElsewhere
+            | Self::OrderNotFound
+            | Self::ProductNotFound
+            | Self::AccountNotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::PriceChanged
+            | Self::EmailTaken
+            | Self::OrderAlreadyShipped
+            | Self::OrderAlreadyRejected
+            | Self::OrderAlreadyFailed => StatusCode::CONFLICT,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::InvalidRequest | Self::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::TryAgain | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// Heading and title: one line a kind.
+    const fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::MalformedRequest => ("malformed-request", "The request cannot be read"),
+            Self::Unauthenticated => ("unauthenticated", "The request does not say who sends it"),
+            Self::SignInFailed => {
+                ("sign-in-failed", "There is no such customer with this password")
+            }
+            Self::InsufficientScope => ("insufficient-scope", "The token does not allow this"),
+            Self::RouteNotFound => ("route-not-found", "There is nothing at this path"),
+            Self::IssuedElsewhere => {
+                ("issued-elsewhere", "This shop's tokens come from another issuer")
+            }
+            Self::OrderNotFound => ("order-not-found", "There is no such order"),
+            Self::ProductNotFound => ("product-not-found", "There is no such product"),
+            Self::AccountNotFound => ("account-not-found", "There is no such account"),
+            Self::MethodNotAllowed => ("method-not-allowed", "The path does not know this method"),
+            Self::PriceChanged => ("price-changed", "The order costs something else now"),
+            Self::EmailTaken => ("email-taken", "There is a customer of this address"),
+            Self::OrderAlreadyShipped => {
+                ("order-already-shipped", "The parcel has been handed over")
+            }
+            Self::OrderAlreadyRejected => {
+                ("order-already-rejected", "The shop has refused the order")
+            }
+            Self::OrderAlreadyFailed => {
+                ("order-already-failed", "The order was stopped by a fault")
+            }
+            Self::BodyTooLarge => ("body-too-large", "The body is too large"),
+            Self::UnsupportedMediaType => {
+                ("unsupported-media-type", "The body is not declared as JSON")
+            }
+            Self::InvalidRequest => ("invalid-request", "The request breaks a rule"),
+            Self::IdempotencyKeyReused => {
+                ("idempotency-key-reused", "The key belongs to another order")
+            }
+            Self::TooManyRequests => ("too-many-requests", "The caller sends more than it may"),
+            Self::Internal => ("internal", "The shop has made a mistake"),
+            Self::TryAgain => ("try-again", "The shop cannot answer right now"),
+            Self::Overloaded => ("overloaded", "Too much is asked at once"),
+        }
     }
 
     /// Its heading in `docs/problems.md`.
     #[must_use]
     pub const fn heading(self) -> &'static str {
-        self.line().1
+        self.words().0
     }
 }
 
 impl Problem {
     /// A problem of this kind, told to whoever sent the request.
     pub fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
-        let (status, heading, title) = kind.line();
+        let (heading, title) = kind.words();
         Self(Box::new(Document {
             kind: format!("/docs/problems.md#{heading}"),
             title,
-            status: status.as_u16(),
+            status: kind.status().as_u16(),
             detail: detail.into(),
             errors: Vec::new(),
             expected_total: None,
             actual_total: None,
             incident: None,
             retry_after_seconds: None,
+            www_authenticate: None,
         }))
     }
 
@@ -310,6 +339,44 @@ impl Problem {
     #[must_use]
     pub fn order_not_found() -> Self {
         Self::new(Kind::OrderNotFound, "The shop knows no order by this id.")
+    }
+
+    /// The request says nothing of who sends it.
+    #[must_use]
+    pub(crate) fn no_token() -> Self {
+        let detail = "Send a token, as `Authorization: Bearer …`. POST /v1/sessions has one for a \
+                      customer, POST /oauth/token for a program.";
+        // RFC 6750, 3.1: who has shown nothing is told of no error.
+        Self::new(Kind::Unauthenticated, detail).challenged("")
+    }
+
+    /// The token does not count.
+    #[must_use]
+    pub(crate) fn bad_token(refused: Refused) -> Self {
+        let why = refused.told();
+        Self::new(Kind::Unauthenticated, format!("{why}. Get a new one."))
+            .challenged(&format!(", error=\"invalid_token\", error_description=\"{why}\""))
+    }
+
+    /// There is no customer of this address and password.
+    #[must_use]
+    pub(crate) fn sign_in_failed() -> Self {
+        Self::new(Kind::SignInFailed, "The e-mail address or the password is not right.")
+            .challenged("")
+    }
+
+    /// The token counts, and does not allow this.
+    #[must_use]
+    pub(crate) fn not_allowed(scope: Scope) -> Self {
+        let scope = scope.as_str();
+        Self::new(Kind::InsufficientScope, format!("This takes the scope {scope}."))
+            .challenged(&format!(", error=\"insufficient_scope\", scope=\"{scope}\""))
+    }
+
+    /// Says in the header too what would do (RFC 6750).
+    fn challenged(mut self, why: &str) -> Self {
+        self.0.www_authenticate = Some(format!("Bearer realm=\"ordersaga\"{why}"));
+        self
     }
 
     /// A party does not answer; the log says which and why.
@@ -413,11 +480,16 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.0.status).unwrap_or_default();
         let retry_after = self.0.retry_after_seconds;
+        let challenge =
+            self.0.www_authenticate.as_deref().and_then(|text| HeaderValue::try_from(text).ok());
         let mut response = (status, Json(self.0)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(seconds) = retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(challenge) = challenge {
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
         }
         response
     }

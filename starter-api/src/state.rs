@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalogue::Catalogue;
+use crate::identity::Identity;
 use crate::limits::Gate;
 use crate::observe;
 use crate::temporal::Temporal;
@@ -21,6 +22,7 @@ pub struct State {
     pub(crate) database: PgPool,
     pub(crate) temporal: Temporal,
     pub(crate) catalogue: Catalogue,
+    pub(crate) identity: Identity,
     pub(crate) limits: Limits,
     pub(crate) metrics: PrometheusHandle,
     /// Who may come in.
@@ -94,11 +96,12 @@ impl Limits {
 impl State {
     /// Brings the parts together. Reaches for nothing yet.
     #[must_use]
-    pub fn new(database: PgPool, temporal: Temporal, limits: Limits) -> Self {
+    pub fn new(database: PgPool, temporal: Temporal, identity: Identity, limits: Limits) -> Self {
         Self {
             catalogue: Catalogue::of(database.clone()),
             database,
             temporal,
+            identity,
             limits,
             metrics: observe::metrics(),
             gate: Gate::of(&limits),

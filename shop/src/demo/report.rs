@@ -47,7 +47,7 @@ pub(super) fn opening(demo: &Demo, read: &RetailOrders) -> Result<(), DemoError>
         || "the sample of a real wholesaler's year".to_owned(),
         |path| path.display().to_string(),
     );
-    say(format_args!("{} orders from {source}, placed at {}", demo.count, demo.url))?;
+    say(format_args!("{} orders from {source}, placed at {}", demo.count, demo.api.url()))?;
     for (why, times) in &read.refused {
         say(format_args!("  {times} not placed: {why}"))?;
     }
@@ -63,7 +63,7 @@ pub(super) async fn closing(
 ) -> Result<bool, DemoError> {
     let as_planned = endings(outcomes)?;
     speed(outcomes, spans)?;
-    let balanced = books(shop).await?;
+    let balanced = books(&shop.asked_by("books", &demo.finance_secret)).await?;
     let proven = prove().await?;
     lives(shop, outcomes).await?;
     directions(demo, outcomes)?;
@@ -241,7 +241,7 @@ fn directions(demo: &Demo, outcomes: &[Outcome]) -> Result<(), DemoError> {
             say(format_args!("the one unwound above  {workflows}/order-{}", end.order.id))?;
         }
     }
-    say(format_args!("the API, to try        {}/docs", demo.url.trim_end_matches('/')))?;
+    say(format_args!("the API, to try        {}/docs", demo.api.url()))?;
     Ok(())
 }
 

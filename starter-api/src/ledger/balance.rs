@@ -8,8 +8,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::extract::Path;
+use crate::identity::access::{May, scope};
 use crate::ledger;
-use crate::problem::{Document, OrProblem, Problem, ReadProblems};
+use crate::problem::{Document, Guarded, OrProblem, Problem, ReadProblems};
 use crate::state::State;
 
 /// What an account comes to.
@@ -45,16 +46,18 @@ pub(crate) struct CurrencyBalance {
 
 /// Shows an account's balance in each currency.
 #[utoipa::path(
-    get, path = "/v1/accounts/{account}/balance", tag = "ledger",
+    get, path = "/v1/accounts/{account}/balance", tag = "ledger", security(("bearer" = ["ledger:read"])),
     params(("account" = Account, Path, description = "The account")),
     responses(
         (status = 200, description = "What it comes to", body = AccountBalance),
         (status = 404, description = "There is no such account", body = Document,
          content_type = "application/problem+json"),
+        Guarded,
         ReadProblems,
     ),
 )]
 pub(crate) async fn balance(
+    _allowed: May<scope::ReadLedger>,
     Shared(state): Shared<State>,
     Path(account): Path<String>,
 ) -> Result<Json<AccountBalance>, Problem> {

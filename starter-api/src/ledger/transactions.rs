@@ -10,9 +10,10 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use crate::extract::{Path, Query};
+use crate::identity::access::{May, scope};
 use crate::ledger;
 use crate::paging::{Page, PageSize};
-use crate::problem::{Document, OrProblem, Problem, ReadProblems};
+use crate::problem::{Document, Guarded, OrProblem, Problem, ReadProblems};
 use crate::state::State;
 
 /// Entries that were booked together.
@@ -51,17 +52,19 @@ pub(crate) struct Listing {
 
 /// Lists the transactions that touch an account, newest first.
 #[utoipa::path(
-    get, path = "/v1/accounts/{account}/transactions", tag = "ledger",
+    get, path = "/v1/accounts/{account}/transactions", tag = "ledger", security(("bearer" = ["ledger:read"])),
     params(("account" = Account, Path, description = "The account"), Listing),
     responses(
         (status = 200, description = "A page of transactions", body = Page<BookedTransaction>,
          headers(("Link" = String, description = "The next page, as rel=\"next\""))),
         (status = 404, description = "There is no such account", body = Document,
          content_type = "application/problem+json"),
+        Guarded,
         ReadProblems,
     ),
 )]
 pub(crate) async fn list(
+    _allowed: May<scope::ReadLedger>,
     Shared(state): Shared<State>,
     Path(account): Path<String>,
     Query(listing): Query<Listing>,

@@ -10,8 +10,9 @@ use serde::Serialize;
 use sqlx::{PgConnection, PgPool};
 use utoipa::ToSchema;
 
+use crate::identity::access::{May, scope};
 use crate::ledger::{BadEntry, written};
-use crate::problem::{OrProblem, Problem, ReadProblems};
+use crate::problem::{Guarded, OrProblem, Problem, ReadProblems};
 use crate::state::State;
 
 /// How many unbalanced transactions one answer names. One is too many already.
@@ -84,10 +85,13 @@ struct Sums {
 ///
 /// Reads every entry ever booked, as of one moment, so it takes its time in old books.
 #[utoipa::path(
-    get, path = "/v1/ledger/validate", tag = "ledger",
-    responses((status = 200, description = "The proof", body = Validation), ReadProblems),
+    get, path = "/v1/ledger/validate", tag = "ledger", security(("bearer" = ["ledger:read"])),
+    responses((status = 200, description = "The proof", body = Validation), Guarded, ReadProblems),
 )]
-pub(crate) async fn validate(Shared(state): Shared<State>) -> Result<Json<Validation>, Problem> {
+pub(crate) async fn validate(
+    _allowed: May<scope::ReadLedger>,
+    Shared(state): Shared<State>,
+) -> Result<Json<Validation>, Problem> {
     let (unbalanced, sums) = read(&state.database).await.or_problem("adding up the books")?;
     let trial_balances = trial_balances(sums)?;
     let valid = unbalanced.is_empty()

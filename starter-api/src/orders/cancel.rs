@@ -12,8 +12,9 @@ use workflows::{CancelAnswer, CancelDecision, CancelRequest};
 
 use crate::catalogue::money;
 use crate::extract::{Body, Path, Query};
+use crate::identity::access::{May, scope};
 use crate::orders::{self, OrderResource};
-use crate::problem::{Document, Kind, OrProblem, Problem, WriteProblems};
+use crate::problem::{Document, Guarded, Kind, OrProblem, Problem, WriteProblems};
 use crate::rules::{Rules, line_of_text};
 use crate::state::State;
 use crate::temporal::Cancelled;
@@ -105,7 +106,7 @@ pub(crate) struct CancelDecided {
 /// is the way back then. With `dry_run=true` nothing is changed, and the answer says what a
 /// cancel would do at this moment; where it is too late, the answer is the same as a cancel's.
 #[utoipa::path(
-    post, path = "/v1/orders/{order_id}/cancel", tag = "orders",
+    post, path = "/v1/orders/{order_id}/cancel", tag = "orders", security(("bearer" = ["orders:cancel"])),
     params(("order_id" = Uuid, Path, description = "The order"), Manner),
     request_body = CancelOrder,
     responses(
@@ -117,10 +118,12 @@ pub(crate) struct CancelDecided {
          content_type = "application/problem+json"),
         (status = 409, description = "There is nothing to call off any more", body = Document,
          content_type = "application/problem+json"),
+        Guarded,
         WriteProblems,
     ),
 )]
 pub(crate) async fn cancel(
+    May { caller, .. }: May<scope::CancelOrders>,
     Shared(state): Shared<State>,
     Path(order_id): Path<String>,
     Query(manner): Query<Manner>,
@@ -130,11 +133,11 @@ pub(crate) async fn cancel(
     let mut rules = Rules::default();
     let reason = rules.check("/reason", line_of_text(&request.reason, 200));
     let reason = rules.kept(reason)?;
+    let order = orders::visible(&state, &caller, order_id).await?.resource;
     if manner.dry_run {
-        return preview(&state, order_id).await;
+        return preview(&state, order).await;
     }
-    let ended = orders::recorded(&state, order_id).await?.map(|known| known.resource);
-    if let Some(order) = ended.filter(|order| order.status.is_terminal()) {
+    if order.status.is_terminal() {
         return already(order);
     }
     match state.temporal.cancel(order_id, CancelRequest { reason }).await? {
@@ -169,8 +172,8 @@ pub(crate) async fn cancel(
 }
 
 /// What a cancel would do, by the record, which every step writes together with its effect.
-async fn preview(state: &State, order_id: OrderId) -> Result<Response, Problem> {
-    let order = orders::find(state, order_id).await?.ok_or_else(Problem::order_not_found)?.resource;
+async fn preview(state: &State, order: OrderResource) -> Result<Response, Problem> {
+    let order_id = order.order_id;
     let status = order.status().clone();
     if status.is_terminal() && !matches!(status, OrderStatus::Cancelled { .. }) {
         return already(order);

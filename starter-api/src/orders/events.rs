@@ -11,9 +11,10 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::extract::{Path, Query, wants};
+use crate::identity::access::{Caller, May, scope};
 use crate::orders::{self, watch};
 use crate::paging::{Page, PageSize};
-use crate::problem::{Document, OrProblem, Problem, ReadProblems};
+use crate::problem::{Document, Guarded, OrProblem, Problem, ReadProblems};
 use crate::state::State;
 
 /// Something that happened to an order. Never changed afterwards.
@@ -55,7 +56,7 @@ pub(crate) struct Listing {
 /// (browsers do so by themselves) and misses nothing; 204 tells it that there is nothing to come.
 /// A stream is closed after ten minutes at most, to be opened again.
 #[utoipa::path(
-    get, path = "/v1/orders/{order_id}/events", tag = "orders",
+    get, path = "/v1/orders/{order_id}/events", tag = "orders", security(("bearer" = ["orders:read"])),
     params(("order_id" = Uuid, Path, description = "The order"), Listing,
            ("Last-Event-ID" = Option<String>, Header, example = "3",
             description = "Of a stream: the number of the last event seen")),
@@ -65,10 +66,12 @@ pub(crate) struct Listing {
         (status = 204, description = "Of a stream: nothing more will happen to the order"),
         (status = 404, description = "There is no such order", body = Document,
          content_type = "application/problem+json"),
+        Guarded,
         ReadProblems,
     ),
 )]
 pub(crate) async fn list(
+    May { caller, .. }: May<scope::ReadOrders>,
     Shared(state): Shared<State>,
     Path(order_id): Path<String>,
     Query(listing): Query<Listing>,
@@ -76,20 +79,22 @@ pub(crate) async fn list(
 ) -> Result<Response, Problem> {
     let order_id = orders::id(&order_id)?;
     let answer = if wants(&headers, "text/event-stream", "application/json") {
-        watch::stream(&state, order_id, &headers).await?
+        watch::stream(&state, &caller, order_id, &headers).await?
     } else {
-        page(&state, order_id, &listing).await?
+        page(&state, &caller, order_id, &listing).await?
     };
     Ok(([(header::VARY, "Accept")], answer).into_response())
 }
 
-async fn page(state: &State, order_id: OrderId, listing: &Listing) -> Result<Response, Problem> {
+async fn page(
+    state: &State,
+    caller: &Caller,
+    order_id: OrderId,
+    listing: &Listing,
+) -> Result<Response, Problem> {
+    orders::visible(state, caller, order_id).await?;
     let after = listing.cursor.unwrap_or(0);
     let events = events_after(state, order_id, after, listing.limit.to_read()).await?;
-    // An order has its first event before anything else, so only here can it be unknown.
-    if events.is_empty() && orders::find(state, order_id).await?.is_none() {
-        return Err(Problem::order_not_found());
-    }
     Page::of(events, listing.limit, |event| event.sequence.to_string())
         .answer(&format!("/v1/orders/{order_id}/events"), listing)
 }

@@ -10,9 +10,10 @@ use utoipa::IntoParams;
 use uuid::Uuid;
 
 use crate::extract::Query;
+use crate::identity::access::{May, scope};
 use crate::orders::{Known, OrderResource, Row};
 use crate::paging::{Page, PageSize};
-use crate::problem::{OrProblem, Problem, ReadProblems};
+use crate::problem::{Guarded, OrProblem, Problem, ReadProblems};
 use crate::rules::Wanted;
 use crate::state::State;
 
@@ -21,7 +22,7 @@ use crate::state::State;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct Listing {
-    /// Whose; without it, everybody's.
+    /// Whose; without it, everybody's. A customer sees their own in any case.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[param(value_type = Option<String>)]
     customer_id: Option<CustomerId>,
@@ -116,19 +117,24 @@ fn cursor_after(order: &OrderResource) -> String {
 ///
 /// An order appears here once it is on record, some milliseconds after it was accepted.
 #[utoipa::path(
-    get, path = "/v1/orders", tag = "orders",
+    get, path = "/v1/orders", tag = "orders", security(("bearer" = ["orders:read"])),
     params(Listing),
     responses((status = 200, description = "A page of orders", body = Page<OrderResource>,
                headers(("Link" = String, description = "The next page, as rel=\"next\""))),
-              ReadProblems),
+              Guarded, ReadProblems),
 )]
 pub(crate) async fn list(
+    May { caller, .. }: May<scope::ReadOrders>,
     Shared(state): Shared<State>,
     Query(listing): Query<Listing>,
 ) -> Result<Response, Problem> {
-    let rows = match &listing.customer_id {
-        Some(customer) => of_customer(&state, customer, &listing).await,
-        None => of_everybody(&state, &listing).await,
+    let rows = match (caller.customer(), &listing.customer_id) {
+        // Another's orders are none: that there are any is nobody's business either.
+        (Some(own), Some(asked)) if own != asked => Ok(Vec::new()),
+        (Some(customer), _) | (None, Some(customer)) => {
+            of_customer(&state, customer, &listing).await
+        }
+        (None, None) => of_everybody(&state, &listing).await,
     };
     let rows = rows.or_problem("listing orders")?;
     let orders = rows

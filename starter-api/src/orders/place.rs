@@ -14,10 +14,11 @@ use domain::{Destination, Money, Order, OrderId, OrderStatus, PriceList, Request
 use uuid::Uuid;
 
 use crate::extract::{Body, IdempotencyKey, Wait};
+use crate::identity::access::{May, scope};
 use crate::observe::ORDERS_ACCEPTED;
 use crate::orders::request::{OrderRequest, WrittenOrder};
 use crate::orders::{self, Known, OrderResource};
-use crate::problem::{Document, Kind, Problem, WriteProblems};
+use crate::problem::{Document, Guarded, Kind, Problem, WriteProblems};
 use crate::state::State;
 use crate::temporal::Started;
 
@@ -25,6 +26,9 @@ const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-re
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
 /// Takes an order in.
+///
+/// A customer orders for themself; the shop's backend orders for the customer that it names. The
+/// keys are the customer's, whoever sends them.
 ///
 /// Once it has answered 201 the order cannot be lost: it will be shipped, or it will be rejected
 /// or cancelled with everything taken back.
@@ -35,7 +39,7 @@ const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-appli
 /// kept. A request that was refused has used up no key. With `Prefer: wait=N` the answer comes when the order is paid or refused, or after N
 /// seconds as it stands then; this wish is no part of what is repeated.
 #[utoipa::path(
-    post, path = "/v1/orders", tag = "orders",
+    post, path = "/v1/orders", tag = "orders", security(("bearer" = ["orders:place"])),
     params(
         ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255,
          description = "The caller's name for this order, under which it may be repeated. It \
@@ -53,16 +57,18 @@ const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-appli
         )),
         (status = 409, description = "The price is not the expected one", body = Document,
          content_type = "application/problem+json"),
+        Guarded,
         WriteProblems,
     ),
 )]
 pub(crate) async fn place(
+    May { caller, .. }: May<scope::PlaceOrders>,
     Shared(state): Shared<State>,
     IdempotencyKey(key): IdempotencyKey,
     Wait(wait): Wait,
     Body(written): Body<WrittenOrder>,
 ) -> Result<Response, Problem> {
-    let request = OrderRequest::checked(&written)?;
+    let request = OrderRequest::checked(&caller, &written)?;
     let hash = request.hash()?;
     let (order_id, repeatable) = match &key {
         Some(key) => (OrderId::for_request(&request.customer_id, key), true),

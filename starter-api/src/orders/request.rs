@@ -7,6 +7,7 @@ use serde_json::Number;
 use utoipa::ToSchema;
 
 use crate::basket::{Basket, WrittenLine};
+use crate::identity::access::Caller;
 use crate::orders::{CANCEL_WINDOW_SECONDS_MAX, PATIENCE_SECONDS_MAX};
 use crate::problem::{OrProblem, Problem};
 use crate::rules::{Rules, line_of_text, seconds};
@@ -17,9 +18,9 @@ use crate::state::State;
 #[serde(deny_unknown_fields)]
 #[schema(as = OrderRequest)]
 pub(crate) struct WrittenOrder {
-    /// Who orders, in the shop's own numbering.
+    /// Who orders, in the shop's own numbering. A customer may leave it out: it is themself.
     #[schema(min_length = 1, max_length = 64, example = "17850")]
-    pub customer_id: String,
+    pub customer_id: Option<String>,
     /// Articles and quantities; the prices are the shop's.
     #[schema(min_items = 1, max_items = 1_000)]
     pub lines: Vec<WrittenLine>,
@@ -107,15 +108,15 @@ pub(crate) struct Recipient {
 
 impl OrderRequest {
     /// Checks everything that can be checked without the catalogue, and tells every broken rule.
-    pub(crate) fn checked(written: &WrittenOrder) -> Result<Self, Problem> {
+    pub(crate) fn checked(caller: &Caller, written: &WrittenOrder) -> Result<Self, Problem> {
         let mut rules = Rules::default();
-        let request = Self::kept(&mut rules, written);
+        let request = Self::kept(&mut rules, caller, written);
         rules.kept(request)
     }
 
-    fn kept(rules: &mut Rules, written: &WrittenOrder) -> Option<Self> {
+    fn kept(rules: &mut Rules, caller: &Caller, written: &WrittenOrder) -> Option<Self> {
         let customer_id =
-            rules.check("/customer_id", CustomerId::parse(written.customer_id.as_str()));
+            rules.check("/customer_id", customer(caller, written.customer_id.as_deref()));
         let country = &written.ship_to.country;
         let basket =
             Basket::checked(rules, &written.lines, country, written.discount_code.as_deref());
@@ -150,6 +151,19 @@ impl OrderRequest {
         let canonical = serde_json::to_vec(self)
             .map_err(|error| Problem::internal("hashing a request", &error))?;
         Ok(RequestHash::of(&canonical))
+    }
+}
+
+/// For whom the order is.
+fn customer(caller: &Caller, written: Option<&str>) -> Result<CustomerId, String> {
+    let written = written.map(CustomerId::parse).transpose().map_err(|error| error.to_string())?;
+    match (caller.customer(), written) {
+        (Some(own), None) => Ok(own.clone()),
+        (Some(own), Some(written)) if *own != written => {
+            Err("a customer orders for themself: leave this out".to_owned())
+        }
+        (_, Some(written)) => Ok(written),
+        (None, None) => Err("who orders: the token is not a customer's own".to_owned()),
     }
 }
 

@@ -6,8 +6,9 @@ use axum::response::Response;
 
 use crate::conditional;
 use crate::extract::Path;
+use crate::identity::access::{May, scope};
 use crate::orders::{self, OrderResource};
-use crate::problem::{Document, Problem, ReadProblems};
+use crate::problem::{Document, Guarded, Problem, ReadProblems};
 use crate::state::State;
 
 /// Shows an order.
@@ -15,7 +16,7 @@ use crate::state::State;
 /// Also an order that was accepted a moment ago and is not on record yet: that one is read from
 /// its workflow.
 #[utoipa::path(
-    get, path = "/v1/orders/{order_id}", tag = "orders",
+    get, path = "/v1/orders/{order_id}", tag = "orders", security(("bearer" = ["orders:read"])),
     params(("order_id" = Uuid, Path, description = "The order"),
            ("If-None-Match" = Option<String>, Header,
             description = "The `ETag` of the answer that the caller has")),
@@ -25,15 +26,16 @@ use crate::state::State;
         (status = 304, description = "The caller has the answer already"),
         (status = 404, description = "There is no such order", body = Document,
          content_type = "application/problem+json"),
+        Guarded,
         ReadProblems,
     ),
 )]
 pub(crate) async fn show(
+    May { caller, .. }: May<scope::ReadOrders>,
     Shared(state): Shared<State>,
     Path(order_id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let known = orders::find(&state, orders::id(&order_id)?).await?;
-    let known = known.ok_or_else(Problem::order_not_found)?;
+    let known = orders::visible(&state, &caller, orders::id(&order_id)?).await?;
     conditional::answer(&headers, &known.resource)
 }

@@ -11,9 +11,10 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::extract::{Path, wants};
+use crate::identity::access::{May, scope};
 use crate::orders;
 use crate::orders::events::{OrderEvent, events_after};
-use crate::problem::{Document, Problem, ReadProblems};
+use crate::problem::{Document, Guarded, Problem, ReadProblems};
 use crate::state::State;
 
 /// An order that needs more lines than this is one for the list of its events.
@@ -49,7 +50,7 @@ pub(crate) struct Line {
 /// Tells what happened to an order, for people: as Markdown with `Accept: text/markdown`, else
 /// as JSON.
 #[utoipa::path(
-    get, path = "/v1/orders/{order_id}/timeline", tag = "orders",
+    get, path = "/v1/orders/{order_id}/timeline", tag = "orders", security(("bearer" = ["orders:read"])),
     params(("order_id" = Uuid, Path, description = "The order")),
     responses(
         (status = 200, description = "The order's life, in words", content(
@@ -58,16 +59,18 @@ pub(crate) struct Line {
         )),
         (status = 404, description = "There is no such order", body = Document,
          content_type = "application/problem+json"),
+        Guarded,
         ReadProblems,
     ),
 )]
 pub(crate) async fn timeline(
+    May { caller, .. }: May<scope::ReadOrders>,
     Shared(state): Shared<State>,
     Path(order_id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let order_id = orders::id(&order_id)?;
-    let order = orders::find(&state, order_id).await?.ok_or_else(Problem::order_not_found)?;
+    let order = orders::visible(&state, &caller, order_id).await?;
     let events = events_after(&state, order_id, 0, LINES_MAX).await?;
     let timeline: Vec<_> = events.iter().map(Line::of).collect();
     let body = if wants(&headers, MARKDOWN, "application/json") {

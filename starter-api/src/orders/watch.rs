@@ -15,6 +15,7 @@ use futures::{Stream, StreamExt, TryStreamExt, stream as streams};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::identity::access::Caller;
 use crate::orders;
 use crate::orders::events::{OrderEvent, events_after};
 use crate::problem::{Kind, OrProblem, Problem};
@@ -55,11 +56,12 @@ struct Look {
 /// The order's events from after the one that the caller has seen, as they happen.
 pub(crate) async fn stream(
     state: &State,
+    caller: &Caller,
     order_id: OrderId,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
     let seen = last_seen(headers)?;
-    let Some(watch) = Watch::open(state, order_id, seen).await? else {
+    let Some(watch) = Watch::open(state, caller, order_id, seen).await? else {
         return Ok(StatusCode::NO_CONTENT.into_response());
     };
     let events = watch.events().map(|event| event.and_then(|event| written(&event)));
@@ -90,10 +92,11 @@ impl Watch {
     /// nothing more to see.
     pub(crate) async fn open(
         state: &State,
+        caller: &Caller,
         order_id: OrderId,
         seen: i32,
     ) -> Result<Option<Self>, Problem> {
-        orders::find(state, order_id).await?.ok_or_else(Problem::order_not_found)?;
+        orders::visible(state, caller, order_id).await?;
         let place = state.streams.clone().try_acquire_owned().map_err(|_full| {
             Problem::overloaded("As many orders are being watched as this copy of the shop can.")
         })?;

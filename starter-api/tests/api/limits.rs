@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use sqlx::PgPool;
-use starter_api::{Limits, State, Temporal};
+use starter_api::{Identity, Limits, State, Temporal};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
+use crate::issuer::Issuer;
 use crate::shop::{Answer, Shop, no_database, nowhere, send};
 
 async fn shop(limits: Limits) -> Shop {
@@ -41,6 +42,7 @@ async fn an_address_that_sends_too_much_is_told_when_to_come_again() {
 #[tokio::test]
 async fn a_token_that_is_used_too_much_waits_and_another_does_not() {
     let shop = shop(Limits { rate_per_token: NonZeroU32::MIN, ..Limits::default() }).await;
+    let shop = shop.with_token(None);
     let ask = |token: &str| send(shop.request("GET", "/nowhere").bearer_auth(token));
     let answer = refused(async || ask("hers").await).await;
     let told = answer.headers.get_all("ratelimit").iter();
@@ -116,7 +118,12 @@ async fn an_answer_that_the_caller_has_is_not_sent_again(database: PgPool) {
 
 #[tokio::test]
 async fn a_page_of_another_origin_may_call_only_if_it_is_named() {
-    let state = State::new(no_database(), Temporal::from_env().unwrap(), Limits::default());
+    let state = State::new(
+        no_database(),
+        Temporal::from_env().unwrap(),
+        Identity::external(Issuer::start().await.trusted()),
+        Limits::default(),
+    );
     let state = state.open_to_pages_of(&["https://shop.example".parse().unwrap()]);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/health", listener.local_addr().unwrap());

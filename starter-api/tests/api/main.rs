@@ -7,8 +7,10 @@
 #![expect(clippy::needless_raw_string_hashes, reason = "expect-test writes them")]
 #![expect(clippy::format_push_string, reason = "a test's text is short, and reads better so")]
 
+mod access;
 mod cancelling;
 mod http;
+mod issuer;
 mod ledger;
 mod limits;
 mod orders;
@@ -17,5 +19,7 @@ mod placing;
 mod pricing;
 mod settings;
 mod shop;
+mod signing_in;
 mod stopping;
+mod tokens;
 mod watching;

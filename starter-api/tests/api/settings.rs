@@ -22,7 +22,13 @@ fn settings_that_cannot_be_used_are_told_in_one_line() {
     told += &refused(&[], &[database, ("ORDERSAGA_CANCEL_WINDOW_SECONDS", "99999999")]);
     told += &refused(&["--wallet", "mine"], &[database]);
     told += &refused(&[], &[database, ("TEMPORAL_TLS_CLIENT_CERT_DATA", "half of a pair")]);
-    assert!(!told.contains("secret"), "a password was told: {told}");
+    let clients = |entries| [database, ("ORDERSAGA_CLIENTS", entries)];
+    told += &refused(&[], &clients("shop:service:a-secret-long-enough,eve:operator:short-secret"));
+    told += &refused(&[], &clients("shop:king:a-secret-long-enough"));
+    told += &refused(&[], &[database, ("ORDERSAGA_OIDC_ISSUER", "http://id.example.org")]);
+    for hidden in ["shop:secret", "long-enough", "short-secret"] {
+        assert!(!told.contains(hidden), "a password was told: {told}");
+    }
     expect![[r#"
         2 error: the following required arguments were not provided: --database-url <DATABASE_URL>
         2 error: DATABASE_URL is not of the form postgres://user:password@host:port/name
@@ -31,5 +37,8 @@ fn settings_that_cannot_be_used_are_told_in_one_line() {
         2 error: invalid value '99999999' for '--cancel-window-seconds <CANCEL_WINDOW_SECONDS>': 99999999 is not in 0..=2592000
         2 error: unexpected argument '--wallet' found
         2 error: Temporal's settings: Invalid configuration: Both client certificate and client key must be provided together
+        2 error: ORDERSAGA_CLIENTS: entry 2: a client is name:role:secret, with a role of service, operator or finance, and a secret of 16 characters or more
+        2 error: ORDERSAGA_CLIENTS: entry 1: a client is name:role:secret, with a role of service, operator or finance, and a secret of 16 characters or more
+        2 error: an identity provider is reached by https://, not by http://id.example.org/
     "#]].assert_eq(&told);
 }

@@ -8,16 +8,21 @@ use reqwest::{RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
-use starter_api::{Limits, State, Temporal};
+use starter_api::{Identity, Limits, State, Temporal};
 use temporalio_client::{ClientOptions, ConnectionOptions, Url};
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
-/// The real router, listening.
+use crate::issuer::Issuer;
+
+/// The real router, listening, and somebody who sends requests to it.
+#[derive(Clone)]
 pub(crate) struct Shop {
     pub(crate) address: String,
     pub(crate) database: PgPool,
+    pub(crate) issuer: Issuer,
     client: reqwest::Client,
+    token: Option<String>,
 }
 
 /// An answer, read to its end.
@@ -34,30 +39,65 @@ impl Shop {
         Self::with(database, Temporal::from_env().unwrap(), Limits::default()).await
     }
 
+    /// Its callers come with tokens of an identity provider; whoever is not told apart may do
+    /// everything that staff may.
     pub(crate) async fn with(database: PgPool, temporal: Temporal, limits: Limits) -> Self {
-        let state = State::new(database.clone(), temporal, limits);
+        let issuer = Issuer::start().await;
+        let identity = Identity::external(issuer.trusted());
+        Self::trusting(database, temporal, limits, identity, issuer).await
+    }
+
+    pub(crate) async fn trusting(
+        database: PgPool,
+        temporal: Temporal,
+        limits: Limits,
+        identity: Identity,
+        issuer: Issuer,
+    ) -> Self {
+        let state = State::new(database.clone(), temporal, identity, limits);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(starter_api::serve(listener, state, pending()));
-        Self { address, database, client: reqwest::Client::builder().build().unwrap() }
+        let token = Some(issuer.token("staff", &["service", "operator", "finance"]));
+        let client = reqwest::Client::builder().build().unwrap();
+        Self { address, database, issuer, client, token }
+    }
+
+    /// The same shop, asked by somebody in this role.
+    pub(crate) fn asked_by(&self, name: &str, role: &str) -> Self {
+        self.with_token(Some(self.issuer.token(name, &[role])))
+    }
+
+    /// The same shop, asked by this customer.
+    pub(crate) fn asked_by_customer(&self, customer: &str) -> Self {
+        self.asked_by(customer, "customer")
+    }
+
+    /// The same shop, asked with this token or with none.
+    pub(crate) fn with_token(&self, token: Option<String>) -> Self {
+        Self { token, ..self.clone() }
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
-        send(self.client.get(self.url(path))).await
+        send(self.request("GET", path)).await
     }
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
-        send(self.client.post(self.url(path)).json(body)).await
+        send(self.request("POST", path).json(body)).await
     }
 
     /// Places an order under a key.
     pub(crate) async fn place(&self, key: &str, order: &Value) -> Answer {
-        let request = self.client.post(self.url("/v1/orders")).header("Idempotency-Key", key);
+        let request = self.request("POST", "/v1/orders").header("Idempotency-Key", key);
         send(request.json(order)).await
     }
 
     pub(crate) fn request(&self, method: &str, path: &str) -> RequestBuilder {
-        self.client.request(method.parse().unwrap(), self.url(path))
+        let request = self.client.request(method.parse().unwrap(), self.url(path));
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
     }
 
     fn url(&self, path: &str) -> String {

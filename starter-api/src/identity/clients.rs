@@ -1,0 +1,106 @@
+//! Programs and staff that show a secret: as the settings name them, kept as hashes.
+
+use std::str::FromStr;
+
+use domain::CustomerId;
+use sqlx::PgPool;
+
+use crate::identity::access::Role;
+use crate::identity::passwords::Passwords;
+use crate::problem::{OrProblem, Problem};
+
+/// A shorter secret could be guessed.
+const SECRET_LENGTH_MIN: usize = 16;
+
+/// A program or a person of staff, with the secret that gets them a token.
+#[derive(Clone)]
+pub struct Client {
+    id: String,
+    role: Role,
+    secret: String,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client")
+            .field("id", &self.id)
+            .field("role", &self.role)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a client's entry is none. Repeats nothing of it: it holds a secret.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error(
+    "a client is name:role:secret, with a role of service, operator or finance, and a secret of \
+     {SECRET_LENGTH_MIN} characters or more"
+)]
+pub struct NoClient;
+
+impl FromStr for Client {
+    type Err = NoClient;
+
+    fn from_str(entry: &str) -> Result<Self, NoClient> {
+        let mut parts = entry.trim().splitn(3, ':');
+        let mut part = || parts.next().ok_or(NoClient);
+        let (id, role, secret) = (part()?, part()?, part()?);
+        let id = CustomerId::parse(id).map_err(|_not_a_name| NoClient)?.to_string();
+        let role = role.parse().map_err(|_unknown| NoClient)?;
+        let fits = secret.len() >= SECRET_LENGTH_MIN && role != Role::Customer;
+        let client = Self { id, role, secret: secret.to_owned() };
+        fits.then_some(client).ok_or(NoClient)
+    }
+}
+
+/// Has these clients be all there are.
+///
+/// **Repeats.** A secret that is known is not hashed anew, so that many starters agree.
+pub(super) async fn enter(
+    database: &PgPool,
+    passwords: &Passwords,
+    wanted: &[Client],
+) -> Result<(), Problem> {
+    const DOING: &str = "entering the clients that the settings name";
+    for client in wanted {
+        let known = recognise(database, passwords, &client.id, &client.secret).await?;
+        if known == Some(client.role) {
+            continue;
+        }
+        let hash = passwords.hash(client.secret.clone()).await?;
+        sqlx::query!(
+            "insert into identity.clients (client_id, role, secret_hash) values ($1, $2, $3)
+             on conflict (client_id) do update
+             set role = excluded.role, secret_hash = excluded.secret_hash, entered_at = now()",
+            client.id,
+            client.role.as_str(),
+            hash,
+        )
+        .execute(database)
+        .await
+        .or_problem(DOING)?;
+    }
+    let ids: Vec<_> = wanted.iter().map(|client| client.id.clone()).collect();
+    sqlx::query!("delete from identity.clients where client_id <> all ($1)", &ids)
+        .execute(database)
+        .await
+        .or_problem(DOING)?;
+    Ok(())
+}
+
+/// The role of the client of this name, if this is its secret.
+pub(super) async fn recognise(
+    database: &PgPool,
+    passwords: &Passwords,
+    id: &str,
+    secret: &str,
+) -> Result<Option<Role>, Problem> {
+    let known =
+        sqlx::query!("select role, secret_hash from identity.clients where client_id = $1", id)
+            .fetch_optional(database)
+            .await
+            .or_problem("looking up a client")?;
+    let (role, hash) = known.map(|known| (known.role, known.secret_hash)).unzip();
+    let same = passwords.are_the_same(secret.to_owned(), hash).await?;
+    // The table's CHECK knows the roles; a row that is none of them is nobody's.
+    Ok(role.filter(|_role| same).and_then(|role| role.parse().ok()))
+}

@@ -1,0 +1,115 @@
+//! Passwords and secrets: kept as hashes that are slow to guess from, and slow on purpose, so
+//! that only so many are worked on at once.
+
+use std::num::NonZero;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use argon2::Argon2;
+use argon2::password_hash::phc::PasswordHash;
+use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+use crate::problem::Problem;
+
+/// How long to wait for a place; whoever waits longer is asked to come again, and costs nothing.
+const PLACE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What a password is compared with when there is nobody by that name, so that this takes as
+/// long as it would if there were. Nobody's password.
+const DECOY: &str = "$argon2id$v=19$m=19456,t=2,p=1$b3JkZXJzYWdhLWRlY295$\
+                     vXyyIxLm1VP0gdP1wSbM2qJVlPgzX3vWcG8GbGl7gXk";
+
+/// Hashes with argon2id at OWASP's costs (19 MiB, 2 passes): some 20 ms each.
+#[derive(Clone, Debug)]
+pub(crate) struct Passwords {
+    places: Arc<Semaphore>,
+}
+
+impl Default for Passwords {
+    fn default() -> Self {
+        let cores = available_parallelism().map_or(1, NonZero::get);
+        Self { places: Arc::new(Semaphore::new(cores)) }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("too many passwords are being checked")]
+struct TooMany;
+
+impl Passwords {
+    /// What to keep of a password.
+    pub(super) async fn hash(&self, password: String) -> Result<String, Problem> {
+        const DOING: &str = "hashing a password";
+        let hash = move || Argon2::default().hash_password(password.as_bytes());
+        let hash = self.in_turn(DOING, hash).await?;
+        hash.map(|hash| hash.to_string()).map_err(|error| Problem::internal(DOING, &error))
+    }
+
+    /// Whether this is the password that was hashed. Without a hash it is not, and finding that
+    /// out costs the same.
+    pub(super) async fn are_the_same(
+        &self,
+        password: String,
+        hash: Option<String>,
+    ) -> Result<bool, Problem> {
+        const DOING: &str = "checking a password";
+        let known = hash.is_some();
+        let hash = hash.unwrap_or_else(|| DECOY.to_owned());
+        let check = move || {
+            let hash = PasswordHash::new(&hash)?;
+            Ok(Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
+        };
+        let same = self.in_turn(DOING, check).await?;
+        let same = same
+            .map_err(|error: argon2::password_hash::phc::Error| Problem::internal(DOING, &error))?;
+        Ok(same && known)
+    }
+
+    async fn in_turn<T: Send + 'static>(
+        &self,
+        doing: &'static str,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        let place = timeout(PLACE_TIMEOUT, Arc::clone(&self.places).acquire_owned()).await;
+        let Ok(Ok(place)) = place else { return Err(Problem::unavailable(doing, &TooMany)) };
+        let work = spawn_blocking(move || {
+            let done = work();
+            drop(place);
+            done
+        });
+        work.await.map_err(|error| Problem::internal(doing, &error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_password_is_recognised_and_no_other_is() {
+        let passwords = Passwords::default();
+        let hash = passwords.hash("correct horse".to_owned()).await.unwrap();
+        assert!(!hash.contains("horse"), "{hash}");
+        let same = |password: &str, hash: Option<&String>| {
+            passwords.are_the_same(password.to_owned(), hash.cloned())
+        };
+        assert!(same("correct horse", Some(&hash)).await.unwrap());
+        assert!(!same("correct horsf", Some(&hash)).await.unwrap());
+        assert!(!same("correct horse", None).await.unwrap());
+        assert_ne!(hash, passwords.hash("correct horse".to_owned()).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn nobodys_password_costs_what_anybodys_does() {
+        let hash = Passwords::default().hash("correct horse".to_owned()).await.unwrap();
+        let (decoy, hash) = (PasswordHash::new(DECOY).unwrap(), PasswordHash::new(&hash).unwrap());
+        assert_eq!(
+            (decoy.algorithm, decoy.version, decoy.params, decoy.hash.unwrap().len()),
+            (hash.algorithm, hash.version, hash.params, hash.hash.unwrap().len()),
+        );
+    }
+}
