@@ -128,6 +128,37 @@ async fn the_database_refuses_whatever_would_unbalance_or_rewrite_the_books(db: 
         "insert into ledger.entries values (1, 9, 'sales', 'credit', 1, 'GBP')",
         "insert into ledger.entries values
             (1, 9, 'sales', 'credit', 1, 'GBP'), (1, 10, 'refunds', 'debit', 1, 'EUR')",
+        // Balanced, and yet not what was booked that day.
+        "insert into ledger.entries values
+            (1, 9, 'sales', 'credit', 1, 'GBP'), (1, 10, 'refunds', 'debit', 1, 'GBP')",
+        // Booked today for yesterday.
+        "with booked as (
+            insert into ledger.transactions (key, booked_at)
+            values ('backdated', now() - interval '1 day') returning transaction_id
+        ) insert into ledger.entries
+        select transaction_id, line, account, side, 1, 'GBP' from booked, (values
+            (1, 'sales', 'credit'), (2, 'refunds', 'debit')) as entry (line, account, side)",
+        // A reversal of less than was booked.
+        "with booked as (
+            insert into ledger.transactions (key, reverses) values ('in part', 1)
+            returning transaction_id
+        ) insert into ledger.entries
+        select transaction_id, line, account, side, 0.01, 'GBP' from booked, (values
+            (1, 'customer-deposits', 'debit'), (2, 'payment-clearing', 'credit'))
+            as entry (line, account, side)",
+        // What is no number, and what is no currency.
+        "with booked as (
+            insert into ledger.transactions (key) values ('endless') returning transaction_id
+        ) insert into ledger.entries
+        select transaction_id, line, account, side, 'Infinity', 'GBP' from booked, (values
+            (1, 'sales', 'credit'), (2, 'refunds', 'debit')) as entry (line, account, side)",
+        "with booked as (
+            insert into ledger.transactions (key) values ('small') returning transaction_id
+        ) insert into ledger.entries
+        select transaction_id, line, account, side, 1, 'gbp' from booked, (values
+            (1, 'sales', 'credit'), (2, 'refunds', 'debit')) as entry (line, account, side)",
+        // The side that a balance is told on.
+        "update ledger.accounts set normal_side = 'debit' where account = 'sales'",
         // Nothing booked, or one side only.
         "insert into ledger.transactions (key) values ('empty')",
         "with booked as (
