@@ -16,7 +16,7 @@ use temporalio_client::tonic::IntoRequest;
 use temporalio_client::{
     Client, ClientOptions, ConnectionOptions, GrpcCompression, RetryOptions,
     WorkflowExecuteUpdateOptions, WorkflowFetchHistoryOptions, WorkflowHandle,
-    WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowStartOptions,
+    WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowSignalOptions, WorkflowStartOptions,
 };
 use temporalio_common::data_converters::{SerializationContextData, WorkflowSerializationContext};
 use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
@@ -24,15 +24,16 @@ use temporalio_common::protos::temporal::api::workflowservice::v1::DescribeNames
 use temporalio_common::{HasWorkflowDefinition, MemoValues};
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
-use workflows::{CancelAnswer, CancelRequest, OrderSaga, OrderView, Queue};
+use workflows::{CancelAnswer, CancelRequest, OrderSaga, OrderView, Queue, signal_payload};
 
 use crate::problem::{OrProblem, Problem};
 
 /// Longer than any healthy answer takes, shorter than a caller's patience.
 const CALL_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// A cancel is answered by a worker, which may be busy with the order.
-const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
+/// A cancel is answered by a worker, which may be busy with the order. After this long the wish
+/// is kept for whichever worker comes.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The connection to Temporal. Made at the first call that needs it, so that the starter can
 /// read and answer while Temporal is still starting.
@@ -56,6 +57,9 @@ pub(crate) enum Started {
 pub(crate) enum Cancelled {
     /// The saga decided.
     Answered(CancelAnswer),
+    /// No worker has answered. The wish is in the order's history, and whichever worker carries
+    /// the order on decides about it first.
+    Kept,
     /// The saga refused: the parcel is handed over, or the order ended as it was asked.
     Refused,
     /// No saga of this order is open.
@@ -165,24 +169,45 @@ impl Temporal {
         timeout(patience, Box::pin(answer)).await.ok().flatten()
     }
 
-    /// Calls the order off, if it is not too late.
+    /// Calls the order off, if it is not too late. When no worker answers, the wish is left as a
+    /// signal, which Temporal keeps until there is one.
+    ///
+    /// **Repeats.** A wish that is heard twice, as update and as signal, is one.
     pub(crate) async fn cancel(
         &self,
         order_id: OrderId,
         request: CancelRequest,
     ) -> Result<Cancelled, Problem> {
         const DOING: &str = "cancelling an order";
-        let cancel = async {
-            let saga = saga(self.client().await?, order_id);
-            let options = WorkflowExecuteUpdateOptions::default();
-            Ok(saga.execute_update(OrderSaga::cancel, request, options).await)
+        let client = within(DOING, CALL_TIMEOUT, self.client()).await?;
+        let options = WorkflowExecuteUpdateOptions::default();
+        let saga = saga(client, order_id);
+        let update = saga.execute_update(OrderSaga::cancel, request.clone(), options);
+        match timeout(CANCEL_TIMEOUT, Box::pin(update)).await {
+            Ok(Ok(answer)) => Ok(Cancelled::Answered(answer)),
+            Ok(Err(WorkflowUpdateError::Failed(_))) => Ok(Cancelled::Refused),
+            Ok(Err(WorkflowUpdateError::NotFound(_))) => Ok(Cancelled::NotOpen),
+            // Nobody decided in time.
+            Err(_) | Ok(Err(WorkflowUpdateError::Rpc(_))) => self.keep_wish(&saga, &request).await,
+            Ok(Err(error)) => Err(Problem::internal(DOING, &error)),
+        }
+    }
+
+    async fn keep_wish(
+        &self,
+        saga: &WorkflowHandle<Client, Saga>,
+        request: &CancelRequest,
+    ) -> Result<Cancelled, Problem> {
+        const DOING: &str = "leaving a cancel for the next worker";
+        let wish = signal_payload(request).map_err(|error| Problem::internal(DOING, &error))?;
+        let signal = async {
+            let options = WorkflowSignalOptions::default();
+            Ok(saga.signal(OrderSaga::cancel_signal, wish, options).await)
         };
-        let answer = within(DOING, CANCEL_TIMEOUT, Box::pin(cancel)).await?;
-        match answer {
-            Ok(answer) => Ok(Cancelled::Answered(answer)),
-            Err(WorkflowUpdateError::Failed(_)) => Ok(Cancelled::Refused),
-            Err(WorkflowUpdateError::NotFound(_)) => Ok(Cancelled::NotOpen),
-            Err(WorkflowUpdateError::Rpc(status)) => Err(Problem::of_temporal(DOING, &status)),
+        match within(DOING, CALL_TIMEOUT, Box::pin(signal)).await? {
+            Ok(()) => Ok(Cancelled::Kept),
+            Err(WorkflowInteractionError::NotFound(_)) => Ok(Cancelled::NotOpen),
+            Err(WorkflowInteractionError::Rpc(status)) => Err(Problem::of_temporal(DOING, &status)),
             Err(error) => Err(Problem::internal(DOING, &error)),
         }
     }
@@ -246,6 +271,7 @@ fn start_options(order: &Order) -> WorkflowStartOptions {
         .id_reuse_policy(WorkflowIdReusePolicy::RejectDuplicate)
         .id_conflict_policy(WorkflowIdConflictPolicy::Fail)
         .memo(memo)
+        .task_timeout(workflows::WORKFLOW_TASK_TIMEOUT)
         .search_attributes(workflows::search_attributes_at_start(order))
         .static_summary(workflows::static_summary(order))
         .static_details(workflows::static_details(order))

@@ -93,11 +93,23 @@ pub(crate) struct CancelDecided {
     /// The order.
     order_id: OrderId,
     /// `unwinding`: it is called off from now on, and everything done for it is taken back.
-    #[schema(value_type = String, example = "unwinding")]
-    decision: CancelDecision,
+    /// `pending`: the wish is kept, and is decided before anything else is done for the order; the
+    /// order itself shows how.
+    #[schema(example = "unwinding")]
+    decision: Decision,
     /// Where it stood at that moment.
     #[serde(flatten)]
     status: OrderStatus,
+}
+
+/// What is answered to a wish to cancel that was not refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Decision {
+    /// Everything is taken back.
+    Unwinding,
+    /// Nobody could decide yet.
+    Pending,
 }
 
 /// Calls an order off.
@@ -110,7 +122,9 @@ pub(crate) struct CancelDecided {
     params(("order_id" = Uuid, Path, description = "The order"), Manner),
     request_body = CancelOrder,
     responses(
-        (status = 202, description = "It is called off from now on", body = CancelDecided),
+        (status = 202, description = "It is called off from now on, or as soon as the shop's \
+                                      workers are back, if it is not too late then",
+         body = CancelDecided),
         (status = 200, description = "It was called off, or being unwound, already; or what a \
                                       cancel would do",
          body = CancelAnswered),
@@ -142,9 +156,7 @@ pub(crate) async fn cancel(
     }
     match state.temporal.cancel(order_id, CancelRequest { reason }).await? {
         Cancelled::Answered(CancelAnswer { decision: CancelDecision::Unwinding, status }) => {
-            let decision = CancelDecision::Unwinding;
-            let decided = CancelDecided { order_id, decision, status };
-            Ok((StatusCode::ACCEPTED, Json(decided)).into_response())
+            Ok(CancelDecided { order_id, decision: Decision::Unwinding, status }.into_response())
         }
         Cancelled::Answered(CancelAnswer {
             decision: CancelDecision::AlreadyUnwinding,
@@ -158,6 +170,11 @@ pub(crate) async fn cancel(
             Some(known) if known.resource.status.is_terminal() => already(known.resource),
             Some(_) | None => Err(already_shipped()),
         },
+        Cancelled::Kept => {
+            let known = orders::find(&state, order_id).await?;
+            let status = known.ok_or_else(Problem::order_not_found)?.resource.status;
+            Ok(CancelDecided { order_id, decision: Decision::Pending, status }.into_response())
+        }
         // The order ended between the two looks, or there is none.
         Cancelled::NotOpen => {
             let known = orders::find(&state, order_id).await?;
@@ -210,6 +227,12 @@ async fn paid(state: &State, order_id: OrderId) -> Result<Option<Money>, Problem
 #[derive(Debug, thiserror::Error)]
 #[error("the charge of order {0} is no money")]
 struct BadCharge(OrderId);
+
+impl IntoResponse for CancelDecided {
+    fn into_response(self) -> Response {
+        (StatusCode::ACCEPTED, Json(self)).into_response()
+    }
+}
 
 /// Somebody terminated the workflow: nobody is left to take back what was done.
 #[derive(Debug, thiserror::Error)]

@@ -1,9 +1,13 @@
 use expect_test::expect;
+use futures::TryStreamExt;
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use temporalio_client::envconfig::LoadClientConfigProfileOptions;
+use temporalio_client::{Client, ClientOptions, UntypedWorkflow, WorkflowFetchHistoryOptions};
+use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
 use uuid::Uuid;
 
-use crate::shop::{Shop, order, record, turns};
+use crate::shop::{Shop, fresh, order, record, turns};
 
 async fn cancel_after(database: &PgPool, shop: &Shop, statuses: &[Value]) -> String {
     let id = Uuid::now_v7();
@@ -133,6 +137,43 @@ async fn an_order_that_nobody_carries_on_is_not_said_to_be_cancelled(database: P
     let answer = shop.post(&format!("/v1/orders/{id}/cancel"), &json!({"reason": "why"})).await;
     assert_eq!(answer.problem(), "internal");
     assert!(answer.json()["incident"].is_string(), "{}", answer.text);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_cancel_that_no_worker_hears_is_kept_for_the_next(database: PgPool) {
+    let shop = Shop::open(database).await;
+    let placed = shop.place(&fresh("key"), &order("ada")).await.json();
+    let id = placed["order_id"].as_str().unwrap();
+    let path = format!("/v1/orders/{id}/cancel");
+    let answer = shop.post(&path, &json!({"reason": "ordered twice"})).await;
+    expect![[r#"
+        202 Accepted
+        {
+          "decision": "pending",
+          "order_id": "ORDER",
+          "status": "processing"
+        }
+    "#]]
+    .assert_eq(&answer.told().replace(id, "ORDER"));
+
+    let saga = temporal().await.get_workflow_handle::<UntypedWorkflow>(format!("order-{id}"));
+    let history = saga.fetch_history(WorkflowFetchHistoryOptions::default());
+    let events = history.try_collect::<Vec<_>>().await.unwrap();
+    let wishes = events.into_iter().filter_map(|event| match event.attributes {
+        Some(Attributes::WorkflowExecutionSignaledEventAttributes(signal)) => Some(signal),
+        Some(_) | None => None,
+    });
+    let wishes = wishes.collect::<Vec<_>>();
+    let [wish] = &wishes[..] else { panic!("one wish is kept, not {}", wishes.len()) };
+    assert_eq!(wish.signal_name, "cancel");
+    let told = wish.input.as_ref().unwrap().payloads[0].data.clone();
+    assert_eq!(String::from_utf8(told).unwrap(), r#"{"reason":"ordered twice"}"#);
+}
+
+async fn temporal() -> Client {
+    let options = LoadClientConfigProfileOptions::default();
+    let (connection, client) = ClientOptions::load_from_config(options).unwrap();
+    Client::connect(connection, client).await.unwrap()
 }
 
 #[sqlx::test(migrations = "../migrations")]
