@@ -6,6 +6,7 @@
 
 pub mod catalogue;
 mod fault;
+mod heartbeat;
 pub mod ledger;
 mod order_activities;
 pub mod orders;

@@ -1,5 +1,5 @@
 //! The contract table, fulfilled: each activity hands its argument to the party it concerns and
-//! the party's fault to Temporal. A bare `?` here would turn a fault into a nameless failure.
+//! the party's fault to Temporal, with a sign of life in between. A bare `?` here would turn a fault into a nameless failure.
 
 #![expect(missing_docs, reason = "the constants that the activity macro makes carry no docs")]
 
@@ -10,6 +10,7 @@ use domain::{Charge, Consignment, Parcel, Placement, Receipt, StatusNote, StockC
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
+use crate::heartbeat::alive;
 use crate::{Activities, ledger, orders, payment, shipping, stock};
 
 #[activities]
@@ -18,10 +19,10 @@ impl Activities {
     #[activity(definition = workflows::OpenOrder)]
     pub async fn open_order(
         self: Arc<Self>,
-        _ctx: ActivityContext,
+        ctx: ActivityContext,
         placement: Placement,
     ) -> Result<(), ActivityError> {
-        let opened = orders::open(&self.db, &placement).await;
+        let opened = alive(&ctx, orders::open(&self.db, &placement)).await;
         opened.map_err(|fault| fault.into_activity_error(&placement.key))
     }
 
@@ -29,10 +30,11 @@ impl Activities {
     #[activity(definition = workflows::ReserveStock)]
     pub async fn reserve_stock(
         self: Arc<Self>,
-        _ctx: ActivityContext,
+        ctx: ActivityContext,
         claim: StockClaim,
     ) -> Result<(), ActivityError> {
-        let reserved = stock::reserve(&self.db, self.settings.reservation_ttl, &claim).await;
+        let reserved =
+            alive(&ctx, stock::reserve(&self.db, self.settings.reservation_ttl, &claim)).await;
         reserved.map_err(|fault| fault.into_activity_error(&claim.key))
     }
 
@@ -40,10 +42,10 @@ impl Activities {
     #[activity(definition = workflows::ReleaseStock)]
     pub async fn release_stock(
         self: Arc<Self>,
-        _ctx: ActivityContext,
+        ctx: ActivityContext,
         claim: StockClaim,
     ) -> Result<(), ActivityError> {
-        let released = stock::release(&self.db, &claim).await;
+        let released = alive(&ctx, stock::release(&self.db, &claim)).await;
         released.map_err(|fault| fault.into_activity_error(&claim.key))
     }
 
@@ -51,10 +53,10 @@ impl Activities {
     #[activity(definition = workflows::ChargePayment)]
     pub async fn charge_payment(
         self: Arc<Self>,
-        _ctx: ActivityContext,
+        ctx: ActivityContext,
         charge: Charge,
     ) -> Result<Receipt, ActivityError> {
-        let charged = payment::charge(&self.db, self.provider.as_ref(), &charge).await;
+        let charged = alive(&ctx, payment::charge(&self.db, self.provider.as_ref(), &charge)).await;
         charged.map_err(|fault| fault.into_activity_error(&charge.key))
     }
 
@@ -62,10 +64,11 @@ impl Activities {
     #[activity(definition = workflows::RefundPayment)]
     pub async fn refund_payment(
         self: Arc<Self>,
-        _ctx: ActivityContext,
+        ctx: ActivityContext,
         charge: Charge,
     ) -> Result<(), ActivityError> {
-        let refunded = payment::refund(&self.db, self.provider.as_ref(), &charge).await;
+        let refunded =
+            alive(&ctx, payment::refund(&self.db, self.provider.as_ref(), &charge)).await;
         refunded.map_err(|fault| fault.into_activity_error(&charge.key))
     }
 
@@ -73,10 +76,10 @@ impl Activities {
     #[activity(definition = workflows::PostEntries)]
     pub async fn post_entries(
         self: Arc<Self>,
-        _ctx: ActivityContext,
+        ctx: ActivityContext,
         deposit: Posting,
     ) -> Result<(), ActivityError> {
-        let posted = ledger::post(&self.db, &deposit).await;
+        let posted = alive(&ctx, ledger::post(&self.db, &deposit)).await;
         posted.map_err(|fault| fault.into_activity_error(&deposit.key()))
     }
 
@@ -84,10 +87,10 @@ impl Activities {
     #[activity(definition = workflows::ReverseEntries)]
     pub async fn reverse_entries(
         self: Arc<Self>,
-        _ctx: ActivityContext,
+        ctx: ActivityContext,
         deposit: Posting,
     ) -> Result<(), ActivityError> {
-        let reversed = ledger::reverse(&self.db, &deposit).await;
+        let reversed = alive(&ctx, ledger::reverse(&self.db, &deposit)).await;
         reversed.map_err(|fault| fault.into_activity_error(&deposit.key()))
     }
 
@@ -95,10 +98,10 @@ impl Activities {
     #[activity(definition = workflows::ShipOrder)]
     pub async fn ship_order(
         self: Arc<Self>,
-        _ctx: ActivityContext,
+        ctx: ActivityContext,
         parcel: Parcel,
     ) -> Result<Consignment, ActivityError> {
-        let shipped = shipping::ship(&self.db, self.carrier.as_ref(), &parcel).await;
+        let shipped = alive(&ctx, shipping::ship(&self.db, self.carrier.as_ref(), &parcel)).await;
         shipped.map_err(|fault| fault.into_activity_error(&parcel.key))
     }
 
@@ -106,10 +109,11 @@ impl Activities {
     #[activity(definition = workflows::CancelShipment)]
     pub async fn cancel_shipment(
         self: Arc<Self>,
-        _ctx: ActivityContext,
+        ctx: ActivityContext,
         parcel: Parcel,
     ) -> Result<(), ActivityError> {
-        let cancelled = shipping::cancel(&self.db, self.carrier.as_ref(), &parcel).await;
+        let cancelled =
+            alive(&ctx, shipping::cancel(&self.db, self.carrier.as_ref(), &parcel)).await;
         cancelled.map_err(|fault| fault.into_activity_error(&parcel.key))
     }
 
@@ -117,10 +121,10 @@ impl Activities {
     #[activity(definition = workflows::RecogniseRevenue)]
     pub async fn recognise_revenue(
         self: Arc<Self>,
-        _ctx: ActivityContext,
+        ctx: ActivityContext,
         revenue: Posting,
     ) -> Result<(), ActivityError> {
-        let recognised = ledger::recognise_revenue(&self.db, &revenue).await;
+        let recognised = alive(&ctx, ledger::recognise_revenue(&self.db, &revenue)).await;
         recognised.map_err(|fault| fault.into_activity_error(&revenue.key()))
     }
 
@@ -128,10 +132,10 @@ impl Activities {
     #[activity(definition = workflows::NoteStatus)]
     pub async fn note_status(
         self: Arc<Self>,
-        _ctx: ActivityContext,
+        ctx: ActivityContext,
         note: StatusNote,
     ) -> Result<(), ActivityError> {
-        let noted = orders::note_status(&self.db, &note).await;
+        let noted = alive(&ctx, orders::note_status(&self.db, &note)).await;
         noted.map_err(|fault| {
             let incident = format!("{}:note-status:{}", note.order_id, note.number);
             fault.into_activity_error(&incident)

@@ -56,7 +56,8 @@ pub struct Settings {
 
 impl Settings {
     const DEFAULT: Self = Self {
-        workflow_tasks: 500,
+        // What waits here waits with its time limit running; what waits in Temporal does not.
+        workflow_tasks: 100,
         local_steps: 500,
         patient_steps: 200,
         cached_orders: 2_000,

@@ -31,7 +31,7 @@ pub use order_saga::{
 };
 pub use progress::{OrderView, StepProgress, StepState, TimelineEntry};
 pub use steps::{
-    Activity, CONTRACTS, CancelShipment, ChargePayment, Contract, NoteStatus, OpenOrder,
-    PostEntries, Queue, RecogniseRevenue, RefundPayment, ReleaseStock, ReserveStock,
-    ReverseEntries, Role, ShipOrder,
+    Activity, CONTRACTS, CancelShipment, ChargePayment, Contract, HEARTBEAT_TIMEOUT, NoteStatus,
+    OpenOrder, PostEntries, Queue, RecogniseRevenue, RefundPayment, ReleaseStock, ReserveStock,
+    ReverseEntries, Role, ShipOrder, WORKFLOW_TASK_TIMEOUT,
 };

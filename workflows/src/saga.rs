@@ -25,8 +25,8 @@ use crate::failure::{BROKEN, REJECTED};
 use crate::order_saga::{OrderSaga, ResolutionKind};
 use crate::progress::Progress;
 use crate::{
-    Activity, Contract, NEEDS_ATTENTION, NoteStatus, ORDER_STATUS, OpenOrder, StepFailure,
-    StepState,
+    Activity, Contract, HEARTBEAT_TIMEOUT, NEEDS_ATTENTION, NoteStatus, ORDER_STATUS, OpenOrder,
+    StepFailure, StepState,
 };
 
 type Context = WorkflowContext<OrderSaga>;
@@ -295,6 +295,10 @@ fn quick(contract: &Contract, token: &WorkflowCancellationToken) -> LocalActivit
         .build()
 }
 
+/// The longest pause between two patient attempts: whoever was away, the orders go on within ten
+/// seconds of its return. A party that wants to be left alone for longer says so (`Retry-After`).
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
 fn patiently(
     contract: &Contract,
     patience: Option<Duration>,
@@ -302,7 +306,7 @@ fn patiently(
 ) -> ActivityOptions {
     let retry = RetryPolicy::builder()
         .initial_interval(Duration::from_secs(1))
-        .maximum_interval(Duration::from_secs(30))
+        .maximum_interval(PAUSE_MAX)
         .non_retryable_error_types([REJECTED, BROKEN])
         .build();
     let timeouts = match contract.patience {
@@ -314,6 +318,7 @@ fn patiently(
     };
     ActivityOptions::with_close_timeouts(timeouts)
         .retry_policy(retry)
+        .heartbeat_timeout(HEARTBEAT_TIMEOUT)
         .task_queue(contract.queue.name())
         .cancellation_token(token.clone())
         .summary(contract.name)
