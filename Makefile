@@ -8,10 +8,10 @@ STACK  := $(PYTHON) embedded/stack.py
 # builds from the answers in .sqlx, without a database.
 export SQLX_OFFLINE := true
 
-.PHONY: help demo test up matrix mutants bench replay lint queries clean
+.PHONY: help demo test up matrix mutants bench chaos chaos-race chaos-ledger replay lint queries clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## real orders through the whole system, and the proof that the books hold (ORDERS=path N=count)
 	@$(STACK) demo
@@ -32,6 +32,15 @@ mutants: ## plants one bug at a time in a copy of the code: each is to be caught
 
 bench: ## orders per second, beside an empty workflow and the textbook saga
 	@$(STACK) bench
+
+chaos: ## orders while everything is killed with -9 again and again, and what came of it (SECONDS=60 SEED=n)
+	@$(STACK) chaos
+
+chaos-race: ## a thousand buyers at once for the last few pieces, the worker killed meanwhile (BUYERS= ITEMS= ROUNDS=)
+	@$(STACK) chaos-race
+
+chaos-ledger: ## every way to unbalance or rewrite the books, and what refuses it
+	@$(STACK) chaos-ledger
 
 replay: ## the recorded histories against today's code (HISTORIES=file or folder)
 	@cargo run --quiet --locked -p worker -- replay $(or $(HISTORIES),worker/tests/histories)

@@ -7,6 +7,7 @@ import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -40,6 +41,7 @@ class Signals:
 
     def __init__(self) -> None:
         self._reader, writer = os.pipe()
+        self._also_wake_by: list[socket.socket] = []
         for end in (self._reader, writer):
             os.set_blocking(end, False)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
@@ -50,10 +52,20 @@ class Signals:
                 signal.signal(number, _noted)
 
     def wait(self, seconds: float) -> int | None:
-        """The ending signal that came within this time; returns early when a child ends."""
-        ready, _, _ = select.select([self._reader], [], [], seconds)
-        numbers = os.read(self._reader, 1024) if ready else b""
+        """The ending signal that came within this time.
+
+        Returns early when a child ends, or when there is something to read elsewhere.
+        """
+        ready, _, _ = select.select([self._reader, *self._also_wake_by], [], [], seconds)
+        numbers = os.read(self._reader, 1024) if self._reader in ready else b""
         return next((number for number in numbers if number in self.ENDING), None)
+
+    def also_wake_by(self, connection: socket.socket) -> None:
+        self._also_wake_by.append(connection)
+
+    def no_longer_wake_by(self, connection: socket.socket) -> None:
+        if connection in self._also_wake_by:
+            self._also_wake_by.remove(connection)
 
     def pause(self, seconds: float) -> None:
         """As `wait`, but an ending signal ends what the launcher is doing."""
@@ -83,6 +95,8 @@ class Service:
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     restart_at: float | None = None
+    # Killed by request, and to stay dead until it is asked for again.
+    kept_down: bool = False
     restart_pause_seconds: float = 0.0
 
     @property
@@ -158,13 +172,34 @@ class Services:
         now = time.monotonic()
         for service in self.running:
             code = service.exit_code()
-            if code is None:
+            if code is None or service.kept_down:
                 continue
             service.restart_at = service.restart_at or self._plan_restart(service, code, now)
             if now >= service.restart_at:
                 service.start()
                 self._write_record()
                 say(f"started {service.name} again (pid {service.pid})")
+
+    def kill(self, name: str) -> int:
+        """Kills outright, as `kill -9` does, and leaves dead; the pid that it had."""
+        service = self._named(name)
+        service.kept_down = True
+        send(service.pid, signal.SIGKILL)
+        assert service.process is not None
+        service.process.wait()
+        return service.pid
+
+    def start_again(self, name: str) -> int:
+        """Starts what `kill` has left dead; the pid that it has now."""
+        service = self._named(name)
+        if service.kept_down:
+            service.kept_down = False
+            service.start()
+            self._write_record()
+        return service.pid
+
+    def _named(self, name: str) -> Service:
+        return {service.name: service for service in self.running}[name]
 
     def _plan_restart(self, service: Service, code: int, now: float) -> float:
         if now - service.started_at > HEALTHY_AFTER_SECONDS:
@@ -219,9 +254,20 @@ def run(command: Command, signals: Signals, **options: Any) -> int:
     return code
 
 
-def hand_over(command: Command, signals: Signals, services: Services, **options: Any) -> int:
+def hand_over(
+    command: Command,
+    signals: Signals,
+    services: Services,
+    meanwhile: Callable[[], None] = lambda: None,
+    **options: Any,
+) -> int:
     """The command that all this is for: its exit code, and the services kept alive until then."""
-    code, _ = _in_foreground(command, signals, meanwhile=services.revive, **options)
+
+    def look_after() -> None:
+        services.revive()
+        meanwhile()
+
+    code, _ = _in_foreground(command, signals, meanwhile=look_after, **options)
     return code
 
 

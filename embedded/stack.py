@@ -4,6 +4,8 @@
   stack.py up                  all of it, until Ctrl-C; its orders are kept
   stack.py demo [-- ARGS...]   all of it, fresh, with `shop demo ARGS` driving it
   stack.py bench [-- ARGS...]  all of it, fresh, with `shop bench ARGS` measuring it
+  stack.py chaos | chaos-race | chaos-ledger [-- ARGS...]
+                               all of it, fresh, tortured by the `shop` command of that name
   stack.py test -- CMD...      Postgres and Temporal, fresh and fast, for a test command
   stack.py with -- CMD...      Postgres and Temporal for any command
 
@@ -16,6 +18,7 @@ TEMPORAL_NAMESPACE, TEMPORAL_CLI, TEMPORAL_UI_URL, ORDERSAGA_LISTEN, ORDERSAGA_U
 WORKER_OPS_LISTEN, and `shop` gets ORDERSAGA_PIDS too. The starter gets ORDERSAGA_CLIENTS with
 three clients, `shop`, `operator` and `books`, whose secrets are in <data>/clients.json; `shop`
 gets those of the first and the last as ORDERSAGA_CLIENT_SECRET and ORDERSAGA_FINANCE_SECRET.
+ORDERSAGA_PROFILE=dev has the programs built faster, to run slower.
 """
 
 from __future__ import annotations
@@ -24,10 +27,12 @@ import argparse
 import http.client
 import json
 import os
+import resource
 import shutil
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 if os.name != "posix" or sys.version_info < (3, 9):
@@ -41,20 +46,24 @@ from kept_secrets import kept_secrets
 from ports import Ports
 from postgres import Postgres, make_reachable
 from processes import Service, Services, Signals, hand_over, run
+from remote_control import RemoteControl
 from temporal_server import TemporalServer, clean_env
 
 REPO = Path(__file__).resolve().parent.parent
 CATALOGUE = REPO / "shop" / "data" / "products.csv"
 
-WITH_SHOP = ("up", "demo", "bench")
-DRIVEN = ("demo", "bench")
-FRESH = ("demo", "bench", "test")
+TORTURED = ("chaos", "chaos-race", "chaos-ledger")
+DRIVEN = ("demo", "bench", *TORTURED)
+WITH_SHOP = ("up", *DRIVEN)
+FRESH = ("test", *DRIVEN)
 
 POSTGRES_PORT = 54329
 TEMPORAL_PORT = 7233
 TEMPORAL_UI_PORT = 8233
 STARTER_PORT = 8080
 WORKER_PORT = 9464
+SECOND_WORKER_PORT = 9465
+OPEN_FILES = 8192
 
 # Who may ask the API for what, by role.
 CLIENTS = {"shop": "service", "operator": "operator", "books": "finance"}
@@ -87,6 +96,8 @@ class Stack:
     env: dict[str, str] = field(default_factory=lambda: dict(os.environ))
 
     def start(self) -> None:
+        if self.command in TORTURED:
+            self._refuse_foreign_servers()
         cache = cache_folder(os.environ, account_for(self.data / "postgres"))
         with one_at_a_time(cache, self.signals):
             if "DATABASE_URL" not in self.env:
@@ -100,6 +111,14 @@ class Stack:
             self._choose_addresses()
             if self.command in WITH_SHOP:
                 self._start_shop()
+
+    def _refuse_foreign_servers(self) -> None:
+        for name in ("DATABASE_URL", "TEMPORAL_ADDRESS"):
+            if name in self.env:
+                raise Problem(
+                    f"{self.command} does its worst, and so only to servers of its own: "
+                    f"unset {name} and run this again"
+                )
 
     def _start_postgres(self, cache: Path) -> None:
         account = account_for(self.data / "postgres")
@@ -125,6 +144,7 @@ class Stack:
             port=self.ports.choose("Temporal", TEMPORAL_PORT),
             ui_port=self.ports.choose("the Temporal Web UI", TEMPORAL_UI_PORT),
             namespace=self.env.get("TEMPORAL_NAMESPACE", "default"),
+            synchronous="full" if self.command in TORTURED else "off",
         )
         self.services.launch(temporal.service())
         self.env = {
@@ -176,6 +196,12 @@ class Stack:
             self.env.setdefault(setting, "1000000")
         self.env.setdefault("ORDERSAGA_NOTICE_SECONDS", "0")
         self._launch("worker", [binary("worker"), "run"], self.env["WORKER_OPS_LISTEN"])
+        if self.command == "chaos":
+            # What a dead worker leaves behind is another one's.
+            port = self.ports.choose("the second worker's health and metrics", SECOND_WORKER_PORT)
+            listen = f"127.0.0.1:{port}"
+            command = [binary("worker"), "run", "--ops-listen", listen]
+            self._launch("second-worker", command, listen)
         self._launch("starter", [binary("starter-api")], self.env["ORDERSAGA_LISTEN"])
         self.env["ORDERSAGA_PIDS"] = json.dumps({s.name: s.pid for s in self.services.running})
 
@@ -195,9 +221,26 @@ class Stack:
         self.services.launch(service)
         say(f"{name} is ready on {listen} (pid {service.pid})")
 
-    def hand_over(self, command: list[str]) -> int:
+    def drive(self, arguments: list[str]) -> int:
+        """Hands over to `shop`, which may kill and start services if it is to torture them."""
+        if self.command not in TORTURED:
+            say(
+                "kill any of these processes as you like: it is started again, and no order is lost"
+            )
+            return self.hand_over([binary("shop"), self.command, *arguments])
+        control = RemoteControl(self.services, self.signals)
         try:
-            return hand_over(command, self.signals, self.services, env=self.env)
+            return self.hand_over(
+                [binary("shop"), self.command, *arguments],
+                meanwhile=control.obey,
+                stdin=control.handed_over,
+            )
+        finally:
+            control.close()
+
+    def hand_over(self, command: list[str], **options: Any) -> int:
+        try:
+            return hand_over(command, self.signals, self.services, env=self.env, **options)
         except (FileNotFoundError, PermissionError):
             raise Problem(f"cannot run {command[0]}: check its name, or PATH") from None
 
@@ -220,7 +263,13 @@ def is_ready(listen: str) -> bool:
 
 
 def binary(name: str) -> str:
-    return str(REPO / os.environ.get("CARGO_TARGET_DIR", "target") / "release" / name)
+    # Cargo's own profile for development builds into a folder of another name.
+    folder = "debug" if profile() == "dev" else profile()
+    return str(REPO / os.environ.get("CARGO_TARGET_DIR", "target") / folder / name)
+
+
+def profile() -> str:
+    return os.environ.get("ORDERSAGA_PROFILE", "release")
 
 
 def build(signals: Signals) -> None:
@@ -233,7 +282,8 @@ def build(signals: Signals) -> None:
     # Queries are checked against the committed .sqlx, never against a database that
     # DATABASE_URL happens to name.
     env = {**os.environ, "SQLX_OFFLINE": "true"}
-    if run([cargo, "build", "--release", *packages], signals, cwd=REPO, env=env) != 0:
+    command = [cargo, "build", "--profile", profile(), *packages]
+    if run(command, signals, cwd=REPO, env=env) != 0:
         raise Problem("the build failed: cargo's message above says why")
 
 
@@ -273,7 +323,7 @@ def parse(arguments: list[str]) -> tuple[str, Path, list[str]]:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("command", choices=("up", "demo", "bench", "test", "with"))
+    parser.add_argument("command", choices=(*WITH_SHOP, "test", "with"))
     parser.add_argument("--data", type=Path, help="data folder (default: .ordersaga/<command>)")
     options = parser.parse_args(arguments[:split])
     rest = arguments[split + 1 :]
@@ -295,15 +345,21 @@ def carry_out(command: str, data: Path, rest: list[str], signals: Signals) -> in
             print(guide(stack), flush=True)
             return stack.stay()
         if command in DRIVEN:
-            say(
-                "kill any of these processes as you like: it is started again, and no order is lost"
-            )
-            return stack.hand_over([binary("shop"), command, *rest])
+            return stack.drive(rest)
         return stack.hand_over(rest)
+
+
+def allow_many_connections() -> None:
+    """A thousand customers at once are a thousand open files, more than most shells allow."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def main(arguments: list[str]) -> int:
     command, data, rest = parse(arguments)
+    allow_many_connections()
     try:
         return carry_out(command, data, rest, Signals())
     except Problem as problem:

@@ -54,6 +54,10 @@ class TemporalServer:
     port: int
     ui_port: int
     namespace: str
+    # SQLite's word for when a commit waits for the disk. With `off` a killed process loses
+    # nothing, but a power cut may lose the last moments: for one machine only. With `full` it
+    # loses nothing either, as in a cluster's database.
+    synchronous: str = "off"
 
     @property
     def address(self) -> str:
@@ -79,9 +83,8 @@ class TemporalServer:
             *("--port", str(self.port), "--ui-port", str(self.ui_port)),
             *("--namespace", self.namespace),
             *("--db-filename", str(self.data / "temporal.db")),
-            # For one machine only: a killed process loses nothing, but a power cut may lose the
-            # last moments. A cluster keeps its histories in a database that waits for the disk.
-            *("--sqlite-pragma", "journal_mode=wal", "--sqlite-pragma", "synchronous=off"),
+            *("--sqlite-pragma", "journal_mode=wal"),
+            *("--sqlite-pragma", f"synchronous={self.synchronous}"),
             *_repeated("--dynamic-config-value", dynamic),
             *_repeated("--search-attribute", _wanted_attributes()),
         ]

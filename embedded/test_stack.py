@@ -31,6 +31,7 @@ from account import Account
 from console import Problem
 from ports import Ports
 from processes import Service, Services, Signals
+from remote_control import RemoteControl
 
 FOREVER = ["tail", "-f", "/dev/null"]
 signals: Signals
@@ -336,6 +337,56 @@ class ServicesTest(Case):
         self.assertEqual(readable, [ended])
 
 
+class RemoteControlTest(Case):
+    def setUp(self) -> None:
+        super().setUp()
+        self.controlled, self.tail = self.services(), self.service(FOREVER)
+        self.controlled.launch(self.tail)
+        self.control = RemoteControl(self.controlled, signals)
+        self.addCleanup(self.control.close)
+        self.driver = self.control.handed_over.dup()
+        self.addCleanup(self.driver.close)
+
+    def ask(self, wish: str) -> dict[str, object]:
+        self.driver.sendall(wish.encode() + b"\n")
+        self.control.obey()
+        return dict(json.loads(self.driver.recv(1000)))
+
+    def test_what_is_killed_stays_dead_until_it_is_asked_for_again(self) -> None:
+        first = self.tail.pid
+        self.assertEqual(self.ask('{"kill": "service"}'), {"kill": "service", "pid": first})
+        self.controlled.revive()
+        self.assertEqual(self.tail.exit_code(), -signal.SIGKILL)
+        started = self.ask('{"start": "service"}')
+        self.assertEqual(started, {"start": "service", "pid": self.tail.pid})
+        self.assertNotEqual(self.tail.pid, first)
+        self.assertIsNone(self.tail.exit_code())
+
+    def test_a_start_of_what_runs_leaves_it_alone(self) -> None:
+        first = self.tail.pid
+        self.assertEqual(self.ask('{"start": "service"}'), {"start": "service", "pid": first})
+
+    def test_a_wish_that_makes_no_sense_is_answered_with_the_reason(self) -> None:
+        unknown = ('{"kill": "nobody"}', '{"feed": "service"}', '{"kill": []}')
+        for wish in ("kill", "[]", "{}", *unknown):
+            self.assertIn(wish, str(self.ask(wish)["error"]))
+        self.assertIsNone(self.tail.exit_code())
+
+    def test_the_command_is_answered_while_it_runs(self) -> None:
+        script = (
+            "import socket; s = socket.socket(fileno=0); s.sendall(b'{\"kill\": \"service\"}\\n');"
+            "raise SystemExit(b'pid' not in s.recv(1000))"
+        )
+        code = processes.hand_over(
+            [sys.executable, "-c", script],
+            signals,
+            self.controlled,
+            meanwhile=self.control.obey,
+            stdin=self.control.handed_over,
+        )
+        self.assertEqual((code, self.tail.exit_code()), (0, -signal.SIGKILL))
+
+
 class SettingsTest(unittest.TestCase):
     def test_the_dev_server_gets_the_settings_of_a_cluster(self) -> None:
         text = (temporal_server.SETTINGS / "dynamic-config.yaml").read_text()
@@ -370,6 +421,21 @@ class SettingsTest(unittest.TestCase):
     def test_what_stands_after_the_dashes_belongs_to_the_command(self) -> None:
         command, data, rest = stack.parse(["with", "--data", "/x", "--", "ls", "--data", "--", "y"])
         self.assertEqual((command, data, rest), ("with", Path("/x"), ["ls", "--data", "--", "y"]))
+
+    def test_servers_of_somebody_else_are_not_tortured(self) -> None:
+        with mock.patch.dict(os.environ, DATABASE_URL="postgres://somebody@else/shop"):
+            tortured = stack.Stack("chaos", Path("/x"), signals, mock.Mock())
+        with self.assertRaisesRegex(Problem, "unset DATABASE_URL"):
+            tortured.start()
+
+    def test_a_tortured_temporal_server_waits_for_its_disk(self) -> None:
+        def flags(**settings: str) -> list[str]:
+            server = temporal_server.TemporalServer(Path("t"), Path("/x"), 1, 2, "n", **settings)
+            return [str(part) for part in server.service().command]
+
+        self.assertIn("synchronous=off", flags())
+        self.assertIn("synchronous=full", flags(synchronous="full"))
+        self.assertIn("journal_mode=wal", flags(synchronous="full"))
 
     def test_every_setting_of_docker_compose_is_explained(self) -> None:
         compose = (stack.REPO / "docker-compose.yml").read_text()

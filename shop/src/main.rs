@@ -1,11 +1,14 @@
 //! A shop that uses Ordersaga from outside: it places real orders over HTTP and looks at what
-//! becomes of them, to show that they come out right (`demo`) and what they cost (`bench`).
+//! becomes of them, to show that they come out right (`demo`), whatever is done to the system
+//! meanwhile (`chaos`), and what they cost (`bench`).
 
 mod bench;
+mod chaos;
 mod demo;
 mod latency;
 mod ordersaga;
 mod plan;
+mod prove;
 mod retail;
 mod screen;
 
@@ -25,6 +28,9 @@ struct Shop {
 enum Command {
     Demo(demo::Demo),
     Bench(bench::Bench),
+    Chaos(chaos::Storm),
+    ChaosRace(chaos::Race),
+    ChaosLedger(chaos::Ledger),
     #[command(hide = true)]
     BenchWorker(bench::BenchWorker),
 }
@@ -33,8 +39,16 @@ enum Command {
 async fn main() -> anyhow::Result<ExitCode> {
     match Shop::parse().command {
         Command::Demo(demo) => {
-            let all_well = Box::pin(demo::run(&demo)).await.context("the demo stopped")?;
-            Ok(if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+            Ok(verdict(Box::pin(demo::run(&demo)).await.context("the demo stopped")?))
+        }
+        Command::Chaos(storm) => {
+            Ok(verdict(Box::pin(storm.run()).await.context("the chaos stopped")?))
+        }
+        Command::ChaosRace(race) => {
+            Ok(verdict(Box::pin(race.run()).await.context("the race stopped")?))
+        }
+        Command::ChaosLedger(ledger) => {
+            Ok(verdict(Box::pin(ledger.run()).await.context("the attempts stopped")?))
         }
         Command::Bench(bench) => {
             Box::pin(bench::run(&bench)).await.context("the benchmark stopped")?;
@@ -45,4 +59,8 @@ async fn main() -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+fn verdict(all_well: bool) -> ExitCode {
+    if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

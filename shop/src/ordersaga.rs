@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use clap::Args;
-use reqwest::header::RETRY_AFTER;
-use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -105,6 +105,13 @@ impl Order {
     }
 }
 
+impl ApiError {
+    /// Whether it is for want of an answer, so that the request may have been done.
+    pub(crate) const fn is_silence(&self) -> bool {
+        matches!(self, Self::Silence { .. } | Self::Unanswered { .. })
+    }
+}
+
 /// An answer, and what it took to get it.
 #[derive(Clone, Debug)]
 pub(crate) struct Answered<T> {
@@ -140,6 +147,14 @@ pub(crate) enum ApiError {
         /// Why.
         source: reqwest::Error,
     },
+    /// Nobody answered.
+    #[error("{doing}: no answer")]
+    Unanswered {
+        /// The call.
+        doing: &'static str,
+        /// Why.
+        source: reqwest::Error,
+    },
     /// Nobody answered for as long as the shop waits.
     #[error("{doing}: no answer for {} s; the last try: {last}", .patience.as_secs())]
     Silence {
@@ -150,6 +165,32 @@ pub(crate) enum ApiError {
         /// What happened to the last try.
         last: String,
     },
+}
+
+/// A request that is sent once, and need not make sense.
+#[derive(Clone, Debug)]
+pub(crate) struct Once {
+    /// What it is for, for an error.
+    pub(crate) what: &'static str,
+    /// `GET` and so on.
+    pub(crate) method: Method,
+    /// From the slash after the host on.
+    pub(crate) path: String,
+    /// The `Idempotency-Key`.
+    pub(crate) key: Option<String>,
+    /// Said to be JSON.
+    pub(crate) body: Option<String>,
+}
+
+/// What is answered to it.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    /// HTTP's word for it.
+    pub(crate) status: StatusCode,
+    /// Whether it says that it repeats an earlier answer.
+    pub(crate) replayed: bool,
+    /// The body: JSON, or else its text.
+    pub(crate) body: Value,
 }
 
 /// Ordersaga's HTTP API.
@@ -267,6 +308,26 @@ impl Ordersaga {
     ) -> Result<T, ApiError> {
         let url = format!("{}{path}", self.url);
         Ok(self.until_answered(doing, || self.http.get(&url)).await?.answer)
+    }
+
+    /// Sends a request once, and tells whatever is answered.
+    pub(crate) async fn once(&self, request: &Once) -> Result<Answer, ApiError> {
+        let doing = request.what;
+        let url = format!("{}{}", self.url, request.path);
+        let token = self.token().await?;
+        let mut sent = self.http.request(request.method.clone(), &url).bearer_auth(token);
+        if let Some(key) = &request.key {
+            sent = sent.header("Idempotency-Key", key);
+        }
+        if let Some(body) = &request.body {
+            sent = sent.header(CONTENT_TYPE, "application/json").body(body.clone());
+        }
+        let sent = sent.send().await.map_err(|source| ApiError::Unanswered { doing, source })?;
+        let status = sent.status();
+        let replayed = sent.headers().contains_key("Idempotency-Replayed");
+        let text = sent.text().await.map_err(|source| ApiError::Unreadable { doing, source })?;
+        let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
+        Ok(Answer { status, replayed, body })
     }
 
     /// Asks with a token that will count for a while yet, getting one where there is none.

@@ -110,6 +110,23 @@ impl Twist {
         }
     }
 
+    /// Whether the order stands still for a while, whatever happens around it: until a provider
+    /// is back, or until it cannot be called off any more.
+    pub(crate) const fn waits(self) -> bool {
+        match self {
+            Self::Unavailable | Self::Outage | Self::Cancelled => true,
+            Self::Plain
+            | Self::FullAddress
+            | Self::Declined
+            | Self::OutOfStock
+            | Self::LostAnswer
+            | Self::AnsweredTwice
+            | Self::Slow
+            | Self::Undeliverable
+            | Self::Repeated => false,
+        }
+    }
+
     /// The sandbox provider's token for a card with this behaviour.
     const fn payment_token(self) -> &'static str {
         match self {

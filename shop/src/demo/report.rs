@@ -2,17 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
-use std::path::PathBuf;
 
 use rust_decimal::Decimal;
 use serde::Deserialize;
 use strum::IntoEnumIterator;
-use tokio::process::Command;
 
 use super::{Demo, DemoError, Event, Outcome, Spans, events};
 use crate::latency::{Latencies, Took, per_second, rounded};
 use crate::ordersaga::Ordersaga;
 use crate::plan::{Ending, Twist};
+use crate::prove::prove;
 use crate::retail::RetailOrders;
 use crate::screen::{heading, say};
 
@@ -64,7 +63,7 @@ pub(super) async fn closing(
     let as_planned = endings(outcomes)?;
     speed(outcomes, spans)?;
     let balanced = books(&shop.asked_by("books", &demo.finance_secret)).await?;
-    let proven = prove().await?;
+    let proven = prove().await.map_err(DemoError::Prove)?;
     lives(shop, outcomes).await?;
     directions(demo, outcomes)?;
     verdict(as_planned, balanced, proven)?;
@@ -194,19 +193,6 @@ async fn books(shop: &Ordersaga) -> Result<bool, DemoError> {
         ))?;
     }
     Ok(books.valid)
-}
-
-/// Has the worker's own program compare all records with each other, and shows what it finds.
-async fn prove() -> Result<bool, DemoError> {
-    heading("worker prove")?;
-    let worker = beside_this_program("worker").map_err(DemoError::Prove)?;
-    let status = Command::new(worker).arg("prove").status().await.map_err(DemoError::Prove)?;
-    Ok(status.success())
-}
-
-fn beside_this_program(name: &str) -> std::io::Result<PathBuf> {
-    let this = env::current_exe()?;
-    Ok(this.with_file_name(format!("{name}{}", env::consts::EXE_SUFFIX)))
 }
 
 /// One order that went well, and one that had the most to take back.

@@ -1,0 +1,57 @@
+"""Lets the launched command kill services and start them again, as a torture test must.
+
+The command's standard input is one end of a socket. It writes `{"kill": "worker"}` or
+`{"start": "worker"}`, a line each, and for each line gets one back that repeats the wish, with
+the `pid` it concerned, or that says in `error` why nothing was done.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from contextlib import suppress
+from typing import Any
+
+from processes import Services, Signals
+
+LINE_BYTES_MAX = 4096
+
+
+class RemoteControl:
+    def __init__(self, services: Services, signals: Signals) -> None:
+        self._services, self._signals = services, signals
+        self._ours, self.handed_over = socket.socketpair()
+        self._ours.setblocking(False)
+        self._read = b""
+        signals.also_wake_by(self._ours)
+
+    def obey(self) -> None:
+        """Does what has been asked for by now. It is called whenever the launcher wakes up."""
+        # The other end belongs to the command alone: once it has gone, nothing more comes.
+        self.handed_over.close()
+        try:
+            received = self._ours.recv(LINE_BYTES_MAX)
+        except BlockingIOError:
+            return
+        except ConnectionResetError:
+            received = b""
+        if not received:
+            self._signals.no_longer_wake_by(self._ours)
+            return
+        *lines, self._read = (self._read + received).split(b"\n")
+        for line in lines:
+            with suppress(BrokenPipeError):
+                self._ours.sendall(json.dumps(self._carry_out(line)).encode() + b"\n")
+
+    def close(self) -> None:
+        self._signals.no_longer_wake_by(self._ours)
+        self._ours.close()
+        self.handed_over.close()
+
+    def _carry_out(self, line: bytes) -> dict[str, Any]:
+        try:
+            ((what, name),) = json.loads(line).items()
+            act = {"kill": self._services.kill, "start": self._services.start_again}[what]
+            return {what: name, "pid": act(name)}
+        except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+            return {"error": f"{line.decode(errors='replace')}: {error!r}"}

@@ -1,0 +1,87 @@
+//! Which program dies when, and for how long. Decided by the seed alone, so that a run can be had
+//! again.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+use strum::IntoEnumIterator;
+
+use super::launcher::Program;
+
+/// A death, by plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    /// When, from the beginning on.
+    pub(super) at: Duration,
+    /// Who; seldom two at once.
+    pub(super) programs: Vec<Program>,
+    /// For how long.
+    pub(super) down: Duration,
+}
+
+/// Long enough for what was under way to go on, most of the time.
+const CALM_MS: std::ops::RangeInclusive<u64> = 2_000..=7_000;
+const DOWN_MS: std::ops::RangeInclusive<u64> = 300..=4_000;
+
+/// One death in so many takes a second program along.
+const PAIRS_ONE_IN: u32 = 5;
+
+/// The deaths of a run of this length. Each program dies once before any dies again.
+pub(super) fn schedule(seed: u64, length: Duration) -> Vec<Fault> {
+    let mut rng = Rng::with_seed(seed);
+    let (mut faults, mut bag) = (Vec::new(), Vec::new());
+    let mut now = Duration::ZERO;
+    loop {
+        if bag.is_empty() {
+            bag.extend(Program::iter());
+            rng.shuffle(&mut bag);
+        }
+        let at = now.saturating_add(Duration::from_millis(rng.u64(CALM_MS)));
+        let down = Duration::from_millis(rng.u64(DOWN_MS));
+        now = at.saturating_add(down);
+        if now > length {
+            return faults;
+        }
+        let mut programs = Vec::from_iter(bag.pop());
+        if rng.u32(..PAIRS_ONE_IN) == 0 {
+            programs.extend(bag.pop());
+        }
+        faults.push(Fault { at, programs, down });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_mins(1);
+
+    #[test]
+    fn the_seed_is_the_schedule() {
+        assert_eq!(schedule(7, MINUTE), schedule(7, MINUTE));
+        assert_ne!(schedule(7, MINUTE), schedule(8, MINUTE));
+    }
+
+    #[test]
+    fn in_a_minute_everybody_dies_and_is_back_before_the_end() {
+        for seed in 0..1_000 {
+            let faults = schedule(seed, MINUTE);
+            let died = faults.iter().flat_map(|fault| fault.programs.iter().copied());
+            assert_eq!(died.collect::<BTreeSet<_>>(), Program::iter().collect(), "seed {seed}");
+            let mut calm_since = Duration::ZERO;
+            for Fault { at, down, .. } in faults {
+                assert!(at > calm_since, "seed {seed}");
+                calm_since = at + down;
+            }
+            assert!(calm_since <= MINUTE, "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn a_longer_run_begins_like_a_shorter_one() {
+        let (short, long) = (schedule(7, MINUTE), schedule(7, MINUTE * 3));
+        assert_eq!(short[..], long[..short.len()]);
+    }
+}

@@ -1,0 +1,324 @@
+//! By SQL: as the role that worker and starter have, and, where the books promise it to everyone,
+//! as the owner of the schemas. The owner can take the promise itself away, by `alter table`;
+//! that is why the application is not the owner.
+
+use sqlx::{Connection, PgConnection};
+
+use super::{Books, LedgerError, Tried, Verdict};
+
+/// Who tries.
+#[derive(Clone, Copy, Debug)]
+enum By {
+    /// Worker and starter.
+    App,
+    /// Worker and starter, and the owner too.
+    Both,
+}
+
+struct Attempt {
+    by: By,
+    what: &'static str,
+    sql: String,
+}
+
+pub(super) async fn try_all(books: &Books) -> Result<Vec<Tried>, LedgerError> {
+    let mut tried = Vec::new();
+    for Attempt { by, what, sql } in attempts() {
+        tried.push(attempted(books, "application", what, &sql).await?);
+        if matches!(by, By::Both) {
+            tried.push(attempted(books, "owner", what, &sql).await?);
+        }
+    }
+    Ok(tried)
+}
+
+/// On a connection of its own, so that no attempt leaves anything to the next.
+async fn attempted(
+    books: &Books,
+    by: &'static str,
+    what: &str,
+    sql: &str,
+) -> Result<Tried, LedgerError> {
+    let url = if by == "owner" { &books.owner_url } else { &books.app_url };
+    let before = books.fingerprint().await?;
+    let mut connection = PgConnection::connect(url).await?;
+    let whole = format!("begin;\n{sql};\ncommit;");
+    let verdict = match sqlx::raw_sql(sqlx::AssertSqlSafe(whole)).execute(&mut connection).await {
+        Ok(_) => books.judged(&before).await?,
+        Err(sqlx::Error::Database(error)) => {
+            let code = error.code().unwrap_or_default();
+            match (code.as_ref(), error.constraint()) {
+                ("42501", _) => Verdict::Refused(format!("rights: {}", error.message())),
+                // An attempt that names what does not exist would be refused on any books.
+                (code, _) if code.starts_with("42") => {
+                    Verdict::Pointless(format!("the attempt makes no sense: {}", error.message()))
+                }
+                (_, Some(constraint)) => {
+                    Verdict::Refused(format!("{constraint}: {}", error.message()))
+                }
+                ("23001", None) => Verdict::Refused(format!("trigger: {}", error.message())),
+                (_, None) => Verdict::Refused(error.message().to_owned()),
+            }
+        }
+        Err(error) => return Err(error.into()),
+    };
+    connection.close().await?;
+    Ok(Tried { by, what: what.to_owned(), verdict })
+}
+
+/// A transaction of its own with these entries, as `(line, account, side, amount, currency)`.
+fn booking(entries: &str) -> String {
+    transaction("insert into ledger.transactions (key) values ('chaos')", entries)
+}
+
+fn transaction(head: &str, entries: &str) -> String {
+    format!(
+        "with booked as ({head} returning transaction_id)
+         insert into ledger.entries (transaction_id, line, account, side, amount, currency)
+         select transaction_id, line, account, side, amount, currency
+         from booked, (values {entries}) as entry (line, account, side, amount, currency)"
+    )
+}
+
+fn of_one_amount(amount: &str, currency: &str) -> String {
+    booking(&format!(
+        "(1, 'sales', 'credit', {amount}, '{currency}'),
+         (2, 'refunds', 'debit', {amount}, '{currency}')"
+    ))
+}
+
+/// A transaction that was booked before.
+const OLD: &str =
+    "(select min(transaction_id) from ledger.transactions where order_id is not null)";
+
+fn attempts() -> Vec<Attempt> {
+    let groups = [rewriting(), unbalancing(), afterthoughts(), reversing(), disarming(), record()];
+    groups.into_iter().flatten().collect()
+}
+
+fn both(what: &'static str, sql: impl Into<String>) -> Attempt {
+    Attempt { by: By::Both, what, sql: sql.into() }
+}
+
+fn app(what: &'static str, sql: impl Into<String>) -> Attempt {
+    Attempt { by: By::App, what, sql: sql.into() }
+}
+
+fn rewriting() -> Vec<Attempt> {
+    vec![
+        both("double every amount", "update ledger.entries set amount = amount * 2"),
+        both(
+            "swap the sides of every entry",
+            "update ledger.entries set side = case side when 'debit' then 'credit' else 'debit' end",
+        ),
+        both(
+            "move every entry to another account",
+            "update ledger.entries set account = 'refunds'",
+        ),
+        both("delete the entries", "delete from ledger.entries"),
+        both("truncate the entries", "truncate ledger.entries"),
+        both("hand the transactions to no order", "update ledger.transactions set order_id = null"),
+        both(
+            "backdate the transactions",
+            "update ledger.transactions set booked_at = booked_at - interval '1 year'",
+        ),
+        both("delete the transactions", "delete from ledger.transactions"),
+        both(
+            "truncate the transactions and all that hangs on them",
+            "truncate ledger.transactions cascade",
+        ),
+        both(
+            "change an entry by the way of an insert",
+            "insert into ledger.entries select * from ledger.entries on conflict (transaction_id, line) do update set amount = 1",
+        ),
+        both(
+            "change the entries by merge",
+            "merge into ledger.entries e using ledger.entries f on e.transaction_id = f.transaction_id and e.line = f.line when matched then update set amount = 1",
+        ),
+        both(
+            "delete the entries by merge",
+            "merge into ledger.entries e using ledger.entries f on e.transaction_id = f.transaction_id and e.line = f.line when matched then delete",
+        ),
+        both(
+            "turn an account's normal side",
+            "update ledger.accounts set normal_side = 'debit' where account = 'sales'",
+        ),
+        both(
+            "rename an account",
+            "update ledger.accounts set account = 'pocket' where account = 'sales'",
+        ),
+        both("delete an account", "delete from ledger.accounts where account = 'sales'"),
+        both("truncate the accounts", "truncate ledger.accounts cascade"),
+        app("open an account", "insert into ledger.accounts values ('pocket', 'debit')"),
+    ]
+}
+
+fn unbalancing() -> Vec<Attempt> {
+    let one_sided = booking("(1, 'sales', 'credit', 5, 'GBP')");
+    let differing =
+        booking("(1, 'sales', 'credit', 5, 'GBP'), (2, 'refunds', 'debit', 4.99, 'GBP')");
+    vec![
+        both("book one side only", one_sided.clone()),
+        both("book a penny less on one side", differing.clone()),
+        both("book pounds against euros", booking("(1, 'sales', 'credit', 5, 'GBP'), (2, 'refunds', 'debit', 5, 'EUR')")),
+        both("balance pounds with euros over four entries", booking(
+            "(1, 'sales', 'credit', 5, 'GBP'), (2, 'refunds', 'debit', 3, 'GBP'),
+             (3, 'sales', 'credit', 3, 'EUR'), (4, 'refunds', 'debit', 5, 'EUR')")),
+        both("book a transaction without entries", "insert into ledger.transactions (key) values ('chaos')"),
+        both("book a negative amount on both sides", of_one_amount("-5", "GBP")),
+        both("book nothing on both sides", of_one_amount("0", "GBP")),
+        both("book NaN on both sides", of_one_amount("'NaN'::numeric", "GBP")),
+        both("book infinity on both sides", of_one_amount("'Infinity'::numeric", "GBP")),
+        both("book in gbp, beside GBP", of_one_amount("5", "gbp")),
+        both("book to an account that does not exist", booking("(1, 'pocket', 'credit', 5, 'GBP'), (2, 'refunds', 'debit', 5, 'GBP')")),
+        both("book on a third side", booking("(1, 'sales', 'above', 5, 'GBP'), (2, 'refunds', 'debit', 5, 'GBP')")),
+        both("put the check off, then book one side", format!("set constraints all deferred; {one_sided}")),
+        both("have the check early, then add one side", format!(
+            "set constraints all immediate; {};
+             insert into ledger.entries values ((select transaction_id from ledger.transactions where key = 'chaos'), 3, 'sales', 'credit', 1, 'GBP')",
+            of_one_amount("5", "GBP"))),
+        both("have the transaction's check early, then add one side", format!(
+            "set constraints ledger.transactions_balanced immediate; {};
+             insert into ledger.entries values ((select transaction_id from ledger.transactions where key = 'chaos'), 3, 'sales', 'credit', 1, 'GBP')",
+            of_one_amount("5", "GBP"))),
+        both("book both sides and roll one of them back", "insert into ledger.transactions (key) values ('chaos');
+             insert into ledger.entries select transaction_id, 1, 'sales', 'credit', 5, 'GBP' from ledger.transactions where key = 'chaos';
+             savepoint half;
+             insert into ledger.entries select transaction_id, 2, 'refunds', 'debit', 5, 'GBP' from ledger.transactions where key = 'chaos';
+             rollback to savepoint half"),
+        both("book one side and swallow the error", format!("do $do$ begin {differing}; exception when others then null; end $do$")),
+        both("book one side from a function of one's own", format!("create function pg_temp.book() returns void language sql as $do$ {one_sided} $do$; select pg_temp.book()")),
+    ]
+}
+
+fn afterthoughts() -> Vec<Attempt> {
+    vec![
+        both("add one entry to a transaction of before", format!("insert into ledger.entries values ({OLD}, 90, 'sales', 'credit', 5, 'GBP')")),
+        both("add a balanced pair to a transaction of before", format!(
+            "insert into ledger.entries values ({OLD}, 90, 'sales', 'credit', 5, 'GBP'), ({OLD}, 91, 'refunds', 'debit', 5, 'GBP')")),
+        both("claim that a transaction of before is this one", format!(
+            "insert into ledger.transactions (transaction_id, key, booked_in) overriding system value
+             select {OLD}, 'chaos', pg_current_xact_id()")),
+        both("book today as of yesterday", transaction(
+            "insert into ledger.transactions (key, booked_at) values ('chaos', now() - interval '1 day')",
+            "(1, 'sales', 'credit', 5, 'GBP'), (2, 'refunds', 'debit', 5, 'GBP')")),
+        both("leave a transaction open for later", transaction(
+            "insert into ledger.transactions (key, booked_in) values ('chaos', '9000000000000')",
+            "(1, 'sales', 'credit', 5, 'GBP'), (2, 'refunds', 'debit', 5, 'GBP')")),
+        both("book twice under one key", transaction(
+            "insert into ledger.transactions (key) select min(key) from ledger.transactions",
+            "(1, 'sales', 'credit', 5, 'GBP'), (2, 'refunds', 'debit', 5, 'GBP')")),
+    ]
+}
+
+fn reversing() -> Vec<Attempt> {
+    let again = "insert into ledger.transactions (key, reverses)
+         select 'chaos', min(reverses) from ledger.transactions";
+    let fresh = "insert into ledger.transactions (key, reverses)
+         select 'chaos', min(transaction_id) from ledger.transactions
+         where key like '%:post-entries:%' and transaction_id not in
+             (select reverses from ledger.transactions where reverses is not null)";
+    vec![
+        both(
+            "reverse twice",
+            transaction(
+                again,
+                "(1, 'sales', 'credit', 5, 'GBP'), (2, 'refunds', 'debit', 5, 'GBP')",
+            ),
+        ),
+        both(
+            "reverse a penny of what was booked",
+            transaction(
+                fresh,
+                "(1, 'customer-deposits', 'debit', 0.01, 'GBP'), (2, 'payment-clearing', 'credit', 0.01, 'GBP')",
+            ),
+        ),
+        both(
+            "reverse to another account",
+            transaction(
+                &format!("{fresh} and true"),
+                "(1, 'sales', 'debit', 5, 'GBP'), (2, 'payment-clearing', 'credit', 5, 'GBP')",
+            ),
+        ),
+        both(
+            "reverse what was never booked",
+            transaction(
+                "insert into ledger.transactions (key, reverses) values ('chaos', 9000000000)",
+                "(1, 'sales', 'credit', 5, 'GBP'), (2, 'refunds', 'debit', 5, 'GBP')",
+            ),
+        ),
+    ]
+}
+
+/// What would take the guards away. An owner may do most of this, and the application is none.
+fn disarming() -> Vec<Attempt> {
+    let update = "update ledger.entries set amount = amount * 2";
+    vec![
+        both(
+            "switch to a replica's role, where no trigger fires",
+            format!("set session_replication_role = replica; {update}"),
+        ),
+        both(
+            "disable the triggers in the system's own table",
+            "update pg_catalog.pg_trigger set tgenabled = 'D'",
+        ),
+        both("make oneself a superuser", "alter role current_user superuser"),
+        app(
+            "disable the triggers",
+            format!("alter table ledger.entries disable trigger all; {update}"),
+        ),
+        app("drop a trigger", "drop trigger entries_append_only on ledger.entries"),
+        app(
+            "drop a constraint",
+            "alter table ledger.entries drop constraint entries_amount_positive",
+        ),
+        app(
+            "give the amount another meaning",
+            "alter table ledger.entries alter column amount type integer",
+        ),
+        app("drop the entries' table", "drop table ledger.entries"),
+        app(
+            "replace the guard by one that nods",
+            "create or replace function ledger.refuse_unbalanced() returns trigger language plpgsql as 'begin return null; end'",
+        ),
+        app(
+            "put a trigger before the guard",
+            "create trigger nod before insert on ledger.entries for each row execute function ledger.refuse_change()",
+        ),
+        app(
+            "put a rule before the guard",
+            "create rule nod as on insert to ledger.entries do instead nothing",
+        ),
+        app("take the owner's role", format!("set role ordersaga_owner; {update}")),
+        app("take the tables over", "alter table ledger.entries owner to current_user"),
+        app(
+            "grant oneself the right",
+            format!("grant update on ledger.entries to current_user; {update}"),
+        ),
+        app(
+            "turn the numbering back",
+            "select setval(pg_get_serial_sequence('ledger.transactions', 'transaction_id'), 1, false)",
+        ),
+        app("shadow the books in a schema of one's own", "create schema shadow"),
+        app(
+            "shadow the comparison that the guard makes",
+            "create function public.numeric_ne(numeric, numeric) returns boolean language sql as 'select false'",
+        ),
+        app("load entries past the guard", "copy ledger.entries from program 'echo'"),
+    ]
+}
+
+fn record() -> Vec<Attempt> {
+    vec![
+        both("change what happened to an order", "update orders.order_events set data = '{}'"),
+        both("change when it happened", "update orders.order_events set occurred_at = now()"),
+        both("delete what happened to an order", "delete from orders.order_events"),
+        both("truncate what happened to all orders", "truncate orders.order_events"),
+        both("change it by the way of an insert", "insert into orders.order_events (order_id, sequence, type, data, occurred_at)
+             select order_id, sequence, type, data, occurred_at from orders.order_events
+             on conflict (order_id, sequence) do update set data = '{}'"),
+        both("put another event in an event's place", "insert into orders.order_events (order_id, sequence, type, data, occurred_at)
+             select order_id, sequence, 'order.shipped', '{}', now() from orders.order_events limit 1"),
+        app("tell the orders anew, without what happened", "select orders.rebuild_projection(order_id) from orders.orders"),
+    ]
+}

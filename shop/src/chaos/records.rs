@@ -1,0 +1,102 @@
+//! What Postgres and Temporal have on record, read past Ordersaga's own programs.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use futures::TryStreamExt;
+use serde_json::Value;
+use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
+use temporalio_client::envconfig::LoadClientConfigProfileOptions;
+use temporalio_client::{Client, ClientOptions, WorkflowExecutionStatus, WorkflowListOptions};
+use uuid::Uuid;
+
+/// Why the records cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RecordsError {
+    /// Postgres does not answer.
+    #[error("Postgres does not answer")]
+    Postgres(#[from] sqlx::Error),
+    /// Postgres answers something else than was asked for.
+    #[error("the records cannot be read")]
+    Unreadable(#[from] serde_json::Error),
+    /// Temporal does not answer.
+    #[error("Temporal does not answer: {0}")]
+    Temporal(String),
+}
+
+/// The records.
+pub(super) struct Records {
+    postgres: PgPool,
+    temporal: Client,
+}
+
+/// How many pieces of an article are where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+pub(super) struct Stock {
+    pub(super) on_hand: i64,
+    pub(super) reserved: i64,
+    pub(super) sold: i64,
+}
+
+impl Records {
+    /// Connects to both.
+    pub(super) async fn at(database_url: &str) -> Result<Self, RecordsError> {
+        let told = |error: &dyn std::fmt::Display| RecordsError::Temporal(error.to_string());
+        let (connection, client) =
+            ClientOptions::load_from_config(LoadClientConfigProfileOptions::default())
+                .map_err(|error| told(&error))?;
+        let temporal = Box::pin(Client::connect(connection, client)).await;
+        Ok(Self {
+            postgres: PgPoolOptions::new().max_connections(2).connect(database_url).await?,
+            temporal: temporal.map_err(|error| told(&error))?,
+        })
+    }
+
+    /// The status of every order.
+    pub(super) async fn statuses(&self) -> Result<BTreeMap<Uuid, String>, RecordsError> {
+        self.read("select coalesce(jsonb_object_agg(order_id, status), '{}') from orders.orders")
+            .await
+    }
+
+    /// When something happened to which order, first to last.
+    pub(super) async fn events(&self) -> Result<Vec<(Uuid, DateTime<Utc>)>, RecordsError> {
+        self.read(
+            "select coalesce(jsonb_agg(
+                jsonb_build_array(order_id, occurred_at) order by occurred_at, event_id
+            ), '[]') from orders.order_events",
+        )
+        .await
+    }
+
+    /// Where the pieces of an article are.
+    pub(super) async fn stock(&self, sku: &str) -> Result<Stock, RecordsError> {
+        let stock = sqlx::query_scalar::<_, Value>(
+            "select to_jsonb(stock) from inventory.stock where sku = $1",
+        );
+        Ok(serde_json::from_value(stock.bind(sku).fetch_one(&self.postgres).await?)?)
+    }
+
+    /// Every order's workflow, and whether it is still open. Visibility lags a little behind.
+    pub(super) async fn workflows(&self) -> Result<BTreeMap<Uuid, bool>, RecordsError> {
+        let all = self
+            .temporal
+            .list_workflows("WorkflowType='OrderSaga'", WorkflowListOptions::default())
+            .map_err(|error| RecordsError::Temporal(error.to_string()));
+        all.try_filter_map(async |workflow| {
+            let order = workflow.id().strip_prefix("order-").and_then(|id| id.parse().ok());
+            let open = workflow.status() == WorkflowExecutionStatus::Running;
+            Ok(order.map(|order| (order, open)))
+        })
+        .try_collect()
+        .await
+    }
+
+    async fn read<T: serde::de::DeserializeOwned>(
+        &self,
+        query: &'static str,
+    ) -> Result<T, RecordsError> {
+        let read = sqlx::query_scalar::<_, Value>(query).fetch_one(&self.postgres).await?;
+        Ok(serde_json::from_value(read)?)
+    }
+}

@@ -1,0 +1,191 @@
+//! What must hold once the storm is over.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use domain::{CustomerId, OrderId};
+use futures::{StreamExt, stream};
+use tokio::time::sleep;
+use uuid::Uuid;
+
+use super::Asked;
+use crate::chaos::ChaosError;
+use crate::chaos::records::Records;
+use crate::ordersaga::Ordersaga;
+use crate::screen::{heading, say};
+
+/// How many complaints of one kind are shown; more of them have one cause.
+const SHOWN_MAX: usize = 5;
+
+const AT_ONCE: usize = 8;
+
+/// A promise, what it was looked at on, and what is wrong.
+struct Check {
+    promise: &'static str,
+    looked_at: String,
+    complaints: Vec<String>,
+}
+
+/// Looks at all of it, and shows it; whether all of it holds.
+pub(super) async fn all(
+    shop: &Ordersaga,
+    records: &Records,
+    asked: &[Asked],
+    statuses: &BTreeMap<Uuid, String>,
+) -> Result<bool, ChaosError> {
+    heading("what came of them")?;
+    let checks = [
+        on_record_once(asked, statuses),
+        nobody_elses(asked, statuses),
+        unrefused(asked),
+        ended(statuses),
+        as_planned(shop, asked).await,
+        met_again(shop, asked).await,
+        workflows(records, statuses).await?,
+    ];
+    for Check { promise, looked_at, complaints } in &checks {
+        let mark = if complaints.is_empty() { "✔" } else { "✘" };
+        say(format_args!("{mark} {promise:<62} {looked_at}"))?;
+        for complaint in complaints.iter().take(SHOWN_MAX) {
+            say(format_args!("    - {complaint}"))?;
+        }
+        if let Some(more @ 1..) = complaints.len().checked_sub(SHOWN_MAX) {
+            say(format_args!("    - and {more} more"))?;
+        }
+    }
+    Ok(checks.iter().all(|check| check.complaints.is_empty()))
+}
+
+fn on_record_once(asked: &[Asked], statuses: &BTreeMap<Uuid, String>) -> Check {
+    let accepted = asked.iter().filter_map(|asked| Some((asked.order_id()?, &asked.key)));
+    let (mut seen, mut complaints) = (BTreeSet::new(), Vec::new());
+    for (order, key) in accepted {
+        if !statuses.contains_key(&order) {
+            complaints.push(format!("order {order} was accepted and is nowhere"));
+        }
+        if !seen.insert(order) {
+            complaints.push(format!("order {order} was given to {key} and to another request"));
+        }
+    }
+    let looked_at = format!("{} accepted", seen.len());
+    Check {
+        promise: "every accepted order is on record, each request's its own",
+        looked_at,
+        complaints,
+    }
+}
+
+/// An order that nobody was told of must be the one of a request that was never answered.
+fn nobody_elses(asked: &[Asked], statuses: &BTreeMap<Uuid, String>) -> Check {
+    let told = asked.iter().filter_map(Asked::order_id).collect::<BTreeSet<_>>();
+    let unanswered = asked.iter().filter(|asked| asked.accepted.is_err());
+    let theirs = unanswered.filter_map(|asked| {
+        let customer = CustomerId::parse(asked.planned.request.customer_id.as_str()).ok()?;
+        Some(OrderId::for_request(&customer, &asked.key).uuid())
+    });
+    let theirs = theirs.collect::<BTreeSet<_>>();
+    let untold = statuses.keys().filter(|order| !told.contains(order)).collect::<Vec<_>>();
+    let strays = untold.iter().filter(|order| !theirs.contains(**order));
+    Check {
+        promise: "a request without an answer is one order or none",
+        looked_at: format!("{} unanswered, {} of them orders", theirs.len(), untold.len()),
+        complaints: strays.map(|order| format!("nobody asked for order {order}")).collect(),
+    }
+}
+
+/// Without an answer is one thing; an answer that says no, to an order that is in order, another.
+fn unrefused(asked: &[Asked]) -> Check {
+    let complaints = asked.iter().filter_map(|asked| {
+        let cancel = asked.trouble.as_ref().map(|why| format!("{}: {why}", asked.key));
+        match &asked.accepted {
+            Err(error) if !error.is_silence() => Some(format!("{}: {error}", asked.key)),
+            Ok(_) | Err(_) => cancel,
+        }
+    });
+    Check {
+        promise: "nothing was refused that is in order",
+        looked_at: format!("{} requests", asked.len()),
+        complaints: complaints.collect(),
+    }
+}
+
+fn ended(statuses: &BTreeMap<Uuid, String>) -> Check {
+    let open = statuses
+        .iter()
+        .filter(|(_, status)| !matches!(status.as_str(), "shipped" | "cancelled" | "rejected"));
+    let mut counted = BTreeMap::<&str, usize>::new();
+    for status in statuses.values() {
+        let count = counted.entry(status).or_default();
+        *count = count.saturating_add(1);
+    }
+    let told = counted.iter().map(|(status, count)| format!("{count} {status}"));
+    Check {
+        promise: "every order has ended, none failed, none stuck",
+        looked_at: told.collect::<Vec<_>>().join(", "),
+        complaints: open.map(|(order, status)| format!("order {order} is {status}")).collect(),
+    }
+}
+
+async fn as_planned(shop: &Ordersaga, asked: &[Asked]) -> Check {
+    let looks = stream::iter(asked.iter().filter_map(|asked| {
+        let id = asked.accepted.as_ref().ok()?.answer.id.clone();
+        Some((id, asked.planned.twist))
+    }));
+    let looks = looks.map(async |(id, twist)| match shop.show(&id).await {
+        Ok(order) if twist.ending().is_that_of(&order) => None,
+        Ok(order) => Some(format!("order {id} ({}) is {}", twist.told(), order.told())),
+        Err(error) => Some(format!("order {id}: {error}")),
+    });
+    let looks = looks.buffer_unordered(AT_ONCE).collect::<Vec<_>>().await;
+    Check {
+        promise: "each ended where it should",
+        looked_at: format!("{} accepted", looks.len()),
+        complaints: looks.into_iter().flatten().collect(),
+    }
+}
+
+async fn met_again(shop: &Ordersaga, asked: &[Asked]) -> Check {
+    let looks = stream::iter(asked.iter().filter(|asked| asked.accepted.is_ok()));
+    let looks = looks.map(async |asked| {
+        let first = asked.order_id();
+        match shop.place(&asked.key, &asked.planned.request).await {
+            Ok(again) if again.answer.id.parse().ok() == first => None,
+            Ok(again) => Some(format!("{}: first {first:?}, now {}", asked.key, again.answer.id)),
+            Err(error) => Some(format!("{}: {error}", asked.key)),
+        }
+    });
+    let looks = looks.buffer_unordered(AT_ONCE).collect::<Vec<_>>().await;
+    Check {
+        promise: "asked again, each request meets its first order",
+        looked_at: format!("{} repeated", looks.len()),
+        complaints: looks.into_iter().flatten().collect(),
+    }
+}
+
+/// Temporal's own word, which lags a little.
+async fn workflows(
+    records: &Records,
+    statuses: &BTreeMap<Uuid, String>,
+) -> Result<Check, ChaosError> {
+    let mut look = 0_u32;
+    loop {
+        let workflows = records.workflows().await?;
+        let open = workflows.iter().filter(|(_, open)| **open);
+        let open = open.map(|(order, _)| format!("the workflow of order {order} is open"));
+        let unknown = workflows.keys().filter(|order| !statuses.contains_key(order));
+        let unknown = unknown.map(|order| format!("a workflow runs for {order}, which is nowhere"));
+        let without = statuses.keys().filter(|order| !workflows.contains_key(order));
+        let without = without.map(|order| format!("order {order} has no workflow"));
+        let complaints = open.chain(unknown).chain(without).collect::<Vec<_>>();
+        look = look.saturating_add(1);
+        if complaints.is_empty() || look == LOOKS {
+            let promise = "Temporal has one workflow for each order, and none is open";
+            let looked_at = format!("{} workflows", workflows.len());
+            return Ok(Check { promise, looked_at, complaints });
+        }
+        sleep(BETWEEN_LOOKS).await;
+    }
+}
+
+const LOOKS: u32 = 10;
+const BETWEEN_LOOKS: Duration = Duration::from_secs(1);

@@ -1,0 +1,70 @@
+//! What the storm tells.
+
+use std::io;
+
+use super::Storm;
+use crate::chaos::recovery::{Kind, Recovery, by_kind, median};
+use crate::latency::Took;
+use crate::screen::{heading, say};
+
+pub(super) fn opening(storm: &Storm, seed: u64, deaths: usize) -> io::Result<()> {
+    say(format_args!(
+        "{} orders a second for {} s, and {deaths} times somebody dies; the same again: SEED={seed}",
+        storm.per_second, storm.seconds,
+    ))
+}
+
+/// How soon orders went on; whether that was soon enough each time.
+pub(super) fn recovery(recoveries: &[Recovery]) -> io::Result<bool> {
+    heading("how soon orders under way went on")?;
+    say(format_args!(
+        "{:<32} {:>6} {:>7}  {:>9} {:>9}  {:>9} {:>9}  {:>6}",
+        "who died", "deaths", "orders", "the first", "at worst", "all", "at worst", "within"
+    ))?;
+    let mut held = true;
+    for (kind, found) in by_kind(recoveries) {
+        held &= line(kind, &found)?;
+    }
+    Ok(held)
+}
+
+fn line(kind: Kind, found: &[Recovery]) -> io::Result<bool> {
+    if found.is_empty() {
+        say(format_args!("  {:<30} {:>6}", kind.told(), 0))?;
+        return Ok(true);
+    }
+    let worst = |wait: fn(&Recovery) -> _| found.iter().map(wait).max().unwrap_or_default();
+    let (first, last) = (worst(|one| one.first), worst(|one| one.last));
+    let held = last <= kind.target();
+    say(format_args!(
+        "{} {:<30} {:>6} {:>7}  {:>9} {:>9}  {:>9} {:>9}  {:>6}",
+        if held { "✔" } else { "✘" },
+        kind.told(),
+        found.len(),
+        found.iter().map(|one| one.under_way).sum::<usize>(),
+        Took(median(found.iter().map(|one| one.first))),
+        Took(first),
+        Took(median(found.iter().map(|one| one.last))),
+        Took(last),
+        Took(kind.target()),
+    ))?;
+    Ok(held)
+}
+
+pub(super) fn closing(seed: u64, held: bool, soon: bool, proven: bool) -> io::Result<()> {
+    if held && soon && proven {
+        return say(
+            "\n✔ Nothing was lost, doubled or left behind, and orders went on soon after each death.",
+        );
+    }
+    for (held, fault) in [
+        (held, "a promise is broken"),
+        (soon, "orders did not go on soon enough"),
+        (proven, "`worker prove` found a fault"),
+    ] {
+        if !held {
+            say(format_args!("\n✘ {fault}; the same deaths again: SEED={seed}"))?;
+        }
+    }
+    Ok(())
+}
