@@ -323,6 +323,30 @@ async fn a_decision_about_nothing_is_not_kept_for_later(db: PgPool) {
     shop.close().await;
 }
 
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_cancel_that_is_accepted_beside_the_last_steps_success_is_kept(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let mut order = order();
+    order.terms.patience_seconds = None;
+    shop.faults.plan(order.order_id, "ShipOrder", Fault::Unavailable(FOR_EVER));
+    let handle = shop.place(&order).await;
+    until_waiting(&handle).await;
+    let request = CancelRequest { reason: "at the last moment".to_owned() };
+    let payload = signal_payload(&request).unwrap();
+    let shop = shop
+        .without_workflow_workers(async |faults| {
+            faults.heal(order.order_id, "ShipOrder");
+            until_event(&handle, EventType::ActivityTaskCompleted, 1).await;
+            handle.signal(OrderSaga::cancel_signal, payload, Default::default()).await.unwrap();
+        })
+        .await;
+    // Whoever carries the workflow now learns of both at once, and of the cancel first.
+    assert!(matches!(ended(&handle).await, OrderStatus::Cancelled { .. }));
+    shop.assert_clean_slate(order.order_id).await;
+    shop.assert_proven().await;
+    shop.close().await;
+}
+
 /// While a workflow task runs, a signal waits on the server. The task is refused when it wants to
 /// end the workflow, and runs again with the signal first: the saga then stops before steps that
 /// have taken effect already, in the run that was lost.
@@ -508,8 +532,13 @@ async fn until_waiting(handle: &support::OrderHandle) {
 
 /// Waits until so many regular activities have been asked for.
 async fn until_asked(handle: &support::OrderHandle, times: usize) {
-    let asked = |event: &&HistoryEvent| event.event_type() == EventType::ActivityTaskScheduled;
-    while history(handle).await.events.iter().filter(asked).count() < times {
+    until_event(handle, EventType::ActivityTaskScheduled, times).await;
+}
+
+/// Waits until the history has so many events of this type.
+async fn until_event(handle: &support::OrderHandle, wanted: EventType, times: usize) {
+    let is_wanted = |event: &&HistoryEvent| event.event_type() == wanted;
+    while history(handle).await.events.iter().filter(is_wanted).count() < times {
         tokio::task::yield_now().await;
     }
 }

@@ -61,8 +61,23 @@ pub struct Shop {
     pub faults: Faults,
     server: WorkflowEnvironment<LocalServer>,
     port: u16,
-    close: Arc<watch::Sender<bool>>,
-    workers: Option<thread::JoinHandle<()>>,
+    /// Who carries the workflows, and who does the patient work of the parties.
+    workflows: Workers,
+    parties: Workers,
+}
+
+/// Workers that serve until they are told to stop.
+struct Workers {
+    stop: watch::Sender<bool>,
+    thread: thread::JoinHandle<()>,
+}
+
+impl Workers {
+    async fn stop(self) {
+        self.stop.send_replace(true);
+        // The client's connection lives on this test's runtime, which must not be blocked.
+        tokio::task::spawn_blocking(move || self.thread.join().unwrap()).await.unwrap();
+    }
 }
 
 /// What an order has left behind.
@@ -103,10 +118,23 @@ impl Shop {
         let (server, port) = temporal().await;
         let client = server.client().clone();
         let faults = Faults::default();
-        let (close, closed) = watch::channel(false);
-        let close = Arc::new(close);
-        let workers = serve(&db, &client, &faults, closed);
-        Self { db, client, faults, server, port, close, workers: Some(workers) }
+        let workflows = serve(&db, &client, &faults, &[Queue::Orders]);
+        let parties = serve(
+            &db,
+            &client,
+            &faults,
+            &[Queue::Payments, Queue::Fulfilment, Queue::Notifications],
+        );
+        Self { db, client, faults, server, port, workflows, parties }
+    }
+
+    /// Does something while nobody carries the workflows.
+    pub async fn without_workflow_workers(self, something: impl AsyncFnOnce(&Faults)) -> Self {
+        let Self { db, client, faults, server, port, workflows, parties } = self;
+        workflows.stop().await;
+        something(&faults).await;
+        let workflows = serve(&db, &client, &faults, &[Queue::Orders]);
+        Self { db, client, faults, server, port, workflows, parties }
     }
 
     /// Starts an order's workflow, as the starter does.
@@ -223,12 +251,9 @@ impl Shop {
         format!("127.0.0.1:{}", self.port)
     }
 
-    pub async fn close(mut self) {
-        self.close.send_replace(true);
-        if let Some(workers) = self.workers.take() {
-            // The client's connection lives on this test's runtime, which must not be blocked.
-            tokio::task::spawn_blocking(move || workers.join().unwrap()).await.unwrap();
-        }
+    pub async fn close(self) {
+        self.workflows.stop().await;
+        self.parties.stop().await;
         self.server.shutdown().await.unwrap();
     }
 }
@@ -341,15 +366,11 @@ fn server(cli: &str, port: u16) -> LocalWorkflowEnvironmentOptions {
         .build()
 }
 
-/// Serves every queue, on a thread and a runtime of its own: a test's own runtime ends with it.
-fn serve(
-    db: &PgPool,
-    client: &Client,
-    faults: &Faults,
-    mut closed: watch::Receiver<bool>,
-) -> thread::JoinHandle<()> {
+/// Serves the queues, on a thread and a runtime of its own: a test's own runtime ends with it.
+fn serve(db: &PgPool, client: &Client, faults: &Faults, queues: &'static [Queue]) -> Workers {
     let (options, client, faults) = (db.connect_options(), client.clone(), faults.clone());
-    thread::spawn(move || {
+    let (stop, mut stopped) = watch::channel(false);
+    let thread = thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         runtime.block_on(async move {
             let pool = || {
@@ -364,31 +385,23 @@ fn serve(
                 settings: activities::Settings { reservation_ttl: Duration::from_hours(24) },
             };
             let sdk = Runtime::from_current_tokio(Default::default()).unwrap();
-            let mut workers: Vec<Worker> = Queue::ALL
-                .into_iter()
-                .map(|queue| {
-                    let settings = Settings::default();
-                    build_worker(
-                        &sdk,
-                        client.clone(),
-                        queue,
-                        &activities,
-                        &settings,
-                        faults.clone(),
-                    )
+            let worker = |queue: &Queue| {
+                let (client, faults) = (client.clone(), faults.clone());
+                build_worker(&sdk, client, *queue, &activities, &Settings::default(), faults)
                     .unwrap()
-                })
-                .collect();
+            };
+            let mut workers: Vec<Worker> = queues.iter().map(worker).collect();
             let stops: Vec<_> = workers.iter().map(Worker::shutdown_handle).collect();
             let stop = async {
-                closed.wait_for(|closed| *closed).await.ok();
+                stopped.wait_for(|stopped| *stopped).await.ok();
                 for stop in stops {
                     stop();
                 }
             };
             tokio::join!(stop, join_all(workers.iter_mut().map(Worker::run)));
         });
-    })
+    });
+    Workers { stop, thread }
 }
 
 /// A signal's payload that no handler can read.
