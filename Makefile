@@ -8,7 +8,7 @@ STACK  := $(PYTHON) embedded/stack.py
 # builds from the answers in .sqlx, without a database.
 export SQLX_OFFLINE := true
 
-.PHONY: help demo test up matrix mutants bench chaos chaos-race chaos-ledger replay lint queries clean
+.PHONY: help demo test up matrix mutants bench chaos chaos-race chaos-ledger fuzz replay lint queries clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ chaos-race: ## a thousand buyers at once for the last few pieces, the worker kil
 
 chaos-ledger: ## every way to unbalance or rewrite the books, and what refuses it
 	@$(STACK) chaos-ledger
+
+fuzz: ## all that the API's description allows and much that it does not, against the running shop (CASES=40)
+	@$(STACK) fuzz -- $(or $(CASES),40)
 
 replay: ## the recorded histories against today's code (HISTORIES=file or folder)
 	@cargo run --quiet --locked -p worker -- replay $(or $(HISTORIES),worker/tests/histories)

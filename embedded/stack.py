@@ -6,6 +6,7 @@
   stack.py bench [-- ARGS...]  all of it, fresh, with `shop bench ARGS` measuring it
   stack.py chaos | chaos-race | chaos-ledger [-- ARGS...]
                                all of it, fresh, tortured by the `shop` command of that name
+  stack.py fuzz [-- CASES]     all of it, fresh, asked all that its description allows
   stack.py test -- CMD...      Postgres and Temporal, fresh and fast, for a test command
   stack.py with -- CMD...      Postgres and Temporal for any command
 
@@ -54,8 +55,8 @@ CATALOGUE = REPO / "shop" / "data" / "products.csv"
 
 TORTURED = ("chaos", "chaos-race", "chaos-ledger")
 DRIVEN = ("demo", "bench", *TORTURED)
-WITH_SHOP = ("up", *DRIVEN)
-FRESH = ("test", *DRIVEN)
+WITH_SHOP = ("up", "fuzz", *DRIVEN)
+FRESH = ("test", "fuzz", *DRIVEN)
 
 POSTGRES_PORT = 54329
 TEMPORAL_PORT = 7233
@@ -344,6 +345,8 @@ def carry_out(command: str, data: Path, rest: list[str], signals: Signals) -> in
         if command == "up":
             print(guide(stack), flush=True)
             return stack.stay()
+        if command == "fuzz":
+            return stack.hand_over([sys.executable, str(REPO / "embedded" / "fuzz.py"), *rest])
         if command in DRIVEN:
             return stack.drive(rest)
         return stack.hand_over(rest)

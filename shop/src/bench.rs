@@ -1,11 +1,13 @@
 //! What an order costs: beside the least that the same server takes for any workflow, and
 //! beside the same saga as textbooks write it. One machine, one run.
 
+mod bare;
 mod contender;
 mod database;
 mod goods;
 mod load;
 mod machine;
+mod reads;
 mod report;
 mod textbook;
 mod worker;
@@ -24,6 +26,7 @@ use tokio::time::sleep;
 
 use crate::ordersaga::{ApiArgs, ApiError, Ordersaga};
 use crate::screen::say;
+pub(crate) use bare::{BenchBare, serve as serve_bare};
 use contender::{Arena, Contender, Footprint, Spoiled};
 use database::{COUNT_DELAY, Database};
 use goods::GoodsError;
@@ -76,6 +79,9 @@ pub(crate) enum BenchError {
     /// Ordersaga cannot be spoken to.
     #[error(transparent)]
     Api(#[from] ApiError),
+    /// A read was not answered.
+    #[error("a read was not answered")]
+    Reading(#[source] reqwest::Error),
     /// Temporal's settings cannot be read.
     #[error("Temporal's settings cannot be read: {0}")]
     Config(String),
@@ -146,6 +152,7 @@ pub(crate) async fn run(bench: &Bench) -> Result<(), BenchError> {
     say(format_args!("{} of each at a stretch, and what they take", bench.burst))?;
     let bursts = bursts(bench, &arena, &database).await?;
     report::closing(bench, &Findings { many, one, bursts })?;
+    reads::measured(&arena).await?;
     Ok(())
 }
 

@@ -33,6 +33,8 @@ enum Command {
     ChaosLedger(chaos::Ledger),
     #[command(hide = true)]
     BenchWorker(bench::BenchWorker),
+    #[command(hide = true)]
+    BenchBare(bench::BenchBare),
 }
 
 #[tokio::main]
@@ -52,6 +54,10 @@ async fn main() -> anyhow::Result<ExitCode> {
         }
         Command::Bench(bench) => {
             Box::pin(bench::run(&bench)).await.context("the benchmark stopped")?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::BenchBare(bare) => {
+            bench::serve_bare(&bare).await.context("the benchmark's bare handler stopped")?;
             Ok(ExitCode::SUCCESS)
         }
         Command::BenchWorker(worker) => {

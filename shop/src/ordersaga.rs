@@ -340,6 +340,11 @@ impl Ordersaga {
         self.repeated(doing, || request().bearer_auth(&token)).await
     }
 
+    /// Where a path is, and a token to ask there with.
+    pub(crate) async fn address_of(&self, path: &str) -> Result<(String, String), ApiError> {
+        Ok((format!("{}{path}", self.url), self.token().await?))
+    }
+
     async fn token(&self) -> Result<String, ApiError> {
         if let Some(token) = self.token.read().await.as_ref().filter(|token| token.is_good()) {
             return Ok(token.text.clone());

@@ -63,8 +63,8 @@ impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
         let mut keys = parts.headers.get_all("idempotency-key").iter();
         let Some(key) = keys.next() else { return Ok(Self(None)) };
-        let only = visible_ascii(key, 257).filter(|_key| keys.next().is_none());
-        let only = only.and_then(|key| unquoted(&key));
+        let only = key.to_str().ok().filter(|_key| keys.next().is_none());
+        let only = only.and_then(idempotency_key);
         only.map(|key| Self(Some(key))).ok_or_else(|| {
             Problem::new(
                 Kind::MalformedRequest,
@@ -164,13 +164,14 @@ fn weight_of(wish: &str, range: &str) -> Option<u16> {
 }
 
 /// The key, without the quotes of a structured field's string (RFC 9651).
-fn unquoted(key: &str) -> Option<String> {
+pub(crate) fn idempotency_key(key: &str) -> Option<String> {
     let inner = match key.strip_prefix('"') {
         Some(quoted) => quoted.strip_suffix('"')?,
         None => key,
     };
     let is_plain = !inner.contains(['"', '\\']) || inner == key;
-    ((1..=255).contains(&inner.len()) && is_plain).then(|| inner.to_owned())
+    let is_visible = inner.bytes().all(|byte| byte.is_ascii_graphic());
+    ((1..=255).contains(&inner.len()) && is_plain && is_visible).then(|| inner.to_owned())
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

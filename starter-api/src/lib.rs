@@ -9,6 +9,7 @@ mod catalogue;
 mod conditional;
 mod config;
 mod extract;
+mod grpc;
 mod identity;
 mod ledger;
 mod limits;
@@ -48,6 +49,7 @@ pub fn router(state: State) -> Router {
     let (operations, description) = operations().split_for_parts();
     let routes = operations
         .merge(openapi::pages(&description))
+        .merge(grpc::routes(&state).with_state(()))
         .fallback(nowhere)
         .method_not_allowed_fallback(not_that_way);
     guarded(routes, &state).with_state(state)
@@ -95,10 +97,14 @@ pub fn description() -> utoipa::openapi::OpenApi {
 }
 
 fn operations() -> OpenApiRouter<State> {
+    openapi::named(every_operation())
+}
+
+fn every_operation() -> OpenApiRouter<State> {
     OpenApiRouter::with_openapi(openapi::Preface::openapi())
         .routes(routes!(orders::place::place, orders::list::list))
         .routes(routes!(orders::show::show))
-        .routes(routes!(orders::events::list))
+        .routes(routes!(orders::events::events))
         .routes(routes!(orders::timeline::timeline))
         .routes(routes!(orders::cancel::cancel))
         .routes(routes!(quotes::price))

@@ -4,9 +4,10 @@ use std::any::Any;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State as Shared};
 use axum::http::HeaderValue;
-use axum::http::header::CACHE_CONTROL;
+use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -53,6 +54,10 @@ pub(crate) async fn request(
     let id = request.headers().get(REQUEST_ID).and_then(|id| visible_ascii(id, 128));
     let id = id.unwrap_or_else(|| Uuid::now_v7().to_string());
 
+    let is_grpc = request
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|declared| declared.as_bytes().starts_with(b"application/grpc"));
     let trace = request.headers().get(TRACE_PARENT).and_then(TraceParent::read);
     let span = info_span!("request", id, method, route, trace_id = Empty, parent_id = Empty);
     if let Some(TraceParent { trace_id, parent_id }) = trace {
@@ -69,6 +74,9 @@ pub(crate) async fn request(
     .instrument(span.clone())
     .await;
 
+    if is_grpc {
+        response = in_grpc(response);
+    }
     let (status, took) = (response.status(), begun.elapsed());
     span.in_scope(|| {
         if is_probe {
@@ -88,6 +96,19 @@ pub(crate) async fn request(
     if !headers.contains_key(CACHE_CONTROL) {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
+    response
+}
+
+/// The answer, where it is a problem, in words that a caller by gRPC reads.
+fn in_grpc(mut response: Response) -> Response {
+    let Some(status) = response.extensions_mut().remove::<tonic::Status>() else {
+        return response;
+    };
+    let mut told = std::mem::take(response.headers_mut());
+    told.remove(CONTENT_TYPE);
+    told.remove(CONTENT_LENGTH);
+    let mut response = status.into_http::<Body>();
+    response.headers_mut().extend(told);
     response
 }
 

@@ -7,6 +7,7 @@ use axum::routing::get;
 use utoipa::openapi::OpenApi as Description;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
+use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 /// The headings that every problem's `type` leads to.
@@ -40,6 +41,23 @@ impl Modify for Preface {
         let components = description.components.get_or_insert_default();
         components.add_security_scheme("bearer", SecurityScheme::Http(bearer.build()));
     }
+}
+
+/// Names each operation by its tag and its function, such as `orders.list`: a function's name
+/// alone is not the only one of its kind.
+pub(crate) fn named<S: Clone + Send + Sync + 'static>(
+    mut operations: OpenApiRouter<S>,
+) -> OpenApiRouter<S> {
+    for path in operations.get_openapi_mut().paths.paths.values_mut() {
+        let methods = [&mut path.get, &mut path.put, &mut path.post, &mut path.delete];
+        for operation in methods.into_iter().chain([&mut path.patch]).flatten() {
+            let tag = operation.tags.iter().flatten().next();
+            if let (Some(tag), Some(name)) = (tag, &operation.operation_id) {
+                operation.operation_id = Some(format!("{tag}.{name}"));
+            }
+        }
+    }
+    operations
 }
 
 /// The routes that describe the others.

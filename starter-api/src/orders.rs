@@ -21,10 +21,10 @@ pub(crate) mod cancel;
 pub(crate) mod events;
 pub(crate) mod list;
 pub(crate) mod place;
-mod request;
+pub(crate) mod request;
 pub(crate) mod show;
 pub(crate) mod timeline;
-mod watch;
+pub(crate) mod watch;
 
 use chrono::{DateTime, Utc};
 use domain::{
@@ -56,22 +56,22 @@ pub(crate) const PATIENCE_SECONDS_MAX: u32 = 604_800;
 #[schema(as = Order)]
 pub(crate) struct OrderResource {
     /// Its name everywhere.
-    order_id: OrderId,
+    pub(crate) order_id: OrderId,
     /// Who ordered.
-    customer_id: CustomerId,
+    pub(crate) customer_id: CustomerId,
     /// When the shop took it in.
-    placed_at: DateTime<Utc>,
+    pub(crate) placed_at: DateTime<Utc>,
     /// Where it stands.
     #[serde(flatten)]
-    status: OrderStatus,
+    pub(crate) status: OrderStatus,
     /// What was bought, at the prices of that moment.
-    lines: Vec<OrderLine>,
+    pub(crate) lines: Vec<OrderLine>,
     /// What it comes to.
-    totals: Totals,
+    pub(crate) totals: Totals,
     /// The discount code used, if any.
-    discount_code: Option<DiscountCode>,
+    pub(crate) discount_code: Option<DiscountCode>,
     /// Where it goes.
-    ship_to: Destination,
+    pub(crate) ship_to: Destination,
     /// What was agreed on beyond the goods.
     terms: Terms,
 }
@@ -90,11 +90,6 @@ impl OrderResource {
             ship_to: order.ship_to,
             terms: order.terms,
         }
-    }
-
-    /// Where it stands.
-    pub(crate) const fn status(&self) -> &OrderStatus {
-        &self.status
     }
 
     /// The same order, standing elsewhere.
@@ -189,7 +184,7 @@ fn known(row: Row) -> Option<Known> {
 }
 
 /// The order by this text in a path. Text that is no id names no order.
-fn id(text: &str) -> Result<OrderId, Problem> {
+pub(crate) fn id(text: &str) -> Result<OrderId, Problem> {
     text.parse().map(OrderId::of).map_err(|_no_uuid| Problem::order_not_found())
 }
 

@@ -91,6 +91,10 @@ pub struct Breach {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Problem)]
 pub(crate) struct Document {
+    /// The kind itself, for other protocols than HTTP.
+    #[serde(skip)]
+    #[schema(ignore)]
+    pub(crate) which: Kind,
     /// Which kind; leads to its explanation.
     #[serde(rename = "type")]
     #[schema(format = "uri-reference", example = "/docs/problems.md#invalid-request")]
@@ -101,10 +105,10 @@ pub(crate) struct Document {
     status: u16,
     /// This very problem, in words for whoever sent the request.
     #[schema(value_type = String)]
-    detail: Cow<'static, str>,
+    pub(crate) detail: Cow<'static, str>,
     /// Every broken rule, where rules are broken.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    errors: Vec<Breach>,
+    pub(crate) errors: Vec<Breach>,
     /// What the customer was shown, where the price has changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     expected_total: Option<Money>,
@@ -113,9 +117,9 @@ pub(crate) struct Document {
     actual_total: Option<Money>,
     /// What to name when asking for help, where the fault is the shop's.
     #[serde(skip_serializing_if = "Option::is_none")]
-    incident: Option<Uuid>,
+    pub(crate) incident: Option<Uuid>,
     #[serde(skip)]
-    retry_after_seconds: Option<u16>,
+    pub(crate) retry_after_seconds: Option<u16>,
     #[serde(skip)]
     www_authenticate: Option<String>,
 }
@@ -286,10 +290,16 @@ impl Kind {
 }
 
 impl Problem {
+    /// What is told about it.
+    pub(crate) fn document(&self) -> &Document {
+        &self.0
+    }
+
     /// A problem of this kind, told to whoever sent the request.
     pub fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
         let (heading, title) = kind.words();
         Self(Box::new(Document {
+            which: kind,
             kind: format!("/docs/problems.md#{heading}"),
             title,
             status: kind.status().as_u16(),
@@ -482,7 +492,10 @@ impl IntoResponse for Problem {
         let retry_after = self.0.retry_after_seconds;
         let challenge =
             self.0.www_authenticate.as_deref().and_then(|text| HeaderValue::try_from(text).ok());
+        let grpc = tonic::Status::from(&self);
         let mut response = (status, Json(self.0)).into_response();
+        // Where the caller speaks gRPC, this is what it is told.
+        response.extensions_mut().insert(grpc);
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(seconds) = retry_after {

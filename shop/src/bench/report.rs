@@ -193,7 +193,7 @@ fn events(cost: &BurstCost) -> u64 {
 }
 
 /// The middle one; of an even number, the upper of the two in the middle.
-fn median<T: Ord + Default>(values: impl Iterator<Item = T>) -> T {
+pub(super) fn median<T: Ord + Default>(values: impl Iterator<Item = T>) -> T {
     let mut values = values.collect::<Vec<_>>();
     values.sort_unstable();
     let middle = values.len().div_euclid(2);

@@ -77,7 +77,7 @@ pub(crate) async fn serve(options: &BenchWorker) -> Result<(), BenchError> {
 }
 
 /// A thread of its own waits: a runtime that ends would wait for a read of its own.
-async fn input_ended() {
+pub(super) async fn input_ended() {
     let (ended, heard) = oneshot::channel();
     thread::spawn(move || {
         let read = io::copy(&mut io::stdin(), &mut io::sink());

@@ -29,6 +29,8 @@ pub(crate) enum Answers {
     Ready,
     /// It does not; the log says why.
     Unavailable,
+    /// It was not asked: it makes no difference any more.
+    NotAsked,
 }
 
 impl From<Result<(), Problem>> for Answers {
@@ -49,11 +51,16 @@ impl From<Result<(), Problem>> for Answers {
     ),
 )]
 pub(crate) async fn ready(Shared(state): Shared<State>) -> Response {
-    let leaving = state.leaving.is_cancelled();
+    if state.leaving.is_cancelled() {
+        // At once: there is little time in which a load balancer can be told.
+        let (postgres, temporal) = (Answers::NotAsked, Answers::NotAsked);
+        let readiness = Readiness { postgres, temporal, leaving: true };
+        return (StatusCode::SERVICE_UNAVAILABLE, Json(readiness)).into_response();
+    }
     let (postgres, temporal) = tokio::join!(postgres(&state), state.temporal.check());
-    let readiness = Readiness { postgres: postgres.into(), temporal: temporal.into(), leaving };
-    let all =
-        !leaving && [readiness.postgres, readiness.temporal].iter().all(|it| *it == Answers::Ready);
+    let readiness =
+        Readiness { postgres: postgres.into(), temporal: temporal.into(), leaving: false };
+    let all = [readiness.postgres, readiness.temporal].iter().all(|it| *it == Answers::Ready);
     let status = if all { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(readiness)).into_response()
 }

@@ -12,7 +12,7 @@ use workflows::{CancelAnswer, CancelDecision, CancelRequest};
 
 use crate::catalogue::money;
 use crate::extract::{Body, Path, Query};
-use crate::identity::access::{May, scope};
+use crate::identity::access::{Caller, May, scope};
 use crate::orders::{self, OrderResource};
 use crate::problem::{Document, Guarded, Kind, OrProblem, Problem, WriteProblems};
 use crate::rules::{Rules, line_of_text};
@@ -45,20 +45,20 @@ pub(crate) struct CancelPreview {
     order_id: OrderId,
     /// Where it stands.
     #[serde(flatten)]
-    status: OrderStatus,
+    pub(crate) status: OrderStatus,
     /// Whether the order would be called off, or is not going forward anyway.
-    would: Would,
+    pub(crate) would: Would,
     /// What would become of the customer's money.
     payment: PaymentFate,
     /// How much would be given back.
     #[serde(skip_serializing_if = "Option::is_none")]
-    refund: Option<Money>,
+    pub(crate) refund: Option<Money>,
 }
 
 /// What a cancel would come to.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
-enum Would {
+pub(crate) enum Would {
     /// The order would be called off, and everything done for it taken back.
     CallOff,
     /// Nothing: it is being taken back, or has been.
@@ -68,7 +68,7 @@ enum Would {
 /// What would become of the customer's money.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
-enum PaymentFate {
+pub(crate) enum PaymentFate {
     /// None was taken, and none is being asked for.
     Nothing,
     /// The provider is being asked for it: what it has set aside is let go, or given back if it
@@ -96,10 +96,10 @@ pub(crate) struct CancelDecided {
     /// `pending`: the wish is kept, and is decided before anything else is done for the order; the
     /// order itself shows how.
     #[schema(example = "unwinding")]
-    decision: Decision,
+    pub(crate) decision: Decision,
     /// Where it stood at that moment.
     #[serde(flatten)]
-    status: OrderStatus,
+    pub(crate) status: OrderStatus,
 }
 
 /// What is answered to a wish to cancel that was not refused.
@@ -143,41 +143,76 @@ pub(crate) async fn cancel(
     Query(manner): Query<Manner>,
     Body(request): Body<CancelOrder>,
 ) -> Result<Response, Problem> {
-    let order_id = orders::id(&order_id)?;
+    let dry_run = manner.dry_run;
+    Ok(call_off(&state, &caller, &order_id, &request, dry_run).await?.into_response())
+}
+
+/// What a wish to cancel came to, or would come to.
+#[derive(Debug)]
+pub(crate) enum CancelOutcome {
+    /// The order is called off from now on.
+    CalledOff(CancelDecided),
+    /// It was called off, or being unwound, already.
+    Already(OrderResource),
+    /// Nothing was changed.
+    Preview(CancelPreview),
+}
+
+impl IntoResponse for CancelOutcome {
+    fn into_response(self) -> Response {
+        match self {
+            Self::CalledOff(decided) => (StatusCode::ACCEPTED, Json(decided)).into_response(),
+            Self::Already(order) => Json(order).into_response(),
+            Self::Preview(preview) => Json(preview).into_response(),
+        }
+    }
+}
+
+/// Calls an order off, or says what that would mean; the same for every protocol.
+pub(crate) async fn call_off(
+    state: &State,
+    caller: &Caller,
+    order_id: &str,
+    wish: &CancelOrder,
+    dry_run: bool,
+) -> Result<CancelOutcome, Problem> {
+    let order_id = orders::id(order_id)?;
     let mut rules = Rules::default();
-    let reason = rules.check("/reason", line_of_text(&request.reason, 200));
+    let reason = rules.check("/reason", line_of_text(&wish.reason, 200));
     let reason = rules.kept(reason)?;
-    let order = orders::visible(&state, &caller, order_id).await?.resource;
-    if manner.dry_run {
-        return preview(&state, order).await;
+    let order = orders::visible(state, caller, order_id).await?.resource;
+    if dry_run {
+        return preview(state, order).await;
     }
     if order.status.is_terminal() {
         return already(order);
     }
     match state.temporal.cancel(order_id, CancelRequest { reason }).await? {
         Cancelled::Answered(CancelAnswer { decision: CancelDecision::Unwinding, status }) => {
-            Ok(CancelDecided { order_id, decision: Decision::Unwinding, status }.into_response())
+            let decision = Decision::Unwinding;
+            Ok(CancelOutcome::CalledOff(CancelDecided { order_id, decision, status }))
         }
         Cancelled::Answered(CancelAnswer {
             decision: CancelDecision::AlreadyUnwinding,
             status,
         }) => {
-            let known = orders::find(&state, order_id).await?;
+            let known = orders::find(state, order_id).await?;
             let known = known.ok_or_else(Problem::order_not_found)?;
             already(known.resource.standing(status))
         }
-        Cancelled::Refused => match orders::recorded(&state, order_id).await? {
+        Cancelled::Refused => match orders::recorded(state, order_id).await? {
             Some(known) if known.resource.status.is_terminal() => already(known.resource),
             Some(_) | None => Err(already_shipped()),
         },
         Cancelled::Kept => {
-            let known = orders::find(&state, order_id).await?;
+            let known = orders::find(state, order_id).await?;
             let status = known.ok_or_else(Problem::order_not_found)?.resource.status;
-            Ok(CancelDecided { order_id, decision: Decision::Pending, status }.into_response())
+            let decision = Decision::Pending;
+            Ok(CancelOutcome::CalledOff(CancelDecided { order_id, decision, status }))
         }
         // The order ended between the two looks, or there is none.
         Cancelled::NotOpen => {
-            let known = orders::find(&state, order_id).await?;
+            let known = orders::find(state, order_id).await?;
             let order = known.ok_or_else(Problem::order_not_found)?.resource;
             if order.status.is_terminal() {
                 already(order)
@@ -189,9 +224,9 @@ pub(crate) async fn cancel(
 }
 
 /// What a cancel would do, by the record, which every step writes together with its effect.
-async fn preview(state: &State, order: OrderResource) -> Result<Response, Problem> {
+async fn preview(state: &State, order: OrderResource) -> Result<CancelOutcome, Problem> {
     let order_id = order.order_id;
-    let status = order.status().clone();
+    let status = order.status.clone();
     if status.is_terminal() && !matches!(status, OrderStatus::Cancelled { .. }) {
         return already(order);
     }
@@ -205,7 +240,7 @@ async fn preview(state: &State, order: OrderResource) -> Result<Response, Proble
         (Would::CallOff, None, OrderStatus::Reserved) => PaymentFate::Void,
         (Would::CallOff | Would::ChangeNothing, _, _) => PaymentFate::Nothing,
     };
-    Ok(Json(CancelPreview { order_id, status, would, payment, refund }).into_response())
+    Ok(CancelOutcome::Preview(CancelPreview { order_id, status, would, payment, refund }))
 }
 
 /// What the customer has paid and not been given back.
@@ -228,19 +263,13 @@ async fn paid(state: &State, order_id: OrderId) -> Result<Option<Money>, Problem
 #[error("the charge of order {0} is no money")]
 struct BadCharge(OrderId);
 
-impl IntoResponse for CancelDecided {
-    fn into_response(self) -> Response {
-        (StatusCode::ACCEPTED, Json(self)).into_response()
-    }
-}
-
 /// Somebody terminated the workflow: nobody is left to take back what was done.
 #[derive(Debug, thiserror::Error)]
 #[error("order {0} has not ended, and its workflow is closed")]
 struct Abandoned(OrderId);
 
 /// What cancelling means for an order that does not go forward any more.
-fn already(order: OrderResource) -> Result<Response, Problem> {
+fn already(order: OrderResource) -> Result<CancelOutcome, Problem> {
     match &order.status {
         OrderStatus::Shipped { .. } => Err(already_shipped()),
         OrderStatus::Rejected { rejection } => Err(Problem::new(
@@ -257,7 +286,7 @@ fn already(order: OrderResource) -> Result<Response, Problem> {
         | OrderStatus::Posted
         | OrderStatus::Unwinding
         | OrderStatus::Cancelled { .. }
-        | OrderStatus::Stuck { .. } => Ok(Json(order).into_response()),
+        | OrderStatus::Stuck { .. } => Ok(CancelOutcome::Already(order)),
     }
 }
 

@@ -70,7 +70,7 @@ pub(crate) struct Listing {
         ReadProblems,
     ),
 )]
-pub(crate) async fn list(
+pub(crate) async fn events(
     May { caller, .. }: May<scope::ReadOrders>,
     Shared(state): Shared<State>,
     Path(order_id): Path<String>,

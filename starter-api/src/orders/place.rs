@@ -14,7 +14,7 @@ use domain::{Destination, Money, Order, OrderId, OrderStatus, PriceList, Request
 use uuid::Uuid;
 
 use crate::extract::{Body, IdempotencyKey, Wait};
-use crate::identity::access::{May, scope};
+use crate::identity::access::{Caller, May, scope};
 use crate::observe::ORDERS_ACCEPTED;
 use crate::orders::request::{OrderRequest, WrittenOrder};
 use crate::orders::{self, Known, OrderResource};
@@ -68,38 +68,79 @@ pub(crate) async fn place(
     Wait(wait): Wait,
     Body(written): Body<WrittenOrder>,
 ) -> Result<Response, Problem> {
-    let request = OrderRequest::checked(&caller, &written)?;
+    take_in(&state, &caller, key, wait, &written).await?.into_answer()
+}
+
+/// An order that was taken in, now or before.
+#[derive(Debug)]
+pub(crate) struct Placed {
+    /// The order as it is answered.
+    pub(crate) resource: OrderResource,
+    /// Whether this repeats an answer.
+    pub(crate) replayed: bool,
+    /// The seconds that were allowed for, if the order was decided within them.
+    decided_within: Option<u32>,
+}
+
+/// Takes an order in, or finds that it was taken in before; the same for every protocol.
+pub(crate) async fn take_in(
+    state: &State,
+    caller: &Caller,
+    key: Option<String>,
+    wait: Option<u32>,
+    written: &WrittenOrder,
+) -> Result<Placed, Problem> {
+    let request = OrderRequest::checked(caller, written)?;
     let hash = request.hash()?;
     let (order_id, repeatable) = match &key {
         Some(key) => (OrderId::for_request(&request.customer_id, key), true),
         None => (OrderId::of(Uuid::now_v7()), false),
     };
-    let taken_in = TakenIn { state: &state, order_id, hash, wait };
+    let taken_in = TakenIn { state, order_id, hash, wait };
 
     // The record outlives the workflow, so it is asked before Temporal is.
-    if repeatable && let Some(known) = orders::recorded(&state, order_id).await? {
+    if repeatable && let Some(known) = orders::recorded(state, order_id).await? {
         return taken_in.again(known).await;
     }
-    let prices = match priced(&state, &request).await {
+    let prices = match priced(state, &request).await {
         Ok(prices) => prices,
         // What is refused now may have been taken in a moment ago, at another price.
-        Err(problem) if repeatable => match orders::accepted(&state, order_id).await? {
+        Err(problem) if repeatable => match orders::accepted(state, order_id).await? {
             Some(known) => return taken_in.again(known).await,
             None => return Err(problem),
         },
         Err(problem) => return Err(problem),
     };
-    let order = order(&state, &request, &taken_in, prices)?;
+    let order = order(state, &request, &taken_in, prices)?;
     if let Some(recipient) = &request.recipient {
-        recipient.keep(&state, &request).await?;
+        recipient.keep(state, &request).await?;
     }
     match state.temporal.start(&order).await? {
-        Started::Now => taken_in.first(order).await,
-        Started::Before => match orders::find(&state, order_id).await? {
+        Started::Now => Ok(taken_in.first(order).await),
+        Started::Before => match orders::find(state, order_id).await? {
             Some(known) => taken_in.again(known).await,
             // Kept by neither: Temporal forgot it between the two looks.
             None => Err(Problem::unavailable("looking for an order that was placed", &Vanished)),
         },
+    }
+}
+
+impl Placed {
+    fn into_answer(self) -> Result<Response, Problem> {
+        let location = HeaderValue::try_from(format!("/v1/orders/{}", self.resource.order_id))
+            .map_err(|error| Problem::internal("naming an order's place", &error))?;
+        let mut response = (StatusCode::CREATED, Json(self.resource)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::LOCATION, location);
+        if self.replayed {
+            headers.insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
+        }
+        if let Some(seconds) = self.decided_within {
+            let applied = HeaderValue::try_from(format!("wait={seconds}"))
+                .map_err(|error| Problem::internal("telling a preference", &error))?;
+            headers.insert(PREFERENCE_APPLIED, applied);
+        }
+        Ok(response)
     }
 }
 
@@ -116,12 +157,12 @@ struct TakenIn<'a> {
 }
 
 impl TakenIn<'_> {
-    async fn first(self, order: Order) -> Result<Response, Problem> {
+    async fn first(self, order: Order) -> Placed {
         metrics::counter!(ORDERS_ACCEPTED, "repeat" => "no").increment(1);
-        self.answer(OrderResource::at(order, OrderStatus::Processing)).await
+        self.placed(OrderResource::at(order, OrderStatus::Processing)).await
     }
 
-    async fn again(self, known: Known) -> Result<Response, Problem> {
+    async fn again(self, known: Known) -> Result<Placed, Problem> {
         if known.request_hash != self.hash.as_str() {
             return Err(Problem::new(
                 Kind::IdempotencyKeyReused,
@@ -134,32 +175,20 @@ impl TakenIn<'_> {
         // that waits for it, or asks for the order.
         let as_taken_in = known.resource.clone().standing(OrderStatus::Processing);
         let resource = if self.seconds_to_wait() == 0 { as_taken_in } else { known.resource };
-        let mut response = self.answer(resource).await?;
-        response.headers_mut().insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
-        Ok(response)
+        Ok(Placed { replayed: true, ..self.placed(resource).await })
     }
 
     fn seconds_to_wait(&self) -> u32 {
         self.wait.unwrap_or(0).min(self.state.limits.wait_seconds_max())
     }
 
-    async fn answer(self, mut resource: OrderResource) -> Result<Response, Problem> {
-        let mut applied = None;
+    async fn placed(self, mut resource: OrderResource) -> Placed {
         let seconds = self.seconds_to_wait();
         if seconds > 0 {
             resource = self.decided(resource, seconds).await;
-            applied = resource.is_decided().then(|| format!("wait={seconds}"));
         }
-        let location = HeaderValue::try_from(format!("/v1/orders/{}", self.order_id))
-            .map_err(|error| Problem::internal("naming an order's place", &error))?;
-        let mut response =
-            (StatusCode::CREATED, [(header::LOCATION, location)], Json(resource)).into_response();
-        if let Some(applied) = applied {
-            let applied = HeaderValue::try_from(applied)
-                .map_err(|error| Problem::internal("telling a preference", &error))?;
-            response.headers_mut().insert(PREFERENCE_APPLIED, applied);
-        }
-        Ok(response)
+        let decided_within = (seconds > 0 && resource.is_decided()).then_some(seconds);
+        Placed { resource, replayed: false, decided_within }
     }
 
     /// The order once it is paid or refused, or as it stands after so many seconds. It has been

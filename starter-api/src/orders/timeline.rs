@@ -40,7 +40,7 @@ pub(crate) struct Line {
     at: DateTime<Utc>,
     /// What happened.
     #[schema(example = "The payment was taken: 23.10 GBP")]
-    text: String,
+    pub(crate) text: String,
     /// Where the order stood from then on, if the event was a turn in its life.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "paid")]
@@ -74,7 +74,7 @@ pub(crate) async fn timeline(
     let events = events_after(&state, order_id, 0, LINES_MAX).await?;
     let timeline: Vec<_> = events.iter().map(Line::of).collect();
     let body = if wants(&headers, MARKDOWN, "application/json") {
-        let told = markdown(order_id, order.resource.status(), &timeline);
+        let told = markdown(order_id, &order.resource.status, &timeline);
         ([(header::CONTENT_TYPE, "text/markdown; charset=utf-8")], told).into_response()
     } else {
         Json(Timeline { order_id, timeline }).into_response()
@@ -83,7 +83,7 @@ pub(crate) async fn timeline(
 }
 
 impl Line {
-    fn of(event: &OrderEvent) -> Self {
+    pub(crate) fn of(event: &OrderEvent) -> Self {
         let status = event.data.pointer("/status/status").and_then(Value::as_str);
         Self {
             sequence: event.sequence,

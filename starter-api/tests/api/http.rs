@@ -24,8 +24,11 @@ async fn every_described_operation_is_served() {
     let shop = shop().await;
     let description: Value = serde_json::to_value(starter_api::description()).unwrap();
     let mut operations = 0;
+    let mut names = BTreeSet::new();
     for (path, methods) in description["paths"].as_object().unwrap() {
-        for method in methods.as_object().unwrap().keys() {
+        for (method, operation) in methods.as_object().unwrap() {
+            let name = operation["operationId"].as_str().unwrap();
+            assert!(names.insert(name.to_owned()), "{name} is the name of two operations");
             let path =
                 path.replace("{order_id}", "x").replace("{account}", "x").replace("{sku}", "x");
             let answer = send(shop.request(&method.to_uppercase(), &path)).await;

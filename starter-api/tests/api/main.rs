@@ -9,8 +9,10 @@
 
 mod access;
 mod cancelling;
+mod grpc;
 mod http;
 mod issuer;
+mod json;
 mod ledger;
 mod limits;
 mod orders;

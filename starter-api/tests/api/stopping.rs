@@ -1,15 +1,17 @@
 use std::process::Stdio;
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::TcpStream;
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdout, Command};
 
-/// The program itself, and where it listens.
-async fn program() -> (Child, String) {
+type Log = Lines<BufReader<ChildStdout>>;
+
+/// The program itself, where it listens, and its log from then on.
+async fn program() -> (Child, String, Log) {
     let mut program = Command::new(env!("CARGO_BIN_EXE_starter-api"))
         .args(["--listen", "127.0.0.1:0", "--log-format", "json"])
         .env("DATABASE_URL", "postgres://nobody@127.0.0.1:9/nothing")
-        .env("ORDERSAGA_NOTICE_SECONDS", "1")
+        .env("ORDERSAGA_NOTICE_SECONDS", "3")
         .env_remove("RUST_LOG")
         .stdout(Stdio::piped())
         .kill_on_drop(true)
@@ -23,14 +25,12 @@ async fn program() -> (Child, String) {
             break address.to_owned();
         }
     };
-    // Read on, so that the program never waits for its reader.
-    tokio::spawn(async move { while let Ok(Some(_line)) = log.next_line().await {} });
-    (program, address)
+    (program, address, log)
 }
 
 #[tokio::test]
 async fn a_program_that_is_asked_to_stop_says_so_and_answers_what_it_has_begun() {
-    let (mut program, address) = program().await;
+    let (mut program, address, mut log) = program().await;
     // A request under way: its body is not complete yet.
     let mut caller = TcpStream::connect(&address).await.unwrap();
     let head = "POST /v1/quotes HTTP/1.1\r\nhost: shop\r\ncontent-type: application/json\r\n\
@@ -39,14 +39,15 @@ async fn a_program_that_is_asked_to_stop_says_so_and_answers_what_it_has_begun()
 
     let id = program.id().unwrap().to_string();
     assert!(Command::new("kill").arg(&id).status().await.unwrap().success());
+    while !log.next_line().await.unwrap().unwrap().contains("stopping") {}
+    // Read on, so that the program never waits for its reader.
+    tokio::spawn(async move { while let Ok(Some(_line)) = log.next_line().await {} });
     // First it is not ready any more, and then it does not listen any more.
     let client = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
-    let mut was_red = false;
-    while let Ok(answer) = client.get(format!("http://{address}/ready")).send().await {
-        let ready: serde_json::Value = answer.json().await.unwrap();
-        was_red |= ready["leaving"] == true;
-    }
-    assert!(was_red, "it stopped listening without a warning");
+    let ask = async || client.get(format!("http://{address}/ready")).send().await;
+    let warned: serde_json::Value = ask().await.unwrap().json().await.unwrap();
+    assert_eq!(warned["leaving"], true);
+    while ask().await.is_ok() {}
 
     caller.write_all(b"}").await.unwrap();
     let mut answer = String::new();

@@ -1,0 +1,60 @@
+//! The starter's no, as gRPC says it.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::problem::{Kind, Problem};
+
+/// Whose reasons the errors' reasons are.
+const DOMAIN: &str = "ordersaga";
+
+impl From<Problem> for Status {
+    fn from(problem: Problem) -> Self {
+        Self::from(&problem)
+    }
+}
+
+impl From<&Problem> for Status {
+    fn from(problem: &Problem) -> Self {
+        let told = problem.document();
+        let reason = told.which.heading().replace('-', "_").to_uppercase();
+        let mut details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
+        for breach in &told.errors {
+            details.add_bad_request_violation(&breach.pointer, &breach.detail);
+        }
+        if let Some(seconds) = told.retry_after_seconds {
+            details.set_retry_info(Some(Duration::from_secs(seconds.into())));
+        }
+        if let Some(incident) = told.incident {
+            details.set_request_info(incident.to_string(), "");
+        }
+        Self::with_error_details(code(told.which), told.detail.to_string(), details)
+    }
+}
+
+const fn code(kind: Kind) -> Code {
+    match kind {
+        Kind::MalformedRequest
+        | Kind::InvalidRequest
+        | Kind::BodyTooLarge
+        | Kind::UnsupportedMediaType => Code::InvalidArgument,
+        Kind::Unauthenticated | Kind::SignInFailed => Code::Unauthenticated,
+        Kind::InsufficientScope => Code::PermissionDenied,
+        Kind::RouteNotFound | Kind::MethodNotAllowed => Code::Unimplemented,
+        Kind::OrderNotFound
+        | Kind::ProductNotFound
+        | Kind::AccountNotFound
+        | Kind::IssuedElsewhere => Code::NotFound,
+        Kind::PriceChanged
+        | Kind::OrderAlreadyShipped
+        | Kind::OrderAlreadyRejected
+        | Kind::OrderAlreadyFailed => Code::FailedPrecondition,
+        Kind::IdempotencyKeyReused | Kind::EmailTaken => Code::AlreadyExists,
+        Kind::TooManyRequests => Code::ResourceExhausted,
+        Kind::Internal => Code::Internal,
+        Kind::TryAgain | Kind::Overloaded => Code::Unavailable,
+    }
+}
