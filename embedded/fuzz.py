@@ -84,7 +84,8 @@ def stands(folder: Path, url: str, cases: int, headers: list[str]) -> bool:
     arguments = [
         *("run", f"{url}/openapi.json", "--url", url, "--checks", CHECKS),
         *("--phases", "examples,coverage,fuzzing", "--max-examples", str(cases)),
-        *("--seed", "1", "--workers", "2", "--request-timeout", "20", "--continue-on-failure"),
+        # One at a time: CPython 3.11 cannot parse lambdas in two threads at once.
+        *("--seed", "1", "--workers", "1", "--request-timeout", "20", "--continue-on-failure"),
         *("--no-color", "--warnings", "off", *left_out),
         *(part for header in headers for part in ("--header", header)),
     ]
