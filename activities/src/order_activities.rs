@@ -1,6 +1,5 @@
 //! The contract table, fulfilled: each activity hands its argument to the party it concerns and
-//! the party's fault to Temporal, with a sign of life in between. A bare `?` here would turn a
-//! fault into a nameless failure.
+//! the party's fault to Temporal, with a sign of life in between. A bare `?` here would turn a fault into a nameless failure.
 
 #![expect(missing_docs, reason = "the constants that the activity macro makes carry no docs")]
 

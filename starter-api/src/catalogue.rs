@@ -84,6 +84,12 @@ impl Catalogue {
         PriceList::of(&priced, discount, basket.country, &rates).map_err(|error| refused(&error))
     }
 
+    /// Reads an article's price anew with the next basket. Other copies of the starter do so some
+    /// seconds later.
+    pub(crate) async fn forget(&self, sku: &Sku) {
+        self.products.invalidate(sku).await;
+    }
+
     async fn products(&self, basket: &Basket) -> Result<HashMap<Sku, Arc<PricedSku>>, Problem> {
         const DOING: &str = "reading prices";
         let mut known = HashMap::with_capacity(basket.lines.len());

@@ -8,6 +8,7 @@ mod basket;
 mod catalogue;
 mod conditional;
 mod config;
+mod customers;
 mod extract;
 mod grpc;
 mod identity;
@@ -20,10 +21,12 @@ mod orders;
 mod paging;
 mod problem;
 mod products;
+mod queues;
 mod quotes;
 mod rules;
 mod serve;
 mod state;
+mod stock;
 mod temporal;
 
 use axum::extract::DefaultBodyLimit;
@@ -108,12 +111,20 @@ fn every_operation() -> OpenApiRouter<State> {
         .routes(routes!(orders::timeline::timeline))
         .routes(routes!(orders::cancel::cancel))
         .routes(routes!(quotes::price))
-        .routes(routes!(products::list::list))
-        .routes(routes!(products::show::show))
+        .routes(routes!(orders::resolve::resolve))
+        .routes(routes!(orders::attention::attention))
+        .routes(routes!(queues::list::list))
+        .routes(routes!(queues::pause::pause))
+        .routes(routes!(queues::resume::resume))
+        .routes(routes!(products::list::list, products::create::create))
+        .routes(routes!(products::show::show, products::update::update))
+        .routes(routes!(stock::list::list))
+        .routes(routes!(stock::shift::shift))
         .routes(routes!(ledger::balance::balance))
         .routes(routes!(ledger::transactions::list))
         .routes(routes!(ledger::validate::validate))
-        .routes(routes!(identity::register::register))
+        .routes(routes!(identity::register::register, customers::list::list))
+        .routes(routes!(customers::show::show, customers::update::update))
         .routes(routes!(identity::sign_in::sign_in))
         .routes(routes!(identity::token::token))
         .routes(routes!(identity::keys::keys))

@@ -17,11 +17,13 @@ macro_rules! orders_where {
     };
 }
 
+pub(crate) mod attention;
 pub(crate) mod cancel;
 pub(crate) mod events;
 pub(crate) mod list;
 pub(crate) mod place;
 pub(crate) mod request;
+pub(crate) mod resolve;
 pub(crate) mod show;
 pub(crate) mod timeline;
 pub(crate) mod watch;

@@ -44,6 +44,10 @@ pub enum Kind {
     OrderNotFound,
     /// The shop sells no such article.
     ProductNotFound,
+    /// The shop knows no such customer.
+    CustomerNotFound,
+    /// There is no such task queue.
+    QueueNotFound,
     /// The books have no such account.
     AccountNotFound,
     /// The path is right, the method is not.
@@ -52,6 +56,14 @@ pub enum Kind {
     PriceChanged,
     /// Somebody has registered with this address before.
     EmailTaken,
+    /// There is an article of this number.
+    ProductExists,
+    /// The pieces are not there, or are set aside for orders.
+    NotInStock,
+    /// The same paper came with another movement.
+    ReferenceReused,
+    /// Nothing of the order waits for a decision.
+    OrderNotStuck,
     /// The parcel is out of the house.
     OrderAlreadyShipped,
     /// There is nothing to call off: the shop itself said no.
@@ -186,7 +198,7 @@ const RETRY_AFTER_SECONDS: u16 = 2;
 
 impl Kind {
     /// Every kind, in the order in which the docs tell them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 29] = [
         Self::MalformedRequest,
         Self::Unauthenticated,
         Self::SignInFailed,
@@ -195,10 +207,16 @@ impl Kind {
         Self::IssuedElsewhere,
         Self::OrderNotFound,
         Self::ProductNotFound,
+        Self::CustomerNotFound,
+        Self::QueueNotFound,
         Self::AccountNotFound,
         Self::MethodNotAllowed,
         Self::PriceChanged,
         Self::EmailTaken,
+        Self::ProductExists,
+        Self::NotInStock,
+        Self::ReferenceReused,
+        Self::OrderNotStuck,
         Self::OrderAlreadyShipped,
         Self::OrderAlreadyRejected,
         Self::OrderAlreadyFailed,
@@ -223,10 +241,16 @@ impl Kind {
             | Self::IssuedElsewhere
             | Self::OrderNotFound
             | Self::ProductNotFound
+            | Self::CustomerNotFound
+            | Self::QueueNotFound
             | Self::AccountNotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::PriceChanged
             | Self::EmailTaken
+            | Self::ProductExists
+            | Self::NotInStock
+            | Self::ReferenceReused
+            | Self::OrderNotStuck
             | Self::OrderAlreadyShipped
             | Self::OrderAlreadyRejected
             | Self::OrderAlreadyFailed => StatusCode::CONFLICT,
@@ -254,10 +278,16 @@ impl Kind {
             }
             Self::OrderNotFound => ("order-not-found", "There is no such order"),
             Self::ProductNotFound => ("product-not-found", "There is no such product"),
+            Self::CustomerNotFound => ("customer-not-found", "There is no such customer"),
+            Self::QueueNotFound => ("queue-not-found", "There is no such task queue"),
             Self::AccountNotFound => ("account-not-found", "There is no such account"),
             Self::MethodNotAllowed => ("method-not-allowed", "The path does not know this method"),
             Self::PriceChanged => ("price-changed", "The order costs something else now"),
             Self::EmailTaken => ("email-taken", "There is a customer of this address"),
+            Self::ProductExists => ("product-exists", "There is an article of this number"),
+            Self::NotInStock => ("not-in-stock", "So many pieces are not there to be taken"),
+            Self::ReferenceReused => ("reference-reused", "The paper belongs to another movement"),
+            Self::OrderNotStuck => ("order-not-stuck", "Nothing waits for a decision"),
             Self::OrderAlreadyShipped => {
                 ("order-already-shipped", "The parcel has been handed over")
             }

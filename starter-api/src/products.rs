@@ -1,15 +1,18 @@
 //! Products: what the shop sells, at which price, and how many are left.
 
+pub(crate) mod create;
 pub(crate) mod list;
 pub(crate) mod show;
+pub(crate) mod update;
 
-use domain::{Money, Sku};
+use domain::{Currency, Money, Sku};
 use rust_decimal::Decimal;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::catalogue::money;
-use crate::problem::Problem;
+use crate::problem::{Kind, Problem};
+use crate::rules::{Rules, line_of_text};
 
 /// An article of the shop.
 #[derive(Debug, Serialize, ToSchema)]
@@ -48,5 +51,51 @@ impl TryFrom<Row> for Product {
             return Err(Problem::internal("reading a product", &BadProduct(sku)));
         };
         Ok(Self { sku: known, name, unit_price, available })
+    }
+}
+
+pub(crate) fn not_sold() -> Problem {
+    Problem::new(Kind::ProductNotFound, "The shop sells nothing by this number.")
+}
+
+/// What an article is and costs, as an operator writes it.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Terms {
+    /// What it is, in words.
+    #[schema(min_length = 1, max_length = 200, example = "WHITE METAL LANTERN")]
+    pub name: String,
+    /// What one piece costs the customer, before tax.
+    #[schema(example = "3.39")]
+    pub unit_price: String,
+    /// What one piece costs the shop.
+    #[schema(example = "1.35")]
+    pub unit_cost: String,
+    /// Of both; ISO 4217.
+    #[schema(example = "GBP")]
+    pub currency: String,
+}
+
+/// The same, checked.
+pub(crate) struct CheckedTerms {
+    name: String,
+    unit_price: Money,
+    unit_cost: Money,
+}
+
+impl Terms {
+    fn checked(&self, rules: &mut Rules) -> Option<CheckedTerms> {
+        let name = rules.check("/name", line_of_text(&self.name, 200));
+        let known = Currency::from_code(&self.currency);
+        let currency = rules.check("/currency", known.ok_or("a code of ISO 4217, such as GBP"));
+        let mut amount = |pointer, text: &str| {
+            let amount = Decimal::from_str_exact(text)
+                .map_err(|_no_decimal| "a decimal number as text, such as \"19.99\"");
+            let amount = rules.check(pointer, amount);
+            rules.check(pointer, Money::new(amount?, currency?))
+        };
+        let unit_price = amount("/unit_price", &self.unit_price);
+        let unit_cost = amount("/unit_cost", &self.unit_cost);
+        Some(CheckedTerms { name: name?, unit_price: unit_price?, unit_cost: unit_cost? })
     }
 }

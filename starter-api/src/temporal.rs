@@ -15,16 +15,23 @@ use temporalio_client::grpc::WorkflowService;
 use temporalio_client::tonic::IntoRequest;
 use temporalio_client::{
     Client, ClientOptions, ConnectionOptions, GrpcCompression, RetryOptions,
-    WorkflowExecuteUpdateOptions, WorkflowFetchHistoryOptions, WorkflowHandle,
-    WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowSignalOptions, WorkflowStartOptions,
+    WorkflowDescribeOptions, WorkflowExecuteUpdateOptions, WorkflowExecutionDescription,
+    WorkflowFetchHistoryOptions, WorkflowHandle, WorkflowIdConflictPolicy, WorkflowIdReusePolicy,
+    WorkflowSignalOptions, WorkflowStartOptions,
 };
 use temporalio_common::data_converters::{SerializationContextData, WorkflowSerializationContext};
+use temporalio_common::protos::temporal::api::enums::v1::WorkflowExecutionStatus as RawStatus;
 use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
-use temporalio_common::protos::temporal::api::workflowservice::v1::DescribeNamespaceRequest;
+use temporalio_common::protos::temporal::api::workflowservice::v1::{
+    DescribeNamespaceRequest, ListWorkflowExecutionsRequest,
+};
 use temporalio_common::{HasWorkflowDefinition, MemoValues};
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
-use workflows::{CancelAnswer, CancelRequest, OrderSaga, OrderView, Queue, signal_payload};
+use workflows::{
+    CancelAnswer, CancelRequest, NEEDS_ATTENTION, OrderSaga, OrderView, Queue, Resolution,
+    signal_payload,
+};
 
 use crate::problem::{OrProblem, Problem};
 
@@ -212,6 +219,53 @@ impl Temporal {
         }
     }
 
+    /// The orders that wait for a person, at most so many.
+    pub(crate) async fn needing_attention(&self, most: i32) -> Result<Vec<OrderId>, Problem> {
+        const DOING: &str = "asking which orders wait for a person";
+        let request = ListWorkflowExecutionsRequest {
+            namespace: self.target.1.namespace.clone(),
+            page_size: most,
+            query: format!("{} = true and ExecutionStatus = 'Running'", NEEDS_ATTENTION.name()),
+            ..Default::default()
+        };
+        let list = async {
+            let mut client = self.client().await?.clone();
+            Ok(client.list_workflow_executions(request.into_request()).await)
+        };
+        let found = within(DOING, CALL_TIMEOUT, Box::pin(list)).await?.or_problem(DOING)?;
+        let executions = found.into_inner().executions.into_iter();
+        let ids = executions.filter_map(|found| found.execution).map(|found| found.workflow_id);
+        Ok(ids.filter_map(|id| id.strip_prefix("order-")?.parse().ok().map(OrderId::of)).collect())
+    }
+
+    /// Tells the order what a person has decided; whether it waits for a decision.
+    pub(crate) async fn resolve(
+        &self,
+        order_id: OrderId,
+        resolution: &Resolution,
+    ) -> Result<bool, Problem> {
+        const DOING: &str = "telling an order a decision";
+        let payload =
+            signal_payload(resolution).map_err(|error| Problem::internal(DOING, &error))?;
+        let tell = async {
+            let saga = saga(self.client().await?, order_id);
+            let described = saga.describe(WorkflowDescribeOptions::default()).await;
+            // What the workflow itself says, which is not behind as lists may be.
+            let waits = described.map(|described| waits(&described));
+            if let Ok(true) = waits {
+                let options = WorkflowSignalOptions::default();
+                return Ok(saga.signal(OrderSaga::resolve, payload, options).await.map(|()| true));
+            }
+            Ok(waits)
+        };
+        match within(DOING, CALL_TIMEOUT, Box::pin(tell)).await? {
+            Ok(told) => Ok(told),
+            Err(WorkflowInteractionError::NotFound(_)) => Ok(false),
+            Err(WorkflowInteractionError::Rpc(status)) => Err(Problem::of_temporal(DOING, &status)),
+            Err(error) => Err(Problem::internal(DOING, &error)),
+        }
+    }
+
     /// Whether Temporal answers and knows the namespace.
     pub(crate) async fn check(&self) -> Result<(), Problem> {
         const DOING: &str = "asking whether Temporal is ready";
@@ -244,6 +298,13 @@ impl Temporal {
             problem(DOING, &error)
         })
     }
+}
+
+/// Whether the order is open and waits for a decision.
+fn waits(described: &WorkflowExecutionDescription) -> bool {
+    let info = described.raw_description.workflow_execution_info.as_ref();
+    let is_open = info.is_some_and(|info| info.status() == RawStatus::Running);
+    is_open && described.search_attributes().get(&NEEDS_ATTENTION) == Some(true)
 }
 
 async fn within<T>(

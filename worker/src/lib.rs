@@ -15,6 +15,7 @@
 
 pub mod catalogue_file;
 pub mod database;
+pub mod line;
 pub mod migrate;
 pub mod ops;
 pub mod prove;

@@ -22,6 +22,7 @@ use tracing::{error, info, warn};
 use workflows::{OrderSaga, Queue};
 
 use crate::database::{self, DatabaseArgs};
+use crate::line;
 use crate::ops::{Ops, Parties, Polling};
 use crate::steps_counted::{self, StepsCounted};
 use crate::telemetry::{Telemetry, TelemetryError};
@@ -211,19 +212,17 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
 
     let activities = args.activities(&pool)?;
     if args.queues.contains(&Queue::Orders) {
-        tokio::spawn(keep_house(pool, stop.clone()));
+        tokio::spawn(keep_house(pool.clone(), stop.clone()));
     }
     let mut served = JoinSet::new();
-    for queue in &args.queues {
-        let worker = build_worker(
-            &telemetry.runtime,
-            client.clone(),
-            *queue,
-            &activities,
-            &args.settings,
-            StepsCounted,
-        )?;
-        serve(&mut served, worker, *queue, ops.polls(), &stop);
+    let making = Arc::new((telemetry.runtime, client, activities, args.settings));
+    for queue in args.queues.iter().copied() {
+        let making = Arc::clone(&making);
+        let make = move || {
+            let (runtime, client, activities, settings) = &*making;
+            build_worker(runtime, client.clone(), queue, activities, settings, StepsCounted)
+        };
+        serve(&mut served, make, (pool.clone(), queue), ops.polls(), &stop);
     }
     let queues: Vec<_> = args.queues.iter().map(|queue| queue.name()).collect();
     info!(queues = queues.join(","), "serving");
@@ -298,26 +297,20 @@ async fn find(pool: PgPool, temporal: &Temporal) -> Parties {
     Parties { pool, client }
 }
 
-/// Gives a worker a thread of its own: its workflows all run there, and what they ask for runs
+/// Gives a queue's worker a thread of its own: its workflows all run there, and what they ask for runs
 /// on the process's other threads.
 fn serve(
     served: &mut JoinSet<Result<(), RunError>>,
-    mut worker: Worker,
-    queue: Queue,
+    make: impl Fn() -> Result<Worker, RunError> + Send + 'static,
+    (pool, queue): (PgPool, Queue),
     polling: Polling,
     stop: &CancellationToken,
 ) {
-    let (stopped, shut_down) = (stop.clone(), worker.shutdown_handle());
-    tokio::spawn(async move {
-        stopped.cancelled().await;
-        shut_down();
-    });
-    let handle = Handle::current();
+    let (stop, handle) = (stop.clone(), Handle::current());
+    let tell = move |serving| info!(queue = queue.name(), serving, "the line");
     served.spawn_blocking(move || {
         let _polling = polling;
-        handle
-            .block_on(worker.run())
-            .map_err(|source| RunError::Stopped { queue: queue.name(), source })
+        handle.block_on(line::serve(&pool, queue, make, tell, &stop))
     });
 }
 

@@ -46,13 +46,20 @@ const fn code(kind: Kind) -> Code {
         Kind::RouteNotFound | Kind::MethodNotAllowed => Code::Unimplemented,
         Kind::OrderNotFound
         | Kind::ProductNotFound
+        | Kind::CustomerNotFound
+        | Kind::QueueNotFound
         | Kind::AccountNotFound
         | Kind::IssuedElsewhere => Code::NotFound,
         Kind::PriceChanged
+        | Kind::NotInStock
+        | Kind::OrderNotStuck
         | Kind::OrderAlreadyShipped
         | Kind::OrderAlreadyRejected
         | Kind::OrderAlreadyFailed => Code::FailedPrecondition,
-        Kind::IdempotencyKeyReused | Kind::EmailTaken => Code::AlreadyExists,
+        Kind::IdempotencyKeyReused
+        | Kind::EmailTaken
+        | Kind::ProductExists
+        | Kind::ReferenceReused => Code::AlreadyExists,
         Kind::TooManyRequests => Code::ResourceExhausted,
         Kind::Internal => Code::Internal,
         Kind::TryAgain | Kind::Overloaded => Code::Unavailable,

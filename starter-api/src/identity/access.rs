@@ -45,8 +45,22 @@ scopes! {
     PlaceOrders = "orders:place";
     /// Call orders off; a customer: their own.
     CancelOrders = "orders:cancel";
+    /// Decide what becomes of an order that is stuck.
+    ResolveOrders = "orders:resolve";
+    /// Stop the line, and let it go on.
+    OperateQueues = "queues:operate";
     /// See the books.
     ReadLedger = "ledger:read";
+    /// Put articles into the catalogue and change their prices.
+    WriteProducts = "products:write";
+    /// See what lies in the warehouse.
+    ReadStock = "stock:read";
+    /// Take goods in, and set right what was counted.
+    WriteStock = "stock:write";
+    /// See customers; a customer: themself.
+    ReadCustomers = "customers:read";
+    /// Change what is known of customers; a customer: of themself.
+    WriteCustomers = "customers:write";
 }
 
 impl Scope {
@@ -79,10 +93,23 @@ impl Role {
     /// Everything that the role allows.
     pub(crate) const fn scopes(self) -> &'static [Scope] {
         match self {
-            Self::Customer | Self::Service => {
-                &[Scope::ReadOrders, Scope::PlaceOrders, Scope::CancelOrders]
-            }
-            Self::Operator => &[Scope::ReadOrders, Scope::CancelOrders],
+            Self::Customer | Self::Service => &[
+                Scope::ReadOrders,
+                Scope::PlaceOrders,
+                Scope::CancelOrders,
+                Scope::ReadCustomers,
+                Scope::WriteCustomers,
+            ],
+            Self::Operator => &[
+                Scope::ReadOrders,
+                Scope::CancelOrders,
+                Scope::ResolveOrders,
+                Scope::OperateQueues,
+                Scope::WriteProducts,
+                Scope::ReadStock,
+                Scope::WriteStock,
+                Scope::ReadCustomers,
+            ],
             Self::Finance => &[Scope::ReadOrders, Scope::ReadLedger],
         }
     }

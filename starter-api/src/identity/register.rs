@@ -62,8 +62,14 @@ pub(crate) async fn register(
     let customer_id = CustomerId::parse(Uuid::now_v7().to_string())
         .map_err(|error| Problem::internal(DOING, &error))?;
     let entered = sqlx::query!(
-        "insert into identity.logins (customer_id, email, password_hash) values ($1, $2, $3)
-         on conflict (email) do nothing",
+        "with login as (
+             insert into identity.logins (customer_id, email, password_hash) values ($1, $2, $3)
+             on conflict (email) do nothing
+             returning customer_id, email
+         )
+         insert into customers.customers (customer_id, email)
+         select customer_id, email from login
+         on conflict (customer_id) do update set email = excluded.email",
         customer_id.as_str(),
         email,
         hash,

@@ -7,8 +7,8 @@ use domain::Sku;
 
 use crate::conditional;
 use crate::extract::Path;
-use crate::problem::{Document, Kind, OrProblem, Problem, ReadProblems};
-use crate::products::{Product, Row};
+use crate::problem::{Document, OrProblem, Problem, ReadProblems};
+use crate::products::{Product, Row, not_sold};
 use crate::state::State;
 
 /// Shows an article with its price and what is left of it.
@@ -31,7 +31,6 @@ pub(crate) async fn show(
     Path(sku): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let not_sold = || Problem::new(Kind::ProductNotFound, "The shop sells nothing by this number.");
     let sku = Sku::parse(sku).map_err(|_no_sku| not_sold())?;
     let row = sqlx::query_as!(
         Row,

@@ -15,6 +15,7 @@ mod issuer;
 mod json;
 mod ledger;
 mod limits;
+mod operating;
 mod orders;
 mod outages;
 mod placing;

@@ -55,7 +55,11 @@ async fn told_anew(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
             group by sku
         ), moved as (
             select sku,
-                sum(case when reason = 'received' then quantity else 0 end) as received,
+                sum(case
+                    when reason in ('received', 'found') then quantity
+                    when reason = 'written-off' then -quantity
+                    else 0
+                end) as received,
                 sum(case
                     when reason in ('reserved', 'returned') then quantity
                     when reason in ('released', 'expired', 'sold') then -quantity

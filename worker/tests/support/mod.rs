@@ -16,6 +16,7 @@
 
 mod faults;
 
+use std::collections::BTreeMap;
 use std::env;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -37,13 +38,15 @@ use sqlx::PgPool;
 use temporalio_client::{Client, WorkflowGetResultOptions, WorkflowHandle, WorkflowStartOptions};
 use temporalio_common::data_converters::RawValue;
 use temporalio_common::protos::temporal::api::history::v1::History;
+use temporalio_sdk::Runtime;
 use temporalio_sdk::testing::{
     EphemeralExe, LocalServer, LocalWorkflowEnvironmentOptions, WorkflowEnvironment,
 };
 use temporalio_sdk::workflows::WorkflowImplementation;
-use temporalio_sdk::{Runtime, Worker};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+use worker::line;
 use worker::prove::{Verdict, prove};
 use worker::run::{Settings, build_worker};
 use workflows::{
@@ -69,6 +72,8 @@ pub struct Shop {
 /// Workers that serve until they are told to stop.
 struct Workers {
     stop: watch::Sender<bool>,
+    /// Which queues are served at this moment.
+    serving: watch::Receiver<BTreeMap<&'static str, bool>>,
     thread: thread::JoinHandle<()>,
 }
 
@@ -183,6 +188,14 @@ impl Shop {
                 .await
                 .unwrap();
         status
+    }
+
+    /// Waits until the workflows' queue is served, or is not.
+    pub async fn until_workflows_are_served(&self, wanted: bool) {
+        let mut serving = self.workflows.serving.clone();
+        let reached =
+            serving.wait_for(|serving| serving.get(Queue::Orders.name()) == Some(&wanted));
+        reached.await.unwrap();
     }
 
     /// An operator decides.
@@ -354,6 +367,9 @@ fn server(cli: &str, port: u16) -> LocalWorkflowEnvironmentOptions {
         "history.transferProcessorMaxPollRPS=100",
         "history.timerProcessorMaxPollRPS=100",
         "history.visibilityProcessorMaxPollRPS=100",
+        // What waits in one partition is taken in the order in which it came.
+        "matching.numTaskqueueReadPartitions=1",
+        "matching.numTaskqueueWritePartitions=1",
     ];
     let arguments = attributes
         .iter()
@@ -370,6 +386,7 @@ fn server(cli: &str, port: u16) -> LocalWorkflowEnvironmentOptions {
 fn serve(db: &PgPool, client: &Client, faults: &Faults, queues: &'static [Queue]) -> Workers {
     let (options, client, faults) = (db.connect_options(), client.clone(), faults.clone());
     let (stop, mut stopped) = watch::channel(false);
+    let (tell, serving) = watch::channel(BTreeMap::new());
     let thread = thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         runtime.block_on(async move {
@@ -385,23 +402,30 @@ fn serve(db: &PgPool, client: &Client, faults: &Faults, queues: &'static [Queue]
                 settings: activities::Settings { reservation_ttl: Duration::from_hours(24) },
             };
             let sdk = Runtime::from_current_tokio(Default::default()).unwrap();
-            let worker = |queue: &Queue| {
-                let (client, faults) = (client.clone(), faults.clone());
-                build_worker(&sdk, client, *queue, &activities, &Settings::default(), faults)
-                    .unwrap()
-            };
-            let mut workers: Vec<Worker> = queues.iter().map(worker).collect();
-            let stops: Vec<_> = workers.iter().map(Worker::shutdown_handle).collect();
+            let (db, stopping) = (pool(), CancellationToken::new());
+            let lines = queues.iter().copied().map(|queue| {
+                let (sdk, client, activities, faults) = (&sdk, &client, &activities, &faults);
+                let make = move || {
+                    let (client, settings) = (client.clone(), Settings::default());
+                    build_worker(sdk, client, queue, activities, &settings, faults.clone())
+                };
+                let tell = &tell;
+                let served = move |now| {
+                    tell.send_modify(|serving: &mut BTreeMap<_, _>| {
+                        serving.insert(queue.name(), now);
+                    });
+                };
+                line::serve(&db, queue, make, served, &stopping)
+            });
             let stop = async {
                 stopped.wait_for(|stopped| *stopped).await.ok();
-                for stop in stops {
-                    stop();
-                }
+                stopping.cancel();
             };
-            tokio::join!(stop, join_all(workers.iter_mut().map(Worker::run)));
+            let ((), ended) = tokio::join!(stop, join_all(lines));
+            ended.into_iter().for_each(Result::unwrap);
         });
     });
-    Workers { stop, thread }
+    Workers { stop, serving, thread }
 }
 
 /// A signal's payload that no handler can read.
