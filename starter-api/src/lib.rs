@@ -10,6 +10,7 @@ mod conditional;
 mod config;
 mod customers;
 mod extract;
+mod graphql;
 mod grpc;
 mod identity;
 mod ledger;
@@ -93,6 +94,12 @@ fn cors(origins: &[HeaderValue]) -> CorsLayer {
         .expose_headers(read)
 }
 
+/// The schema of what can be asked in GraphQL, as SDL.
+#[must_use]
+pub fn graphql_schema() -> String {
+    graphql::Questions::new().sdl()
+}
+
 /// The description of the API, as `/openapi.json` has it.
 #[must_use]
 pub fn description() -> utoipa::openapi::OpenApi {
@@ -110,6 +117,7 @@ fn every_operation() -> OpenApiRouter<State> {
         .routes(routes!(orders::events::events))
         .routes(routes!(orders::timeline::timeline))
         .routes(routes!(orders::cancel::cancel))
+        .routes(routes!(graphql::ask))
         .routes(routes!(quotes::price))
         .routes(routes!(orders::resolve::resolve))
         .routes(routes!(orders::attention::attention))

@@ -320,6 +320,11 @@ impl Kind {
 }
 
 impl Problem {
+    /// The status it is answered with over HTTP.
+    pub(crate) fn status(&self) -> u16 {
+        self.0.status
+    }
+
     /// What is told about it.
     pub(crate) fn document(&self) -> &Document {
         &self.0

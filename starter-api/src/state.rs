@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalogue::Catalogue;
+use crate::graphql::Questions;
 use crate::identity::Identity;
 use crate::limits::Gate;
 use crate::observe;
@@ -25,6 +26,8 @@ pub struct State {
     pub(crate) identity: Identity,
     pub(crate) limits: Limits,
     pub(crate) metrics: PrometheusHandle,
+    /// What can be asked in GraphQL.
+    pub(crate) questions: Questions,
     /// Who may come in.
     pub(crate) gate: Gate,
     /// From where browsers may call.
@@ -104,6 +107,7 @@ impl State {
             identity,
             limits,
             metrics: observe::metrics(),
+            questions: Questions::new(),
             gate: Gate::of(&limits),
             cors_origins: Arc::new([]),
             streams: Arc::new(Semaphore::new(limits.streams_max)),

@@ -10,7 +10,7 @@ use utoipa::IntoParams;
 use uuid::Uuid;
 
 use crate::extract::Query;
-use crate::identity::access::{May, scope};
+use crate::identity::access::{Caller, May, scope};
 use crate::orders::{Known, OrderResource, Row};
 use crate::paging::{Page, PageSize};
 use crate::problem::{Guarded, OrProblem, Problem, ReadProblems};
@@ -51,6 +51,27 @@ pub(crate) struct Listing {
     #[serde(skip_serializing)]
     #[param(value_type = Option<String>)]
     cursor: Option<After>,
+}
+
+impl Listing {
+    /// The same wishes, as another protocol brings them.
+    pub(crate) fn asking(
+        customer_id: Option<CustomerId>,
+        status: Option<String>,
+        q: Option<String>,
+        limit: u16,
+        cursor: Option<String>,
+    ) -> Result<Self, String> {
+        Ok(Self {
+            customer_id,
+            status: status.map(Statuses::try_from).transpose()?,
+            placed_from: None,
+            placed_before: None,
+            q: q.map(Wanted::try_from).transpose()?,
+            limit: PageSize::try_from(limit)?,
+            cursor: cursor.map(After::try_from).transpose()?,
+        })
+    }
 }
 
 /// The names of statuses.
@@ -128,20 +149,27 @@ pub(crate) async fn list(
     Shared(state): Shared<State>,
     Query(listing): Query<Listing>,
 ) -> Result<Response, Problem> {
+    page(&state, &caller, &listing).await?.answer("/v1/orders", &listing)
+}
+
+/// A page of the orders that the caller may see; the same for every protocol.
+pub(crate) async fn page(
+    state: &State,
+    caller: &Caller,
+    listing: &Listing,
+) -> Result<Page<OrderResource>, Problem> {
     let rows = match (caller.customer(), &listing.customer_id) {
         // Another's orders are none: that there are any is nobody's business either.
         (Some(own), Some(asked)) if own != asked => Ok(Vec::new()),
-        (Some(customer), _) | (None, Some(customer)) => {
-            of_customer(&state, customer, &listing).await
-        }
-        (None, None) => of_everybody(&state, &listing).await,
+        (Some(customer), _) | (None, Some(customer)) => of_customer(state, customer, listing).await,
+        (None, None) => of_everybody(state, listing).await,
     };
     let rows = rows.or_problem("listing orders")?;
     let orders = rows
         .into_iter()
         .map(|row| Known::try_from(row).map(|known| known.resource))
         .collect::<Result<Vec<_>, _>>()?;
-    Page::of(orders, listing.limit, cursor_after).answer("/v1/orders", &listing)
+    Ok(Page::of(orders, listing.limit, cursor_after))
 }
 
 /// A page of the orders that `$whose` picks, which has the customer as `$1`.

@@ -19,6 +19,11 @@ fn the_committed_description_is_that_of_the_router() {
     expect_file!["../../openapi.json"].assert_eq(&format!("{description}\n"));
 }
 
+#[test]
+fn the_committed_schema_is_what_can_be_asked_in_graphql() {
+    expect_file!["../../schema.graphql"].assert_eq(&starter_api::graphql_schema());
+}
+
 #[tokio::test]
 async fn every_described_operation_is_served() {
     let shop = shop().await;
@@ -39,7 +44,7 @@ async fn every_described_operation_is_served() {
             operations += 1;
         }
     }
-    assert_eq!(operations, 32);
+    assert_eq!(operations, 33);
 }
 
 #[test]

@@ -9,6 +9,7 @@
 
 mod access;
 mod cancelling;
+mod graphql;
 mod grpc;
 mod http;
 mod issuer;

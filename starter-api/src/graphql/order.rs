@@ -1,0 +1,191 @@
+//! An order as GraphQL tells it.
+
+use async_graphql::dataloader::DataLoader;
+use async_graphql::{ComplexObject, Context, Error, ID, SimpleObject};
+use chrono::SecondsFormat;
+use uuid::Uuid;
+
+use crate::graphql::loads::{EventsOf, LedgerOf, PaymentsOf, Reader, ShipmentsOf};
+use crate::graphql::told;
+use crate::identity::access::{Caller, Scope};
+use crate::orders::OrderResource;
+
+/// A page of orders.
+#[derive(SimpleObject)]
+pub(crate) struct OrderPage {
+    /// What the page shows.
+    pub(crate) items: Vec<GraphOrder>,
+    /// Where the next page begins; absent on the last one.
+    pub(crate) next_cursor: Option<String>,
+}
+
+/// An order.
+#[derive(SimpleObject)]
+#[graphql(complex, name = "Order")]
+pub(crate) struct GraphOrder {
+    #[graphql(skip)]
+    order_id: Uuid,
+    /// Its name everywhere.
+    id: ID,
+    /// Who ordered.
+    customer_id: String,
+    /// When the shop took it in, as RFC 3339 has it.
+    placed_at: String,
+    /// Where it stands.
+    status: &'static str,
+    /// What was bought, at the prices of that moment.
+    lines: Vec<GraphLine>,
+    /// What the goods come to.
+    subtotal: GraphMoney,
+    /// What was taken off.
+    discount: GraphMoney,
+    /// What sending it costs.
+    shipping: GraphMoney,
+    /// The tax.
+    tax: GraphMoney,
+    /// What the customer pays.
+    total: GraphMoney,
+    /// Where it goes.
+    country: String,
+}
+
+/// One article of an order.
+#[derive(SimpleObject)]
+#[graphql(name = "OrderLine")]
+pub(crate) struct GraphLine {
+    /// The article.
+    sku: String,
+    /// How many pieces.
+    quantity: u32,
+    /// What one costs.
+    unit_price: GraphMoney,
+    /// What they cost together.
+    line_total: GraphMoney,
+}
+
+/// An amount of money.
+#[derive(Clone, SimpleObject)]
+#[graphql(name = "Money")]
+pub(crate) struct GraphMoney {
+    /// In major units, as decimal text.
+    pub(crate) amount: String,
+    /// ISO 4217.
+    pub(crate) currency: String,
+}
+
+/// Something that happened to an order.
+#[derive(Clone, SimpleObject)]
+#[graphql(name = "OrderEvent")]
+pub(crate) struct GraphEvent {
+    /// The event's number within the order, from 1.
+    pub(crate) sequence: i32,
+    /// What happened, such as `payment.captured`.
+    pub(crate) kind: String,
+    /// What happened, for people.
+    pub(crate) text: String,
+    /// When, as RFC 3339 has it.
+    pub(crate) occurred_at: String,
+}
+
+/// What was taken for an order, and given back.
+#[derive(Clone, SimpleObject)]
+#[graphql(name = "Payment")]
+pub(crate) struct GraphPayment {
+    /// The provider's own name for it.
+    pub(crate) provider_reference: String,
+    /// What was taken.
+    pub(crate) captured: GraphMoney,
+    /// What of it was given back.
+    pub(crate) refunded: GraphMoney,
+}
+
+/// A parcel.
+#[derive(Clone, SimpleObject)]
+#[graphql(name = "Shipment")]
+pub(crate) struct GraphShipment {
+    /// The carrier's number for it.
+    pub(crate) tracking: String,
+    /// How many pieces are in it.
+    pub(crate) pieces: i64,
+    /// Whether it was called off before the carrier fetched it.
+    pub(crate) is_cancelled: bool,
+}
+
+/// One side of a booking.
+#[derive(Clone, SimpleObject)]
+#[graphql(name = "LedgerEntry")]
+pub(crate) struct GraphEntry {
+    /// The transaction that it is a part of, in which debits equal credits.
+    pub(crate) transaction_key: String,
+    /// The account.
+    pub(crate) account: String,
+    /// `debit` or `credit`.
+    pub(crate) side: String,
+    /// How much.
+    pub(crate) amount: GraphMoney,
+}
+
+/// How much a list within an order counts: it has no more for most orders.
+#[ComplexObject]
+impl GraphOrder {
+    /// What happened to it, first to last, at most 500.
+    #[graphql(complexity = "10 * child_complexity")]
+    async fn events(&self, ctx: &Context<'_>) -> Result<Vec<GraphEvent>, Error> {
+        let reader = ctx.data::<DataLoader<Reader>>()?;
+        Ok(reader.load_one(EventsOf(self.order_id)).await?.unwrap_or_default())
+    }
+
+    /// What was taken for it, and given back.
+    #[graphql(complexity = "2 * child_complexity")]
+    async fn payments(&self, ctx: &Context<'_>) -> Result<Vec<GraphPayment>, Error> {
+        let reader = ctx.data::<DataLoader<Reader>>()?;
+        Ok(reader.load_one(PaymentsOf(self.order_id)).await?.unwrap_or_default())
+    }
+
+    /// Its parcels.
+    #[graphql(complexity = "2 * child_complexity")]
+    async fn shipments(&self, ctx: &Context<'_>) -> Result<Vec<GraphShipment>, Error> {
+        let reader = ctx.data::<DataLoader<Reader>>()?;
+        Ok(reader.load_one(ShipmentsOf(self.order_id)).await?.unwrap_or_default())
+    }
+
+    /// What was booked for it; for whoever may see the books.
+    #[graphql(complexity = "10 * child_complexity")]
+    async fn ledger_entries(&self, ctx: &Context<'_>) -> Result<Vec<GraphEntry>, Error> {
+        let allowed = ctx.data::<Caller>()?.needs(Scope::ReadLedger);
+        allowed.map_err(|problem| told(&problem))?;
+        let reader = ctx.data::<DataLoader<Reader>>()?;
+        Ok(reader.load_one(LedgerOf(self.order_id)).await?.unwrap_or_default())
+    }
+}
+
+impl From<domain::Money> for GraphMoney {
+    fn from(money: domain::Money) -> Self {
+        Self { amount: money.amount().to_string(), currency: money.currency().code().to_owned() }
+    }
+}
+
+impl From<OrderResource> for GraphOrder {
+    fn from(order: OrderResource) -> Self {
+        let lines = order.lines.iter().map(|line| GraphLine {
+            sku: line.sku.to_string(),
+            quantity: line.quantity.pieces(),
+            unit_price: line.unit_price.into(),
+            line_total: line.line_total.into(),
+        });
+        Self {
+            order_id: order.order_id.uuid(),
+            id: ID(order.order_id.to_string()),
+            customer_id: order.customer_id.to_string(),
+            placed_at: order.placed_at.to_rfc3339_opts(SecondsFormat::Micros, true),
+            status: order.status.name(),
+            lines: lines.collect(),
+            subtotal: order.totals.subtotal.into(),
+            discount: order.totals.discount.into(),
+            shipping: order.totals.shipping.into(),
+            tax: order.totals.tax.into(),
+            total: order.totals.total.into(),
+            country: order.ship_to.country.to_string(),
+        }
+    }
+}

@@ -1,0 +1,159 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use tracing::{Event, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::{Context, SubscriberExt};
+use uuid::Uuid;
+
+use crate::shop::{Shop, happen, record};
+
+async fn asked(shop: &Shop, query: &str) -> Value {
+    let answer = shop.post("/v1/graphql", &json!({ "query": query })).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    answer.json()
+}
+
+/// An order that was paid, booked and sent.
+async fn sent(database: &PgPool, number: u128, customer: &str) -> Uuid {
+    let id = Uuid::from_u128(number);
+    let placed_at = format!("2026-01-02T03:04:{number:02}Z");
+    record(database, id, customer, &placed_at, "hash").await;
+    happen(database, id, "stock.reserved", &json!({"status": {"status": "reserved"}})).await;
+    sqlx::query!(
+        "with charged as (
+             insert into payments.charges
+                 (charge_key, order_id, provider_reference, currency, amount, captured)
+             values ($1 || ':charge', $2, 'pay_1', 'GBP', 23.10, 23.10)
+         ), sent as (
+             insert into shipping.shipments
+                 (shipment_key, order_id, reservation_key, tracking, country, pieces)
+             values ($1 || ':ship', $2, $1 || ':reserve', 'T-1', 'GB', 6)
+         ), booked as (
+             insert into ledger.transactions (key, order_id) values ($1 || ':post', $2)
+             returning transaction_id
+         )
+         insert into ledger.entries (transaction_id, line, account, side, amount, currency)
+         select transaction_id, line, account, side, 23.10, 'GBP' from booked,
+             (values (1::smallint, 'payment-clearing', 'debit'),
+                     (2::smallint, 'customer-deposits', 'credit')) as e (line, account, side)",
+        id.to_string(),
+        id,
+    )
+    .execute(database)
+    .await
+    .unwrap();
+    id
+}
+
+const EVERYTHING: &str = "{ orders(first: 3) { items { id status total { amount } \
+    events { sequence text } payments { captured { amount } refunded { amount } } \
+    shipments { tracking isCancelled } ledgerEntries { account side amount { amount } } } } }";
+
+#[sqlx::test(migrations = "../migrations")]
+async fn orders_are_told_with_everything_that_belongs_to_them(database: PgPool) {
+    let shop = Shop::open(database.clone()).await;
+    let (first, second) = (sent(&database, 1, "ada").await, sent(&database, 2, "bob").await);
+    let answer = asked(&shop, EVERYTHING).await;
+    assert_eq!(answer.get("errors"), None, "{answer}");
+    let orders = answer["data"]["orders"]["items"].as_array().unwrap();
+    let told = |id: Uuid| {
+        json!({
+            "id": id.to_string(), "status": "reserved", "total": {"amount": "23.10"},
+            "events": [{"sequence": 1, "text": "The order was placed: 23.10 GBP"},
+                       {"sequence": 2, "text": "The goods were set aside"}],
+            "payments": [{"captured": {"amount": "23.10"}, "refunded": {"amount": "0.00"}}],
+            "shipments": [{"tracking": "T-1", "isCancelled": false}],
+            "ledgerEntries": [
+                {"account": "payment-clearing", "side": "debit", "amount": {"amount": "23.10"}},
+                {"account": "customer-deposits", "side": "credit", "amount": {"amount": "23.10"}},
+            ],
+        })
+    };
+    assert_eq!(orders, &[told(second), told(first)]);
+    let one = asked(&shop, &format!("{{ order(id: \"{first}\") {{ customerId }} }}")).await;
+    assert_eq!(one["data"]["order"]["customerId"], "ada");
+    let none = asked(&shop, "{ order(id: \"nonsense\") { id } }").await;
+    assert_eq!(none["data"]["order"], Value::Null);
+}
+
+/// Counts the statements that are sent to the database by the test's own thread.
+#[derive(Clone, Default)]
+struct Statements(Arc<AtomicUsize>);
+
+impl<S: Subscriber> Layer<S> for Statements {
+    fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
+        if event.metadata().target() == "sqlx::query" {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn what_belongs_to_many_orders_is_read_at_once(database: PgPool) {
+    let shop = Shop::open(database.clone()).await;
+    for number in 1..=5 {
+        sent(&database, number, "ada").await;
+    }
+    let statements = Statements::default();
+    let counted = tracing_subscriber::registry().with(statements.clone());
+    let _counting = tracing::subscriber::set_default(counted);
+    let told = asked(&shop, &EVERYTHING.replace("first: 3", "first: 5")).await;
+    assert_eq!(told["data"]["orders"]["items"].as_array().unwrap().len(), 5, "{told}");
+    // The orders, and once for all of them: events, payments, parcels and ledger entries.
+    assert_eq!(statements.0.load(Ordering::Relaxed), 5);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_caller_sees_by_graphql_what_it_sees_by_http(database: PgPool) {
+    let shop = Shop::open(database.clone()).await;
+    let (ada, bob) = (sent(&database, 1, "ada").await, sent(&database, 2, "bob").await);
+    let her = shop.asked_by_customer("ada");
+    let listed = asked(&her, "{ orders { items { customerId } } }").await;
+    assert_eq!(listed["data"]["orders"]["items"], json!([{"customerId": "ada"}]));
+    let others = asked(&her, "{ orders(customerId: \"bob\") { items { id } } }").await;
+    assert_eq!(others["data"]["orders"]["items"], json!([]));
+    let his = asked(&her, &format!("{{ order(id: \"{bob}\") {{ id }} }}")).await;
+    assert_eq!(his["data"]["order"], Value::Null);
+    // The books are not for customers.
+    let books = format!("{{ order(id: \"{ada}\") {{ ledgerEntries {{ account }} }} }}");
+    let refused = asked(&her, &books).await;
+    assert_eq!(refused["errors"][0]["extensions"]["code"], "insufficient-scope", "{refused}");
+    let clerk = shop.asked_by("clerk", "finance");
+    assert_eq!(asked(&clerk, &books).await.get("errors"), None);
+    let nobody =
+        shop.with_token(None).post("/v1/graphql", &json!({"query": "{ __typename }"})).await;
+    assert_eq!(nobody.problem(), "unauthenticated");
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_question_that_costs_too_much_is_not_answered(database: PgPool) {
+    let shop = Shop::open(database).await;
+    let dear = "{ orders(first: 100) { items { events { sequence text kind occurredAt } \
+                ledgerEntries { account side amount { amount currency } } } } }";
+    let refused = asked(&shop, dear).await;
+    assert_eq!(
+        (&refused["data"], &refused["errors"][0]["message"]),
+        (&Value::Null, &json!("Query is too complex."))
+    );
+    let type_of = "ofType { ".repeat(20);
+    let deep = format!(
+        "{{ __schema {{ types {{ fields {{ type {{ {type_of} name {} }} }} }} }} }}",
+        "}".repeat(20)
+    );
+    let refused = asked(&shop, &deep).await;
+    assert_eq!(refused["errors"][0]["message"], "Query is nested too deep.", "{refused}");
+    for wrong in [
+        "orders(first: 101)",
+        "orders(first: 0)",
+        "orders(status: \"lost\")",
+        "orders(after: \"x\")",
+    ] {
+        let refused = asked(&shop, &format!("{{ {wrong} {{ items {{ id }} }} }}")).await;
+        assert!(refused["errors"][0]["message"].is_string(), "{wrong}: {refused}");
+    }
+    let malformed = shop.post("/v1/graphql", &json!({"question": "?"})).await;
+    assert_eq!(malformed.problem(), "malformed-request");
+}
