@@ -61,6 +61,7 @@ pub(crate) fn not_sold() -> Problem {
 /// What an article is and costs, as an operator writes it.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ArticleTerms)]
 pub(crate) struct Terms {
     /// What it is, in words.
     #[schema(min_length = 1, max_length = 200, example = "WHITE METAL LANTERN")]

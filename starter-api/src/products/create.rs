@@ -16,13 +16,23 @@ use crate::state::State;
 
 /// A new article.
 #[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct NewProduct {
     /// Its number.
     #[schema(min_length = 1, max_length = 32, example = "71053")]
     pub sku: String,
-    /// What it is and costs.
-    #[serde(flatten)]
-    pub terms: Terms,
+    /// What it is, in words.
+    #[schema(min_length = 1, max_length = 200, example = "WHITE METAL LANTERN")]
+    pub name: String,
+    /// What one piece costs the customer, before tax.
+    #[schema(example = "3.39")]
+    pub unit_price: String,
+    /// What one piece costs the shop.
+    #[schema(example = "1.35")]
+    pub unit_cost: String,
+    /// Of both; ISO 4217.
+    #[schema(example = "GBP")]
+    pub currency: String,
 }
 
 /// Puts an article into the catalogue. It can be ordered once goods have come in.
@@ -45,7 +55,8 @@ pub(crate) async fn create(
 ) -> Result<(StatusCode, [(HeaderName, String); 1], Json<Product>), Problem> {
     let mut rules = Rules::default();
     let sku = rules.check("/sku", Sku::parse(written.sku.as_str()));
-    let terms = written.terms.checked(&mut rules);
+    let NewProduct { sku: _, name, unit_price, unit_cost, currency } = written;
+    let terms = Terms { name, unit_price, unit_cost, currency }.checked(&mut rules);
     let (sku, terms) = rules.kept(sku.zip(terms))?;
     let created = sqlx::query!(
         "insert into catalog.products (sku, name, unit_price, unit_cost, currency)
