@@ -69,7 +69,9 @@ mod tests {
     fn what_the_cli_prints_is_read_in_full() {
         let history = read(PRINTED).unwrap();
         let numbers: Vec<_> = history.events.iter().map(|event| event.event_id).collect();
-        assert_eq!(numbers, (1..=29).collect::<Vec<_>>());
+        let printed: serde_json::Value = serde_json::from_slice(PRINTED).unwrap();
+        let all = printed["events"].as_array().unwrap().len();
+        assert_eq!(numbers, (1..).take(all).collect::<Vec<_>>());
         for event in &history.events {
             let attributes = event.attributes.as_ref().expect("what happened");
             assert_eq!(attributes.event_type(), event.event_type());
