@@ -1,5 +1,4 @@
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::cell::Cell;
 
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -79,14 +78,19 @@ async fn orders_are_told_with_everything_that_belongs_to_them(database: PgPool) 
     assert_eq!(none["data"]["order"], Value::Null);
 }
 
-/// Counts the statements that are sent to the database by the test's own thread.
-#[derive(Clone, Default)]
-struct Statements(Arc<AtomicUsize>);
+thread_local! {
+    /// The statements that this thread, and so this test, has sent to the database.
+    static STATEMENTS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Counts statements. For the whole program: one that listened to a single test could lose its
+/// events to what other tests, at the same moment, have `tracing` remember of who listens.
+struct Statements;
 
 impl<S: Subscriber> Layer<S> for Statements {
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
         if event.metadata().target() == "sqlx::query" {
-            self.0.fetch_add(1, Ordering::Relaxed);
+            STATEMENTS.set(STATEMENTS.get().saturating_add(1));
         }
     }
 }
@@ -97,13 +101,13 @@ async fn what_belongs_to_many_orders_is_read_at_once(database: PgPool) {
     for number in 1..=5 {
         sent(&database, number, "ada").await;
     }
-    let statements = Statements::default();
-    let counted = tracing_subscriber::registry().with(statements.clone());
-    let _counting = tracing::subscriber::set_default(counted);
+    tracing::subscriber::set_global_default(tracing_subscriber::registry().with(Statements))
+        .unwrap();
+    let before = STATEMENTS.get();
     let told = asked(&shop, &EVERYTHING.replace("first: 3", "first: 5")).await;
     assert_eq!(told["data"]["orders"]["items"].as_array().unwrap().len(), 5, "{told}");
     // The orders, and once for all of them: events, payments, parcels and ledger entries.
-    assert_eq!(statements.0.load(Ordering::Relaxed), 5);
+    assert_eq!(STATEMENTS.get().saturating_sub(before), 5);
 }
 
 #[sqlx::test(migrations = "../migrations")]
