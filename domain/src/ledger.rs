@@ -399,6 +399,10 @@ mod tests {
             for posting in [Posting::deposit(&order).unwrap(), Posting::revenue(&order).unwrap()] {
                 let reversed = posting.reversed();
                 prop_assert_eq!(Posting::balanced(key(), reversed.entries().to_vec()).is_ok(), true);
+                for (entry, back) in posting.entries().iter().zip(reversed.entries().iter().rev()) {
+                    prop_assert_eq!((entry.account, entry.amount), (back.account, back.amount));
+                    prop_assert_ne!(entry.side, back.side);
+                }
                 prop_assert_eq!(reversed.reversed(), posting);
             }
         }
