@@ -51,6 +51,24 @@ async fn two_attempts_that_meet_at_the_shelf_are_one_reservation(db: PgPool) {
 }
 
 #[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn of_two_buyers_that_meet_at_the_shelf_the_second_is_told_what_is_left(db: PgPool) {
+    let shop = Shop::stocked(db).await;
+    let (ada, bob) = (order_of(1, &[(HEART, 60)]), order_of(2, &[(HEART, 60)]));
+    shop.places(&ada).await;
+    shop.places(&bob).await;
+    let shelf = shop.holds_up(HEART).await;
+    let opens = async {
+        shop.until_waiting(2).await;
+        shelf.commit().await.unwrap();
+    };
+    let (hers, his, ()) = futures::join!(shop.reserves(&ada), shop.reserves(&bob), opens);
+    let loser = if hers.is_ok() { his } else { hers };
+    let short = Rejection::OutOfStock { sku: sku(HEART), wanted: 60, available: 40 };
+    assert_eq!(refusal(loser), short);
+    assert_eq!(shop.pieces_of(HEART).await, (40, 60, 0, 100));
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
 async fn releasing_twice_gives_the_goods_back_once(db: PgPool) {
     let (shop, order, other) = (Shop::stocked(db).await, order(1), order(2));
     for order in [&order, &other] {
