@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use activities::catalogue::{self, Stocking};
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
+use mimalloc::MiMalloc;
 use rust_decimal::Decimal;
 use worker::catalogue_file;
 use worker::database::{self, DatabaseArgs};
@@ -21,6 +22,10 @@ use worker::run::{self, RunArgs};
 use worker::telemetry::{EVENTS_OF_NOTE, LogFormat, ONLY_ERRORS, start_logging};
 use worker::temporal::Temporal;
 use worker::waiting::chain;
+
+/// A step is many short-lived pieces of memory, which the system's allocator is slow with.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Carries the shop's orders through, and shows that what it did holds together.
 ///

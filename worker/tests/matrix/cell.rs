@@ -5,7 +5,7 @@ use std::fmt;
 use domain::{OrderStatus, Rejection, StepName};
 use workflows::{CONTRACTS, Contract, Role};
 
-use crate::support::{FOR_EVER, Fault, Gate};
+use crate::support::{Call, FOR_EVER, Fault, Gate};
 
 /// One order's fate.
 #[derive(Clone, Debug)]
@@ -22,6 +22,8 @@ pub struct Point {
     pub activity: String,
     /// Which of the activity's calls, counted from 0.
     pub site: usize,
+    /// How that call is known to Temporal.
+    pub call: Call,
 }
 
 /// Where the order would go if nothing but this happened.
@@ -62,6 +64,10 @@ pub enum Trouble {
     AnswersTooMuch,
     /// Is ten times slower.
     IsSlow,
+    /// Takes effect, and its worker's process dies before it answers.
+    Dies,
+    /// The same, once it is tried patiently.
+    DiesLong,
 }
 
 /// When, and how, the order is called off.
@@ -79,6 +85,8 @@ pub enum Moment {
     BeforeEffect,
     /// While the call is under way, after it took effect.
     AfterEffect,
+    /// While its worker is dead, and before there is another.
+    WhileDead,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,7 +126,7 @@ pub fn refusal() -> Rejection {
 }
 
 impl Trouble {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Nothing,
         Self::Fails,
         Self::FailsLong,
@@ -133,6 +141,8 @@ impl Trouble {
         Self::Garbles,
         Self::AnswersTooMuch,
         Self::IsSlow,
+        Self::Dies,
+        Self::DiesLong,
     ];
 
     /// What the table calls it.
@@ -152,6 +162,8 @@ impl Trouble {
             Self::Garbles => "garbled",
             Self::AnswersTooMuch => "too large",
             Self::IsSlow => "slow",
+            Self::Dies => "dies",
+            Self::DiesLong => "dies long",
         }
     }
 
@@ -161,6 +173,8 @@ impl Trouble {
         match self {
             Self::NeverAnswers | Self::LosesAnswerForEver => point.contract().patience.is_some(),
             Self::IsRefused => point.can_be_refused(),
+            // What is patient from the beginning has no quick way that could fail first.
+            Self::DiesLong => point.call.is_local(),
             Self::Nothing
             | Self::Fails
             | Self::FailsLong
@@ -171,8 +185,14 @@ impl Trouble {
             | Self::Breaks
             | Self::Garbles
             | Self::AnswersTooMuch
-            | Self::IsSlow => true,
+            | Self::IsSlow
+            | Self::Dies => true,
         }
+    }
+
+    /// Whether it takes a process that can die.
+    pub const fn is_a_death(self) -> bool {
+        matches!(self, Self::Dies | Self::DiesLong)
     }
 
     /// What the activity does. Four times is more often than the quick way tries.
@@ -180,10 +200,10 @@ impl Trouble {
         match cancel.map(|cancel| cancel.moment) {
             Some(Moment::BeforeEffect) => return Some(Fault::HeldBefore(gate.clone())),
             Some(Moment::AfterEffect) => return Some(Fault::HeldAfter(gate.clone())),
-            Some(Moment::Event(_)) | None => {}
+            Some(Moment::Event(_) | Moment::WhileDead) | None => {}
         }
         match self {
-            Self::Nothing => None,
+            Self::Nothing | Self::Dies | Self::DiesLong => None,
             Self::Fails => Some(Fault::Unavailable(1)),
             Self::FailsLong => Some(Fault::Unavailable(4)),
             Self::NeverAnswers => Some(Fault::Unavailable(FOR_EVER)),
@@ -250,7 +270,7 @@ enum End {
 
 impl fmt::Display for Cell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { point: Point { course, activity, site }, trouble, cancel } = self;
+        let Self { point: Point { course, activity, site, .. }, trouble, cancel } = self;
         let course = match course {
             Course::Ships => "an order that ships",
             Course::Unwinds => "an order that unwinds",
@@ -272,6 +292,7 @@ impl fmt::Display for Cell {
                     Moment::Event(event) => write!(f, "; cancelled by {way} at event {event}"),
                     Moment::BeforeEffect => write!(f, "; cancelled by {way} before its effect"),
                     Moment::AfterEffect => write!(f, "; cancelled by {way} after its effect"),
+                    Moment::WhileDead => write!(f, "; cancelled by {way} while nobody serves"),
                 }
             }
         }

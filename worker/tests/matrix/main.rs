@@ -25,6 +25,7 @@
 )]
 
 mod cell;
+mod deaths;
 mod plan;
 mod report;
 mod run;
@@ -66,6 +67,9 @@ struct Arguments {
     /// What the faults of those orders are drawn from; by default it is drawn itself
     #[arg(long)]
     seed: Option<u64>,
+    /// Serves the queues for another matrix that waits for this process to die
+    #[arg(long, hide = true)]
+    serve: bool,
     /// What the test runner says to every test; a matrix has one way to run
     #[arg(hide = true)]
     filters: Vec<String>,
@@ -74,8 +78,12 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if arguments.serve {
+        deaths::serve_until_death().await;
+        return ExitCode::SUCCESS;
+    }
     let begun = Instant::now();
-    let shop = Shop::open(database().await).await;
+    let mut shop = Shop::open(database().await).await;
     let manner = Manner {
         at_once: arguments.at_once,
         give_up_after: Duration::from_secs(arguments.give_up_after),
@@ -83,14 +91,14 @@ async fn main() -> ExitCode {
     };
     let passed = match arguments.orders {
         Some(orders) => seeds::run(&shop, orders, arguments.seed, manner).await,
-        None => matrix(&shop, &arguments, manner).await,
+        None => matrix(&mut shop, &arguments, manner).await,
     };
     shop.close().await;
     println!("took {} s", begun.elapsed().as_secs());
     if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-async fn matrix(shop: &Shop, arguments: &Arguments, manner: Manner) -> bool {
+async fn matrix(shop: &mut Shop, arguments: &Arguments, manner: Manner) -> bool {
     let wanted = |cell: &cell::Cell| {
         arguments.only.as_ref().is_none_or(|only| cell.to_string().contains(only))
     };
@@ -106,6 +114,10 @@ async fn matrix(shop: &Shop, arguments: &Arguments, manner: Manner) -> bool {
         plan::cancelled(&points, &results, arguments.whole).into_iter().filter(wanted).collect();
     println!("{} cells with a cancel", cancelled.len());
     results.extend(run::all(shop, cancelled, manner).await);
+    let deaths: Vec<_> =
+        plan::deaths(&points, arguments.whole).into_iter().filter(wanted).collect();
+    println!("{} cells whose worker dies", deaths.len());
+    results.extend(deaths::run(shop, &points, &deaths, manner).await);
     report::print(&results);
     let proven = report::prove(shop).await;
     proven && !results.is_empty() && results.iter().all(|result| result.complaint.is_none())

@@ -12,7 +12,7 @@ pub fn undisturbed(points: &BTreeSet<Point>) -> Vec<Cell> {
     let cells = points.iter().flat_map(|point| {
         Trouble::ALL
             .into_iter()
-            .filter(|trouble| trouble.can_happen_to(point))
+            .filter(|trouble| !trouble.is_a_death() && trouble.can_happen_to(point))
             .map(|trouble| Cell { point: point.clone(), trouble, cancel: None })
     });
     cells.collect()
@@ -42,6 +42,21 @@ pub fn cancelled(points: &BTreeSet<Point>, undisturbed: &[Outcome], whole: bool)
         }
     }
     cells
+}
+
+/// A death at every point, and a cancel while nobody serves. A slice takes each point once.
+pub fn deaths(points: &BTreeSet<Point>, whole: bool) -> Vec<Cell> {
+    let cancels = [None, Some(Way::Signal), Some(Way::Temporal)]
+        .map(|way| way.map(|way| Cancel { moment: Moment::WhileDead, way }));
+    let cells = points.iter().zip(cancels.into_iter().cycle()).flat_map(|(point, in_turn)| {
+        let all = [Trouble::Dies, Trouble::DiesLong]
+            .into_iter()
+            .filter(|trouble| trouble.can_happen_to(point))
+            .flat_map(move |trouble| cancels.map(|cancel| (trouble, cancel)));
+        let chosen = if whole { all.collect() } else { vec![(Trouble::Dies, in_turn)] };
+        chosen.into_iter().map(|(trouble, cancel)| Cell { point: point.clone(), trouble, cancel })
+    });
+    cells.collect()
 }
 
 /// A slice has every so manyth of the cancels. Prime to the number of ways and to what points

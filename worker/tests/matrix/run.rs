@@ -49,8 +49,12 @@ pub async fn points(shop: &Shop, manner: Manner) -> BTreeSet<Point> {
         let handle = shop.place(&order).await;
         let in_time = timeout(manner.give_up_after, ended(&handle)).await;
         in_time.expect("an order to which nothing else happens comes to its end");
-        for (activity, site) in shop.faults.sites_of(order.order_id) {
-            let point = Point { course, activity, site };
+        let calls = shop.faults.calls_of(order.order_id);
+        let sites = calls.into_iter().flat_map(|(activity, calls)| {
+            calls.into_iter().enumerate().map(move |(site, call)| (activity.clone(), site, call))
+        });
+        for (activity, site, call) in sites {
+            let point = Point { course, activity, site, call };
             // A step goes the same way on both courses, up to where they part.
             let is_own = match point.contract().role {
                 Role::Does(_) => course == Course::Ships,
@@ -110,7 +114,7 @@ async fn one(shop: &Shop, cell: Cell, give_up_after: Duration) -> Outcome {
 }
 
 /// The order of a course, before anything else happens to it.
-fn order_on(shop: &Shop, course: Course) -> Order {
+pub fn order_on(shop: &Shop, course: Course) -> Order {
     let mut order = support::order();
     order.terms.patience_seconds = None;
     if course == Course::Unwinds {
@@ -170,6 +174,7 @@ pub async fn call_off(handle: &OrderHandle, cancel: Option<Cancel>, gate: &Gate)
             }
         }
         Moment::BeforeEffect | Moment::AfterEffect => gate.reached().await,
+        Moment::WhileDead => {}
     }
     let request = CancelRequest { reason: "called off by the matrix".to_owned() };
     // A workflow that has ended by now cannot be told any more, which is as good as too late.

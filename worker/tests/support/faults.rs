@@ -4,13 +4,14 @@
 //! among the activity's calls, whose repeats are the same call. A fault begins at its site and
 //! lasts as long as its kind says. All of this stands in the tests; no release build knows it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use domain::{OrderId, Rejection};
+use serde::{Deserialize, Serialize};
 use temporalio_sdk::ApplicationFailure;
-use temporalio_sdk::activities::ActivityError;
+use temporalio_sdk::activities::{ActivityError, ActivityInfo};
 use temporalio_sdk::interceptors::{
     ActivityExecutionValue, ActivityInboundInterceptor, ExecuteActivityInput,
     ExecuteActivityOutput, Next,
@@ -94,11 +95,30 @@ pub struct Faults(Arc<Mutex<Orders>>);
 
 type Orders = BTreeMap<String, BTreeMap<String, Calls>>;
 
+/// What a call and its repeats have in common.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Call {
+    /// Whether it is made the quick way.
+    is_local: bool,
+    /// Told by the workflow, so it is the same in every run of it.
+    id: String,
+}
+
+impl Call {
+    /// The call that is being made.
+    pub fn of(info: &ActivityInfo) -> Self {
+        Self { is_local: info.is_local, id: info.activity_id.clone() }
+    }
+
+    pub const fn is_local(&self) -> bool {
+        self.is_local
+    }
+}
+
 /// The calls of one activity by one order.
 #[derive(Debug, Default)]
 struct Calls {
-    /// Each call by its id, which its repeats share.
-    made: Vec<String>,
+    made: Vec<Call>,
     planned: Option<(usize, Fault)>,
     /// Open once a second attempt has begun.
     second: Gate,
@@ -167,15 +187,11 @@ impl Faults {
         gate
     }
 
-    /// Every activity that the order has called, with the number of its sites.
-    pub fn sites_of(&self, order: OrderId) -> BTreeSet<(String, usize)> {
+    /// Every activity that the order has called, and its calls, site by site.
+    pub fn calls_of(&self, order: OrderId) -> BTreeMap<String, Vec<Call>> {
         let orders = self.orders();
         let calls = orders.get(&order.workflow_id()).into_iter().flatten();
-        calls
-            .flat_map(|(activity, calls)| {
-                (0..calls.made.len()).map(|site| (activity.clone(), site))
-            })
-            .collect()
+        calls.map(|(activity, calls)| (activity.clone(), calls.made.clone())).collect()
     }
 
     fn orders(&self) -> MutexGuard<'_, Orders> {
@@ -191,9 +207,9 @@ impl Faults {
 
 impl Calls {
     /// What goes wrong with this attempt.
-    fn attempted(&mut self, call: &str) -> Option<Fault> {
-        if !self.made.iter().any(|made| made == call) {
-            self.made.push(call.to_owned());
+    fn attempted(&mut self, call: Call) -> Option<Fault> {
+        if !self.made.contains(&call) {
+            self.made.push(call);
         }
         let (site, fault) = self.planned.as_mut()?;
         if self.made.len() <= *site {
@@ -233,7 +249,7 @@ impl ActivityInboundInterceptor for Faults {
         let workflow = info.workflow_id.as_deref().unwrap_or_default();
         let (fault, second, running) = self.calls(workflow, &info.activity_type, |calls| {
             let running = Running::one_more(&calls.running);
-            (calls.attempted(&info.activity_id), calls.second.clone(), running)
+            (calls.attempted(Call::of(info)), calls.second.clone(), running)
         });
         Box::pin(async move {
             let _running = running;
@@ -295,7 +311,7 @@ fn refused(rejection: Rejection) -> ActivityError {
         .into()
 }
 
-fn failed(class: &str, non_retryable: bool) -> ActivityError {
+pub fn failed(class: &str, non_retryable: bool) -> ActivityError {
     ApplicationFailure::builder("as planned by the test")
         .type_name(class.to_owned())
         .non_retryable(non_retryable)

@@ -32,13 +32,14 @@ use domain::{
     CountryCode, Currency, CustomerId, Destination, Money, Order, OrderId, OrderStatus,
     PaymentToken, PriceList, PricedSku, Quantity, RateTable, RequestHash, ShippingRate, Sku, Terms,
 };
-pub use faults::{FOR_EVER, Fault, Faults, Gate};
+pub use faults::{Call, FOR_EVER, Fault, Faults, Gate, failed};
 use futures::future::join_all;
 use sqlx::PgPool;
 use temporalio_client::{Client, WorkflowGetResultOptions, WorkflowHandle, WorkflowStartOptions};
 use temporalio_common::data_converters::RawValue;
 use temporalio_common::protos::temporal::api::history::v1::History;
 use temporalio_sdk::Runtime;
+use temporalio_sdk::interceptors::ActivityInboundInterceptor;
 use temporalio_sdk::testing::{
     EphemeralExe, LocalServer, LocalWorkflowEnvironmentOptions, WorkflowEnvironment,
 };
@@ -65,12 +66,12 @@ pub struct Shop {
     server: WorkflowEnvironment<LocalServer>,
     port: u16,
     /// Who carries the workflows, and who does the patient work of the parties.
-    workflows: Workers,
-    parties: Workers,
+    workflows: Option<Workers>,
+    parties: Option<Workers>,
 }
 
 /// Workers that serve until they are told to stop.
-struct Workers {
+pub struct Workers {
     stop: watch::Sender<bool>,
     /// Which queues are served at this moment.
     serving: watch::Receiver<BTreeMap<&'static str, bool>>,
@@ -123,29 +124,43 @@ impl Shop {
         let (server, port) = temporal().await;
         let client = server.client().clone();
         let faults = Faults::default();
-        let workflows = serve(&db, &client, &faults, &[Queue::Orders]);
-        let parties = serve(
+        let workflows = Some(serve(&db, &client, faults.clone(), &[Queue::Orders]));
+        let parties = Some(serve(
             &db,
             &client,
-            &faults,
+            faults.clone(),
             &[Queue::Payments, Queue::Fulfilment, Queue::Notifications],
-        );
+        ));
         Self { db, client, faults, server, port, workflows, parties }
     }
 
     /// Does something while nobody carries the workflows.
-    pub async fn without_workflow_workers(self, something: impl AsyncFnOnce(&Faults)) -> Self {
-        let Self { db, client, faults, server, port, workflows, parties } = self;
-        workflows.stop().await;
-        something(&faults).await;
-        let workflows = serve(&db, &client, &faults, &[Queue::Orders]);
-        Self { db, client, faults, server, port, workflows, parties }
+    pub async fn without_workflow_workers(mut self, something: impl AsyncFnOnce(&Faults)) -> Self {
+        stop(self.workflows.take()).await;
+        something(&self.faults).await;
+        self.workflows = Some(serve(&self.db, &self.client, self.faults.clone(), &[Queue::Orders]));
+        self
+    }
+
+    /// From now on nobody serves any queue but whoever comes from outside.
+    pub async fn send_workers_home(&mut self) {
+        stop(self.workflows.take()).await;
+        stop(self.parties.take()).await;
     }
 
     /// Starts an order's workflow, as the starter does.
+    ///
+    /// A workflow task keeps Temporal's own time limit: with a shorter one, a debug build of the
+    /// SDK panics where a release build only logs that a busy machine was late.
     pub async fn place(&self, order: &Order) -> OrderHandle {
+        self.place_within(order, None).await
+    }
+
+    /// The same, with a time limit for each workflow task.
+    pub async fn place_within(&self, order: &Order, task: Option<Duration>) -> OrderHandle {
         let options = WorkflowStartOptions::new(Queue::Orders.name(), order.order_id.workflow_id())
             .search_attributes(search_attributes_at_start(order))
+            .maybe_task_timeout(task)
             .build();
         self.client.start_workflow(OrderSaga::run, order.clone(), options).await.unwrap()
     }
@@ -192,7 +207,8 @@ impl Shop {
 
     /// Waits until the workflows' queue is served, or is not.
     pub async fn until_workflows_are_served(&self, wanted: bool) {
-        let mut serving = self.workflows.serving.clone();
+        let workers = self.workflows.as_ref().expect("this shop has workers of its own");
+        let mut serving = workers.serving.clone();
         let reached =
             serving.wait_for(|serving| serving.get(Queue::Orders.name()) == Some(&wanted));
         reached.await.unwrap();
@@ -264,10 +280,15 @@ impl Shop {
         format!("127.0.0.1:{}", self.port)
     }
 
-    pub async fn close(self) {
-        self.workflows.stop().await;
-        self.parties.stop().await;
+    pub async fn close(mut self) {
+        self.send_workers_home().await;
         self.server.shutdown().await.unwrap();
+    }
+}
+
+async fn stop(workers: Option<Workers>) {
+    if let Some(workers) = workers {
+        workers.stop().await;
     }
 }
 
@@ -383,8 +404,11 @@ fn server(cli: &str, port: u16) -> LocalWorkflowEnvironmentOptions {
 }
 
 /// Serves the queues, on a thread and a runtime of its own: a test's own runtime ends with it.
-fn serve(db: &PgPool, client: &Client, faults: &Faults, queues: &'static [Queue]) -> Workers {
-    let (options, client, faults) = (db.connect_options(), client.clone(), faults.clone());
+pub fn serve<I>(db: &PgPool, client: &Client, faults: I, queues: &'static [Queue]) -> Workers
+where
+    I: ActivityInboundInterceptor + Clone,
+{
+    let (options, client) = (db.connect_options(), client.clone());
     let (stop, mut stopped) = watch::channel(false);
     let (tell, serving) = watch::channel(BTreeMap::new());
     let thread = thread::spawn(move || {

@@ -1,0 +1,236 @@
+//! Workers that die between an activity's effect and its answer.
+//!
+//! Nothing inside a process can play its death, so every queue is served by a process of its own
+//! (this program, called with `--serve`). It aborts where it is told to; the next one finds what
+//! Temporal knows of the order, and what the database does.
+
+use std::collections::BTreeSet;
+use std::io::{self, Read as _, Write as _};
+use std::process::{self, Stdio};
+use std::sync::Arc;
+
+use domain::{Order, OrderId};
+use serde::{Deserialize, Serialize};
+use sqlx::{ConnectOptions, PgPool};
+use temporalio_sdk::activities::ActivityInfo;
+use temporalio_sdk::interceptors::{
+    ActivityInboundInterceptor, ExecuteActivityInput, ExecuteActivityOutput, Next,
+};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+use worker::temporal::Temporal;
+use workflows::{Queue, UNAVAILABLE, WORKFLOW_TASK_TIMEOUT};
+
+use crate::cell::{Cell, Course, Point, Trouble, last_step};
+use crate::run::{self, Manner, Outcome};
+use crate::support::{
+    Call, FOR_EVER, Fault, Faults, Gate, OrderHandle, Shop, ended, failed, serve,
+};
+
+/// Deaths in a row before everybody may recover. Each takes the orders of those before it along,
+/// and Temporal lets a task wait that was lost ten times.
+const IN_A_ROW: usize = 12;
+
+/// Where, and in which order's life, a process dies.
+#[derive(Debug, Deserialize, Serialize)]
+struct Sentence {
+    order: OrderId,
+    activity: String,
+    call: Call,
+    /// The calls that the activity gets when nothing goes wrong.
+    usual: BTreeSet<Call>,
+    /// Whether the quick way is to fail first.
+    patiently: bool,
+}
+
+/// What a process is told on its standard input.
+#[derive(Debug, Deserialize, Serialize)]
+struct Errand {
+    /// Orders whose last step that can be undone never answers.
+    unwinding: Vec<OrderId>,
+    sentence: Option<Sentence>,
+}
+
+/// An order whose worker has died.
+struct Bereft {
+    cell: Cell,
+    order: Order,
+    handle: OrderHandle,
+    complaint: Option<String>,
+}
+
+/// Runs the cells, after which the shop has no workers any more.
+pub async fn run(
+    shop: &mut Shop,
+    points: &BTreeSet<Point>,
+    cells: &[Cell],
+    manner: Manner,
+) -> Vec<Outcome> {
+    shop.send_workers_home().await;
+    let mut outcomes = Vec::new();
+    for row in cells.chunks(IN_A_ROW) {
+        let mut unwinding = Vec::new();
+        let mut bereft = Vec::new();
+        for cell in row {
+            bereft.push(die(shop, points, cell, &mut unwinding, manner).await);
+        }
+        let _heir = start(shop, &Errand { unwinding, sentence: None }).await;
+        for order in bereft {
+            outcomes.push(recover(shop, order, manner).await);
+        }
+        println!("  {} of {}", outcomes.len(), cells.len());
+        if manner.fail_fast && outcomes.iter().any(|outcome| outcome.complaint.is_some()) {
+            break;
+        }
+    }
+    outcomes
+}
+
+/// Places an order and has its worker die; the next one begins without knowing of it.
+async fn die(
+    shop: &Shop,
+    points: &BTreeSet<Point>,
+    cell: &Cell,
+    unwinding: &mut Vec<OrderId>,
+    manner: Manner,
+) -> Bereft {
+    let order = run::order_on(shop, cell.point.course);
+    if cell.point.course == Course::Unwinds {
+        unwinding.push(order.order_id);
+    }
+    let errand = Errand {
+        unwinding: unwinding.clone(),
+        sentence: Some(Sentence {
+            order: order.order_id,
+            activity: cell.point.activity.clone(),
+            call: cell.point.call.clone(),
+            usual: points
+                .iter()
+                .filter(|point| point.activity == cell.point.activity)
+                .map(|point| point.call.clone())
+                .collect(),
+            patiently: cell.trouble == Trouble::DiesLong,
+        }),
+    };
+    let mut process = start(shop, &errand).await;
+    let handle = shop.place_within(&order, Some(WORKFLOW_TASK_TIMEOUT)).await;
+    let last_words = timeout(manner.give_up_after, last_words(&mut process)).await;
+    let complaint = match last_words {
+        Ok(words) if words.trim() == order.order_id.to_string() => None,
+        Ok(_) => Some("its worker died of something else, see above".to_owned()),
+        Err(_elapsed) => Some("its worker has not died".to_owned()),
+    };
+    // It may be about to die by itself.
+    process.kill().await.unwrap();
+    run::call_off(&handle, cell.cancel, &Gate::default()).await;
+    Bereft { cell: cell.clone(), order, handle, complaint }
+}
+
+/// Waits for the order's end, whoever brings it there.
+async fn recover(shop: &Shop, bereft: Bereft, manner: Manner) -> Outcome {
+    let Bereft { cell, order, handle, complaint } = bereft;
+    let complaint = match (complaint, timeout(manner.give_up_after, ended(&handle)).await) {
+        (Some(complaint), _) => Some(complaint),
+        (None, Err(_elapsed)) => Some("has not ended".to_owned()),
+        (None, Ok(status)) => match cell.complaint(&status, false) {
+            Some(complaint) => Some(complaint),
+            None => run::on_record(shop, &order, &status).await,
+        },
+    };
+    let complaint = complaint.map(|complaint| format!("{complaint} (order {})", order.order_id));
+    Outcome { cell, complaint, openings: Vec::new() }
+}
+
+/// A process that serves every queue, until it dies or its owner does.
+async fn start(shop: &Shop, errand: &Errand) -> Child {
+    let mut process = Command::new(std::env::current_exe().unwrap())
+        .arg("--serve")
+        .env("DATABASE_URL", shop.db.connect_options().to_url_lossy().as_str())
+        .env("TEMPORAL_ADDRESS", shop.server_address())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut told = serde_json::to_vec(errand).unwrap();
+    told.push(b'\n');
+    // It stays open: its end tells the process that nobody waits for it any more.
+    process.stdin.as_mut().unwrap().write_all(&told).await.unwrap();
+    process
+}
+
+/// What a process says before it dies; nothing, if it dies unprepared.
+async fn last_words(process: &mut Child) -> String {
+    let mut words = String::new();
+    BufReader::new(process.stdout.take().unwrap()).read_line(&mut words).await.unwrap();
+    words
+}
+
+/// Serves every queue, until the errand's sentence strikes or nobody waits any more.
+pub async fn serve_until_death() {
+    let mut told = String::new();
+    io::stdin().read_line(&mut told).unwrap();
+    let Errand { unwinding, sentence } = serde_json::from_str(&told).unwrap();
+    let faults = Faults::default();
+    for order in unwinding {
+        faults.plan(order, last_step().name, Fault::AnswerLost(FOR_EVER));
+    }
+    let db = PgPool::connect(&std::env::var("DATABASE_URL").unwrap()).await.unwrap();
+    let client = Temporal::from_env().unwrap().connect().await.unwrap();
+    let doom = Doom { faults, sentence: Arc::new(sentence) };
+    let _workers = serve(&db, &client, doom, &Queue::ALL);
+    let abandoned = tokio::task::spawn_blocking(|| io::stdin().read_to_string(&mut String::new()));
+    abandoned.await.unwrap().unwrap();
+}
+
+/// The faults that a process plays, and its own death.
+#[derive(Clone, Debug)]
+struct Doom {
+    faults: Faults,
+    sentence: Arc<Option<Sentence>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Fate {
+    /// The quick way fails, so that the patient one is taken.
+    TriesInVain,
+    Dies,
+}
+
+impl Sentence {
+    fn fate(&self, info: &ActivityInfo) -> Option<Fate> {
+        let is_meant = info.workflow_id.as_deref() == Some(&self.order.workflow_id())
+            && info.activity_type == self.activity;
+        let call = Call::of(info);
+        match (self.call == call, self.patiently) {
+            _ if !is_meant => None,
+            (true, true) => Some(Fate::TriesInVain),
+            (true, false) => Some(Fate::Dies),
+            (false, true) => (!self.usual.contains(&call)).then_some(Fate::Dies),
+            (false, false) => None,
+        }
+    }
+}
+
+impl ActivityInboundInterceptor for Doom {
+    fn execute_activity<'a>(
+        &'a self,
+        input: ExecuteActivityInput,
+        next: Next<'a, ExecuteActivityInput, ExecuteActivityOutput<'a>>,
+    ) -> ExecuteActivityOutput<'a> {
+        let sentence = self.sentence.as_ref().as_ref();
+        match sentence.and_then(|sentence| Some((sentence, sentence.fate(input.activity_info())?)))
+        {
+            None => self.faults.execute_activity(input, next),
+            Some((_, Fate::TriesInVain)) => Box::pin(async { Err(failed(UNAVAILABLE, false)) }),
+            Some((sentence, Fate::Dies)) => Box::pin(async move {
+                next.run(input).await?;
+                let mut last_words = io::stdout().lock();
+                writeln!(last_words, "{}", sentence.order).unwrap();
+                last_words.flush().unwrap();
+                process::abort()
+            }),
+        }
+    }
+}
