@@ -6,6 +6,7 @@
 //! `x5c`, `x5u`) is not looked at.
 
 pub(crate) mod access;
+mod checked;
 mod clients;
 pub(crate) mod discovery;
 mod embedded;
@@ -33,6 +34,7 @@ pub use embedded::EmbeddedSettings;
 pub use external::{ExternalIssuer, REFETCH_PAUSE, http, is_safe};
 
 use crate::identity::access::Caller;
+use crate::identity::checked::CheckedTokens;
 use crate::identity::embedded::{EmbeddedIssuer, TOKEN_TYPE};
 use crate::identity::key_ring::{KeyRing, Source};
 use crate::problem::{Kind, Problem};
@@ -57,6 +59,7 @@ struct Trusted {
     customer_claim: String,
     validation: Validation,
     keys: KeyRing,
+    checked: CheckedTokens,
 }
 
 /// Why a token does not count, in words for whoever sent it.
@@ -89,6 +92,7 @@ impl Identity {
             customer_claim: "sub".to_owned(),
             validation: validation(&settings.issuer, &settings.audience),
             keys: KeyRing::of(Source::Embedded(EmbeddedIssuer::new(database, settings))),
+            checked: CheckedTokens::default(),
         }))
     }
 
@@ -102,6 +106,7 @@ impl Identity {
             customer_claim: issuer.customer_claim.clone(),
             validation: validation(&issuer.issuer, &issuer.audience),
             keys: KeyRing::of(Source::External(issuer)),
+            checked: CheckedTokens::default(),
         }))
     }
 
@@ -130,12 +135,21 @@ impl Identity {
         let Some(key) = self.0.keys.find(head.kid.as_deref(), head.alg).await? else {
             return Err(refused(Refused::NotAccepted));
         };
+        if let Some(caller) = self.0.checked.caller(token, &key).await {
+            return Ok(caller);
+        }
         let mut validation = self.0.validation.clone();
         validation.algorithms = vec![key.algorithm()];
         let claims = decode::<Map<String, Value>>(token, key.decoding(), &validation)
             .map_err(|error| refused(Refused::of(error.kind())))?
             .claims;
-        self.caller_of(&Value::Object(claims)).ok_or_else(|| refused(Refused::Nobody))
+        let claims = Value::Object(claims);
+        let caller = self.caller_of(&claims).ok_or_else(|| refused(Refused::Nobody))?;
+        // A fraction of a second, which RFC 7519 allows, is not worth remembering a token for.
+        if let Some(expires) = claims.get("exp").and_then(Value::as_u64) {
+            self.0.checked.remember(token, key, expires, &caller).await;
+        }
+        Ok(caller)
     }
 
     /// Whether the head is that of a token that the shop could take: what decides is checked

@@ -25,7 +25,6 @@ const KEYS_MAX: usize = 100;
 
 /// A key that tokens are checked against. It belongs to one algorithm: what a token says of
 /// itself never chooses another.
-#[derive(Clone)]
 pub(super) struct Key {
     kid: Option<String>,
     algorithm: Algorithm,
@@ -115,7 +114,8 @@ pub(super) struct KeyRing {
 
 #[derive(Default)]
 struct Known {
-    keys: Vec<Key>,
+    /// Each a key of its own, so that one that came anew is told from one that was there.
+    keys: Vec<Arc<Key>>,
     /// When these keys came. None: nobody has ever answered.
     heard_at: Option<Instant>,
     /// When it was last asked, whatever the answer.
@@ -125,7 +125,7 @@ struct Known {
 impl Known {
     /// The key of this name. A token that names none is checked against the only key there is
     /// for its algorithm.
-    fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Option<Key> {
+    fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Option<Arc<Key>> {
         let mut fitting = self.keys.iter().filter(|key| key.algorithm == algorithm);
         match kid {
             Some(kid) => fitting.find(|key| key.kid.as_deref() == Some(kid)).cloned(),
@@ -161,7 +161,7 @@ impl KeyRing {
         &self,
         kid: Option<&str>,
         algorithm: Algorithm,
-    ) -> Result<Option<Key>, Problem> {
+    ) -> Result<Option<Arc<Key>>, Problem> {
         let known = self.known();
         let found = known.find(kid, algorithm);
         if found.is_some() && known.is_fresh() {
@@ -187,7 +187,10 @@ impl KeyRing {
         }
         let now = Some(Instant::now());
         match self.source.keys().await {
-            Ok(keys) => self.learn(Known { keys, heard_at: now, asked_at: now }),
+            Ok(keys) => {
+                let keys = keys.into_iter().map(Arc::new).collect();
+                self.learn(Known { keys, heard_at: now, asked_at: now });
+            }
             Err(error) if known.heard_at.is_none() => {
                 self.learn(Known { asked_at: now, ..Known::default() });
                 return Err(Problem::unavailable(DOING, &NoKeys(error)));
