@@ -22,6 +22,7 @@ up: ## the whole system, until Ctrl-C
 test: ## every test, against a real Temporal server and a real Postgres
 	@$(PYTHON) -m unittest discover embedded
 	@$(STACK) test -- cargo test --workspace --locked
+	@ORDERSAGA_PROFILE=dev $(STACK) fuzz -- 3
 
 matrix: ## every fault at every step and undo, cancelled at every moment; then several at once (ORDERS=300 SEED=42 ONLY=text)
 	@$(STACK) test -- sh -c 'cargo test --quiet --locked -p worker --test matrix -- --whole $(if $(ONLY),--only "$(ONLY)") \
@@ -48,10 +49,11 @@ fuzz: ## all that the API's description allows and much that it does not, agains
 replay: ## the recorded histories against today's code (HISTORIES=file or folder)
 	@cargo run --quiet --locked -p worker -- replay $(or $(HISTORIES),worker/tests/histories)
 
-lint: ## formatting, lints and documentation, all clean
+lint: ## formatting, lints, documentation, and what is published for others to read: all clean
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
+	$(PYTHON) embedded/contracts.py
 
 queries: ## checks every query against the schema anew, after a change of SQL
 	@$(STACK) test -- sh migrations/check-queries.sh

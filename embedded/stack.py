@@ -17,8 +17,8 @@ environment name a server of yours, which is used as it is.
 Every command started gets DATABASE_URL, MIGRATE_DATABASE_URL, TEMPORAL_ADDRESS,
 TEMPORAL_NAMESPACE, TEMPORAL_CLI, TEMPORAL_UI_URL, ORDERSAGA_LISTEN, ORDERSAGA_URL and
 WORKER_OPS_LISTEN, and `shop` gets ORDERSAGA_PIDS too. The starter gets ORDERSAGA_CLIENTS with
-three clients, `shop`, `operator` and `books`, whose secrets are in <data>/clients.json; `shop`
-gets those of the first and the last as ORDERSAGA_CLIENT_SECRET and ORDERSAGA_FINANCE_SECRET.
+three clients, `shop`, `operator` and `books`, whose secrets are in <data>/clients.json, and in
+ORDERSAGA_CLIENT_SECRET, ORDERSAGA_OPERATOR_SECRET and ORDERSAGA_FINANCE_SECRET.
 ORDERSAGA_PROFILE=dev has the programs built faster, to run slower.
 """
 
@@ -171,6 +171,7 @@ class Stack:
         self.env["ORDERSAGA_CLIENTS"] = ",".join(entries)
         self.env["ORDERSAGA_PUBLIC_URL"] = self.env["ORDERSAGA_URL"]
         self.env["ORDERSAGA_CLIENT_SECRET"] = secrets["shop"]
+        self.env["ORDERSAGA_OPERATOR_SECRET"] = secrets["operator"]
         self.env["ORDERSAGA_FINANCE_SECRET"] = secrets["books"]
 
     def token(self, client: str) -> str:

