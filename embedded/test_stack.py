@@ -227,9 +227,18 @@ class PostgresTest(Case):
 
     def test_passwords_are_made_once_and_for_their_owner_only(self) -> None:
         server = postgres.Postgres(self.folder, self.folder, 54329, account=None, fast=False)
-        self.assertEqual(server.url("app"), server.url("app"))
-        self.assertNotEqual(server.url("app"), server.url("owner"))
+        self.assertEqual(server.url("worker"), server.url("worker"))
+        self.assertEqual(len({server.url(role) for role in ("worker", "starter", "owner")}), 3)
         self.assertEqual((self.folder / "passwords.json").stat().st_mode & 0o777, 0o600)
+
+    def test_a_role_that_an_update_brings_gets_a_password_and_the_others_keep_theirs(self) -> None:
+        kept = self.folder / "passwords.json"
+        kept.write_text(json.dumps({"superuser": "s", "owner": "o", "app": "a"}))
+        server = postgres.Postgres(self.folder, self.folder, 54329, account=None, fast=False)
+        self.assertIn("ordersaga_owner:o@", server.url("owner"))
+        self.assertRegex(server.url("starter"), "ordersaga_starter:[0-9a-f]{32}@")
+        self.assertEqual(server.url("starter"), server.url("starter"))
+        self.assertEqual(kept.stat().st_mode & 0o777, 0o600)
 
 
 class DataFolderTest(Case):

@@ -20,7 +20,7 @@ SHIPPING = "activities/src/shipping.rs"
 BOOKS = "activities/src/ledger.rs"
 ORDERS_SQL = "migrations/0004_orders.sql"
 LEDGER_SQL = "migrations/0007_ledger.sql"
-ROLE_SQL = "migrations/0010_application_role.sql"
+ROLE_SQL = "migrations/0014_two_roles.sql"
 PLACE = "starter-api/src/orders/place.rs"
 TEMPORAL = "starter-api/src/temporal.rs"
 
@@ -365,9 +365,8 @@ PLANTED = [
         "activities",
         (
             ROLE_SQL,
-            "    grant insert, update on\n        catalog.products,",
-            "    grant update on ledger.entries to ordersaga_app;\n"
-            "    grant insert, update on\n        catalog.products,",
+            "    -- What was received is the warehouse's to say.",
+            "    grant update on ledger.entries to ordersaga_worker;",
         ),
     ),
     mutant(

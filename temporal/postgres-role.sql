@@ -3,5 +3,5 @@
 \set ON_ERROR_STOP on
 \getenv temporal_password TEMPORAL_DATABASE_PASSWORD
 CREATE ROLE temporal LOGIN CREATEDB PASSWORD :'temporal_password';
+-- The migrations let in who may: worker and starter.
 REVOKE CONNECT ON DATABASE ordersaga FROM PUBLIC;
-GRANT CONNECT ON DATABASE ordersaga TO ordersaga_app;

@@ -27,7 +27,7 @@ use shipping::Carrier;
 /// The shop's hands: everything the saga can ask for, with whom it takes to do it.
 ///
 /// **Shape.** The provider and the carrier are parties of their own and get connections of
-/// their own; `db` is the shop's, as the role `ordersaga_app`.
+/// their own; `db` is the shop's, as the role `ordersaga_worker`.
 pub struct Activities {
     /// The shop's database.
     pub db: PgPool,

@@ -24,32 +24,32 @@ fn articles(heart_price: &str) -> [Article; 2] {
 #[sqlx::test(migrator = "crate::support::MIGRATIONS")]
 async fn loading_lists_articles_and_books_what_came_in(db: PgPool) {
     let shop = Shop::on(db);
-    let received = load(&shop.db, &articles("2.95"), STOCKING).await.unwrap();
+    let received = load(&shop.owner, &articles("2.95"), STOCKING).await.unwrap();
     assert_eq!(received, Received { articles: 2, value: Some(gbp("45.80")) });
     assert_eq!(shop.pieces_of(HEART).await, (10, 0, 0, 10));
     let inventory = sqlx::query_scalar!(
         "select sum(amount) from ledger.entries where account = 'inventory' and side = 'debit'"
     );
-    assert_eq!(inventory.fetch_one(&shop.db).await.unwrap(), Some(gbp("45.80").amount()));
+    assert_eq!(inventory.fetch_one(&shop.owner).await.unwrap(), Some(gbp("45.80").amount()));
 }
 
 #[sqlx::test(migrator = "crate::support::MIGRATIONS")]
 async fn loading_again_changes_prices_and_receives_nothing_twice(db: PgPool) {
     let shop = Shop::on(db);
-    load(&shop.db, &articles("2.95"), STOCKING).await.unwrap();
-    let received = load(&shop.db, &articles("3.25"), STOCKING).await.unwrap();
+    load(&shop.owner, &articles("2.95"), STOCKING).await.unwrap();
+    let received = load(&shop.owner, &articles("3.25"), STOCKING).await.unwrap();
     assert_eq!(received, Received { articles: 0, value: None });
     assert_eq!(shop.pieces_of(HEART).await, (10, 0, 0, 10));
     let price =
         sqlx::query_scalar!("select unit_price from catalog.products where sku = $1", HEART);
-    assert_eq!(price.fetch_one(&shop.db).await.unwrap(), gbp("3.25").amount());
+    assert_eq!(price.fetch_one(&shop.owner).await.unwrap(), gbp("3.25").amount());
 }
 
 #[sqlx::test(migrator = "crate::support::MIGRATIONS")]
 async fn a_list_that_names_an_article_twice_is_not_taken_in_at_all(db: PgPool) {
     let shop = Shop::on(db);
     let [heart, _] = articles("2.95");
-    breakage(load(&shop.db, &[heart.clone(), heart], STOCKING).await);
+    breakage(load(&shop.owner, &[heart.clone(), heart], STOCKING).await);
     let listed = sqlx::query_scalar!(r#"select count(*) as "count!" from catalog.products"#);
-    assert_eq!(listed.fetch_one(&shop.db).await.unwrap(), 0);
+    assert_eq!(listed.fetch_one(&shop.owner).await.unwrap(), 0);
 }

@@ -13,8 +13,8 @@ use workflows::{BROKEN, REJECTED, UNAVAILABLE};
 
 use crate::support::{HEART, Shop, TTL, order, order_of, paid_with};
 
-fn environment(db: &PgPool) -> ActivityEnvironment {
-    let Shop { db, provider, carrier } = Shop::on(db.clone());
+fn environment(shop: Shop) -> ActivityEnvironment {
+    let Shop { db, provider, carrier, .. } = shop;
     ActivityEnvironment::builder()
         .register_activities(Activities {
             db,
@@ -35,7 +35,7 @@ fn failure<T>(answer: Result<T, ActivityEnvironmentError>) -> ApplicationFailure
 }
 
 async fn charge_fails(db: &PgPool, order: &Order) -> ApplicationFailure {
-    let environment = environment(db);
+    let environment = environment(Shop::on(db.clone()));
     environment.run(Activities::open_order, order.placement()).await.unwrap();
     failure(environment.run(Activities::charge_payment, order.charge()).await)
 }
@@ -61,7 +61,7 @@ async fn a_party_that_does_not_answer_is_tried_again_when_it_said(db: PgPool) {
 #[sqlx::test(migrator = "crate::support::MIGRATIONS")]
 async fn a_bug_is_final_and_shows_its_incident_and_nothing_of_its_cause(db: PgPool) {
     let order = order(1);
-    let environment = environment(&db);
+    let environment = environment(Shop::on(db.clone()));
     let broken = failure(environment.run(Activities::reserve_stock, order.stock_claim()).await);
     assert_eq!(broken.type_name(), Some(BROKEN));
     assert!(broken.is_non_retryable());
@@ -73,8 +73,9 @@ async fn a_bug_is_final_and_shows_its_incident_and_nothing_of_its_cause(db: PgPo
 
 #[sqlx::test(migrator = "crate::support::MIGRATIONS")]
 async fn a_database_that_is_gone_is_tried_again(db: PgPool) {
-    let environment = environment(&db);
-    db.close().await;
+    let shop = Shop::on(db);
+    shop.db.close().await;
+    let environment = environment(shop);
     let gone = failure(environment.run(Activities::open_order, order(1).placement()).await);
     assert_eq!(gone.type_name(), Some(UNAVAILABLE));
 }
@@ -82,7 +83,7 @@ async fn a_database_that_is_gone_is_tried_again(db: PgPool) {
 #[sqlx::test(migrator = "crate::support::MIGRATIONS")]
 async fn an_order_goes_all_the_way_through_the_contract(db: PgPool) {
     Shop::on(db.clone()).receives(HEART, 6).await;
-    let (order, environment) = (order_of(1, &[(HEART, 6)]), environment(&db));
+    let (order, environment) = (order_of(1, &[(HEART, 6)]), environment(Shop::on(db.clone())));
     let deposit = domain::ledger::Posting::deposit(&order).unwrap();
     let revenue = domain::ledger::Posting::revenue(&order).unwrap();
     environment.run(Activities::open_order, order.placement()).await.unwrap();

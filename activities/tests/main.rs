@@ -12,6 +12,8 @@ mod orders;
 #[cfg(test)]
 mod payment;
 #[cfg(test)]
+mod rights;
+#[cfg(test)]
 mod shipping;
 #[cfg(test)]
 mod stock;

@@ -174,10 +174,13 @@ async fn an_orders_row_told_anew_from_its_events_is_the_same_row(db: PgPool) {
         let before = row_of(&shop, &order).await;
         let id = order.order_id.uuid();
         sqlx::query!("delete from orders.orders where order_id = $1", id)
-            .execute(&shop.db)
+            .execute(&shop.owner)
             .await
             .unwrap();
-        sqlx::query!("select orders.rebuild_projection($1)", id).fetch_one(&shop.db).await.unwrap();
+        sqlx::query!("select orders.rebuild_projection($1)", id)
+            .fetch_one(&shop.owner)
+            .await
+            .unwrap();
         assert_eq!(row_of(&shop, &order).await, before);
     }
 }
@@ -237,7 +240,7 @@ async fn what_has_happened_cannot_be_made_undone(db: PgPool) {
         "insert into orders.order_events (order_id, sequence, type, data, occurred_at)
             select order_id, sequence, type, data, occurred_at from orders.order_events",
     ] {
-        let refused = sqlx::raw_sql(attempt).execute(&shop.db).await;
+        let refused = sqlx::raw_sql(attempt).execute(&shop.owner).await;
         assert!(refused.is_err(), "was not refused: {attempt}");
     }
     let events = ["order.placed", "stock.reserved", "payment.captured", "ledger.posted"];

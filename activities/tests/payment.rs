@@ -214,7 +214,7 @@ async fn a_refund_that_is_broken_works_once_the_provider_is_repaired(db: PgPool)
         "insert into sandbox_provider.repairs (idempotency_key) values ($1)",
         order.charge().key.to_string(),
     )
-    .execute(&shop.db)
+    .execute(&shop.owner)
     .await
     .unwrap();
     shop.refunds(&order).await.unwrap();

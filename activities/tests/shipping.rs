@@ -35,7 +35,7 @@ async fn trouble(shop: &Shop, reference: &str, fault: &str, times: i32) {
         fault,
         times,
     )
-    .execute(&shop.db)
+    .execute(&shop.owner)
     .await
     .unwrap();
 }
@@ -144,7 +144,7 @@ async fn an_address_that_was_erased_is_refused_and_one_on_record_is_used(db: PgP
         "#,
         address_id.uuid(),
     )
-    .execute(&shop.db)
+    .execute(&shop.owner)
     .await
     .unwrap();
     shop.takes_up_to_posting(&homeless).await;

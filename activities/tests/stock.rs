@@ -136,7 +136,7 @@ async fn one_short_article_refuses_the_whole_order_for_ever(db: PgPool) {
     assert_eq!(refusal(shop.reserves(&order).await), short);
     shop.receives("22753", 1).await;
     sqlx::query!("update inventory.stock set on_hand = on_hand + 50, received = received + 50")
-        .execute(&shop.db)
+        .execute(&shop.owner)
         .await
         .unwrap();
     assert_eq!(refusal(shop.reserves(&order).await), short, "the answer has been given");

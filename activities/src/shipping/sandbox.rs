@@ -3,7 +3,7 @@
 //!
 //! It does not deliver to Antarctica (`AQ`). Any other trouble is ordered in
 //! `sandbox_carrier.faults`, for one booking reference or for a whole country, as often as
-//! `remaining` says:
+//! `remaining` says, by the schemas' owner:
 //!
 //! | fault | what happens |
 //! |---|---|

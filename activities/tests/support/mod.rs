@@ -15,6 +15,7 @@ use domain::{
 };
 use rust_decimal::Decimal;
 use sqlx::migrate::Migrator;
+use sqlx::postgres::PgConnectOptions;
 use sqlx::{PgPool, Postgres, Transaction};
 
 pub(crate) static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
@@ -28,7 +29,10 @@ pub(crate) const BABUSHKA: &str = "22752";
 pub(crate) const TTL: Duration = Duration::from_hours(1);
 
 pub(crate) struct Shop {
+    /// As the worker, with its rights alone.
     pub(crate) db: PgPool,
+    /// As the owner of the schemas, for what no activity does.
+    pub(crate) owner: PgPool,
     pub(crate) provider: SandboxProvider,
     pub(crate) carrier: SandboxCarrier,
 }
@@ -37,10 +41,13 @@ pub(crate) struct Shop {
 pub(crate) type Pieces = (i64, i64, i64, i64);
 
 impl Shop {
-    pub(crate) fn on(db: PgPool) -> Self {
+    pub(crate) fn on(owner: PgPool) -> Self {
+        let worker = PgConnectOptions::clone(&owner.connect_options());
+        let worker = worker.options([("role", "ordersaga_worker")]);
+        let db = owner.options().clone().connect_lazy_with(worker);
         let provider = SandboxProvider::new(db.clone(), 0);
         let carrier = SandboxCarrier::new(db.clone());
-        Self { db, provider, carrier }
+        Self { db, owner, provider, carrier }
     }
 
     /// A shop with a hundred pieces of each article of [`order`].
@@ -55,7 +62,7 @@ impl Shop {
         let article =
             Article { sku: self::sku(sku), name: sku.to_owned(), unit_price: gbp("2.95") };
         let stocking = Stocking { cost_percent: Decimal::from(40), pieces };
-        catalogue::load(&self.db, &[article], stocking).await.unwrap();
+        catalogue::load(&self.owner, &[article], stocking).await.unwrap();
     }
 
     pub(crate) async fn places(&self, order: &Order) {
@@ -144,7 +151,7 @@ impl Shop {
                 where datname = current_database() and wait_event_type = 'Lock'
                 "#
             );
-            if waiting.fetch_one(&self.db).await.unwrap() >= statements {
+            if waiting.fetch_one(&self.owner).await.unwrap() >= statements {
                 return;
             }
         }

@@ -23,8 +23,8 @@ use crate::screen::say;
 /// Serves the bare reads. Started by `shop bench`, and ends with it.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct BenchBare {
-    /// The shop's database.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    /// The shop's database, as the starter uses it.
+    #[arg(long, env = "STARTER_DATABASE_URL", hide_env_values = true)]
     database_url: String,
 }
 

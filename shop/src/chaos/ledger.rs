@@ -32,9 +32,13 @@ pub(crate) struct Ledger {
     #[arg(long, env = "ORDERSAGA_FINANCE_SECRET", hide_env_values = true)]
     finance_secret: String,
 
-    /// The shop's database, as worker and starter use it.
+    /// The shop's database, as the worker uses it.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     database_url: String,
+
+    /// The shop's database, as the starter uses it.
+    #[arg(long, env = "STARTER_DATABASE_URL", hide_env_values = true)]
+    starter_database_url: String,
 
     /// The shop's database, as the owner of its schemas.
     #[arg(long, env = "MIGRATE_DATABASE_URL", hide_env_values = true)]
@@ -84,8 +88,10 @@ struct Tried {
 
 /// The books that are attacked.
 struct Books {
-    app: PgPool,
-    app_url: String,
+    /// As the worker.
+    database: PgPool,
+    worker_url: String,
+    starter_url: String,
     owner_url: String,
     shop: Ordersaga,
     /// The same, for whoever may see the books.
@@ -97,8 +103,9 @@ impl Ledger {
     pub(crate) async fn run(&self) -> Result<bool, LedgerError> {
         let shop = Ordersaga::at(&self.api, Duration::from_mins(1))?;
         let books = Books {
-            app: PgPoolOptions::new().max_connections(2).connect(&self.database_url).await?,
-            app_url: self.database_url.clone(),
+            database: PgPoolOptions::new().max_connections(2).connect(&self.database_url).await?,
+            worker_url: self.database_url.clone(),
+            starter_url: self.starter_database_url.clone(),
             owner_url: self.migrate_database_url.clone(),
             finance: shop.asked_by("books", &self.finance_secret),
             shop,
@@ -178,7 +185,7 @@ impl Books {
             "select count(*) from orders.order_events
              where type in ('ledger.revenue-recognised', 'order.rejected')",
         );
-        Ok(usize::try_from(ended.fetch_one(&self.app).await?).unwrap_or_default())
+        Ok(usize::try_from(ended.fetch_one(&self.database).await?).unwrap_or_default())
     }
 
     /// What the books and the record of events come to, to the last letter.
@@ -191,7 +198,7 @@ impl Books {
                 (select string_agg(v::text, ';' order by event_id) from orders.order_events v)
             ))",
         )
-        .fetch_one(&self.app)
+        .fetch_one(&self.database)
         .await
     }
 
@@ -205,7 +212,7 @@ impl Books {
                     (select reverses from ledger.transactions where reverses is not null)
              order by transaction_id limit 1",
         )
-        .fetch_one(&self.app)
+        .fetch_one(&self.database)
         .await
     }
 

@@ -37,23 +37,6 @@ impl Reason {
             Self::WrittenOff => "written-off",
         }
     }
-
-    /// What the warehouse's gain is booked against: a delivery's invoice is still to come, and
-    /// what is found or lost makes the goods sold cheaper or dearer.
-    const fn counter_account(self) -> &'static str {
-        match self {
-            Self::Received => "goods-received",
-            Self::Found | Self::WrittenOff => "cost-of-goods",
-        }
-    }
-
-    /// Where the inventory's value is booked, and where the counter account's.
-    const fn sides(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Received | Self::Found => ("debit", "credit"),
-            Self::WrittenOff => ("credit", "debit"),
-        }
-    }
 }
 
 /// A movement of the warehouse, as its paper has it.
@@ -115,7 +98,7 @@ pub(crate) async fn shift(
     let entered = enter(&mut transaction, &sku, &movement, caller.name()).await?;
     let status = if let Some(movement_id) = entered {
         apply(&mut transaction, &sku, &movement).await?;
-        book(&mut transaction, movement_id, &movement).await?;
+        book(&mut transaction, movement_id).await?;
         StatusCode::CREATED
     } else {
         known(&mut transaction, &sku, &movement).await?;
@@ -215,34 +198,14 @@ async fn apply(
     }
 }
 
-/// Books what the pieces have cost the shop; nothing is not booked.
-async fn book(
-    transaction: &mut PgConnection,
-    movement_id: i64,
-    movement: &Checked,
-) -> Result<(), Problem> {
-    let (inventory, counter) = movement.reason.sides();
-    sqlx::query!(
-        "with worth as (
-             select quantity * unit_cost as amount, currency
-             from inventory.movements join catalog.products using (sku)
-             where movement_id = $1 and unit_cost > 0
-         ), booked as (
-             insert into ledger.transactions (key) select $2 from worth returning transaction_id
-         )
-         insert into ledger.entries (transaction_id, line, account, side, amount, currency)
-         select transaction_id, line, account, side, amount, currency
-         from booked, worth, unnest($3::text[], $4::text[])
-             with ordinality as entry (account, side, line)",
-        movement_id,
-        format!("stock-movement:{movement_id}"),
-        &["inventory".to_owned(), movement.reason.counter_account().to_owned()],
-        &[inventory.to_owned(), counter.to_owned()],
-    )
-    .execute(transaction)
-    .await
-    .map(|_booked| ())
-    .or_problem("booking a movement")
+/// Books what the pieces have cost the shop, on which account the database knows: the starter
+/// itself may not write to the books.
+async fn book(transaction: &mut PgConnection, movement_id: i64) -> Result<(), Problem> {
+    sqlx::query!("select ledger.book_movement($1)", movement_id)
+        .execute(transaction)
+        .await
+        .map(|_booked| ())
+        .or_problem("booking a movement")
 }
 
 /// Whether the paper that was entered before says the same.

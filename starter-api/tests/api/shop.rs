@@ -7,7 +7,7 @@ use domain::{CustomerId, OrderId};
 use reqwest::{RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use sqlx::postgres::PgPoolOptions;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use starter_api::{Identity, Limits, State, Temporal};
 use temporalio_client::{ClientOptions, ConnectionOptions, Url};
 use tokio::net::TcpListener;
@@ -54,7 +54,7 @@ impl Shop {
         identity: Identity,
         issuer: Issuer,
     ) -> Self {
-        let state = State::new(database.clone(), temporal, identity, limits);
+        let state = State::new(as_starter(&database), temporal, identity, limits);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(starter_api::serve(listener, state, pending()));
@@ -115,6 +115,13 @@ impl Shop {
         );
         assert_eq!(rows.fetch_one(&self.database).await.unwrap(), 0, "rows were left behind");
     }
+}
+
+/// The same database, with the starter's rights alone.
+pub(crate) fn as_starter(owner: &PgPool) -> PgPool {
+    let starter = PgConnectOptions::clone(&owner.connect_options());
+    let starter = starter.options([("role", "ordersaga_starter")]);
+    owner.options().clone().connect_lazy_with(starter)
 }
 
 pub(crate) async fn send(request: RequestBuilder) -> Answer {

@@ -9,7 +9,7 @@ use sqlx::PgPool;
 use starter_api::{Client, EmbeddedSettings, ExternalIssuer, Identity, Limits, Temporal};
 
 use crate::issuer::Issuer;
-use crate::shop::{Answer, Shop, order, send};
+use crate::shop::{Answer, Shop, as_starter, order, send};
 
 const SECRET: &str = "a-secret-of-the-web-shop";
 
@@ -29,7 +29,7 @@ async fn shop_with(database: PgPool, settings: EmbeddedSettings) -> Shop {
 }
 
 async fn reopened(database: PgPool, settings: EmbeddedSettings) -> Shop {
-    let identity = Identity::embedded(database.clone(), settings);
+    let identity = Identity::embedded(as_starter(&database), settings);
     let (temporal, limits) = (Temporal::from_env().unwrap(), Limits::default());
     let nobody = Issuer::start().await;
     Shop::trusting(database, temporal, limits, identity, nobody).await.with_token(None)

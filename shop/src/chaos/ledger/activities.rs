@@ -13,15 +13,17 @@ pub(super) async fn try_all(books: &Books) -> Result<Vec<Tried>, LedgerError> {
         let before = books.fingerprint().await?;
         let verdict = match serde_json::from_value::<Posting>(posting) {
             Err(unreadable) => Verdict::Refused(format!("the activity's argument: {unreadable}")),
-            Ok(posting) => judged(books, &before, ledger::post(&books.app, &posting).await).await?,
+            Ok(posting) => {
+                judged(books, &before, ledger::post(&books.database, &posting).await).await?
+            }
         };
         tried.push(Tried { by: "an activity", what: what.to_owned(), verdict });
     }
     let posting = serde_json::from_value::<Posting>(booked)?;
     let before = books.fingerprint().await?;
     let (one, other) = futures::join!(
-        ledger::post(&books.app, &posting),
-        ledger::recognise_revenue(&books.app, &posting),
+        ledger::post(&books.database, &posting),
+        ledger::recognise_revenue(&books.database, &posting),
     );
     let verdict = judged(books, &before, one.and(other)).await?;
     let what = "the same posting twice more, both at once".to_owned();

@@ -1,0 +1,139 @@
+//! What the database lets the worker and the starter do. That it is enough is shown by all other
+//! tests, which have these rights alone.
+
+use sqlx::{PgConnection, PgPool};
+
+/// The tables of which a role may do this.
+async fn tables(db: &PgPool, role: &str, rights: &str) -> Vec<String> {
+    let tables = sqlx::query_scalar!(
+        r#"
+        select relname as "table!" from (
+            select oid, oid::regclass::text as relname, relnamespace::regnamespace::text as party
+            from pg_class where relkind = 'r'
+        ) as known
+        where party !~ '^(pg_|information_schema|_sqlx_test|public)'
+            and case $2
+                when 'see' then has_any_column_privilege($1, oid, 'select')
+                when 'write' then has_any_column_privilege($1, oid, 'insert, update')
+                    or has_table_privilege($1, oid, 'delete, truncate')
+                when 'change' then has_any_column_privilege($1, oid, 'update')
+                    or has_table_privilege($1, oid, 'delete, truncate')
+                else has_table_privilege($1, oid, $2)
+            end
+        order by relname
+        "#,
+        role,
+        rights,
+    );
+    tables.fetch_all(db).await.unwrap()
+}
+
+/// The code of Postgres' answer to somebody in this role.
+async fn refused(db: &PgPool, role: &str, statement: &'static str) -> String {
+    let mut transaction = db.begin().await.unwrap();
+    let connection: &mut PgConnection = &mut transaction;
+    sqlx::query!("select set_config('role', $1, true)", role)
+        .fetch_one(&mut *connection)
+        .await
+        .unwrap();
+    let refusal = sqlx::raw_sql(statement).execute(connection).await.unwrap_err();
+    refusal.as_database_error().unwrap().code().unwrap().into_owned()
+}
+
+const NOT_ALLOWED: &str = "42501";
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn the_worker_sees_nothing_that_opens_doors(db: PgPool) {
+    let seen = tables(&db, "ordersaga_worker", "see").await;
+    assert!(seen.contains(&"customers.addresses".to_owned()), "{seen:?}");
+    assert!(!seen.iter().any(|table| table.starts_with("identity.")), "{seen:?}");
+    assert!(!seen.contains(&"customers.customers".to_owned()), "{seen:?}");
+    for statement in [
+        "select private_key from identity.signing_keys",
+        "select password_hash from identity.logins",
+        "select email from customers.customers",
+    ] {
+        assert_eq!(refused(&db, "ordersaga_worker", statement).await, NOT_ALLOWED, "{statement}");
+    }
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn the_starter_writes_neither_orders_nor_money_nor_books(db: PgPool) {
+    assert_eq!(
+        tables(&db, "ordersaga_starter", "write").await,
+        [
+            "catalog.products",
+            "customers.addresses",
+            "customers.customers",
+            "identity.clients",
+            "identity.logins",
+            "identity.signing_keys",
+            "inventory.movements",
+            "inventory.stock",
+            "operations.paused_queues",
+        ]
+    );
+    for statement in [
+        "select orders.record(gen_random_uuid(), 'order.noted', '{}')",
+        "update orders.orders set status_data = '{\"status\": \"shipped\"}'",
+        "insert into payments.charges values ('k', gen_random_uuid(), 'p', 'GBP', 1, 1)",
+        "insert into ledger.transactions (key) values ('by hand')",
+        "select orders.rebuild_projection(gen_random_uuid())",
+        // Goods are set aside and sold by orders alone, and where people live is not read back.
+        "update inventory.stock set reserved = 0",
+        "select name, line1 from customers.addresses",
+        "select * from sandbox_provider.payments",
+    ] {
+        assert_eq!(refused(&db, "ordersaga_starter", statement).await, NOT_ALLOWED, "{statement}");
+    }
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn the_worker_writes_what_orders_change_and_nothing_else(db: PgPool) {
+    assert_eq!(
+        tables(&db, "ordersaga_worker", "change").await,
+        [
+            "inventory.reservations",
+            "inventory.stock",
+            "orders.orders",
+            "orders.step_keys",
+            "payments.charges",
+            "sandbox_carrier.bookings",
+            "sandbox_carrier.faults",
+            "sandbox_provider.outages",
+            "sandbox_provider.payments",
+            "shipping.shipments",
+        ]
+    );
+    let written = tables(&db, "ordersaga_worker", "write").await;
+    for table in [
+        "ledger.transactions",
+        "ledger.entries",
+        "orders.order_events",
+        "outbox.messages",
+        "inventory.movements",
+        "payments.refunds",
+    ] {
+        assert!(written.contains(&table.to_owned()), "{table}");
+    }
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn only_who_may_come_and_what_stands_still_is_ever_removed(db: PgPool) {
+    assert_eq!(tables(&db, "ordersaga_worker", "delete").await, Vec::<String>::new());
+    assert_eq!(
+        tables(&db, "ordersaga_starter", "delete").await,
+        ["identity.clients", "operations.paused_queues"]
+    );
+    for role in ["ordersaga_worker", "ordersaga_starter"] {
+        assert_eq!(tables(&db, role, "truncate").await, Vec::<String>::new());
+    }
+}
+
+/// The role that was both, in a database of before.
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn the_role_that_was_worker_and_starter_is_left_with_nothing(db: PgPool) {
+    for rights in ["see", "write"] {
+        assert_eq!(tables(&db, "ordersaga_app", rights).await, Vec::<String>::new());
+    }
+}
