@@ -13,6 +13,8 @@ use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 use mimalloc::MiMalloc;
 use rust_decimal::Decimal;
+use sqlx::PgPool;
+use sqlx::postgres::PgConnectOptions;
 use worker::catalogue_file;
 use worker::database::{self, DatabaseArgs};
 use worker::migrate::migrate;
@@ -46,7 +48,7 @@ enum Command {
     /// Serve the task queues until told to stop
     Run(Box<RunArgs>),
     /// Bring the database up to date
-    Migrate(MigrateArgs),
+    Migrate(OwnerArgs),
     /// Take a supplier's list into the catalogue, the warehouse and the books
     LoadCatalogue(LoadArgs),
     /// Replay recorded histories against today's workflows
@@ -55,14 +57,25 @@ enum Command {
     Prove(ProveArgs),
 }
 
+/// Where the database is for those who may do more than the worker.
 #[derive(Debug, clap::Args)]
-struct MigrateArgs {
+struct OwnerArgs {
     /// The database, as its owner; without it, `DATABASE_URL` counts
     #[arg(long, env = "MIGRATE_DATABASE_URL", hide_env_values = true)]
     migrate_database_url: Option<String>,
     /// The database
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
+}
+
+impl OwnerArgs {
+    fn options(self) -> Result<PgConnectOptions> {
+        let url = self
+            .migrate_database_url
+            .or(self.database_url)
+            .context("neither MIGRATE_DATABASE_URL nor DATABASE_URL says where the database is")?;
+        Ok(url.parse()?)
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -76,7 +89,7 @@ struct LoadArgs {
     #[arg(long, default_value = "60")]
     cost_percent: Decimal,
     #[command(flatten)]
-    database: DatabaseArgs,
+    database: OwnerArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -118,13 +131,9 @@ async fn main() -> ExitCode {
     })
 }
 
-async fn bring_up_to_date(args: MigrateArgs) -> Result<ExitCode> {
-    let url = args
-        .migrate_database_url
-        .or(args.database_url)
-        .context("neither MIGRATE_DATABASE_URL nor DATABASE_URL says where the database is")?;
+async fn bring_up_to_date(args: OwnerArgs) -> Result<ExitCode> {
     let applied =
-        migrate(&url.parse()?).await.context("the database was not brought up to date")?;
+        migrate(&args.options()?).await.context("the database was not brought up to date")?;
     for migration in &applied {
         say(format_args!("applied {:04} {}", migration.version, migration.description))?;
     }
@@ -138,7 +147,9 @@ async fn load_catalogue(args: LoadArgs) -> Result<ExitCode> {
     let articles = catalogue_file::read(&args.file)
         .with_context(|| format!("{} was not taken in", args.file.display()))?;
     let stocking = Stocking { cost_percent: args.cost_percent, pieces: args.on_hand };
-    let received = catalogue::load(&args.database.pool()?, &articles, stocking).await?;
+    let database = PgPool::connect_with(args.database.options()?).await;
+    let database = database.context("the database does not answer")?;
+    let received = catalogue::load(&database, &articles, stocking).await?;
     let value = received.value.map_or_else(|| "nothing".to_owned(), |value| value.to_string());
     say(format_args!(
         "{} articles listed; {} of them new, received at a cost of {value}",
