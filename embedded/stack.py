@@ -198,8 +198,8 @@ class Stack:
         # A year of the wholesaler's orders asks for up to 77,729 pieces of one article.
         self._once("worker", "load-catalogue", str(CATALOGUE), "--on-hand", "1000000")
         # One machine is the only caller here, and no load balancer has to notice the end.
-        for setting in ("ORDERSAGA_RATE_PER_ADDRESS", "ORDERSAGA_RATE_PER_TOKEN"):
-            self.env.setdefault(setting, "1000000")
+        for limited in ("RATE_PER_ADDRESS", "RATE_PER_TOKEN", "REGISTRATIONS_PER_ADDRESS"):
+            self.env.setdefault(f"ORDERSAGA_{limited}", "1000000")
         self.env.setdefault("ORDERSAGA_NOTICE_SECONDS", "0")
         self._launch("worker", [binary("worker"), "run"], self.env["WORKER_OPS_LISTEN"])
         if self.command == "chaos":

@@ -13,7 +13,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use crate::identity::{
     Client, EmbeddedSettings, ExternalIssuer, Identity, REFETCH_PAUSE, http, is_safe,
 };
-use crate::state::{Limits, RATE_PER_ADDRESS, RATE_PER_TOKEN};
+use crate::state::{Limits, RATE_PER_ADDRESS, RATE_PER_TOKEN, REGISTRATIONS_PER_ADDRESS};
 
 /// The HTTP starter of Ordersaga: takes orders, answers about them, moves no money itself.
 ///
@@ -61,6 +61,11 @@ pub struct Config {
     /// How many requests a second one token may be used for; the next one is answered with 429.
     #[arg(long, env = "ORDERSAGA_RATE_PER_TOKEN", default_value_t = RATE_PER_TOKEN)]
     pub rate_per_token: NonZeroU32,
+
+    /// How many customers a minute one address may register; the next one is answered with 429.
+    #[arg(long, env = "ORDERSAGA_REGISTRATIONS_PER_ADDRESS",
+          default_value_t = REGISTRATIONS_PER_ADDRESS)]
+    pub registrations_per_address: NonZeroU32,
 
     /// How many proxies in front of the starter add to `X-Forwarded-For`, by which callers are
     /// told apart then.
@@ -168,6 +173,7 @@ impl Config {
             requests_max: many(self.requests_max),
             rate_per_address: self.rate_per_address,
             rate_per_token: self.rate_per_token,
+            registrations_per_address: self.registrations_per_address,
             trusted_proxies: self.trusted_proxies.into(),
             notice: Duration::from_secs(self.notice_seconds),
             streams_max: many(self.streams_max),

@@ -29,7 +29,7 @@ pub(crate) struct CustomerResource {
     created_at: DateTime<Utc>,
 }
 
-fn nobody() -> Problem {
+pub(crate) fn nobody() -> Problem {
     Problem::new(Kind::CustomerNotFound, "The shop knows no customer by this id.")
 }
 

@@ -6,6 +6,8 @@
 //! `x5c`, `x5u`) is not looked at.
 
 pub(crate) mod access;
+mod attempts;
+pub(crate) mod change_password;
 mod checked;
 mod clients;
 pub(crate) mod discovery;

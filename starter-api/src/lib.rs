@@ -1,8 +1,7 @@
 //! The HTTP starter: takes orders in and answers about them.
 //!
 //! It prices an order, starts its workflow and reads what became of it. It writes no order state
-//! and moves no money: what it writes at all is the address that a parcel goes to. Each operation
-//! has a file of its own.
+//! and moves no money; its role in Postgres has no right to. Each operation has a file of its own.
 
 mod basket;
 mod catalogue;
@@ -133,6 +132,7 @@ fn every_operation() -> OpenApiRouter<State> {
         .routes(routes!(ledger::validate::validate))
         .routes(routes!(identity::register::register, customers::list::list))
         .routes(routes!(customers::show::show, customers::update::update))
+        .routes(routes!(identity::change_password::change_password))
         .routes(routes!(identity::sign_in::sign_in))
         .routes(routes!(identity::token::token))
         .routes(routes!(identity::keys::keys))

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{ConnectInfo, MatchedPath, Request, State as Shared};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use governor::clock::{Clock, DefaultClock};
@@ -28,21 +28,27 @@ const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy"
 /// A caller who was quiet may make up for so many seconds at once.
 const WINDOW_SECONDS: u32 = 2;
 
+/// Registrations are counted by the minute.
+const REGISTRATIONS_WINDOW_SECONDS: u32 = 60;
+
 /// Who may come in. One for the whole process.
 #[derive(Clone)]
 pub(crate) struct Gate {
     addresses: Arc<Rate<IpAddr>>,
     tokens: Arc<Rate<u64>>,
+    /// Whoever registers learns whether an e-mail address is known, so that is slow.
+    registrations: Arc<Rate<IpAddr>>,
     /// Tells tokens apart without keeping them.
     hasher: RandomState,
     under_way: Arc<Semaphore>,
     proxies: usize,
 }
 
-/// So many requests per second for each of these.
+/// So many requests in so long for each of these.
 struct Rate<K: Hash + Eq + Clone> {
     name: &'static str,
     quota: NonZeroU32,
+    window_seconds: u32,
     limiter: RateLimiter<K, DefaultKeyedStateStore<K>, DefaultClock, StateInformationMiddleware>,
 }
 
@@ -61,8 +67,13 @@ impl fmt::Debug for Gate {
 impl Gate {
     pub(crate) fn of(limits: &Limits) -> Self {
         Self {
-            addresses: Arc::new(Rate::of("address", limits.rate_per_address)),
-            tokens: Arc::new(Rate::of("token", limits.rate_per_token)),
+            addresses: Arc::new(Rate::per_second("address", limits.rate_per_address)),
+            tokens: Arc::new(Rate::per_second("token", limits.rate_per_token)),
+            registrations: Arc::new(Rate::of(
+                "registration",
+                limits.registrations_per_address,
+                REGISTRATIONS_WINDOW_SECONDS,
+            )),
             hasher: RandomState::new(),
             under_way: Arc::new(Semaphore::new(limits.requests_max)),
             proxies: limits.trusted_proxies,
@@ -73,6 +84,7 @@ impl Gate {
     pub(crate) fn forget_the_quiet(&self) {
         self.addresses.limiter.retain_recent();
         self.tokens.limiter.retain_recent();
+        self.registrations.limiter.retain_recent();
     }
 
     /// The address that the request came from: the connection's, or what the nearest proxy that
@@ -90,10 +102,18 @@ impl Gate {
 }
 
 impl<K: Hash + Eq + Clone> Rate<K> {
-    fn of(name: &'static str, per_second: NonZeroU32) -> Self {
-        let quota = per_second.saturating_mul(NonZeroU32::MIN.saturating_add(WINDOW_SECONDS - 1));
-        let limiter = RateLimiter::keyed(Quota::per_second(per_second).allow_burst(quota));
-        Self { name, quota, limiter: limiter.with_middleware() }
+    fn per_second(name: &'static str, number: NonZeroU32) -> Self {
+        let quota = number.saturating_mul(NonZeroU32::MIN.saturating_add(WINDOW_SECONDS - 1));
+        Self::of(name, quota, WINDOW_SECONDS)
+    }
+
+    fn of(name: &'static str, quota: NonZeroU32, window_seconds: u32) -> Self {
+        let period = Duration::from_secs(window_seconds.into()).checked_div(quota.get());
+        // More than one a nanosecond is as good as no limit.
+        let rate = period.and_then(Quota::with_period);
+        let rate = rate.unwrap_or(Quota::per_second(NonZeroU32::MAX));
+        let limiter = RateLimiter::keyed(rate.allow_burst(quota)).with_middleware();
+        Self { name, quota, window_seconds, limiter }
     }
 
     fn ask(&self, key: &K) -> Standing {
@@ -108,10 +128,10 @@ impl<K: Hash + Eq + Clone> Rate<K> {
 
     /// Tells the policy and what is left of it.
     fn tell(&self, standing: &Standing, headers: &mut HeaderMap) {
-        let (name, quota) = (self.name, self.quota);
-        let policy = format!("\"{name}\";q={quota};w={WINDOW_SECONDS}");
+        let (name, quota, window) = (self.name, self.quota, self.window_seconds);
+        let policy = format!("\"{name}\";q={quota};w={window}");
         // Everything is there again after the window, at the latest.
-        let reset = if standing.left < quota.get() { WINDOW_SECONDS } else { 0 };
+        let reset = if standing.left < quota.get() { window } else { 0 };
         let limit = format!("\"{name}\";r={};t={reset}", standing.left);
         for (field, text) in [(RATE_LIMIT_POLICY, policy), (RATE_LIMIT, limit)] {
             if let Ok(value) = HeaderValue::try_from(text) {
@@ -135,6 +155,11 @@ pub(crate) async fn admit(Shared(gate): Shared<Gate>, request: Request, next: Ne
         let standing = gate.addresses.ask(&block_of(address));
         gate.addresses.tell(&standing, &mut told);
         wait = standing.wait;
+        if wait.is_none() && is_registration(&request) {
+            let standing = gate.registrations.ask(&block_of(address));
+            gate.registrations.tell(&standing, &mut told);
+            wait = standing.wait;
+        }
     }
     if let Some(token) = request.headers().get(header::AUTHORIZATION).filter(|_| wait.is_none()) {
         let standing = gate.tokens.ask(&gate.hasher.hash_one(token));
@@ -157,6 +182,11 @@ pub(crate) async fn admit(Shared(gate): Shared<Gate>, request: Request, next: Ne
 fn is_probe(request: &Request) -> bool {
     let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
     matches!(route, Some("/health" | "/ready" | "/metrics"))
+}
+
+fn is_registration(request: &Request) -> bool {
+    let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    request.method() == Method::POST && route == Some("/v1/customers")
 }
 
 /// A household or a company is given a whole block of IPv6 addresses, and counts once.
@@ -206,7 +236,7 @@ mod tests {
 
     #[test]
     fn a_token_that_has_used_up_its_quota_waits_and_another_does_not() {
-        let rate = Rate::of("token", NonZeroU32::MIN);
+        let rate = Rate::per_second("token", NonZeroU32::MIN);
         let asked: Vec<_> = (0..4).map(|_| rate.ask(&1).left).collect();
         assert_eq!(asked, [1, 0, 0, 0]);
         assert!(rate.ask(&1).wait.is_some());

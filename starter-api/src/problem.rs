@@ -80,6 +80,8 @@ pub enum Kind {
     IdempotencyKeyReused,
     /// More requests than one caller is allowed.
     TooManyRequests,
+    /// Too many wrong passwords in a row.
+    SignInDelayed,
     /// A bug.
     Internal,
     /// Temporal or the database does not answer.
@@ -198,7 +200,7 @@ const RETRY_AFTER_SECONDS: u16 = 2;
 
 impl Kind {
     /// Every kind, in the order in which the docs tell them.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::MalformedRequest,
         Self::Unauthenticated,
         Self::SignInFailed,
@@ -225,6 +227,7 @@ impl Kind {
         Self::InvalidRequest,
         Self::IdempotencyKeyReused,
         Self::TooManyRequests,
+        Self::SignInDelayed,
         Self::Internal,
         Self::TryAgain,
         Self::Overloaded,
@@ -257,7 +260,7 @@ impl Kind {
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::InvalidRequest | Self::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooManyRequests | Self::SignInDelayed => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::TryAgain | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -306,6 +309,7 @@ impl Kind {
                 ("idempotency-key-reused", "The key belongs to another order")
             }
             Self::TooManyRequests => ("too-many-requests", "The caller sends more than it may"),
+            Self::SignInDelayed => ("sign-in-delayed", "Too many wrong passwords in a row"),
             Self::Internal => ("internal", "The shop has made a mistake"),
             Self::TryAgain => ("try-again", "The shop cannot answer right now"),
             Self::Overloaded => ("overloaded", "Too much is asked at once"),
@@ -453,6 +457,18 @@ impl Problem {
         );
         let seconds = u16::try_from(wait.as_secs()).unwrap_or(u16::MAX);
         problem.0.retry_after_seconds = Some(seconds.saturating_add(1));
+        problem
+    }
+
+    /// The next password for this address has to wait.
+    #[must_use]
+    pub(crate) fn sign_in_delayed(wait_seconds: u16) -> Self {
+        let mut problem = Self::new(
+            Kind::SignInDelayed,
+            "Too many wrong passwords in a row were sent for this address. This one was not \
+             looked at; send it again after the time in Retry-After.",
+        );
+        problem.0.retry_after_seconds = Some(wait_seconds);
         problem
     }
 

@@ -41,6 +41,8 @@ pub struct State {
 /// Ten times what one core's worth of orders comes to.
 pub(crate) const RATE_PER_TOKEN: NonZeroU32 = NonZeroU32::new(1_000).unwrap();
 pub(crate) const RATE_PER_ADDRESS: NonZeroU32 = NonZeroU32::new(2_000).unwrap();
+/// More than a family needs, and little for whoever looks for known e-mail addresses.
+pub(crate) const REGISTRATIONS_PER_ADDRESS: NonZeroU32 = NonZeroU32::new(10).unwrap();
 
 /// What a single request may ask for, and how many there may be.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +59,8 @@ pub struct Limits {
     pub rate_per_address: NonZeroU32,
     /// How many requests a second one token may be used for.
     pub rate_per_token: NonZeroU32,
+    /// How many customers a minute one address may register.
+    pub registrations_per_address: NonZeroU32,
     /// How many proxies in front of the starter add to `X-Forwarded-For`.
     pub trusted_proxies: usize,
     /// How long requests are still taken after the process was asked to stop.
@@ -78,6 +82,7 @@ impl Default for Limits {
             requests_max: 1_024,
             rate_per_address: RATE_PER_ADDRESS,
             rate_per_token: RATE_PER_TOKEN,
+            registrations_per_address: REGISTRATIONS_PER_ADDRESS,
             trusted_proxies: 0,
             notice: Duration::from_secs(2),
             streams_max: 256,

@@ -60,7 +60,7 @@ const fn code(kind: Kind) -> Code {
         | Kind::EmailTaken
         | Kind::ProductExists
         | Kind::ReferenceReused => Code::AlreadyExists,
-        Kind::TooManyRequests => Code::ResourceExhausted,
+        Kind::TooManyRequests | Kind::SignInDelayed => Code::ResourceExhausted,
         Kind::Internal => Code::Internal,
         Kind::TryAgain | Kind::Overloaded => Code::Unavailable,
     }

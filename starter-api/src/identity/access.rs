@@ -61,6 +61,8 @@ scopes! {
     ReadCustomers = "customers:read";
     /// Change what is known of customers; a customer: of themself.
     WriteCustomers = "customers:write";
+    /// Take another password; a customer alone, for themself.
+    ChangePassword = "password:change";
 }
 
 impl Scope {
@@ -93,7 +95,15 @@ impl Role {
     /// Everything that the role allows.
     pub(crate) const fn scopes(self) -> &'static [Scope] {
         match self {
-            Self::Customer | Self::Service => &[
+            Self::Customer => &[
+                Scope::ReadOrders,
+                Scope::PlaceOrders,
+                Scope::CancelOrders,
+                Scope::ReadCustomers,
+                Scope::WriteCustomers,
+                Scope::ChangePassword,
+            ],
+            Self::Service => &[
                 Scope::ReadOrders,
                 Scope::PlaceOrders,
                 Scope::CancelOrders,

@@ -100,7 +100,7 @@ pub(super) fn email(written: &str) -> Result<String, &'static str> {
     }
 }
 
-fn fit(password: &str) -> Result<(), &'static str> {
+pub(super) fn fit(password: &str) -> Result<(), &'static str> {
     let fits = password.chars().count() >= 12 && password.len() <= 256;
     fits.then_some(()).ok_or("a password of 12 characters or more, at most 256 bytes")
 }

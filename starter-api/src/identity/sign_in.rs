@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use crate::extract::Body;
 use crate::identity::access::Role;
+use crate::identity::attempts::Attempt;
 use crate::identity::embedded::IssuedToken;
 use crate::identity::register::email;
 use crate::problem::{Document, OrProblem, Problem, WriteProblems};
@@ -30,7 +31,9 @@ pub(super) const NO_STORE: [(HeaderName, &str); 1] = [(header::CACHE_CONTROL, "n
 
 /// Signs a customer in.
 ///
-/// An unknown address and a wrong password are answered the same, and take as long.
+/// An unknown address and a wrong password are answered the same, and take as long. After five
+/// wrong ones in a row for one address the next has to wait, 15 seconds at first and 15 minutes
+/// at most; until then the right one is refused as well.
 #[utoipa::path(
     post, path = "/v1/sessions", tag = "identity",
     request_body = SignIn,
@@ -50,6 +53,9 @@ pub(crate) async fn sign_in(
 ) -> Result<([(HeaderName, &'static str); 1], Json<IssuedToken>), Problem> {
     let issuer = state.identity.own_issuer()?;
     let email = email(&shown.email).unwrap_or_default();
+    // What is no address is counted as it was typed.
+    let account = if email.is_empty() { &shown.email } else { &email };
+    let attempt = Attempt::count(issuer.database(), account).await?;
     let login = sqlx::query!(
         "select customer_id, password_hash from identity.logins where email = $1",
         email,
@@ -60,6 +66,7 @@ pub(crate) async fn sign_in(
     let (customer, hash) = login.map(|login| (login.customer_id, login.password_hash)).unzip();
     let same = issuer.passwords.are_the_same(shown.password, hash).await?;
     let customer = customer.filter(|_customer| same).ok_or_else(Problem::sign_in_failed)?;
+    attempt.forgive().await?;
     let token = issuer.issue(&customer, Role::Customer, |_every_scope| true).await?;
     Ok((NO_STORE, Json(token)))
 }

@@ -78,7 +78,7 @@ async fn every_operation_takes_the_scope_that_its_description_names_and_no_other
     let scopes: BTreeSet<_> = operations.iter().flat_map(|(_, taken)| taken.clone()).collect();
     assert!(scopes.len() > 3, "{scopes:?}");
     for scope in &scopes {
-        let mut claims = shop.issuer.claims("all", &["service", "operator", "finance"]);
+        let mut claims = shop.issuer.claims("all", &["customer", "service", "operator", "finance"]);
         claims["scope"] = json!(format!("openid {scope}"));
         let shop = shop.with_token(Some(crate::issuer::first_key().sign(&claims)));
         for (operation, taken) in operations.iter().filter(|(_, taken)| !taken.is_empty()) {

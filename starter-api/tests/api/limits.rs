@@ -4,6 +4,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
+use serde_json::json;
 use sqlx::PgPool;
 use starter_api::{Identity, Limits, State, Temporal};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -50,6 +51,28 @@ async fn a_token_that_is_used_too_much_waits_and_another_does_not() {
         told.map(|field| field.to_str().unwrap().split(';').next().unwrap()).collect();
     assert_eq!(told, [r#""address""#, r#""token""#]);
     assert_eq!(ask("his").await.problem(), "route-not-found");
+}
+
+#[tokio::test]
+async fn an_address_registers_only_so_many_customers_a_minute() {
+    let two = NonZeroU32::new(2).unwrap();
+    let shop = shop(Limits { registrations_per_address: two, ..Limits::default() }).await;
+    let shop = shop.with_token(None);
+    let register = async || {
+        let ada = json!({"email": "ada@example.org", "password": "correct horse battery"});
+        shop.post("/v1/customers", &ada).await
+    };
+    let first = register().await;
+    assert_eq!(first.problem(), "issued-elsewhere");
+    let told = first.headers.get_all("ratelimit-policy").iter();
+    let told: Vec<_> = told.map(|field| field.to_str().unwrap()).collect();
+    assert_eq!(told, [r#""address";q=4000;w=2"#, r#""registration";q=2;w=60"#]);
+    assert_eq!(register().await.problem(), "issued-elsewhere");
+    let third = register().await;
+    assert_eq!((third.status.as_u16(), third.problem().as_str()), (429, "too-many-requests"));
+    assert!(third.header("retry-after").is_some());
+    // Whatever else the address asks for is let in.
+    assert_eq!(shop.get("/v1/customers").await.status, 401);
 }
 
 #[tokio::test]

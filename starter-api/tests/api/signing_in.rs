@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::future::join_all;
 use jsonwebtoken::dangerous::insecure_decode_claims;
 use jsonwebtoken::decode_header;
 use serde_json::{Value, json};
@@ -134,6 +135,146 @@ async fn a_registration_that_is_not_right_is_refused(database: PgPool) {
     assert_eq!((again.status.as_u16(), again.problem().as_str()), (409, "email-taken"));
     let customers = sqlx::query_scalar!(r#"select count(*) as "count!" from identity.logins"#);
     assert_eq!(customers.fetch_one(&database).await.unwrap(), 1);
+}
+
+/// Nobody has to wait any more, as if the time had passed.
+async fn let_the_wait_pass(database: &PgPool) {
+    sqlx::query!("update identity.sign_in_attempts set wait_until = now()")
+        .execute(database)
+        .await
+        .unwrap();
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn an_account_that_is_guessed_at_has_to_wait_at_every_starter(database: PgPool) {
+    let one = shop(database.clone()).await;
+    let other = reopened(database.clone(), settings(&[])).await;
+    one.post("/v1/customers", &ada("correct horse battery")).await;
+    let nobody = json!({"email": "bob@example.org", "password": "correct horse battery"});
+    let mut refusals = Vec::new();
+    for (right, wrong) in
+        [(ada("correct horse battery"), ada("wrong horse battery")), (nobody.clone(), nobody)]
+    {
+        for shop in [&one, &other, &one, &other, &one] {
+            assert_eq!(shop.post("/v1/sessions", &wrong).await.problem(), "sign-in-failed");
+        }
+        for (shop, shown) in [(&one, &wrong), (&other, &wrong), (&other, &right)] {
+            let delayed = shop.post("/v1/sessions", shown).await;
+            assert_eq!(delayed.problem(), "sign-in-delayed");
+            assert_eq!(delayed.status, 429);
+            let wait: u64 = delayed.header("retry-after").unwrap().parse().unwrap();
+            assert!((1..=15).contains(&wait), "{wait}");
+            refusals.push(delayed.text);
+        }
+    }
+    refusals.dedup();
+    assert_eq!(refusals.len(), 1, "waiting tells who is a customer: {refusals:?}");
+
+    let_the_wait_pass(&database).await;
+    let signed_in = one.post("/v1/sessions", &ada("correct horse battery")).await;
+    assert_eq!(signed_in.status, 200, "{}", signed_in.text);
+    // And what was wrong before is forgotten.
+    for _ in 0..4 {
+        let wrong = one.post("/v1/sessions", &ada("wrong horse battery")).await;
+        assert_eq!(wrong.problem(), "sign-in-failed");
+    }
+    assert_eq!(one.post("/v1/sessions", &ada("correct horse battery")).await.status, 200);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn the_wait_doubles_up_to_a_quarter_of_an_hour(database: PgPool) {
+    let shop = shop(database.clone()).await;
+    let mut waits = Vec::new();
+    for _ in 0..13 {
+        let_the_wait_pass(&database).await;
+        assert_eq!(shop.post("/v1/sessions", &ada("guess")).await.problem(), "sign-in-failed");
+        let wait = sqlx::query_scalar!(
+            r#"select extract(epoch from wait_until - tried_at)::bigint as "seconds!"
+               from identity.sign_in_attempts"#
+        );
+        waits.push(wait.fetch_one(&database).await.unwrap());
+    }
+    assert_eq!(waits, [0, 0, 0, 0, 15, 30, 60, 120, 240, 480, 900, 900, 900]);
+    // A day of quiet makes it forgotten, and tidies up after those who never came back.
+    sqlx::query!("update identity.sign_in_attempts set tried_at = now() - interval '25 hours'")
+        .execute(&database)
+        .await
+        .unwrap();
+    let_the_wait_pass(&database).await;
+    let somebody = json!({"email": "eve@example.org", "password": "guess"});
+    assert_eq!(shop.post("/v1/sessions", &somebody).await.problem(), "sign-in-failed");
+    let counted = sqlx::query_scalar!("select in_a_row from identity.sign_in_attempts");
+    assert_eq!(counted.fetch_all(&database).await.unwrap(), [1]);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn of_twenty_guesses_at_once_five_are_looked_at(database: PgPool) {
+    let shop = shop(database).await;
+    let guesses = (0..20).map(|guess| {
+        let shop = shop.clone();
+        async move { shop.post("/v1/sessions", &ada(&format!("guess {guess}"))).await.problem() }
+    });
+    let answers = join_all(guesses).await;
+    let looked_at = answers.iter().filter(|problem| *problem == "sign-in-failed").count();
+    let delayed = answers.iter().filter(|problem| *problem == "sign-in-delayed").count();
+    assert_eq!((looked_at, delayed), (5, 15), "{answers:?}");
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_customer_takes_another_password(database: PgPool) {
+    let shop = shop(database.clone()).await;
+    let registered = shop.post("/v1/customers", &ada("correct horse battery")).await.json();
+    let path = format!("/v1/customers/{}/password", registered["customer_id"].as_str().unwrap());
+    let change =
+        |present: &str, new: &str| json!({"present_password": present, "new_password": new});
+    let signed_in = shop.post("/v1/sessions", &ada("correct horse battery")).await;
+    let herself = shop.with_token(Some(token(&signed_in)));
+    let put = async |shop: &Shop, path: &str, body: &Value| {
+        send(shop.request("PUT", path).json(body)).await
+    };
+
+    let good = change("correct horse battery", "another long password");
+    for (present, new, pointer) in [
+        ("wrong horse battery", "another long password", "/present_password"),
+        ("correct horse battery", "too short", "/new_password"),
+    ] {
+        let refused = put(&herself, &path, &change(present, new)).await;
+        assert_eq!(refused.problem(), "invalid-request", "{pointer}");
+        assert_eq!(refused.json()["errors"][0]["pointer"], pointer);
+        assert!(!refused.text.contains("horse"), "a password was echoed: {}", refused.text);
+    }
+    let another = put(&herself, "/v1/customers/17850/password", &good).await;
+    assert_eq!(another.problem(), "customer-not-found");
+    let web_shop = granted(&shop, &form("web-shop", SECRET)).await;
+    let web_shop = shop.with_token(Some(token(&web_shop)));
+    assert_eq!(put(&web_shop, &path, &good).await.problem(), "insufficient-scope");
+    assert_eq!(put(&shop, &path, &good).await.problem(), "unauthenticated");
+
+    assert_eq!(put(&herself, &path, &good).await.status, 204);
+    let old = shop.post("/v1/sessions", &ada("correct horse battery")).await;
+    assert_eq!(old.problem(), "sign-in-failed");
+    assert_eq!(shop.post("/v1/sessions", &ada("another long password")).await.status, 200);
+    // Sent again, its present password is one of the past; the token is not.
+    assert_eq!(put(&herself, &path, &good).await.problem(), "invalid-request");
+    assert_eq!(herself.get("/v1/orders").await.status, 200);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn whoever_found_a_token_does_not_guess_the_password_with_it(database: PgPool) {
+    let shop = shop(database).await;
+    let registered = shop.post("/v1/customers", &ada("correct horse battery")).await.json();
+    let path = format!("/v1/customers/{}/password", registered["customer_id"].as_str().unwrap());
+    let signed_in = shop.post("/v1/sessions", &ada("correct horse battery")).await;
+    let found = shop.with_token(Some(token(&signed_in)));
+    let guess = |present: &str| {
+        let change = json!({"present_password": present, "new_password": "mine from now on"});
+        send(found.request("PUT", &path).json(&change))
+    };
+    for _ in 0..5 {
+        assert_eq!(guess("wrong horse battery").await.problem(), "invalid-request");
+    }
+    assert_eq!(guess("correct horse battery").await.problem(), "sign-in-delayed");
+    assert_eq!(shop.post("/v1/sessions", &ada("guess")).await.problem(), "sign-in-delayed");
 }
 
 #[sqlx::test(migrations = "../migrations")]
