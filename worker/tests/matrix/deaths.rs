@@ -10,6 +10,7 @@ use std::process::{self, Stdio};
 use std::sync::Arc;
 
 use domain::{Order, OrderId};
+use futures::future::join_all;
 use serde::{Deserialize, Serialize};
 use sqlx::{ConnectOptions, PgPool};
 use temporalio_sdk::activities::ActivityInfo;
@@ -76,11 +77,10 @@ pub async fn run(
             bereft.push(die(shop, points, cell, &mut unwinding, manner).await);
         }
         let _heir = start(shop, &Errand { unwinding, sentence: None }).await;
-        for order in bereft {
-            outcomes.push(recover(shop, order, manner).await);
-        }
+        let recovering = bereft.into_iter().map(|order| recover(shop, order, manner));
+        outcomes.extend(join_all(recovering).await);
         println!("  {} of {}", outcomes.len(), cells.len());
-        if manner.fail_fast && outcomes.iter().any(|outcome| outcome.complaint.is_some()) {
+        if manner.is_over(&outcomes) {
             break;
         }
     }

@@ -106,18 +106,18 @@ async fn matrix(shop: &mut Shop, arguments: &Arguments, manner: Manner) -> bool 
     let undisturbed: Vec<_> = plan::undisturbed(&points).into_iter().filter(wanted).collect();
     println!("{} fault points, {} cells without a cancel", points.len(), undisturbed.len());
     let mut results = run::all(shop, undisturbed, manner).await;
-    if manner.fail_fast && results.iter().any(|result| result.complaint.is_some()) {
-        report::print(&results);
-        return false;
+    if !manner.is_over(&results) {
+        let cancelled = plan::cancelled(&points, &results, arguments.whole);
+        let cancelled: Vec<_> = cancelled.into_iter().filter(wanted).collect();
+        println!("{} cells with a cancel", cancelled.len());
+        results.extend(run::all(shop, cancelled, manner).await);
     }
-    let cancelled: Vec<_> =
-        plan::cancelled(&points, &results, arguments.whole).into_iter().filter(wanted).collect();
-    println!("{} cells with a cancel", cancelled.len());
-    results.extend(run::all(shop, cancelled, manner).await);
-    let deaths: Vec<_> =
-        plan::deaths(&points, arguments.whole).into_iter().filter(wanted).collect();
-    println!("{} cells whose worker dies", deaths.len());
-    results.extend(deaths::run(shop, &points, &deaths, manner).await);
+    if !manner.is_over(&results) {
+        let deaths = plan::deaths(&points, arguments.whole);
+        let deaths: Vec<_> = deaths.into_iter().filter(wanted).collect();
+        println!("{} cells whose worker dies", deaths.len());
+        results.extend(deaths::run(shop, &points, &deaths, manner).await);
+    }
     report::print(&results);
     let proven = report::prove(shop).await;
     proven && !results.is_empty() && results.iter().all(|result| result.complaint.is_none())

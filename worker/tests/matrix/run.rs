@@ -41,6 +41,13 @@ pub struct Manner {
     pub fail_fast: bool,
 }
 
+impl Manner {
+    /// Whether nothing more is to be run after these.
+    pub fn is_over(self, outcomes: &[Outcome]) -> bool {
+        self.fail_fast && outcomes.iter().any(|outcome| outcome.complaint.is_some())
+    }
+}
+
 /// Every call that an order makes, on either course; and none of the contract table is missing.
 pub async fn points(shop: &Shop, manner: Manner) -> BTreeSet<Point> {
     let mut points = BTreeSet::new();
@@ -77,18 +84,17 @@ pub async fn points(shop: &Shop, manner: Manner) -> BTreeSet<Point> {
 
 /// Runs the cells.
 pub async fn all(shop: &Shop, cells: Vec<Cell>, manner: Manner) -> Vec<Outcome> {
-    let Manner { at_once, give_up_after, fail_fast } = manner;
+    let Manner { at_once, give_up_after, .. } = manner;
     let all = cells.len();
     let mut running =
         stream::iter(cells).map(|cell| one(shop, cell, give_up_after)).buffer_unordered(at_once);
     let mut outcomes = Vec::new();
     while let Some(outcome) = running.next().await {
-        let is_last = fail_fast && outcome.complaint.is_some();
         outcomes.push(outcome);
         if outcomes.len().is_multiple_of(PROGRESS_EVERY) {
             println!("  {} of {all}", outcomes.len());
         }
-        if is_last {
+        if manner.is_over(&outcomes) {
             break;
         }
     }
