@@ -1,5 +1,7 @@
 //! The API's own description: `/openapi.json`, and `/docs`, where it can be tried.
 
+mod examples;
+
 use axum::Router;
 use axum::http::header;
 use axum::response::IntoResponse;
@@ -9,6 +11,8 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::{Config, SwaggerUi};
+
+use crate::openapi::examples::Examples;
 
 /// The headings that every problem's `type` leads to.
 const PROBLEMS: &str = include_str!("../../docs/problems.md");
@@ -47,16 +51,19 @@ impl Modify for Preface {
 }
 
 /// Names each operation by its tag and its function, such as `orders.list`: a function's name
-/// alone is not the only one of its kind.
+/// alone is not the only one of its kind. By that name it gets its examples.
 pub(crate) fn named<S: Clone + Send + Sync + 'static>(
     mut operations: OpenApiRouter<S>,
 ) -> OpenApiRouter<S> {
+    let examples = Examples::read();
     for path in operations.get_openapi_mut().paths.paths.values_mut() {
         let methods = [&mut path.get, &mut path.put, &mut path.post, &mut path.delete];
         for operation in methods.into_iter().chain([&mut path.patch]).flatten() {
             let tag = operation.tags.iter().flatten().next();
             if let (Some(tag), Some(name)) = (tag, &operation.operation_id) {
-                operation.operation_id = Some(format!("{tag}.{name}"));
+                let name = format!("{tag}.{name}");
+                examples.show(&name, operation);
+                operation.operation_id = Some(name);
             }
         }
     }

@@ -23,7 +23,7 @@ pub(crate) struct Listing {
     #[param(value_type = u16, minimum = 1, maximum = 100, default = 20)]
     limit: PageSize,
     /// Where the page before this one ended: its `next_cursor`.
-    #[serde(skip_serializing)]
+    #[serde(skip_serializing_if = "Option::is_some")]
     #[param(value_type = Option<String>)]
     cursor: Option<CustomerId>,
 }

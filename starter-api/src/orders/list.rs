@@ -48,7 +48,7 @@ pub(crate) struct Listing {
     #[param(value_type = u16, minimum = 1, maximum = 100, default = 20)]
     limit: PageSize,
     /// Where the page before this one ended: its `next_cursor`.
-    #[serde(skip_serializing)]
+    #[serde(skip_serializing_if = "Option::is_some")]
     #[param(value_type = Option<String>)]
     cursor: Option<After>,
 }
@@ -105,8 +105,8 @@ impl From<Statuses> for String {
 }
 
 /// The last order of the page before.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 struct After {
     placed_at: DateTime<Utc>,
     order_id: Uuid,
@@ -126,8 +126,14 @@ impl TryFrom<String> for After {
     }
 }
 
+impl From<After> for String {
+    fn from(After { placed_at, order_id }: After) -> Self {
+        format!("{}_{order_id}", placed_at.timestamp_micros())
+    }
+}
+
 fn cursor_after(order: &OrderResource) -> String {
-    format!("{}_{}", order.placed_at.timestamp_micros(), order.order_id)
+    After { placed_at: order.placed_at, order_id: order.order_id.uuid() }.into()
 }
 
 /// Lists orders, newest first. What is asked for is asked together: each order listed has all

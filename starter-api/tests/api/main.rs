@@ -9,6 +9,7 @@
 
 mod access;
 mod cancelling;
+mod examples;
 mod graphql;
 mod grpc;
 mod http;

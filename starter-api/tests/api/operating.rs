@@ -194,14 +194,14 @@ async fn the_line_stops_and_goes_on_by_a_persons_decision(database: PgPool) {
     );
 }
 
-async fn temporal() -> Client {
+pub(crate) async fn temporal() -> Client {
     let options = LoadClientConfigProfileOptions::default();
     let (connection, client) = ClientOptions::load_from_config(options).unwrap();
     Client::connect(connection, client).await.unwrap()
 }
 
 /// An order's workflow that says of itself whether it waits for a person.
-async fn open_workflow(client: &Client, id: Uuid, needs_attention: bool) {
+pub(crate) async fn open_workflow(client: &Client, id: Uuid, needs_attention: bool) {
     let attributes = SearchAttributes::new([workflows::NEEDS_ATTENTION.value_set(needs_attention)]);
     let options = WorkflowStartOptions::new("orders", format!("order-{id}"))
         .search_attributes(attributes)

@@ -45,6 +45,20 @@ async fn shop(database: PgPool) -> Shop {
     shop_with(database, settings(&clients)).await
 }
 
+/// A shop with the client that the examples name, and tokens of two others: to place orders and to
+/// look after the shop.
+pub(crate) async fn shop_of_the_examples(database: PgPool) -> (Shop, [String; 2]) {
+    let clients = [
+        "shop:service:change-me-shop-secret",
+        "web-shop:service:a-secret-of-the-web-shop",
+        "eve:operator:a-secret-of-eve-herself",
+    ];
+    let shop = shop_with(database, settings(&clients)).await;
+    let service = token(&granted(&shop, &form("web-shop", SECRET)).await);
+    let operator = token(&granted(&shop, &form("eve", "a-secret-of-eve-herself")).await);
+    (shop, [service, operator])
+}
+
 async fn granted(shop: &Shop, form: &[(&str, &str)]) -> Answer {
     send(shop.request("POST", "/oauth/token").form(form)).await
 }

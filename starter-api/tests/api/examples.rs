@@ -1,0 +1,178 @@
+//! The examples of the description: every operation has its own, and each request of them, sent
+//! as it stands, is accepted.
+
+use reqwest::RequestBuilder;
+use serde_json::Value;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::operating::{open_workflow, temporal};
+use crate::shop::{Answer, Shop, record, send, turns};
+use crate::signing_in::shop_of_the_examples;
+
+const JSON: &str = "application/json";
+
+fn description() -> Value {
+    serde_json::to_value(starter_api::description()).unwrap()
+}
+
+#[test]
+fn every_operation_shows_what_it_is_sent_and_what_it_answers() {
+    let mut missing = Vec::new();
+    let mut seen = 0;
+    for (path, methods) in description()["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            let mut look = |what: String, has_example: bool| {
+                seen += 1;
+                if !has_example {
+                    missing.push(format!("{method} {path}: {what}"));
+                }
+            };
+            for parameter in operation["parameters"].as_array().into_iter().flatten() {
+                if ["path", "query"].contains(&parameter["in"].as_str().unwrap()) {
+                    look(parameter["name"].to_string(), !parameter["example"].is_null());
+                }
+            }
+            for (kind, body) in
+                operation["requestBody"]["content"].as_object().into_iter().flatten()
+            {
+                look(format!("the body as {kind}"), !body["example"].is_null());
+            }
+            for (status, response) in operation["responses"].as_object().unwrap() {
+                let answer = &response["content"][JSON];
+                if status.starts_with('2') && !answer.is_null() {
+                    look(format!("the answer {status}"), !answer["example"].is_null());
+                }
+            }
+        }
+    }
+    assert_eq!(missing, Vec::<String>::new());
+    assert!(seen > 80, "{seen} places for an example are fewer than there are operations with one");
+}
+
+/// The story of the examples: who sends what, in which order.
+struct Story {
+    description: Value,
+    shop: Shop,
+    order: Uuid,
+    customer: String,
+}
+
+impl Story {
+    fn operation(&self, name: &str) -> (String, String, Value) {
+        for (path, methods) in self.description["paths"].as_object().unwrap() {
+            for (method, operation) in methods.as_object().unwrap() {
+                if operation["operationId"] == name {
+                    return (method.to_uppercase(), path.clone(), operation.clone());
+                }
+            }
+        }
+        unreachable!("there is no operation {name}")
+    }
+
+    /// The path with the example of each parameter in it; the ids that this shop has given out
+    /// stand for those of the story.
+    fn path(&self, path: &str, operation: &Value) -> String {
+        let parameters = operation["parameters"].as_array().into_iter().flatten();
+        parameters.filter(|parameter| parameter["in"] == "path").fold(
+            path.to_owned(),
+            |path, parameter| {
+                let name = parameter["name"].as_str().unwrap();
+                let example = match name {
+                    "order_id" => self.order.to_string(),
+                    "customer_id" => self.customer.clone(),
+                    _ => parameter["example"].as_str().unwrap().to_owned(),
+                };
+                path.replace(&format!("{{{name}}}"), &example)
+            },
+        )
+    }
+
+    /// Sends the example of an operation's request, byte for byte as it is shown.
+    async fn tells(&self, name: &str, token: Option<&str>) -> Answer {
+        let (method, path, operation) = self.operation(name);
+        let shop = self.shop.with_token(token.map(str::to_owned));
+        let request = shop.request(&method, &self.path(&path, &operation));
+        let answer = send(with_example(request, &operation["requestBody"]["content"])).await;
+        assert!(answer.status.is_success(), "{name}: {} {}", answer.status, answer.text);
+        let shown = &operation["responses"][answer.status.as_str()];
+        let example = &shown["content"][JSON]["example"];
+        if !example.is_null() {
+            assert_eq!(fields(&answer.json()), fields(example), "the answer of {name}");
+        }
+        answer
+    }
+}
+
+fn with_example(request: RequestBuilder, content: &Value) -> RequestBuilder {
+    let Some((kind, body)) = content.as_object().and_then(|content| content.iter().next()) else {
+        return request;
+    };
+    if kind == JSON { request.json(&body["example"]) } else { request.form(&body["example"]) }
+}
+
+/// The names of an object's fields. What an order's status brings along depends on how far it is.
+fn fields(value: &Value) -> Vec<&String> {
+    value.as_object().into_iter().flatten().map(|(name, _)| name).collect()
+}
+
+fn token(answer: &Answer) -> String {
+    answer.json()["access_token"].as_str().unwrap().to_owned()
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn every_request_of_the_examples_is_accepted(database: PgPool) {
+    let (shop, [service, operator]) = shop_of_the_examples(database.clone()).await;
+    let description = description();
+    let mut story = Story { description, shop, order: Uuid::nil(), customer: "17850".to_owned() };
+    let mut told = Vec::new();
+    let (service, operator) = (Some(service.as_str()), Some(operator.as_str()));
+
+    let registered = story.tells("identity.register", None).await;
+    let ada = token(&story.tells("identity.sign_in", None).await);
+    story.customer = registered.json()["customer_id"].as_str().unwrap().to_owned();
+    story.tells("identity.change_password", Some(&ada)).await;
+    story.customer = "17850".to_owned();
+    told.extend(["identity.register", "identity.sign_in", "identity.change_password"]);
+
+    let placed = story.tells("orders.place", service).await;
+    story.order = placed.json()["order_id"].as_str().unwrap().parse().unwrap();
+    told.push("orders.place");
+    for (name, token) in [
+        ("identity.token", None),
+        ("quotes.price", None),
+        ("orders.ask", service),
+        ("orders.cancel", service),
+        ("customers.update", service),
+        ("products.create", operator),
+        ("products.update", operator),
+        ("stock.shift", operator),
+        ("operators.pause", operator),
+        ("operators.resume", operator),
+    ] {
+        story.tells(name, token).await;
+        told.push(name);
+    }
+
+    // An order that waits for somebody's decision.
+    story.order = Uuid::now_v7();
+    record(&database, story.order, "17850", "2026-01-02T03:04:05Z", "hash").await;
+    open_workflow(&temporal().await, story.order, true).await;
+    let stuck = serde_json::json!({"status": "stuck", "step": "charge-payment", "why": "broken"});
+    turns(&database, story.order, &[serde_json::json!({"status": "unwinding"}), stuck]).await;
+    story.tells("operators.resolve", operator).await;
+    told.push("operators.resolve");
+
+    // And nobody has been forgotten.
+    let mut writing = Vec::new();
+    for methods in story.description["paths"].as_object().unwrap().values() {
+        for (method, operation) in methods.as_object().unwrap() {
+            if method != "get" {
+                writing.push(operation["operationId"].as_str().unwrap());
+            }
+        }
+    }
+    told.sort_unstable();
+    writing.sort_unstable();
+    assert_eq!(told, writing);
+}
