@@ -25,8 +25,8 @@ use uuid::Uuid;
 use crate::shop::{Shop, fresh, happen, no_database, nowhere, record, turns};
 
 /// A program that speaks gRPC, in this role.
-struct Program {
-    orders: OrderServiceClient<Channel>,
+pub(crate) struct Program {
+    pub(crate) orders: OrderServiceClient<Channel>,
     authorization: String,
 }
 
@@ -35,20 +35,20 @@ async fn channel(shop: &Shop) -> Channel {
 }
 
 impl Program {
-    async fn of(shop: &Shop, name: &str, role: &str) -> Self {
+    pub(crate) async fn of(shop: &Shop, name: &str, role: &str) -> Self {
         let token = shop.issuer.token(name, &[role]);
         let orders = OrderServiceClient::new(channel(shop).await);
         Self { orders, authorization: format!("Bearer {token}") }
     }
 
-    fn asks<T>(&self, message: T) -> Request<T> {
+    pub(crate) fn asks<T>(&self, message: T) -> Request<T> {
         let mut request = message.into_request();
         request.metadata_mut().insert("authorization", self.authorization.parse().unwrap());
         request
     }
 }
 
-fn wish(customer: &str) -> PlaceOrderRequest {
+pub(crate) fn wish(customer: &str) -> PlaceOrderRequest {
     PlaceOrderRequest {
         customer_id: customer.to_owned(),
         lines: vec![WantedLine { sku: "85123A".to_owned(), quantity: 6 }],

@@ -1,7 +1,7 @@
 //! The starter as its callers meet it: the real router on a port of its own, a database for
-//! each test, and the real Temporal. No worker runs here, so an order that is taken in stays
-//! `processing`; its whole life is tested where the worker is. `TEMPORAL_NAMESPACE` names a
-//! namespace with the search attributes of `temporal/setup.sh` and without workers.
+//! each test, and the real Temporal. No worker runs here but in `lives`, so an order that is taken
+//! in stays `processing`. `TEMPORAL_NAMESPACE` names a namespace with the search attributes of
+//! `temporal/setup.sh` and without workers.
 
 #![expect(clippy::unwrap_used, reason = "what cannot be prepared or read fails its test")]
 #![expect(clippy::needless_raw_string_hashes, reason = "expect-test writes them")]
@@ -17,6 +17,7 @@ mod issuer;
 mod json;
 mod ledger;
 mod limits;
+mod lives;
 mod operating;
 mod orders;
 mod outages;

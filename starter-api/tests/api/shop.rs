@@ -119,9 +119,13 @@ impl Shop {
 
 /// The same database, with the starter's rights alone.
 pub(crate) fn as_starter(owner: &PgPool) -> PgPool {
-    let starter = PgConnectOptions::clone(&owner.connect_options());
-    let starter = starter.options([("role", "ordersaga_starter")]);
-    owner.options().clone().connect_lazy_with(starter)
+    as_role(owner, "ordersaga_starter")
+}
+
+/// The same database, with this role's rights alone.
+pub(crate) fn as_role(owner: &PgPool, role: &str) -> PgPool {
+    let options = PgConnectOptions::clone(&owner.connect_options());
+    owner.options().clone().connect_lazy_with(options.options([("role", role)]))
 }
 
 pub(crate) async fn send(request: RequestBuilder) -> Answer {
@@ -181,7 +185,7 @@ pub(crate) fn no_database() -> PgPool {
     database.connect_lazy("postgres://nobody@127.0.0.1:9/nothing").unwrap()
 }
 
-async fn stock(database: &PgPool) {
+pub(crate) async fn stock(database: &PgPool) {
     sqlx::query!(
         "insert into catalog.products (sku, name, unit_price, unit_cost, currency) values
              ('85123A', 'WHITE HANGING HEART T-LIGHT HOLDER', 2.55, 1.02, 'GBP'),

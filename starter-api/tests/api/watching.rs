@@ -12,13 +12,13 @@ use uuid::Uuid;
 use crate::shop::{Shop, happen, order, record, send};
 
 /// A stream of server-sent events, read as it comes.
-struct Stream {
+pub(crate) struct Stream {
     answer: Response,
     text: String,
 }
 
 impl Stream {
-    async fn open(shop: &Shop, id: Uuid, last_seen: Option<&str>) -> Self {
+    pub(crate) async fn open(shop: &Shop, id: Uuid, last_seen: Option<&str>) -> Self {
         let mut request = shop.request("GET", &format!("/v1/orders/{id}/events"));
         if let Some(last_seen) = last_seen {
             request = request.header("last-event-id", last_seen);
@@ -30,7 +30,7 @@ impl Stream {
     }
 
     /// The id and kind of the next event; nothing, if the stream has ended.
-    async fn next(&mut self) -> Option<String> {
+    pub(crate) async fn next(&mut self) -> Option<String> {
         loop {
             if let Some((event, rest)) = self.text.split_once("\n\n") {
                 let field = |name| event.lines().find_map(|line| line.strip_prefix(name));
@@ -48,7 +48,7 @@ impl Stream {
         }
     }
 
-    async fn rest(mut self) -> Vec<String> {
+    pub(crate) async fn rest(mut self) -> Vec<String> {
         let mut told = Vec::new();
         while let Some(event) = self.next().await {
             told.push(event);

@@ -1,0 +1,336 @@
+//! Whole lives of orders, seen through the API alone. Here the real worker runs, on a Temporal
+//! server of its own; both programs have their own rights in the database.
+
+use std::env;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use activities::Activities;
+use activities::payment::sandbox::SandboxProvider;
+use activities::shipping::sandbox::SandboxCarrier;
+use futures::StreamExt;
+use futures::future::join_all;
+use ordersaga_grpc::v1::{
+    CancelDecision, CancelOrderRequest, GetOrderRequest, OrderStatus, PlaceOrderRequest,
+    WatchOrderRequest,
+};
+use prost_types::Duration as Patience;
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
+use starter_api::{Limits, Temporal};
+use temporalio_client::{Client, ClientOptions, ConnectionOptions, Url};
+use temporalio_sdk::runtime::{Runtime, RuntimeOptions};
+use temporalio_sdk::testing::{
+    EphemeralExe, LocalServer, LocalWorkflowEnvironmentOptions, WorkflowEnvironment,
+};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+use worker::line;
+use worker::run::{Settings, build_worker};
+use worker::steps_counted::StepsCounted;
+use workflows::Queue;
+
+use crate::grpc::{Program, wish};
+use crate::shop::{Shop, as_role, fresh, order};
+use crate::watching::Stream;
+
+/// A shop with a worker.
+struct Open {
+    shop: Shop,
+    server: WorkflowEnvironment<LocalServer>,
+    leaving: CancellationToken,
+    worker: thread::JoinHandle<()>,
+}
+
+impl Open {
+    async fn on(database: PgPool) -> Self {
+        let (server, port) = server().await;
+        let target = Url::parse(&format!("http://127.0.0.1:{port}")).unwrap();
+        let temporal = Temporal::at(
+            ConnectionOptions::new(target).build(),
+            ClientOptions::new("default").build(),
+        );
+        crate::shop::stock(&database).await;
+        let (client, leaving) = (server.client().clone(), CancellationToken::new());
+        let (as_worker, stopped) = (as_role(&database, "ordersaga_worker"), leaving.clone());
+        // On a runtime of its own: a test's ends with it.
+        let worker = thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+            runtime.block_on(serve(&as_worker, &client, &stopped));
+        });
+        let shop = Shop::with(database, temporal, Limits::default()).await;
+        Self { shop, server, leaving, worker }
+    }
+
+    /// Places an order over HTTP, as the shop's backend does.
+    async fn places(&self, order: &Value) -> Uuid {
+        let backend = self.shop.asked_by("backend", "service");
+        let placed = backend.place(&fresh("key"), order).await;
+        assert_eq!(placed.status, 201, "{}", placed.text);
+        placed.json()["order_id"].as_str().unwrap().parse().unwrap()
+    }
+
+    /// Follows the order over HTTP to its end, and shows how that was.
+    async fn ended(&self, id: Uuid) -> Value {
+        Stream::open(&self.shop, id, None).await.rest().await;
+        self.shop.get(&format!("/v1/orders/{id}")).await.json()
+    }
+
+    /// What has happened to the order.
+    async fn events(&self, id: Uuid) -> Vec<Value> {
+        let page = self.shop.get(&format!("/v1/orders/{id}/events?limit=100")).await.json();
+        page["items"].as_array().unwrap().clone()
+    }
+
+    /// The goods are back, the money is, and the books are even.
+    async fn assert_all_taken_back(&self, id: Uuid) {
+        let product = self.shop.get("/v1/products/85123A").await.json();
+        assert_eq!(product["available"], 60);
+        let query = "query($id: ID!) { order(id: $id) { payments { captured { amount } \
+                     refunded { amount } } } }";
+        let asked = json!({"query": query, "variables": {"id": id}});
+        let told = self.shop.post("/v1/graphql", &asked).await.json();
+        let payment = &told["data"]["order"]["payments"][0];
+        assert_eq!(payment["captured"], payment["refunded"], "{told}");
+        let books = self.shop.get("/v1/ledger/validate").await.json();
+        assert_eq!(books["valid"], true, "{books}");
+        for account in ["payment-clearing", "customer-deposits", "sales"] {
+            let balance = self.shop.get(&format!("/v1/accounts/{account}/balance")).await.json();
+            for balance in balance["balances"].as_array().unwrap() {
+                assert_eq!(balance["balance"], "0.00", "{account}");
+            }
+        }
+    }
+
+    /// The order as `GET /v1/attention` has it, once it is there.
+    async fn until_it_waits_for_somebody(&self, id: Uuid) -> Value {
+        loop {
+            let told = self.shop.get("/v1/attention").await.json();
+            let items = told["items"].as_array().unwrap();
+            if let Some(found) = items.iter().find(|item| item["order_id"] == json!(id)) {
+                return found.clone();
+            }
+        }
+    }
+
+    async fn close(self) {
+        self.leaving.cancel();
+        let worker = self.worker;
+        tokio::task::spawn_blocking(move || worker.join().unwrap()).await.unwrap();
+        self.server.shutdown().await.unwrap();
+    }
+}
+
+/// Temporal, with what a cluster is told about Ordersaga.
+async fn server() -> (WorkflowEnvironment<LocalServer>, u16) {
+    // `make test` sets it; by hand, set it to the path of your `temporal`.
+    let cli = env::var("TEMPORAL_CLI").unwrap();
+    let attributes = include_str!("../../../temporal/search-attributes.txt").lines();
+    let attributes = attributes.filter_map(|line| {
+        let (name, kind) = line.split_once(' ').filter(|(name, _)| *name != "#")?;
+        Some(format!("{name}={}", kind.split_whitespace().next()?))
+    });
+    let arguments: Vec<_> =
+        attributes.flat_map(|attribute| ["--search-attribute".to_owned(), attribute]).collect();
+    loop {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let options = LocalWorkflowEnvironmentOptions::builder()
+            .port(port)
+            .server_executable(EphemeralExe::ExistingPath(cli.clone()))
+            .extra_args(arguments.clone())
+            .build();
+        // On a machine with a lot to do, the SDK's five seconds are not always enough.
+        if let Ok(server) = WorkflowEnvironment::start_local(options).await {
+            return (server, port);
+        }
+    }
+}
+
+/// Every queue, until it is told to stop.
+async fn serve(as_worker: &PgPool, client: &Client, stop: &CancellationToken) {
+    let pool = || {
+        let options = PgPoolOptions::new().max_connections(10);
+        options.connect_lazy_with(as_worker.connect_options().as_ref().clone())
+    };
+    let activities = Activities {
+        db: pool(),
+        provider: Arc::new(SandboxProvider::new(pool(), 0)),
+        carrier: Arc::new(SandboxCarrier::new(pool())),
+        settings: activities::Settings { reservation_ttl: Duration::from_hours(24) },
+    };
+    let sdk = Runtime::from_current_tokio(RuntimeOptions::default()).unwrap();
+    let db = pool();
+    let lines = Queue::ALL.into_iter().map(|queue| {
+        let (sdk, activities) = (&sdk, &activities);
+        let make = move || {
+            let settings = Settings::default();
+            build_worker(sdk, client.clone(), queue, activities, &settings, StepsCounted)
+        };
+        line::serve(&db, queue, make, |_served| (), stop)
+    });
+    join_all(lines).await.into_iter().for_each(Result::unwrap);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn an_order_placed_by_grpc_ships_and_is_watched_to_its_end(database: PgPool) {
+    let open = Open::on(database).await;
+    let mut program = Program::of(&open.shop, "backend", "service").await;
+    let wait = Some(Patience { seconds: 20, nanos: 0 });
+    let placed = PlaceOrderRequest { wait, ..wish("ada") };
+    let placed = program.orders.place_order(program.asks(placed)).await.unwrap().into_inner();
+    let placed = placed.order.unwrap();
+    let id = placed.order_id.clone();
+    // Whoever waits is answered once the order is paid, and no sooner.
+    let paid = [OrderStatus::Paid, OrderStatus::Posted, OrderStatus::Shipped];
+    assert!(paid.contains(&placed.status()), "{:?}", placed.status());
+
+    let watched = WatchOrderRequest { order_id: id.clone(), after_sequence: 0 };
+    let stream = program.orders.watch_order(program.asks(watched)).await.unwrap().into_inner();
+    let told: Vec<_> = stream.map(|event| event.unwrap().r#type).collect().await;
+    assert_eq!(
+        told,
+        [
+            "order.placed",
+            "stock.reserved",
+            "payment.captured",
+            "ledger.posted",
+            "order.shipped",
+            "ledger.revenue-recognised"
+        ]
+    );
+    let got = program.orders.get_order(program.asks(GetOrderRequest { order_id: id })).await;
+    assert_eq!(got.unwrap().into_inner().order.unwrap().status(), OrderStatus::Shipped);
+    let books = open.shop.get("/v1/ledger/validate").await.json();
+    assert_eq!(books["valid"], true, "{books}");
+    open.close().await;
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_cancel_by_grpc_within_the_window_takes_all_back(database: PgPool) {
+    let open = Open::on(database).await;
+    let mut program = Program::of(&open.shop, "backend", "service").await;
+    let placed = PlaceOrderRequest { cancel_window_seconds: Some(600), ..wish("ada") };
+    let placed = program.orders.place_order(program.asks(placed)).await.unwrap().into_inner();
+    let id = placed.order.unwrap().order_id;
+    let watched = WatchOrderRequest { order_id: id.clone(), after_sequence: 0 };
+    let stream = program.orders.watch_order(program.asks(watched)).await.unwrap().into_inner();
+    let mut told = stream.map(|event| event.unwrap().r#type).boxed();
+    // Paid and booked, it now waits to be packed.
+    while told.next().await.unwrap() != "ledger.posted" {}
+
+    let wish =
+        CancelOrderRequest { order_id: id.clone(), reason: "ordered twice".into(), dry_run: false };
+    let cancelled = program.orders.cancel_order(program.asks(wish)).await.unwrap().into_inner();
+    assert_eq!(cancelled.decision(), CancelDecision::CalledOff);
+    let rest: Vec<_> = told.collect().await;
+    assert_eq!(
+        rest,
+        [
+            "order.unwinding",
+            "ledger.reversed",
+            "payment.refunded",
+            "stock.released",
+            "order.cancelled"
+        ]
+    );
+    let id: Uuid = id.parse().unwrap();
+    assert_eq!(open.shop.get(&format!("/v1/orders/{id}")).await.json()["status"], "cancelled");
+    open.assert_all_taken_back(id).await;
+    open.close().await;
+}
+
+/// Nobody delivers there, so the order is unwound; and its refund is broken.
+fn hopeless() -> Value {
+    let mut order = order("ada");
+    order["ship_to"]["country"] = json!("AQ");
+    order["payment_token"] = json!("tok_refund_broken");
+    order
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_stuck_order_is_found_and_ends_by_a_persons_decision(database: PgPool) {
+    let open = Open::on(database.clone()).await;
+    let eve = open.shop.asked_by("eve", "operator");
+    let id = open.places(&hopeless()).await;
+    let waiting = open.until_it_waits_for_somebody(id).await;
+    assert_eq!(waiting["status"], "stuck");
+    assert_eq!(
+        (&waiting["step"], &waiting["customer_id"]),
+        (&json!("charge-payment"), &json!("ada"))
+    );
+
+    // The provider mends the refund, and eve has it tried again.
+    sqlx::query!(
+        "insert into sandbox_provider.repairs (idempotency_key)
+         select idempotency_key from sandbox_provider.payments"
+    )
+    .execute(&database)
+    .await
+    .unwrap();
+    let decision = json!({"decision": "retry", "why": "the provider has mended it"});
+    let told = eve.post(&format!("/v1/orders/{id}/resolve"), &decision).await;
+    assert_eq!(told.status, 202, "{}", told.text);
+    assert_eq!(open.ended(id).await["status"], "rejected");
+    open.assert_all_taken_back(id).await;
+    assert_on_record(&open.events(id).await, &["retry", "eve", "the provider has mended it"]);
+    open.close().await;
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_person_may_end_a_stuck_order_without_its_refund(database: PgPool) {
+    let open = Open::on(database).await;
+    let eve = open.shop.asked_by("eve", "operator");
+    let id = open.places(&hopeless()).await;
+    open.until_it_waits_for_somebody(id).await;
+    let decision = json!({"decision": "skip", "why": "paid back by cheque"});
+    let told = eve.post(&format!("/v1/orders/{id}/resolve"), &decision).await;
+    assert_eq!(told.status, 202, "{}", told.text);
+    assert_eq!(open.ended(id).await["status"], "rejected");
+    let events = open.events(id).await;
+    assert_on_record(&events, &["skip", "eve", "paid back by cheque"]);
+    let refunded = events.iter().any(|event| event["type"] == "payment.refunded");
+    assert!(!refunded, "{events:?}");
+    open.close().await;
+}
+
+/// One event tells the decision, who made it and why.
+#[track_caller]
+fn assert_on_record(events: &[Value], words: &[&str]) {
+    let resumed: Vec<_> = events.iter().filter(|it| it["type"] == "order.resumed").collect();
+    assert_eq!(resumed.len(), 1, "{events:?}");
+    let remark = resumed[0]["data"]["remark"].as_str().unwrap();
+    assert!(words.iter().all(|word| remark.contains(word)), "{remark}");
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_stream_that_is_cut_in_the_middle_of_a_life_goes_on_where_it_was(database: PgPool) {
+    let open = Open::on(database).await;
+    let mut wanted = order("ada");
+    wanted["cancel_window_seconds"] = json!(600);
+    let id = open.places(&wanted).await;
+    let mut stream = Stream::open(&open.shop, id, None).await;
+    let mut told = Vec::new();
+    for _ in 0..3 {
+        told.push(stream.next().await.unwrap());
+    }
+    assert_eq!(told, ["1 order.placed", "2 stock.reserved", "3 payment.captured"]);
+    // Cut off, while the order goes on and is called off.
+    drop(stream);
+    let backend = open.shop.asked_by("backend", "service");
+    let cancel = json!({"reason": "ordered twice"});
+    let cancelled = backend.post(&format!("/v1/orders/{id}/cancel"), &cancel).await;
+    assert_eq!(cancelled.status, 202, "{}", cancelled.text);
+
+    let rest = Stream::open(&open.shop, id, Some("3")).await.rest().await;
+    let kinds: Vec<_> = rest.iter().map(|event| event.split_once(' ').unwrap()).collect();
+    let (numbers, kinds): (Vec<_>, Vec<_>) = kinds.into_iter().unzip();
+    let expected: Vec<_> =
+        (4..).take(numbers.len()).map(|number: usize| number.to_string()).collect();
+    assert_eq!(numbers, expected, "an event is missing, or is told twice");
+    assert_eq!(kinds.last(), Some(&"order.cancelled"), "{kinds:?}");
+    open.assert_all_taken_back(id).await;
+    open.close().await;
+}
