@@ -151,7 +151,7 @@ PLANTED = [
     ),
     mutant(
         "a cancel from the Web UI is not heard",
-        "matrix",
+        "matrix saga",
         (
             PROCESS,
             "let forward = ctx.cancellation_token().child_token();",

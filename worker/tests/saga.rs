@@ -311,15 +311,36 @@ async fn a_decision_about_nothing_is_not_kept_for_later(db: PgPool) {
     let handle = shop.place(&order).await;
     // Somebody decides twice; what goes wrong next still waits for a decision of its own.
     shop.until_needs_attention(&handle).await;
-    for _ in 0..2 {
-        shop.resolve(&handle, &decided(ResolutionKind::Retry)).await;
-    }
+    let shop = shop
+        .without_workflow_workers(async |_faults| {
+            for _ in 0..2 {
+                let payload = signal_payload(&decided(ResolutionKind::Retry)).unwrap();
+                handle.signal(OrderSaga::resolve, payload, Default::default()).await.unwrap();
+            }
+        })
+        .await;
     shop.until_view(&handle, |view| {
         view.timeline.iter().filter(|entry| entry.text.contains("is stuck")).count() == 2
     })
     .await;
-    shop.resolve(&handle, &decided(ResolutionKind::Retry)).await;
+    let next = Resolution { by: "Grace".to_owned(), ..decided(ResolutionKind::Retry) };
+    shop.resolve(&handle, &next).await;
     assert_eq!(ended(&handle).await, OrderStatus::Rejected { rejection: refusal() });
+    let remarks: Vec<String> = sqlx::query_scalar(
+        "select data ->> 'remark' from orders.order_events
+         where order_id = $1 and type = 'order.resumed' order by sequence",
+    )
+    .bind(order.order_id.uuid())
+    .fetch_all(&shop.db)
+    .await
+    .unwrap();
+    assert_eq!(
+        remarks,
+        [
+            "retry, decided by Ada: the cause is known",
+            "retry, decided by Grace: the cause is known"
+        ]
+    );
     shop.close().await;
 }
 

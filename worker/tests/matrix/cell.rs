@@ -46,6 +46,9 @@ pub enum Trouble {
     FailsLong,
     /// Never answers, and nothing takes effect.
     NeverAnswers,
+    /// Hangs until it is given up, however often it is tried; the attempts run when the order has
+    /// long ended.
+    Hangs,
     /// Takes effect, and the answer is lost.
     LosesAnswer,
     LosesAnswerLong,
@@ -126,11 +129,12 @@ pub fn refusal() -> Rejection {
 }
 
 impl Trouble {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Nothing,
         Self::Fails,
         Self::FailsLong,
         Self::NeverAnswers,
+        Self::Hangs,
         Self::LosesAnswer,
         Self::LosesAnswerLong,
         Self::LosesAnswerForEver,
@@ -152,6 +156,7 @@ impl Trouble {
             Self::Fails => "fails",
             Self::FailsLong => "fails long",
             Self::NeverAnswers => "no answer ever",
+            Self::Hangs => "hangs",
             Self::LosesAnswer => "answer lost",
             Self::LosesAnswerLong => "lost long",
             Self::LosesAnswerForEver => "lost for ever",
@@ -171,7 +176,9 @@ impl Trouble {
     /// only one that can be undone is refused.
     pub fn can_happen_to(self, point: &Point) -> bool {
         match self {
-            Self::NeverAnswers | Self::LosesAnswerForEver => point.contract().patience.is_some(),
+            Self::NeverAnswers | Self::Hangs | Self::LosesAnswerForEver => {
+                point.contract().patience.is_some()
+            }
             Self::IsRefused => point.can_be_refused(),
             // What is patient from the beginning has no quick way that could fail first.
             Self::DiesLong => point.call.is_local(),
@@ -188,6 +195,11 @@ impl Trouble {
             | Self::IsSlow
             | Self::Dies => true,
         }
+    }
+
+    /// Whether the order's patience ends it.
+    pub const fn uses_up_patience(self) -> bool {
+        matches!(self, Self::NeverAnswers | Self::Hangs | Self::LosesAnswerForEver)
     }
 
     /// Whether it takes a process that can die.
@@ -207,6 +219,7 @@ impl Trouble {
             Self::Fails => Some(Fault::Unavailable(1)),
             Self::FailsLong => Some(Fault::Unavailable(4)),
             Self::NeverAnswers => Some(Fault::Unavailable(FOR_EVER)),
+            Self::Hangs => Some(Fault::Hangs(gate.clone())),
             Self::LosesAnswer => Some(Fault::AnswerLost(1)),
             Self::LosesAnswerLong => Some(Fault::AnswerLost(4)),
             Self::LosesAnswerForEver => Some(Fault::AnswerLost(FOR_EVER)),
@@ -226,7 +239,7 @@ impl Cell {
     fn end(&self) -> End {
         let role = self.point.contract().role;
         match (self.trouble, role) {
-            (Trouble::NeverAnswers | Trouble::LosesAnswerForEver, _) => {
+            (trouble, _) if trouble.uses_up_patience() => {
                 End::Rejected(Rejection::FulfilmentUnavailable {
                     step: self.point.contract().step(),
                 })
@@ -247,17 +260,31 @@ impl Cell {
         matches!(self.trouble, Trouble::Breaks | Trouble::Garbles) && !self.point.can_be_refused()
     }
 
+    /// Whether a cancel has to be kept: one that the shop answered, and one that Temporal took in
+    /// while the order still had a step before it that can be taken back.
+    fn must_be_kept(&self, taken_in: bool) -> bool {
+        let in_time = self.cancel.is_some_and(|Cancel { moment, way }| match (way, moment) {
+            (Way::Update, _) => true,
+            (Way::Signal | Way::Temporal, Moment::Event(_)) => false,
+            (
+                Way::Signal | Way::Temporal,
+                Moment::BeforeEffect | Moment::AfterEffect | Moment::WhileDead,
+            ) => self.point.can_be_refused(),
+        });
+        taken_in && in_time
+    }
+
     /// Why the order did not end as it has to, if it did not. A cancel may come too late, but one
-    /// that was accepted is kept.
-    pub fn complaint(&self, ended: &OrderStatus, accepted: bool) -> Option<String> {
+    /// that was taken in, in time, is kept.
+    pub fn complaint(&self, ended: &OrderStatus, taken_in: bool) -> Option<String> {
         let as_planned = match (self.end(), ended) {
-            (End::Shipped, OrderStatus::Shipped { .. }) => !accepted,
+            (End::Shipped, OrderStatus::Shipped { .. }) => !self.must_be_kept(taken_in),
             (End::Failed, OrderStatus::Failed { .. }) => true,
             (End::Rejected(why), OrderStatus::Rejected { rejection }) => why == *rejection,
             (_, OrderStatus::Cancelled { .. }) => self.cancel.is_some(),
             _ => false,
         };
-        (!as_planned).then(|| format!("ended as {ended:?} (cancel accepted: {accepted})"))
+        (!as_planned).then(|| format!("ended as {ended:?} (cancel taken in: {taken_in})"))
     }
 }
 

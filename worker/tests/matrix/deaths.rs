@@ -58,6 +58,8 @@ struct Bereft {
     cell: Cell,
     order: Order,
     handle: OrderHandle,
+    /// Whether its cancel was taken in.
+    taken_in: bool,
     complaint: Option<String>,
 }
 
@@ -123,17 +125,17 @@ async fn die(
     };
     // It may be about to die by itself.
     process.kill().await.unwrap();
-    run::call_off(&handle, cell.cancel, &Gate::default()).await;
-    Bereft { cell: cell.clone(), order, handle, complaint }
+    let taken_in = run::call_off(&handle, cell.cancel, &Gate::default()).await;
+    Bereft { cell: cell.clone(), order, handle, taken_in, complaint }
 }
 
 /// Waits for the order's end, whoever brings it there.
 async fn recover(shop: &Shop, bereft: Bereft, manner: Manner) -> Outcome {
-    let Bereft { cell, order, handle, complaint } = bereft;
+    let Bereft { cell, order, handle, taken_in, complaint } = bereft;
     let complaint = match (complaint, timeout(manner.give_up_after, ended(&handle)).await) {
         (Some(complaint), _) => Some(complaint),
         (None, Err(_elapsed)) => Some("has not ended".to_owned()),
-        (None, Ok(status)) => match cell.complaint(&status, false) {
+        (None, Ok(status)) => match cell.complaint(&status, taken_in) {
             Some(complaint) => Some(complaint),
             None => run::on_record(shop, &order, &status).await,
         },

@@ -15,7 +15,7 @@ use workflows::{
     CONTRACTS, CancelRequest, OrderSaga, Resolution, ResolutionKind, Role, signal_payload,
 };
 
-use crate::cell::{Cancel, Cell, Course, Moment, Point, Trouble, Way, last_step};
+use crate::cell::{Cancel, Cell, Course, Moment, Point, Way, last_step};
 use crate::support::{self, FOR_EVER, Fault, Gate, OrderHandle, Shop, Traces, ended, history};
 
 /// What came of a cell.
@@ -132,7 +132,7 @@ pub fn order_on(shop: &Shop, course: Course) -> Order {
 
 async fn through(shop: &Shop, cell: &Cell, order: &Order) -> (Option<String>, Vec<usize>) {
     let mut order = order.clone();
-    if matches!(cell.trouble, Trouble::NeverAnswers | Trouble::LosesAnswerForEver) {
+    if cell.trouble.uses_up_patience() {
         order.terms.patience_seconds = Some(1);
     }
     let (order_id, Point { activity, site, .. }) = (order.order_id, &cell.point);
@@ -141,23 +141,23 @@ async fn through(shop: &Shop, cell: &Cell, order: &Order) -> (Option<String>, Ve
         shop.faults.plan_at(order_id, activity, *site, fault);
     }
     let handle = shop.place(&order).await;
-    let (status, accepted) = {
+    let (status, taken_in) = {
         let end = ended(&handle);
         let cancel = call_off(&handle, cell.cancel, &gate);
         let operator = decide(shop, &handle, cell.needs_operator());
         tokio::pin!(end, cancel, operator);
-        let mut accepted = None;
+        let mut taken_in = None;
         let status = loop {
             tokio::select! {
                 status = &mut end => break status,
-                answer = &mut cancel, if accepted.is_none() => accepted = Some(answer),
+                answer = &mut cancel, if taken_in.is_none() => taken_in = Some(answer),
                 () = &mut operator => {}
             }
         };
-        (status, accepted.unwrap_or(false))
+        (status, taken_in.unwrap_or(false))
     };
     shop.faults.drain(order_id, activity).await;
-    let complaint = match cell.complaint(&status, accepted) {
+    let complaint = match cell.complaint(&status, taken_in) {
         Some(complaint) => Some(complaint),
         None => on_record(shop, &order, &status).await,
     };
@@ -166,7 +166,7 @@ async fn through(shop: &Shop, cell: &Cell, order: &Order) -> (Option<String>, Ve
     (complaint, openings)
 }
 
-/// Calls the order off at its moment. Whether that was accepted, if that was answered.
+/// Calls the order off at its moment. Whether the shop, or Temporal for it, took that in.
 pub async fn call_off(handle: &OrderHandle, cancel: Option<Cancel>, gate: &Gate) -> bool {
     let Some(Cancel { moment, way }) = cancel else { return false };
     match moment {
@@ -184,25 +184,22 @@ pub async fn call_off(handle: &OrderHandle, cancel: Option<Cancel>, gate: &Gate)
     }
     let request = CancelRequest { reason: "called off by the matrix".to_owned() };
     // A workflow that has ended by now cannot be told any more, which is as good as too late.
-    let accepted = match way {
+    let taken_in = match way {
         Way::Update => {
             let update = handle.execute_update(OrderSaga::cancel, request, Default::default());
             update.await.is_ok()
         }
         Way::Signal => {
             let payload = signal_payload(&request).unwrap();
-            let _sent =
-                handle.signal(OrderSaga::cancel_signal, payload, Default::default()).await.is_ok();
-            false
+            handle.signal(OrderSaga::cancel_signal, payload, Default::default()).await.is_ok()
         }
         Way::Temporal => {
             let options = WorkflowCancelOptions::builder().reason("called off").build();
-            let _sent = handle.cancel(options).await.is_ok();
-            false
+            handle.cancel(options).await.is_ok()
         }
     };
     gate.let_go();
-    accepted
+    taken_in
 }
 
 /// An operator who has everything tried again.

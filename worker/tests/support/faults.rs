@@ -41,6 +41,8 @@ pub enum Fault {
     Overlap,
     /// The first attempt hangs, and runs only after its gate is opened.
     Late(Gate),
+    /// Every attempt hangs, and runs only after the gate is opened.
+    Hangs(Gate),
     /// The first attempt stops before it takes effect, until its gate is opened.
     HeldBefore(Gate),
     /// The first attempt stops between its effect and its answer, until its gate is opened.
@@ -170,8 +172,13 @@ impl Faults {
     pub async fn drain(&self, order: OrderId, activity: &str) {
         let mut running = self.calls(&order.workflow_id(), activity, |calls| {
             calls.second.let_go();
-            if let Some((_, Fault::Late(gate) | Fault::HeldBefore(gate) | Fault::HeldAfter(gate))) =
-                &calls.planned
+            if let Some((
+                _,
+                Fault::Late(gate)
+                | Fault::Hangs(gate)
+                | Fault::HeldBefore(gate)
+                | Fault::HeldAfter(gate),
+            )) = &calls.planned
             {
                 gate.let_go();
             }
@@ -218,7 +225,7 @@ impl Calls {
         self.attempts = self.attempts.saturating_add(1);
         let now = fault.clone();
         match fault {
-            Fault::Refused(_) | Fault::Slow => Some(now),
+            Fault::Refused(_) | Fault::Slow | Fault::Hangs(_) => Some(now),
             Fault::Unavailable(left)
             | Fault::AnswerLost(left)
             | Fault::Broken(left)
@@ -280,7 +287,7 @@ impl ActivityInboundInterceptor for Faults {
                     second.pass().await;
                     next.run(input).await
                 }
-                Some(Fault::Late(gate) | Fault::HeldBefore(gate)) => {
+                Some(Fault::Late(gate) | Fault::Hangs(gate) | Fault::HeldBefore(gate)) => {
                     gate.pass().await;
                     next.run(input).await
                 }
