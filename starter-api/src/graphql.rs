@@ -87,7 +87,7 @@ pub(crate) struct Question {
 /// counts once for each order that a page may have.
 #[utoipa::path(
     post, path = "/v1/graphql", tag = "orders", security(("bearer" = ["orders:read"])),
-    request_body = Question,
+    request_body(content = Question, description = "The question, and what its variables stand for"),
     responses(
         (status = 200, description = "`data`, and `errors` if there are any", body = Object),
         Guarded,

@@ -7,7 +7,7 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use utoipa::openapi::OpenApi as Description;
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::{Config, SwaggerUi};
@@ -36,6 +36,8 @@ const PROBLEMS: &str = include_str!("../../docs/problems.md");
         (name = "identity", description = "Who asks? Get a token"),
         (name = "operations", description = "For whoever runs the starter"),
     ),
+    // Wherever this description was fetched from.
+    servers((url = "/")),
     modifiers(&Preface),
 )]
 pub(crate) struct Preface;
@@ -51,7 +53,8 @@ impl Modify for Preface {
 }
 
 /// Names each operation by its tag and its function, such as `orders.list`: a function's name
-/// alone is not the only one of its kind. By that name it gets its examples.
+/// alone is not the only one of its kind. By that name it gets its examples. One that asks for
+/// no token says so.
 pub(crate) fn named<S: Clone + Send + Sync + 'static>(
     mut operations: OpenApiRouter<S>,
 ) -> OpenApiRouter<S> {
@@ -65,9 +68,21 @@ pub(crate) fn named<S: Clone + Send + Sync + 'static>(
                 examples.show(&name, operation);
                 operation.operation_id = Some(name);
             }
+            operation.security.get_or_insert_with(|| vec![SecurityRequirement::default()]);
         }
     }
+    forget_the_unused(operations.get_openapi_mut());
     operations
+}
+
+/// A list's description has that of its items written into it, and those of some items stand
+/// beside it once more, for nobody.
+fn forget_the_unused(description: &mut Description) {
+    let text = serde_json::to_string(description).unwrap_or_default();
+    let is_used = |name: &str| text.contains(&format!("\"#/components/schemas/{name}\""));
+    if let Some(components) = &mut description.components {
+        components.schemas.retain(|name, _schema| is_used(name));
+    }
 }
 
 /// The routes that describe the others.

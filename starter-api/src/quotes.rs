@@ -41,7 +41,7 @@ pub(crate) struct QuoteDestination {
 /// An order that names the total as `expected_total` is refused if the price has changed since.
 #[utoipa::path(
     post, path = "/v1/quotes", tag = "quotes",
-    request_body = QuoteRequest,
+    request_body(content = QuoteRequest, description = "What somebody might buy"),
     responses((status = 200, description = "What it would cost", body = PriceList), WriteProblems),
 )]
 pub(crate) async fn price(

@@ -32,7 +32,7 @@ pub(crate) struct Particulars {
     put, path = "/v1/customers/{customer_id}", tag = "customers",
     security(("bearer" = ["customers:write"])),
     params(("customer_id" = String, Path, description = "The customer", example = "17850")),
-    request_body = Particulars,
+    request_body(content = Particulars, description = "What is to be known of the customer"),
     responses(
         (status = 200, description = "The customer as they are now", body = CustomerResource),
         (status = 404, description = "There is no such customer", body = Document,

@@ -37,7 +37,7 @@ pub(crate) struct PasswordChange {
     put, path = "/v1/customers/{customer_id}/password", tag = "identity",
     security(("bearer" = ["password:change"])),
     params(("customer_id" = String, Path, description = "The customer", example = "17850")),
-    request_body = PasswordChange,
+    request_body(content = PasswordChange, description = "The password that counts, and the one that is to"),
     responses(
         (status = 204, description = "The new password counts from now on"),
         (status = 404, description = "The caller is no such customer; or this shop's customers \

@@ -37,7 +37,7 @@ pub(crate) struct Registered {
 /// The customer signs in with `POST /v1/sessions` afterwards.
 #[utoipa::path(
     post, path = "/v1/customers", tag = "identity",
-    request_body = Registration,
+    request_body(content = Registration, description = "Who it is to be"),
     responses(
         (status = 201, description = "The customer is known from now on", body = Registered),
         (status = 404, description = "This shop's customers register elsewhere", body = Document,

@@ -36,7 +36,7 @@ pub(super) const NO_STORE: [(HeaderName, &str); 1] = [(header::CACHE_CONTROL, "n
 /// at most; until then the right one is refused as well.
 #[utoipa::path(
     post, path = "/v1/sessions", tag = "identity",
-    request_body = SignIn,
+    request_body(content = SignIn, description = "The address and the password"),
     responses(
         (status = 200, description = "A token for this customer's own orders",
          body = IssuedToken),

@@ -48,7 +48,8 @@ pub(crate) struct TokenRefused {
 /// The client shows its name and secret as HTTP Basic, or in the form.
 #[utoipa::path(
     post, path = "/oauth/token", tag = "identity",
-    request_body(content = TokenRequest, content_type = "application/x-www-form-urlencoded"),
+    request_body(content = TokenRequest, content_type = "application/x-www-form-urlencoded",
+                 description = "What the token is wanted for"),
     responses(
         (status = 200, description = "A token for what the client may do", body = IssuedToken),
         (status = 400, description = "The wish makes no sense", body = TokenRefused),

@@ -120,7 +120,7 @@ pub(crate) enum Decision {
 #[utoipa::path(
     post, path = "/v1/orders/{order_id}/cancel", tag = "orders", security(("bearer" = ["orders:cancel"])),
     params(("order_id" = Uuid, Path, description = "The order"), Manner),
-    request_body = CancelOrder,
+    request_body(content = CancelOrder, description = "Why"),
     responses(
         (status = 202, description = "It is called off from now on, or as soon as the shop's \
                                       workers are back, if it is not too late then",

@@ -48,7 +48,7 @@ const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-appli
          description = "`wait=N`: answer when the order is paid or refused, at most after N \
                         seconds (30 at most)"),
     ),
-    request_body = WrittenOrder,
+    request_body(content = WrittenOrder, description = "What is bought, where it goes and how it is paid"),
     responses(
         (status = 201, description = "The order is taken in", body = OrderResource, headers(
             ("Location" = String, description = "Where the order is"),

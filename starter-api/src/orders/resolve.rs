@@ -48,7 +48,7 @@ pub(crate) struct Resolved {
     post, path = "/v1/orders/{order_id}/resolve", tag = "operators",
     security(("bearer" = ["orders:resolve"])),
     params(("order_id" = Uuid, Path, description = "The order")),
-    request_body = ResolveOrder,
+    request_body(content = ResolveOrder, description = "The decision, whose it is and why"),
     responses(
         (status = 202, description = "The order knows", body = Resolved),
         (status = 404, description = "There is no such order", body = Document,

@@ -38,7 +38,7 @@ pub(crate) struct NewProduct {
 /// Puts an article into the catalogue. It can be ordered once goods have come in.
 #[utoipa::path(
     post, path = "/v1/products", tag = "products", security(("bearer" = ["products:write"])),
-    request_body = NewProduct,
+    request_body(content = NewProduct, description = "The article, and what it costs"),
     responses(
         (status = 201, description = "The shop sells it from now on", body = Product,
          headers(("Location" = String, description = "Where the article is"))),

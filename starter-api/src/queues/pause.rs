@@ -31,7 +31,7 @@ pub(crate) struct StopTheLine {
     post, path = "/v1/queues/{queue}/pause", tag = "operators",
     security(("bearer" = ["queues:operate"])),
     params(("queue" = String, Path, description = "The queue", example = "orders")),
-    request_body = StopTheLine,
+    request_body(content = StopTheLine, description = "Why it is to stand still"),
     responses(
         (status = 200, description = "It stands still, within some seconds", body = QueueStanding),
         (status = 404, description = "There is no such queue", body = Document,

@@ -69,7 +69,7 @@ struct Checked {
     post, path = "/v1/products/{sku}/stock-movements", tag = "stock",
     security(("bearer" = ["stock:write"])),
     params(("sku" = String, Path, description = "The article's number", example = "85123A")),
-    request_body = Movement,
+    request_body(content = Movement, description = "How many pieces, which way and why"),
     responses(
         (status = 201, description = "The stock as it is now", body = Stock),
         (status = 200, description = "This movement was known; the stock as it is now",
