@@ -112,6 +112,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="bugs whose name contains this")
     only = parser.parse_args().only
+    # Whoever ends this ends the check that is under way, too.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(143))
     mutants = [mutant for mutant in PLANTED if only in mutant.name]
     copy_of_the_code()
     subprocess.run(
