@@ -370,6 +370,25 @@ PLANTED = [
         ),
     ),
     mutant(
+        "the starter may write orders",
+        "activities",
+        (
+            ROLE_SQL,
+            "    -- Where a parcel goes is put down once",
+            "    grant update on orders.orders to ordersaga_starter;\n"
+            "    -- Where a parcel goes is put down once",
+        ),
+    ),
+    mutant(
+        "whoever guesses a password never has to wait",
+        "starter",
+        (
+            "starter-api/src/identity/attempts.rs",
+            "                where known.wait_until <= now()",
+            "                where known.wait_until is not null",
+        ),
+    ),
+    mutant(
         "a reversal books the same side again",
         "domain",
         (LEDGER, "Entry { side: entry.side.opposite(), ..*entry }", "Entry { side: entry.side, ..*entry }"),
@@ -397,9 +416,9 @@ PLANTED = [
         "starter",
         (
             PLACE,
-            "    if repeatable && let Some(known) = orders::recorded(&state, order_id).await? {",
+            "    if repeatable && let Some(known) = orders::recorded(state, order_id).await? {",
             "    if repeatable\n        && false\n"
-            "        && let Some(known) = orders::recorded(&state, order_id).await?\n    {",
+            "        && let Some(known) = orders::recorded(state, order_id).await?\n    {",
         ),
     ),
 ]
