@@ -111,17 +111,16 @@ impl Twist {
     }
 
     /// Whether the order stands still for a while, whatever happens around it: until a provider
-    /// is back, or until it cannot be called off any more.
+    /// is back or has thought it over, or until it cannot be called off any more.
     pub(crate) const fn waits(self) -> bool {
         match self {
-            Self::Unavailable | Self::Outage | Self::Cancelled => true,
+            Self::Slow | Self::Unavailable | Self::Outage | Self::Cancelled => true,
             Self::Plain
             | Self::FullAddress
             | Self::Declined
             | Self::OutOfStock
             | Self::LostAnswer
             | Self::AnsweredTwice
-            | Self::Slow
             | Self::Undeliverable
             | Self::Repeated => false,
         }

@@ -58,7 +58,7 @@ pub struct Settings {
 impl Settings {
     const DEFAULT: Self = Self {
         // What waits here waits with its time limit running; what waits in Temporal does not.
-        workflow_tasks: 100,
+        workflow_tasks: 50,
         local_steps: 500,
         patient_steps: 200,
         cached_orders: 2_000,

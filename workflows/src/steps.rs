@@ -10,9 +10,9 @@ use temporalio_common::ActivityDefinition;
 /// How long Temporal waits for a worker that carries an order a little further, and for a sign of
 /// life from one that tries patiently, before it takes the worker for dead and asks another. An
 /// order whose worker has died goes on within five seconds; this leaves room for the next worker.
-pub const WORKFLOW_TASK_TIMEOUT: Duration = Duration::from_secs(4);
+pub const WORKFLOW_TASK_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// See [`WORKFLOW_TASK_TIMEOUT`]; shorter, because a second passes before the next attempt.
+/// See [`WORKFLOW_TASK_TIMEOUT`]. Another second passes before the next attempt.
 pub const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Where patient work waits. Each queue is scaled, rate-limited and paused on its own.
