@@ -67,6 +67,7 @@ async fn the_starter_writes_neither_orders_nor_money_nor_books(db: PgPool) {
             "customers.customers",
             "identity.clients",
             "identity.logins",
+            "identity.sign_in_attempts",
             "identity.signing_keys",
             "inventory.movements",
             "inventory.stock",
@@ -123,7 +124,7 @@ async fn only_who_may_come_and_what_stands_still_is_ever_removed(db: PgPool) {
     assert_eq!(tables(&db, "ordersaga_worker", "delete").await, Vec::<String>::new());
     assert_eq!(
         tables(&db, "ordersaga_starter", "delete").await,
-        ["identity.clients", "operations.paused_queues"]
+        ["identity.clients", "identity.sign_in_attempts", "operations.paused_queues"]
     );
     for role in ["ordersaga_worker", "ordersaga_starter"] {
         assert_eq!(tables(&db, role, "truncate").await, Vec::<String>::new());
