@@ -22,6 +22,7 @@ pub(crate) mod token;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::http::{HeaderMap, header};
 use headers::authorization::Bearer;
@@ -147,10 +148,7 @@ impl Identity {
             .claims;
         let claims = Value::Object(claims);
         let caller = self.caller_of(&claims).ok_or_else(|| refused(Refused::Nobody))?;
-        // A fraction of a second, which RFC 7519 allows, is not worth remembering a token for.
-        if let Some(expires) = claims.get("exp").and_then(Value::as_u64) {
-            self.0.checked.remember(token, key, expires, &caller).await;
-        }
+        self.0.checked.remember(token, key, &caller).await;
         Ok(caller)
     }
 
@@ -180,7 +178,11 @@ impl Identity {
         // Roles of other programs are none of this one's business.
         let roles: Vec<_> = roles.into_iter().filter_map(|role| role.parse().ok()).collect();
         let customer = text(&self.0.customer_claim).unwrap_or_default();
-        Caller::of(&roles, text("sub")?, customer, text("scope").unwrap_or_default())
+        // RFC 7519 allows fractions of a second.
+        let expires = claims.get("exp").and_then(Value::as_f64)?;
+        let expires = Duration::try_from_secs_f64(expires).ok()?.as_secs();
+        let scope = text("scope").unwrap_or_default();
+        Caller::of(&roles, text("sub")?, customer, scope, expires)
     }
 
     /// The shop's own issuer.

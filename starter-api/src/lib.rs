@@ -32,6 +32,7 @@ mod temporal;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::{Router, middleware};
+use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::CorsLayer;
 use utoipa::OpenApi;
@@ -58,20 +59,26 @@ pub fn router(state: State) -> Router {
     guarded(routes, &state).with_state(state)
 }
 
-/// What is around every route, outermost last.
+/// What is around every route, outermost first: one layer, because each is boxed and copied with
+/// every request.
 fn guarded<S: Clone + Send + Sync + 'static>(routes: Router<S>, state: &State) -> Router<S> {
     let (gate, limits) = (state.gate.clone(), state.limits);
-    routes
-        .layer(CatchPanicLayer::custom(observe::panicked))
-        .layer(DefaultBodyLimit::max(limits.body_bytes_max))
-        .layer(middleware::from_fn_with_state(gate, limits::admit))
-        .layer(cors(&state.cors_origins))
-        .layer(middleware::from_fn_with_state(limits.request_timeout, observe::request))
+    routes.layer(
+        ServiceBuilder::new()
+            .layer(middleware::from_fn_with_state(limits.request_timeout, observe::request))
+            .option_layer(cors(&state.cors_origins))
+            .layer(middleware::from_fn_with_state(gate, limits::admit))
+            .layer(DefaultBodyLimit::max(limits.body_bytes_max))
+            .layer(CatchPanicLayer::custom(observe::panicked)),
+    )
 }
 
-/// What pages of the allowed origins may send, and read of an answer. Without an origin, no
-/// browser lets a page call the API.
-fn cors(origins: &[HeaderValue]) -> CorsLayer {
+/// What pages of the allowed origins may send, and read of an answer. Without an origin there is
+/// nothing to say, and no browser lets a page call the API.
+fn cors(origins: &[HeaderValue]) -> Option<CorsLayer> {
+    if origins.is_empty() {
+        return None;
+    }
     let named = |names: &[&'static str]| -> Vec<_> {
         names.iter().copied().map(HeaderName::from_static).collect()
     };
@@ -86,11 +93,12 @@ fn cors(origins: &[HeaderValue]) -> CorsLayer {
     let mut read = vec![header::ETAG, header::LINK, header::LOCATION, header::RETRY_AFTER];
     read.extend(named(&["idempotency-replayed", "preference-applied", "ratelimit"]));
     read.extend(named(&["ratelimit-policy", "x-request-id"]));
-    CorsLayer::new()
+    let allowed = CorsLayer::new()
         .allow_origin(origins.to_vec())
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
         .allow_headers(sent)
-        .expose_headers(read)
+        .expose_headers(read);
+    Some(allowed)
 }
 
 /// The schema of what can be asked in GraphQL, as SDL.

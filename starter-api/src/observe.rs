@@ -12,7 +12,6 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::time::timeout;
-use tracing::field::Empty;
 use tracing::{Instrument, info_span};
 use uuid::Uuid;
 
@@ -59,10 +58,8 @@ pub(crate) async fn request(
         .get(CONTENT_TYPE)
         .is_some_and(|declared| declared.as_bytes().starts_with(b"application/grpc"));
     let trace = request.headers().get(TRACE_PARENT).and_then(TraceParent::read);
-    let span = info_span!("request", id, method, route, trace_id = Empty, parent_id = Empty);
-    if let Some(TraceParent { trace_id, parent_id }) = trace {
-        span.record("trace_id", trace_id).record("parent_id", parent_id);
-    }
+    let (trace_id, parent_id) = trace.map(|trace| (trace.trace_id, trace.parent_id)).unzip();
+    let span = info_span!("request", id, trace_id);
     let mut response = async {
         match timeout(limit, next.run(request)).await {
             Ok(response) => response,
@@ -71,20 +68,20 @@ pub(crate) async fn request(
             }
         }
     }
-    .instrument(span.clone())
+    .instrument(span)
     .await;
 
     if is_grpc {
         response = in_grpc(response);
     }
     let (status, took) = (response.status(), begun.elapsed());
-    span.in_scope(|| {
-        if is_probe {
-            tracing::debug!(status = status.as_u16(), ?took, "answered");
-        } else {
-            tracing::info!(status = status.as_u16(), ?took, "answered");
-        }
-    });
+    let code = status.as_u16();
+    // Outside of the span, whose fields would be read again to be written here.
+    if is_probe {
+        tracing::debug!(id, method, route, status = code, ?took, "answered");
+    } else {
+        tracing::info!(id, trace_id, parent_id, method, route, status = code, ?took, "answered");
+    }
     let labels = [("method", method), ("route", route), ("status", status.as_str().to_owned())];
     metrics::counter!(REQUESTS_TOTAL, &labels).increment(1);
     metrics::histogram!(REQUEST_DURATION, &labels).record(took);

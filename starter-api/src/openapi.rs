@@ -78,7 +78,7 @@ pub(crate) fn named<S: Clone + Send + Sync + 'static>(
 /// A list's description has that of its items written into it, and those of some items stand
 /// beside it once more, for nobody.
 fn forget_the_unused(description: &mut Description) {
-    let text = serde_json::to_string(description).unwrap_or_default();
+    let Ok(text) = serde_json::to_string(description) else { return };
     let is_used = |name: &str| text.contains(&format!("\"#/components/schemas/{name}\""));
     if let Some(components) = &mut description.components {
         components.schemas.retain(|name, _schema| is_used(name));

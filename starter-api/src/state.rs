@@ -1,6 +1,7 @@
 //! What every operation works with.
 
 use std::num::NonZeroU32;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,9 +18,14 @@ use crate::limits::Gate;
 use crate::observe;
 use crate::temporal::Temporal;
 
-/// The shop as the starter reaches it. Cheap to clone: each part is a handle.
+/// The shop as the starter reaches it. Cheap to clone, which every layer around a route does
+/// with every request.
 #[derive(Clone, Debug)]
-pub struct State {
+pub struct State(Arc<Parts>);
+
+/// What a [`State`] is made of.
+#[derive(Clone, Debug)]
+pub struct Parts {
     pub(crate) database: PgPool,
     pub(crate) temporal: Temporal,
     pub(crate) catalogue: Catalogue,
@@ -101,11 +107,19 @@ impl Limits {
     }
 }
 
+impl Deref for State {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
 impl State {
     /// Brings the parts together. Reaches for nothing yet.
     #[must_use]
     pub fn new(database: PgPool, temporal: Temporal, identity: Identity, limits: Limits) -> Self {
-        Self {
+        Self(Arc::new(Parts {
             catalogue: Catalogue::of(database.clone()),
             database,
             temporal,
@@ -117,13 +131,14 @@ impl State {
             cors_origins: Arc::new([]),
             streams: Arc::new(Semaphore::new(limits.streams_max)),
             leaving: CancellationToken::new(),
-        }
+        }))
     }
 
     /// Lets pages of these origins call the API from a browser.
     #[must_use]
-    pub fn open_to_pages_of(self, origins: &[HeaderValue]) -> Self {
-        Self { cors_origins: origins.into(), ..self }
+    pub fn open_to_pages_of(mut self, origins: &[HeaderValue]) -> Self {
+        Arc::make_mut(&mut self.0).cors_origins = origins.into();
+        self
     }
 
     /// Folds the recorded latencies into their histograms and forgets the callers who have been

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::marker::PhantomData;
+use std::time::Duration;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use domain::CustomerId;
+use jsonwebtoken::get_current_timestamp;
 use strum::{EnumIter, EnumString, IntoEnumIterator, IntoStaticStr};
 
 use crate::problem::Problem;
@@ -131,6 +133,8 @@ impl Role {
 pub(crate) struct Caller {
     who: Who,
     scopes: BTreeSet<Scope>,
+    /// The token's `exp`.
+    expires: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -146,7 +150,13 @@ impl Caller {
     /// allow, and never widens it.
     ///
     /// Nothing for a customer whose name is none.
-    pub(super) fn of(roles: &[Role], name: &str, customer: &str, scope: &str) -> Option<Self> {
+    pub(super) fn of(
+        roles: &[Role],
+        name: &str,
+        customer: &str,
+        scope: &str,
+        expires: u64,
+    ) -> Option<Self> {
         let is_staff = roles.iter().any(|role| *role != Role::Customer);
         let who = if is_staff || roles.is_empty() {
             Who::Staff(name.to_owned())
@@ -159,7 +169,7 @@ impl Caller {
         if !wanted.is_empty() {
             scopes.retain(|scope| wanted.contains(scope));
         }
-        Some(Self { who, scopes })
+        Some(Self { who, scopes, expires })
     }
 
     /// Refuses a caller who may not do this.
@@ -169,6 +179,16 @@ impl Caller {
         }
         tracing::warn!(who = self.name(), scope = scope.as_str(), "a caller may not do this");
         Err(Problem::not_allowed(scope))
+    }
+
+    /// When the token's time is over, in seconds of the Unix epoch.
+    pub(super) const fn expires(&self) -> u64 {
+        self.expires
+    }
+
+    /// How long the caller may still be answered on the strength of this token.
+    pub(crate) fn time_left(&self) -> Duration {
+        Duration::from_secs(self.expires.saturating_sub(get_current_timestamp()))
     }
 
     /// Who it is, for the record.

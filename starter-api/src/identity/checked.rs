@@ -27,8 +27,6 @@ pub(super) struct CheckedTokens(Cache<Vec<u8>, Checked>);
 #[derive(Clone)]
 struct Checked {
     key: Arc<Key>,
-    /// The token's `exp`.
-    expires: u64,
     caller: Caller,
 }
 
@@ -43,13 +41,13 @@ impl CheckedTokens {
     pub(super) async fn caller(&self, token: &str, key: &Arc<Key>) -> Option<Caller> {
         let checked = self.0.get(&hash(token)).await?;
         let counts = Arc::ptr_eq(&checked.key, key)
-            && get_current_timestamp() <= checked.expires.saturating_add(LEEWAY_SECONDS);
+            && get_current_timestamp() <= checked.caller.expires().saturating_add(LEEWAY_SECONDS);
         counts.then_some(checked.caller)
     }
 
     /// Remembers a token that was found good.
-    pub(super) async fn remember(&self, token: &str, key: Arc<Key>, expires: u64, caller: &Caller) {
-        let checked = Checked { key, expires, caller: caller.clone() };
+    pub(super) async fn remember(&self, token: &str, key: Arc<Key>, caller: &Caller) {
+        let checked = Checked { key, caller: caller.clone() };
         self.0.insert(hash(token), checked).await;
     }
 }
@@ -79,10 +77,10 @@ mod tests {
     #[tokio::test]
     async fn a_checked_token_counts_as_long_as_its_key_and_its_time_do() {
         let (tokens, key, now) = (CheckedTokens::default(), heard_of(), get_current_timestamp());
-        let ada = Caller::of(&[Role::Customer], "ada", "ada", "").unwrap();
-        tokens.remember("good", Arc::clone(&key), now.saturating_add(60), &ada).await;
+        let ada = |expires| Caller::of(&[Role::Customer], "ada", "ada", "", expires).unwrap();
+        tokens.remember("good", Arc::clone(&key), &ada(now.saturating_add(60))).await;
         let over = now.saturating_sub(LEEWAY_SECONDS).saturating_sub(1);
-        tokens.remember("over", Arc::clone(&key), over, &ada).await;
+        tokens.remember("over", Arc::clone(&key), &ada(over)).await;
 
         assert_eq!(tokens.caller("good", &key).await.unwrap().name(), "ada");
         assert!(tokens.caller("goof", &key).await.is_none(), "another token");

@@ -54,7 +54,7 @@ pub(crate) struct Listing {
 /// The stream has one server-sent event for each event of the order, its `id` the event's
 /// number, and ends when the order does. A client that was cut off goes on with `Last-Event-ID`
 /// (browsers do so by themselves) and misses nothing; 204 tells it that there is nothing to come.
-/// A stream is closed after ten minutes at most, to be opened again.
+/// A stream is closed after ten minutes, or when its token expires, to be opened again.
 #[utoipa::path(
     get, path = "/v1/orders/{order_id}/events", tag = "orders", security(("bearer" = ["orders:read"])),
     params(("order_id" = Uuid, Path, description = "The order"), Listing,

@@ -105,15 +105,17 @@ impl Watch {
             order_id,
             seen,
             pause: PAUSE_MIN,
-            closes: Instant::now().checked_add(OPEN_FOR).unwrap_or_else(Instant::now),
+            closes: Instant::now()
+                .checked_add(caller.time_left().min(OPEN_FOR))
+                .unwrap_or_else(Instant::now),
             _place: place,
         };
         let look = watch.look().await?;
         Ok(if look.is_over && look.version <= seen { None } else { Some(watch) })
     }
 
-    /// The events, each once, until the order is over, the stream has been open for long, or the
-    /// process is about to end.
+    /// The events, each once, until the order is over, the caller's token is, the stream has been
+    /// open for long, or the process is about to end.
     pub(crate) fn events(self) -> impl Stream<Item = Result<OrderEvent, Problem>> + Send {
         streams::try_unfold(self, async |mut watch: Self| {
             let events = watch.next().await?;

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use expect_test::expect;
 use futures::StreamExt;
+use jsonwebtoken::get_current_timestamp;
 use reqwest::Response;
 use serde_json::json;
 use sqlx::PgPool;
@@ -9,6 +10,7 @@ use starter_api::{Limits, Temporal};
 use tokio::time::timeout;
 use uuid::Uuid;
 
+use crate::issuer::first_key;
 use crate::shop::{Shop, happen, order, record, send};
 
 /// A stream of server-sent events, read as it comes.
@@ -150,6 +152,17 @@ async fn an_order_that_is_not_on_record_yet_can_be_watched_already(database: PgP
     let unknown = shop.request("GET", &format!("/v1/orders/{}/events", Uuid::now_v7()));
     let answer = send(unknown.header("accept", "text/event-stream")).await;
     assert_eq!(answer.problem(), "order-not-found");
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_stream_ends_with_the_token_that_opened_it(database: PgPool) {
+    let shop = Shop::open(database.clone()).await;
+    let id = recorded(&database).await;
+    let mut claims = shop.issuer.claims("ada", &["customer"]);
+    claims["exp"] = json!(get_current_timestamp().saturating_add(3));
+    let shop = shop.with_token(Some(first_key().sign(&claims)));
+    // Nothing happens to the order, and nobody closes the stream but the shop.
+    assert_eq!(Stream::open(&shop, id, None).await.rest().await, ["1 order.placed"]);
 }
 
 #[sqlx::test(migrations = "../migrations")]

@@ -67,6 +67,9 @@ pub enum Trouble {
     AnswersTooMuch,
     /// Is ten times slower.
     IsSlow,
+    /// Another thing goes wrong at every attempt: it fails, loses its answer, answers too much;
+    /// then, tried patiently, loses its answer once more, and is slow at last.
+    FailsByTurns,
     /// Takes effect, and its worker's process dies before it answers.
     Dies,
     /// The same, once it is tried patiently.
@@ -129,7 +132,7 @@ pub fn refusal() -> Rejection {
 }
 
 impl Trouble {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Nothing,
         Self::Fails,
         Self::FailsLong,
@@ -145,6 +148,7 @@ impl Trouble {
         Self::Garbles,
         Self::AnswersTooMuch,
         Self::IsSlow,
+        Self::FailsByTurns,
         Self::Dies,
         Self::DiesLong,
     ];
@@ -167,6 +171,7 @@ impl Trouble {
             Self::Garbles => "garbled",
             Self::AnswersTooMuch => "too large",
             Self::IsSlow => "slow",
+            Self::FailsByTurns => "by turns",
             Self::Dies => "dies",
             Self::DiesLong => "dies long",
         }
@@ -193,6 +198,7 @@ impl Trouble {
             | Self::Garbles
             | Self::AnswersTooMuch
             | Self::IsSlow
+            | Self::FailsByTurns
             | Self::Dies => true,
         }
     }
@@ -207,29 +213,37 @@ impl Trouble {
         matches!(self, Self::Dies | Self::DiesLong)
     }
 
-    /// What the activity does. Four times is more often than the quick way tries.
-    pub fn fault(self, cancel: Option<Cancel>, gate: &Gate) -> Option<Fault> {
+    /// What the activity does, attempt by attempt. Four times is more often than the quick way
+    /// tries.
+    pub fn faults(self, cancel: Option<Cancel>, gate: &Gate) -> Vec<Fault> {
         match cancel.map(|cancel| cancel.moment) {
-            Some(Moment::BeforeEffect) => return Some(Fault::HeldBefore(gate.clone())),
-            Some(Moment::AfterEffect) => return Some(Fault::HeldAfter(gate.clone())),
+            Some(Moment::BeforeEffect) => return vec![Fault::HeldBefore(gate.clone())],
+            Some(Moment::AfterEffect) => return vec![Fault::HeldAfter(gate.clone())],
             Some(Moment::Event(_) | Moment::WhileDead) | None => {}
         }
         match self {
-            Self::Nothing | Self::Dies | Self::DiesLong => None,
-            Self::Fails => Some(Fault::Unavailable(1)),
-            Self::FailsLong => Some(Fault::Unavailable(4)),
-            Self::NeverAnswers => Some(Fault::Unavailable(FOR_EVER)),
-            Self::Hangs => Some(Fault::Hangs(gate.clone())),
-            Self::LosesAnswer => Some(Fault::AnswerLost(1)),
-            Self::LosesAnswerLong => Some(Fault::AnswerLost(4)),
-            Self::LosesAnswerForEver => Some(Fault::AnswerLost(FOR_EVER)),
-            Self::Overlaps => Some(Fault::Overlap),
-            Self::ComesLate => Some(Fault::Late(gate.clone())),
-            Self::Breaks => Some(Fault::Broken(1)),
-            Self::IsRefused => Some(Fault::Refused(refusal())),
-            Self::Garbles => Some(Fault::Garbled(1)),
-            Self::AnswersTooMuch => Some(Fault::TooLarge(1)),
-            Self::IsSlow => Some(Fault::Slow),
+            Self::Nothing | Self::Dies | Self::DiesLong => vec![],
+            Self::Fails => vec![Fault::Unavailable(1)],
+            Self::FailsLong => vec![Fault::Unavailable(4)],
+            Self::NeverAnswers => vec![Fault::Unavailable(FOR_EVER)],
+            Self::Hangs => vec![Fault::Hangs(gate.clone())],
+            Self::LosesAnswer => vec![Fault::AnswerLost(1)],
+            Self::LosesAnswerLong => vec![Fault::AnswerLost(4)],
+            Self::LosesAnswerForEver => vec![Fault::AnswerLost(FOR_EVER)],
+            Self::Overlaps => vec![Fault::Overlap],
+            Self::ComesLate => vec![Fault::Late(gate.clone())],
+            Self::Breaks => vec![Fault::Broken(1)],
+            Self::IsRefused => vec![Fault::Refused(refusal())],
+            Self::Garbles => vec![Fault::Garbled(1)],
+            Self::AnswersTooMuch => vec![Fault::TooLarge(1)],
+            Self::IsSlow => vec![Fault::Slow],
+            Self::FailsByTurns => vec![
+                Fault::Unavailable(1),
+                Fault::AnswerLost(1),
+                Fault::TooLarge(1),
+                Fault::AnswerLost(1),
+                Fault::Slow,
+            ],
         }
     }
 }

@@ -137,7 +137,7 @@ async fn through(shop: &Shop, cell: &Cell, order: &Order) -> (Option<String>, Ve
     }
     let (order_id, Point { activity, site, .. }) = (order.order_id, &cell.point);
     let gate = Gate::default();
-    if let Some(fault) = cell.trouble.fault(cell.cancel, &gate) {
+    for fault in cell.trouble.faults(cell.cancel, &gate) {
         shop.faults.plan_at(order_id, activity, *site, fault);
     }
     let handle = shop.place(&order).await;

@@ -27,7 +27,7 @@ use crate::support::{self, Gate, OrderHandle, Shop, ended};
 const STOCKING: u32 = 1_000_000;
 
 /// Troubles that pass, or end the order; one that waits for an operator is among them.
-const TROUBLES: [Trouble; 11] = [
+const TROUBLES: [Trouble; 12] = [
     Trouble::Fails,
     Trouble::FailsLong,
     Trouble::NeverAnswers,
@@ -39,6 +39,7 @@ const TROUBLES: [Trouble; 11] = [
     Trouble::IsRefused,
     Trouble::Garbles,
     Trouble::IsSlow,
+    Trouble::FailsByTurns,
 ];
 
 /// One order's fate, as the seed has it.
@@ -99,7 +100,7 @@ async fn through(shop: &Shop, fate: &Fate, manner: Manner) -> Option<String> {
     let Fate { order, troubles, cancel } = fate;
     let gate = Gate::default();
     for (point, trouble) in troubles {
-        if let Some(fault) = trouble.fault(None, &gate) {
+        for fault in trouble.faults(None, &gate) {
             shop.faults.plan_at(order.order_id, &point.activity, point.site, fault);
         }
     }

@@ -2,7 +2,9 @@
 //!
 //! An activity is called at several *sites* of an order's life; a site is told by its number
 //! among the activity's calls, whose repeats are the same call. A fault begins at its site and
-//! lasts as long as its kind says. All of this stands in the tests; no release build knows it.
+//! lasts as long as its kind says; then it is the turn of the next one planned, so that any
+//! attempt can be made to fail in any way. All of this stands in the tests; no release build
+//! knows it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -34,7 +36,7 @@ pub enum Fault {
     Garbled(u32),
     /// It takes effect, and its answer is larger than Temporal takes, so many times.
     TooLarge(u32),
-    /// It takes effect, ten times slower than it would.
+    /// One attempt takes effect ten times slower than it would.
     Slow,
     /// The first attempt hangs until it has timed out and the second begins; then both run at
     /// once.
@@ -121,12 +123,20 @@ impl Call {
 #[derive(Debug, Default)]
 struct Calls {
     made: Vec<Call>,
-    planned: Option<(usize, Fault)>,
+    /// What is to go wrong, one after the other.
+    planned: Vec<Planned>,
     /// Open once a second attempt has begun.
     second: Gate,
-    attempts: u32,
     /// Attempts under way.
     running: watch::Sender<usize>,
+}
+
+#[derive(Debug)]
+struct Planned {
+    site: usize,
+    fault: Fault,
+    /// Attempts that could have met it.
+    attempts: u32,
 }
 
 /// Counts an attempt as long as it is under way.
@@ -151,20 +161,22 @@ impl Faults {
         self.plan_at(order, activity, 0, fault);
     }
 
-    /// The order's activity goes wrong from its `site`th call on, counted from 0.
+    /// The order's activity goes wrong from its `site`th call on, counted from 0, once whatever
+    /// was planned for it before is over.
     pub fn plan_at(&self, order: OrderId, activity: &str, site: usize, fault: Fault) {
-        self.calls(&order.workflow_id(), activity, |calls| calls.planned = Some((site, fault)));
+        let planned = Planned { site, fault, attempts: 0 };
+        self.calls(&order.workflow_id(), activity, |calls| calls.planned.push(planned));
     }
 
     /// From now on the order's activity goes right.
     pub fn heal(&self, order: OrderId, activity: &str) {
-        self.calls(&order.workflow_id(), activity, |calls| calls.planned = None);
+        self.calls(&order.workflow_id(), activity, |calls| calls.planned.clear());
     }
 
     /// From now on everything goes right for the order.
     pub fn heal_order(&self, order: OrderId) {
         for calls in self.orders().entry(order.workflow_id()).or_default().values_mut() {
-            calls.planned = None;
+            calls.planned.clear();
         }
     }
 
@@ -172,15 +184,14 @@ impl Faults {
     pub async fn drain(&self, order: OrderId, activity: &str) {
         let mut running = self.calls(&order.workflow_id(), activity, |calls| {
             calls.second.let_go();
-            if let Some((
-                _,
-                Fault::Late(gate)
+            for Planned { fault, .. } in &calls.planned {
+                if let Fault::Late(gate)
                 | Fault::Hangs(gate)
                 | Fault::HeldBefore(gate)
-                | Fault::HeldAfter(gate),
-            )) = &calls.planned
-            {
-                gate.let_go();
+                | Fault::HeldAfter(gate) = fault
+                {
+                    gate.let_go();
+                }
             }
             calls.running.subscribe()
         });
@@ -218,31 +229,35 @@ impl Calls {
         if !self.made.contains(&call) {
             self.made.push(call);
         }
-        let (site, fault) = self.planned.as_mut()?;
-        if self.made.len() <= *site {
-            return None;
-        }
+        let reached = self.made.len();
+        let mut planned = self.planned.iter_mut().filter(|planned| planned.site < reached);
+        planned.find_map(|planned| planned.meets(&self.second))
+    }
+}
+
+impl Planned {
+    /// What it does to the next attempt, if it is not over.
+    fn meets(&mut self, second: &Gate) -> Option<Fault> {
         self.attempts = self.attempts.saturating_add(1);
-        let now = fault.clone();
-        match fault {
-            Fault::Refused(_) | Fault::Slow | Fault::Hangs(_) => Some(now),
-            Fault::Unavailable(left)
-            | Fault::AnswerLost(left)
-            | Fault::Broken(left)
-            | Fault::Garbled(left)
-            | Fault::TooLarge(left) => {
-                let again = left.checked_sub(1)?;
-                *left = if *left == FOR_EVER { FOR_EVER } else { again };
-                Some(now)
-            }
+        let now = self.fault.clone();
+        let lasts = match now {
+            Fault::Refused(_) | Fault::Hangs(_) => FOR_EVER,
+            Fault::Unavailable(times)
+            | Fault::AnswerLost(times)
+            | Fault::Broken(times)
+            | Fault::Garbled(times)
+            | Fault::TooLarge(times) => times,
             Fault::Overlap if self.attempts == 2 => {
-                self.second.let_go();
-                None
+                second.let_go();
+                1
             }
-            Fault::Overlap | Fault::Late(_) | Fault::HeldBefore(_) | Fault::HeldAfter(_) => {
-                (self.attempts == 1).then_some(now)
-            }
-        }
+            Fault::Slow
+            | Fault::Overlap
+            | Fault::Late(_)
+            | Fault::HeldBefore(_)
+            | Fault::HeldAfter(_) => 1,
+        };
+        (self.attempts <= lasts).then_some(now)
     }
 }
 
