@@ -21,6 +21,9 @@ async fn resume(db: &PgPool) {
     sqlx::query!("delete from operations.paused_queues").execute(db).await.unwrap();
 }
 
+/// How many orders a worker asks for at once, and so takes up side by side: the SDK's default.
+const ASKED_FOR_AT_ONCE: usize = 5;
+
 /// When the order's first task was taken up.
 fn taken_up(history: &History) -> (i64, i32) {
     let first =
@@ -36,7 +39,7 @@ async fn orders_that_come_while_the_line_stands_wait_and_are_taken_up_in_order(d
     pause(&shop.db).await;
     shop.until_workflows_are_served(false).await;
 
-    let orders: Vec<_> = (0..10).map(|_| order()).collect();
+    let orders: Vec<_> = (0..20).map(|_| order()).collect();
     let mut handles = Vec::new();
     for order in &orders {
         handles.push(shop.place(order).await);
@@ -56,7 +59,8 @@ async fn orders_that_come_while_the_line_stands_wait_and_are_taken_up_in_order(d
         assert!(matches!(ended(handle).await, OrderStatus::Shipped { .. }));
         taken.push(taken_up(&history(handle).await));
     }
-    assert!(taken.is_sorted(), "not in the order in which they came: {taken:?}");
+    let in_order = taken.iter().zip(taken.iter().skip(ASKED_FOR_AT_ONCE)).all(|(a, b)| a < b);
+    assert!(in_order, "not in the order in which they came: {taken:?}");
     shop.assert_proven().await;
     shop.close().await;
 }
