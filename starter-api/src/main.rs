@@ -1,7 +1,10 @@
 //! The starter's process: settings, log, connections, and an orderly end.
 
-use std::io::{IsTerminal, Write, stderr, stdout};
+use std::fs::File;
+use std::io::{self, IsTerminal, Write, stderr, stdout};
+use std::os::fd::AsFd;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -44,7 +47,9 @@ async fn main() -> ExitCode {
         Ok(temporal) => temporal,
         Err(error) => return refuse(&format!("error: Temporal's settings: {error}")),
     };
-    log(config.log_format);
+    if let Err(error) = log(config.log_format) {
+        return refuse(&format!("error: the log cannot be written: {error}"));
+    }
     match serve(&config, State::new(database, temporal, identity, config.limits())).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -93,12 +98,16 @@ fn refuse(error: &str) -> ExitCode {
     }
 }
 
-fn log(format: LogFormat) {
+fn log(format: LogFormat) -> io::Result<()> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter);
+    // Each line is one write already. The lock of `Stdout` would only make requests wait for
+    // each other.
+    let out = File::from(stdout().as_fd().try_clone_to_owned()?);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Arc::new(out));
     let log = log.with_ansi(stdout().is_terminal());
     match format {
         LogFormat::Json => log.json().flatten_event(true).with_span_list(false).init(),
         LogFormat::Pretty => log.init(),
     }
+    Ok(())
 }
