@@ -71,6 +71,7 @@ async fn claims_that_are_not_right_are_refused() {
         (NOT_ACCEPTED, json!({"sub": null})),
         ("The token names nobody that this shop can know", json!({"sub": "a b"})),
         ("The token names nobody that this shop can know", json!({"iss": [shop.issuer.url]})),
+        ("The token names nobody that this shop can know", json!({"scope": ["orders:read"]})),
     ] {
         let answer = shown(&shop, first_key().sign(&but(&shop.issuer, &changes))).await;
         assert_eq!(answer.status, 401, "{changes}: {}", answer.text);
