@@ -134,6 +134,8 @@ pub(crate) async fn run(bench: &Bench) -> Result<(), BenchError> {
     programs.bench_worker = worker.id();
     report::opening(bench, &arena, &database).await?;
 
+    // First, because the server still tidies up long after a burst of workflows.
+    reads::measured(&arena).await?;
     say("warming up")?;
     rounds(&arena, &programs, 1, bench.many(Duration::from_secs(3))).await?;
     let one = Loop {
@@ -152,7 +154,6 @@ pub(crate) async fn run(bench: &Bench) -> Result<(), BenchError> {
     say(format_args!("{} of each at a stretch, and what they take", bench.burst))?;
     let bursts = bursts(bench, &arena, &database).await?;
     report::closing(bench, &Findings { many, one, bursts })?;
-    reads::measured(&arena).await?;
     Ok(())
 }
 
