@@ -13,7 +13,7 @@ use crate::state::State;
 #[utoipa::path(
     get, path = "/v1/customers/{customer_id}", tag = "customers",
     security(("bearer" = ["customers:read"])),
-    params(("customer_id" = String, Path, description = "The customer", example = "17850")),
+    params(("customer_id" = domain::CustomerId, Path, description = "The customer", example = "17850")),
     responses(
         (status = 200, description = "The customer", body = CustomerResource),
         (status = 404, description = "There is no such customer", body = Document,

@@ -31,7 +31,7 @@ pub(crate) struct Particulars {
 #[utoipa::path(
     put, path = "/v1/customers/{customer_id}", tag = "customers",
     security(("bearer" = ["customers:write"])),
-    params(("customer_id" = String, Path, description = "The customer", example = "17850")),
+    params(("customer_id" = domain::CustomerId, Path, description = "The customer", example = "17850")),
     request_body(content = Particulars, description = "What is to be known of the customer"),
     responses(
         (status = 200, description = "The customer as they are now", body = CustomerResource),

@@ -36,7 +36,7 @@ pub(crate) struct PasswordChange {
 #[utoipa::path(
     put, path = "/v1/customers/{customer_id}/password", tag = "identity",
     security(("bearer" = ["password:change"])),
-    params(("customer_id" = String, Path, description = "The customer", example = "17850")),
+    params(("customer_id" = CustomerId, Path, description = "The customer", example = "17850")),
     request_body(content = PasswordChange, description = "The password that counts, and the one that is to"),
     responses(
         (status = 204, description = "The new password counts from now on"),

@@ -14,7 +14,7 @@ use crate::state::State;
 /// Shows an article with its price and what is left of it.
 #[utoipa::path(
     get, path = "/v1/products/{sku}", tag = "products",
-    params(("sku" = String, Path, description = "The article's number", example = "85123A"),
+    params(("sku" = Sku, Path, description = "The article's number", example = "85123A"),
            ("If-None-Match" = Option<String>, Header,
             description = "The `ETag` of the answer that the caller has")),
     responses(

@@ -17,7 +17,7 @@ use crate::state::State;
 /// for some seconds more.
 #[utoipa::path(
     put, path = "/v1/products/{sku}", tag = "products", security(("bearer" = ["products:write"])),
-    params(("sku" = String, Path, description = "The article's number", example = "85123A")),
+    params(("sku" = Sku, Path, description = "The article's number", example = "85123A")),
     request_body(content = Terms, description = "What it is called and costs from now on"),
     responses(
         (status = 200, description = "The article as it is now", body = Product),

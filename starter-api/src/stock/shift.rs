@@ -68,7 +68,7 @@ struct Checked {
 #[utoipa::path(
     post, path = "/v1/products/{sku}/stock-movements", tag = "stock",
     security(("bearer" = ["stock:write"])),
-    params(("sku" = String, Path, description = "The article's number", example = "85123A")),
+    params(("sku" = Sku, Path, description = "The article's number", example = "85123A")),
     request_body(content = Movement, description = "How many pieces, which way and why"),
     responses(
         (status = 201, description = "The stock as it is now", body = Stock),
