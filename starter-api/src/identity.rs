@@ -181,7 +181,8 @@ impl Identity {
         // RFC 7519 allows fractions of a second.
         let expires = claims.get("exp").and_then(Value::as_f64)?;
         let expires = Duration::try_from_secs_f64(expires).ok()?.as_secs();
-        // Without it the roles say it all; one that cannot be read may have been meant to narrow them.
+        // Without it the roles say it all; one that cannot be read may have been meant to narrow
+        // them.
         let scope = match claims.get("scope") {
             None => "",
             Some(scope) => scope.as_str()?,

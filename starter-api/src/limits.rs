@@ -49,8 +49,6 @@ struct Rate<K: Hash + Eq + Clone> {
     name: &'static str,
     quota: NonZeroU32,
     window_seconds: u32,
-    /// What `RateLimit-Policy` says of it.
-    policy: Option<HeaderValue>,
     limiter: RateLimiter<K, DefaultKeyedStateStore<K>, DefaultClock, StateInformationMiddleware>,
 }
 
@@ -115,8 +113,7 @@ impl<K: Hash + Eq + Clone> Rate<K> {
         let rate = period.and_then(Quota::with_period);
         let rate = rate.unwrap_or(Quota::per_second(NonZeroU32::MAX));
         let limiter = RateLimiter::keyed(rate.allow_burst(quota)).with_middleware();
-        let policy = HeaderValue::try_from(format!("\"{name}\";q={quota};w={window_seconds}")).ok();
-        Self { name, quota, window_seconds, policy, limiter }
+        Self { name, quota, window_seconds, limiter }
     }
 
     fn ask(&self, key: &K) -> Standing {
@@ -131,12 +128,13 @@ impl<K: Hash + Eq + Clone> Rate<K> {
 
     /// Tells the policy and what is left of it.
     fn tell(&self, standing: &Standing, headers: &mut HeaderMap) {
+        let (name, quota, window) = (self.name, self.quota, self.window_seconds);
+        let policy = format!("\"{name}\";q={quota};w={window}");
         // Everything is there again after the window, at the latest.
-        let reset = if standing.left < self.quota.get() { self.window_seconds } else { 0 };
-        let limit = format!("\"{}\";r={};t={reset}", self.name, standing.left);
-        let limit = HeaderValue::try_from(limit).ok();
-        for (field, value) in [(RATE_LIMIT_POLICY, self.policy.clone()), (RATE_LIMIT, limit)] {
-            if let Some(value) = value {
+        let reset = if standing.left < quota.get() { window } else { 0 };
+        let limit = format!("\"{name}\";r={};t={reset}", standing.left);
+        for (field, text) in [(RATE_LIMIT_POLICY, policy), (RATE_LIMIT, limit)] {
+            if let Ok(value) = HeaderValue::try_from(text) {
                 headers.append(field, value);
             }
         }
