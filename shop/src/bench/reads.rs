@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::future::try_join_all;
-use reqwest::{Client, RequestBuilder};
+use reqwest::Client;
 use rust_decimal::Decimal;
 use tokio::time::Instant;
 
@@ -92,24 +92,29 @@ impl Read {
 async fn answered(url: &str, token: Option<&str>) -> Result<u64, BenchError> {
     let client = Client::builder().build().map_err(ApiError::Client)?;
     let until = Instant::now().checked_add(ROUND).unwrap_or_else(Instant::now);
+    let token = token.map(str::to_owned);
     // Tasks of their own: on a single one, the clients would be what is slow.
     let clients = (0..AT_ONCE).map(|_| {
-        let request = client.get(url);
-        let request = match token {
-            Some(token) => request.bearer_auth(token),
-            None => request,
-        };
-        tokio::spawn(answered_to_one(request, until))
+        tokio::spawn(answered_to_one(client.clone(), url.to_owned(), token.clone(), until))
     });
     let answers = try_join_all(clients).await.map_err(std::io::Error::from)?;
     answers.into_iter().sum()
 }
 
 /// How many answers a client gets that asks again as soon as it is answered.
-async fn answered_to_one(request: RequestBuilder, until: Instant) -> Result<u64, BenchError> {
+async fn answered_to_one(
+    client: Client,
+    url: String,
+    token: Option<String>,
+    until: Instant,
+) -> Result<u64, BenchError> {
     let mut answers = 0_u64;
     while Instant::now() < until {
-        let Some(request) = request.try_clone() else { break };
+        let request = client.get(&url);
+        let request = match &token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        };
         let answer = request.send().await.and_then(reqwest::Response::error_for_status);
         // Read to its end, so that the connection is used again.
         answer.map_err(BenchError::Reading)?.bytes().await.map_err(BenchError::Reading)?;
