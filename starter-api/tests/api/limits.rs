@@ -162,5 +162,7 @@ async fn a_page_of_another_origin_may_call_only_if_it_is_named() {
     assert_eq!(stranger.header("access-control-allow-origin"), None);
     let closed = shop(Limits::default()).await;
     let asked = closed.request("GET", "/health").header("origin", "https://shop.example");
-    assert_eq!(send(asked).await.header("access-control-allow-origin"), None);
+    let told = send(asked).await;
+    assert_eq!(told.header("access-control-allow-origin"), None);
+    assert_eq!(told.header("vary"), None, "no answer depends on the origin");
 }
