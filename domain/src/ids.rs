@@ -3,7 +3,6 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 /// An id that does not have the shape its kind requires.
@@ -118,7 +117,13 @@ impl OrderId {
     /// The id of the workflow that carries this order.
     #[must_use]
     pub fn workflow_id(self) -> String {
-        format!("order-{self}")
+        format!("{WORKFLOW_ID_PREFIX}{self}")
+    }
+
+    /// The order that a workflow carries, by the workflow's id.
+    #[must_use]
+    pub fn of_workflow(workflow_id: &str) -> Option<Self> {
+        workflow_id.strip_prefix(WORKFLOW_ID_PREFIX)?.parse().ok().map(Self)
     }
 }
 
@@ -130,6 +135,8 @@ impl AddressId {
         Self(Uuid::new_v5(&ADDRESS_NAMESPACE, name.as_bytes()))
     }
 }
+
+const WORKFLOW_ID_PREFIX: &str = "order-";
 
 /// Fixed for ever: changing them would make a repeated request a second order.
 const ORDER_NAMESPACE: Uuid = Uuid::from_u128(0x6f72_6465_7273_4167_8000_6f72_6465_7273);
@@ -172,27 +179,6 @@ text_id! {
     128, is_token
 }
 
-/// SHA-256 of the canonical request, which tells a repeat from another order under the same key.
-///
-/// **Shape.** 64 lower-case hexadecimal digits.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct RequestHash(String);
-
-impl RequestHash {
-    /// Hashes the request's canonical bytes.
-    #[must_use]
-    pub fn of(canonical: &[u8]) -> Self {
-        Self(format!("{:x}", Sha256::digest(canonical)))
-    }
-
-    /// The hexadecimal text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,8 +189,8 @@ mod tests {
         assert_eq!(OrderId::for_request(&ada, "k"), OrderId::for_request(&ada, "k"));
         assert_ne!(OrderId::for_request(&ada, "k"), OrderId::for_request(&bob, "k"));
         assert_eq!(
-            OrderId::for_request(&ada, "k").to_string(),
-            OrderId::for_request(&ada, "k").workflow_id().trim_start_matches("order-"),
+            OrderId::of_workflow(&OrderId::for_request(&ada, "k").workflow_id()),
+            Some(OrderId::for_request(&ada, "k")),
         );
     }
 

@@ -60,12 +60,12 @@ pub struct Entry {
 
 /// Entries that are booked together, or not at all.
 ///
-/// **Shape.** Debits equal credits in every currency; [`Posting::balanced`] is the only way to
+/// **Shape.** Debits equal credits in every currency; [`JournalEntry::balanced`] is the only way to
 /// build one, also from JSON.
 /// **Repeats.** The key is the transaction's name in the books: the same key is one transaction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Written")]
-pub struct Posting {
+pub struct JournalEntry {
     key: StepKey,
     entries: Vec<Entry>,
 }
@@ -184,7 +184,7 @@ impl Entry {
     }
 }
 
-impl Posting {
+impl JournalEntry {
     /// Takes entries whose debits equal their credits in every currency.
     ///
     /// **Errors.** [`Unbalanced`] says by how much and in which currency they differ.
@@ -273,7 +273,7 @@ struct Written {
     entries: Vec<Entry>,
 }
 
-impl TryFrom<Written> for Posting {
+impl TryFrom<Written> for JournalEntry {
     type Error = Unbalanced;
 
     fn try_from(written: Written) -> Result<Self, Self::Error> {
@@ -291,13 +291,13 @@ mod tests {
 
     use super::*;
     use crate::{
-        CountryCode, CustomerId, Destination, OrderId, OrderLine, PaymentToken, Quantity,
-        RequestHash, Sku, Terms, Totals,
+        CountryCode, CustomerId, Destination, OrderId, OrderLine, PaymentToken, Quantity, Sku,
+        Terms, Totals,
     };
 
     fn key() -> StepKey {
         let order_id = OrderId::of(Uuid::from_u128(1));
-        StepKey { order_id, step: StepName::PostEntries, generation: 1 }
+        StepKey { order_id, step: StepName::PostEntries, version: 1 }
     }
 
     fn pence(amount: u32) -> Money {
@@ -315,7 +315,7 @@ mod tests {
             order_id: OrderId::of(Uuid::from_u128(1)),
             customer_id: CustomerId::parse("17850").unwrap(),
             placed_at: DateTime::UNIX_EPOCH,
-            generation: 1,
+            record_version: 1,
             lines: vec![OrderLine {
                 sku: Sku::parse("85123A").unwrap(),
                 quantity: Quantity::new(1).unwrap(),
@@ -334,11 +334,10 @@ mod tests {
             ship_to: Destination { country: CountryCode::parse("GB").unwrap(), address_id: None },
             payment_token: PaymentToken::parse("tok_visa").unwrap(),
             terms: Terms::default(),
-            request_hash: RequestHash::of(b""),
         }
     }
 
-    fn told(posting: &Posting) -> String {
+    fn told(posting: &JournalEntry) -> String {
         let line = |entry: &Entry| {
             format!("{:<6} {:<17} {}\n", entry.side.as_str(), entry.account, entry.amount)
         };
@@ -352,7 +351,7 @@ mod tests {
             debit  payment-clearing 24.30 GBP
             credit customer-deposits 24.30 GBP
         "]]
-        .assert_eq(&told(&Posting::deposit(&order).unwrap()));
+        .assert_eq(&told(&JournalEntry::deposit(&order).unwrap()));
         expect![[r"
             debit  customer-deposits 24.30 GBP
             credit sales 15.30 GBP
@@ -361,7 +360,7 @@ mod tests {
             debit  cost-of-goods 9.18 GBP
             credit inventory 9.18 GBP
         "]]
-        .assert_eq(&told(&Posting::revenue(&order).unwrap()));
+        .assert_eq(&told(&JournalEntry::revenue(&order).unwrap()));
     }
 
     #[test]
@@ -370,14 +369,14 @@ mod tests {
             Entry::debit(Account::PaymentClearing, pence(100)),
             Entry::credit(Account::CustomerDeposits, pence(99)),
         ];
-        let error = Posting::balanced(key(), lopsided.clone()).unwrap_err();
+        let error = JournalEntry::balanced(key(), lopsided.clone()).unwrap_err();
         assert_eq!(error.to_string(), "debits and credits differ by 0.01 GBP");
         let json = serde_json::json!({ "key": key(), "entries": lopsided });
-        assert!(serde_json::from_value::<Posting>(json).is_err(), "JSON is checked as well");
-        assert_eq!(Posting::balanced(key(), vec![]), Err(Unbalanced::Empty));
+        assert!(serde_json::from_value::<JournalEntry>(json).is_err(), "JSON is checked as well");
+        assert_eq!(JournalEntry::balanced(key(), vec![]), Err(Unbalanced::Empty));
         let nothing =
             vec![Entry::debit(Account::Sales, pence(0)), Entry::credit(Account::Sales, pence(0))];
-        assert_eq!(Posting::balanced(key(), nothing), Err(Unbalanced::Zero));
+        assert_eq!(JournalEntry::balanced(key(), nothing), Err(Unbalanced::Zero));
     }
 
     #[test]
@@ -396,9 +395,9 @@ mod tests {
         ) {
             let discount = goods.div_euclid(100).saturating_mul(off);
             let order = order(goods, discount, shipping, tax, cost);
-            for posting in [Posting::deposit(&order).unwrap(), Posting::revenue(&order).unwrap()] {
+            for posting in [JournalEntry::deposit(&order).unwrap(), JournalEntry::revenue(&order).unwrap()] {
                 let reversed = posting.reversed();
-                prop_assert_eq!(Posting::balanced(key(), reversed.entries().to_vec()).is_ok(), true);
+                prop_assert_eq!(JournalEntry::balanced(key(), reversed.entries().to_vec()).is_ok(), true);
                 for (entry, back) in posting.entries().iter().zip(reversed.entries().iter().rev()) {
                     prop_assert_eq!((entry.account, entry.amount), (back.account, back.amount));
                     prop_assert_ne!(entry.side, back.side);

@@ -5,6 +5,8 @@
 //! is quoted, charged and booked by one and the same arithmetic.
 
 mod country;
+pub mod event;
+mod fingerprint;
 mod ids;
 pub mod ledger;
 mod money;
@@ -15,9 +17,8 @@ mod status;
 mod steps;
 
 pub use country::{CountryCode, UnknownCountry};
-pub use ids::{
-    AddressId, CustomerId, DiscountCode, IdError, OrderId, PaymentToken, RequestHash, Sku,
-};
+pub use fingerprint::Fingerprint;
+pub use ids::{AddressId, CustomerId, DiscountCode, IdError, OrderId, PaymentToken, Sku};
 pub use iso_currency::Currency;
 pub use money::{Money, MoneyError, minor_digits};
 pub use order::{
@@ -25,8 +26,9 @@ pub use order::{
 };
 pub use pricing::{Discount, DiscountKind, PriceList, PricedSku, RateTable, ShippingRate};
 pub use rejection::Rejection;
-pub use status::{InvalidTransition, OrderStatus};
+pub use status::{
+    Attention, Ending, FulfilmentStatus, InvalidTransition, OrderState, OrderStatus, PaymentStatus,
+};
 pub use steps::{
-    Charge, ClaimLine, Consignment, Parcel, Placement, Receipt, StatusNote, StepKey, StepName,
-    StockClaim,
+    Charge, ClaimLine, Decision, Parcel, PaymentReference, Shipment, StepKey, StepName, StockClaim,
 };

@@ -4,13 +4,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use iso_currency::Currency;
 use serde::{Deserialize, Serialize};
 
+use crate::event::OrderPlaced;
 use crate::{
     AddressId, Charge, ClaimLine, CountryCode, CustomerId, DiscountCode, Money, MoneyError,
-    OrderId, Parcel, PaymentToken, Placement, RequestHash, Sku, StepKey, StepName, StockClaim,
+    OrderId, Parcel, PaymentToken, Sku, StepKey, StepName, StockClaim,
 };
 
 /// The most lines an order may have. Real invoices reach 541.
@@ -169,8 +170,8 @@ pub struct Order {
     pub customer_id: CustomerId,
     /// When the shop took it in, by the starter's clock.
     pub placed_at: DateTime<Utc>,
-    /// 1, unless an operator has the order go through its course anew.
-    pub generation: u32,
+    /// Counts the versions of the record, from 1. An order is immutable per version.
+    pub record_version: u32,
     /// What was bought.
     pub lines: Vec<OrderLine>,
     /// What it comes to.
@@ -185,21 +186,38 @@ pub struct Order {
     pub payment_token: PaymentToken,
     /// Window and patience.
     pub terms: Terms,
-    /// Tells a repeat of the request from another order under the same key.
-    pub request_hash: RequestHash,
 }
 
 impl Order {
     /// The key of one of this order's steps.
     #[must_use]
     pub const fn key(&self, step: StepName) -> StepKey {
-        StepKey { order_id: self.order_id, step, generation: self.generation }
+        StepKey { order_id: self.order_id, step, version: self.record_version }
     }
 
-    /// What goes on record.
+    /// The event of its placing, from which its record can be rebuilt.
     #[must_use]
-    pub fn placement(&self) -> Placement {
-        Placement { key: self.key(StepName::OpenOrder), order: self.clone() }
+    pub fn placed(&self) -> OrderPlaced {
+        OrderPlaced {
+            customer_id: self.customer_id.clone(),
+            placed_at: self.placed_at,
+            record_version: self.record_version,
+            lines: self.lines.clone(),
+            totals: self.totals,
+            cost_of_goods: self.cost_of_goods,
+            discount_code: self.discount_code.clone(),
+            ship_to: self.ship_to,
+            terms: self.terms,
+        }
+    }
+
+    /// Until when it can be cancelled before it is packed: counted from its placing, so that an
+    /// order which had to wait for its launch loses no time.
+    #[must_use]
+    pub fn cancellable_until(&self) -> DateTime<Utc> {
+        self.placed_at
+            .checked_add_signed(TimeDelta::seconds(self.terms.cancel_window_seconds.into()))
+            .unwrap_or(DateTime::<Utc>::MAX_UTC)
     }
 
     /// What is set aside: one line an article, in SKU order.

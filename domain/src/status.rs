@@ -1,224 +1,450 @@
-//! Where an order stands, and which turns it may take.
+//! Where an order stands: three questions a shop asks of it, each with a state machine of its own.
+//!
+//! | question | type |
+//! |---|---|
+//! | Is the order still being worked on, and how did it end? | [`OrderStatus`] |
+//! | Who has the customer's money? | [`PaymentStatus`] |
+//! | Where are the goods? | [`FulfilmentStatus`] |
+//!
+//! [`OrderState`] holds the three together with what else is known of an order under way. It is
+//! derived from the order's events alone ([`OrderState::apply`]). PostgreSQL derives the same in
+//! `orders.project`; a test drives both through every reachable state.
 
+use std::fmt;
+
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use strum::{EnumIter, IntoEnumIterator as _, IntoStaticStr};
 
-use crate::{Rejection, StepName};
+use crate::event::OrderEvent;
+use crate::{Decision, Rejection, StepName};
 
-/// Where an order stands.
+/// Whether the order is still being worked on, and how it ended.
 ///
-/// **Shape.** `processing → reserved → paid → posted → shipped`, or through `unwinding` to
-/// `cancelled`, `rejected` or `failed`; `stuck` while an undo needs a person.
-/// In JSON `{"status":"rejected","rejection":{…}}`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// **Shape.** In JSON the status and what belongs to it stand side by side:
+/// `{"status":"rejected","rejection":{…}}`. `processing` is the only status that is not terminal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr)]
 #[serde(tag = "status", rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum OrderStatus {
-    /// Accepted; nothing has been done for it yet.
+    /// Accepted, and on its way to one of the other four.
     Processing,
-    /// The goods are set aside.
-    Reserved,
-    /// The customer has paid.
-    Paid,
-    /// The payment is in the books.
-    Posted,
-    /// The parcel is handed over. The end, and a good one.
-    Shipped {
-        /// The carrier's tracking number.
-        tracking: String,
-    },
-    /// What was done is being undone, last first.
-    Unwinding,
-    /// The customer or the shop called it off in time. An end.
+    /// The parcel is handed over and the sale is booked.
+    Completed,
+    /// The customer or the shop cancelled it in time; everything done for it was undone.
     Cancelled {
         /// Why, in the words of whoever cancelled.
         reason: String,
     },
-    /// The business said no. An end.
+    /// The business said no; everything done before was undone.
     Rejected {
         /// What it said no to.
         rejection: Rejection,
     },
-    /// A step or an undo is broken and waits for an operator.
-    Stuck {
-        /// The step whose undo (or whose own effect, past the point of no return) is broken.
-        step: StepName,
-        /// What broke, as far as it may be shown.
-        why: String,
-    },
-    /// A bug stopped the order; everything was undone. An end, and an alarm.
+    /// A bug stopped the order; everything done for it was undone, and an alarm was raised.
     Failed {
         /// What to search the logs for.
         incident: String,
     },
 }
 
-/// The order's life has no such turn.
+/// How an order ends that is unwound: a terminal status other than `completed`.
+///
+/// It is decided when the unwinding begins and put on record before the first undo, so that a
+/// second run of the order's workflow ends the order in the same way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "status", rename_all = "kebab-case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum Ending {
+    /// See [`OrderStatus::Cancelled`].
+    Cancelled {
+        /// Why.
+        reason: String,
+    },
+    /// See [`OrderStatus::Rejected`].
+    Rejected {
+        /// What the business said no to.
+        rejection: Rejection,
+    },
+    /// See [`OrderStatus::Failed`].
+    Failed {
+        /// What to search the logs for.
+        incident: String,
+    },
+}
+
+/// Who has the customer's money.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+    EnumIter, IntoStaticStr, strum::EnumString,
+)]
+#[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum PaymentStatus {
+    /// Nothing has been asked of the customer's bank yet, or nothing is known of it.
+    #[default]
+    None,
+    /// The customer has to do something before the payment can go on.
+    AwaitingCustomer,
+    /// The money is set aside at the customer's bank.
+    Authorised,
+    /// The money is taken.
+    Paid,
+    /// A part of the money was given back.
+    PartiallyRefunded,
+    /// All of the money was given back.
+    Refunded,
+    /// The money was set aside and let go.
+    Voided,
+    /// The customer's bank said no.
+    Declined,
+    /// The customer's bank disputes the payment.
+    Disputed,
+}
+
+/// Where the goods are.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+    EnumIter, IntoStaticStr, strum::EnumString,
+)]
+#[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum FulfilmentStatus {
+    /// Nothing is set aside yet.
+    #[default]
+    None,
+    /// The goods are set aside in the warehouse.
+    Reserved,
+    /// The parcel is handed over to the carrier.
+    Shipped,
+    /// The customer has the parcel.
+    Delivered,
+    /// A part of the goods came back.
+    PartiallyReturned,
+    /// All of the goods came back.
+    Returned,
+    /// The carrier lost the parcel.
+    Lost,
+    /// The goods are free for others again.
+    Cancelled,
+}
+
+/// Something that waits for a person's decision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Attention {
+    /// The step that cannot go on.
+    pub step: StepName,
+    /// Counts how often this order has needed a person, from 1. A decision names it, so that a
+    /// decision which arrives late decides nothing else.
+    pub occurrence: u32,
+    /// Whether the step is being undone, or must be done.
+    pub undoing: bool,
+    /// What went wrong, as far as it may be shown.
+    pub why: String,
+    /// What can be decided.
+    pub decisions: Vec<Decision>,
+    /// Since when a person has been needed.
+    pub since: DateTime<Utc>,
+}
+
+/// Everything that is known of an order under way or ended, derived from its events.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct OrderState {
+    /// Whether it is still being worked on, and how it ended.
+    #[serde(flatten)]
+    pub status: OrderStatus,
+    /// Who has the customer's money.
+    pub payment_status: PaymentStatus,
+    /// Where the goods are.
+    pub fulfilment_status: FulfilmentStatus,
+    /// Whether what was done for the order is being undone.
+    pub unwinding: bool,
+    /// What waits for a person's decision, if anything does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub needs_attention: Option<Attention>,
+    /// The carrier's tracking number, once the parcel was handed over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tracking: Option<String>,
+}
+
+/// The state machine has no such transition.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("an order that is {from} does not become {to}")]
+#[error("{from} does not become {to}")]
 pub struct InvalidTransition {
     from: &'static str,
     to: &'static str,
 }
 
 impl OrderStatus {
-    /// Every status by name, in the order in which the docs tell them.
-    pub const NAMES: [&'static str; 10] = [
-        "processing",
-        "reserved",
-        "paid",
-        "posted",
-        "shipped",
-        "unwinding",
-        "cancelled",
-        "rejected",
-        "stuck",
-        "failed",
-    ];
+    /// Every status by name, in the order in which the documents list them.
+    pub const NAMES: [&'static str; 5] =
+        ["processing", "completed", "cancelled", "rejected", "failed"];
 
     /// The name that the database, the search attribute and JSON use.
     #[must_use]
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Processing => "processing",
-            Self::Reserved => "reserved",
-            Self::Paid => "paid",
-            Self::Posted => "posted",
-            Self::Shipped { .. } => "shipped",
-            Self::Unwinding => "unwinding",
-            Self::Cancelled { .. } => "cancelled",
-            Self::Rejected { .. } => "rejected",
-            Self::Stuck { .. } => "stuck",
-            Self::Failed { .. } => "failed",
-        }
+    pub fn name(&self) -> &'static str {
+        self.into()
     }
 
-    /// Whether nothing will happen to the order any more.
+    /// Whether the order's saga has ended. `orders.is_terminal` in the database says the same.
     #[must_use]
     pub const fn is_terminal(&self) -> bool {
         match self {
-            Self::Shipped { .. }
+            Self::Processing => false,
+            Self::Completed
             | Self::Cancelled { .. }
             | Self::Rejected { .. }
             | Self::Failed { .. } => true,
-            Self::Processing
-            | Self::Reserved
-            | Self::Paid
-            | Self::Posted
-            | Self::Unwinding
-            | Self::Stuck { .. } => false,
         }
     }
 
-    /// Whether a cancel still finds something to call off.
-    #[must_use]
-    pub const fn can_be_cancelled(&self) -> bool {
-        match self {
-            Self::Processing | Self::Reserved | Self::Paid | Self::Posted => true,
-            Self::Shipped { .. }
-            | Self::Unwinding
-            | Self::Cancelled { .. }
-            | Self::Rejected { .. }
-            | Self::Stuck { .. }
-            | Self::Failed { .. } => false,
-        }
-    }
-
-    /// Takes the next turn of the order's life.
+    /// Takes the next status.
     ///
-    /// **Errors.** [`InvalidTransition`] when the life of an order has no such turn. The same
-    /// status again is no turn: a repeat is recognised by its key, not here.
-    pub fn becomes(self, next: Self) -> Result<Self, InvalidTransition> {
-        let allowed = match &self {
-            Self::Processing => matches!(next, Self::Reserved | Self::Unwinding),
-            Self::Reserved => matches!(next, Self::Paid | Self::Unwinding),
-            Self::Paid => matches!(next, Self::Posted | Self::Unwinding),
-            Self::Posted => matches!(next, Self::Shipped { .. } | Self::Unwinding),
-            Self::Unwinding => matches!(
-                next,
-                Self::Cancelled { .. }
-                    | Self::Rejected { .. }
-                    | Self::Failed { .. }
-                    | Self::Stuck { .. }
-            ),
-            // A hand-over whose answer never reached the workflow is called off with the rest.
-            Self::Shipped { .. } => matches!(next, Self::Unwinding | Self::Stuck { .. }),
-            Self::Stuck { .. } => matches!(next, Self::Unwinding | Self::Shipped { .. }),
-            Self::Cancelled { .. } | Self::Rejected { .. } | Self::Failed { .. } => false,
-        };
-        if allowed {
-            Ok(next)
-        } else {
-            Err(InvalidTransition { from: self.name(), to: next.name() })
+    /// **Errors.** [`InvalidTransition`]: a terminal status is never left.
+    pub fn transition_to(self, next: Self) -> Result<Self, InvalidTransition> {
+        if self.is_terminal() || !next.is_terminal() {
+            return Err(InvalidTransition { from: self.name(), to: next.name() });
         }
+        Ok(next)
+    }
+}
+
+impl From<Ending> for OrderStatus {
+    fn from(ending: Ending) -> Self {
+        match ending {
+            Ending::Cancelled { reason } => Self::Cancelled { reason },
+            Ending::Rejected { rejection } => Self::Rejected { rejection },
+            Ending::Failed { incident } => Self::Failed { incident },
+        }
+    }
+}
+
+macro_rules! named_state {
+    ($name:ident, { $($from:ident => $($to:ident)|+;)+ }) => {
+        impl $name {
+            /// Every state by name, in the order in which the documents list them.
+            pub fn names() -> impl Iterator<Item = &'static str> {
+                Self::iter().map(Self::name)
+            }
+
+            /// The name that the database and JSON use.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                self.into()
+            }
+
+            /// Takes the next state.
+            ///
+            /// **Errors.** [`InvalidTransition`]. The same state again is no transition.
+            pub fn transition_to(self, next: Self) -> Result<Self, InvalidTransition> {
+                let allowed = match self {
+                    $(Self::$from => matches!(next, $(Self::$to)|+),)+
+                    // The states that are not listed are never left.
+                    _ => false,
+                };
+                if allowed {
+                    Ok(next)
+                } else {
+                    Err(InvalidTransition { from: self.name(), to: next.name() })
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.name())
+            }
+        }
+    };
+}
+
+named_state!(PaymentStatus, {
+    // A payment whose answer was lost is recorded for the first time when it is undone.
+    None => AwaitingCustomer | Authorised | Paid | Declined | Voided | Refunded;
+    AwaitingCustomer => Authorised | Paid | Declined | Voided;
+    Authorised => Paid | Voided | Declined | Refunded;
+    Paid => PartiallyRefunded | Refunded | Disputed;
+    PartiallyRefunded => Refunded | Disputed;
+    Disputed => Paid | Refunded;
+    Declined => AwaitingCustomer | Authorised | Paid | Voided;
+});
+
+named_state!(FulfilmentStatus, {
+    // A parcel whose booking was never answered may be recorded before its reservation is known.
+    None => Reserved | Cancelled;
+    Reserved => Shipped | Cancelled;
+    // A parcel that the carrier has not fetched yet can be recalled; its goods are held again.
+    Shipped => Reserved | Delivered | PartiallyReturned | Returned | Lost | Cancelled;
+    Delivered => PartiallyReturned | Returned;
+    PartiallyReturned => Returned;
+    Lost => Delivered | Returned;
+});
+
+impl OrderState {
+    /// An order that was placed a moment ago.
+    #[must_use]
+    pub const fn placed() -> Self {
+        Self {
+            status: OrderStatus::Processing,
+            payment_status: PaymentStatus::None,
+            fulfilment_status: FulfilmentStatus::None,
+            unwinding: false,
+            needs_attention: None,
+            tracking: None,
+        }
+    }
+
+    /// Whether nothing will happen to the order by itself: it has ended, or waits for a person.
+    /// `orders.is_at_rest` in the database says the same.
+    #[must_use]
+    pub const fn is_at_rest(&self) -> bool {
+        self.status.is_terminal() || self.needs_attention.is_some()
+    }
+
+    /// Whether a cancel can still stop it: it goes forward, and its parcel is not handed over.
+    #[must_use]
+    pub fn can_be_cancelled(&self) -> bool {
+        !self.status.is_terminal()
+            && !self.unwinding
+            && self.fulfilment_status != FulfilmentStatus::Shipped
+    }
+
+    /// Whether the customer can be told how it went: paid, or not going to be.
+    #[must_use]
+    pub fn is_decided(&self) -> bool {
+        self.is_at_rest() || (!self.unwinding && self.payment_status == PaymentStatus::Paid)
+    }
+
+    /// Takes one event in.
+    ///
+    /// An event that asks for a transition which a state machine does not have changes nothing on
+    /// that axis: it happened, and is kept, but a late success never makes an order look better
+    /// than it is.
+    #[must_use]
+    pub fn apply(mut self, event: &OrderEvent, occurred_at: DateTime<Utc>) -> Self {
+        if let Some(next) = event.payment_status() {
+            self.payment_status =
+                self.payment_status.transition_to(next).unwrap_or(self.payment_status);
+        }
+        if let Some(next) = event.fulfilment_status() {
+            self.fulfilment_status =
+                self.fulfilment_status.transition_to(next).unwrap_or(self.fulfilment_status);
+        }
+        if let OrderEvent::OrderShipped(shipped) = event {
+            self.tracking = Some(shipped.tracking.clone());
+        }
+        if self.status.is_terminal() {
+            return self;
+        }
+        match event {
+            OrderEvent::OrderUnwinding(_) => self.unwinding = true,
+            OrderEvent::AttentionNeeded(needed) => {
+                self.needs_attention = Some(needed.clone().since(occurred_at));
+            }
+            OrderEvent::AttentionResolved(resolved) => {
+                self.needs_attention = None;
+                // The parcel has left for good: there is nothing to undo any more.
+                self.unwinding &= resolved.decision != Decision::AcceptAsDone;
+            }
+            _ => {}
+        }
+        if let Some(end) = event.terminal_status() {
+            self.status = end;
+            self.unwinding = false;
+            self.needs_attention = None;
+        }
+        self
     }
 }
 
 #[cfg(test)]
 mod tests {
     use expect_test::expect;
+    use itertools::Itertools as _;
 
     use super::*;
 
-    fn every_status() -> Vec<OrderStatus> {
-        vec![
-            OrderStatus::Processing,
-            OrderStatus::Reserved,
-            OrderStatus::Paid,
-            OrderStatus::Posted,
-            OrderStatus::Shipped { tracking: "T1".to_owned() },
-            OrderStatus::Unwinding,
-            OrderStatus::Cancelled { reason: "changed my mind".to_owned() },
-            OrderStatus::Rejected { rejection: Rejection::ReservationExpired },
-            OrderStatus::Stuck { step: StepName::ChargePayment, why: "bug".to_owned() },
-            OrderStatus::Failed { incident: "i".to_owned() },
-        ]
+    fn transitions<S: Copy>(
+        all: impl Iterator<Item = S> + Clone,
+        name: impl Fn(S) -> &'static str,
+        allowed: impl Fn(S, S) -> bool,
+    ) -> String {
+        let lines = all.clone().map(|from| {
+            let next = all.clone().filter(|to| allowed(from, *to)).map(&name).join(" | ");
+            format!("{} -> {next}\n", name(from))
+        });
+        lines.collect()
     }
 
     #[test]
-    fn the_life_of_an_order_has_these_turns_and_no_others() {
-        let turns: Vec<String> = every_status()
-            .iter()
-            .map(|from| {
-                let next: Vec<_> = every_status()
-                    .into_iter()
-                    .filter(|to| from.clone().becomes(to.clone()).is_ok())
-                    .map(|to| to.name())
-                    .collect();
-                format!("{} -> {}", from.name(), next.join(" | "))
-            })
-            .collect();
+    fn payments_and_parcels_have_these_transitions_and_no_others() {
         expect![[r"
-            processing -> reserved | unwinding
-            reserved -> paid | unwinding
-            paid -> posted | unwinding
-            posted -> shipped | unwinding
-            shipped -> unwinding | stuck
-            unwinding -> cancelled | rejected | stuck | failed
-            cancelled -> 
-            rejected -> 
-            stuck -> shipped | unwinding
-            failed -> 
+            none -> awaiting-customer | authorised | paid | refunded | voided | declined
+            awaiting-customer -> authorised | paid | voided | declined
+            authorised -> paid | refunded | voided | declined
+            paid -> partially-refunded | refunded | disputed
+            partially-refunded -> refunded | disputed
+            refunded -> 
+            voided -> 
+            declined -> awaiting-customer | authorised | paid | voided
+            disputed -> paid | refunded
         "]]
-        .assert_eq(&(turns.join("\n") + "\n"));
+        .assert_eq(&transitions(PaymentStatus::iter(), PaymentStatus::name, |from, to| {
+            from.transition_to(to).is_ok()
+        }));
+        expect![[r"
+            none -> reserved | cancelled
+            reserved -> shipped | cancelled
+            shipped -> reserved | delivered | partially-returned | returned | lost | cancelled
+            delivered -> partially-returned | returned
+            partially-returned -> returned
+            returned -> 
+            lost -> delivered | returned
+            cancelled -> 
+        "]]
+        .assert_eq(&transitions(FulfilmentStatus::iter(), FulfilmentStatus::name, |from, to| {
+            from.transition_to(to).is_ok()
+        }));
     }
 
     #[test]
-    fn every_status_goes_through_json_and_is_listed_by_name() {
-        let names: Vec<_> = every_status().iter().map(OrderStatus::name).collect();
-        assert_eq!(names, OrderStatus::NAMES);
-        for status in every_status() {
-            let json = serde_json::to_value(&status).unwrap();
-            assert_eq!(json.get("status").unwrap(), status.name());
-            assert_eq!(serde_json::from_value::<OrderStatus>(json).unwrap(), status);
+    fn a_terminal_status_is_never_left() {
+        let ends = [
+            OrderStatus::Completed,
+            OrderStatus::Cancelled { reason: "ordered twice".to_owned() },
+            OrderStatus::Rejected { rejection: Rejection::ReservationExpired },
+            OrderStatus::Failed { incident: "i".to_owned() },
+        ];
+        for end in &ends {
+            assert_eq!(OrderStatus::Processing.transition_to(end.clone()).as_ref(), Ok(end));
+            assert!(end.is_terminal());
+            for next in ends.iter().chain([&OrderStatus::Processing]) {
+                assert!(end.clone().transition_to(next.clone()).is_err());
+            }
         }
     }
 
     #[test]
-    fn nothing_can_be_cancelled_once_it_is_over_or_being_unwound() {
-        for status in every_status() {
-            let goes_forward =
-                matches!(status.name(), "processing" | "reserved" | "paid" | "posted");
-            assert_eq!(status.can_be_cancelled(), goes_forward, "{}", status.name());
-        }
+    fn the_three_axes_stand_side_by_side_in_json() {
+        let state = OrderState {
+            status: OrderStatus::Cancelled { reason: "ordered twice".to_owned() },
+            payment_status: PaymentStatus::Refunded,
+            fulfilment_status: FulfilmentStatus::Cancelled,
+            ..OrderState::placed()
+        };
+        let json = serde_json::to_value(&state).unwrap();
+        assert_eq!(
+            json,
+            serde_json::json!({
+                "status": "cancelled", "reason": "ordered twice", "payment_status": "refunded",
+                "fulfilment_status": "cancelled", "unwinding": false,
+            })
+        );
+        assert_eq!(serde_json::from_value::<OrderState>(json).unwrap(), state);
     }
 }

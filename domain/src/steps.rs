@@ -4,17 +4,20 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use strum::{EnumIter, EnumString, IntoStaticStr};
 
-use crate::{CustomerId, Destination, Money, Order, OrderId, OrderStatus, PaymentToken, Sku};
+use crate::{CustomerId, Destination, Money, OrderId, PaymentToken, Sku};
 
 /// The steps of the order saga, by the names that keys and events use. Never renamed: a running
 /// order's keys are made of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, EnumIter,
+    EnumString, IntoStaticStr,
+)]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum StepName {
-    /// The order goes on record.
-    OpenOrder,
     /// Stock is set aside.
     ReserveStock,
     /// The customer pays.
@@ -28,42 +31,26 @@ pub enum StepName {
 }
 
 impl StepName {
-    /// Every step, in the order in which an order that ships goes through them.
-    pub const ALL: [Self; 6] = [
-        Self::OpenOrder,
-        Self::ReserveStock,
-        Self::ChargePayment,
-        Self::PostEntries,
-        Self::ShipOrder,
-        Self::RecogniseRevenue,
-    ];
-
     /// The name as keys, events and JSON write it.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::OpenOrder => "open-order",
-            Self::ReserveStock => "reserve-stock",
-            Self::ChargePayment => "charge-payment",
-            Self::PostEntries => "post-entries",
-            Self::ShipOrder => "ship-order",
-            Self::RecogniseRevenue => "recognise-revenue",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 
 impl fmt::Display for StepName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        f.write_str(self.name())
     }
 }
 
-/// What makes twice once: `order_id:step:generation`.
+/// The reference that a step and its undo are called with, and the idempotency key of both:
+/// `order_id:step:version`.
 ///
-/// **Shape.** Derived from the order alone, never from a run id (it changes on reset) and never
-/// random; text such as `0190…:charge-payment:1`.
-/// **Repeats.** The same key with the same argument gives the first answer again; with another
-/// argument it is an error, not a second effect.
+/// **Shape.** Derived from the order alone, never from a run (a reset changes it) and never
+/// random; text such as `0190…:charge-payment:1`. It says where to read what the step needs: the
+/// order on record, which is immutable per version.
+/// **Repeats.** The same key gives the first answer again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct StepKey {
@@ -71,13 +58,13 @@ pub struct StepKey {
     pub order_id: OrderId,
     /// Which step.
     pub step: StepName,
-    /// 1 for the order's first and usually only course; a deliberate second course counts on.
-    pub generation: u32,
+    /// The version of the order's record that the step reads.
+    pub version: u32,
 }
 
 impl fmt::Display for StepKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}", self.order_id, self.step, self.generation)
+        write!(f, "{}:{}:{}", self.order_id, self.step, self.version)
     }
 }
 
@@ -89,7 +76,7 @@ impl From<StepKey> for String {
 
 /// The text is no step key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a step key is `order_id:step:generation`")]
+#[error("a step key is `order_id:step:version`")]
 pub struct NotAStepKey;
 
 impl FromStr for StepKey {
@@ -97,18 +84,15 @@ impl FromStr for StepKey {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut parts = text.split(':');
-        let (Some(order), Some(step), Some(generation), None) =
+        let (Some(order), Some(step), Some(version), None) =
             (parts.next(), parts.next(), parts.next(), parts.next())
         else {
             return Err(NotAStepKey);
         };
         Ok(Self {
             order_id: OrderId::of(order.parse().map_err(|_| NotAStepKey)?),
-            step: StepName::ALL
-                .into_iter()
-                .find(|name| name.as_str() == step)
-                .ok_or(NotAStepKey)?,
-            generation: generation.parse().map_err(|_| NotAStepKey)?,
+            step: step.parse().map_err(|_| NotAStepKey)?,
+            version: version.parse().map_err(|_| NotAStepKey)?,
         })
     }
 }
@@ -121,18 +105,9 @@ impl TryFrom<String> for StepKey {
     }
 }
 
-/// The order as it goes on record. Undone by nothing: an order that was placed stays on record,
-/// whatever becomes of it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Placement {
-    /// `…:open-order:…`.
-    pub key: StepKey,
-    /// The order as priced.
-    pub order: Order,
-}
-
 /// Pieces of one article.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ClaimLine {
     /// The article.
     pub sku: Sku,
@@ -145,7 +120,7 @@ pub struct ClaimLine {
 pub struct StockClaim {
     /// `…:reserve-stock:…`.
     pub key: StepKey,
-    /// One line an article, in SKU order, so that two orders never wait for each other in a circle.
+    /// One line an article, in SKU order, so that two orders cannot deadlock.
     pub lines: Vec<ClaimLine>,
 }
 
@@ -162,9 +137,9 @@ pub struct Charge {
     pub payment_token: PaymentToken,
 }
 
-/// What the provider gave for the customer's money.
+/// What the provider calls the customer's payment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Receipt {
+pub struct PaymentReference {
     /// The provider's own name for the payment, for its dashboard and for disputes.
     pub provider_reference: String,
 }
@@ -182,38 +157,58 @@ pub struct Parcel {
     pub pieces: u64,
 }
 
-/// What the carrier gave for the parcel.
+/// What the carrier calls the parcel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Consignment {
+pub struct Shipment {
     /// What the customer follows the parcel by.
     pub tracking: String,
 }
 
-/// A turn in the order's life that no step's own effect records: unwinding, stuck, the end.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StatusNote {
-    /// The order.
-    pub order_id: OrderId,
-    /// Counts the order's notes from 1; the same number is the same note.
-    pub number: u32,
-    /// What the order has become.
-    pub status: OrderStatus,
-    /// Who decided and why, when a person did.
-    pub remark: Option<String>,
+/// What a person can decide about a step that cannot go on.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, EnumIter,
+    IntoStaticStr, EnumString,
+)]
+#[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum Decision {
+    /// The cause is repaired: try again.
+    Retry,
+    /// It has been settled by hand, or never will be: go on without it.
+    Skip,
+    /// What was to be undone has happened for good, such as a parcel that has left: the order
+    /// goes forward again from there.
+    AcceptAsDone,
+}
+
+impl Decision {
+    /// The name as events and JSON write it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+}
+
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use strum::IntoEnumIterator as _;
     use uuid::Uuid;
 
     use super::*;
 
     #[test]
     fn a_key_is_read_back_as_it_was_written() {
-        for step in StepName::ALL {
-            let key = StepKey { order_id: OrderId::of(Uuid::from_u128(7)), step, generation: 3 };
+        for step in StepName::iter() {
+            let key = StepKey { order_id: OrderId::of(Uuid::from_u128(7)), step, version: 3 };
             assert_eq!(key.to_string().parse(), Ok(key));
-            assert_eq!(serde_json::to_value(step).unwrap(), step.as_str());
+            assert_eq!(serde_json::to_value(step).unwrap(), step.name());
         }
         for wrong in ["", "a:b:c", "00000000-0000-0000-0000-000000000007:charge-payment"] {
             assert_eq!(wrong.parse::<StepKey>(), Err(NotAStepKey));

@@ -1,0 +1,393 @@
+//! Everything that can happen to an order: one typed, versioned event each.
+//!
+//! Events are a published contract. Other programs read them long after they were written, so a
+//! released event never loses a field and never changes a field's meaning; a new field is
+//! optional. What cannot be said that way is a new version of the type.
+//!
+//! **Shape.** In the database the type is the short name (`order.placed`) beside its version. On
+//! the wire it is a CloudEvents type made of both: `ordersaga.order.placed.v1`.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use strum::{EnumIter, EnumString, IntoStaticStr};
+
+use crate::ledger::Entry;
+use crate::{
+    Attention, ClaimLine, CustomerId, Decision, Destination, DiscountCode, Ending,
+    FulfilmentStatus, Money, OrderLine, OrderStatus, PaymentStatus, Rejection, StepName, Terms,
+    Totals,
+};
+
+macro_rules! events {
+    ($($(#[$doc:meta])* $variant:ident($data:ident) = $name:literal;)+) => {
+        /// Something that happened to an order. Never changed afterwards.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(tag = "type", content = "data")]
+        pub enum OrderEvent {
+            $($(#[$doc])* #[serde(rename = $name)] $variant($data),)+
+        }
+
+        /// The type of an event.
+        ///
+        /// **Shape.** The short name as text, such as `order.placed`.
+        #[derive(
+            Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+            EnumIter, EnumString, IntoStaticStr,
+        )]
+        #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+        pub enum EventType {
+            $($(#[$doc])* #[serde(rename = $name)] #[strum(serialize = $name)] $variant,)+
+        }
+
+        impl OrderEvent {
+            /// Its type.
+            #[must_use]
+            pub const fn event_type(&self) -> EventType {
+                match self {
+                    $(Self::$variant(_) => EventType::$variant,)+
+                }
+            }
+        }
+    };
+}
+
+events! {
+    /// The shop accepted the order.
+    OrderPlaced(OrderPlaced) = "order.placed";
+    /// The goods were set aside.
+    StockReserved(StockLines) = "stock.reserved";
+    /// An article was short, or the reservation came too late.
+    StockRefused(Refused) = "stock.refused";
+    /// The goods were given back.
+    StockReleased(StockLines) = "stock.released";
+    /// The goods were held for too long and given back.
+    ReservationExpired(Expired) = "stock.reservation-expired";
+    /// The customer's money was taken.
+    PaymentCaptured(PaymentMoved) = "payment.captured";
+    /// The customer's bank said no.
+    PaymentDeclined(Refused) = "payment.declined";
+    /// Money that was set aside was let go.
+    PaymentVoided(PaymentMoved) = "payment.voided";
+    /// The customer's money was given back.
+    PaymentRefunded(PaymentMoved) = "payment.refunded";
+    /// The payment was booked as a deposit.
+    LedgerPosted(Booked) = "ledger.posted";
+    /// A booking was reversed.
+    LedgerReversed(Booked) = "ledger.reversed";
+    /// The sale was booked as revenue.
+    RevenueRecognised(Booked) = "ledger.revenue-recognised";
+    /// The carrier does not take the parcel, or its goods are not held any more.
+    ShipmentRefused(Refused) = "shipment.refused";
+    /// The parcel was handed over.
+    OrderShipped(Parcelled) = "order.shipped";
+    /// The parcel was recalled before the carrier fetched it.
+    ShipmentCancelled(Parcelled) = "shipment.cancelled";
+    /// From now on what was done for the order is undone.
+    OrderUnwinding(Unwinding) = "order.unwinding";
+    /// The order waits for a person's decision.
+    AttentionNeeded(AttentionNeeded) = "order.attention-needed";
+    /// The decision was made, or the order went on by itself.
+    AttentionResolved(AttentionResolved) = "order.attention-resolved";
+    /// The saga ended: the parcel is handed over and the sale is booked.
+    OrderCompleted(Completed) = "order.completed";
+    /// The saga ended: cancelled in time.
+    OrderCancelled(Cancelled) = "order.cancelled";
+    /// The saga ended: refused by the business.
+    OrderRejected(Refused) = "order.rejected";
+    /// The saga ended: stopped by a bug.
+    OrderFailed(Failed) = "order.failed";
+}
+
+macro_rules! payload {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+        pub struct $name {
+            $($(#[$field_doc])* pub $field: $type,)*
+        }
+    };
+}
+
+payload! {
+    /// The order as the shop accepted it. The payment method is not part of it.
+    OrderPlaced {
+        /// Who ordered.
+        customer_id: CustomerId,
+        /// When the shop accepted it.
+        placed_at: DateTime<Utc>,
+        /// Counts the versions of the order's record, from 1.
+        record_version: u32,
+        /// What was bought, at the prices of that moment.
+        lines: Vec<OrderLine>,
+        /// What it comes to.
+        totals: Totals,
+        /// What the goods cost the shop.
+        cost_of_goods: Money,
+        /// The discount code used, if any.
+        discount_code: Option<DiscountCode>,
+        /// Where it goes.
+        ship_to: Destination,
+        /// Cancel window and patience.
+        terms: Terms,
+    }
+}
+
+payload! {
+    /// Articles that were set aside or given back.
+    StockLines {
+        /// One line an article, in SKU order.
+        lines: Vec<ClaimLine>,
+    }
+}
+
+payload! {
+    /// A business refusal.
+    Refused {
+        /// What the business said no to.
+        rejection: Rejection,
+    }
+}
+
+payload! {
+    /// A reservation whose time was up.
+    Expired {
+        /// The reservation's key.
+        reservation: String,
+    }
+}
+
+payload! {
+    /// The customer's money moved, or was let go.
+    PaymentMoved {
+        /// How much.
+        amount: Money,
+        /// The provider's own name for the payment.
+        provider_reference: String,
+    }
+}
+
+payload! {
+    /// A journal entry.
+    Booked {
+        /// Its lines.
+        entries: Vec<Entry>,
+    }
+}
+
+payload! {
+    /// A parcel at the carrier.
+    Parcelled {
+        /// The carrier's tracking number.
+        tracking: String,
+    }
+}
+
+payload! {
+    /// How the order will end once everything is undone.
+    Unwinding {
+        /// The end.
+        ending: Ending,
+    }
+}
+
+payload! {
+    /// A step that cannot go on without a person.
+    AttentionNeeded {
+        /// Which step.
+        step: StepName,
+        /// Counts how often this order has needed a person, from 1.
+        occurrence: u32,
+        /// Whether the step is being undone, or must be done.
+        undoing: bool,
+        /// What went wrong, as far as it may be shown.
+        why: String,
+        /// What can be decided.
+        decisions: Vec<Decision>,
+    }
+}
+
+payload! {
+    /// A person's decision, or the success of a retry that the order made by itself.
+    AttentionResolved {
+        /// The step that was decided about.
+        step: StepName,
+        /// The occurrence that was decided about.
+        occurrence: u32,
+        /// What was decided.
+        decision: Decision,
+        /// Who decided.
+        by: String,
+        /// Why.
+        why: String,
+    }
+}
+
+payload! {
+    /// Nothing more to say: what was done is told by the events before.
+    Completed {}
+}
+
+payload! {
+    /// Why the order was cancelled.
+    Cancelled {
+        /// In the words of whoever cancelled.
+        reason: String,
+    }
+}
+
+payload! {
+    /// A bug.
+    Failed {
+        /// What to search the logs for.
+        incident: String,
+    }
+}
+
+/// A stored event that this program does not know: written by a newer release, or damaged.
+#[derive(Debug, thiserror::Error)]
+#[error("event type `{name}` version {version} is not known to this release")]
+pub struct UnknownEvent {
+    name: String,
+    version: i16,
+    #[source]
+    source: serde_json::Error,
+}
+
+impl EventType {
+    /// The short name, as the database and the API write it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+
+    /// The version that is written now. All types are at their first.
+    #[must_use]
+    pub const fn version(self) -> i16 {
+        1
+    }
+
+    /// The CloudEvents type, such as `ordersaga.order.placed.v1`.
+    #[must_use]
+    pub fn cloud_event_type(self) -> String {
+        format!("ordersaga.{}.v{}", self.name(), self.version())
+    }
+}
+
+impl OrderEvent {
+    /// Its data alone, as the database keeps it.
+    ///
+    /// **Errors.** JSON cannot hold it, which would be a bug.
+    pub fn data(&self) -> serde_json::Result<Value> {
+        // Adjacent tagging: the data stands under a field of its own.
+        let mut tagged = serde_json::to_value(self)?;
+        Ok(tagged.get_mut("data").map(Value::take).unwrap_or_default())
+    }
+
+    /// Reads a stored event.
+    ///
+    /// **Errors.** [`UnknownEvent`]; readers go on without its particulars.
+    pub fn read(name: &str, version: i16, data: &Value) -> Result<Self, UnknownEvent> {
+        let tagged = serde_json::json!({ "type": name, "data": data });
+        serde_json::from_value(tagged).map_err(|source| UnknownEvent {
+            name: name.to_owned(),
+            version,
+            source,
+        })
+    }
+
+    /// What the event makes of the payment, if it says anything about it.
+    #[must_use]
+    pub const fn payment_status(&self) -> Option<PaymentStatus> {
+        match self {
+            Self::PaymentCaptured(_) => Some(PaymentStatus::Paid),
+            Self::PaymentDeclined(_) => Some(PaymentStatus::Declined),
+            Self::PaymentVoided(_) => Some(PaymentStatus::Voided),
+            Self::PaymentRefunded(_) => Some(PaymentStatus::Refunded),
+            _ => None,
+        }
+    }
+
+    /// What the event makes of the goods, if it says anything about them.
+    #[must_use]
+    pub const fn fulfilment_status(&self) -> Option<FulfilmentStatus> {
+        match self {
+            // A recalled parcel's goods are back in the house, and held for the order.
+            Self::StockReserved(_) | Self::ShipmentCancelled(_) => Some(FulfilmentStatus::Reserved),
+            Self::StockReleased(_) | Self::ReservationExpired(_) => {
+                Some(FulfilmentStatus::Cancelled)
+            }
+            Self::OrderShipped(_) => Some(FulfilmentStatus::Shipped),
+            _ => None,
+        }
+    }
+
+    /// How the order ended, if this is the event of its end.
+    #[must_use]
+    pub fn terminal_status(&self) -> Option<OrderStatus> {
+        match self {
+            Self::OrderCompleted(_) => Some(OrderStatus::Completed),
+            Self::OrderCancelled(Cancelled { reason }) => {
+                Some(OrderStatus::Cancelled { reason: reason.clone() })
+            }
+            Self::OrderRejected(Refused { rejection }) => {
+                Some(OrderStatus::Rejected { rejection: rejection.clone() })
+            }
+            Self::OrderFailed(Failed { incident }) => {
+                Some(OrderStatus::Failed { incident: incident.clone() })
+            }
+            _ => None,
+        }
+    }
+}
+
+impl From<Ending> for OrderEvent {
+    fn from(ending: Ending) -> Self {
+        match ending {
+            Ending::Cancelled { reason } => Self::OrderCancelled(Cancelled { reason }),
+            Ending::Rejected { rejection } => Self::OrderRejected(Refused { rejection }),
+            Ending::Failed { incident } => Self::OrderFailed(Failed { incident }),
+        }
+    }
+}
+
+impl AttentionNeeded {
+    /// The same as the order's state shows it.
+    #[must_use]
+    pub fn since(self, since: DateTime<Utc>) -> Attention {
+        let Self { step, occurrence, undoing, why, decisions } = self;
+        Attention { step, occurrence, undoing, why, decisions, since }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use strum::IntoEnumIterator as _;
+
+    use super::*;
+
+    #[test]
+    fn every_type_has_one_name_everywhere() {
+        for event_type in EventType::iter() {
+            assert_eq!(serde_json::to_value(event_type).unwrap(), event_type.name());
+            assert_eq!(event_type.name().parse(), Ok(event_type));
+        }
+    }
+
+    #[test]
+    fn an_event_is_read_back_as_it_was_written() {
+        let event = OrderEvent::OrderShipped(Parcelled { tracking: "T1".to_owned() });
+        let data = event.data().unwrap();
+        assert_eq!(data, serde_json::json!({ "tracking": "T1" }));
+        assert_eq!(OrderEvent::read("order.shipped", 1, &data).unwrap(), event);
+        let unknown = OrderEvent::read("order.teleported", 2, &data).unwrap_err();
+        assert!(unknown.to_string().contains("`order.teleported` version 2"), "{unknown}");
+    }
+
+    #[test]
+    fn a_field_that_a_newer_release_adds_is_ignored() {
+        let data = serde_json::json!({ "tracking": "T1", "carrier": "added later" });
+        assert!(OrderEvent::read("order.shipped", 1, &data).is_ok());
+    }
+}

@@ -1,0 +1,176 @@
+//! How one activity is tried: quickly first, as a local activity that costs no round trip to the
+//! server, then patiently, as a regular activity on its party's queue.
+
+use std::time::Duration;
+
+use futures_util::future::{FutureExt, LocalBoxFuture};
+use temporalio_workflow::{
+    ActivityCloseTimeouts, ActivityOptions, LocalActivityOptions, RetryPolicy,
+    WorkflowCancellationToken, WorkflowContext, workflows,
+};
+
+use crate::attention::until_written;
+use crate::process::{show, tell, uninterrupted};
+use crate::{
+    Activity, BROKEN, Contract, HEARTBEAT_TIMEOUT, NOT_OPEN, Process, REJECTED, StepFailure,
+};
+
+/// An activity with its argument, ready to be tried again and again.
+pub(crate) type Attempt<P> =
+    Box<dyn Fn() -> LocalBoxFuture<'static, Result<(), StepFailure<<P as Process>::Refusal>>>>;
+
+/// Quick first, then patient: the same activity, argument and key, in two ways.
+pub(crate) async fn quick_then_patient<P: Process, A: Activity>(
+    ctx: &WorkflowContext<P>,
+    activity: A,
+    argument: A::Input,
+    patience: Option<Duration>,
+    token: &WorkflowCancellationToken,
+) -> Result<A::Output, StepFailure<P::Refusal>> {
+    let Contract { name, queue, .. } = A::CONTRACT;
+    let quick = ctx
+        .execute_local_activity(activity, argument.clone(), quick(&A::CONTRACT, token))
+        .await
+        .map_err(|error| StepFailure::of(&error));
+    match quick {
+        Err(StepFailure::Unknown(why)) => {
+            tell(ctx, format!("⏳ {name} is waiting on `{queue}`: {why}"));
+            show(ctx);
+            patient(ctx, activity, argument, patience, token).await
+        }
+        Ok(_)
+        | Err(
+            StepFailure::Refused(_)
+            | StepFailure::Cancelled
+            | StepFailure::Broken(_)
+            | StepFailure::NotOpen { .. },
+        ) => quick,
+    }
+}
+
+/// Tries until it is done, its patience ends or the token is cancelled. When the party hints that
+/// something has changed on its side, the wait between two attempts is cut short; the patience
+/// counts from the first attempt all the same.
+async fn patient<P: Process, A: Activity>(
+    ctx: &WorkflowContext<P>,
+    activity: A,
+    argument: A::Input,
+    patience: Option<Duration>,
+    token: &WorkflowCancellationToken,
+) -> Result<A::Output, StepFailure<P::Refusal>> {
+    let contract = A::CONTRACT;
+    let limit = contract.patience.map(|limit| patience.map_or(limit, |own| own.min(limit)));
+    let begun = ctx.workflow_time();
+    loop {
+        let waited = || ctx.workflow_time()?.duration_since(begun?).ok();
+        let left = limit.map(|limit| limit.saturating_sub(waited().unwrap_or_default()));
+        if left.is_some_and(|left| left.is_zero()) {
+            return Err(StepFailure::Unknown("timed out".to_owned()));
+        }
+        let heard = ctx.state(|process| process.progress().hints(contract.queue));
+        let round = token.child_token();
+        let options = patiently(&contract, left, &round);
+        let mut attempts = ctx.execute_activity(activity, argument.clone(), options);
+        let mut hint = ctx.wait_condition_with_options(
+            |process| process.progress().hints(contract.queue) != heard,
+            uninterrupted(),
+        );
+        workflows::select! {
+            done = attempts => return done.map_err(|error| StepFailure::of(&error)),
+            _ = hint => round.cancel_with_reason("the party has news"),
+        }
+    }
+}
+
+/// How often the quick way tries. The number of tries ends it, and the time limit only ends a
+/// try that hangs: the SDK drops a local activity's time limit when it strikes between two
+/// tries, and would go on trying for ever.
+const QUICK_TRIES: u32 = 3;
+
+fn quick(contract: &Contract, token: &WorkflowCancellationToken) -> LocalActivityOptions {
+    let retry = RetryPolicy::builder()
+        .initial_interval(Duration::from_millis(200))
+        .maximum_interval(Duration::from_secs(1))
+        .maximum_attempts(QUICK_TRIES)
+        .non_retryable_error_types([REJECTED, BROKEN, NOT_OPEN])
+        .build();
+    LocalActivityOptions::builder()
+        .retry_policy(retry)
+        .start_to_close_timeout(contract.quick)
+        .schedule_to_close_timeout(contract.quick.saturating_mul(QUICK_TRIES))
+        .cancellation_token(token.clone())
+        .summary(contract.name.to_owned())
+        .build()
+}
+
+/// The longest pause between two patient attempts: whatever was away, processes go on within ten
+/// seconds of its return. A party that wants to be left alone for longer says so (`Retry-After`).
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+fn patiently(
+    contract: &Contract,
+    left: Option<Duration>,
+    token: &WorkflowCancellationToken,
+) -> ActivityOptions {
+    let retry = RetryPolicy::builder()
+        .initial_interval(Duration::from_secs(1))
+        .maximum_interval(PAUSE_MAX)
+        .non_retryable_error_types([REJECTED, BROKEN, NOT_OPEN])
+        .build();
+    let timeouts = match left {
+        Some(schedule_to_close) => ActivityCloseTimeouts::ScheduleAndStartToClose {
+            schedule_to_close,
+            start_to_close: contract.attempt,
+        },
+        None => ActivityCloseTimeouts::StartToClose(contract.attempt),
+    };
+    ActivityOptions::with_close_timeouts(timeouts)
+        .retry_policy(retry)
+        .heartbeat_timeout(HEARTBEAT_TIMEOUT)
+        .task_queue(contract.queue)
+        .cancellation_token(token.clone())
+        .summary(contract.name)
+        .build()
+}
+
+/// An activity that no cancellation reaches and no patience limits.
+pub(crate) fn detached<P, A>(ctx: &WorkflowContext<P>, activity: A, argument: &A::Input) -> Attempt<P>
+where
+    P: Process,
+    A: Activity<Output = ()>,
+{
+    let (ctx, argument) = (ctx.clone(), argument.clone());
+    Box::new(move || {
+        let (ctx, argument) = (ctx.clone(), argument.clone());
+        async move {
+            let token = WorkflowCancellationToken::new();
+            quick_then_patient(&ctx, activity, argument, None, &token).await
+        }
+        .boxed_local()
+    })
+}
+
+/// Does once what is not a step and has no undo, without any cancellation or limit: a note.
+///
+/// A workflow task that is lost runs all of its local activities again. So a note is a *regular*
+/// activity: what led to it is in the history before anything is taken back or decided, and is
+/// not tried again. Only the last note of a process, after which nothing follows, may be `quick`.
+///
+/// **Errors.** Never because a party is away. If the note is broken, a person decides: retry, or
+/// skip, which is answered with the failure.
+pub async fn note<P: Process, A: Activity>(
+    ctx: &WorkflowContext<P>,
+    activity: A,
+    argument: A::Input,
+    quick: bool,
+) -> Result<A::Output, StepFailure<P::Refusal>> {
+    until_written(ctx, || async {
+        let token = WorkflowCancellationToken::new();
+        if quick {
+            quick_then_patient(ctx, activity, argument.clone(), None, &token).await
+        } else {
+            patient(ctx, activity, argument.clone(), None, &token).await
+        }
+    })
+    .await
+}

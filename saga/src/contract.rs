@@ -1,0 +1,167 @@
+//! The contract table: every activity that a process asks for, with its name on the wire, its
+//! queue and its time limits. A step and its undo stand on one row.
+
+use std::time::Duration;
+
+use temporalio_common::ActivityDefinition;
+
+/// How long Temporal waits for a worker that runs a workflow task, and for a heartbeat of a
+/// patient attempt, before it takes the worker for dead and asks another. A process whose worker
+/// has died goes on within five seconds; this leaves room for the next worker.
+pub const WORKFLOW_TASK_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// See [`WORKFLOW_TASK_TIMEOUT`]. Another second passes before the next attempt.
+pub const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What an activity does in the saga.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Takes effect.
+    Does,
+    /// Takes the step's effect back.
+    Undoes,
+    /// Puts on record that an effect which could not be undone counts as done.
+    Accepts,
+    /// Puts on record what the process has become.
+    Notes,
+}
+
+/// One activity of the table: how it is called and how long it may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Contract {
+    /// The activity's name on the wire. Never renamed: running processes ask for it.
+    pub name: &'static str,
+    /// What it does.
+    pub role: Role,
+    /// For which step; empty for a note.
+    pub step: &'static str,
+    /// The task queue on which it goes on when the quick tries were not enough.
+    pub queue: &'static str,
+    /// How long one quick, local try may take.
+    pub quick: Duration,
+    /// How long one patient attempt may take.
+    pub attempt: Duration,
+    /// How long the patient attempts may take together; without it they never end.
+    pub patience: Option<Duration>,
+    /// Whether an undo that is broken may be decided with `accept-as-done`.
+    pub can_be_accepted: bool,
+}
+
+/// An activity of a contract table. Implemented by [`contract!`](crate::contract!) alone.
+pub trait Activity: ActivityDefinition<Input: Clone> + Copy + 'static {
+    /// Its entry of the table.
+    const CONTRACT: Contract;
+}
+
+/// An activity that takes effect, and so has an undo that takes the same argument.
+pub trait Step: Activity {
+    /// What takes its effect back, on the same row of the table.
+    type Undo: Activity<Input = Self::Input, Output = ()>;
+}
+
+#[doc(hidden)]
+pub mod __private {
+    pub use temporalio_common::ActivityDefinition;
+}
+
+/// Declares a process's activities as unit structs, and `CONTRACTS`, the whole table.
+///
+/// ```text
+/// saga::contract! {
+///     /// Books the room.
+///     step "book-hotel": BookHotel(TripId) -> Booking, undone by CancelHotel,
+///         on "trips", quick 3 s, attempt 10 s, patience Some(Duration::from_secs(60));
+///     ;
+///     /// Puts on record that a person is needed.
+///     note NoteAttention(AttentionNote) -> u32, on "trips", quick 3 s, attempt 10 s;
+/// }
+/// ```
+///
+/// An undo has the step's queue and time limits per attempt, and no end to its patience. `accepted
+/// by X` after the undo names the activity that puts an effect on record which cannot be undone.
+#[macro_export]
+macro_rules! contract {
+    (
+        $(
+            $(#[$doc:meta])*
+            step $step:literal: $does:ident($input:ty) -> $output:ty,
+            undone by $undo:ident $(, accepted by $accept:ident)?,
+            on $queue:expr, quick $quick:literal s, attempt $attempt:literal s,
+            patience $patience:expr;
+        )*
+        ;
+        $(
+            $(#[$note_doc:meta])*
+            note $note:ident($note_input:ty) -> $note_output:ty,
+            on $note_queue:expr, quick $note_quick:literal s, attempt $note_attempt:literal s;
+        )*
+    ) => {
+        $(
+            $crate::contract!(@activity $(#[$doc])* $does($input) -> $output, Does, $step,
+                $queue, $quick, $attempt, $patience, false);
+            $crate::contract!(@activity
+                #[doc = concat!("Undoes [`", stringify!($does), "`].")]
+                $undo($input) -> (), Undoes, $step,
+                $queue, $quick, $attempt, None, $crate::contract!(@given $($accept)?));
+            $(
+                $crate::contract!(@activity
+                    #[doc = concat!(
+                        "Puts on record that what [`", stringify!($undo), "`] could not undo is done.",
+                    )]
+                    $accept($input) -> $output, Accepts, $step,
+                    $queue, $quick, $attempt, None, false);
+            )?
+
+            impl $crate::Step for $does {
+                type Undo = $undo;
+            }
+        )*
+        $(
+            $crate::contract!(@activity $(#[$note_doc])* $note($note_input) -> $note_output,
+                Notes, "", $note_queue, $note_quick, $note_attempt, None, false);
+        )*
+
+        /// The whole table, in reading order. The tests iterate it, so a new row is tested
+        /// without a new test.
+        pub const CONTRACTS: &[$crate::Contract] = &[
+            $(
+                <$does as $crate::Activity>::CONTRACT,
+                <$undo as $crate::Activity>::CONTRACT,
+                $(<$accept as $crate::Activity>::CONTRACT,)?
+            )*
+            $(<$note as $crate::Activity>::CONTRACT,)*
+        ];
+    };
+    (@given) => { false };
+    (@given $accept:ident) => { true };
+    (@activity
+        $(#[$doc:meta])* $name:ident($input:ty) -> $output:ty, $role:ident, $step:literal,
+        $queue:expr, $quick:expr, $attempt:expr, $patience:expr, $can_be_accepted:expr
+    ) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug)]
+        pub struct $name;
+
+        impl $crate::__private::ActivityDefinition for $name {
+            type Input = $input;
+            type Output = $output;
+
+            fn name(&self) -> &str {
+                <Self as $crate::Activity>::CONTRACT.name
+            }
+        }
+
+        impl $crate::Activity for $name {
+            const CONTRACT: $crate::Contract = $crate::Contract {
+                name: stringify!($name),
+                role: $crate::Role::$role,
+                step: $step,
+                queue: $queue,
+                quick: ::std::time::Duration::from_secs($quick),
+                attempt: ::std::time::Duration::from_secs($attempt),
+                patience: $patience,
+                can_be_accepted: $can_be_accepted,
+            };
+        }
+    };
+}

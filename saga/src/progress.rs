@@ -1,0 +1,335 @@
+//! How far a process has come: the state that its workflow keeps for the saga.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::iter;
+use std::time::SystemTime;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::{Deserialize, Serialize};
+use temporalio_workflow::WorkflowCancellationToken;
+
+use crate::{Decision, Resolution};
+
+/// The most lines that a timeline keeps. Beyond it the oldest but the first go, so that callers
+/// who send signal after signal cannot make the workflow's state grow.
+pub const TIMELINE_MAX: usize = 200;
+
+/// The most hints that a party's signals are acted on, for each queue. Any more are ignored.
+const HINTS_MAX: u32 = 100;
+
+/// What became of one step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepProgress {
+    /// Which step.
+    pub step: String,
+    /// What became of it.
+    pub state: StepState,
+}
+
+/// What became of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StepState {
+    /// Begun; its undo is registered.
+    Running,
+    /// Done.
+    Done,
+    /// The business said no.
+    Refused,
+    /// It is not known whether it took effect; its undo will find out.
+    Unknown,
+    /// A bug.
+    Broken,
+    /// Taken back.
+    Undone,
+    /// A person decided to go on without it.
+    Skipped,
+    /// It could not be undone, and a person decided that it counts as done.
+    Accepted,
+}
+
+/// One line of the timeline.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimelineEntry {
+    /// When, by the workflow's clock.
+    pub at: DateTime<Utc>,
+    /// What, for people.
+    pub text: String,
+}
+
+/// What waits for a person's decision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitingFor {
+    /// The step that cannot go on.
+    pub step: String,
+    /// Counts how often this process has needed a person. A decision names it.
+    pub occurrence: u32,
+    /// What can be decided.
+    pub decisions: Vec<Decision>,
+}
+
+/// The part of a workflow's state that belongs to the saga.
+#[derive(Debug)]
+pub struct Progress {
+    steps: Vec<StepProgress>,
+    timeline: VecDeque<TimelineEntry>,
+    /// Why the process is to be cancelled; the first reason stands.
+    cancel_reason: Option<String>,
+    /// Cancelled as soon as the process no longer goes forward. Undos do not depend on it.
+    forward: WorkflowCancellationToken,
+    is_unwinding: bool,
+    is_past_return: bool,
+    waiting_for: Option<WaitingFor>,
+    /// What a person decided and the saga has not yet acted on.
+    pub(crate) resolution: Option<Resolution>,
+    /// How many notes this run has written.
+    notes: u32,
+    hints: BTreeMap<&'static str, u32>,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self {
+            steps: Vec::new(),
+            timeline: VecDeque::new(),
+            cancel_reason: None,
+            forward: WorkflowCancellationToken::new(),
+            is_unwinding: false,
+            is_past_return: false,
+            waiting_for: None,
+            resolution: None,
+            notes: 0,
+            hints: BTreeMap::new(),
+        }
+    }
+}
+
+impl Progress {
+    /// Each step begun, and what became of it.
+    #[must_use]
+    pub fn steps(&self) -> &[StepProgress] {
+        &self.steps
+    }
+
+    /// What happened, for people.
+    pub fn timeline(&self) -> impl Iterator<Item = &TimelineEntry> {
+        self.timeline.iter()
+    }
+
+    /// Why the process is to be cancelled, if it is.
+    #[must_use]
+    pub fn cancel_reason(&self) -> Option<&str> {
+        self.cancel_reason.as_deref()
+    }
+
+    /// Whether what was done is being undone.
+    #[must_use]
+    pub const fn is_unwinding(&self) -> bool {
+        self.is_unwinding
+    }
+
+    /// Whether the point of no return is behind: from there the process only goes on.
+    #[must_use]
+    pub const fn is_past_return(&self) -> bool {
+        self.is_past_return
+    }
+
+    /// What waits for a person's decision, if anything does.
+    #[must_use]
+    pub const fn waiting_for(&self) -> Option<&WaitingFor> {
+        self.waiting_for.as_ref()
+    }
+
+    /// Cancels the process, if it still goes forward; whether it did.
+    pub fn cancel(&mut self, reason: &str) -> bool {
+        let in_time = !self.is_unwinding && !self.is_past_return;
+        if in_time {
+            self.forward.cancel_with_reason(reason.to_owned());
+            self.cancel_reason.get_or_insert_with(|| reason.to_owned());
+        }
+        in_time
+    }
+
+    /// Takes a person's decision, if it is about what waits.
+    ///
+    /// **Errors.** As for [`Progress::check`].
+    pub fn resolve(&mut self, resolution: Resolution) -> Result<(), String> {
+        self.check(&resolution)?;
+        self.resolution = Some(resolution);
+        Ok(())
+    }
+
+    /// Whether a decision would be taken.
+    ///
+    /// **Errors.** Why it would be ignored. A decision that was meant for another occurrence, or
+    /// is sent twice, must not decide whatever comes next.
+    pub fn check(&self, resolution: &Resolution) -> Result<(), String> {
+        let Some(waiting) = &self.waiting_for else {
+            return Err("nothing waits for a decision".to_owned());
+        };
+        if (waiting.step.as_str(), waiting.occurrence) != (resolution.step.as_str(), resolution.occurrence)
+        {
+            return Err(format!(
+                "{} (occurrence {}) waits for a decision, not {} (occurrence {})",
+                waiting.step, waiting.occurrence, resolution.step, resolution.occurrence,
+            ));
+        }
+        if !waiting.decisions.contains(&resolution.decision) {
+            return Err(format!("{} cannot be decided for {}", resolution.decision, waiting.step));
+        }
+        if self.resolution.is_some() {
+            return Err("a decision was made a moment ago".to_owned());
+        }
+        Ok(())
+    }
+
+    /// A party says that something has changed on its side: whatever waits for it on this queue
+    /// asks again at once. Whether the hint is acted on.
+    pub fn hint(&mut self, queue: &'static str) -> bool {
+        let hints = self.hints.entry(queue).or_default();
+        let acted_on = *hints < HINTS_MAX;
+        if acted_on {
+            *hints = hints.saturating_add(1);
+        }
+        acted_on
+    }
+
+    pub(crate) fn hints(&self, queue: &'static str) -> u32 {
+        self.hints.get(queue).copied().unwrap_or_default()
+    }
+
+    /// Adds a line to the timeline.
+    pub fn tell(&mut self, now: Option<SystemTime>, text: impl Into<String>) {
+        let at = DateTime::<Utc>::from(now.unwrap_or(SystemTime::UNIX_EPOCH));
+        self.timeline.push_back(TimelineEntry { at, text: text.into() });
+        if self.timeline.len() > TIMELINE_MAX {
+            let first = self.timeline.pop_front();
+            self.timeline.pop_front();
+            if let Some(first) = first {
+                self.timeline.push_front(first);
+            }
+        }
+    }
+
+    /// The timeline in Markdown, for the Web UI.
+    #[must_use]
+    pub fn markdown(&self, heading: &str) -> String {
+        let lines = self.timeline.iter().map(|TimelineEntry { at, text }| {
+            format!("- `{}` {text}", at.to_rfc3339_opts(SecondsFormat::Millis, true))
+        });
+        iter::once(format!("### {heading}\n")).chain(lines).collect::<Vec<_>>().join("\n")
+    }
+
+    pub(crate) fn mark(&mut self, step: &str, state: StepState) {
+        match self.steps.iter_mut().find(|progress| progress.step == step) {
+            Some(progress) => progress.state = state,
+            None => self.steps.push(StepProgress { step: step.to_owned(), state }),
+        }
+    }
+
+    pub(crate) fn has_begun(&self, step: &str) -> bool {
+        self.steps.iter().any(|begun| begun.step == step)
+    }
+
+    /// Makes the way forward depend on the workflow's own cancellation, too.
+    pub(crate) fn go_forward_until(&mut self, forward: WorkflowCancellationToken) {
+        // A cancel that came with the start was heard before there was anything to cancel.
+        if let Some(reason) = &self.cancel_reason {
+            forward.cancel_with_reason(reason.clone());
+        }
+        self.forward = forward;
+    }
+
+    pub(crate) fn forward(&self) -> WorkflowCancellationToken {
+        self.forward.clone()
+    }
+
+    pub(crate) const fn pass_return(&mut self) {
+        self.is_past_return = true;
+    }
+
+    pub(crate) const fn set_unwinding(&mut self, is_unwinding: bool) {
+        self.is_unwinding = is_unwinding;
+    }
+
+    pub(crate) fn wait_for(&mut self, waiting_for: Option<WaitingFor>) {
+        self.waiting_for = waiting_for;
+        self.resolution = None;
+    }
+
+    pub(crate) const fn next_note(&mut self) -> u32 {
+        self.notes = self.notes.saturating_add(1);
+        self.notes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waiting(step: &str, occurrence: u32) -> Progress {
+        let decisions = vec![Decision::Retry, Decision::Skip];
+        let mut progress = Progress::default();
+        progress.wait_for(Some(WaitingFor { step: step.to_owned(), occurrence, decisions }));
+        progress
+    }
+
+    fn resolution(step: &str, occurrence: u32, decision: Decision) -> Resolution {
+        let (by, why) = ("eve".to_owned(), "settled by hand".to_owned());
+        Resolution { step: step.to_owned(), occurrence, decision, by, why }
+    }
+
+    #[test]
+    fn a_decision_decides_what_it_names_and_nothing_else() {
+        for (step, occurrence, decision, taken) in [
+            ("refund", 2, Decision::Skip, true),
+            ("refund", 1, Decision::Skip, false),
+            ("recall", 2, Decision::Skip, false),
+            ("refund", 2, Decision::AcceptAsDone, false),
+        ] {
+            let mut progress = waiting("refund", 2);
+            let resolution = resolution(step, occurrence, decision);
+            assert_eq!(progress.check(&resolution).is_ok(), taken, "{resolution:?}");
+            assert_eq!(progress.resolve(resolution.clone()).is_ok(), taken, "{resolution:?}");
+        }
+        let nothing = Progress::default().resolve(resolution("refund", 1, Decision::Retry));
+        assert_eq!(nothing, Err("nothing waits for a decision".to_owned()));
+    }
+
+    #[test]
+    fn a_decision_sent_twice_is_taken_once() {
+        let mut progress = waiting("refund", 1);
+        assert!(progress.resolve(resolution("refund", 1, Decision::Skip)).is_ok());
+        assert!(progress.resolve(resolution("refund", 1, Decision::Retry)).is_err());
+    }
+
+    #[test]
+    fn the_timeline_keeps_its_first_line_and_its_last_ones() {
+        let mut progress = Progress::default();
+        for number in 0..TIMELINE_MAX * 3 {
+            progress.tell(None, format!("line {number}"));
+        }
+        let texts: Vec<_> = progress.timeline().map(|line| line.text.as_str()).collect();
+        assert_eq!(texts.len(), TIMELINE_MAX);
+        assert_eq!(texts.first(), Some(&"line 0"));
+        assert_eq!(texts.last(), Some(&"line 599"));
+    }
+
+    #[test]
+    fn hints_beyond_the_limit_are_ignored() {
+        let mut progress = Progress::default();
+        let acted_on = (0..HINTS_MAX * 2).filter(|_| progress.hint("payments")).count();
+        assert_eq!(acted_on, 100);
+        assert_eq!(progress.hints("payments"), HINTS_MAX);
+    }
+
+    #[test]
+    fn a_cancel_in_time_stops_the_way_forward_and_a_late_one_does_not() {
+        let mut progress = Progress::default();
+        assert!(progress.cancel("ordered twice") && progress.forward().is_cancelled());
+        let mut late = Progress::default();
+        late.pass_return();
+        assert!(!late.cancel("too late") && !late.forward().is_cancelled());
+        assert_eq!(late.cancel_reason(), None);
+    }
+}

@@ -1,0 +1,258 @@
+//! The mechanism: how steps are done and undone. What they are is the process's business.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use temporalio_workflow::{TimerOptions, WorkflowCancellationToken, WorkflowContext};
+
+use crate::attempt::{Attempt, detached, quick_then_patient};
+use crate::attention::{Done, Duty};
+use crate::process::{show, tell};
+use crate::{Activity, Process, Step, StepFailure, StepState};
+
+/// Why a process stops going forward.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stop<R> {
+    /// The business said no.
+    Refused(R),
+    /// A party did not answer within the time that the step may take; the outcome is unknown.
+    GaveUp {
+        /// Which step.
+        step: &'static str,
+    },
+    /// It was cancelled in time.
+    Cancelled,
+    /// A bug.
+    Broken {
+        /// Which step.
+        step: &'static str,
+        /// What broke.
+        why: String,
+    },
+    /// There is nothing to do, and nothing to undo: the process is not on record, or another run
+    /// has ended it.
+    NotOpen {
+        /// What is wrong, for people.
+        message: String,
+        /// How it ended, as the record has it.
+        ended: Option<Value>,
+    },
+}
+
+/// How an unwinding ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unwound {
+    /// Everything is undone, or a person decided to go on without.
+    Undone,
+    /// This step could not be undone, and a person decided that it counts as done: the process
+    /// goes forward from there. What comes before it is not undone.
+    AcceptedAsDone(&'static str),
+}
+
+/// A process under way: what it may have done, and how to undo it.
+pub struct Saga<P: Process> {
+    ctx: WorkflowContext<P>,
+    undos: Vec<Undo<P>>,
+    patience: Option<Duration>,
+}
+
+struct Undo<P: Process> {
+    step: &'static str,
+    can_be_accepted: bool,
+    attempt: Attempt<P>,
+}
+
+/// A step that still has to say how it is undone. It is no future: without
+/// [`Undeclared::undone_by`] there is nothing to run.
+#[must_use = "a step runs once it says how it is undone"]
+pub struct Undeclared<'saga, P: Process, A: Step> {
+    saga: &'saga mut Saga<P>,
+    activity: A,
+    argument: A::Input,
+}
+
+/// A step whose undo is registered: it may run.
+#[must_use = "a step that is declared has to be run"]
+pub struct Declared<A: Activity> {
+    activity: A,
+    argument: A::Input,
+    /// How many undos were registered with this one.
+    undos: usize,
+}
+
+impl<P: Process> Saga<P> {
+    /// Begins. A cancellation of the workflow, from the Web UI or the CLI, now means what
+    /// [`Progress::cancel`](crate::Progress::cancel) means: it stops the way forward, and only
+    /// that.
+    ///
+    /// A step gives up after `patience`, if that is less than its own limit.
+    #[must_use]
+    pub fn begin(ctx: &WorkflowContext<P>, patience: Option<Duration>) -> Self {
+        let forward = ctx.cancellation_token().child_token();
+        ctx.state_mut(|process| process.progress_mut().go_forward_until(forward));
+        Self { ctx: ctx.clone(), undos: Vec::new(), patience }
+    }
+
+    /// Names a step and what it is told. The same argument goes to its undo.
+    pub const fn step<A: Step>(&mut self, activity: A, argument: A::Input) -> Undeclared<'_, P, A> {
+        Undeclared { saga: self, activity, argument }
+    }
+
+    /// Runs a step, unless the process has been cancelled.
+    ///
+    /// **Errors.** Why the process stops: [`Saga::unwind`] comes next.
+    pub async fn run<A: Step>(
+        &mut self,
+        step: Declared<A>,
+    ) -> Result<A::Output, Stop<P::Refusal>> {
+        let Declared { activity, argument, undos } = step;
+        let name = A::CONTRACT.step;
+        let forward = self.forward();
+        if forward.is_cancelled() {
+            return Err(Stop::Cancelled);
+        }
+        self.mark(name, StepState::Running);
+        let done = quick_then_patient(&self.ctx, activity, argument, self.patience, &forward).await;
+        if let Err(StepFailure::Refused(_)) = &done {
+            // What is refused is refused in every run: none has got any further.
+            self.undos.truncate(undos);
+        }
+        let output = self.conclude(name, done)?;
+        // Whoever cancelled the process meanwhile was told that it is cancelled.
+        if forward.is_cancelled() { Err(Stop::Cancelled) } else { Ok(output) }
+    }
+
+    /// Runs a step that lies past the point of no return: it is seen through, whatever happens.
+    pub async fn run_to_the_end<A>(&mut self, step: Declared<A>)
+    where
+        A: Step<Output = ()>,
+    {
+        self.pass_return();
+        self.must_succeed(A::CONTRACT.step, step.activity, &step.argument).await;
+    }
+
+    /// From here the process only goes on.
+    pub fn pass_return(&self) {
+        self.ctx.state_mut(|process| process.progress_mut().pass_return());
+    }
+
+    /// Does what must be done and has no undo.
+    pub async fn must_succeed<A>(&self, step: &'static str, activity: A, argument: &A::Input)
+    where
+        A: Activity<Output = ()>,
+    {
+        self.mark(step, StepState::Running);
+        let attempt = detached(&self.ctx, activity, argument);
+        let duty = Duty { step, undoing: false, can_be_accepted: false, attempt: &attempt };
+        let (state, text) = match duty.see_through(&self.ctx).await {
+            Done::Yes | Done::Accepted => (StepState::Done, format!("✔ **{step}**")),
+            Done::Skipped => (StepState::Skipped, format!("⚠ **{step}** skipped")),
+        };
+        self.mark(step, state);
+        tell(&self.ctx, text);
+    }
+
+    /// Waits in case somebody cancels.
+    ///
+    /// **Errors.** [`Stop::Cancelled`].
+    pub async fn cancel_window(&self, length: Duration) -> Result<(), Stop<P::Refusal>> {
+        let forward = self.forward();
+        if !length.is_zero() && !forward.is_cancelled() {
+            tell(&self.ctx, format!("⏸ can be cancelled for another {} s", length.as_secs()));
+            show(&self.ctx);
+            let timer = TimerOptions::builder(length)
+                .cancellation_token(forward.clone())
+                .summary("cancel window".to_owned())
+                .build();
+            self.ctx.timer(timer).await;
+        }
+        if forward.is_cancelled() { Err(Stop::Cancelled) } else { Ok(()) }
+    }
+
+    /// Undoes everything, last first. Returns when all of it is undone, or a person has decided
+    /// to go on without, or that a step counts as done after all.
+    ///
+    /// The process puts on record that it unwinds *before* it calls this.
+    pub async fn unwind(mut self) -> Unwound {
+        self.ctx.state_mut(|process| process.progress_mut().set_unwinding(true));
+        while let Some(Undo { step, can_be_accepted, attempt }) = self.undos.pop() {
+            let duty = Duty { step, undoing: true, can_be_accepted, attempt: &attempt };
+            let (state, text) = match duty.see_through(&self.ctx).await {
+                // Of a step that this run has not begun there is nothing to tell.
+                Done::Yes if !self.has_begun(step) => continue,
+                Done::Yes => (StepState::Undone, format!("↩ **{step}** undone")),
+                Done::Skipped => (StepState::Skipped, format!("⚠ undo of **{step}** skipped")),
+                Done::Accepted => {
+                    self.mark(step, StepState::Accepted);
+                    tell(&self.ctx, format!("✔ **{step}** counts as done"));
+                    self.ctx.state_mut(|process| process.progress_mut().set_unwinding(false));
+                    return Unwound::AcceptedAsDone(step);
+                }
+            };
+            self.mark(step, state);
+            tell(&self.ctx, text);
+        }
+        Unwound::Undone
+    }
+
+    /// Writes down what became of a step, and whether the process still goes forward.
+    fn conclude<T>(
+        &self,
+        step: &'static str,
+        done: Result<T, StepFailure<P::Refusal>>,
+    ) -> Result<T, Stop<P::Refusal>> {
+        let (state, text, stop) = match done {
+            Ok(output) => {
+                self.mark(step, StepState::Done);
+                tell(&self.ctx, format!("✔ **{step}**"));
+                return Ok(output);
+            }
+            Err(StepFailure::Refused(refusal)) => {
+                (StepState::Refused, format!("✘ **{step}**: {refusal}"), Stop::Refused(refusal))
+            }
+            Err(StepFailure::Unknown(why)) => {
+                (StepState::Unknown, format!("? **{step}**: {why}"), Stop::GaveUp { step })
+            }
+            Err(StepFailure::Cancelled) => (
+                StepState::Unknown,
+                format!("? **{step}**: cancelled while under way"),
+                Stop::Cancelled,
+            ),
+            Err(StepFailure::Broken(why)) => {
+                (StepState::Broken, format!("💥 **{step}**: {why}"), Stop::Broken { step, why })
+            }
+            Err(StepFailure::NotOpen { message, ended }) => (
+                StepState::Refused,
+                format!("✘ **{step}**: {message}"),
+                Stop::NotOpen { message, ended },
+            ),
+        };
+        self.mark(step, state);
+        tell(&self.ctx, text);
+        Err(stop)
+    }
+
+    fn mark(&self, step: &str, state: StepState) {
+        self.ctx.state_mut(|process| process.progress_mut().mark(step, state));
+    }
+
+    fn has_begun(&self, step: &str) -> bool {
+        self.ctx.state(|process| process.progress().has_begun(step))
+    }
+
+    fn forward(&self) -> WorkflowCancellationToken {
+        self.ctx.state(|process| process.progress().forward())
+    }
+}
+
+impl<P: Process, A: Step> Undeclared<'_, P, A> {
+    /// Registers the undo, which takes the same argument. Only the undo that stands on the step's
+    /// row of the contract table compiles.
+    pub fn undone_by(self, undo: A::Undo) -> Declared<A> {
+        let Self { saga, activity, argument } = self;
+        let attempt = detached(&saga.ctx, undo, &argument);
+        let can_be_accepted = A::Undo::CONTRACT.can_be_accepted;
+        saga.undos.push(Undo { step: A::CONTRACT.step, can_be_accepted, attempt });
+        Declared { activity, argument, undos: saga.undos.len() }
+    }
+}
