@@ -104,6 +104,9 @@ uuid_id! {
 }
 
 impl OrderId {
+    /// What the id of every order's workflow begins with.
+    pub const WORKFLOW_ID_PREFIX: &'static str = "order-";
+
     /// The order that a customer's idempotency key stands for.
     ///
     /// **Repeats.** The same customer and key always give the same order, on any machine, so a
@@ -117,13 +120,13 @@ impl OrderId {
     /// The id of the workflow that carries this order.
     #[must_use]
     pub fn workflow_id(self) -> String {
-        format!("{WORKFLOW_ID_PREFIX}{self}")
+        format!("{}{self}", Self::WORKFLOW_ID_PREFIX)
     }
 
     /// The order that a workflow carries, by the workflow's id.
     #[must_use]
     pub fn of_workflow(workflow_id: &str) -> Option<Self> {
-        workflow_id.strip_prefix(WORKFLOW_ID_PREFIX)?.parse().ok().map(Self)
+        workflow_id.strip_prefix(Self::WORKFLOW_ID_PREFIX)?.parse().ok().map(Self)
     }
 }
 
@@ -135,8 +138,6 @@ impl AddressId {
         Self(Uuid::new_v5(&ADDRESS_NAMESPACE, name.as_bytes()))
     }
 }
-
-const WORKFLOW_ID_PREFIX: &str = "order-";
 
 /// Fixed for ever: changing them would make a repeated request a second order.
 const ORDER_NAMESPACE: Uuid = Uuid::from_u128(0x6f72_6465_7273_4167_8000_6f72_6465_7273);

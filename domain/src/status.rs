@@ -30,7 +30,8 @@ use crate::{Decision, Rejection, StepName};
 pub enum OrderStatus {
     /// Accepted, and on its way to one of the other four.
     Processing,
-    /// The parcel is handed over and the sale is booked.
+    /// The parcel is handed over and the sale is booked. Only the workflow run that completed the
+    /// order can take this back, when its last workflow task is lost and a cancel comes first.
     Completed,
     /// The customer or the shop cancelled it in time; everything done for it was undone.
     Cancelled {
@@ -337,6 +338,10 @@ impl OrderState {
         }
         if let OrderEvent::OrderShipped(shipped) = event {
             self.tracking = Some(shipped.tracking.clone());
+        }
+        if let (OrderEvent::OrderUnwinding(_), OrderStatus::Completed) = (event, &self.status) {
+            // The run that completed the order was lost, and finds a cancel before its end.
+            self.status = OrderStatus::Processing;
         }
         if self.status.is_terminal() {
             return self;

@@ -165,12 +165,23 @@ pub async fn note<P: Process, A: Activity>(
     quick: bool,
 ) -> Result<A::Output, StepFailure<P::Refusal>> {
     until_written(ctx, || async {
-        let token = WorkflowCancellationToken::new();
         if quick {
+            let token = WorkflowCancellationToken::new();
             quick_then_patient(ctx, activity, argument.clone(), None, &token).await
         } else {
-            patient(ctx, activity, argument.clone(), None, &token).await
+            try_note(ctx, activity, argument.clone()).await
         }
     })
     .await
+}
+
+/// Like [`note`], but a note that is broken is answered at once.
+///
+/// **Errors.** It is broken, or the process is not open any more.
+pub async fn try_note<P: Process, A: Activity>(
+    ctx: &WorkflowContext<P>,
+    activity: A,
+    argument: A::Input,
+) -> Result<A::Output, StepFailure<P::Refusal>> {
+    patient(ctx, activity, argument, None, &WorkflowCancellationToken::new()).await
 }

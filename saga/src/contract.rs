@@ -108,7 +108,7 @@ macro_rules! contract {
                     #[doc = concat!(
                         "Puts on record that what [`", stringify!($undo), "`] could not undo is done.",
                     )]
-                    $accept($input) -> $output, Accepts, $step,
+                    $accept($input) -> (), Accepts, $step,
                     $queue, $quick, $attempt, None, false);
             )?
 

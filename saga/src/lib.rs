@@ -9,7 +9,7 @@ mod progress;
 #[expect(clippy::module_inception, reason = "the type that gives the crate its name")]
 mod saga;
 
-pub use attempt::note;
+pub use attempt::{note, try_note};
 pub use attention::{AttentionNeeded, Decision, Resolution, Resolved};
 #[doc(hidden)]
 pub use contract::__private;

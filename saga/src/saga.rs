@@ -123,24 +123,24 @@ impl<P: Process> Saga<P> {
     }
 
     /// Runs a step that lies past the point of no return: it is seen through, whatever happens.
-    pub async fn run_to_the_end<A>(&mut self, step: Declared<A>)
+    ///
+    /// Answers whether it is done, or a person decided to go on without it.
+    pub async fn run_to_the_end<A>(&mut self, step: Declared<A>) -> StepState
     where
         A: Step<Output = ()>,
     {
-        self.pass_return();
-        self.must_succeed(A::CONTRACT.step, step.activity, &step.argument).await;
+        self.must_succeed(step.activity, &step.argument).await
     }
 
-    /// From here the process only goes on.
-    pub fn pass_return(&self) {
-        self.ctx.state_mut(|process| process.progress_mut().pass_return());
-    }
-
-    /// Does what must be done and has no undo.
-    pub async fn must_succeed<A>(&self, step: &'static str, activity: A, argument: &A::Input)
+    /// Does what must be done and has no undo of its own. From here the process only goes on.
+    ///
+    /// Answers whether it is done, or a person decided to go on without it.
+    pub async fn must_succeed<A>(&self, activity: A, argument: &A::Input) -> StepState
     where
         A: Activity<Output = ()>,
     {
+        let step = A::CONTRACT.step;
+        self.ctx.state_mut(|process| process.progress_mut().pass_return());
         self.mark(step, StepState::Running);
         let attempt = detached(&self.ctx, activity, argument);
         let duty = Duty { step, undoing: false, can_be_accepted: false, attempt: &attempt };
@@ -150,6 +150,7 @@ impl<P: Process> Saga<P> {
         };
         self.mark(step, state);
         tell(&self.ctx, text);
+        state
     }
 
     /// Waits in case somebody cancels.
@@ -173,7 +174,7 @@ impl<P: Process> Saga<P> {
     /// to go on without, or that a step counts as done after all.
     ///
     /// The process puts on record that it unwinds *before* it calls this.
-    pub async fn unwind(mut self) -> Unwound {
+    pub async fn unwind(&mut self) -> Unwound {
         self.ctx.state_mut(|process| process.progress_mut().set_unwinding(true));
         while let Some(Undo { step, can_be_accepted, attempt }) = self.undos.pop() {
             let duty = Duty { step, undoing: true, can_be_accepted, attempt: &attempt };

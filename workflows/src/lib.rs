@@ -1,4 +1,8 @@
-//! The order's process, and the contract with the outside world that it asks to act.
+//! The shop's processes: what is done for an order, in which order, and how it is undone.
+//!
+//! One folder per process. In each: `mod.rs` is the process and how it is addressed while it runs,
+//! `contract.rs` the table of its activities. How steps are done and undone is the `saga` crate's
+//! part; what they do is `activities`'.
 //!
 //! # Determinism
 //!
@@ -13,25 +17,9 @@
 //! the old branch until the last such order has ended, and record a new history for the replay
 //! test. Texts in the timeline and summaries may change freely.
 
-mod attributes;
-mod failure;
-mod order_saga;
-mod progress;
-mod saga;
-mod steps;
+pub mod order;
+mod queue;
+mod registry;
 
-pub use attributes::{
-    CURRENCY, CUSTOMER_ID, MEMO_REQUEST_HASH, NEEDS_ATTENTION, ORDER_STATUS, ORDER_TOTAL,
-    search_attributes_at_start, static_details, static_summary,
-};
-pub use failure::{BROKEN, REJECTED, StepFailure, UNAVAILABLE};
-pub use order_saga::{
-    CancelAnswer, CancelDecision, CancelRequest, OrderOutcome, OrderSaga, PartyUpdate, Resolution,
-    ResolutionKind, signal_payload,
-};
-pub use progress::{OrderView, StepProgress, StepState, TimelineEntry};
-pub use steps::{
-    Activity, CONTRACTS, CancelShipment, ChargePayment, Contract, HEARTBEAT_TIMEOUT, NoteStatus,
-    OpenOrder, PostEntries, Queue, RecogniseRevenue, RefundPayment, ReleaseStock, ReserveStock,
-    ReverseEntries, Role, ShipOrder, WORKFLOW_TASK_TIMEOUT,
-};
+pub use queue::Queue;
+pub use registry::{PROCESSES, ProcessEntry, contract_of};

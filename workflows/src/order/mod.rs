@@ -1,0 +1,395 @@
+//! The order's life. `fulfil` is the whole business process; the rest is how it can be
+//! addressed while it runs.
+
+#![expect(missing_docs, reason = "the constants that the workflow macro makes carry no docs")]
+
+mod attributes;
+mod contract;
+mod view;
+
+use std::error::Error;
+use std::mem;
+
+use chrono::{DateTime, Utc};
+use domain::{Ending, OrderStatus, Rejection, StepName};
+use saga::{
+    AttentionNeeded, Process, Progress, Resolved, Saga, StepFailure, StepState, Stop, Unwound,
+    answer_all, note, tell,
+};
+use temporalio_common::data_converters::RawValue;
+use temporalio_common::error::ApplicationFailure;
+use temporalio_macros::{workflow, workflow_methods};
+use temporalio_workflow::{
+    SyncWorkflowContext, WorkflowContext, WorkflowContextView, WorkflowResult,
+};
+
+pub use attributes::{
+    CURRENCY, CUSTOMER_ID, NEEDS_ATTENTION, ORDER_STATUS, ORDER_TOTAL, search_attributes_at_start,
+    static_summary,
+};
+pub use contract::*;
+pub use view::{
+    CancelDecision, CancelRequest, OrderOutcome, OrderStart, OrderView, PartyUpdate, Resolution,
+    signal_payload,
+};
+use view::{of_saga, read, short};
+
+use crate::Queue;
+
+type Ctx = WorkflowContext<OrderSaga>;
+
+/// First what may happen to an order, each step with its undo; then its life, top to bottom.
+/// Wherever that stops, the undos run in the reverse order of their declaration.
+async fn fulfil(
+    ctx: &Ctx,
+    saga: &mut Saga<OrderSaga>,
+    order: &OrderStart,
+) -> Result<(), Stop<Rejection>> {
+    let key = |step| order.key(step);
+    let reserve = saga.step(ReserveStock, key(StepName::ReserveStock)).undone_by(ReleaseStock);
+    let charge = saga.step(ChargePayment, key(StepName::ChargePayment)).undone_by(RefundPayment);
+    let post = saga.step(PostEntries, key(StepName::PostEntries)).undone_by(ReverseEntries);
+    let recognise =
+        saga.step(RecogniseRevenue, key(StepName::RecogniseRevenue)).undone_by(ReverseRevenue);
+    // Declared last, so recalled first: if the parcel has left for good, nothing else is undone.
+    let ship = saga.step(ShipOrder, key(StepName::ShipOrder)).undone_by(CancelShipment);
+
+    if order.is_unwinding {
+        // An earlier run stopped; the record says why.
+        return Err(Stop::Cancelled);
+    }
+    saga.run(reserve).await?;
+    saga.run(charge).await?;
+    saga.run(post).await?;
+    saga.cancel_window(order.window_left(now(ctx))).await?;
+    saga.run(ship).await?;
+
+    // The parcel is out of the house: from here there is no way back, only on.
+    if saga.run_to_the_end(recognise).await == StepState::Skipped {
+        end(ctx, OrderStatus::Completed).await;
+    }
+    Ok(())
+}
+
+/// Undoes what was done for the order, and puts on record how it ended.
+async fn unwind(ctx: &Ctx, saga: &mut Saga<OrderSaga>, order: &OrderStart, stop: Stop<Rejection>) {
+    let ending = ending_of(ctx, order, stop);
+    let noted = UnwindingNote { order_id: order.order_id, ending: ending.clone() };
+    let ending = match note(ctx, NoteUnwinding, noted, false).await {
+        Ok(ending) => ending,
+        Err(StepFailure::NotOpen { ended, .. }) => return adopt(ctx, ended),
+        // A person who skips the note has been told what will be missing from the record.
+        Err(_) => ending,
+    };
+    match saga.unwind().await {
+        Unwound::Undone => end(ctx, ending.into()).await,
+        Unwound::AcceptedAsDone(_) => {
+            saga.must_succeed(AcceptShipment, &order.key(StepName::ShipOrder)).await;
+            let key = order.key(StepName::RecogniseRevenue);
+            let recognise = saga.step(RecogniseRevenue, key).undone_by(ReverseRevenue);
+            if saga.run_to_the_end(recognise).await == StepState::Skipped {
+                end(ctx, OrderStatus::Completed).await;
+            }
+            ctx.state_mut(|saga| saga.status = OrderStatus::Completed);
+        }
+    }
+}
+
+/// A customer's order, from its launch to the parcel's hand-over.
+///
+/// **Repeats.** The workflow id is made of the order id, so an order has one workflow at a time.
+/// Every step's key is made of the order id too, so a second workflow of the same order meets the
+/// first one's effects instead of making its own.
+#[workflow]
+#[derive(Debug)]
+pub struct OrderSaga {
+    start: OrderStart,
+    status: OrderStatus,
+    progress: Progress,
+    /// What the search attributes say: the status, and whether a person is needed.
+    published: (&'static str, bool),
+}
+
+#[workflow_methods]
+impl OrderSaga {
+    #[init]
+    fn new(_ctx: &WorkflowContextView, start: OrderStart) -> Self {
+        let status = OrderStatus::Processing;
+        Self { start, published: (status.name(), false), status, progress: Progress::default() }
+    }
+
+    /// Carries the order through.
+    #[run(name = "OrderSaga")]
+    pub async fn run(ctx: &mut WorkflowContext<Self>) -> WorkflowResult<OrderOutcome> {
+        let ctx = ctx.clone();
+        let order = ctx.state(|saga| saga.start.clone());
+        let mut saga = Saga::begin(&ctx, order.patience());
+        match fulfil(&ctx, &mut saga, &order).await {
+            Ok(()) => ctx.state_mut(|saga| saga.status = OrderStatus::Completed),
+            Err(Stop::NotOpen { message, ended }) => {
+                if ended.is_none() {
+                    answer_all(&ctx).await;
+                    return Err(failed(format!("nothing was done: {message}")).into());
+                }
+                adopt(&ctx, ended);
+            }
+            Err(stop) => unwind(&ctx, &mut saga, &order, stop).await,
+        }
+        tell(&ctx, "🏁 done");
+        answer_all(&ctx).await;
+        outcome(&ctx, &order)
+    }
+
+    /// Cancels the order; same as the update `cancel`, without an answer.
+    #[signal(name = "cancel")]
+    pub fn cancel_signal(&mut self, ctx: &mut SyncWorkflowContext<Self>, request: RawValue) {
+        let line = match read::<CancelRequest>(request) {
+            Ok(CancelRequest { reason }) if self.progress.cancel(&short(&reason)) => {
+                format!("🛑 cancelled: {}", short(&reason))
+            }
+            Ok(CancelRequest { reason }) => {
+                format!("🛑 cancel came too late, the order is {}: {}", self.heading(), short(&reason))
+            }
+            Err(why) => format!("📨 cancel was ignored: {why}"),
+        };
+        self.progress.tell(ctx.workflow_time(), line);
+    }
+
+    /// The payment provider has news: a charge or refund that waits asks again at once.
+    #[signal(name = "payment_update")]
+    pub fn payment_update(&mut self, ctx: &mut SyncWorkflowContext<Self>, update: RawValue) {
+        self.hear(ctx, "payment_update", Queue::Payments, update);
+    }
+
+    /// The carrier has news: a shipment that waits asks again at once.
+    #[signal(name = "shipment_update")]
+    pub fn shipment_update(&mut self, ctx: &mut SyncWorkflowContext<Self>, update: RawValue) {
+        self.hear(ctx, "shipment_update", Queue::Fulfilment, update);
+    }
+
+    /// A person decides about what the order waits for; same as the update `resolve`, without an
+    /// answer.
+    #[signal(name = "resolve")]
+    pub fn resolve_signal(&mut self, ctx: &mut SyncWorkflowContext<Self>, resolution: RawValue) {
+        let taken = read::<Resolution>(resolution)
+            .and_then(|resolution| resolution.checked().map_err(|error| error.to_string()))
+            .and_then(|resolution| self.progress.resolve(resolution));
+        if let Err(why) = taken {
+            self.progress.tell(ctx.workflow_time(), format!("📨 resolve was ignored: {why}"));
+        }
+    }
+
+    #[update_validator(cancel)]
+    fn validate_cancel(
+        &self,
+        _ctx: &WorkflowContextView,
+        _request: &CancelRequest,
+    ) -> Result<(), Box<dyn Error + Send + Sync>> {
+        if self.progress.is_past_return() || self.status.is_terminal() {
+            return Err("the parcel has been handed over; a return is the way back".into());
+        }
+        Ok(())
+    }
+
+    /// Cancels the order and answers what that means; refused once the parcel is handed over.
+    #[update(name = "cancel")]
+    pub fn cancel(
+        &mut self,
+        ctx: &mut SyncWorkflowContext<Self>,
+        CancelRequest { reason }: CancelRequest,
+    ) -> CancelDecision {
+        let reason = short(&reason);
+        let in_time = self.progress.cancel(&reason);
+        self.progress.tell(ctx.workflow_time(), format!("🛑 cancelled: {reason}"));
+        if in_time { CancelDecision::Unwinding } else { CancelDecision::AlreadyUnwinding }
+    }
+
+    #[update_validator(resolve)]
+    fn validate_resolve(
+        &self,
+        _ctx: &WorkflowContextView,
+        resolution: &Resolution,
+    ) -> Result<(), Box<dyn Error + Send + Sync>> {
+        Ok(self.progress.check(&resolution.checked()?)?)
+    }
+
+    /// A person decides about what the order waits for; refused if it does not wait for this.
+    #[update(name = "resolve")]
+    pub fn resolve(
+        &mut self,
+        _ctx: &mut SyncWorkflowContext<Self>,
+        resolution: Resolution,
+    ) -> Result<(), Box<dyn Error + Send + Sync>> {
+        Ok(self.progress.resolve(resolution.checked()?)?)
+    }
+
+    /// How far the order has come.
+    #[query(name = "order")]
+    #[must_use]
+    pub fn order(&self, _ctx: &WorkflowContextView) -> OrderView {
+        OrderView {
+            order_id: self.start.order_id,
+            status: self.status.clone(),
+            unwinding: self.progress.is_unwinding(),
+            steps: self.progress.steps().to_vec(),
+            cancel_requested: self.progress.cancel_reason().map(str::to_owned),
+            waiting_for: self.progress.waiting_for().cloned(),
+            timeline: self.progress.timeline().cloned().collect(),
+        }
+    }
+}
+
+impl OrderSaga {
+    fn hear(
+        &mut self,
+        ctx: &mut SyncWorkflowContext<Self>,
+        signal: &'static str,
+        queue: Queue,
+        update: RawValue,
+    ) {
+        let line = match read::<PartyUpdate>(update) {
+            Ok(PartyUpdate { reference, status }) if self.progress.hint(queue.name()) => {
+                format!("📨 {signal}: {} is {}", short(&reference), short(&status))
+            }
+            Ok(_) => format!("📨 {signal} was ignored: there have been too many"),
+            Err(why) => format!("📨 {signal} was ignored: {why}"),
+        };
+        self.progress.tell(ctx.workflow_time(), line);
+    }
+}
+
+impl Process for OrderSaga {
+    type Refusal = Rejection;
+
+    fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    fn progress_mut(&mut self) -> &mut Progress {
+        &mut self.progress
+    }
+
+    fn heading(&self) -> String {
+        let waiting = self.progress.waiting_for();
+        match (waiting, self.progress.is_unwinding() && !self.status.is_terminal()) {
+            (Some(waiting), _) => format!("waiting for a decision about {}", waiting.step),
+            (None, true) => "unwinding".to_owned(),
+            (None, false) => self.status.name().to_owned(),
+        }
+    }
+
+    fn publish(ctx: &WorkflowContext<Self>) {
+        let changed = ctx.state_mut(|saga| {
+            let now = (saga.status.name(), saga.progress.waiting_for().is_some());
+            (mem::replace(&mut saga.published, now) != now).then_some(now)
+        });
+        if let Some((status, needs_attention)) = changed {
+            ctx.upsert_search_attributes([
+                ORDER_STATUS.value_set(status.to_owned()),
+                NEEDS_ATTENTION.value_set(needs_attention),
+            ]);
+        }
+    }
+
+    async fn note_attention(
+        ctx: &WorkflowContext<Self>,
+        needed: AttentionNeeded,
+    ) -> Result<u32, StepFailure<Rejection>> {
+        let AttentionNeeded { run_id, number, step, undoing, why, decisions } = needed;
+        let noted = AttentionNote {
+            order_id: ctx.state(|saga| saga.start.order_id),
+            run_id,
+            number,
+            step: known(step)?,
+            undoing,
+            why,
+            decisions: decisions.into_iter().map(of_saga).collect(),
+        };
+        saga::try_note(ctx, NoteAttention, noted).await
+    }
+
+    async fn note_resolved(
+        ctx: &WorkflowContext<Self>,
+        resolved: Resolved,
+    ) -> Result<(), StepFailure<Rejection>> {
+        let Resolved { step, occurrence, decision, by, why } = resolved;
+        let noted = ResolvedNote {
+            order_id: ctx.state(|saga| saga.start.order_id),
+            step: known(step)?,
+            occurrence,
+            decision: of_saga(decision),
+            by: by.unwrap_or_else(|| "ordersaga".to_owned()),
+            why,
+        };
+        saga::try_note(ctx, NoteResolved, noted).await
+    }
+}
+
+fn known(step: &str) -> Result<StepName, StepFailure<Rejection>> {
+    step_name(step).ok_or_else(|| StepFailure::Broken(format!("there is no step {step}")))
+}
+
+fn now(ctx: &Ctx) -> Option<DateTime<Utc>> {
+    ctx.workflow_time().map(DateTime::from)
+}
+
+/// Puts on record how the order ended, which may be how an earlier run ended it.
+async fn end(ctx: &Ctx, status: OrderStatus) {
+    let order_id = ctx.state(|saga| saga.start.order_id);
+    let noted = EndNote { order_id, status: status.clone() };
+    match note(ctx, NoteEnd, noted, true).await {
+        Ok(status) => ctx.state_mut(|saga| saga.status = status),
+        Err(StepFailure::NotOpen { ended, .. }) => adopt(ctx, ended),
+        // A person who skips the note has been told what will be missing from the record.
+        Err(_) => ctx.state_mut(|saga| saga.status = status),
+    }
+}
+
+/// The order ended in another run, or before its launch: this one has nothing to do.
+fn adopt(ctx: &Ctx, ended: Option<serde_json::Value>) {
+    let status = ended.and_then(|ended| serde_json::from_value(ended).ok());
+    let status = status.unwrap_or_else(|| OrderStatus::Failed {
+        incident: "the order's record does not say how it ended".to_owned(),
+    });
+    tell(ctx, format!("the order had ended before: {}", status.name()));
+    ctx.state_mut(|saga| saga.status = status);
+}
+
+/// How the order ends once everything is undone.
+fn ending_of(ctx: &Ctx, order: &OrderStart, stop: Stop<Rejection>) -> Ending {
+    match stop {
+        Stop::Refused(rejection) => Ending::Rejected { rejection },
+        Stop::GaveUp { step } => match step_name(step) {
+            Some(step) => {
+                Ending::Rejected { rejection: Rejection::FulfilmentUnavailable { step } }
+            }
+            None => Ending::Failed { incident: format!("{}:{step}", order.order_id) },
+        },
+        Stop::Broken { step, .. } => {
+            let version = order.record_version;
+            Ending::Failed { incident: format!("{}:{step}:{version}", order.order_id) }
+        }
+        Stop::NotOpen { message, .. } => Ending::Failed { incident: message },
+        Stop::Cancelled => {
+            let asked = ctx.state(|saga| saga.progress.cancel_reason().map(str::to_owned));
+            let reason = asked
+                .or_else(|| ctx.cancellation_token().reason().filter(|reason| !reason.is_empty()))
+                .unwrap_or_else(|| "cancelled in Temporal".to_owned());
+            Ending::Cancelled { reason: short(&reason) }
+        }
+    }
+}
+
+/// A refused or cancelled order is an outcome like any other; only a bug fails the workflow.
+fn outcome(ctx: &Ctx, order: &OrderStart) -> WorkflowResult<OrderOutcome> {
+    let status = ctx.state(|saga| saga.status.clone());
+    if let OrderStatus::Failed { incident } = &status {
+        return Err(failed(format!("a bug stopped the order; incident {incident}")).into());
+    }
+    Ok(OrderOutcome { order_id: order.order_id, status })
+}
+
+fn failed(message: String) -> ApplicationFailure {
+    let error: Box<dyn Error + Send + Sync> = message.into();
+    ApplicationFailure::non_retryable(error)
+}

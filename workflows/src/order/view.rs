@@ -1,0 +1,185 @@
+//! What an order's workflow shows of itself, and what it can be told.
+
+use std::error::Error;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use domain::{Decision, Order, OrderId, OrderStatus, StepKey, StepName};
+use saga::{StepProgress, TimelineEntry, WaitingFor};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use temporalio_common::data_converters::RawValue;
+use temporalio_protos::temporal::api::common::v1::Payload;
+
+/// What an order's workflow is started with: a reference to the order on record, and the few
+/// terms that the workflow itself decides by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderStart {
+    /// The order on record.
+    pub order_id: OrderId,
+    /// The version of its record.
+    pub record_version: u32,
+    /// Until when it waits to be cancelled before it is packed.
+    pub cancellable_until: DateTime<Utc>,
+    /// How long a step may wait for a party that does not answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patience_seconds: Option<u32>,
+    /// Whether the record says that the order is being unwound already: this run goes on with
+    /// that.
+    #[serde(default)]
+    pub is_unwinding: bool,
+}
+
+impl OrderStart {
+    /// For an order as it was placed.
+    #[must_use]
+    pub fn of(order: &Order) -> Self {
+        Self {
+            order_id: order.order_id,
+            record_version: order.record_version,
+            cancellable_until: order.cancellable_until(),
+            patience_seconds: order.terms.patience_seconds,
+            is_unwinding: false,
+        }
+    }
+
+    pub(super) fn patience(&self) -> Option<Duration> {
+        self.patience_seconds.map(|seconds| Duration::from_secs(seconds.into()))
+    }
+
+    pub(super) const fn key(&self, step: StepName) -> StepKey {
+        StepKey { order_id: self.order_id, step, version: self.record_version }
+    }
+
+    pub(super) fn window_left(&self, now: Option<DateTime<Utc>>) -> Duration {
+        let left = now.map(|now| self.cancellable_until.signed_duration_since(now));
+        left.unwrap_or(TimeDelta::zero()).to_std().unwrap_or_default()
+    }
+}
+
+/// How an order ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderOutcome {
+    /// The order.
+    pub order_id: OrderId,
+    /// Its terminal status.
+    #[serde(flatten)]
+    pub status: OrderStatus,
+}
+
+/// How far the order has come, as its workflow sees it: the answer of the query `order`. What was
+/// bought, and the state of payment and parcel, are the record's to tell.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderView {
+    /// The order.
+    pub order_id: OrderId,
+    /// Whether it is being worked on, and how it ended.
+    #[serde(flatten)]
+    pub status: OrderStatus,
+    /// Whether what was done is being undone.
+    pub unwinding: bool,
+    /// Each step begun, and what became of it.
+    pub steps: Vec<StepProgress>,
+    /// Why the order is being cancelled, if it is.
+    pub cancel_requested: Option<String>,
+    /// What waits for a person's decision, if anything does.
+    pub waiting_for: Option<WaitingFor>,
+    /// What happened, for people.
+    pub timeline: Vec<TimelineEntry>,
+}
+
+/// A request to cancel the order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CancelRequest {
+    /// Why, in the words of whoever cancels.
+    pub reason: String,
+}
+
+/// A cancel that comes in time has one of two effects. One that comes too late is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CancelDecision {
+    /// The order is cancelled: everything done for it is undone from now on.
+    Unwinding,
+    /// The order was being unwound already, for this or another reason.
+    AlreadyUnwinding,
+}
+
+/// A payment provider or carrier says that something has changed on its side.
+///
+/// A hint, not the truth: the step that waits for this party asks again at once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartyUpdate {
+    /// The party's own name for the payment or parcel.
+    pub reference: String,
+    /// The party's word for what it has become.
+    pub status: String,
+}
+
+/// A person's decision about what the order waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resolution {
+    /// The step that it decides about, as `needs_attention` names it.
+    pub step: String,
+    /// The occurrence that it decides about, as `needs_attention` numbers it.
+    pub occurrence: u32,
+    /// What to do.
+    pub decision: Decision,
+    /// Who decided.
+    pub by: String,
+    /// Why.
+    pub why: String,
+}
+
+impl Resolution {
+    /// The same in the saga's terms, with the caller's text cut to what a history should hold.
+    ///
+    /// **Errors.** It does not say who decided and why.
+    pub(super) fn checked(&self) -> Result<saga::Resolution, Box<dyn Error + Send + Sync>> {
+        let (by, why) = (short(&self.by), short(&self.why));
+        if by.is_empty() || why.is_empty() {
+            return Err("a decision says who decided and why".into());
+        }
+        let (step, occurrence) = (short(&self.step), self.occurrence);
+        Ok(saga::Resolution { step, occurrence, decision: to_saga(self.decision), by, why })
+    }
+}
+
+pub(super) const fn to_saga(decision: Decision) -> saga::Decision {
+    match decision {
+        Decision::Retry => saga::Decision::Retry,
+        Decision::Skip => saga::Decision::Skip,
+        Decision::AcceptAsDone => saga::Decision::AcceptAsDone,
+    }
+}
+
+pub(super) const fn of_saga(decision: saga::Decision) -> Decision {
+    match decision {
+        saga::Decision::Retry => Decision::Retry,
+        saga::Decision::Skip => Decision::Skip,
+        saga::Decision::AcceptAsDone => Decision::AcceptAsDone,
+    }
+}
+
+/// What a signal carries, ready for a client that sends it.
+///
+/// Signals are taken in raw and read inside, because a signal cannot be refused: one that
+/// cannot be read must leave a line in the timeline, not a workflow task that fails.
+pub fn signal_payload(signal: &impl Serialize) -> serde_json::Result<RawValue> {
+    let payload = Payload {
+        metadata: [("encoding".to_owned(), b"json/plain".to_vec())].into(),
+        data: serde_json::to_vec(signal)?,
+        ..Payload::default()
+    };
+    Ok(RawValue::new(vec![payload]))
+}
+
+pub(super) fn read<T: DeserializeOwned>(signal: RawValue) -> Result<T, String> {
+    let payload = signal.payloads.into_iter().next().ok_or("it carries nothing")?;
+    serde_json::from_slice(&payload.data).map_err(|error| short(&error.to_string()))
+}
+
+/// Truncates the caller's text to 200 characters, so that it cannot fill the history.
+pub(super) fn short(text: &str) -> String {
+    text.trim().chars().take(200).collect()
+}
