@@ -86,6 +86,17 @@ alter table orders.step_keys rename column generation to version;
 -- cancel before it, and must be able to take its own completion back; no other run may.
 alter table orders.step_keys add column run_id text;
 
+-- Takes a step or a note under its key, with what will be answered; answers nothing if the key is
+-- taken. PostgreSQL makes a second one under the same key wait for the first one's commit.
+create function orders.take_step(
+    the_order uuid, the_step text, the_version integer, the_outcome jsonb
+) returns jsonb language sql as $$
+    insert into orders.step_keys (order_id, step, version, outcome)
+    values (the_order, the_step, the_version, the_outcome)
+    on conflict do nothing
+    returning outcome
+$$;
+
 comment on table orders.step_keys is
     'Idempotency records: a step of the saga by its name, or a note by what it notes.';
 comment on column orders.step_keys.version is 'The version of the order''s record, 1 for notes.';
@@ -160,6 +171,11 @@ create index messages_by_publication on outbox.messages (published_at)
 -- ---------------------------------------------------------------------------------------------
 
 alter table orders.order_events add column version smallint not null default 1;
+
+-- A time as JSON has it everywhere, whatever the session's time zone: it sorts as text.
+create function orders.in_utc(moment timestamptz) returns text
+language sql immutable parallel safe
+return to_char(moment at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"');
 
 -- The transitions of `PaymentStatus::transition_to`.
 create function orders.payment_may_become(status text, next text) returns boolean
@@ -258,7 +274,7 @@ begin
         attention = case
             when orders.is_terminal(known.status) or ended is not null then null
             when event_type = 'order.attention-needed'
-            then event || jsonb_build_object('since', happened_at)
+            then event || jsonb_build_object('since', orders.in_utc(happened_at))
             when event_type = 'order.attention-resolved' then null
             else known.attention
         end,
@@ -577,7 +593,8 @@ begin
     end if;
     if to_regrole('ordersaga_starter') is not null then
         -- To launch an order is to see it, to say who is at it, and to take the row away.
-        grant select, update, delete on orders.launches to ordersaga_starter;
+        grant select, delete, update (not_before, attempts, last_error)
+            on orders.launches to ordersaga_starter;
         grant execute on function orders.place, orders.cancel_before_launch to ordersaga_starter;
         -- Placing keeps the address; the starter writes none by itself.
         revoke insert on customers.addresses from ordersaga_starter;

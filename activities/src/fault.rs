@@ -8,7 +8,8 @@ use std::time::Duration;
 use domain::Rejection;
 use temporalio_common::error::{ApplicationErrorCategory, ApplicationFailure};
 use temporalio_sdk::activities::ActivityError;
-use workflows::{BROKEN, REJECTED, UNAVAILABLE};
+use saga::{BROKEN, NOT_OPEN, REJECTED, UNAVAILABLE};
+use serde_json::Value;
 
 /// What lies behind a fault. For logs; it never reaches a customer or a history.
 pub(crate) type Cause = Box<dyn Error + Send + Sync>;
@@ -21,6 +22,14 @@ pub enum ActivityFault {
     /// The business said no. The order unwinds, and nobody has made a mistake.
     #[error(transparent)]
     Rejected(Rejection),
+    /// The order is not on record, or has ended: there is nothing to do for it.
+    #[error("{message}")]
+    NotOpen {
+        /// What is wrong, for people.
+        message: String,
+        /// How the order ended, as the record has it.
+        ended: Option<Value>,
+    },
     /// The party does not answer; whether it has acted is unknown. Tried again.
     #[error("no answer while {doing}")]
     Unavailable {
@@ -46,6 +55,10 @@ impl ActivityFault {
         Self::Broken { doing, source: source.into() }
     }
 
+    pub(crate) const fn not_open(message: String, ended: Option<Value>) -> Self {
+        Self::NotOpen { message, ended }
+    }
+
     /// Sorts a database's error: a server that is gone or busy comes back, a statement that is
     /// wrong or refused by a constraint is a bug.
     pub(crate) fn of_database(doing: &'static str, error: sqlx::Error) -> Self {
@@ -69,6 +82,17 @@ impl ActivityFault {
                 .category(ApplicationErrorCategory::Benign)
                 .details(rejection)
                 .build(),
+            Self::NotOpen { ended, .. } => {
+                tracing::warn!(%incident, "{message}");
+                let failure = ApplicationFailure::builder(message)
+                    .type_name(NOT_OPEN.to_owned())
+                    .non_retryable(true)
+                    .category(ApplicationErrorCategory::Benign);
+                match ended {
+                    Some(ended) => failure.details(ended).build(),
+                    None => failure.build(),
+                }
+            }
             Self::Unavailable { retry_after, source, .. } => {
                 tracing::warn!(%incident, cause = chain(source.as_ref()), "{message}");
                 ApplicationFailure::builder(message)

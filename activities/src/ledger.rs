@@ -1,85 +1,94 @@
 //! The books: what the shop was paid, what it owes, what it has earned.
 //!
-//! Postings come from `domain::ledger` balanced; the database refuses any that are not, and any
+//! Journal entries come from `domain::ledger` balanced; the database refuses any that are not, and any
 //! change of what is booked.
 
-use domain::ledger::{Account, Entry, Posting};
-use domain::{Money, OrderStatus};
+use domain::event::{Booked, Completed, OrderEvent};
+use domain::ledger::{Account, Entry, JournalEntry, Unbalanced};
+use domain::{Money, StepKey};
 use rust_decimal::Decimal;
-use serde_json::json;
 use sqlx::{PgConnection, PgPool};
 
 use crate::ActivityFault;
-use crate::orders::Event;
-use crate::step_keys::{Claim, Outcome};
+use crate::idempotency::{self, Outcome, Recorded};
+use crate::orders::{self, Begun};
 
 /// Books the payment: money in, and a debt to the customer. Undone by [`reverse`].
 ///
-/// **Repeats.** The posting's key names the transaction: the same key is one transaction.
-pub async fn post(db: &PgPool, deposit: &Posting) -> Result<(), ActivityFault> {
-    let data = json!({ "status": OrderStatus::Posted, "entries": deposit.entries() });
-    book(db, deposit, Event { kind: "ledger.posted", data }).await
-}
-
-/// Books the sale, once the parcel is handed over: the debt to the customer is settled in goods.
-///
-/// **Repeats.** As for [`post`].
-pub async fn recognise_revenue(db: &PgPool, revenue: &Posting) -> Result<(), ActivityFault> {
-    let data = json!({ "entries": revenue.entries() });
-    book(db, revenue, Event { kind: "ledger.revenue-recognised", data }).await
-}
-
-/// Books the reversal of the payment's posting, which stays in the books for ever.
-///
-/// **Repeats.** A transaction is reversed once. If there is none, the tombstone alone is left,
-/// and a posting that comes late is refused.
-pub async fn reverse(db: &PgPool, deposit: &Posting) -> Result<(), ActivityFault> {
-    Claim::of(deposit.key(), deposit)?.bury(db).await?;
-    let reversal = deposit.reversed();
-    let columns = Columns::of(reversal.entries());
-    sqlx::query!(
+/// **Repeats.** By key, which is also the transaction's name in the books: booked once.
+pub async fn post(db: &PgPool, key: StepKey) -> Result<(), ActivityFault> {
+    let Begun { order, recorded } = orders::begin(db, key).await?;
+    if let Recorded::Answered(_) | Recorded::Undone = recorded {
+        return recorded.into_answer(key);
+    }
+    let deposit = JournalEntry::deposit(&order).map_err(unbalanced)?;
+    let columns = Columns::of(deposit.entries());
+    let event = OrderEvent::LedgerPosted(Booked { entries: deposit.entries().to_vec() });
+    let recorded = sqlx::query_scalar!(
         r#"
-        with reversal as (
-            insert into ledger.transactions (key, order_id, reverses)
-            select $2, order_id, transaction_id from ledger.transactions where key = $1
-            on conflict do nothing
-            returning transaction_id, order_id
+        with taken as materialized (
+            select orders.take_step($1, $2, $3, $4) as outcome
+        ), booked as (
+            insert into ledger.transactions (key, order_id)
+            select $5, $1 from taken where outcome is not null
+            returning transaction_id
         ), entry as (
             insert into ledger.entries (transaction_id, line, account, side, amount, currency)
             select transaction_id, line, account, side, amount, currency
-            from reversal, unnest($3::text[], $4::text[], $5::numeric[], $6::text[])
+            from booked, unnest($6::text[], $7::text[], $8::numeric[], $9::text[])
                 with ordinality as entry (account, side, amount, currency, line)
         )
-        select number
-        from reversal cross join lateral orders.record(order_id, 'ledger.reversed', $7) as number
+        select outcome as "outcome!"
+        from taken cross join lateral orders.record($1, $10, $11)
+        where outcome is not null
         "#,
-        deposit.key().to_string(),
-        format!("{}:reversal", deposit.key()),
+        key.order_id.uuid(),
+        key.step.name(),
+        idempotency::version(key)?,
+        Outcome::Done(()).into_json(),
+        key.to_string(),
         &columns.accounts,
         &columns.sides,
         &columns.amounts,
         &columns.currencies,
-        json!({ "entries": reversal.entries() }),
+        event.event_type().name(),
+        idempotency::data(&event)?,
     )
     .fetch_optional(db)
     .await
-    .map_err(|error| ActivityFault::of_database("reversing a posting", error))?;
-    Ok(())
+    .map_err(|error| ActivityFault::of_database("booking a payment", error))?;
+    idempotency::answer(db, key, recorded).await
 }
 
-async fn book(db: &PgPool, posting: &Posting, event: Event) -> Result<(), ActivityFault> {
-    let claim = Claim::of(posting.key(), posting)?;
-    let columns = Columns::of(posting.entries());
+/// Books the sale once the parcel is handed over, which completes the order: the debt to the
+/// customer is settled in goods. Undone by [`reverse`], where a lost run of the workflow booked it.
+///
+/// `run_id` is the workflow run that completes the order; see `orders.note_unwinding`.
+///
+/// **Repeats.** As for [`post`].
+pub async fn recognise_revenue(
+    db: &PgPool,
+    key: StepKey,
+    run_id: &str,
+) -> Result<(), ActivityFault> {
+    let Begun { order, recorded } = orders::begin(db, key).await?;
+    if let Recorded::Answered(_) | Recorded::Undone = recorded {
+        return recorded.into_answer(key);
+    }
+    let revenue = JournalEntry::revenue(&order).map_err(unbalanced)?;
+    let columns = Columns::of(revenue.entries());
+    let event = OrderEvent::RevenueRecognised(Booked { entries: revenue.entries().to_vec() });
+    let completed = OrderEvent::OrderCompleted(Completed {});
     let recorded = sqlx::query_scalar!(
         r#"
-        with key as (
-            insert into orders.step_keys (order_id, step, generation, argument_hash, outcome)
+        with taken as (
+            insert into orders.step_keys (order_id, step, version, outcome, run_id)
             values ($1, $2, $3, $4, $5)
             on conflict do nothing
             returning outcome
         ), booked as (
             insert into ledger.transactions (key, order_id)
-            select $6, $1 from key
+            select $6, $1 from taken
             returning transaction_id
         ), entry as (
             insert into ledger.entries (transaction_id, line, account, side, amount, currency)
@@ -88,25 +97,76 @@ async fn book(db: &PgPool, posting: &Posting, event: Event) -> Result<(), Activi
                 with ordinality as entry (account, side, amount, currency, line)
         )
         select outcome as "outcome!"
-        from key cross join lateral orders.record($1, $11, $12)
+        from taken
+        cross join lateral orders.record($1, $11, $12) as recognised
+        -- Refers to the event before, so that it comes after it.
+        cross join lateral (
+            select orders.record($1, $13, $14) where recognised > 0
+        ) as completed
         "#,
-        claim.order_id,
-        claim.step,
-        claim.generation,
-        claim.argument_hash,
+        key.order_id.uuid(),
+        key.step.name(),
+        idempotency::version(key)?,
         Outcome::Done(()).into_json(),
-        posting.key().to_string(),
+        run_id,
+        key.to_string(),
         &columns.accounts,
         &columns.sides,
         &columns.amounts,
         &columns.currencies,
-        event.kind,
-        event.data,
+        event.event_type().name(),
+        idempotency::data(&event)?,
+        completed.event_type().name(),
+        idempotency::data(&completed)?,
     )
     .fetch_optional(db)
     .await
-    .map_err(|error| ActivityFault::of_database("booking a posting", error))?;
-    claim.answer(db, recorded).await
+    .map_err(|error| ActivityFault::of_database("booking a sale", error))?;
+    idempotency::answer(db, key, recorded).await
+}
+
+/// Books the reversal of what was booked under the key, which stays in the books for ever.
+///
+/// **Repeats.** A transaction is reversed once. If there is none, the tombstone alone is left,
+/// and a booking that comes late is refused.
+pub async fn reverse(db: &PgPool, key: StepKey) -> Result<(), ActivityFault> {
+    idempotency::leave_tombstone(db, key).await?;
+    sqlx::query!(
+        r#"
+        with reversal as (
+            insert into ledger.transactions (key, order_id, reverses)
+            select $2, order_id, transaction_id from ledger.transactions where key = $1
+            on conflict do nothing
+            returning transaction_id, order_id, reverses
+        ), mirrored as (
+            select reversal.transaction_id, reversal.order_id, account,
+                case side when 'debit' then 'credit' else 'debit' end as side, amount, currency,
+                row_number() over (order by line desc) as line
+            from reversal join ledger.entries on entries.transaction_id = reverses
+        ), entry as (
+            insert into ledger.entries (transaction_id, line, account, side, amount, currency)
+            select transaction_id, line, account, side, amount, currency from mirrored
+        ), told as (
+            select order_id, jsonb_build_object('entries', jsonb_agg(jsonb_build_object(
+                'account', account, 'side', side,
+                'amount', jsonb_build_object('amount', amount::text, 'currency', currency)
+            ) order by line)) as event
+            from mirrored group by order_id
+        )
+        select number
+        from told cross join lateral orders.record(order_id, 'ledger.reversed', event) as number
+        "#,
+        key.to_string(),
+        format!("{key}:reversal"),
+    )
+    .fetch_optional(db)
+    .await
+    .map(|_recorded_or_repeated| ())
+    .map_err(|error| ActivityFault::of_database("reversing a booking", error))
+}
+
+fn unbalanced(error: Unbalanced) -> ActivityFault {
+    ActivityFault::broken("working out what to book", error)
 }
 
 /// Books goods that came in: the warehouse is worth more, and their invoice is still to come.

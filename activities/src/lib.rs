@@ -1,18 +1,19 @@
 //! The outside world, as the saga asks it to act: one file per party, SQL inline.
 //!
-//! Every step is one statement: its key row, its effect, the order's event and the message that
-//! tells of it commit together or not at all, in one round trip. Why twice is once is told in
-//! `step_keys`; why a late charge cannot outlive its refund, in [`payment`].
+//! A step is called with a reference and reads the order on record. What it does is one statement:
+//! its idempotency record, its effect, the order's event and the message that tells of it commit
+//! together or not at all, in one round trip. Why a repeat has no second effect is told in
+//! `idempotency`; why a late charge cannot outlive its refund, in [`payment`].
 
 pub mod catalogue;
 mod fault;
 mod heartbeat;
+mod idempotency;
 pub mod ledger;
 mod order_activities;
 pub mod orders;
 pub mod payment;
 pub mod shipping;
-mod step_keys;
 pub mod stock;
 
 use std::sync::Arc;
@@ -24,7 +25,7 @@ pub use fault::ActivityFault;
 use payment::PaymentProvider;
 use shipping::Carrier;
 
-/// The shop's hands: everything the saga can ask for, with whom it takes to do it.
+/// The activities' implementations and their dependencies.
 ///
 /// **Shape.** The provider and the carrier are parties of their own and get connections of
 /// their own; `db` is the shop's, as the role `ordersaga_worker`.
@@ -42,9 +43,7 @@ pub struct Activities {
 /// What the shop has decided about how it works.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// How long goods are kept for an order that does not come to its end.
-    ///
-    /// **Units.** Longer than the longest cancel window and the patience of all steps together,
-    /// or orders that only wait are refused as expired.
+    /// How long goods are kept for an order that does not come to its end, beyond the time that it
+    /// waits as agreed: its cancel window and its patience.
     pub reservation_ttl: Duration,
 }

@@ -1,144 +1,187 @@
-//! The contract table, fulfilled: each activity hands its argument to the party it concerns and
-//! the party's fault to Temporal, with a sign of life in between. A bare `?` here would turn a fault into a nameless failure.
+//! The contract table, fulfilled: each activity hands its reference to the party it concerns and
+//! the party's fault to Temporal, with heartbeats in between. A bare `?` here would turn a fault
+//! into a nameless failure.
 
 #![expect(missing_docs, reason = "the constants that the activity macro makes carry no docs")]
 
 use std::sync::Arc;
 
-use domain::ledger::Posting;
-use domain::{Charge, Consignment, Parcel, Placement, Receipt, StatusNote, StockClaim};
+use domain::{Ending, OrderStatus, PaymentReference, Shipment, StepKey};
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
+use workflows::order::{AttentionNote, EndNote, ResolvedNote, UnwindingNote};
 
-use crate::heartbeat::alive;
-use crate::{Activities, ledger, orders, payment, shipping, stock};
+use crate::heartbeat::with_heartbeat;
+use crate::{ActivityFault, Activities, ledger, orders, payment, shipping, stock};
 
 #[activities]
 impl Activities {
-    /// See [`orders::open`].
-    #[activity(definition = workflows::OpenOrder)]
-    pub async fn open_order(
-        self: Arc<Self>,
-        ctx: ActivityContext,
-        placement: Placement,
-    ) -> Result<(), ActivityError> {
-        let opened = alive(&ctx, orders::open(&self.db, &placement)).await;
-        opened.map_err(|fault| fault.into_activity_error(&placement.key))
-    }
-
     /// See [`stock::reserve`].
-    #[activity(definition = workflows::ReserveStock)]
+    #[activity(definition = workflows::order::ReserveStock)]
     pub async fn reserve_stock(
         self: Arc<Self>,
         ctx: ActivityContext,
-        claim: StockClaim,
+        key: StepKey,
     ) -> Result<(), ActivityError> {
-        let reserved =
-            alive(&ctx, stock::reserve(&self.db, self.settings.reservation_ttl, &claim)).await;
-        reserved.map_err(|fault| fault.into_activity_error(&claim.key))
+        step(&ctx, key, stock::reserve(&self.db, self.settings.reservation_ttl, key)).await
     }
 
     /// See [`stock::release`].
-    #[activity(definition = workflows::ReleaseStock)]
+    #[activity(definition = workflows::order::ReleaseStock)]
     pub async fn release_stock(
         self: Arc<Self>,
         ctx: ActivityContext,
-        claim: StockClaim,
+        key: StepKey,
     ) -> Result<(), ActivityError> {
-        let released = alive(&ctx, stock::release(&self.db, &claim)).await;
-        released.map_err(|fault| fault.into_activity_error(&claim.key))
+        step(&ctx, key, stock::release(&self.db, key)).await
     }
 
     /// See [`payment::charge`].
-    #[activity(definition = workflows::ChargePayment)]
+    #[activity(definition = workflows::order::ChargePayment)]
     pub async fn charge_payment(
         self: Arc<Self>,
         ctx: ActivityContext,
-        charge: Charge,
-    ) -> Result<Receipt, ActivityError> {
-        let charged = alive(&ctx, payment::charge(&self.db, self.provider.as_ref(), &charge)).await;
-        charged.map_err(|fault| fault.into_activity_error(&charge.key))
+        key: StepKey,
+    ) -> Result<PaymentReference, ActivityError> {
+        step(&ctx, key, payment::charge(&self.db, self.provider.as_ref(), key)).await
     }
 
     /// See [`payment::refund`].
-    #[activity(definition = workflows::RefundPayment)]
+    #[activity(definition = workflows::order::RefundPayment)]
     pub async fn refund_payment(
         self: Arc<Self>,
         ctx: ActivityContext,
-        charge: Charge,
+        key: StepKey,
     ) -> Result<(), ActivityError> {
-        let refunded =
-            alive(&ctx, payment::refund(&self.db, self.provider.as_ref(), &charge)).await;
-        refunded.map_err(|fault| fault.into_activity_error(&charge.key))
+        step(&ctx, key, payment::refund(&self.db, self.provider.as_ref(), key)).await
     }
 
     /// See [`ledger::post`].
-    #[activity(definition = workflows::PostEntries)]
+    #[activity(definition = workflows::order::PostEntries)]
     pub async fn post_entries(
         self: Arc<Self>,
         ctx: ActivityContext,
-        deposit: Posting,
+        key: StepKey,
     ) -> Result<(), ActivityError> {
-        let posted = alive(&ctx, ledger::post(&self.db, &deposit)).await;
-        posted.map_err(|fault| fault.into_activity_error(&deposit.key()))
+        step(&ctx, key, ledger::post(&self.db, key)).await
     }
 
     /// See [`ledger::reverse`].
-    #[activity(definition = workflows::ReverseEntries)]
+    #[activity(definition = workflows::order::ReverseEntries)]
     pub async fn reverse_entries(
         self: Arc<Self>,
         ctx: ActivityContext,
-        deposit: Posting,
+        key: StepKey,
     ) -> Result<(), ActivityError> {
-        let reversed = alive(&ctx, ledger::reverse(&self.db, &deposit)).await;
-        reversed.map_err(|fault| fault.into_activity_error(&deposit.key()))
+        step(&ctx, key, ledger::reverse(&self.db, key)).await
     }
 
     /// See [`shipping::ship`].
-    #[activity(definition = workflows::ShipOrder)]
+    #[activity(definition = workflows::order::ShipOrder)]
     pub async fn ship_order(
         self: Arc<Self>,
         ctx: ActivityContext,
-        parcel: Parcel,
-    ) -> Result<Consignment, ActivityError> {
-        let shipped = alive(&ctx, shipping::ship(&self.db, self.carrier.as_ref(), &parcel)).await;
-        shipped.map_err(|fault| fault.into_activity_error(&parcel.key))
+        key: StepKey,
+    ) -> Result<Shipment, ActivityError> {
+        step(&ctx, key, shipping::ship(&self.db, self.carrier.as_ref(), key)).await
     }
 
     /// See [`shipping::cancel`].
-    #[activity(definition = workflows::CancelShipment)]
+    #[activity(definition = workflows::order::CancelShipment)]
     pub async fn cancel_shipment(
         self: Arc<Self>,
         ctx: ActivityContext,
-        parcel: Parcel,
+        key: StepKey,
     ) -> Result<(), ActivityError> {
-        let cancelled =
-            alive(&ctx, shipping::cancel(&self.db, self.carrier.as_ref(), &parcel)).await;
-        cancelled.map_err(|fault| fault.into_activity_error(&parcel.key))
+        step(&ctx, key, shipping::cancel(&self.db, self.carrier.as_ref(), key)).await
+    }
+
+    /// See [`shipping::accept`].
+    #[activity(definition = workflows::order::AcceptShipment)]
+    pub async fn accept_shipment(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        key: StepKey,
+    ) -> Result<(), ActivityError> {
+        step(&ctx, key, shipping::accept(&self.db, key)).await
     }
 
     /// See [`ledger::recognise_revenue`].
-    #[activity(definition = workflows::RecogniseRevenue)]
+    #[activity(definition = workflows::order::RecogniseRevenue)]
     pub async fn recognise_revenue(
         self: Arc<Self>,
         ctx: ActivityContext,
-        revenue: Posting,
+        key: StepKey,
     ) -> Result<(), ActivityError> {
-        let recognised = alive(&ctx, ledger::recognise_revenue(&self.db, &revenue)).await;
-        recognised.map_err(|fault| fault.into_activity_error(&revenue.key()))
+        let run_id = run_id(&ctx);
+        step(&ctx, key, ledger::recognise_revenue(&self.db, key, &run_id)).await
     }
 
-    /// See [`orders::note_status`].
-    #[activity(definition = workflows::NoteStatus)]
-    pub async fn note_status(
+    /// See [`ledger::reverse`].
+    #[activity(definition = workflows::order::ReverseRevenue)]
+    pub async fn reverse_revenue(
         self: Arc<Self>,
         ctx: ActivityContext,
-        note: StatusNote,
+        key: StepKey,
     ) -> Result<(), ActivityError> {
-        let noted = alive(&ctx, orders::note_status(&self.db, &note)).await;
-        noted.map_err(|fault| {
-            let incident = format!("{}:note-status:{}", note.order_id, note.number);
-            fault.into_activity_error(&incident)
-        })
+        step(&ctx, key, ledger::reverse(&self.db, key)).await
     }
+
+    /// See [`orders::note_unwinding`].
+    #[activity(definition = workflows::order::NoteUnwinding)]
+    pub async fn note_unwinding(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        note: UnwindingNote,
+    ) -> Result<Ending, ActivityError> {
+        let incident = format!("{}:note-unwinding", note.order_id);
+        let run_id = run_id(&ctx);
+        step(&ctx, incident, orders::note_unwinding(&self.db, &note, &run_id)).await
+    }
+
+    /// See [`orders::note_attention`].
+    #[activity(definition = workflows::order::NoteAttention)]
+    pub async fn note_attention(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        note: AttentionNote,
+    ) -> Result<u32, ActivityError> {
+        let incident = format!("{}:note-attention", note.order_id);
+        step(&ctx, incident, orders::note_attention(&self.db, &note)).await
+    }
+
+    /// See [`orders::note_resolved`].
+    #[activity(definition = workflows::order::NoteResolved)]
+    pub async fn note_resolved(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        note: ResolvedNote,
+    ) -> Result<(), ActivityError> {
+        let incident = format!("{}:note-resolved", note.order_id);
+        step(&ctx, incident, orders::note_resolved(&self.db, &note)).await
+    }
+
+    /// See [`orders::note_end`].
+    #[activity(definition = workflows::order::NoteEnd)]
+    pub async fn note_end(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        note: EndNote,
+    ) -> Result<OrderStatus, ActivityError> {
+        let incident = format!("{}:note-end", note.order_id);
+        step(&ctx, incident, orders::note_end(&self.db, &note)).await
+    }
+}
+
+/// Does the work with heartbeats, and tells Temporal of its fault under the incident's name.
+async fn step<T>(
+    ctx: &ActivityContext,
+    incident: impl std::fmt::Display,
+    work: impl Future<Output = Result<T, ActivityFault>>,
+) -> Result<T, ActivityError> {
+    with_heartbeat(ctx, work).await.map_err(|fault| fault.into_activity_error(&incident))
+}
+
+fn run_id(ctx: &ActivityContext) -> String {
+    ctx.info().workflow_run_id.clone().unwrap_or_default()
 }

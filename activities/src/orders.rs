@@ -1,80 +1,258 @@
-//! The order on record: its first event, its notes, and what an event is.
+//! The order on record: what its steps read, and what its saga notes beside their effects.
 
-use domain::{OrderStatus, Placement, StatusNote};
+use chrono::{DateTime, Utc};
+use domain::event::OrderEvent;
+use domain::{
+    AddressId, CountryCode, Currency, CustomerId, Destination, DiscountCode, Ending, Money, Order,
+    OrderId, OrderLine, OrderStatus, PaymentToken, StepKey, Terms, Totals,
+};
+use rust_decimal::Decimal;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use sqlx::types::Json;
+use uuid::Uuid;
+use workflows::order::{AttentionNote, EndNote, ResolvedNote, UnwindingNote};
 
 use crate::ActivityFault;
-use crate::step_keys::{Claim, Outcome};
+use crate::idempotency::{self, Recorded};
 
-/// Something that happened to an order, as `orders.record` takes it.
+/// A step about to be taken: the order that it is for, and what is known under its key.
+pub(crate) struct Begun<T> {
+    pub(crate) order: Order,
+    pub(crate) recorded: Recorded<T>,
+}
+
+/// Reads what a step needs, in one round trip.
 ///
-/// **Shape.** A turn in the order's life carries the new status under `status`. No personal
-/// data: events leave the house.
-pub(crate) struct Event {
-    pub(crate) kind: &'static str,
-    pub(crate) data: Value,
-}
-
-/// Puts the order on record.
-///
-/// **Errors.** Broken: another order is on record under this id, or this one is and has not
-/// come to nothing.
-/// **Repeats.** The key is the order's own; the same placement is one row and one event. A new
-/// course of an order that came to nothing has a new generation, and starts it anew.
-pub async fn open(db: &PgPool, placement: &Placement) -> Result<(), ActivityFault> {
-    let claim = Claim::of(placement.key, placement)?;
-    let event = Event { kind: "order.placed", data: told_of(placement)? };
-    let recorded = claim.conclude(db, Outcome::Done(()), event).await?;
-    claim.answer(db, recorded).await
-}
-
-/// Everything the order's row can be told anew from. The payment token stays out: it is of use
-/// to nobody but the step that charges.
-fn told_of(placement: &Placement) -> Result<Value, ActivityFault> {
-    let mut data = serde_json::to_value(&placement.order)
-        .map_err(|error| ActivityFault::broken("writing an order down", error))?;
-    if let Some(told) = data.as_object_mut() {
-        told.remove("payment_token");
-        told.insert("status".to_owned(), json!(OrderStatus::Processing));
-    }
-    Ok(data)
-}
-
-/// Writes down a turn that no step's own effect records, with who decided it and why.
-///
-/// **Repeats.** The key is the order's and the note's number. A turn that the order's life does
-/// not have is kept as an event and leaves the order where it stands.
-pub async fn note_status(db: &PgPool, note: &StatusNote) -> Result<(), ActivityFault> {
-    let claim = Claim::of_note(note)?;
-    let data = json!({ "status": note.status, "remark": note.remark });
-    let event = Event { kind: kind_of(note)?, data };
-    let recorded = claim.conclude(db, Outcome::Done(()), event).await?;
-    claim.answer(db, recorded).await
-}
-
-fn kind_of(note: &StatusNote) -> Result<&'static str, ActivityFault> {
-    Ok(match (&note.status, &note.remark) {
-        // Only an operator's decision about a stuck order has a remark.
-        (OrderStatus::Unwinding | OrderStatus::Shipped { .. }, Some(_)) => "order.resumed",
-        (OrderStatus::Unwinding, None) => "order.unwinding",
-        (OrderStatus::Cancelled { .. }, _) => "order.cancelled",
-        (OrderStatus::Rejected { .. }, _) => "order.rejected",
-        (OrderStatus::Stuck { .. }, _) => "order.stuck",
-        (OrderStatus::Failed { .. }, _) => "order.failed",
-        (
-            OrderStatus::Processing
-            | OrderStatus::Reserved
-            | OrderStatus::Paid
-            | OrderStatus::Posted
-            | OrderStatus::Shipped { .. },
-            _,
-        ) => {
-            let name = note.status.name();
-            return Err(ActivityFault::broken(
-                "noting a status",
-                format!("`{name}` is told by the step that makes it so, not by a note"),
-            ));
+/// **Errors.** Not open: the order is not on record, or has ended and the step has no answer of
+/// its own. So a workflow that was started by hand, with an order that nobody placed, does
+/// nothing.
+pub(crate) async fn begin<T: DeserializeOwned>(
+    db: &PgPool,
+    key: StepKey,
+) -> Result<Begun<T>, ActivityFault> {
+    let row = read(db, key).await?;
+    let status = row.status_data.clone();
+    let begun = row.begun(key)?;
+    match begun.recorded {
+        Recorded::Open if is_terminal(&status)? => {
+            Err(ActivityFault::not_open(format!("order {} has ended", key.order_id), Some(status)))
         }
-    })
+        Recorded::Open | Recorded::Answered(_) | Recorded::Undone => Ok(begun),
+    }
+}
+
+/// Reads what an undo needs. An order that has ended is undone like any other: the keys decide
+/// whether there is anything to undo.
+pub(crate) async fn on_record(db: &PgPool, key: StepKey) -> Result<Order, ActivityFault> {
+    let begun: Begun<Value> = read(db, key).await?.begun(key)?;
+    Ok(begun.order)
+}
+
+/// The order as the database has it, with the idempotency record of one step.
+struct Row {
+    customer_id: String,
+    placed_at: DateTime<Utc>,
+    record_version: i32,
+    currency: String,
+    subtotal: Decimal,
+    discount: Decimal,
+    shipping: Decimal,
+    tax: Decimal,
+    total: Decimal,
+    cost_of_goods: Decimal,
+    discount_code: Option<String>,
+    country: String,
+    address_id: Option<Uuid>,
+    lines: Json<Vec<OrderLine>>,
+    terms: Json<Terms>,
+    status_data: Value,
+    method: Option<String>,
+    outcome: Option<Value>,
+    is_undone: bool,
+}
+
+async fn read(db: &PgPool, key: StepKey) -> Result<Row, ActivityFault> {
+    let row = sqlx::query_as!(
+        Row,
+        r#"
+        select
+            customer_id, placed_at, record_version, currency, subtotal, discount, shipping, tax,
+            total, cost_of_goods, discount_code, country, address_id,
+            lines as "lines: Json<Vec<OrderLine>>", terms as "terms: Json<Terms>", status_data,
+            method as "method?", outcome as "outcome?", undone_at is not null as "is_undone!"
+        from orders.orders
+        left join payments.methods using (order_id)
+        left join orders.step_keys
+            on (step_keys.order_id, step_keys.step, step_keys.version) = ($1, $2, $3)
+        where orders.order_id = $1 and record_version = $3
+        "#,
+        key.order_id.uuid(),
+        key.step.name(),
+        idempotency::version(key)?,
+    )
+    .fetch_optional(db)
+    .await
+    .map_err(|error| ActivityFault::of_database("reading an order", error))?;
+    row.ok_or_else(|| not_on_record(key.order_id))
+}
+
+fn not_on_record(order: OrderId) -> ActivityFault {
+    ActivityFault::not_open(format!("order {order} is not on record"), None)
+}
+
+fn is_terminal(status: &Value) -> Result<bool, ActivityFault> {
+    serde_json::from_value::<OrderStatus>(status.clone())
+        .map(|status| status.is_terminal())
+        .map_err(|error| ActivityFault::broken("reading an order's status", error))
+}
+
+impl Row {
+    fn begun<T: DeserializeOwned>(self, key: StepKey) -> Result<Begun<T>, ActivityFault> {
+        let recorded = Recorded::of(self.outcome.clone(), self.is_undone)?;
+        let unusable = |what: &str| {
+            ActivityFault::broken("reading an order", format!("{key}: {what} is not usable"))
+        };
+        let order = self.order(key).map_err(unusable)?;
+        Ok(Begun { order, recorded })
+    }
+
+    /// The order; or what of it is not usable as the database has it.
+    fn order(self, key: StepKey) -> Result<Order, &'static str> {
+        let currency = Currency::from_code(&self.currency).ok_or("its currency")?;
+        let money = |amount| Money::new(amount, currency).map_err(|_error| "an amount");
+        let discount_code = self.discount_code.map(DiscountCode::parse).transpose();
+        Ok(Order {
+            order_id: key.order_id,
+            customer_id: CustomerId::parse(self.customer_id).map_err(|_error| "its customer")?,
+            placed_at: self.placed_at,
+            record_version: u32::try_from(self.record_version).map_err(|_error| "its version")?,
+            lines: self.lines.0,
+            totals: Totals {
+                subtotal: money(self.subtotal)?,
+                discount: money(self.discount)?,
+                shipping: money(self.shipping)?,
+                tax: money(self.tax)?,
+                total: money(self.total)?,
+            },
+            cost_of_goods: money(self.cost_of_goods)?,
+            discount_code: discount_code.map_err(|_error| "its discount code")?,
+            ship_to: Destination {
+                country: CountryCode::parse(&self.country).map_err(|_error| "its country")?,
+                address_id: self.address_id.map(AddressId::of),
+            },
+            payment_token: PaymentToken::parse(self.method.ok_or("its payment method")?)
+                .map_err(|_error| "its payment method")?,
+            terms: self.terms.0,
+        })
+    }
+}
+
+/// Puts on record that the order is unwound from now on, and answers the ending that counts.
+///
+/// **Errors.** Not open: the order is not on record, or has ended; then nothing of it is undone.
+/// An order that the same run has completed has not ended yet: that run's last workflow task was
+/// lost.
+/// **Repeats.** The first ending counts, whichever run noted it.
+pub async fn note_unwinding(
+    db: &PgPool,
+    note: &UnwindingNote,
+    run_id: &str,
+) -> Result<Ending, ActivityFault> {
+    const DOING: &str = "noting that an order is unwound";
+    let noted = sqlx::query!(
+        r#"select ending as "ending?", ended as "ended?" from orders.note_unwinding($1, $2, $3)"#,
+        note.order_id.uuid(),
+        json!(note.ending),
+        run_id,
+    )
+    .fetch_optional(db)
+    .await
+    .map_err(|error| ActivityFault::of_database(DOING, error))?;
+    let Some(noted) = noted else { return Err(not_on_record(note.order_id)) };
+    match (noted.ending, noted.ended) {
+        (Some(ending), _) => {
+            serde_json::from_value(ending).map_err(|error| ActivityFault::broken(DOING, error))
+        }
+        (None, ended) => {
+            Err(ActivityFault::not_open(format!("order {} has ended", note.order_id), ended))
+        }
+    }
+}
+
+/// Puts on record how the order ended, and answers the status that counts.
+///
+/// **Repeats.** The first end counts, whichever run noted it.
+pub async fn note_end(db: &PgPool, note: &EndNote) -> Result<OrderStatus, ActivityFault> {
+    const DOING: &str = "noting how an order ended";
+    let event = match note.status.clone() {
+        OrderStatus::Completed => OrderEvent::OrderCompleted(domain::event::Completed {}),
+        OrderStatus::Cancelled { reason } => Ending::Cancelled { reason }.into(),
+        OrderStatus::Rejected { rejection } => Ending::Rejected { rejection }.into(),
+        OrderStatus::Failed { incident } => Ending::Failed { incident }.into(),
+        OrderStatus::Processing => {
+            return Err(ActivityFault::broken(DOING, "an order that is processing has not ended"));
+        }
+    };
+    let ended = sqlx::query_scalar!(
+        "select orders.note_end($1, $2, $3)",
+        note.order_id.uuid(),
+        event.event_type().name(),
+        idempotency::data(&event)?,
+    )
+    .fetch_one(db)
+    .await
+    .map_err(|error| ActivityFault::of_database(DOING, error))?;
+    let ended = ended.ok_or_else(|| not_on_record(note.order_id))?;
+    serde_json::from_value(ended).map_err(|error| ActivityFault::broken(DOING, error))
+}
+
+/// Puts on record that a step needs a person, and answers the number of the occurrence.
+///
+/// **Repeats.** The same note of the same run is one occurrence. Another run of the workflow, after
+/// a reset, notes its own.
+pub async fn note_attention(db: &PgPool, note: &AttentionNote) -> Result<u32, ActivityFault> {
+    const DOING: &str = "noting that an order needs a person";
+    let AttentionNote { order_id, run_id, number, step, undoing, why, decisions } = note;
+    let answered = sqlx::query_scalar!(
+        "select orders.note_attention($1, $2, $3)",
+        order_id.uuid(),
+        format!("attention:{run_id}:{number}"),
+        json!({ "step": step, "undoing": undoing, "why": why, "decisions": decisions }),
+    )
+    .fetch_one(db)
+    .await
+    .map_err(|error| ActivityFault::of_database(DOING, error))?;
+    let answered = answered.ok_or_else(|| not_on_record(*order_id))?;
+    idempotency::Outcome::read(answered)?.into_answer()
+}
+
+/// Puts a decision on record.
+///
+/// **Repeats.** An occurrence is decided once.
+pub async fn note_resolved(db: &PgPool, note: &ResolvedNote) -> Result<(), ActivityFault> {
+    let ResolvedNote { order_id, step, occurrence, decision, by, why } = note.clone();
+    let resolved =
+        domain::event::AttentionResolved { step, occurrence, decision, by, why };
+    let event = OrderEvent::AttentionResolved(resolved);
+    sqlx::query!(
+        r#"
+        with taken as materialized (
+            select orders.take_step(order_id, $2, 1, '{"done":null}') as outcome
+            from orders.orders where order_id = $1
+        )
+        select number
+        from taken cross join lateral orders.record($1, $3, $4) as number
+        where outcome is not null
+        "#,
+        order_id.uuid(),
+        format!("resolved:{occurrence}"),
+        event.event_type().name(),
+        idempotency::data(&event)?,
+    )
+    .fetch_optional(db)
+    .await
+    .map(|_recorded_or_repeated| ())
+    .map_err(|error| ActivityFault::of_database("noting a decision", error))
 }

@@ -22,14 +22,14 @@ pub mod sandbox;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use domain::{Charge, Money, OrderStatus, Receipt, Rejection, StepKey};
-use serde_json::json;
+use domain::event::{OrderEvent, PaymentMoved};
+use domain::{Charge, Money, PaymentReference, Rejection, StepKey};
 use sqlx::PgPool;
 
 use crate::ActivityFault;
 use crate::fault::Cause;
-use crate::orders::Event;
-use crate::step_keys::{Claim, Outcome, Standing};
+use crate::idempotency::{self, Outcome, Recorded};
+use crate::orders::{self, Begun};
 
 /// Who takes the customers' money, as far as the shop deals with it.
 ///
@@ -40,7 +40,7 @@ pub trait PaymentProvider: Send + Sync {
     /// Asks the customer's bank to set the money aside.
     ///
     /// **Errors.** [`ProviderError::Declined`] when the bank says no.
-    async fn authorise(&self, charge: &Charge) -> Result<Receipt, ProviderError>;
+    async fn authorise(&self, charge: &Charge) -> Result<PaymentReference, ProviderError>;
 
     /// Takes the money that was set aside.
     ///
@@ -68,7 +68,7 @@ pub trait PaymentProvider: Send + Sync {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Payment {
     /// The provider's name for it.
-    pub receipt: Receipt,
+    pub reference: PaymentReference,
     /// What became of it.
     pub state: PaymentState,
 }
@@ -128,50 +128,49 @@ impl ProviderError {
 
 /// Takes the customer's money. Undone by [`refund`].
 ///
-/// **Errors.** Rejected as declined, with the provider's reason.
-/// **Repeats.** The key is the charge's, here and at the provider: an answer that was lost is
-/// found again, and the money is taken once.
+/// **Errors.** Rejected as declined, with the provider's reason. Not open if the order is not on
+/// record or has ended.
+/// **Repeats.** By key, here and at the provider: an answer that was lost is found again, and the
+/// money is taken once. What is answered already is not asked of the provider again.
 pub async fn charge(
     db: &PgPool,
     provider: &dyn PaymentProvider,
-    charge: &Charge,
-) -> Result<Receipt, ActivityFault> {
-    let claim = Claim::of(charge.key, charge)?;
-    let receipt = match provider.authorise(charge).await {
-        Ok(receipt) => receipt,
+    key: StepKey,
+) -> Result<PaymentReference, ActivityFault> {
+    let Begun { order, recorded } = orders::begin(db, key).await?;
+    let charge = order.charge();
+    match recorded {
+        Recorded::Open => {}
+        Recorded::Answered(outcome) => return outcome.into_answer(),
+        Recorded::Undone => return take_back(db, provider, &charge).await,
+    }
+    let reference = match provider.authorise(&charge).await {
+        Ok(reference) => reference,
         Err(ProviderError::Declined { decline_code }) => {
-            return decline(db, &claim, decline_code).await;
+            let rejection = Rejection::CardDeclined { decline_code };
+            let recorded =
+                idempotency::refuse(db, key, rejection, OrderEvent::PaymentDeclined).await?;
+            return idempotency::answer(db, key, recorded).await;
         }
         Err(error) => return Err(error.into_fault("authorising a payment")),
     };
-    match claim.recall(db).await? {
-        Standing::Open => {}
-        Standing::Answered(outcome) => return outcome.into_answer(),
-        Standing::Undone => return take_back(db, provider, charge, &claim).await,
+    match idempotency::recall(db, key).await? {
+        Recorded::Open => {}
+        Recorded::Answered(outcome) => return outcome.into_answer(),
+        Recorded::Undone => return take_back(db, provider, &charge).await,
     }
-    match provider.capture(charge.key).await {
+    match provider.capture(key).await {
         Ok(()) => {}
-        Err(ProviderError::MovedOn) => return claim.answer(db, None).await,
+        Err(ProviderError::MovedOn) => return idempotency::answer(db, key, None).await,
         Err(error) => return Err(error.into_fault("capturing a payment")),
     }
-    if let Some(outcome) = record_capture(db, &claim, charge, &receipt).await? {
-        return claim.answer(db, Some(outcome)).await;
+    if let Some(outcome) = record_capture(db, &charge, &reference).await? {
+        return idempotency::answer(db, key, Some(outcome)).await;
     }
-    match claim.recall(db).await? {
-        Standing::Undone => take_back(db, provider, charge, &claim).await,
-        standing @ (Standing::Open | Standing::Answered(_)) => standing.into_answer(&claim),
+    match idempotency::recall(db, key).await? {
+        Recorded::Undone => take_back(db, provider, &charge).await,
+        recorded @ (Recorded::Open | Recorded::Answered(_)) => recorded.into_answer(key),
     }
-}
-
-async fn decline(
-    db: &PgPool,
-    claim: &Claim,
-    decline_code: String,
-) -> Result<Receipt, ActivityFault> {
-    let rejection = Rejection::CardDeclined { decline_code };
-    let event = Event { kind: "payment.declined", data: json!({ "rejection": rejection }) };
-    let recorded = claim.conclude::<Receipt>(db, Outcome::Refused(rejection), event).await?;
-    claim.answer(db, recorded).await
 }
 
 /// A charge that finds itself undone leaves the customer's money as the undo would have.
@@ -179,48 +178,46 @@ async fn take_back(
     db: &PgPool,
     provider: &dyn PaymentProvider,
     charge: &Charge,
-    claim: &Claim,
-) -> Result<Receipt, ActivityFault> {
-    refund(db, provider, charge).await?;
-    Err(claim.already_undone())
+) -> Result<PaymentReference, ActivityFault> {
+    settle(db, provider, charge).await?;
+    Err(idempotency::already_undone(charge.key))
+}
+
+fn moved(charge: &Charge, reference: &PaymentReference) -> PaymentMoved {
+    let provider_reference = reference.provider_reference.clone();
+    PaymentMoved { amount: charge.amount, provider_reference }
 }
 
 async fn record_capture(
     db: &PgPool,
-    claim: &Claim,
     charge: &Charge,
-    receipt: &Receipt,
+    reference: &PaymentReference,
 ) -> Result<Option<serde_json::Value>, ActivityFault> {
-    let captured = json!({
-        "status": OrderStatus::Paid,
-        "amount": charge.amount,
-        "provider_reference": receipt.provider_reference,
-    });
+    let Charge { key, amount, .. } = charge;
+    let event = OrderEvent::PaymentCaptured(moved(charge, reference));
     sqlx::query_scalar!(
         r#"
-        with key as (
-            insert into orders.step_keys (order_id, step, generation, argument_hash, outcome)
-            values ($1, $2, $3, $4, $5)
-            on conflict do nothing
-            returning outcome
+        with taken as materialized (
+            select orders.take_step($1, $2, $3, $4) as outcome
         ), charged as (
             insert into payments.charges
                 (charge_key, order_id, provider_reference, currency, amount, captured)
-            select $6, $1, $7, $8, $9, $9 from key
+            select $5, $1, $6, $7, $8, $8 from taken where outcome is not null
         )
         select outcome as "outcome!"
-        from key cross join lateral orders.record($1, 'payment.captured', $10)
+        from taken cross join lateral orders.record($1, $9, $10)
+        where outcome is not null
         "#,
-        claim.order_id,
-        claim.step,
-        claim.generation,
-        claim.argument_hash,
-        Outcome::Done(receipt).into_json(),
-        charge.key.to_string(),
-        receipt.provider_reference,
-        charge.amount.currency().code(),
-        charge.amount.amount(),
-        captured,
+        key.order_id.uuid(),
+        key.step.name(),
+        idempotency::version(*key)?,
+        Outcome::Done(reference).into_json(),
+        key.to_string(),
+        reference.provider_reference,
+        amount.currency().code(),
+        amount.amount(),
+        event.event_type().name(),
+        idempotency::data(&event)?,
     )
     .fetch_optional(db)
     .await
@@ -235,24 +232,33 @@ async fn record_capture(
 pub async fn refund(
     db: &PgPool,
     provider: &dyn PaymentProvider,
+    key: StepKey,
+) -> Result<(), ActivityFault> {
+    let charge = orders::on_record(db, key).await?.charge();
+    settle(db, provider, &charge).await
+}
+
+async fn settle(
+    db: &PgPool,
+    provider: &dyn PaymentProvider,
     charge: &Charge,
 ) -> Result<(), ActivityFault> {
     const LOOKING: &str = "asking what became of a payment";
-    Claim::of(charge.key, charge)?.bury(db).await?;
+    idempotency::leave_tombstone(db, charge.key).await?;
     let found = provider.look_up(charge.key).await.map_err(|error| error.into_fault(LOOKING))?;
-    let Some(Payment { receipt, state }) = found else { return Ok(()) };
+    let Some(Payment { reference, state }) = found else { return Ok(()) };
     match state {
         PaymentState::Declined => Ok(()),
-        PaymentState::Voided => record_void(db, charge, &receipt).await,
+        PaymentState::Voided => record_void(db, charge, &reference).await,
         PaymentState::Authorised => match provider.void(charge.key).await {
-            Ok(()) => record_void(db, charge, &receipt).await,
+            Ok(()) => record_void(db, charge, &reference).await,
             // A charge that had looked before the tombstone has captured it at this moment.
-            Err(ProviderError::MovedOn) => give_back(db, provider, charge, &receipt).await,
+            Err(ProviderError::MovedOn) => give_back(db, provider, charge, &reference).await,
             Err(error) => Err(error.into_fault("voiding a payment")),
         },
         // Asking again for a refund that was made repeats nothing but its answer.
         PaymentState::Captured | PaymentState::Refunded => {
-            give_back(db, provider, charge, &receipt).await
+            give_back(db, provider, charge, &reference).await
         }
     }
 }
@@ -261,12 +267,12 @@ async fn give_back(
     db: &PgPool,
     provider: &dyn PaymentProvider,
     charge: &Charge,
-    receipt: &Receipt,
+    reference: &PaymentReference,
 ) -> Result<(), ActivityFault> {
     let refund_key = format!("{}:refund", charge.key);
     let refunded = provider.refund(charge.key, &refund_key, charge.amount).await;
     refunded.map_err(|error| error.into_fault("refunding a payment"))?;
-    record_refund(db, charge, receipt, &refund_key).await
+    record_refund(db, charge, reference, &refund_key).await
 }
 
 /// The charge is recorded with its refund if its own answer was lost: what the provider took
@@ -274,7 +280,7 @@ async fn give_back(
 async fn record_refund(
     db: &PgPool,
     charge: &Charge,
-    receipt: &Receipt,
+    reference: &PaymentReference,
     refund_key: &str,
 ) -> Result<(), ActivityFault> {
     sqlx::query!(
@@ -297,11 +303,11 @@ async fn record_refund(
         "#,
         charge.key.to_string(),
         charge.key.order_id.uuid(),
-        receipt.provider_reference,
+        reference.provider_reference,
         charge.amount.currency().code(),
         charge.amount.amount(),
         refund_key,
-        json!({ "amount": charge.amount, "provider_reference": receipt.provider_reference }),
+        idempotency::data(&OrderEvent::PaymentRefunded(moved(charge, reference)))?,
     )
     .fetch_optional(db)
     .await
@@ -309,7 +315,7 @@ async fn record_refund(
     Ok(())
 }
 
-async fn record_void(db: &PgPool, charge: &Charge, receipt: &Receipt) -> Result<(), ActivityFault> {
+async fn record_void(db: &PgPool, charge: &Charge, reference: &PaymentReference) -> Result<(), ActivityFault> {
     sqlx::query!(
         r#"
         with charge as (
@@ -324,10 +330,10 @@ async fn record_void(db: &PgPool, charge: &Charge, receipt: &Receipt) -> Result<
         "#,
         charge.key.to_string(),
         charge.key.order_id.uuid(),
-        receipt.provider_reference,
+        reference.provider_reference,
         charge.amount.currency().code(),
         charge.amount.amount(),
-        json!({ "amount": charge.amount, "provider_reference": receipt.provider_reference }),
+        idempotency::data(&OrderEvent::PaymentVoided(moved(charge, reference)))?,
     )
     .fetch_optional(db)
     .await

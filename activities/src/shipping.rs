@@ -5,14 +5,15 @@ pub mod sandbox;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use domain::{Consignment, CountryCode, OrderStatus, Parcel, Rejection, StepKey};
-use serde_json::{Value, json};
+use domain::event::{OrderEvent, Parcelled};
+use domain::{CountryCode, Parcel, Rejection, Shipment, StepKey};
+use serde_json::Value;
 use sqlx::PgPool;
 
 use crate::ActivityFault;
 use crate::fault::Cause;
-use crate::orders::Event;
-use crate::step_keys::{Claim, Outcome, Standing};
+use crate::idempotency::{self, Outcome, Recorded};
+use crate::orders::{self, Begun};
 
 /// Who takes the parcels, as far as the shop deals with it.
 ///
@@ -23,11 +24,11 @@ pub trait Carrier: Send + Sync {
     /// Asks the carrier to fetch a parcel.
     ///
     /// **Errors.** [`CarrierError::Undeliverable`] when it does not deliver there.
-    async fn book(&self, booking: &Booking) -> Result<Consignment, CarrierError>;
+    async fn book(&self, booking: &Booking) -> Result<Shipment, CarrierError>;
 
     /// Calls a parcel off, and tells which one that was. None: nothing was ever booked under
     /// this reference.
-    async fn cancel(&self, reference: StepKey) -> Result<Option<Consignment>, CarrierError>;
+    async fn cancel(&self, reference: StepKey) -> Result<Option<Shipment>, CarrierError>;
 }
 
 /// What the carrier is told about a parcel. Holds personal data, so it is not printed.
@@ -99,46 +100,59 @@ impl CarrierError {
 pub async fn ship(
     db: &PgPool,
     carrier: &dyn Carrier,
-    parcel: &Parcel,
-) -> Result<Consignment, ActivityFault> {
-    let claim = Claim::of(parcel.key, parcel)?;
-    let goods = goods_of(db, parcel).await?;
+    key: StepKey,
+) -> Result<Shipment, ActivityFault> {
+    let Begun { order, recorded } = orders::begin(db, key).await?;
+    let parcel = order.parcel();
+    match recorded {
+        Recorded::Open => {}
+        Recorded::Answered(outcome) => return outcome.into_answer(),
+        Recorded::Undone => return recall_late(db, carrier, &parcel).await,
+    }
+    let goods = goods_of(db, &parcel).await?;
     if !goods.are_held {
-        return refuse_without_goods(db, carrier, parcel, &claim).await;
+        return refuse_without_goods(db, carrier, &parcel).await;
     }
     if goods.recipient.is_none() && parcel.ship_to.address_id.is_some() {
         let why = "the recipient's address is not on record any more".to_owned();
-        return undeliverable(db, parcel, &claim, why).await;
+        return undeliverable(db, &parcel, why).await;
     }
     let booking = Booking {
-        reference: parcel.key,
+        reference: key,
         country: parcel.ship_to.country,
         recipient: goods.recipient,
         pieces: parcel.pieces,
     };
-    let consignment = match carrier.book(&booking).await {
-        Ok(consignment) => consignment,
+    let shipment = match carrier.book(&booking).await {
+        Ok(shipment) => shipment,
         Err(CarrierError::Undeliverable { why }) => {
-            return undeliverable(db, parcel, &claim, why).await;
+            return undeliverable(db, &parcel, why).await;
         }
         Err(error) => return Err(error.into_fault("booking a parcel")),
     };
-    let recorded = match record_shipment(db, &claim, parcel, &consignment).await? {
-        Some(outcome) => Standing::Answered(Outcome::read(outcome)?),
-        None => claim.recall(db).await?,
+    let recorded = match record_shipment(db, &parcel, &shipment).await? {
+        Some(outcome) => Recorded::Answered(Outcome::read(outcome)?),
+        None => idempotency::recall(db, key).await?,
     };
     match recorded {
-        Standing::Answered(Outcome::Done(consignment)) => Ok(consignment),
-        Standing::Answered(Outcome::Refused(rejection)) => {
-            call_off(carrier, parcel).await?;
+        Recorded::Answered(Outcome::Done(shipment)) => Ok(shipment),
+        Recorded::Answered(Outcome::Refused(rejection)) => {
+            recall_parcel(carrier, &parcel).await?;
             Err(ActivityFault::Rejected(rejection))
         }
-        Standing::Undone => {
-            cancel(db, carrier, parcel).await?;
-            Err(claim.already_undone())
-        }
-        Standing::Open => recorded.into_answer(&claim),
+        Recorded::Undone => recall_late(db, carrier, &parcel).await,
+        Recorded::Open => recorded.into_answer(key),
     }
+}
+
+/// A booking that comes after its own undo is recalled as the undo would have done.
+async fn recall_late(
+    db: &PgPool,
+    carrier: &dyn Carrier,
+    parcel: &Parcel,
+) -> Result<Shipment, ActivityFault> {
+    settle(db, carrier, parcel).await?;
+    Err(idempotency::already_undone(parcel.key))
 }
 
 struct Goods {
@@ -176,67 +190,64 @@ async fn goods_of(db: &PgPool, parcel: &Parcel) -> Result<Goods, ActivityFault> 
 }
 
 /// Goods that are not held have left already, or must not leave any more. In the second case an
-/// earlier attempt may have booked the parcel, so it is called off before the refusal is told.
+/// earlier attempt may have booked the parcel, so it is recalled before the refusal is answered.
 async fn refuse_without_goods(
     db: &PgPool,
     carrier: &dyn Carrier,
     parcel: &Parcel,
-    claim: &Claim,
-) -> Result<Consignment, ActivityFault> {
-    if let Standing::Answered(Outcome::Done(consignment)) = claim.recall(db).await? {
-        return Ok(consignment);
+) -> Result<Shipment, ActivityFault> {
+    if let Recorded::Answered(Outcome::Done(shipment)) = idempotency::recall(db, parcel.key).await?
+    {
+        return Ok(shipment);
     }
-    call_off(carrier, parcel).await?;
-    refuse(db, claim, Rejection::ReservationExpired).await
+    recall_parcel(carrier, parcel).await?;
+    refuse(db, parcel, Rejection::ReservationExpired).await
 }
 
 async fn undeliverable(
     db: &PgPool,
     parcel: &Parcel,
-    claim: &Claim,
     why: String,
-) -> Result<Consignment, ActivityFault> {
+) -> Result<Shipment, ActivityFault> {
     let country = parcel.ship_to.country;
-    refuse(db, claim, Rejection::AddressUndeliverable { country, why }).await
+    refuse(db, parcel, Rejection::AddressUndeliverable { country, why }).await
 }
 
 async fn refuse(
     db: &PgPool,
-    claim: &Claim,
+    parcel: &Parcel,
     rejection: Rejection,
-) -> Result<Consignment, ActivityFault> {
-    let event = Event { kind: "shipment.refused", data: json!({ "rejection": rejection }) };
-    let recorded = claim.conclude::<Consignment>(db, Outcome::Refused(rejection), event).await?;
-    claim.answer(db, recorded).await
+) -> Result<Shipment, ActivityFault> {
+    let recorded =
+        idempotency::refuse(db, parcel.key, rejection, OrderEvent::ShipmentRefused).await?;
+    idempotency::answer(db, parcel.key, recorded).await
 }
 
 /// The shipment counts only if the goods are held at the moment of recording: between looking
 /// and booking the reservation may have expired.
 async fn record_shipment(
     db: &PgPool,
-    claim: &Claim,
     parcel: &Parcel,
-    consignment: &Consignment,
+    shipment: &Shipment,
 ) -> Result<Option<Value>, ActivityFault> {
     const DOING: &str = "recording a shipment";
     let pieces =
         i64::try_from(parcel.pieces).map_err(|error| ActivityFault::broken(DOING, error))?;
-    let tracking = &consignment.tracking;
-    let status = OrderStatus::Shipped { tracking: tracking.clone() };
+    let tracking = &shipment.tracking;
+    let event = OrderEvent::OrderShipped(Parcelled { tracking: tracking.clone() });
     sqlx::query_scalar!(
         r#"
         with held as materialized (
             select reservation_key from inventory.reservations
-            where reservation_key = $7 and state = 'held'
+            where reservation_key = $6 and state = 'held'
             for update
-        ), key as (
-            insert into orders.step_keys (order_id, step, generation, argument_hash, outcome)
-            values ($1, $2, $3, $4, case when exists (select from held) then $5::jsonb else $6 end)
-            on conflict do nothing
-            returning outcome
+        ), taken as materialized (
+            select orders.take_step(
+                $1, $2, $3, case when exists (select from held) then $4::jsonb else $5 end
+            ) as outcome
         ), sold as (
             update inventory.reservations set state = 'sold'
-            from key where reservation_key = $7 and outcome ? 'done'
+            from taken where reservation_key = $6 and outcome ? 'done'
             returning reservation_key
         ), line as materialized (
             select stock.sku, line.quantity
@@ -253,67 +264,149 @@ async fn record_shipment(
             from line where stock.sku = line.sku
         ), movement as (
             insert into inventory.movements (sku, quantity, reason, reservation_key)
-            select sku, quantity, 'sold', $7 from line
+            select sku, quantity, 'sold', $6 from line
         ), shipment as (
             insert into shipping.shipments
                 (shipment_key, order_id, reservation_key, tracking, country, pieces)
-            select $8, $1, reservation_key, $9, $10, $11 from sold
+            select $7, $1, reservation_key, $8, $9, $10 from sold
         )
         select outcome as "outcome!"
-        from key cross join lateral orders.record_outcome(
-            $1, outcome, 'order.shipped', $12, 'shipment.refused'
+        from taken cross join lateral orders.record_outcome(
+            $1, outcome, 'order.shipped', $11, 'shipment.refused'
         )
+        where outcome is not null
         "#,
-        claim.order_id,
-        claim.step,
-        claim.generation,
-        claim.argument_hash,
-        Outcome::Done(consignment).into_json(),
-        Outcome::<Consignment>::Refused(Rejection::ReservationExpired).into_json(),
+        parcel.key.order_id.uuid(),
+        parcel.key.step.name(),
+        idempotency::version(parcel.key)?,
+        Outcome::Done(shipment).into_json(),
+        Outcome::<Shipment>::Refused(Rejection::ReservationExpired).into_json(),
         parcel.reservation.to_string(),
         parcel.key.to_string(),
         tracking,
         parcel.ship_to.country.to_string(),
         pieces,
-        json!({ "status": status, "tracking": tracking }),
+        idempotency::data(&event)?,
     )
     .fetch_optional(db)
     .await
     .map_err(|error| ActivityFault::of_database(DOING, error))
 }
 
-/// Asks the carrier what became of the parcel and calls it off; its goods are back in the house,
-/// and held for the order as before.
+/// Asks the carrier what became of the parcel and recalls it; its goods are back in the house, and
+/// held for the order as before.
 ///
-/// **Repeats.** The carrier calls a parcel off once, and the goods come back once. Without a
-/// parcel the tombstone alone is left, and a booking that comes late is called off.
+/// **Errors.** Broken if the carrier refuses the recall: the parcel may have left for good, and a
+/// person decides; see [`accept`].
+/// **Repeats.** The carrier recalls a parcel once, and the goods come back once. Without a parcel
+/// the tombstone alone is left, and a booking that comes late is recalled.
 pub async fn cancel(
+    db: &PgPool,
+    carrier: &dyn Carrier,
+    key: StepKey,
+) -> Result<(), ActivityFault> {
+    let parcel = orders::on_record(db, key).await?.parcel();
+    settle(db, carrier, &parcel).await
+}
+
+async fn settle(
     db: &PgPool,
     carrier: &dyn Carrier,
     parcel: &Parcel,
 ) -> Result<(), ActivityFault> {
-    Claim::of(parcel.key, parcel)?.bury(db).await?;
-    match call_off(carrier, parcel).await? {
-        Some(consignment) => record_cancel(db, parcel, &consignment).await,
+    idempotency::leave_tombstone(db, parcel.key).await?;
+    match recall_parcel(carrier, parcel).await? {
+        Some(shipment) => record_cancel(db, parcel, &shipment).await,
         None => Ok(()),
     }
 }
 
-async fn call_off(
+async fn recall_parcel(
     carrier: &dyn Carrier,
     parcel: &Parcel,
-) -> Result<Option<Consignment>, ActivityFault> {
-    let called_off = carrier.cancel(parcel.key).await;
-    called_off.map_err(|error| error.into_fault("calling a parcel off"))
+) -> Result<Option<Shipment>, ActivityFault> {
+    let recalled = carrier.cancel(parcel.key).await;
+    recalled.map_err(|error| error.into_fault("recalling a parcel"))
 }
 
-/// A parcel whose booking was never answered is recorded here for the first time, as called off.
+/// Puts on record that the parcel has left for good, by a person's decision, although it was to be
+/// recalled: its goods are sold, and the tombstone of the shipment is gone.
+///
+/// Where the shop never had the carrier's answer, the parcel is recorded under its reference.
+///
+/// **Repeats.** A parcel that is recorded as handed over is not recorded again.
+pub async fn accept(db: &PgPool, key: StepKey) -> Result<(), ActivityFault> {
+    const DOING: &str = "recording that a parcel has left";
+    let parcel = orders::on_record(db, key).await?.parcel();
+    let pieces =
+        i64::try_from(parcel.pieces).map_err(|error| ActivityFault::broken(DOING, error))?;
+    let unknown = Shipment { tracking: key.to_string() };
+    sqlx::query!(
+        r#"
+        with known as (
+            select coalesce(
+                (select tracking from shipping.shipments where shipment_key = $4), $5
+            ) as tracking
+        ), accepted as (
+            update orders.step_keys
+            set undone_at = null,
+                outcome = jsonb_build_object('done', jsonb_build_object('tracking', tracking))
+            from known
+            where (order_id, step, version) = ($1, $2, $3) and undone_at is not null
+            returning tracking
+        ), sold as (
+            update inventory.reservations set state = 'sold'
+            from accepted where reservation_key = $6 and state = 'held'
+            returning reservation_key
+        ), line as materialized (
+            select stock.sku, line.quantity
+            from sold
+            join inventory.reservation_lines as line using (reservation_key)
+            join inventory.stock on stock.sku = line.sku
+            order by stock.sku
+            for update of stock
+        ), gone as (
+            update inventory.stock
+            set on_hand = stock.on_hand - line.quantity,
+                reserved = stock.reserved - line.quantity,
+                sold = stock.sold + line.quantity
+            from line where stock.sku = line.sku
+        ), movement as (
+            insert into inventory.movements (sku, quantity, reason, reservation_key)
+            select sku, quantity, 'sold', $6 from line
+        ), shipment as (
+            insert into shipping.shipments
+                (shipment_key, order_id, reservation_key, tracking, country, pieces)
+            select $4, $1, $6, tracking, $7, $8 from accepted
+            on conflict (shipment_key) do update set cancelled_at = null
+        )
+        select number
+        from accepted cross join lateral orders.record(
+            $1, 'order.shipped', jsonb_build_object('tracking', tracking)
+        ) as number
+        "#,
+        key.order_id.uuid(),
+        key.step.name(),
+        idempotency::version(key)?,
+        key.to_string(),
+        unknown.tracking,
+        parcel.reservation.to_string(),
+        parcel.ship_to.country.to_string(),
+        pieces,
+    )
+    .fetch_optional(db)
+    .await
+    .map(|_recorded_or_repeated| ())
+    .map_err(|error| ActivityFault::of_database(DOING, error))
+}
+
+/// A parcel whose booking was never answered is recorded here for the first time, as recalled.
 async fn record_cancel(
     db: &PgPool,
     parcel: &Parcel,
-    consignment: &Consignment,
+    shipment: &Shipment,
 ) -> Result<(), ActivityFault> {
-    const DOING: &str = "recording that a parcel was called off";
+    const DOING: &str = "recording that a parcel was recalled";
     let pieces =
         i64::try_from(parcel.pieces).map_err(|error| ActivityFault::broken(DOING, error))?;
     sqlx::query!(
@@ -355,10 +448,12 @@ async fn record_cancel(
         parcel.key.to_string(),
         parcel.key.order_id.uuid(),
         parcel.reservation.to_string(),
-        consignment.tracking,
+        shipment.tracking,
         parcel.ship_to.country.to_string(),
         pieces,
-        json!({ "tracking": consignment.tracking }),
+        idempotency::data(&OrderEvent::ShipmentCancelled(Parcelled {
+            tracking: shipment.tracking.clone(),
+        }))?,
     )
     .fetch_optional(db)
     .await

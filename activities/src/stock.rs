@@ -1,31 +1,50 @@
 //! The warehouse: setting goods aside, giving them back, and clearing out what was forgotten.
 //!
 //! All articles of an order are locked in the order of their numbers, in the statement that
-//! checks and takes them. Two orders for the same articles therefore queue and never wait in a
-//! circle, and what was checked is still so when it is taken.
+//! checks and takes them. Two orders for the same articles therefore queue and cannot deadlock,
+//! and what was checked is still so when it is taken.
 
 use std::time::Duration;
 
-use domain::{OrderStatus, StockClaim};
-use serde_json::{Value, json};
+use chrono::{DateTime, Utc};
+use domain::event::{OrderEvent, StockLines};
+use domain::{Order, StepKey, StockClaim};
+use serde_json::Value;
 use sqlx::PgPool;
 
 use crate::ActivityFault;
-use crate::step_keys::{Claim, Outcome};
+use crate::idempotency::{self, Outcome, Recorded};
+use crate::orders::{self, Begun};
 
 /// Sets the order's goods aside, all of them or none. Undone by [`release`].
 ///
+/// They are held until the order can no longer be cancelled and its steps have no patience left,
+/// and then for `ttl`.
+///
 /// **Errors.** Rejected as out of stock, naming the first article that is short; an article the
-/// warehouse has never seen has nothing available.
-/// **Repeats.** The key is the claim's: the second time gives the first answer and takes nothing.
-pub async fn reserve(
-    db: &PgPool,
-    ttl: Duration,
-    stock_claim: &StockClaim,
-) -> Result<(), ActivityFault> {
-    let claim = Claim::of(stock_claim.key, stock_claim)?;
-    let recorded = take(db, ttl, stock_claim, &claim).await?;
-    claim.answer(db, recorded).await
+/// warehouse has never seen has nothing available. Not open if the order is not on record or has
+/// ended.
+/// **Repeats.** By key: the second time gives the first answer and takes nothing.
+pub async fn reserve(db: &PgPool, ttl: Duration, key: StepKey) -> Result<(), ActivityFault> {
+    let Begun { order, recorded } = orders::begin(db, key).await?;
+    if let Recorded::Answered(_) | Recorded::Undone = recorded {
+        return recorded.into_answer(key);
+    }
+    let recorded = take(db, expiry(&order, ttl), &order.stock_claim()).await?;
+    idempotency::answer(db, key, recorded).await
+}
+
+/// When a reservation of now may be given back: never while the order only waits as agreed.
+struct Expiry {
+    /// Not counted before this moment.
+    from: DateTime<Utc>,
+    seconds: i64,
+}
+
+fn expiry(order: &Order, ttl: Duration) -> Expiry {
+    let patience = order.terms.patience().unwrap_or_default();
+    let seconds = i64::try_from(ttl.saturating_add(patience).as_secs()).unwrap_or(i64::MAX);
+    Expiry { from: order.cancellable_until(), seconds }
 }
 
 /// One statement, so that 541 lines cost one trip: it locks the articles, looks for the first
@@ -33,24 +52,22 @@ pub async fn reserve(
 /// time and nothing was short. A repeat locks nothing.
 async fn take(
     db: &PgPool,
-    ttl: Duration,
-    stock_claim: &StockClaim,
-    claim: &Claim,
+    expiry: Expiry,
+    claim: &StockClaim,
 ) -> Result<Option<Value>, ActivityFault> {
-    const DOING: &str = "reserving stock";
-    let lines = &stock_claim.lines;
+    let StockClaim { key, lines } = claim;
     let skus: Vec<String> = lines.iter().map(|line| line.sku.to_string()).collect();
     let quantities: Vec<i64> = lines.iter().map(|line| i64::from(line.quantity)).collect();
-    let ttl = i64::try_from(ttl.as_secs()).map_err(|error| ActivityFault::broken(DOING, error))?;
+    let event = OrderEvent::StockReserved(StockLines { lines: lines.clone() });
     sqlx::query_scalar!(
         r#"
         with line as (
             select sku collate "C" as sku, quantity
-            from unnest($6::text[], $7::bigint[]) as line (sku, quantity)
+            from unnest($5::text[], $6::bigint[]) as line (sku, quantity)
         ), locked as materialized (
             select sku, on_hand - reserved as available from inventory.stock
-            where sku = any ($6) and not exists (
-                select from orders.step_keys where (order_id, step, generation) = ($1, $2, $3)
+            where sku = any ($5) and not exists (
+                select from orders.step_keys where (order_id, step, version) = ($1, $2, $3)
             )
             order by sku for update
         ), short as (
@@ -62,19 +79,17 @@ async fn take(
             select jsonb_build_object('refused', jsonb_build_object(
                 'code', 'out-of-stock', 'sku', sku, 'wanted', wanted, 'available', available
             )) as outcome from short
-        ), key as (
-            insert into orders.step_keys (order_id, step, generation, argument_hash, outcome)
-            values ($1, $2, $3, $4, coalesce((select outcome from refusal), $5))
-            on conflict do nothing
-            returning outcome
+        ), taken as materialized (
+            select orders.take_step($1, $2, $3, coalesce((select outcome from refusal), $4)) as outcome
         ), granted as (
-            select $8::text as reservation_key from key where outcome ? 'done'
-        ), taken as (
+            select $7::text as reservation_key from taken where outcome ? 'done'
+        ), reserved as (
             update inventory.stock set reserved = stock.reserved + line.quantity
             from line, granted where stock.sku = line.sku
         ), reservation as (
             insert into inventory.reservations (reservation_key, order_id, state, expires_at)
-            select reservation_key, $1, 'held', now() + $9::bigint * interval '1 second'
+            select reservation_key, $1, 'held',
+                greatest(now(), $8) + $9::bigint * interval '1 second'
             from granted
         ), reservation_line as (
             insert into inventory.reservation_lines (reservation_key, sku, quantity)
@@ -84,24 +99,25 @@ async fn take(
             select sku, quantity, 'reserved', reservation_key from granted, line
         )
         select outcome as "outcome!"
-        from key cross join lateral orders.record_outcome(
+        from taken cross join lateral orders.record_outcome(
             $1, outcome, 'stock.reserved', $10, 'stock.refused'
         )
+        where outcome is not null
         "#,
-        claim.order_id,
-        claim.step,
-        claim.generation,
-        claim.argument_hash,
+        key.order_id.uuid(),
+        key.step.name(),
+        idempotency::version(*key)?,
         Outcome::Done(()).into_json(),
         &skus,
         &quantities,
-        stock_claim.key.to_string(),
-        ttl,
-        json!({ "status": OrderStatus::Reserved, "lines": lines }),
+        key.to_string(),
+        expiry.from,
+        expiry.seconds,
+        idempotency::data(&event)?,
     )
     .fetch_optional(db)
     .await
-    .map_err(|error| ActivityFault::of_database(DOING, error))
+    .map_err(|error| ActivityFault::of_database("reserving stock", error))
 }
 
 /// Gives the order's goods back.
@@ -109,11 +125,12 @@ async fn take(
 /// **Errors.** Broken if the goods have left the house: the shipment is undone first.
 /// **Repeats.** Goods are given back while they are held, so once. If there is nothing to give
 /// back, the tombstone alone is left, and a reservation that comes late is refused.
-pub async fn release(db: &PgPool, stock_claim: &StockClaim) -> Result<(), ActivityFault> {
+pub async fn release(db: &PgPool, key: StepKey) -> Result<(), ActivityFault> {
     const DOING: &str = "releasing stock";
-    let claim = Claim::of(stock_claim.key, stock_claim)?;
-    claim.bury(db).await?;
-    let reservation_key = stock_claim.key.to_string();
+    let order = orders::on_record(db, key).await?;
+    idempotency::leave_tombstone(db, key).await?;
+    let reservation_key = key.to_string();
+    let event = OrderEvent::StockReleased(StockLines { lines: order.stock_claim().lines });
     let released = sqlx::query_scalar!(
         r#"
         with released as (
@@ -138,7 +155,7 @@ pub async fn release(db: &PgPool, stock_claim: &StockClaim) -> Result<(), Activi
         from released cross join lateral orders.record(order_id, 'stock.released', $2) as number
         "#,
         reservation_key,
-        json!({ "lines": stock_claim.lines }),
+        idempotency::data(&event)?,
     )
     .fetch_optional(db)
     .await
@@ -169,10 +186,12 @@ pub async fn release_expired(db: &PgPool, limit: i64) -> Result<usize, ActivityF
         r#"
         with due as materialized (
             select reservation_key, order_id from inventory.reservations
+            -- One whose order is not on record is `prove`'s to report, and must not stop the rest.
+            join orders.orders using (order_id)
             where state = 'held' and expires_at <= now()
             order by expires_at
             limit $1
-            for update skip locked
+            for update of reservations skip locked
         ), expired as (
             update inventory.reservations set state = 'expired'
             from due where reservations.reservation_key = due.reservation_key

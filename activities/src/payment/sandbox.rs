@@ -19,7 +19,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use domain::{Charge, Money, Receipt, StepKey};
+use domain::{Charge, Money, PaymentReference, StepKey};
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
 
@@ -49,7 +49,7 @@ impl SandboxProvider {
         Self { db, decline_percent }
     }
 
-    async fn authorise_once(&self, charge: &Charge) -> Result<Receipt, ProviderError> {
+    async fn authorise_once(&self, charge: &Charge) -> Result<PaymentReference, ProviderError> {
         let payment = sqlx::query!(
             r#"
             insert into sandbox_provider.payments as known (
@@ -75,7 +75,7 @@ impl SandboxProvider {
         .map_err(no_answer)?;
         match payment.decline_code {
             Some(decline_code) => Err(ProviderError::Declined { decline_code }),
-            None => Ok(receipt(payment.payment_id)),
+            None => Ok(reference(payment.payment_id)),
         }
     }
 
@@ -177,16 +177,16 @@ impl SandboxProvider {
 
 #[async_trait]
 impl PaymentProvider for SandboxProvider {
-    async fn authorise(&self, charge: &Charge) -> Result<Receipt, ProviderError> {
+    async fn authorise(&self, charge: &Charge) -> Result<PaymentReference, ProviderError> {
         let token = charge.payment_token.as_str();
         let outage = number_after(token, "tok_unavailable_");
         self.out_of_order(&charge.key.to_string(), outage).await?;
-        let receipt = self.authorise_once(charge).await?;
-        if token == "tok_answer_twice" && self.authorise_once(charge).await? != receipt {
+        let reference = self.authorise_once(charge).await?;
+        if token == "tok_answer_twice" && self.authorise_once(charge).await? != reference {
             return Err(nonsense("one authorisation became two"));
         }
         take_time(token).await;
-        Ok(receipt)
+        Ok(reference)
     }
 
     async fn capture(&self, charge: StepKey) -> Result<(), ProviderError> {
@@ -263,7 +263,7 @@ impl PaymentProvider for SandboxProvider {
     async fn look_up(&self, charge: StepKey) -> Result<Option<Payment>, ProviderError> {
         let Some(record) = self.record_of(charge).await? else { return Ok(None) };
         let state = record.state()?;
-        Ok(Some(Payment { receipt: receipt(record.payment_id), state }))
+        Ok(Some(Payment { reference: reference(record.payment_id), state }))
     }
 }
 
@@ -280,8 +280,8 @@ impl Record {
     }
 }
 
-fn receipt(payment_id: i64) -> Receipt {
-    Receipt { provider_reference: format!("sandbox-payment-{payment_id}") }
+fn reference(payment_id: i64) -> PaymentReference {
+    PaymentReference { provider_reference: format!("sandbox-payment-{payment_id}") }
 }
 
 async fn take_time(token: &str) {

@@ -20,7 +20,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use domain::{Consignment, StepKey};
+use domain::{Shipment, StepKey};
 use sqlx::PgPool;
 
 use super::{Booking, Carrier, CarrierError};
@@ -43,7 +43,7 @@ impl SandboxCarrier {
 
 #[async_trait]
 impl Carrier for SandboxCarrier {
-    async fn book(&self, booking: &Booking) -> Result<Consignment, CarrierError> {
+    async fn book(&self, booking: &Booking) -> Result<Shipment, CarrierError> {
         let country = booking.country.to_string();
         if UNDELIVERABLE.contains(&country.as_str()) {
             let why = "no ship sails there".to_owned();
@@ -76,10 +76,10 @@ impl Carrier for SandboxCarrier {
         .await
         .map_err(no_answer)?;
         fail(answer.fault.as_deref())?;
-        answer.booking_id.map(consignment).ok_or_else(|| nonsense("no booking"))
+        answer.booking_id.map(shipment).ok_or_else(|| nonsense("no booking"))
     }
 
-    async fn cancel(&self, reference: StepKey) -> Result<Option<Consignment>, CarrierError> {
+    async fn cancel(&self, reference: StepKey) -> Result<Option<Shipment>, CarrierError> {
         let answer = sqlx::query!(
             r#"
             with fault as (
@@ -106,12 +106,12 @@ impl Carrier for SandboxCarrier {
         .await
         .map_err(no_answer)?;
         fail(answer.fault.as_deref())?;
-        Ok(answer.booking_id.map(consignment))
+        Ok(answer.booking_id.map(shipment))
     }
 }
 
-fn consignment(booking_id: i64) -> Consignment {
-    Consignment { tracking: format!("SANDBOX{booking_id:08}") }
+fn shipment(booking_id: i64) -> Shipment {
+    Shipment { tracking: format!("SANDBOX{booking_id:08}") }
 }
 
 fn fail(fault: Option<&str>) -> Result<(), CarrierError> {

@@ -1,0 +1,190 @@
+//! Idempotency records: what each step of an order has answered, found by its key alone.
+//!
+//! A step inserts its record in the statement that takes effect (`orders.take_step`), and takes
+//! effect only if the record is new. Whatever comes second, a repeat, a zombie of an attempt that
+//! timed out, or a step that arrives after its own undo, finds the record:
+//!
+//! | the record says | the answer |
+//! |---|---|
+//! | done | the first answer, again |
+//! | refused | the first refusal, again |
+//! | undone | refused as [`Rejection::AlreadyUndone`]: the tombstone |
+//!
+//! An undo first leaves its tombstone in a statement of its own. PostgreSQL makes that wait for
+//! a step that is just inserting the same key, so that everything the undo reads afterwards
+//! includes the step's effect, and no effect can come after.
+
+use domain::event::OrderEvent;
+use domain::{Rejection, StepKey};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sqlx::PgPool;
+
+use crate::ActivityFault;
+
+/// What was answered under a key, as the record keeps it: `{"done":…}` or `{"refused":…}`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Outcome<T> {
+    Done(T),
+    Refused(Rejection),
+}
+
+/// What is known under a key.
+#[derive(Debug)]
+pub(crate) enum Recorded<T> {
+    /// Nothing: the step has not taken effect, and has not been undone.
+    Open,
+    /// The step was answered.
+    Answered(Outcome<T>),
+    /// The step was undone, or its undo came first.
+    Undone,
+}
+
+/// The version of a record, as the database counts it.
+pub(crate) fn version(key: StepKey) -> Result<i32, ActivityFault> {
+    i32::try_from(key.version).map_err(|error| ActivityFault::broken("naming a step", error))
+}
+
+/// The answer of the step: what its statement has just recorded, or, if the statement found the
+/// key taken, what was recorded before.
+pub(crate) async fn answer<T: DeserializeOwned>(
+    db: &PgPool,
+    key: StepKey,
+    recorded: Option<Value>,
+) -> Result<T, ActivityFault> {
+    match recorded {
+        Some(outcome) => Outcome::read(outcome)?.into_answer(),
+        None => recall(db, key).await?.into_answer(key),
+    }
+}
+
+/// Looks up what is known under a key.
+pub(crate) async fn recall<T: DeserializeOwned>(
+    db: &PgPool,
+    key: StepKey,
+) -> Result<Recorded<T>, ActivityFault> {
+    let row = sqlx::query!(
+        r#"
+        select outcome, undone_at is not null as "is_undone!"
+        from orders.step_keys
+        where order_id = $1 and step = $2 and version = $3
+        "#,
+        key.order_id.uuid(),
+        key.step.name(),
+        version(key)?,
+    )
+    .fetch_optional(db)
+    .await
+    .map_err(|error| ActivityFault::of_database("looking up an idempotency record", error))?;
+    match row {
+        Some(row) => Recorded::of(row.outcome, row.is_undone),
+        None => Ok(Recorded::Open),
+    }
+}
+
+/// Leaves the tombstone: when this returns, the step has taken effect or never will.
+pub(crate) async fn leave_tombstone(db: &PgPool, key: StepKey) -> Result<(), ActivityFault> {
+    sqlx::query!(
+        "insert into orders.step_keys as known (order_id, step, version, undone_at)
+         values ($1, $2, $3, now())
+         on conflict (order_id, step, version) do update
+         set undone_at = coalesce(known.undone_at, excluded.undone_at)",
+        key.order_id.uuid(),
+        key.step.name(),
+        version(key)?,
+    )
+    .execute(db)
+    .await
+    .map(|_left| ())
+    .map_err(|error| ActivityFault::of_database("leaving a tombstone", error))
+}
+
+/// Records the refusal of a step by another party, with its event. Nothing is returned, and
+/// nothing recorded, if the key is taken.
+pub(crate) async fn refuse(
+    db: &PgPool,
+    key: StepKey,
+    rejection: Rejection,
+    event: impl FnOnce(domain::event::Refused) -> OrderEvent,
+) -> Result<Option<Value>, ActivityFault> {
+    let event = event(domain::event::Refused { rejection: rejection.clone() });
+    sqlx::query_scalar!(
+        r#"
+        with taken as materialized (select orders.take_step($1, $2, $3, $4) as outcome)
+        select outcome as "outcome!"
+        from taken cross join lateral orders.record($1, $5, $6)
+        where outcome is not null
+        "#,
+        key.order_id.uuid(),
+        key.step.name(),
+        version(key)?,
+        Outcome::<()>::Refused(rejection).into_json(),
+        event.event_type().name(),
+        data(&event)?,
+    )
+    .fetch_optional(db)
+    .await
+    .map_err(|error| ActivityFault::of_database("recording a refusal", error))
+}
+
+/// The event's data, for a statement that records it.
+pub(crate) fn data(event: &OrderEvent) -> Result<Value, ActivityFault> {
+    event.data().map_err(|error| ActivityFault::broken("writing an event down", error))
+}
+
+/// The refusal of a step that comes after its undo.
+pub(crate) const fn already_undone(key: StepKey) -> ActivityFault {
+    ActivityFault::Rejected(Rejection::AlreadyUndone { step: key.step })
+}
+
+impl<T> Outcome<T> {
+    pub(crate) fn into_answer(self) -> Result<T, ActivityFault> {
+        match self {
+            Self::Done(answer) => Ok(answer),
+            Self::Refused(rejection) => Err(ActivityFault::Rejected(rejection)),
+        }
+    }
+}
+
+impl<T: DeserializeOwned> Outcome<T> {
+    pub(crate) fn read(outcome: Value) -> Result<Self, ActivityFault> {
+        serde_json::from_value(outcome)
+            .map_err(|error| ActivityFault::broken("reading an idempotency record", error))
+    }
+}
+
+impl<T: Serialize> Outcome<T> {
+    pub(crate) fn into_json(self) -> Value {
+        match self {
+            Self::Done(answer) => serde_json::json!({ "done": answer }),
+            Self::Refused(rejection) => serde_json::json!({ "refused": rejection }),
+        }
+    }
+}
+
+impl<T: DeserializeOwned> Recorded<T> {
+    pub(crate) fn of(outcome: Option<Value>, is_undone: bool) -> Result<Self, ActivityFault> {
+        let outcome = outcome.map(Outcome::read).transpose()?;
+        Ok(match outcome {
+            // What was refused never took effect, so its undo changes nothing about the answer.
+            Some(outcome @ Outcome::Refused(_)) => Self::Answered(outcome),
+            Some(_) | None if is_undone => Self::Undone,
+            Some(outcome @ Outcome::Done(_)) => Self::Answered(outcome),
+            None => Self::Open,
+        })
+    }
+}
+
+impl<T> Recorded<T> {
+    pub(crate) fn into_answer(self, key: StepKey) -> Result<T, ActivityFault> {
+        match self {
+            Self::Answered(outcome) => outcome.into_answer(),
+            Self::Undone => Err(already_undone(key)),
+            Self::Open => {
+                Err(ActivityFault::broken("recalling an answer", format!("nothing under {key}")))
+            }
+        }
+    }
+}
