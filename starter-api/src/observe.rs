@@ -15,17 +15,15 @@ use tokio::time::timeout;
 use tracing::{Instrument, info_span};
 use uuid::Uuid;
 
-use crate::extract::visible_ascii;
-use crate::problem::Problem;
+use crate::app::orders::place::ORDERS_ACCEPTED;
+use crate::error::Problem;
+use crate::http::visible_ascii;
 
 const TRACE_PARENT: &str = "traceparent";
 
 const REQUEST_ID: &str = "x-request-id";
 const REQUESTS_TOTAL: &str = "http_requests_total";
 const REQUEST_DURATION: &str = "http_request_duration_seconds";
-
-/// Orders taken in, by whether the request was a repeat.
-pub(crate) const ORDERS_ACCEPTED: &str = "orders_accepted_total";
 
 #[derive(Debug, thiserror::Error)]
 #[error("the request was not done within {} s", .0.as_secs())]
