@@ -10,6 +10,7 @@ mod graphql;
 mod identity;
 mod ledger;
 mod line;
+mod observe;
 mod openapi;
 mod ops;
 mod orders;
@@ -32,13 +33,12 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub(crate) use extract::visible_ascii;
 pub use state::{Limits, State};
 pub(crate) use state::{RATE_PER_ADDRESS, RATE_PER_TOKEN, REGISTRATIONS_PER_ADDRESS};
 
 use crate::error::{Kind, Problem};
 use crate::graphql::GraphqlSchema;
-use crate::{grpc, observe};
+use crate::grpc;
 
 /// The routes of every protocol: HTTP carries gRPC and GraphQL too.
 pub fn router(state: State) -> Router {

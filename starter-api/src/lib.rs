@@ -19,7 +19,6 @@ mod graphql;
 mod grpc;
 mod http;
 mod identity;
-mod observe;
 mod serve;
 mod temporal;
 

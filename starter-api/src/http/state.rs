@@ -13,9 +13,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, Settings};
 use crate::graphql::GraphqlSchema;
+use crate::http::observe;
 use crate::http::rate_limit::Gate;
 use crate::identity::Identity;
-use crate::observe;
 use crate::temporal::Temporal;
 
 /// Everything that the starter works with. Cheap to clone, which every layer around a route does

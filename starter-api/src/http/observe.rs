@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use crate::app::orders::place::ORDERS_ACCEPTED;
 use crate::error::Problem;
-use crate::http::visible_ascii;
+use crate::http::extract::visible_ascii;
 
 const TRACE_PARENT: &str = "traceparent";
 
