@@ -1,4 +1,4 @@
-//! Which orders wait for a person?
+//! The orders that wait for an operator.
 
 use chrono::{DateTime, Utc};
 use domain::{CustomerId, OrderId, OrderStatus};
@@ -12,15 +12,15 @@ use crate::error::Problem;
 /// How many orders one answer names. Where more wait, the first have to be resolved first.
 const ORDERS_MAX: i32 = 100;
 
-/// An order that waits for a person.
+/// An order that waits for an operator.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Waiting {
     /// The order.
     order_id: OrderId,
-    /// Whose.
+    /// Who ordered.
     customer_id: Option<CustomerId>,
-    /// Where it stands. `stuck` says at which step, and why; any other status says that not even
-    /// that could be put on record.
+    /// Its status. `stuck` says at which step, and why; any other status means that even this could
+    /// not be recorded.
     #[serde(flatten)]
     status: Option<OrderStatus>,
     /// Since when.
@@ -30,7 +30,7 @@ pub(crate) struct Waiting {
 /// The orders that wait.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Attention {
-    /// Who has waited longest comes first; a hundred at most.
+    /// The longest waiting first; a hundred at most.
     items: Vec<Waiting>,
 }
 

@@ -16,16 +16,16 @@ use crate::identity::Caller;
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Customer)]
 pub(crate) struct CustomerResource {
-    /// The customer's name everywhere else.
+    /// The customer's id everywhere else.
     #[schema(example = "17850")]
     customer_id: String,
-    /// Where they registered with; it cannot be changed here.
+    /// The address they registered with; it cannot be changed here.
     email: Option<String>,
-    /// What to call them.
+    /// Their name.
     name: Option<String>,
-    /// Where the carrier may call.
+    /// A telephone number for the carrier.
     phone: Option<String>,
-    /// Since when they are known.
+    /// When they became a customer.
     created_at: DateTime<Utc>,
 }
 

@@ -1,4 +1,4 @@
-//! The books, for those who want proof.
+//! Queries on the ledger.
 
 pub(crate) mod balance;
 pub(crate) mod transactions;

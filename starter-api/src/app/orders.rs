@@ -21,7 +21,7 @@ use utoipa::ToSchema;
 
 use crate::error::Problem;
 
-/// The longest cancel window: a month. Whoever waits longer does not want the goods yet.
+/// The longest cancel window: a month.
 pub(crate) const CANCEL_WINDOW_SECONDS_MAX: u32 = 2_592_000;
 
 /// The longest patience with a party: a week.
@@ -34,24 +34,24 @@ pub(crate) const PATIENCE_SECONDS_MAX: u32 = 604_800;
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = Order)]
 pub(crate) struct OrderResource {
-    /// Its name everywhere.
+    /// Its id everywhere.
     pub(crate) order_id: OrderId,
     /// Who ordered.
     pub(crate) customer_id: CustomerId,
-    /// When the shop took it in.
+    /// When it was placed.
     pub(crate) placed_at: DateTime<Utc>,
-    /// Where it stands.
+    /// Its status.
     #[serde(flatten)]
     pub(crate) status: OrderStatus,
     /// What was bought, at the prices of that moment.
     pub(crate) lines: Vec<OrderLine>,
-    /// What it comes to.
+    /// What it costs in total.
     pub(crate) totals: Totals,
     /// The discount code used, if any.
     pub(crate) discount_code: Option<DiscountCode>,
     /// Where it goes.
     pub(crate) ship_to: Destination,
-    /// What was agreed on beyond the goods.
+    /// The agreed terms, such as the cancel window.
     pub(crate) terms: Terms,
 }
 

@@ -14,8 +14,7 @@ pub(crate) struct PageSize(u16);
 pub(crate) struct Page<T> {
     /// What the page shows.
     pub items: Vec<T>,
-    /// Where the next page begins; absent on the last one. Its form is nobody's business and may
-    /// change: give it back as it is.
+    /// Where the next page begins; absent on the last one. It is opaque, and its form may change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! Products: what the shop sells, at which price, and how many are left.
+//! The articles of the shop, their prices and availability.
 
 pub(crate) mod create;
 pub(crate) mod list;
@@ -17,13 +17,13 @@ use crate::error::{Problem, Rules};
 /// An article of the shop.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Product {
-    /// The article's number.
+    /// The article's number (SKU).
     pub(crate) sku: Sku,
     /// What it is, in words.
     name: String,
     /// What one piece costs, before tax.
     unit_price: Money,
-    /// Pieces that can be ordered at this moment. Not a promise: the order reserves.
+    /// Pieces that can be ordered at this moment. Not a promise: only an order reserves stock.
     available: i64,
 }
 

@@ -1,11 +1,11 @@
-//! The task queues that orders go through: stopped and let go on, each by itself.
+//! The task queues that orders go through. Each can be paused and resumed.
 //!
-//! A worker whose queue is paused takes nothing more from it, and finishes what it has. Pausing
-//! `orders` costs no order anything: one that waits there has not begun, or stands between two
-//! steps, and no step's patience runs. A patient step that is under way on another queue goes on
-//! by itself. Pausing `payments`, `fulfilment` or `notifications` is another matter: Temporal
-//! counts a patient step's time on, so an order whose step waits there longer than its patience
-//! is unwound; undos have no limit, and wait.
+//! A worker whose queue is paused takes no more tasks from it, and finishes those it has. Pausing
+//! `orders` has no consequences for an order: one that waits there has not begun, or is between
+//! two steps, and no step's time limit runs. A patient step that is in progress on another queue
+//! continues. Pausing `payments`, `fulfilment` or `notifications` is different: the time limit of
+//! a patient step keeps running, so an order whose step waits there for longer than its patience
+//! is unwound. Undos have no limit, and wait.
 
 pub(crate) mod list;
 pub(crate) mod pause;
@@ -25,15 +25,15 @@ pub(crate) struct QueueState {
     /// Which.
     #[schema(example = "orders")]
     queue: &'static str,
-    /// By whose decision it stands still; absent while it is served.
+    /// Who paused it and why; absent while it is served.
     #[serde(skip_serializing_if = "Option::is_none")]
     paused: Option<Pause>,
 }
 
-/// Why a queue stands still.
+/// Who paused a queue, and why.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Pause {
-    /// Who decided, as the token names them.
+    /// Who paused it, as the token names them.
     #[schema(example = "eve")]
     paused_by: String,
     /// Why.

@@ -1,4 +1,4 @@
-//! What lies in the warehouse, for those who look after it.
+//! The stock of the warehouse.
 
 pub(crate) mod list;
 pub(crate) mod movement;
@@ -14,13 +14,13 @@ use crate::error::Problem;
 pub(crate) struct Stock {
     /// The article.
     sku: Sku,
-    /// In the house.
+    /// In the warehouse.
     on_hand: i64,
-    /// Of those: set aside for orders.
+    /// Of those: reserved for orders.
     reserved: i64,
-    /// Of those: free to be ordered.
+    /// Of those: available to be ordered.
     available: i64,
-    /// Gone to customers.
+    /// Shipped to customers.
     sold: i64,
 }
 

@@ -1,4 +1,4 @@
-//! `GET /v1/attention`: which orders wait for a person?
+//! `GET /v1/attention`: lists the orders that wait for an operator.
 
 use axum::Json;
 use axum::extract::State as Shared;
@@ -9,9 +9,10 @@ use crate::http::State;
 use crate::http::problem::{AuthResponses, ReadProblems};
 use crate::identity::{Authorized, scope};
 
-/// Lists the orders that wait for a person to decide, with the reason.
+/// Lists the orders that wait for an operator's decision, with the reason.
 ///
-/// The order engine knows which those are, also where the record could not be written.
+/// The list comes from the order engine, so it is complete even if the record could not be
+/// written.
 #[utoipa::path(
     get, path = "/v1/attention", tag = "operators", security(("bearer" = ["orders:resolve"])),
     responses((status = 200, description = "The orders that wait", body = Attention),

@@ -1,4 +1,4 @@
-//! Operations on customers over HTTP, one file each.
+//! Customers over HTTP, one file per operation.
 
 pub(crate) mod list;
 pub(crate) mod show;

@@ -12,36 +12,36 @@ use crate::http::extract::Body;
 use crate::http::problem::{AuthResponses, WriteProblems};
 use crate::identity::{Authorized, scope};
 
-/// A question in GraphQL.
+/// A GraphQL request.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 #[schema(as = GraphqlQuestion)]
 pub(crate) struct GraphqlRequest {
-    /// The question itself.
+    /// The query.
     #[schema(
         example = "{ orders(first: 2) { items { id status payments { captured { amount } } } } }"
     )]
     query: String,
-    /// Which of several operations in it is meant.
+    /// Which operation of the query to execute, if it has several.
     operation_name: Option<String>,
-    /// What its variables stand for.
+    /// The values of its variables.
     #[schema(value_type = Option<Object>)]
     variables: Option<Value>,
-    /// Sent by some clients; not looked at.
+    /// Sent by some clients; ignored.
     #[schema(value_type = Option<Object>)]
     #[expect(dead_code, reason = "accepted, because clients send it unasked")]
     extensions: Option<Value>,
 }
 
-/// Answers a question in GraphQL about orders with their events, payments, shipments and, for
-/// whoever may see the books, ledger entries.
+/// Executes a GraphQL query on orders with their events, payments, shipments and, for callers who
+/// may see the books, ledger entries.
 ///
-/// As GraphQL has it, the answer is 200 with `errors` in it when the question itself is wrong.
-/// A question goes 12 levels deep at most and has a complexity of 5,000 at most: each field
-/// counts once for each order that a page may have.
+/// As usual in GraphQL, the answer is 200 with `errors` when the query is wrong. A query is at most
+/// 12 levels deep and has a complexity of at most 5,000: each field counts once for each order
+/// that a page may have.
 #[utoipa::path(
     post, path = "/v1/graphql", tag = "orders", security(("bearer" = ["orders:read"])),
-    request_body(content = GraphqlRequest, description = "The question, and what its variables stand for"),
+    request_body(content = GraphqlRequest, description = "The query and its variables"),
     responses(
         (status = 200, description = "`data`, and `errors` if there are any", body = Object),
         AuthResponses,

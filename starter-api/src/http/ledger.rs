@@ -1,4 +1,4 @@
-//! Questions about the ledger over HTTP, one file each.
+//! The ledger over HTTP, one file per operation.
 
 pub(crate) mod balance;
 pub(crate) mod transactions;

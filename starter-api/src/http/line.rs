@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use crate::app::basket::LineInput;
 use crate::app::input::WholeNumber;
 
-/// One article and how many of it, as the caller writes it.
+/// An article and its quantity.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct LineRequest {

@@ -22,21 +22,21 @@ const PROBLEMS: &str = include_str!("../../../docs/problems.md");
 #[openapi(
     info(
         title = "Ordersaga",
-        description = "Takes orders in and never loses one. Errors are \
+        description = "Takes orders and never loses one. Errors are \
                        [`application/problem+json`](/docs/problems.md).",
     ),
     tags(
         (name = "orders", description = "Place, follow and cancel"),
-        (name = "quotes", description = "What would it cost?"),
-        (name = "products", description = "What is there?"),
-        (name = "stock", description = "How much is there? For those who look after it"),
-        (name = "customers", description = "Who are they?"),
-        (name = "operators", description = "What waits for a person"),
-        (name = "ledger", description = "Do the books balance?"),
-        (name = "identity", description = "Who asks? Get a token"),
-        (name = "operations", description = "For whoever runs the starter"),
+        (name = "quotes", description = "Price a basket"),
+        (name = "products", description = "The catalogue"),
+        (name = "stock", description = "Stock levels and movements, for staff"),
+        (name = "customers", description = "Customers' particulars"),
+        (name = "operators", description = "Orders that wait for an operator, and task queues"),
+        (name = "ledger", description = "Balances and transactions of the books"),
+        (name = "identity", description = "Registration and tokens"),
+        (name = "operations", description = "Health, readiness and metrics"),
     ),
-    // Wherever this description was fetched from.
+    // Relative to where this description was fetched from.
     servers((url = "/")),
     modifiers(&Preface),
 )]
@@ -52,9 +52,9 @@ impl Modify for Preface {
     }
 }
 
-/// Names each operation by its tag and its function, such as `orders.list`: a function's name
-/// alone is not the only one of its kind. By that name it gets its examples. One that asks for
-/// no token says so.
+/// Names each operation by its tag and its function, such as `orders.list`, because function
+/// names alone are not unique. The examples are found by that name. An operation without a
+/// security requirement is marked as public.
 pub(crate) fn named<S: Clone + Send + Sync + 'static>(
     mut operations: OpenApiRouter<S>,
 ) -> OpenApiRouter<S> {
@@ -71,13 +71,13 @@ pub(crate) fn named<S: Clone + Send + Sync + 'static>(
             operation.security.get_or_insert_with(|| vec![SecurityRequirement::default()]);
         }
     }
-    forget_the_unused(operations.get_openapi_mut());
+    remove_unused_schemas(operations.get_openapi_mut());
     operations
 }
 
-/// A list's description has that of its items written into it, and those of some items stand
-/// beside it once more, for nobody.
-fn forget_the_unused(description: &mut Description) {
+/// Removes schemas that nothing refers to: lists have the schema of their items inlined, and some
+/// of those are generated as components too.
+fn remove_unused_schemas(description: &mut Description) {
     let Ok(text) = serde_json::to_string(description) else { return };
     let is_used = |name: &str| text.contains(&format!("\"#/components/schemas/{name}\""));
     if let Some(components) = &mut description.components {

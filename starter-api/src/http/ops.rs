@@ -1,4 +1,4 @@
-//! For whoever runs the starter: is it alive, can it work, what does it do?
+//! Health, readiness and metrics.
 
 pub(crate) mod health;
 pub(crate) mod metrics;

@@ -1,4 +1,4 @@
-//! Operations on orders over HTTP, one file each.
+//! Orders over HTTP, one file per operation.
 
 pub(crate) mod cancel;
 pub(crate) mod events;

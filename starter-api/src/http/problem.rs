@@ -14,31 +14,31 @@ use crate::error::{Breach, Kind, Problem};
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Problem)]
 pub(crate) struct Document {
-    /// Which kind; leads to its explanation.
+    /// The kind of the problem: a link to its explanation.
     #[serde(rename = "type")]
     #[schema(format = "uri-reference", example = "/docs/problems.md#invalid-request")]
     kind: String,
-    /// The kind in words; the same for every problem of the kind.
+    /// The kind in words; the same for every problem of this kind.
     title: &'static str,
-    /// The status of the answer, again.
+    /// The HTTP status, again.
     status: u16,
-    /// This very problem, in words for whoever sent the request.
+    /// What happened this time, in words for the caller.
     detail: String,
     /// Every broken rule, where rules are broken.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<Breach>,
-    /// What the customer was shown, where the price has changed.
+    /// The price that the customer was shown, if the price has changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     expected_total: Option<Money>,
-    /// What the order costs now, where the price has changed.
+    /// The price now, if the price has changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     actual_total: Option<Money>,
-    /// What to name when asking for help, where the fault is the shop's.
+    /// What to quote when asking for help, if the fault is the shop's.
     #[serde(skip_serializing_if = "Option::is_none")]
     incident: Option<Uuid>,
 }
 
-/// What any operation that reads may answer instead, for the `OpenAPI` page.
+/// The errors of every operation that reads, for the `OpenAPI` description.
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "only its description is used")]
 pub(crate) enum ReadProblems {
@@ -56,11 +56,11 @@ pub(crate) enum ReadProblems {
     TryAgain(Document),
 }
 
-/// What any operation that takes a body may answer instead, for the `OpenAPI` page.
+/// The errors of every operation that takes a body, for the `OpenAPI` description.
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "only its description is used")]
 pub(crate) enum WriteProblems {
-    /// The body cannot be read, or has a field that nobody knows.
+    /// The body cannot be read, or has an unknown field.
     #[response(status = 400, content_type = "application/problem+json")]
     Malformed(Document),
     /// The body is too large.
@@ -83,14 +83,14 @@ pub(crate) enum WriteProblems {
     TryAgain(Document),
 }
 
-/// What any operation that is not public may answer instead, for the `OpenAPI` page.
+/// The errors of every operation that is not public, for the `OpenAPI` description.
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "only its description is used")]
 pub(crate) enum AuthResponses {
-    /// No token that counts; `WWW-Authenticate` says what would do.
+    /// No valid token; `WWW-Authenticate` says what is required.
     #[response(status = 401, content_type = "application/problem+json")]
     Unauthenticated(Document),
-    /// The token does not allow it; `WWW-Authenticate` names the scope that would.
+    /// The token lacks a scope, which `WWW-Authenticate` names.
     #[response(status = 403, content_type = "application/problem+json")]
     NotAllowed(Document),
 }

@@ -1,4 +1,4 @@
-//! Operations on products over HTTP, one file each.
+//! Products over HTTP, one file per operation.
 
 pub(crate) mod create;
 pub(crate) mod list;

@@ -1,4 +1,4 @@
-//! Operations on queues over HTTP, one file each.
+//! Task queues over HTTP, one file per operation.
 
 pub(crate) mod list;
 pub(crate) mod pause;

@@ -1,4 +1,4 @@
-//! `POST /v1/quotes`: what would this cost?
+//! `POST /v1/quotes`: prices a basket without ordering it.
 
 use axum::Json;
 use axum::extract::State as Shared;
@@ -23,7 +23,7 @@ pub(crate) struct QuoteRequest {
     pub lines: Vec<LineRequest>,
     /// Decides tax and shipping fee.
     pub ship_to: QuoteDestination,
-    /// What the customer typed to get a discount.
+    /// The discount code that the customer entered.
     #[schema(min_length = 1, max_length = 32, example = "WELCOME10")]
     pub discount_code: Option<String>,
 }
@@ -32,18 +32,18 @@ pub(crate) struct QuoteRequest {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct QuoteDestination {
-    /// The country, as ISO 3166-1 alpha-2 has it.
+    /// The country, as an ISO 3166-1 alpha-2 code.
     #[schema(min_length = 2, max_length = 2, example = "GB")]
     pub country: String,
 }
 
 /// Prices a basket.
 ///
-/// The same arithmetic that an order is charged by, without a customer and without any effect.
+/// By the same arithmetic that an order is charged by, without a customer and without any effect.
 /// An order that names the total as `expected_total` is refused if the price has changed since.
 #[utoipa::path(
     post, path = "/v1/quotes", tag = "quotes",
-    request_body(content = QuoteRequest, description = "What somebody might buy"),
+    request_body(content = QuoteRequest, description = "The basket"),
     responses((status = 200, description = "What it would cost", body = PriceList), WriteProblems),
 )]
 pub(crate) async fn price(

@@ -1,4 +1,4 @@
-//! Operations on the stock over HTTP, one file each.
+//! The stock over HTTP, one file per operation.
 
 pub(crate) mod list;
 pub(crate) mod shift;

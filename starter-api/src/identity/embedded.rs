@@ -47,7 +47,7 @@ pub(crate) struct EmbeddedIssuer {
     clients_entered: Arc<OnceCell<()>>,
 }
 
-/// A token, as RFC 6749 answers it.
+/// A token response (RFC 6749).
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(crate) struct IssuedToken {
     /// To be sent as `Authorization: Bearer …`.
@@ -55,7 +55,7 @@ pub(crate) struct IssuedToken {
     /// Always `Bearer`.
     #[schema(example = "Bearer")]
     token_type: &'static str,
-    /// How many seconds it counts.
+    /// How many seconds it is valid.
     #[schema(example = 900)]
     expires_in: u64,
     /// What it allows.

@@ -1,4 +1,4 @@
-//! What an account comes to.
+//! An account's balance.
 
 use domain::ledger::{Account, Side};
 use rust_decimal::Decimal;
@@ -9,14 +9,14 @@ use crate::app::App;
 use crate::app::ledger::with_minor_digits;
 use crate::error::{OrProblem, Problem};
 
-/// What an account comes to.
+/// An account's balances.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct AccountBalance {
     /// The account.
     account: Account,
-    /// The side that grows it, on which the balances are told.
+    /// The side that increases it, on which the balances are shown.
     normal_side: Side,
-    /// One for each currency that was ever booked here.
+    /// One for each currency that was ever posted to it.
     balances: Vec<CurrencyBalance>,
 }
 
@@ -29,13 +29,13 @@ pub(crate) struct CurrencyBalance {
     /// ISO 4217.
     #[schema(example = "GBP")]
     currency: String,
-    /// What was booked on the left.
+    /// The sum of the debits.
     #[schema(value_type = String, example = "119.94")]
     debits: Decimal,
-    /// What was booked on the right.
+    /// The sum of the credits.
     #[schema(value_type = String, example = "19.99")]
     credits: Decimal,
-    /// What it comes to on its normal side; below zero if it is overdrawn.
+    /// The balance on its normal side; below zero if it is overdrawn.
     #[schema(value_type = String, example = "99.95")]
     balance: Decimal,
 }

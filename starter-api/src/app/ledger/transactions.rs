@@ -11,19 +11,19 @@ use crate::app::App;
 use crate::app::paging::{Page, PageSize};
 use crate::error::{OrProblem, Problem};
 
-/// Entries that were booked together.
+/// Entries that were posted together.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Transaction)]
 pub(crate) struct BookedTransaction {
     /// Its number in the books.
     transaction_id: i64,
-    /// Its name: the same key is the same transaction.
+    /// Its idempotency key: the same key is the same transaction.
     key: String,
     /// The order it belongs to, if it belongs to one.
     order_id: Option<Uuid>,
-    /// The transaction that this one cancels out.
+    /// The transaction that this one reverses.
     reverses: Option<i64>,
-    /// When it was booked.
+    /// When it was posted.
     booked_at: DateTime<Utc>,
     /// All of its entries; debits equal credits in every currency.
     #[schema(value_type = Vec<Entry>)]

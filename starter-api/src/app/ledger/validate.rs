@@ -1,4 +1,4 @@
-//! Do the books balance?
+//! Checks whether the books balance.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::app::ledger::{BadEntry, with_minor_digits};
 use crate::error::{OrProblem, Problem};
 
-/// How many unbalanced transactions one answer names. One is too many already.
+/// How many unbalanced transactions one answer names.
 const UNBALANCED_MAX: i64 = 100;
 
 /// Whether the books balance, and how that is known.
@@ -78,7 +78,7 @@ struct Sums {
     credits: Decimal,
 }
 
-/// Proves that the books balance, from the entries alone.
+/// Checks that the books balance, from the entries alone.
 pub(crate) async fn validate(app: &App) -> Result<Validation, Problem> {
     let (unbalanced, sums) = read(&app.database).await.or_problem("adding up the books")?;
     let trial_balances = trial_balances(sums)?;
@@ -88,7 +88,7 @@ pub(crate) async fn validate(app: &App) -> Result<Validation, Problem> {
 }
 
 async fn read(database: &PgPool) -> sqlx::Result<(Vec<UnbalancedTransaction>, Vec<Sums>)> {
-    // Both looks see the same moment, so that a sale booked between them cannot look like a fault.
+    // One snapshot for both queries, so that a sale posted between them cannot look like a fault.
     let mut moment = database.begin_with("begin isolation level repeatable read read only").await?;
     sqlx::query!("select set_config('statement_timeout', '30000', true)")
         .fetch_one(&mut *moment)

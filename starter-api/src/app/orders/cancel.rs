@@ -36,23 +36,23 @@ pub(crate) struct CancelPreview {
     /// Where it stands.
     #[serde(flatten)]
     pub(crate) status: OrderStatus,
-    /// Whether the order would be called off, or is not going forward anyway.
+    /// Whether the order would be cancelled, or is not going forward anyway.
     #[serde(rename = "would")]
     pub(crate) effect: CancelEffect,
     /// What would become of the customer's money.
     payment: PaymentFate,
-    /// How much would be given back.
+    /// How much would be refunded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) refund: Option<Money>,
 }
 
-/// What a cancel would come to.
+/// What cancelling would do.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum CancelEffect {
-    /// The order would be called off, and everything done for it taken back.
+    /// The order would be cancelled, and everything done for it undone.
     CallOff,
-    /// Nothing: it is being taken back, or has been.
+    /// Nothing: it is being unwound, or has been.
     ChangeNothing,
 }
 
@@ -60,12 +60,12 @@ pub(crate) enum CancelEffect {
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum PaymentFate {
-    /// None was taken, and none is being asked for.
+    /// Nothing was charged, and nothing is being charged.
     Nothing,
-    /// The provider is being asked for it: what it has set aside is let go, or given back if it
-    /// is taken by then.
+    /// It is being charged: the authorisation is voided, or the charge refunded if it is captured by
+    /// then.
     Void,
-    /// It was taken and is given back in full.
+    /// It was charged and is refunded in full.
     Refund,
 }
 
@@ -74,9 +74,9 @@ pub(crate) enum PaymentFate {
 pub(crate) struct CancelDecided {
     /// The order.
     order_id: OrderId,
-    /// `unwinding`: it is called off from now on, and everything done for it is taken back.
-    /// `pending`: the wish is kept, and is decided before anything else is done for the order; the
-    /// order itself shows how.
+    /// `unwinding`: it is cancelled from now on, and everything done for it is being undone.
+    /// `pending`: the request is kept, and is decided before anything else is done for the order;
+    /// the order itself shows the decision.
     #[schema(example = "unwinding")]
     pub(crate) decision: Decision,
     /// Where it stood at that moment.
@@ -84,13 +84,13 @@ pub(crate) struct CancelDecided {
     pub(crate) status: OrderStatus,
 }
 
-/// What is answered to a wish to cancel that was not refused.
+/// The answer to a request to cancel that was not refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Decision {
-    /// Everything is taken back.
+    /// Everything done is being undone.
     Unwinding,
-    /// Nobody could decide yet.
+    /// No worker could decide yet.
     Pending,
 }
 

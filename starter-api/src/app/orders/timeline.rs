@@ -12,10 +12,10 @@ use crate::app::orders::{read, store};
 use crate::error::Problem;
 use crate::identity::Caller;
 
-/// An order that needs more lines than this is one for the list of its events.
+/// The list of events shows more lines, in pages.
 const LINES_MAX: i64 = 500;
 
-/// An order's life, in words.
+/// An order's history in words.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Timeline {
     /// The order.
@@ -24,23 +24,23 @@ pub(crate) struct Timeline {
     #[serde(skip)]
     #[schema(ignore)]
     pub(crate) status: OrderStatus,
-    /// First to last, at most 500 lines.
+    /// Oldest first, at most 500 lines.
     #[serde(rename = "timeline")]
     pub(crate) lines: Vec<TimelineLine>,
 }
 
-/// One line of it.
+/// One line of a timeline.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Line)]
 pub(crate) struct TimelineLine {
-    /// The number of the event that it tells of.
+    /// The number of the event that it describes.
     pub(crate) sequence: i32,
     /// When.
     pub(crate) at: DateTime<Utc>,
     /// What happened.
     #[schema(example = "The payment was taken: 23.10 GBP")]
     pub(crate) text: String,
-    /// Where the order stood from then on, if the event was a turn in its life.
+    /// The order's status from then on, if the event changed it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "paid")]
     pub(crate) status: Option<String>,

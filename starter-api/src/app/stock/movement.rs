@@ -18,9 +18,9 @@ use crate::identity::Caller;
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
 pub(crate) enum Reason {
-    /// A delivery came in.
+    /// A delivery was received.
     Received,
-    /// More was counted than was known of.
+    /// More was counted than was recorded.
     Found,
     /// Broken, stolen or lost.
     WrittenOff,

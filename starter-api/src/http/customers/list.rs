@@ -1,4 +1,4 @@
-//! `GET /v1/customers`: whom does the shop know?
+//! `GET /v1/customers`: lists customers.
 
 use axum::extract::State as Shared;
 use axum::response::Response;
@@ -30,7 +30,7 @@ pub(crate) struct ListQuery {
     cursor: Option<CustomerId>,
 }
 
-/// Lists customers in the order of their ids; to a customer, themself alone.
+/// Lists customers by id. A customer sees only themself.
 #[utoipa::path(
     get, path = "/v1/customers", tag = "customers", security(("bearer" = ["customers:read"])),
     params(ListQuery),

@@ -1,4 +1,4 @@
-//! `GET /v1/customers/{customer_id}`: what does the shop know of them?
+//! `GET /v1/customers/{customer_id}`: shows a customer.
 
 use axum::Json;
 use axum::extract::State as Shared;
@@ -10,7 +10,7 @@ use crate::http::extract::Path;
 use crate::http::problem::{AuthResponses, Document, ReadProblems};
 use crate::identity::{Authorized, scope};
 
-/// Shows a customer; to a customer, themself alone.
+/// Shows a customer. A customer sees only themself.
 #[utoipa::path(
     get, path = "/v1/customers/{customer_id}", tag = "customers",
     security(("bearer" = ["customers:read"])),

@@ -1,4 +1,4 @@
-//! `PUT /v1/customers/{customer_id}`: what the shop is to call them.
+//! `PUT /v1/customers/{customer_id}`: changes a customer.
 
 use axum::Json;
 use axum::extract::State as Shared;
@@ -12,28 +12,28 @@ use crate::http::extract::{Body, Path};
 use crate::http::problem::{AuthResponses, Document, WriteProblems};
 use crate::identity::{Authorized, scope};
 
-/// What can be changed of a customer. What is left out is forgotten.
+/// What can be changed of a customer. A field that is left out is deleted.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Particulars)]
 pub(crate) struct CustomerRequest {
-    /// What to call them.
+    /// Their name.
     #[schema(min_length = 1, max_length = 200, example = "Ada Example")]
     pub name: Option<String>,
-    /// Where the carrier may call.
+    /// A telephone number for the carrier.
     #[schema(min_length = 1, max_length = 40, example = "+44 20 7946 0000")]
     pub phone: Option<String>,
 }
 
-/// Changes what is known of a customer; a customer changes themself alone.
+/// Changes a customer's particulars. A customer changes only their own.
 ///
-/// Whoever has a token of an identity provider, or is brought by the shop's backend, becomes
-/// known by this.
+/// A customer who signs in with an identity provider, or whom the shop's backend brings, is
+/// created by this.
 #[utoipa::path(
     put, path = "/v1/customers/{customer_id}", tag = "customers",
     security(("bearer" = ["customers:write"])),
     params(("customer_id" = domain::CustomerId, Path, description = "The customer", example = "17850")),
-    request_body(content = CustomerRequest, description = "What is to be known of the customer"),
+    request_body(content = CustomerRequest, description = "The customer's particulars"),
     responses(
         (status = 200, description = "The customer as they are now", body = CustomerResource),
         (status = 404, description = "There is no such customer", body = Document,

@@ -1,4 +1,4 @@
-//! `PUT /v1/customers/{customer_id}/password`: a customer takes another password.
+//! `PUT /v1/customers/{customer_id}/password`: changes a customer's password.
 
 use axum::extract::State as Shared;
 use axum::http::StatusCode;
@@ -12,31 +12,31 @@ use crate::http::extract::{Body, Path};
 use crate::http::problem::{AuthResponses, Document, WriteProblems};
 use crate::identity::{Authorized, scope};
 
-/// The password of now, and the one in its place.
+/// The present password, and the new one.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PasswordChange {
-    /// The one that counts now.
+    /// The password that is valid now.
     #[schema(example = "three words will do")]
     pub present_password: String,
-    /// Anything hard to guess. Kept as a hash alone.
+    /// Anything hard to guess. Only a hash of it is stored.
     #[schema(min_length = 12, max_length = 256, example = "three others do as well")]
     pub new_password: String,
 }
 
 /// Changes the caller's own password.
 ///
-/// Takes the present one too, because a token that was left lying about must not be enough. A
-/// token from before counts until its time is over, 15 minutes at most by default; from now on
-/// only the new password gets another.
+/// The present password is required as well, because a stolen token must not be enough. Tokens
+/// that were issued before stay valid until they expire, after 15 minutes at most by default; a
+/// new token takes the new password.
 #[utoipa::path(
     put, path = "/v1/customers/{customer_id}/password", tag = "identity",
     security(("bearer" = ["password:change"])),
     params(("customer_id" = CustomerId, Path, description = "The customer", example = "17850")),
-    request_body(content = PasswordChange, description = "The password that counts, and the one that is to"),
+    request_body(content = PasswordChange, description = "The present password, and the new one"),
     responses(
-        (status = 204, description = "The new password counts from now on"),
-        (status = 404, description = "The caller is no such customer; or this shop's customers \
+        (status = 204, description = "The new password is valid from now on"),
+        (status = 404, description = "The caller is another customer; or this shop's customers \
                                       have their passwords elsewhere", body = Document,
          content_type = "application/problem+json"),
         AuthResponses,

@@ -1,4 +1,4 @@
-//! `GET /.well-known/openid-configuration`: where is what, for programs that find it themselves.
+//! `GET /.well-known/openid-configuration`: discovery of the shop's own issuer.
 
 use axum::Json;
 use axum::extract::State as Shared;
@@ -10,7 +10,7 @@ use crate::http::State;
 use crate::http::problem::{Document, ReadProblems};
 use crate::identity::scope::Scope;
 
-/// Describes the shop's own issuer, as RFC 8414 and `OpenID` Connect Discovery have it.
+/// Describes the shop's own issuer, as RFC 8414 and `OpenID` Connect Discovery define.
 #[utoipa::path(
     get, path = "/.well-known/openid-configuration", tag = "identity",
     responses(
@@ -30,7 +30,7 @@ pub(crate) async fn discovery(Shared(state): Shared<State>) -> Result<Json<Value
         "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
         "grant_types_supported": ["client_credentials"],
         "scopes_supported": Scope::iter().map(Scope::as_str).collect::<Vec<_>>(),
-        // What an OpenID provider must name, though nobody signs in here by a browser.
+        // Required of an OpenID provider, though there is no sign-in by browser here.
         "response_types_supported": [],
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": ["ES256"],

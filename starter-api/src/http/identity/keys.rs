@@ -1,4 +1,4 @@
-//! `GET /.well-known/jwks.json`: by which keys can this shop's tokens be checked?
+//! `GET /.well-known/jwks.json`: the public keys that verify this shop's tokens.
 
 use axum::Json;
 use axum::extract::State as Shared;
@@ -10,10 +10,10 @@ use crate::error::Problem;
 use crate::http::State;
 use crate::http::problem::{Document, ReadProblems};
 
-/// Shows the public keys of the shop's own issuer, as RFC 7517 has them.
+/// Returns the public keys of the shop's own issuer as a JWK set (RFC 7517).
 ///
-/// Ask again when a token names a key that is not here; each key is here for a day longer than
-/// it signs.
+/// Fetch them again when a token names a key that is not among them. A key is published for one
+/// day longer than it signs.
 #[utoipa::path(
     get, path = "/.well-known/jwks.json", tag = "identity",
     responses(

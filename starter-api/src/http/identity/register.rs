@@ -1,4 +1,4 @@
-//! `POST /v1/customers`: become a customer.
+//! `POST /v1/customers`: registers a customer.
 
 use axum::Json;
 use axum::extract::State as Shared;
@@ -12,14 +12,14 @@ use crate::http::State;
 use crate::http::extract::Body;
 use crate::http::problem::{Document, WriteProblems};
 
-/// Who wants to be a customer.
+/// The new customer's credentials.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Registration {
-    /// By which the customer signs in. Large and small letters are the same.
+    /// The customer signs in with it. Upper and lower case are the same.
     #[schema(min_length = 3, max_length = 254, example = "ada@example.org")]
     pub email: String,
-    /// Anything hard to guess. Kept as a hash alone.
+    /// Anything hard to guess. Only a hash of it is stored.
     #[schema(min_length = 12, max_length = 256, example = "three words will do")]
     pub password: String,
 }
@@ -27,7 +27,7 @@ pub(crate) struct Registration {
 /// A customer.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Registered {
-    /// The customer's name everywhere else.
+    /// The customer's id everywhere else.
     customer_id: CustomerId,
 }
 
@@ -36,12 +36,12 @@ pub(crate) struct Registered {
 /// The customer signs in with `POST /v1/sessions` afterwards.
 #[utoipa::path(
     post, path = "/v1/customers", tag = "identity",
-    request_body(content = Registration, description = "Who it is to be"),
+    request_body(content = Registration, description = "The new customer's credentials"),
     responses(
-        (status = 201, description = "The customer is known from now on", body = Registered),
+        (status = 201, description = "The customer is registered", body = Registered),
         (status = 404, description = "This shop's customers register elsewhere", body = Document,
          content_type = "application/problem+json"),
-        (status = 409, description = "There is a customer of this address", body = Document,
+        (status = 409, description = "There is a customer with this address", body = Document,
          content_type = "application/problem+json"),
         WriteProblems,
     ),

@@ -1,4 +1,4 @@
-//! `POST /v1/sessions`: a customer shows who they are.
+//! `POST /v1/sessions`: signs a customer in.
 
 use axum::Json;
 use axum::extract::State as Shared;
@@ -13,7 +13,7 @@ use crate::http::identity::NO_STORE;
 use crate::http::problem::{Document, WriteProblems};
 use crate::identity::IssuedToken;
 
-/// What a customer signs in with.
+/// A customer's credentials.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SignIn {
@@ -27,16 +27,16 @@ pub(crate) struct SignIn {
 
 /// Signs a customer in.
 ///
-/// An unknown address and a wrong password are answered the same, and take as long. After five
-/// wrong ones in a row for one address the next has to wait, 15 seconds at first and 15 minutes
-/// at most; until then the right one is refused as well.
+/// An unknown address and a wrong password get the same answer, after the same time. After five
+/// wrong passwords in a row for one address, sign-in for it is delayed: by 15 seconds at first and
+/// by 15 minutes at most. Until then the right password is refused as well.
 #[utoipa::path(
     post, path = "/v1/sessions", tag = "identity",
     request_body(content = SignIn, description = "The address and the password"),
     responses(
         (status = 200, description = "A token for this customer's own orders",
          body = IssuedToken),
-        (status = 401, description = "There is no customer of this address and password",
+        (status = 401, description = "There is no customer with this address and password",
          body = Document, content_type = "application/problem+json"),
         (status = 404, description = "This shop's customers sign in elsewhere", body = Document,
          content_type = "application/problem+json"),

@@ -1,6 +1,7 @@
-//! `POST /oauth/token`: a program or a person of staff shows who it is (RFC 6749, 4.4).
+//! `POST /oauth/token`: issues a token to a program or a person of staff (RFC 6749, 4.4).
 //!
-//! The one operation whose refusals are no problem documents: OAuth clients read RFC 6749's.
+//! Its refusals are in the form of RFC 6749 instead of problem documents, because OAuth clients
+//! read that.
 
 use std::collections::BTreeSet;
 
@@ -21,22 +22,22 @@ use crate::http::problem::Document;
 use crate::identity::IssuedToken;
 use crate::identity::scope::{Scope, parse_scopes};
 
-/// The wish for a token, as a form.
+/// The request for a token, as a form.
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct TokenRequest {
     /// `client_credentials`.
     #[schema(example = "client_credentials")]
     pub grant_type: Option<String>,
-    /// The client's name, unless it is sent as HTTP Basic.
+    /// The client's id, unless it is sent as HTTP Basic.
     pub client_id: Option<String>,
     /// The client's secret, unless it is sent as HTTP Basic.
     pub client_secret: Option<String>,
-    /// Which of the role's scopes to allow; without it, all.
+    /// Which of the role's scopes the token is to allow; all if left out.
     #[schema(example = "orders:read")]
     pub scope: Option<String>,
 }
 
-/// Why there is no token, as RFC 6749 has it.
+/// Why no token is issued, as RFC 6749 defines.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct TokenRefused {
     /// The kind.
@@ -46,17 +47,17 @@ pub(crate) struct TokenRefused {
     error_description: &'static str,
 }
 
-/// Gives a client a token.
+/// Issues a token to a client.
 ///
-/// The client shows its name and secret as HTTP Basic, or in the form.
+/// The client sends its id and secret as HTTP Basic, or in the form.
 #[utoipa::path(
     post, path = "/oauth/token", tag = "identity",
     request_body(content = TokenRequest, content_type = "application/x-www-form-urlencoded",
-                 description = "What the token is wanted for"),
+                 description = "The grant, and which scopes the token is to allow"),
     responses(
-        (status = 200, description = "A token for what the client may do", body = IssuedToken),
-        (status = 400, description = "The wish makes no sense", body = TokenRefused),
-        (status = 401, description = "There is no client of this name and secret",
+        (status = 200, description = "A token for the client's scopes", body = IssuedToken),
+        (status = 400, description = "The request is not valid", body = TokenRefused),
+        (status = 401, description = "There is no client with this id and secret",
          body = TokenRefused),
         (status = 404, description = "This shop's tokens come from another issuer",
          body = Document, content_type = "application/problem+json"),

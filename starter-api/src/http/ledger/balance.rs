@@ -1,4 +1,4 @@
-//! `GET /v1/accounts/{account}/balance`: what does this account come to?
+//! `GET /v1/accounts/{account}/balance`: shows an account's balance.
 
 use axum::Json;
 use axum::extract::State as Shared;
@@ -17,7 +17,7 @@ use crate::identity::{Authorized, scope};
     get, path = "/v1/accounts/{account}/balance", tag = "ledger", security(("bearer" = ["ledger:read"])),
     params(("account" = Account, Path, description = "The account")),
     responses(
-        (status = 200, description = "What it comes to", body = AccountBalance),
+        (status = 200, description = "The balances", body = AccountBalance),
         (status = 404, description = "There is no such account", body = Document,
          content_type = "application/problem+json"),
         AuthResponses,

@@ -1,4 +1,4 @@
-//! `GET /v1/accounts/{account}/transactions`: what was booked there?
+//! `GET /v1/accounts/{account}/transactions`: lists what was posted to an account.
 
 use axum::extract::State as Shared;
 use axum::response::Response;

@@ -1,4 +1,4 @@
-//! `GET /v1/ledger/validate`: do the books balance?
+//! `GET /v1/ledger/validate`: checks whether the books balance.
 
 use axum::Json;
 use axum::extract::State as Shared;
@@ -10,9 +10,9 @@ use crate::http::State;
 use crate::http::problem::{AuthResponses, ReadProblems};
 use crate::identity::{Authorized, scope};
 
-/// Proves that the books balance, from the entries alone.
+/// Checks that the books balance, from the entries alone.
 ///
-/// Reads every entry ever booked, as of one moment, so it takes its time in old books.
+/// Reads every entry ever posted, in one snapshot, so it takes long in a large ledger.
 #[utoipa::path(
     get, path = "/v1/ledger/validate", tag = "ledger", security(("bearer" = ["ledger:read"])),
     responses((status = 200, description = "The proof", body = Validation), AuthResponses, ReadProblems),

@@ -1,11 +1,11 @@
-//! `GET /health`: is the process alive?
+//! `GET /health`: liveness.
 
 /// Says that the process is alive.
 ///
-/// Asks nobody else: a starter whose database is away must not be restarted for it.
+/// Checks no other party: restarting the process would not help if the database is away.
 #[utoipa::path(
     get, path = "/health", tag = "operations",
-    responses((status = 200, description = "It is", body = String, example = "ok")),
+    responses((status = 200, description = "It is alive", body = String, example = "ok")),
 )]
 pub(crate) async fn health() -> &'static str {
     "ok"

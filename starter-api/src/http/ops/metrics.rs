@@ -1,4 +1,4 @@
-//! `GET /metrics`: what does it do, in numbers?
+//! `GET /metrics`: metrics for Prometheus.
 
 use axum::extract::State as Shared;
 use axum::http::header;
@@ -6,7 +6,7 @@ use axum::response::IntoResponse;
 
 use crate::http::State;
 
-/// Tells requests by route and status, their latency, and orders taken in, for Prometheus.
+/// Exports requests by route and status, their latency, and orders placed, for Prometheus.
 #[utoipa::path(
     get, path = "/metrics", tag = "operations",
     responses((status = 200, description = "Prometheus text", body = String,

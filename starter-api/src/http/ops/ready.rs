@@ -1,4 +1,4 @@
-//! `GET /ready`: can it work?
+//! `GET /ready`: readiness.
 
 use axum::Json;
 use axum::extract::State as Shared;
@@ -17,7 +17,7 @@ pub(crate) struct Readiness {
     postgres: Answers,
     /// The order engine.
     temporal: Answers,
-    /// Whether this process was asked to stop and only finishes what it has begun.
+    /// Whether this process was asked to stop and only finishes the requests in progress.
     leaving: bool,
 }
 
@@ -29,7 +29,7 @@ pub(crate) enum Answers {
     Ready,
     /// It does not; the log says why.
     Unavailable,
-    /// It was not asked: it makes no difference any more.
+    /// It was not asked, because the process is stopping.
     NotAsked,
 }
 
@@ -42,7 +42,7 @@ impl From<Result<(), Problem>> for Answers {
     }
 }
 
-/// Says whether orders can be taken in, and which party does not answer if not.
+/// Says whether orders can be placed, and if not, which party does not answer.
 #[utoipa::path(
     get, path = "/ready", tag = "operations",
     responses(
@@ -52,7 +52,7 @@ impl From<Result<(), Problem>> for Answers {
 )]
 pub(crate) async fn ready(Shared(state): Shared<State>) -> Response {
     if state.leaving.is_cancelled() {
-        // At once: there is little time in which a load balancer can be told.
+        // Answered at once: a load balancer has little time to notice.
         let (postgres, temporal) = (Answers::NotAsked, Answers::NotAsked);
         let readiness = Readiness { postgres, temporal, leaving: true };
         return (StatusCode::SERVICE_UNAVAILABLE, Json(readiness)).into_response();

@@ -15,12 +15,12 @@ use crate::http::extract::{Body, Path, Query};
 use crate::http::problem::{AuthResponses, Document, WriteProblems};
 use crate::identity::{Authorized, scope};
 
-/// Why the order is called off.
+/// Why the order is cancelled.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = CancelOrder)]
 pub(crate) struct CancelOrderRequest {
-    /// The reason, in the words of whoever cancels. It is kept for good, so it names no person.
+    /// The reason, in the caller's words. It is kept permanently, so do not name persons.
     #[schema(min_length = 1, max_length = 200, example = "ordered twice")]
     pub reason: String,
 }
@@ -44,25 +44,25 @@ enum CancelAnswered {
     Preview(CancelPreview),
 }
 
-/// Calls an order off.
+/// Cancels an order.
 ///
-/// Cancelling twice is the same as once. Once the parcel is handed over it is too late: a return
-/// is the way back then. With `dry_run=true` nothing is changed, and the answer says what a
-/// cancel would do at this moment; where it is too late, the answer is the same as a cancel's.
+/// Cancelling is idempotent. Once the parcel is handed over to the carrier it is too late, and the
+/// goods have to be returned. With `dry_run=true` nothing is changed, and the answer says what
+/// cancelling would do at this moment; if it is too late, the answer is the same as without.
 #[utoipa::path(
     post, path = "/v1/orders/{order_id}/cancel", tag = "orders", security(("bearer" = ["orders:cancel"])),
     params(("order_id" = Uuid, Path, description = "The order"), CancelQuery),
     request_body(content = CancelOrderRequest, description = "Why"),
     responses(
-        (status = 202, description = "It is called off from now on, or as soon as the shop's \
+        (status = 202, description = "It is being cancelled, or will be as soon as the shop's \
                                       workers are back, if it is not too late then",
          body = CancelDecided),
-        (status = 200, description = "It was called off, or being unwound, already; or what a \
-                                      cancel would do",
+        (status = 200, description = "It was cancelled, or being unwound, already; or what \
+                                      cancelling would do",
          body = CancelAnswered),
         (status = 404, description = "There is no such order", body = Document,
          content_type = "application/problem+json"),
-        (status = 409, description = "There is nothing to call off any more", body = Document,
+        (status = 409, description = "The order can no longer be cancelled", body = Document,
          content_type = "application/problem+json"),
         AuthResponses,
         WriteProblems,

@@ -1,5 +1,4 @@
-//! `GET /v1/orders/{order_id}/events`: what happened to this order, and when? Page by page, or
-//! as it happens.
+//! `GET /v1/orders/{order_id}/events`: the events of an order, as pages or as a stream.
 
 use axum::extract::State as Shared;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -35,13 +34,14 @@ pub(crate) struct ListQuery {
     cursor: Option<i32>,
 }
 
-/// Lists what happened to an order, first to last; with `Accept: text/event-stream`, tells it as
-/// it happens.
+/// Lists the events of an order, oldest first; with `Accept: text/event-stream`, streams them as
+/// they happen.
 ///
-/// The stream has one server-sent event for each event of the order, its `id` the event's
-/// number, and ends when the order does. A client that was cut off goes on with `Last-Event-ID`
-/// (browsers do so by themselves) and misses nothing; 204 tells it that there is nothing to come.
-/// A stream is closed after ten minutes, or when its token expires, to be opened again.
+/// The stream has one server-sent event for each event of the order, with the event's number as
+/// its `id`, and ends when the order does. A client that was disconnected continues with
+/// `Last-Event-ID` (browsers do so by themselves) and misses nothing; 204 means that no more
+/// events will come. A stream is closed after ten minutes, or when its token expires, and can be
+/// opened again.
 #[utoipa::path(
     get, path = "/v1/orders/{order_id}/events", tag = "orders", security(("bearer" = ["orders:read"])),
     params(("order_id" = Uuid, Path, description = "The order"), ListQuery,

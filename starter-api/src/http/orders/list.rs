@@ -23,24 +23,24 @@ use crate::identity::{Authorized, scope};
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListQuery {
-    /// Whose; without it, everybody's. A customer sees their own in any case.
+    /// Whose orders; everybody's if left out. A customer sees their own in any case.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[param(value_type = Option<String>)]
     customer_id: Option<CustomerId>,
-    /// Where they stand: one status, or several with commas between.
+    /// One status, or several separated by commas.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[param(value_type = Option<String>, example = "stuck,unwinding")]
     status: Option<Statuses>,
-    /// Taken in at this moment or later.
+    /// Placed at this moment or later.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[param(example = "2026-01-01T00:00:00Z")]
     placed_from: Option<DateTime<Utc>>,
-    /// Taken in before this moment.
+    /// Placed before this moment.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[param(example = "2026-02-01T00:00:00Z")]
     placed_before: Option<DateTime<Utc>>,
-    /// What an order's id or customer begins with, or an article's number, a discount code or a
-    /// tracking number of it; whatever its case.
+    /// The beginning of the order's id or customer, or a SKU, a discount code or a tracking number
+    /// of it; case does not matter.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[param(value_type = Option<String>, min_length = 1, max_length = 100, example = "85123A")]
     q: Option<SearchText>,
@@ -68,10 +68,9 @@ impl ListQuery {
     }
 }
 
-/// Lists orders, newest first. What is asked for is asked together: each order listed has all
-/// of it.
+/// Lists orders, newest first. Each order listed meets every condition that is given.
 ///
-/// A status or a text is looked for order by order, from the newest: on a long record, name a
+/// A status or a text is searched order by order, from the newest: with many orders, give a
 /// customer or a time as well.
 ///
 /// An order appears here once it is on record, some milliseconds after it was accepted.

@@ -26,7 +26,7 @@ const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-appli
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct OrderRequest {
-    /// Who orders, in the shop's own numbering. A customer may leave it out: it is themself.
+    /// Who orders, by the shop's own customer id. A customer may leave it out.
     #[schema(min_length = 1, max_length = 64, example = "17850")]
     pub customer_id: Option<String>,
     /// Articles and quantities; the prices are the shop's.
@@ -34,15 +34,15 @@ pub(crate) struct OrderRequest {
     pub lines: Vec<LineRequest>,
     /// Where it goes.
     pub ship_to: ShipToRequest,
-    /// The payment provider's stand-in for the card. Never a card number.
+    /// The payment provider's token for the card. Never a card number.
     #[schema(min_length = 5, max_length = 128, example = "tok_visa")]
     pub payment_token: String,
-    /// What the customer typed to get a discount.
+    /// The discount code that the customer entered.
     #[schema(min_length = 1, max_length = 32, example = "WELCOME10")]
     pub discount_code: Option<String>,
-    /// What the customer was shown. If the order costs something else, it is not taken in.
+    /// The price that the customer was shown. If the order costs something else, it is refused.
     pub expected_total: Option<MoneyRequest>,
-    /// How long the order can be called off before it is packed.
+    /// How long the order can be cancelled before it is packed.
     #[schema(value_type = Option<u32>, maximum = 2_592_000, example = 0)]
     pub cancel_window_seconds: Option<Number>,
     /// How long the order waits for a party that does not answer before it is unwound.
@@ -50,13 +50,13 @@ pub(crate) struct OrderRequest {
     pub patience_seconds: Option<Number>,
 }
 
-/// Where the parcel goes. The country alone will do for trying things out; with any other field,
-/// name, line1, city and `postal_code` are all needed.
+/// Where the parcel goes. The country alone is enough for a trial; with any other field, name,
+/// line1, city and `postal_code` are all required.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = ShipTo)]
 pub(crate) struct ShipToRequest {
-    /// The country, as ISO 3166-1 alpha-2 has it. Decides tax and shipping fee.
+    /// The country, as an ISO 3166-1 alpha-2 code. Decides tax and shipping fee.
     #[schema(min_length = 2, max_length = 2, example = "GB")]
     pub country: String,
     /// The recipient.
@@ -65,7 +65,7 @@ pub(crate) struct ShipToRequest {
     /// Street and house.
     #[schema(max_length = 200)]
     pub line1: Option<String>,
-    /// What more the carrier needs.
+    /// Anything else that the carrier needs.
     #[schema(max_length = 200)]
     pub line2: Option<String>,
     /// The town.
@@ -76,8 +76,7 @@ pub(crate) struct ShipToRequest {
     pub postal_code: Option<String>,
 }
 
-/// Money as it is written, before it is checked. The amount is text, because a JSON number would
-/// pass through floating point on its way.
+/// An amount of money. It is text, because many programs read JSON numbers as floating point.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct MoneyRequest {
@@ -117,19 +116,20 @@ impl OrderRequest {
     }
 }
 
-/// Takes an order in.
+/// Places an order.
 ///
-/// A customer orders for themself; the shop's backend orders for the customer that it names. The
-/// keys are the customer's, whoever sends them.
+/// A customer orders for themself; the shop's backend orders for the customer that it names.
+/// Idempotency keys belong to the customer, whoever sends them.
 ///
-/// Once it has answered 201 the order cannot be lost: it will be shipped, or it will be rejected
-/// or cancelled with everything taken back.
+/// Once the answer is 201, the order cannot be lost: it will be shipped, or rejected or cancelled
+/// with every effect undone.
 ///
-/// Send an `Idempotency-Key`, and repeat the request with the same key when no answer comes: the
-/// repeat is answered like the first (with `Idempotency-Replayed: true` added) and is not a second
-/// order. A key belongs to its customer and never expires: it holds for as long as the order is
-/// kept. A request that was refused has used up no key. With `Prefer: wait=N` the answer comes when the order is paid or refused, or after N
-/// seconds as it stands then; this wish is no part of what is repeated.
+/// Send an `Idempotency-Key`, and repeat the request with the same key when there is no answer:
+/// the repeat gets the same answer (with `Idempotency-Replayed: true` added) and places no second
+/// order. A key never expires: it is valid for as long as the order is kept. A request that was
+/// refused does not consume its key. With `Prefer: wait=N` the answer comes when the order is paid
+/// or refused, or after N seconds with its status then; the header is not part of what a repeat is
+/// compared by.
 #[utoipa::path(
     post, path = "/v1/orders", tag = "orders", security(("bearer" = ["orders:place"])),
     params(
@@ -142,10 +142,10 @@ impl OrderRequest {
     ),
     request_body(content = OrderRequest, description = "What is bought, where it goes and how it is paid"),
     responses(
-        (status = 201, description = "The order is taken in", body = OrderResource, headers(
+        (status = 201, description = "The order is placed", body = OrderResource, headers(
             ("Location" = String, description = "Where the order is"),
             ("Idempotency-Replayed" = String, description = "`true` if this repeats an answer"),
-            ("Preference-Applied" = String, description = "`wait=N` if the order is decided"),
+            ("Preference-Applied" = String, description = "`wait=N` if the order was decided in time"),
         )),
         (status = 409, description = "The price is not the expected one", body = Document,
          content_type = "application/problem+json"),

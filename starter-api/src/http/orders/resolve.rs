@@ -1,4 +1,4 @@
-//! `POST /v1/orders/{order_id}/resolve`: a person decides what becomes of a stuck order.
+//! `POST /v1/orders/{order_id}/resolve`: an operator decides about a stuck order.
 
 use axum::Json;
 use axum::extract::State as Shared;
@@ -19,25 +19,25 @@ use crate::identity::{Authorized, scope};
 #[serde(deny_unknown_fields)]
 #[schema(as = ResolveOrder)]
 pub(crate) struct ResolveOrderRequest {
-    /// `retry`: the cause is mended, try again. `skip`: it has been settled by hand, or never
-    /// will be; go on without it.
+    /// `retry`: the cause is fixed, try again. `skip`: it has been settled by hand, or never will
+    /// be; go on without it.
     #[schema(value_type = String, example = "retry")]
     pub decision: ResolutionKind,
-    /// Why, for those who read the record later. It is kept for good, so it names no person.
+    /// Why, for those who read the record later. It is kept permanently, so do not name persons.
     #[schema(min_length = 1, max_length = 200, example = "the provider has repaired the payment")]
     pub why: String,
 }
 
-/// Decides what becomes of an order that is stuck. Who decided and why goes on record.
+/// Decides what becomes of an order that is stuck. Who decided and why is recorded.
 ///
-/// The order takes the decision up at once; `/v1/orders/{order_id}/events` says what came of it.
+/// The order acts on the decision at once; `/v1/orders/{order_id}/events` shows the outcome.
 #[utoipa::path(
     post, path = "/v1/orders/{order_id}/resolve", tag = "operators",
     security(("bearer" = ["orders:resolve"])),
     params(("order_id" = Uuid, Path, description = "The order")),
-    request_body(content = ResolveOrderRequest, description = "The decision, whose it is and why"),
+    request_body(content = ResolveOrderRequest, description = "The decision, and why"),
     responses(
-        (status = 202, description = "The order knows", body = Resolved),
+        (status = 202, description = "The order has received the decision", body = Resolved),
         (status = 404, description = "There is no such order", body = Document,
          content_type = "application/problem+json"),
         (status = 409, description = "Nothing of it waits for a decision", body = Document,

@@ -1,4 +1,4 @@
-//! `GET /v1/orders/{order_id}`: where does my order stand?
+//! `GET /v1/orders/{order_id}`: shows an order.
 
 use axum::extract::State as Shared;
 use axum::http::HeaderMap;
@@ -14,8 +14,7 @@ use crate::identity::{Authorized, scope};
 
 /// Shows an order.
 ///
-/// Also an order that was accepted a moment ago and is not on record yet: that one is read from
-/// its workflow.
+/// An order that was accepted a moment ago and is not on record yet is read from its workflow.
 #[utoipa::path(
     get, path = "/v1/orders/{order_id}", tag = "orders", security(("bearer" = ["orders:read"])),
     params(("order_id" = Uuid, Path, description = "The order"),

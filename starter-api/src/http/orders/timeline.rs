@@ -1,4 +1,4 @@
-//! `GET /v1/orders/{order_id}/timeline`: what happened to this order, told to people?
+//! `GET /v1/orders/{order_id}/timeline`: the history of an order in words.
 
 use axum::Json;
 use axum::extract::State as Shared;
@@ -16,13 +16,13 @@ use crate::identity::{Authorized, scope};
 
 const MARKDOWN: &str = "text/markdown";
 
-/// Tells what happened to an order, for people: as Markdown with `Accept: text/markdown`, else
-/// as JSON.
+/// Describes what happened to an order in words: as Markdown with `Accept: text/markdown`,
+/// otherwise as JSON.
 #[utoipa::path(
     get, path = "/v1/orders/{order_id}/timeline", tag = "orders", security(("bearer" = ["orders:read"])),
     params(("order_id" = Uuid, Path, description = "The order")),
     responses(
-        (status = 200, description = "The order's life, in words", content(
+        (status = 200, description = "The order's history in words", content(
             (Timeline = "application/json"),
             (String = "text/markdown", example = "# Order 018f…: paid\n\n- `2026-01-02T03:04:05.000Z` The order was placed: 23.10 GBP"),
         )),
@@ -57,7 +57,7 @@ fn markdown(timeline: &Timeline) -> String {
     }) + "\n"
 }
 
-/// What people wrote is shown as they wrote it, and formats nothing.
+/// Escapes text that people wrote, so that it is not read as Markdown.
 fn escape(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut escaped, character| {
         if "\\`*_{}[]<>()#+!|~&".contains(character) {

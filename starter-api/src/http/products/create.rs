@@ -1,4 +1,4 @@
-//! `POST /v1/products`: put an article into the catalogue.
+//! `POST /v1/products`: adds an article to the catalogue.
 
 use axum::Json;
 use axum::extract::State as Shared;
@@ -18,7 +18,7 @@ use crate::identity::{Authorized, scope};
 #[serde(deny_unknown_fields)]
 #[schema(as = NewProduct)]
 pub(crate) struct ProductRequest {
-    /// Its number.
+    /// Its number (SKU).
     #[schema(min_length = 1, max_length = 32, example = "71053")]
     pub sku: String,
     /// What it is, in words.
@@ -30,19 +30,19 @@ pub(crate) struct ProductRequest {
     /// What one piece costs the shop.
     #[schema(example = "1.35")]
     pub unit_cost: String,
-    /// Of both; ISO 4217.
+    /// The currency of both; ISO 4217.
     #[schema(example = "GBP")]
     pub currency: String,
 }
 
-/// Puts an article into the catalogue. It can be ordered once goods have come in.
+/// Adds an article to the catalogue. It can be ordered once goods have been received.
 #[utoipa::path(
     post, path = "/v1/products", tag = "products", security(("bearer" = ["products:write"])),
     request_body(content = ProductRequest, description = "The article, and what it costs"),
     responses(
-        (status = 201, description = "The shop sells it from now on", body = Product,
+        (status = 201, description = "The article is in the catalogue", body = Product,
          headers(("Location" = String, description = "Where the article is"))),
-        (status = 409, description = "There is an article of this number", body = Document,
+        (status = 409, description = "There is an article with this number", body = Document,
          content_type = "application/problem+json"),
         AuthResponses,
         WriteProblems,

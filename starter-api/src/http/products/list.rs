@@ -1,4 +1,4 @@
-//! `GET /v1/products`: what does the shop sell?
+//! `GET /v1/products`: lists the articles.
 
 use axum::extract::State as Shared;
 use axum::response::Response;
@@ -20,7 +20,7 @@ use crate::http::problem::ReadProblems;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListQuery {
-    /// A part of the article's name or number, whatever its case.
+    /// A part of the article's name or number; case does not matter.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[param(value_type = Option<String>, min_length = 1, max_length = 100, example = "heart")]
     q: Option<SearchText>,

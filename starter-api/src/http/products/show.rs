@@ -1,4 +1,4 @@
-//! `GET /v1/products/{sku}`: what does it cost, and is it there?
+//! `GET /v1/products/{sku}`: shows an article.
 
 use axum::extract::State as Shared;
 use axum::http::HeaderMap;

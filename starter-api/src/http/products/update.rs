@@ -1,4 +1,4 @@
-//! `PUT /v1/products/{sku}`: what an article is and costs from now on.
+//! `PUT /v1/products/{sku}`: changes an article.
 
 use axum::Json;
 use axum::extract::State as Shared;
@@ -13,7 +13,7 @@ use crate::http::extract::{Body, Path};
 use crate::http::problem::{AuthResponses, Document, WriteProblems};
 use crate::identity::{Authorized, scope};
 
-/// What an article is and costs, as an operator writes it.
+/// An article's name and prices.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = ArticleTerms)]
@@ -27,19 +27,19 @@ pub(crate) struct TermsRequest {
     /// What one piece costs the shop.
     #[schema(example = "1.35")]
     pub unit_cost: String,
-    /// Of both; ISO 4217.
+    /// The currency of both; ISO 4217.
     #[schema(example = "GBP")]
     pub currency: String,
 }
 
-/// Changes what an article is and costs.
+/// Changes an article's name and prices.
 ///
-/// An order keeps the price it was placed at. Other copies of the starter honour the old price
-/// for some seconds more.
+/// An order keeps the price it was placed at. Other copies of the starter use the old price for
+/// some seconds more.
 #[utoipa::path(
     put, path = "/v1/products/{sku}", tag = "products", security(("bearer" = ["products:write"])),
     params(("sku" = Sku, Path, description = "The article's number", example = "85123A")),
-    request_body(content = TermsRequest, description = "What it is called and costs from now on"),
+    request_body(content = TermsRequest, description = "The article's name and prices from now on"),
     responses(
         (status = 200, description = "The article as it is now", body = Product),
         (status = 404, description = "The shop does not sell it", body = Document,

@@ -1,4 +1,4 @@
-//! `GET /v1/queues`: what is served, and what stands still?
+//! `GET /v1/queues`: lists the task queues.
 
 use axum::Json;
 use axum::extract::State as Shared;
@@ -9,7 +9,7 @@ use crate::http::State;
 use crate::http::problem::{AuthResponses, ReadProblems};
 use crate::identity::{Authorized, scope};
 
-/// Lists the task queues, and by whose decision one stands still.
+/// Lists the task queues, and who paused one and why.
 #[utoipa::path(
     get, path = "/v1/queues", tag = "operators", security(("bearer" = ["queues:operate"])),
     responses((status = 200, description = "Every queue", body = Vec<QueueState>),

@@ -1,4 +1,4 @@
-//! `POST /v1/queues/{queue}/pause`: stop the line.
+//! `POST /v1/queues/{queue}/pause`: pauses a task queue.
 
 use axum::Json;
 use axum::extract::State as Shared;
@@ -12,29 +12,29 @@ use crate::http::extract::{Body, Path};
 use crate::http::problem::{AuthResponses, Document, WriteProblems};
 use crate::identity::{Authorized, scope};
 
-/// Why the line stops.
+/// Why the queue is paused.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = StopTheLine)]
 pub(crate) struct PauseRequest {
-    /// For those who find the line standing.
+    /// The reason, shown to other operators.
     #[schema(min_length = 1, max_length = 200, example = "the warehouse counts its stock")]
     pub why: String,
 }
 
-/// Stops the line: workers take nothing more from the queue, within some seconds.
+/// Pauses a task queue: within some seconds, workers take no more tasks from it.
 ///
-/// Orders are taken in as before, and wait. Of `orders`, nothing is lost by waiting: no order's
-/// time limit runs there. On `payments`, `fulfilment` and `notifications` a step's patience runs
-/// on while it waits, and an order whose patience ends is unwound. A queue that is paused stays
-/// so, by whoever paused it first.
+/// Orders are still accepted, and wait. Waiting on `orders` has no consequences, because no time
+/// limit of an order runs there. On `payments`, `fulfilment` and `notifications` a step's time
+/// limit keeps running while it waits, and an order whose limit ends is unwound. Pausing a paused
+/// queue changes nothing.
 #[utoipa::path(
     post, path = "/v1/queues/{queue}/pause", tag = "operators",
     security(("bearer" = ["queues:operate"])),
     params(("queue" = String, Path, description = "The queue", example = "orders")),
-    request_body(content = PauseRequest, description = "Why it is to stand still"),
+    request_body(content = PauseRequest, description = "Why the queue is paused"),
     responses(
-        (status = 200, description = "It stands still, within some seconds", body = QueueState),
+        (status = 200, description = "The queue is paused, within some seconds", body = QueueState),
         (status = 404, description = "There is no such queue", body = Document,
          content_type = "application/problem+json"),
         AuthResponses,

@@ -1,4 +1,4 @@
-//! `POST /v1/queues/{queue}/resume`: let the line go on.
+//! `POST /v1/queues/{queue}/resume`: resumes a task queue.
 
 use axum::Json;
 use axum::extract::State as Shared;
@@ -10,7 +10,7 @@ use crate::http::extract::Path;
 use crate::http::problem::{AuthResponses, Document, ReadProblems};
 use crate::identity::{Authorized, scope};
 
-/// Lets the line go on, within some seconds; what has waited longest is taken first.
+/// Resumes a task queue. Workers serve it again within some seconds, oldest tasks first.
 #[utoipa::path(
     post, path = "/v1/queues/{queue}/resume", tag = "operators",
     security(("bearer" = ["queues:operate"])),

@@ -1,4 +1,4 @@
-//! `GET /v1/stock`: what is there, and what runs low?
+//! `GET /v1/stock`: lists the stock.
 
 use axum::extract::State as Shared;
 use axum::response::Response;
@@ -20,7 +20,7 @@ use crate::identity::{Authorized, scope};
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListQuery {
-    /// Only articles of which fewer pieces than this are free to be ordered.
+    /// Only articles of which fewer pieces than this can be ordered.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[param(minimum = 0, example = 10)]
     available_below: Option<u32>,
@@ -34,7 +34,7 @@ pub(crate) struct ListQuery {
     cursor: Option<Sku>,
 }
 
-/// Lists the stock in the order of the articles' numbers; with `available_below`, what runs low.
+/// Lists the stock by SKU; with `available_below`, only articles that are running low.
 #[utoipa::path(
     get, path = "/v1/stock", tag = "stock", security(("bearer" = ["stock:read"])),
     params(ListQuery),

@@ -1,4 +1,4 @@
-//! `POST /v1/products/{sku}/stock-movements`: goods came in, were found, or are gone.
+//! `POST /v1/products/{sku}/stock-movements`: records goods received, found or written off.
 
 use axum::Json;
 use axum::extract::State as Shared;
@@ -16,7 +16,7 @@ use crate::http::extract::{Body, Path};
 use crate::http::problem::{AuthResponses, Document, WriteProblems};
 use crate::identity::{Authorized, scope};
 
-/// A movement of the warehouse, as its paper has it.
+/// A movement of goods in the warehouse.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Movement)]
@@ -26,16 +26,16 @@ pub(crate) struct MovementRequest {
     pub quantity: i64,
     /// Why.
     pub reason: Reason,
-    /// The delivery note or the count that says so. The same one of the same article is the same
-    /// movement, however often it is sent.
+    /// The document of the movement, such as a delivery note. The same reference of the same
+    /// article is the same movement, however often it is sent.
     #[schema(min_length = 1, max_length = 100, example = "delivery note 4711")]
     pub reference: String,
-    /// What else is to be known; it is kept for good, so it names no person.
+    /// A remark. It is kept permanently, so do not name persons.
     #[schema(min_length = 1, max_length = 200, example = "two cartons wet")]
     pub note: Option<String>,
 }
 
-/// Moves goods, and books what they have cost.
+/// Records a movement of goods, and posts its cost to the books.
 #[utoipa::path(
     post, path = "/v1/products/{sku}/stock-movements", tag = "stock",
     security(("bearer" = ["stock:write"])),
@@ -43,12 +43,12 @@ pub(crate) struct MovementRequest {
     request_body(content = MovementRequest, description = "How many pieces, which way and why"),
     responses(
         (status = 201, description = "The stock as it is now", body = Stock),
-        (status = 200, description = "This movement was known; the stock as it is now",
+        (status = 200, description = "This movement had been recorded before; the stock as it is now",
          body = Stock),
         (status = 404, description = "The shop does not sell it", body = Document,
          content_type = "application/problem+json"),
-        (status = 409, description = "The pieces are not there, or are set aside for orders; or \
-                                      the paper belongs to another movement", body = Document,
+        (status = 409, description = "The pieces are not in stock, or are reserved for orders; or \
+                                      the reference belongs to another movement", body = Document,
          content_type = "application/problem+json"),
         AuthResponses,
         WriteProblems,
