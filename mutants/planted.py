@@ -22,7 +22,7 @@ ORDERS_SQL = "migrations/0004_orders.sql"
 LEDGER_SQL = "migrations/0007_ledger.sql"
 CLOSED_SQL = "migrations/0030_closed_books.sql"
 ROLE_SQL = "migrations/0014_two_roles.sql"
-PLACE = "starter-api/src/orders/place.rs"
+PLACE = "starter-api/src/app/orders/place.rs"
 TEMPORAL = "starter-api/src/temporal.rs"
 
 
@@ -417,9 +417,9 @@ PLANTED = [
         "starter",
         (
             PLACE,
-            "    if repeatable && let Some(known) = orders::recorded(state, order_id).await? {",
+            "    if repeatable && let Some(stored) = store::find(&app.database, order_id).await? {",
             "    if repeatable\n        && false\n"
-            "        && let Some(known) = orders::recorded(state, order_id).await?\n    {",
+            "        && let Some(stored) = store::find(&app.database, order_id).await?\n    {",
         ),
     ),
 ]

@@ -10,10 +10,10 @@ use clap::{Args, Parser, ValueEnum};
 use reqwest::Url;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
+use crate::http::{Limits, RATE_PER_ADDRESS, RATE_PER_TOKEN, REGISTRATIONS_PER_ADDRESS};
 use crate::identity::{
-    Client, EmbeddedSettings, ExternalIssuer, Identity, REFETCH_PAUSE, http, is_safe,
+    Client, EmbeddedSettings, ExternalIssuer, Identity, REFETCH_PAUSE, http_client, is_safe,
 };
-use crate::state::{Limits, RATE_PER_ADDRESS, RATE_PER_TOKEN, REGISTRATIONS_PER_ADDRESS};
 
 /// The HTTP starter of Ordersaga: takes orders, answers about them, moves no money itself.
 ///
@@ -91,13 +91,13 @@ pub struct Config {
     /// How long an order waits to be called off before it is packed, in seconds, unless the
     /// order itself says otherwise.
     #[arg(long, env = "ORDERSAGA_CANCEL_WINDOW_SECONDS", default_value_t = 0,
-          value_parser = clap::value_parser!(u32).range(0..=i64::from(crate::orders::CANCEL_WINDOW_SECONDS_MAX)))]
+          value_parser = clap::value_parser!(u32).range(0..=i64::from(crate::app::orders::CANCEL_WINDOW_SECONDS_MAX)))]
     pub cancel_window_seconds: u32,
 
     /// How long an order waits for a party that does not answer before it is unwound, in
     /// seconds, unless the order itself says otherwise; left out, each step has its own limit.
     #[arg(long, env = "ORDERSAGA_PATIENCE_SECONDS",
-          value_parser = clap::value_parser!(u32).range(1..=i64::from(crate::orders::PATIENCE_SECONDS_MAX)))]
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(crate::app::orders::PATIENCE_SECONDS_MAX)))]
     pub patience_seconds: Option<u32>,
 
     #[command(flatten)]
@@ -215,7 +215,7 @@ impl Config {
             roles_claim: tokens.oidc_roles_claim,
             customer_claim: tokens.oidc_customer_claim,
             refetch_pause: REFETCH_PAUSE,
-            http: http()?,
+            http: http_client()?,
         }))
     }
 

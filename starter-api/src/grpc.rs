@@ -1,14 +1,14 @@
-//! Orders over gRPC: the contract is `proto/ordersaga/v1/orders.proto`, the rules are those of
-//! HTTP, because it is the same functions that are called.
+//! Orders over gRPC. The contract is `proto/ordersaga/v1/orders.proto`; the rules are those of
+//! HTTP, because both call the same functions of `app`.
 
-mod errors;
 mod messages;
+mod status;
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use axum::Router;
-use axum::http::{Extensions, HeaderMap};
-use domain::OrderId;
+use axum::http::Extensions;
 use futures::{Stream, StreamExt};
 use ordersaga_grpc::v1::order_service_server::{OrderService, OrderServiceServer};
 use ordersaga_grpc::v1::{
@@ -18,22 +18,26 @@ use ordersaga_grpc::v1::{
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
-use crate::extract;
-use crate::identity::access::{Caller, Scope};
-use crate::orders;
-use crate::orders::cancel::{CancelOrder, call_off};
-use crate::orders::place::take_in;
-use crate::orders::watch::Watch;
-use crate::problem::{Kind, Problem};
-use crate::state::State;
+use crate::app::App;
+use crate::app::orders;
+use crate::app::orders::cancel::{self, CancelOrder};
+use crate::app::orders::place::command::PlaceOrder;
+use crate::app::orders::place::{self, IdempotencyKey};
+use crate::app::orders::watch::Watch;
+use crate::error::{Kind, Problem};
+use crate::identity::scope::{self, HasScope};
+use crate::identity::{Caller, Identity};
 
 /// The gRPC services, beside the routes of HTTP: orders, health, and the contract itself.
-pub(crate) fn routes(state: &State) -> Router {
-    let bytes_max = state.limits.body_bytes_max;
-    let orders = OrderServiceServer::new(Orders(state.clone()));
+pub(crate) fn routes<S>(app: &Arc<App>, identity: &Identity, bytes_max: usize) -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+{
+    let orders = Orders { app: Arc::clone(app), identity: identity.clone() };
+    let orders = OrderServiceServer::new(orders);
     let orders = orders.max_decoding_message_size(bytes_max);
     let (health, health_service) = tonic_health::server::health_reporter();
-    let leaving = state.leaving.clone();
+    let leaving = app.leaving.clone();
     tokio::spawn(async move {
         health.set_serving::<OrderServiceServer<Orders>>().await;
         leaving.cancelled().await;
@@ -45,32 +49,29 @@ pub(crate) fn routes(state: &State) -> Router {
             .register_encoded_file_descriptor_set(DESCRIPTOR)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    // Some tools still ask in the words of the draft.
+    // Some tools still use the draft version of the reflection protocol.
     match (contract().build_v1(), contract().build_v1alpha()) {
         (Ok(now), Ok(before)) => routes = routes.add_service(now).add_service(before),
         (Err(error), _) | (_, Err(error)) => {
             tracing::error!(%error, "the gRPC contract cannot be asked for");
         }
     }
-    routes.into_axum_router()
+    routes.into_axum_router().with_state(())
 }
 
 #[derive(Clone)]
-struct Orders(State);
-
-impl Orders {
-    /// Whoever asks, if they may do this.
-    async fn caller(&self, headers: &HeaderMap, scope: Scope) -> Result<Caller, Problem> {
-        let caller = self.0.identity.caller(headers).await?;
-        caller.needs(scope)?;
-        Ok(caller)
-    }
+struct Orders {
+    app: Arc<App>,
+    identity: Identity,
 }
 
-/// The request's headers and its message.
-fn opened<T>(request: Request<T>) -> (HeaderMap, T) {
-    let (metadata, _extensions, message): (_, Extensions, _) = request.into_parts();
-    (metadata.into_headers(), message)
+impl Orders {
+    /// The caller of a request, if they have the scope `S`, and the request's message.
+    async fn open<S: HasScope, T>(&self, request: Request<T>) -> Result<(Caller, T), Problem> {
+        let (metadata, _extensions, message): (_, Extensions, _) = request.into_parts();
+        let authorized = self.identity.authorize::<S>(&metadata.into_headers()).await?;
+        Ok((authorized.caller, message))
+    }
 }
 
 #[tonic::async_trait]
@@ -79,17 +80,17 @@ impl OrderService for Orders {
         &self,
         request: Request<PlaceOrderRequest>,
     ) -> Result<Response<PlaceOrderResponse>, Status> {
-        let (headers, message) = opened(request);
-        let caller = self.caller(&headers, Scope::PlaceOrders).await?;
-        let key = message.idempotency_key.clone().map(|key| {
-            extract::idempotency_key(&key).ok_or_else(|| {
-                let told = "idempotency_key is 1 to 255 visible ASCII characters.";
-                Problem::new(Kind::MalformedRequest, told)
+        let (caller, message) = self.open::<scope::PlaceOrders, _>(request).await?;
+        let key = message.idempotency_key.as_deref().map(|key| {
+            IdempotencyKey::parse(key).ok_or_else(|| {
+                let detail = "idempotency_key is 1 to 255 visible ASCII characters.";
+                Problem::new(Kind::MalformedRequest, detail)
             })
         });
+        let key = key.transpose()?;
         let wait = message.wait.as_ref().map(|wait| u32::try_from(wait.seconds).unwrap_or(0));
-        let written = messages::written(message);
-        let placed = take_in(&self.0, &caller, key.transpose()?, wait, &written).await?;
+        let command = PlaceOrder::check(&caller, &messages::order_input(&message))?;
+        let placed = place::place(&self.app, &command, key.as_ref(), wait).await?;
         let (order, replayed) = (Some(messages::order(placed.resource)), placed.replayed);
         Ok(Response::new(PlaceOrderResponse { order, replayed }))
     }
@@ -98,10 +99,10 @@ impl OrderService for Orders {
         &self,
         request: Request<GetOrderRequest>,
     ) -> Result<Response<GetOrderResponse>, Status> {
-        let (headers, message) = opened(request);
-        let caller = self.caller(&headers, Scope::ReadOrders).await?;
-        let known = orders::visible(&self.0, &caller, orders::id(&message.order_id)?).await?;
-        Ok(Response::new(GetOrderResponse { order: Some(messages::order(known.resource)) }))
+        let (caller, message) = self.open::<scope::ReadOrders, _>(request).await?;
+        let order_id = orders::parse_id(&message.order_id)?;
+        let order = orders::read::read(&self.app, &caller, order_id).await?;
+        Ok(Response::new(GetOrderResponse { order: Some(messages::order(order)) }))
     }
 
     type WatchOrderStream = Pin<Box<dyn Stream<Item = Result<WatchOrderResponse, Status>> + Send>>;
@@ -110,11 +111,10 @@ impl OrderService for Orders {
         &self,
         request: Request<WatchOrderRequest>,
     ) -> Result<Response<Self::WatchOrderStream>, Status> {
-        let (headers, message) = opened(request);
-        let caller = self.caller(&headers, Scope::ReadOrders).await?;
-        let order_id: OrderId = orders::id(&message.order_id)?;
+        let (caller, message) = self.open::<scope::ReadOrders, _>(request).await?;
+        let order_id = orders::parse_id(&message.order_id)?;
         let seen = message.after_sequence.max(0);
-        let watch = Watch::open(&self.0, &caller, order_id, seen).await?;
+        let watch = Watch::open(&self.app, &caller, order_id, seen).await?;
         let Some(watch) = watch else {
             return Ok(Response::new(Box::pin(futures::stream::empty())));
         };
@@ -127,11 +127,13 @@ impl OrderService for Orders {
         &self,
         request: Request<CancelOrderRequest>,
     ) -> Result<Response<CancelOrderResponse>, Status> {
-        let (headers, message) = opened(request);
-        let caller = self.caller(&headers, Scope::CancelOrders).await?;
-        let CancelOrderRequest { order_id, reason, dry_run } = message;
-        let wish = CancelOrder { reason };
-        let answer = call_off(&self.0, &caller, &order_id, &wish, dry_run).await?;
-        Ok(Response::new(messages::cancelled(answer)))
+        let (caller, message) = self.open::<scope::CancelOrders, _>(request).await?;
+        let command = CancelOrder::check(&message.order_id, &message.reason)?;
+        let response = if message.dry_run {
+            messages::cancel_preview(&cancel::preview(&self.app, &caller, &command).await?)
+        } else {
+            messages::cancelled(&cancel::cancel(&self.app, &caller, command).await?)
+        };
+        Ok(Response::new(response))
     }
 }

@@ -1,57 +1,59 @@
-//! Who asks, and what they may do: tokens from an identity provider that the shop trusts, or
+//! Authentication and authorisation: tokens from an identity provider that the shop trusts, or
 //! from the shop's own issuer.
 //!
-//! A token is checked as RFC 8725 and RFC 9068 have it. What it says of itself decides nothing:
-//! the algorithm is that of the issuer's key, and a key that comes with the token (`jwk`, `jku`,
-//! `x5c`, `x5u`) is not looked at.
+//! A token is verified as RFC 8725 and RFC 9068 require. Nothing that it says of itself is
+//! trusted: the algorithm is that of the issuer's key, and a key that comes with the token
+//! (`jwk`, `jku`, `x5c`, `x5u`) is ignored.
 
-pub(crate) mod access;
 mod attempts;
-pub(crate) mod change_password;
-mod checked;
+mod caller;
+mod change_password;
 mod clients;
-pub(crate) mod discovery;
 mod embedded;
 mod external;
+mod key;
 mod key_ring;
-pub(crate) mod keys;
 mod passwords;
-pub(crate) mod register;
-pub(crate) mod sign_in;
-pub(crate) mod token;
+mod refusal;
+mod register;
+mod role;
+pub(crate) mod scope;
+mod sign_in;
+mod verified_tokens;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::{HeaderMap, header};
+use domain::CustomerId;
 use headers::authorization::Bearer;
 use headers::{Authorization, HeaderMapExt};
-use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, Header, Validation, decode, decode_header};
 use serde_json::{Map, Value};
 use sqlx::PgPool;
 
-pub use clients::{Client, NoClient};
+pub(crate) use caller::{Authorized, Caller};
+pub use clients::{Client, InvalidClient};
 pub use embedded::EmbeddedSettings;
-pub use external::{ExternalIssuer, REFETCH_PAUSE, http, is_safe};
+pub(crate) use embedded::{EmbeddedIssuer, IssuedToken};
+pub use external::{ExternalIssuer, REFETCH_PAUSE, http_client, is_safe};
 
-use crate::identity::access::Caller;
-use crate::identity::checked::CheckedTokens;
-use crate::identity::embedded::{EmbeddedIssuer, TOKEN_TYPE};
+use crate::error::{Kind, Problem};
+use crate::identity::embedded::TOKEN_TYPE;
 use crate::identity::key_ring::{KeyRing, Source};
-use crate::problem::{Kind, Problem};
+use crate::identity::refusal::TokenRefusal;
+use crate::identity::scope::{HasScope, parse_scopes};
+use crate::identity::verified_tokens::{LEEWAY_SECONDS, VerifiedTokens};
 
-/// How far two clocks may be apart, in seconds.
-const LEEWAY_SECONDS: u64 = 30;
-
-/// What is accepted at all; each key takes one of them.
+/// Every signature algorithm that is accepted; each key belongs to one of them.
 const ALGORITHMS: [Algorithm; 3] = [Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA];
 
-/// Longer than any token of an issuer that is well.
+/// Longer than any token of a well-behaved issuer.
 const TOKEN_BYTES_MAX: usize = 8 * 1_024;
 
-/// Whose tokens the shop takes. Cheap to clone.
+/// Whose tokens the shop accepts. Cheap to clone.
 #[derive(Clone)]
 pub struct Identity(Arc<Trusted>);
 
@@ -62,20 +64,7 @@ struct Trusted {
     customer_claim: String,
     validation: Validation,
     keys: KeyRing,
-    checked: CheckedTokens,
-}
-
-/// Why a token does not count, in words for whoever sent it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refused {
-    /// Its time is over.
-    Expired,
-    /// Its time has not come.
-    TooEarly,
-    /// It names no customer that the shop could know.
-    Nobody,
-    /// Anything else. Whoever forges a token is not told how far they got.
-    NotAccepted,
+    verified: VerifiedTokens,
 }
 
 impl fmt::Debug for Identity {
@@ -95,11 +84,11 @@ impl Identity {
             customer_claim: "sub".to_owned(),
             validation: validation(&settings.issuer, &settings.audience),
             keys: KeyRing::of(Source::Embedded(EmbeddedIssuer::new(database, settings))),
-            checked: CheckedTokens::default(),
+            verified: VerifiedTokens::default(),
         }))
     }
 
-    /// An identity provider of somebody else's.
+    /// An external identity provider.
     #[must_use]
     pub fn external(issuer: ExternalIssuer) -> Self {
         Self(Arc::new(Trusted {
@@ -109,58 +98,65 @@ impl Identity {
             customer_claim: issuer.customer_claim.clone(),
             validation: validation(&issuer.issuer, &issuer.audience),
             keys: KeyRing::of(Source::External(issuer)),
-            checked: CheckedTokens::default(),
+            verified: VerifiedTokens::default(),
         }))
     }
 
-    /// Whoever sent a request with these headers.
+    /// The caller who sent these headers, if their token has the scope `S`.
     ///
-    /// **Errors.** 401 without a token that counts; 503 while its issuer's keys cannot be had.
-    pub(crate) async fn caller(&self, headers: &HeaderMap) -> Result<Caller, Problem> {
-        if headers.get_all(header::AUTHORIZATION).iter().count() > 1 {
-            return Err(Problem::bad_token(Refused::NotAccepted));
-        }
-        let Some(Authorization(token)) = headers.typed_get::<Authorization<Bearer>>() else {
-            return Err(Problem::no_token());
-        };
-        self.bearer_of(token.token()).await
+    /// **Errors.** 401 without a valid token, 403 without the scope, 503 while the issuer's keys
+    /// cannot be obtained.
+    pub(crate) async fn authorize<S: HasScope>(
+        &self,
+        headers: &HeaderMap,
+    ) -> Result<Authorized<S>, Problem> {
+        Authorized::of(self.caller(headers).await?)
     }
 
-    async fn bearer_of(&self, token: &str) -> Result<Caller, Problem> {
-        let refused = Problem::bad_token;
-        if token.len() > TOKEN_BYTES_MAX {
-            return Err(refused(Refused::NotAccepted));
+    async fn caller(&self, headers: &HeaderMap) -> Result<Caller, Problem> {
+        if headers.get_all(header::AUTHORIZATION).iter().count() > 1 {
+            return Err(TokenRefusal::NotAccepted.into());
         }
-        let Ok(head) = decode_header(token) else { return Err(refused(Refused::NotAccepted)) };
-        if !self.could_be_ours(&head) {
-            return Err(refused(Refused::NotAccepted));
+        let Some(Authorization(token)) = headers.typed_get::<Authorization<Bearer>>() else {
+            return Err(refusal::missing_token());
+        };
+        self.verify(token.token()).await
+    }
+
+    async fn verify(&self, token: &str) -> Result<Caller, Problem> {
+        if token.len() > TOKEN_BYTES_MAX {
+            return Err(TokenRefusal::NotAccepted.into());
+        }
+        let Ok(head) = decode_header(token) else { return Err(TokenRefusal::NotAccepted.into()) };
+        if !self.is_acceptable(&head) {
+            return Err(TokenRefusal::NotAccepted.into());
         }
         let Some(key) = self.0.keys.find(head.kid.as_deref(), head.alg).await? else {
-            return Err(refused(Refused::NotAccepted));
+            return Err(TokenRefusal::NotAccepted.into());
         };
-        if let Some(caller) = self.0.checked.caller(token, &key).await {
+        if let Some(caller) = self.0.verified.caller(token, &key).await {
             return Ok(caller);
         }
         let mut validation = self.0.validation.clone();
         validation.algorithms = vec![key.algorithm()];
         let claims = decode::<Map<String, Value>>(token, key.decoding(), &validation)
-            .map_err(|error| refused(Refused::of(error.kind())))?
+            .map_err(|error| TokenRefusal::of(error.kind()))?
             .claims;
         let claims = Value::Object(claims);
-        let caller = self.caller_of(&claims).ok_or_else(|| refused(Refused::Nobody))?;
-        self.0.checked.remember(token, key, &caller).await;
+        let caller = self.caller_of(&claims).ok_or(TokenRefusal::UnknownSubject)?;
+        self.0.verified.remember(token, key, &caller).await;
         Ok(caller)
     }
 
-    /// Whether the head is that of a token that the shop could take: what decides is checked
-    /// against the key afterwards.
-    fn could_be_ours(&self, head: &Header) -> bool {
+    /// Whether the header is that of a token that the shop could accept. The signature is verified
+    /// afterwards.
+    fn is_acceptable(&self, head: &Header) -> bool {
         let typ = head.typ.as_deref().unwrap_or_default().to_ascii_lowercase();
         // RFC 7515: "application/" may be left out.
         let typ = typ.strip_prefix("application/").unwrap_or(&typ);
         ALGORITHMS.contains(&head.alg)
             && typ == self.0.token_type.to_ascii_lowercase()
-            // What must be understood and is not.
+            // A critical extension that is not understood must be refused (RFC 7515).
             && head.crit.is_none()
     }
 
@@ -175,25 +171,25 @@ impl Identity {
             Some(Value::String(roles)) => roles.split(' ').collect(),
             Some(_) | None => Vec::new(),
         };
-        // Roles of other programs are none of this one's business.
+        // Roles of other programs are ignored.
         let roles: Vec<_> = roles.into_iter().filter_map(|role| role.parse().ok()).collect();
-        let customer = text(&self.0.customer_claim).unwrap_or_default();
+        let customer = text(&self.0.customer_claim).and_then(|id| CustomerId::parse(id).ok());
         // RFC 7519 allows fractions of a second.
         let expires = claims.get("exp").and_then(Value::as_f64)?;
         let expires = Duration::try_from_secs_f64(expires).ok()?.as_secs();
-        // Without it the roles say it all; one that cannot be read may have been meant to narrow
-        // them.
+        // Without `scope` the roles decide. One that cannot be read may have been meant to narrow
+        // them, so such a token is refused.
         let scope = match claims.get("scope") {
-            None => "",
-            Some(scope) => scope.as_str()?,
+            None => BTreeSet::new(),
+            Some(scope) => parse_scopes(scope.as_str()?),
         };
-        Caller::of(&roles, text("sub")?, customer, scope, expires)
+        Caller::of(&roles, text("sub")?, customer, &scope, expires)
     }
 
     /// The shop's own issuer.
     ///
     /// **Errors.** 404 where tokens come from another.
-    fn own_issuer(&self) -> Result<&EmbeddedIssuer, Problem> {
+    pub(crate) fn own_issuer(&self) -> Result<&EmbeddedIssuer, Problem> {
         match &self.0.keys.source {
             Source::Embedded(issuer) => Ok(issuer),
             Source::External(other) => Err(Problem::new(
@@ -217,27 +213,4 @@ fn validation(issuer: &str, audience: &str) -> Validation {
 /// A claim by its name, or by its JSON pointer where it stands deeper.
 fn claim_of<'a>(claims: &'a Value, claim: &str) -> Option<&'a Value> {
     if claim.starts_with('/') { claims.pointer(claim) } else { claims.get(claim) }
-}
-
-impl Refused {
-    fn of(error: &ErrorKind) -> Self {
-        // The list of errors is open; what is not about time is nobody's business.
-        if matches!(error, ErrorKind::ExpiredSignature) {
-            Self::Expired
-        } else if matches!(error, ErrorKind::ImmatureSignature) {
-            Self::TooEarly
-        } else {
-            Self::NotAccepted
-        }
-    }
-
-    /// For whoever sent the token.
-    pub(crate) const fn told(self) -> &'static str {
-        match self {
-            Self::Expired => "The token has expired",
-            Self::TooEarly => "The token is not valid yet",
-            Self::Nobody => "The token names nobody that this shop can know",
-            Self::NotAccepted => "The token is not one that this shop accepts",
-        }
-    }
 }

@@ -1,228 +1,33 @@
-//! The HTTP starter: takes orders in and answers about them.
+//! The starter: takes orders and answers about them, over HTTP, gRPC and GraphQL.
 //!
 //! It prices an order, starts its workflow and reads what became of it. It writes no order state
-//! and moves no money; its role in Postgres has no right to. Each operation has a file of its own.
+//! and moves no money; its role in Postgres has no right to.
+//!
+//! Each module may use those above it and none below:
+//!
+//! - `error`: how the starter refuses, in every protocol's stead;
+//! - `identity`: who calls, and what they may do;
+//! - `temporal`: the connection to the order engine;
+//! - `app`: the commands and queries, the same for every protocol;
+//! - `grpc`, `graphql`: two ways to call them;
+//! - `http`: the third, which carries the other two on the same port.
 
-mod basket;
-mod catalogue;
-mod conditional;
+mod app;
 mod config;
-mod customers;
-mod extract;
+mod error;
 mod graphql;
 mod grpc;
+mod http;
 mod identity;
-mod ledger;
-mod limits;
-mod observe;
-mod openapi;
-mod ops;
-mod orders;
-mod paging;
-mod problem;
-mod products;
-mod queues;
-mod quotes;
-mod rules;
 mod serve;
-mod state;
-mod stock;
 mod temporal;
 
-use axum::extract::DefaultBodyLimit;
-use axum::http::{HeaderName, HeaderValue, Method, header};
-use axum::{Router, middleware};
-use tower::ServiceBuilder;
-use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::cors::CorsLayer;
-use utoipa::OpenApi;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
-
 pub use config::{Config, LogFormat};
+pub use error::{Kind, Problem};
+pub use http::{Limits, State, description, graphql_schema, router};
 pub use identity::{
-    Client, EmbeddedSettings, ExternalIssuer, Identity, NoClient, REFETCH_PAUSE, http, is_safe,
+    Client, EmbeddedSettings, ExternalIssuer, Identity, InvalidClient, REFETCH_PAUSE, http_client,
+    is_safe,
 };
-pub use problem::{Kind, Problem};
 pub use serve::serve;
-pub use state::{Limits, State};
 pub use temporal::Temporal;
-
-/// Everything the starter answers.
-pub fn router(state: State) -> Router {
-    let (operations, description) = operations().split_for_parts();
-    let routes = operations
-        .merge(openapi::pages(&description))
-        .merge(grpc::routes(&state).with_state(()))
-        .fallback(nowhere)
-        .method_not_allowed_fallback(not_that_way);
-    guarded(routes, &state).with_state(state)
-}
-
-/// What is around every route, outermost first: one layer, because each is boxed and copied with
-/// every request.
-fn guarded<S: Clone + Send + Sync + 'static>(routes: Router<S>, state: &State) -> Router<S> {
-    let (gate, limits) = (state.gate.clone(), state.limits);
-    routes.layer(
-        ServiceBuilder::new()
-            .layer(middleware::from_fn_with_state(limits.request_timeout, observe::request))
-            .option_layer(cors(&state.cors_origins))
-            .layer(middleware::from_fn_with_state(gate, limits::admit))
-            .layer(DefaultBodyLimit::max(limits.body_bytes_max))
-            .layer(CatchPanicLayer::custom(observe::panicked)),
-    )
-}
-
-/// What pages of the allowed origins may send, and read of an answer. Without an origin there is
-/// nothing to say, and no browser lets a page call the API.
-fn cors(origins: &[HeaderValue]) -> Option<CorsLayer> {
-    if origins.is_empty() {
-        return None;
-    }
-    let named = |names: &[&'static str]| -> Vec<_> {
-        names.iter().copied().map(HeaderName::from_static).collect()
-    };
-    let mut sent = vec![header::AUTHORIZATION, header::CONTENT_TYPE, header::IF_NONE_MATCH];
-    sent.extend(named(&[
-        "idempotency-key",
-        "last-event-id",
-        "prefer",
-        "traceparent",
-        "x-request-id",
-    ]));
-    let mut read = vec![header::ETAG, header::LINK, header::LOCATION, header::RETRY_AFTER];
-    read.extend(named(&["idempotency-replayed", "preference-applied", "ratelimit"]));
-    read.extend(named(&["ratelimit-policy", "x-request-id"]));
-    let allowed = CorsLayer::new()
-        .allow_origin(origins.to_vec())
-        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
-        .allow_headers(sent)
-        .expose_headers(read);
-    Some(allowed)
-}
-
-/// The schema of what can be asked in GraphQL, as SDL.
-#[must_use]
-pub fn graphql_schema() -> String {
-    graphql::Questions::new().sdl()
-}
-
-/// The description of the API, as `/openapi.json` has it.
-#[must_use]
-pub fn description() -> utoipa::openapi::OpenApi {
-    operations().into_openapi()
-}
-
-fn operations() -> OpenApiRouter<State> {
-    openapi::named(every_operation())
-}
-
-fn every_operation() -> OpenApiRouter<State> {
-    OpenApiRouter::with_openapi(openapi::Preface::openapi())
-        .routes(routes!(orders::place::place, orders::list::list))
-        .routes(routes!(orders::show::show))
-        .routes(routes!(orders::events::events))
-        .routes(routes!(orders::timeline::timeline))
-        .routes(routes!(orders::cancel::cancel))
-        .routes(routes!(graphql::ask))
-        .routes(routes!(quotes::price))
-        .routes(routes!(orders::resolve::resolve))
-        .routes(routes!(orders::attention::attention))
-        .routes(routes!(queues::list::list))
-        .routes(routes!(queues::pause::pause))
-        .routes(routes!(queues::resume::resume))
-        .routes(routes!(products::list::list, products::create::create))
-        .routes(routes!(products::show::show, products::update::update))
-        .routes(routes!(stock::list::list))
-        .routes(routes!(stock::shift::shift))
-        .routes(routes!(ledger::balance::balance))
-        .routes(routes!(ledger::transactions::list))
-        .routes(routes!(ledger::validate::validate))
-        .routes(routes!(identity::register::register, customers::list::list))
-        .routes(routes!(customers::show::show, customers::update::update))
-        .routes(routes!(identity::change_password::change_password))
-        .routes(routes!(identity::sign_in::sign_in))
-        .routes(routes!(identity::token::token))
-        .routes(routes!(identity::keys::keys))
-        .routes(routes!(identity::discovery::discovery))
-        .routes(routes!(ops::health::health))
-        .routes(routes!(ops::ready::ready))
-        .routes(routes!(ops::metrics::metrics))
-}
-
-async fn nowhere() -> Problem {
-    Problem::new(Kind::RouteNotFound, "There is nothing at this path. See /docs.")
-}
-
-async fn not_that_way() -> Problem {
-    Problem::new(Kind::MethodNotAllowed, "The Allow header names the methods of this path.")
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use axum::body::{Body, to_bytes};
-    use axum::http::{Request, Response};
-    use axum::routing::get;
-    use tower::ServiceExt;
-
-    use super::*;
-
-    fn state(limits: Limits) -> State {
-        let database = sqlx::PgPool::connect_lazy("postgres://127.0.0.1:9/nothing").unwrap();
-        let settings = EmbeddedSettings {
-            issuer: "http://shop.example".to_owned(),
-            audience: "ordersaga".to_owned(),
-            token_lifetime: Duration::from_mins(15),
-            clients: None,
-        };
-        let identity = Identity::embedded(database.clone(), settings);
-        State::new(database, Temporal::from_env().unwrap(), identity, limits)
-    }
-
-    async fn answer(routes: Router, limits: Limits) -> (Response<()>, String) {
-        let request = Request::get("/").body(Body::empty()).unwrap();
-        let (head, body) =
-            guarded(routes, &state(limits)).oneshot(request).await.unwrap().into_parts();
-        let body = to_bytes(body, 10_000).await.unwrap();
-        (Response::from_parts(head, ()), String::from_utf8(body.to_vec()).unwrap())
-    }
-
-    #[tokio::test]
-    async fn a_panic_is_an_incident_and_tells_nothing_else() {
-        #[expect(clippy::unreachable, reason = "the panic is what is tested")]
-        async fn broken() {
-            unreachable!("tok_secret")
-        }
-        let (head, body) = answer(Router::new().route("/", get(broken)), Limits::default()).await;
-        assert_eq!(head.status(), 500);
-        assert_eq!(head.headers()["content-type"], "application/problem+json");
-        assert!(body.contains("incident") && !body.contains("tok_secret"), "{body}");
-    }
-
-    #[tokio::test]
-    async fn a_request_that_takes_too_long_is_asked_to_come_again() {
-        let routes = Router::new().route("/", get(std::future::pending::<()>));
-        let limits = Limits { request_timeout: Duration::from_millis(20), ..Limits::default() };
-        let (head, body) = answer(routes, limits).await;
-        assert_eq!(head.status(), 503, "{body}");
-        assert!(head.headers().contains_key("retry-after"));
-    }
-
-    #[tokio::test]
-    async fn what_is_more_than_can_be_done_at_once_is_refused_at_once() {
-        let routes = Router::new().route("/", get(std::future::pending::<()>));
-        let limits = Limits { requests_max: 1, ..Limits::default() };
-        let routes = guarded(routes, &state(limits));
-        let request = || Request::get("/").body(Body::empty()).unwrap();
-        let first = tokio::spawn(routes.clone().oneshot(request()));
-        tokio::task::yield_now().await;
-        let second = routes.oneshot(request()).await.unwrap();
-        assert_eq!(second.status(), 503);
-        assert_eq!(second.headers()["content-type"], "application/problem+json");
-        assert_eq!(second.headers()["retry-after"], "2");
-        assert!(!first.is_finished());
-        first.abort();
-    }
-}

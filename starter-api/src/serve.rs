@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tower::ServiceExt;
 
-use crate::state::State;
+use crate::http::State;
 
 /// How many callers are listened to at once; the next one waits in the kernel's queue.
 const CONNECTIONS_MAX: usize = 4_096;

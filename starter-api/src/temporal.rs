@@ -1,6 +1,8 @@
 //! The order engine, seen from the starter: every call bounded in time, every answer a business
 //! answer or a [`Problem`].
 
+mod problem;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +35,7 @@ use workflows::{
     signal_payload,
 };
 
-use crate::problem::{OrProblem, Problem};
+use crate::error::{OrProblem, Problem};
 
 /// Longer than any healthy answer takes, shorter than a caller's patience.
 const CALL_TIMEOUT: Duration = Duration::from_secs(4);

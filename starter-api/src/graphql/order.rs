@@ -1,14 +1,16 @@
-//! An order as GraphQL tells it.
+//! An order as GraphQL shows it.
 
 use async_graphql::dataloader::DataLoader;
 use async_graphql::{ComplexObject, Context, Error, ID, SimpleObject};
 use chrono::SecondsFormat;
-use uuid::Uuid;
+use domain::OrderId;
 
+use crate::app::orders::OrderResource;
+use crate::graphql::error::graphql_error;
 use crate::graphql::loads::{EventsOf, LedgerOf, PaymentsOf, Reader, ShipmentsOf};
-use crate::graphql::told;
-use crate::identity::access::{Caller, Scope};
-use crate::orders::OrderResource;
+use crate::graphql::types::{GraphEntry, GraphEvent, GraphMoney, GraphPayment, GraphShipment};
+use crate::identity::Caller;
+use crate::identity::scope::Scope;
 
 /// A page of orders.
 #[derive(SimpleObject)]
@@ -24,7 +26,7 @@ pub(crate) struct OrderPage {
 #[graphql(complex, name = "Order")]
 pub(crate) struct GraphOrder {
     #[graphql(skip)]
-    order_id: Uuid,
+    order_id: OrderId,
     /// Its name everywhere.
     id: ID,
     /// Who ordered.
@@ -63,68 +65,6 @@ pub(crate) struct GraphLine {
     line_total: GraphMoney,
 }
 
-/// An amount of money.
-#[derive(Clone, SimpleObject)]
-#[graphql(name = "Money")]
-pub(crate) struct GraphMoney {
-    /// In major units, as decimal text.
-    pub(crate) amount: String,
-    /// ISO 4217.
-    pub(crate) currency: String,
-}
-
-/// Something that happened to an order.
-#[derive(Clone, SimpleObject)]
-#[graphql(name = "OrderEvent")]
-pub(crate) struct GraphEvent {
-    /// The event's number within the order, from 1.
-    pub(crate) sequence: i32,
-    /// What happened, such as `payment.captured`.
-    pub(crate) kind: String,
-    /// What happened, for people.
-    pub(crate) text: String,
-    /// When, as RFC 3339 has it.
-    pub(crate) occurred_at: String,
-}
-
-/// What was taken for an order, and given back.
-#[derive(Clone, SimpleObject)]
-#[graphql(name = "Payment")]
-pub(crate) struct GraphPayment {
-    /// The provider's own name for it.
-    pub(crate) provider_reference: String,
-    /// What was taken.
-    pub(crate) captured: GraphMoney,
-    /// What of it was given back.
-    pub(crate) refunded: GraphMoney,
-}
-
-/// A parcel.
-#[derive(Clone, SimpleObject)]
-#[graphql(name = "Shipment")]
-pub(crate) struct GraphShipment {
-    /// The carrier's number for it.
-    pub(crate) tracking: String,
-    /// How many pieces are in it.
-    pub(crate) pieces: i64,
-    /// Whether it was called off before the carrier fetched it.
-    pub(crate) is_cancelled: bool,
-}
-
-/// One side of a booking.
-#[derive(Clone, SimpleObject)]
-#[graphql(name = "LedgerEntry")]
-pub(crate) struct GraphEntry {
-    /// The transaction that it is a part of, in which debits equal credits.
-    pub(crate) transaction_key: String,
-    /// The account.
-    pub(crate) account: String,
-    /// `debit` or `credit`.
-    pub(crate) side: String,
-    /// How much.
-    pub(crate) amount: GraphMoney,
-}
-
 /// How much a list within an order counts: it has no more for most orders.
 #[ComplexObject]
 impl GraphOrder {
@@ -152,16 +92,10 @@ impl GraphOrder {
     /// What was booked for it; for whoever may see the books.
     #[graphql(complexity = "10 * child_complexity")]
     async fn ledger_entries(&self, ctx: &Context<'_>) -> Result<Vec<GraphEntry>, Error> {
-        let allowed = ctx.data::<Caller>()?.needs(Scope::ReadLedger);
-        allowed.map_err(|problem| told(&problem))?;
+        let allowed = ctx.data::<Caller>()?.require(Scope::ReadLedger);
+        allowed.map_err(|problem| graphql_error(&problem))?;
         let reader = ctx.data::<DataLoader<Reader>>()?;
         Ok(reader.load_one(LedgerOf(self.order_id)).await?.unwrap_or_default())
-    }
-}
-
-impl From<domain::Money> for GraphMoney {
-    fn from(money: domain::Money) -> Self {
-        Self { amount: money.amount().to_string(), currency: money.currency().code().to_owned() }
     }
 }
 
@@ -174,7 +108,7 @@ impl From<OrderResource> for GraphOrder {
             line_total: line.line_total.into(),
         });
         Self {
-            order_id: order.order_id.uuid(),
+            order_id: order.order_id,
             id: ID(order.order_id.to_string()),
             customer_id: order.customer_id.to_string(),
             placed_at: order.placed_at.to_rfc3339_opts(SecondsFormat::Micros, true),

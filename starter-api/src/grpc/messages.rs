@@ -1,44 +1,51 @@
-//! The contract's words for what HTTP says in JSON.
+//! Translates between the messages of the contract and the commands and results of `app`.
 
 use chrono::{DateTime, Utc};
 use domain::OrderStatus;
 use ordersaga_grpc::v1;
 use prost_types::Timestamp;
 
-use crate::basket::WrittenLine;
-use crate::orders::OrderResource;
-use crate::orders::cancel::{CancelOutcome, Decision, Would};
-use crate::orders::events::OrderEvent;
-use crate::orders::request::{WrittenDestination, WrittenMoney, WrittenOrder};
-use crate::orders::timeline;
+use crate::app::basket::{BasketInput, LineInput};
+use crate::app::orders::OrderEvent;
+use crate::app::orders::OrderResource;
+use crate::app::orders::cancel::{CancelEffect, CancelOutcome, CancelPreview, Decision};
+use crate::app::orders::place::command::{AddressInput, MoneyInput, OrderInput};
+use crate::app::orders::timeline::TimelineLine;
 
-/// The order as HTTP would have it written. What was left out is written as nothing, and is
-/// refused with the other broken rules.
-pub(super) fn written(order: v1::PlaceOrderRequest) -> WrittenOrder {
-    let ship_to = order.ship_to.unwrap_or_default();
-    WrittenOrder {
-        // Nothing written is nothing said: a customer is themself.
-        customer_id: Some(order.customer_id).filter(|customer| !customer.is_empty()),
-        lines: order
-            .lines
-            .into_iter()
-            .map(|line| WrittenLine { sku: line.sku, quantity: line.quantity.into() })
-            .collect(),
-        ship_to: WrittenDestination {
-            country: ship_to.country,
-            name: ship_to.name,
-            line1: ship_to.line1,
-            line2: ship_to.line2,
-            city: ship_to.city,
-            postal_code: ship_to.postal_code,
+/// The order as the caller wrote it. A part of the message that was left out counts as empty, and
+/// is refused with the other broken rules.
+pub(super) fn order_input(order: &v1::PlaceOrderRequest) -> OrderInput<'_> {
+    let ship_to = order.ship_to.as_ref();
+    OrderInput {
+        // proto3 cannot tell an empty id from none; a customer may leave it out.
+        customer_id: Some(order.customer_id.as_str()).filter(|customer| !customer.is_empty()),
+        basket: BasketInput {
+            lines: order
+                .lines
+                .iter()
+                .map(|line| LineInput { sku: &line.sku, quantity: line.quantity.into() })
+                .collect(),
+            country: ship_to.map_or("", |ship_to| &ship_to.country),
+            discount_code: order.discount_code.as_deref(),
         },
-        payment_token: order.payment_token,
-        discount_code: order.discount_code,
+        address: ship_to.map_or_else(AddressInput::default, address_input),
+        payment_token: &order.payment_token,
         expected_total: order
             .expected_total
-            .map(|total| WrittenMoney { amount: total.amount, currency: total.currency }),
+            .as_ref()
+            .map(|total| MoneyInput { amount: &total.amount, currency: &total.currency }),
         cancel_window_seconds: order.cancel_window_seconds.map(Into::into),
         patience_seconds: order.patience_seconds.map(Into::into),
+    }
+}
+
+fn address_input(ship_to: &v1::ShipTo) -> AddressInput<'_> {
+    AddressInput {
+        name: ship_to.name.as_deref(),
+        line1: ship_to.line1.as_deref(),
+        line2: ship_to.line2.as_deref(),
+        city: ship_to.city.as_deref(),
+        postal_code: ship_to.postal_code.as_deref(),
     }
 }
 
@@ -70,38 +77,45 @@ pub(super) fn order(order: OrderResource) -> v1::Order {
 }
 
 pub(super) fn event(event: OrderEvent) -> v1::WatchOrderResponse {
-    let line = timeline::Line::of(&event);
-    let turned = event.data.get("status").cloned();
-    let turned = turned.and_then(|status| serde_json::from_value::<OrderStatus>(status).ok());
+    let line = TimelineLine::of(&event);
+    let status_then = event.data.get("status").cloned();
+    let status_then =
+        status_then.and_then(|status| serde_json::from_value::<OrderStatus>(status).ok());
     v1::WatchOrderResponse {
         sequence: event.sequence,
         r#type: event.kind,
         text: line.text,
-        status: turned.map_or(v1::OrderStatus::Unspecified, |turned| status(&turned)).into(),
+        status: status_then.map_or(v1::OrderStatus::Unspecified, |it| status(&it)).into(),
         occurred_at: Some(timestamp(event.occurred_at)),
         data_json: event.data.to_string(),
     }
 }
 
-pub(super) fn cancelled(answer: CancelOutcome) -> v1::CancelOrderResponse {
-    let (decision, stood, refund) = match answer {
+pub(super) fn cancelled(outcome: &CancelOutcome) -> v1::CancelOrderResponse {
+    let (decision, status_then) = match outcome {
         CancelOutcome::CalledOff(decided) => {
             let decision = match decided.decision {
                 Decision::Unwinding => v1::CancelDecision::CalledOff,
                 Decision::Pending => v1::CancelDecision::Pending,
             };
-            (decision, status(&decided.status), None)
+            (decision, status(&decided.status))
         }
-        CancelOutcome::Already(order) => (v1::CancelDecision::Already, status(&order.status), None),
-        CancelOutcome::Preview(preview) => {
-            let would = match preview.would {
-                Would::CallOff => v1::CancelDecision::WouldCallOff,
-                Would::ChangeNothing => v1::CancelDecision::WouldChangeNothing,
-            };
-            (would, status(&preview.status), preview.refund.map(money))
-        }
+        CancelOutcome::Already(order) => (v1::CancelDecision::Already, status(&order.status)),
     };
-    v1::CancelOrderResponse { decision: decision.into(), status: stood.into(), refund }
+    let (decision, status) = (decision.into(), status_then.into());
+    v1::CancelOrderResponse { decision, status, refund: None }
+}
+
+pub(super) fn cancel_preview(preview: &CancelPreview) -> v1::CancelOrderResponse {
+    let decision = match preview.effect {
+        CancelEffect::CallOff => v1::CancelDecision::WouldCallOff,
+        CancelEffect::ChangeNothing => v1::CancelDecision::WouldChangeNothing,
+    };
+    v1::CancelOrderResponse {
+        decision: decision.into(),
+        status: status(&preview.status).into(),
+        refund: preview.refund.map(money),
+    }
 }
 
 fn money(money: domain::Money) -> v1::Money {
@@ -130,7 +144,7 @@ const fn status(status: &OrderStatus) -> v1::OrderStatus {
     }
 }
 
-/// What belongs to the status, in words.
+/// The particulars of the status, in words.
 fn detail(status: &OrderStatus) -> String {
     match status {
         OrderStatus::Shipped { tracking } => tracking.clone(),

@@ -4,10 +4,11 @@
 use aws_lc_rs::digest::{SHA256, digest};
 use sqlx::PgPool;
 
-use crate::problem::{OrProblem, Problem};
+use crate::error::{OrProblem, Problem};
+use crate::identity::refusal;
 
-/// Somebody's attempt to show a password, counted and not yet judged.
-#[must_use = "an attempt that was right has to be forgiven"]
+/// An attempt to sign in, counted before the password is checked.
+#[must_use = "a successful attempt has to be forgiven"]
 pub(super) struct Attempt<'a> {
     database: &'a PgPool,
     address_hash: Vec<u8>,
@@ -16,8 +17,8 @@ pub(super) struct Attempt<'a> {
 impl<'a> Attempt<'a> {
     /// Counts an attempt on the account of this e-mail address, whether or not there is one.
     ///
-    /// **Errors.** 429 while the address has to wait; then the password must not be looked at,
-    /// or waiting would cost a guesser nothing.
+    /// **Errors.** 429 while the address has to wait; then the password must not be checked, or
+    /// waiting would cost an attacker nothing.
     pub(super) async fn count(database: &'a PgPool, address: &str) -> Result<Self, Problem> {
         const DOING: &str = "counting an attempt to sign in";
         let address_hash = digest(&SHA256, address.as_bytes()).as_ref().to_vec();
@@ -66,12 +67,12 @@ impl<'a> Attempt<'a> {
         if counted.counted {
             return Ok(Self { database, address_hash });
         }
-        // None, if the attempt that it has to wait for was counted at this very moment.
+        // `None` if the attempt that it has to wait for was counted concurrently.
         let wait = counted.wait_seconds.and_then(|seconds| u16::try_from(seconds).ok());
-        Err(Problem::sign_in_delayed(wait.unwrap_or(1).max(1)))
+        Err(refusal::sign_in_delayed(wait.unwrap_or(1).max(1)))
     }
 
-    /// The password was right: what was wrong before it is forgotten.
+    /// The password was right: earlier failures no longer count.
     pub(super) async fn forgive(self) -> Result<(), Problem> {
         sqlx::query!(
             "delete from identity.sign_in_attempts where address_hash = $1",

@@ -1,13 +1,14 @@
-//! Programs and staff that show a secret: as the settings name them, kept as hashes.
+//! Clients: programs and staff that authenticate with a secret. The settings name them; the
+//! secrets are kept as hashes.
 
 use std::str::FromStr;
 
 use domain::CustomerId;
 use sqlx::PgPool;
 
-use crate::identity::access::Role;
+use crate::error::{OrProblem, Problem};
 use crate::identity::passwords::Passwords;
-use crate::problem::{OrProblem, Problem};
+use crate::identity::role::Role;
 
 /// A shorter secret could be guessed.
 const SECRET_LENGTH_MIN: usize = 16;
@@ -29,32 +30,33 @@ impl std::fmt::Debug for Client {
     }
 }
 
-/// Why a client's entry is none. Repeats nothing of it: it holds a secret.
+/// A client's entry is invalid. Repeats nothing of it: it holds a secret.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error(
     "a client is name:role:secret, with a role of service, operator or finance, and a secret of \
      {SECRET_LENGTH_MIN} characters or more"
 )]
-pub struct NoClient;
+pub struct InvalidClient;
 
 impl FromStr for Client {
-    type Err = NoClient;
+    type Err = InvalidClient;
 
-    fn from_str(entry: &str) -> Result<Self, NoClient> {
+    fn from_str(entry: &str) -> Result<Self, InvalidClient> {
         let mut parts = entry.trim().splitn(3, ':');
-        let mut part = || parts.next().ok_or(NoClient);
+        let mut part = || parts.next().ok_or(InvalidClient);
         let (id, role, secret) = (part()?, part()?, part()?);
-        let id = CustomerId::parse(id).map_err(|_not_a_name| NoClient)?.to_string();
-        let role = role.parse().map_err(|_unknown| NoClient)?;
+        let id = CustomerId::parse(id).map_err(|_not_a_name| InvalidClient)?.to_string();
+        let role = role.parse().map_err(|_unknown| InvalidClient)?;
         let fits = secret.len() >= SECRET_LENGTH_MIN && role != Role::Customer;
         let client = Self { id, role, secret: secret.to_owned() };
-        fits.then_some(client).ok_or(NoClient)
+        fits.then_some(client).ok_or(InvalidClient)
     }
 }
 
-/// Has these clients be all there are.
+/// Makes these the only clients.
 ///
-/// **Repeats.** A secret that is known is not hashed anew, so that many starters agree.
+/// **Repeats.** A secret that is already stored is not hashed again, so that several starters
+/// agree.
 pub(super) async fn enter(
     database: &PgPool,
     passwords: &Passwords,
@@ -100,7 +102,7 @@ pub(super) async fn recognise(
             .await
             .or_problem("looking up a client")?;
     let (role, hash) = known.map(|known| (known.role, known.secret_hash)).unzip();
-    let same = passwords.are_the_same(secret.to_owned(), hash).await?;
-    // The table's CHECK knows the roles; a row that is none of them is nobody's.
+    let same = passwords.verify(secret.to_owned(), hash).await?;
+    // The table's CHECK lists the roles; a row with another one matches no client.
     Ok(role.filter(|_role| same).and_then(|role| role.parse().ok()))
 }

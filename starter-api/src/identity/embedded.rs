@@ -1,4 +1,5 @@
-//! The shop's own issuer, for running without another: its keys, and the tokens it signs.
+//! The shop's own token issuer, for running without an identity provider: its keys, and the
+//! tokens it signs.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -11,17 +12,18 @@ use sqlx::{PgExecutor, PgPool};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
-use crate::identity::access::{Role, Scope};
+use crate::error::Problem;
 use crate::identity::clients::{self, Client};
-use crate::identity::key_ring::{FetchError, Key};
+use crate::identity::key::{FetchError, Key};
 use crate::identity::passwords::Passwords;
-use crate::problem::Problem;
+use crate::identity::role::Role;
+use crate::identity::scope::Scope;
 
-/// What the shop's own tokens are, as RFC 9068 names them.
+/// The `typ` of the shop's own tokens (RFC 9068).
 pub(super) const TOKEN_TYPE: &str = "at+jwt";
 
-/// One key signs at a time, and of two programs that look for the first key, one makes it.
-const MAKING_A_KEY: i64 = 0x6f72_6465_726b_6579;
+/// The advisory lock under which a key is generated, so that concurrent starters generate one.
+const KEY_GENERATION_LOCK: i64 = 0x6f72_6465_726b_6579;
 
 /// How the shop's own issuer is set up.
 #[derive(Clone, Debug)]
@@ -32,20 +34,20 @@ pub struct EmbeddedSettings {
     pub audience: String,
     /// How long a token counts.
     pub token_lifetime: Duration,
-    /// Every program and person of staff with a secret. None: those entered before stay.
+    /// Every program and person of staff with a secret. `None` keeps those stored before.
     pub clients: Option<Vec<Client>>,
 }
 
 /// The shop's own issuer.
 #[derive(Clone)]
 pub(crate) struct EmbeddedIssuer {
-    pub(super) settings: Arc<EmbeddedSettings>,
+    settings: Arc<EmbeddedSettings>,
     pub(super) passwords: Passwords,
     database: PgPool,
     clients_entered: Arc<OnceCell<()>>,
 }
 
-/// A token, as RFC 6749 answers it.
+/// A token response (RFC 6749).
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(crate) struct IssuedToken {
     /// To be sent as `Authorization: Bearer …`.
@@ -53,7 +55,7 @@ pub(crate) struct IssuedToken {
     /// Always `Bearer`.
     #[schema(example = "Bearer")]
     token_type: &'static str,
-    /// How many seconds it counts.
+    /// How many seconds it is valid.
     #[schema(example = 900)]
     expires_in: u64,
     /// What it allows.
@@ -80,22 +82,24 @@ struct StoredKey {
     private_key: Vec<u8>,
 }
 
-/// Why there is no key.
+/// Why a key cannot be obtained.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum NoKey {
+pub(super) enum KeyError {
     #[error("the keys cannot be read")]
     Database(#[from] sqlx::Error),
-    #[error("no key could be made")]
-    NotMade(#[from] aws_lc_rs::error::Unspecified),
-    #[error("the key is none")]
-    NotAKey(#[from] jsonwebtoken::errors::Error),
+    #[error("no key could be generated")]
+    NotGenerated(#[from] aws_lc_rs::error::Unspecified),
+    #[error("the stored key is invalid")]
+    Invalid(#[from] jsonwebtoken::errors::Error),
 }
 
-impl NoKey {
+impl KeyError {
     fn into_problem(self, doing: &'static str) -> Problem {
         match self {
             Self::Database(error) => Problem::of_database(doing, &error),
-            broken @ (Self::NotMade(_) | Self::NotAKey(_)) => Problem::internal(doing, &broken),
+            broken @ (Self::NotGenerated(_) | Self::Invalid(_)) => {
+                Problem::internal(doing, &broken)
+            }
         }
     }
 }
@@ -110,9 +114,9 @@ impl EmbeddedIssuer {
         }
     }
 
-    /// Signs a token for somebody who has just shown who they are. Of the role's scopes it
-    /// allows those that are `wanted`.
-    pub(super) async fn issue(
+    /// Signs a token for a caller who has just authenticated, with those of the role's scopes that
+    /// are `wanted`.
+    pub(crate) async fn issue(
         &self,
         name: &str,
         role: Role,
@@ -148,7 +152,7 @@ impl EmbeddedIssuer {
     }
 
     /// Every public key that a token of this issuer may be signed with, for others to check.
-    pub(super) async fn public_keys(&self) -> Result<Vec<Jwk>, Problem> {
+    pub(crate) async fn public_keys(&self) -> Result<Vec<Jwk>, Problem> {
         self.public().await.map_err(|error| error.into_problem("reading the public keys"))
     }
 
@@ -159,9 +163,9 @@ impl EmbeddedIssuer {
     /// Keys that signed within the last 90 days, and one day more for the tokens that were
     /// signed last.
     ///
-    /// The first is made by whoever looks first, so that no starter believes that there is none
-    /// when another has just made it.
-    async fn public(&self) -> Result<Vec<Jwk>, NoKey> {
+    /// Generates the first key if there is none, so that no starter caches an empty set when
+    /// another has just generated one.
+    async fn public(&self) -> Result<Vec<Jwk>, KeyError> {
         let mut keys = sqlx::query_as!(
             StoredKey,
             "select kid, private_key from identity.signing_keys
@@ -176,7 +180,7 @@ impl EmbeddedIssuer {
     }
 
     /// The client of this name, if this is its secret.
-    pub(super) async fn client(&self, id: &str, secret: &str) -> Result<Option<Role>, Problem> {
+    pub(crate) async fn client(&self, id: &str, secret: &str) -> Result<Option<Role>, Problem> {
         self.clients_entered
             .get_or_try_init(|| async {
                 let Some(wanted) = &self.settings.clients else { return Ok(()) };
@@ -186,23 +190,28 @@ impl EmbeddedIssuer {
         clients::recognise(&self.database, &self.passwords, id, secret).await
     }
 
+    /// The issuer, as the tokens' `iss` names it.
+    pub(crate) fn url(&self) -> &str {
+        &self.settings.issuer
+    }
+
     pub(super) const fn database(&self) -> &PgPool {
         &self.database
     }
 
-    /// The key to sign with now; made, if there is none.
-    async fn signing_key(&self) -> Result<StoredKey, NoKey> {
+    /// The key to sign with now; generated if there is none.
+    async fn signing_key(&self) -> Result<StoredKey, KeyError> {
         if let Some(key) = current_key(&self.database).await? {
             return Ok(key);
         }
         let mut transaction = self.database.begin().await?;
-        sqlx::query!("select pg_advisory_xact_lock($1)", MAKING_A_KEY)
+        sqlx::query!("select pg_advisory_xact_lock($1)", KEY_GENERATION_LOCK)
             .execute(&mut *transaction)
             .await?;
         if let Some(key) = current_key(&mut *transaction).await? {
             return Ok(key);
         }
-        let key = made()?;
+        let key = generate()?;
         sqlx::query!(
             "insert into identity.signing_keys (kid, private_key) values ($1, $2)",
             key.kid,
@@ -211,7 +220,7 @@ impl EmbeddedIssuer {
         .execute(&mut *transaction)
         .await?;
         transaction.commit().await?;
-        tracing::info!(kid = key.kid, "made a key to sign tokens with");
+        tracing::info!(kid = key.kid, "generated a key to sign tokens with");
         Ok(key)
     }
 }
@@ -227,7 +236,7 @@ async fn current_key(database: impl PgExecutor<'_>) -> sqlx::Result<Option<Store
     .await
 }
 
-fn made() -> Result<StoredKey, NoKey> {
+fn generate() -> Result<StoredKey, KeyError> {
     let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)?;
     let private_key = pair.to_pkcs8v1()?.as_ref().to_vec();
     let kid = unnamed(&private_key)?.thumbprint(ThumbprintHash::SHA256)?;
@@ -238,7 +247,7 @@ fn unnamed(private_key: &[u8]) -> jsonwebtoken::errors::Result<Jwk> {
     Jwk::from_encoding_key(&EncodingKey::from_ec_der(private_key), Algorithm::ES256)
 }
 
-/// The half of a key that everybody may know.
+/// The public half of a key.
 fn public(key: &StoredKey) -> jsonwebtoken::errors::Result<Jwk> {
     let mut jwk = unnamed(&key.private_key)?;
     jwk.common.key_id = Some(key.kid.clone());

@@ -1,11 +1,11 @@
-//! An issuer that is somebody else's: any that publishes its keys as `OpenID` Connect has it.
+//! An external issuer: any that publishes its keys as `OpenID` Connect Discovery describes.
 
 use std::time::Duration;
 
 use reqwest::{Client, Response, Url};
 use serde_json::Value;
 
-use crate::identity::key_ring::{FetchError, Key, usable};
+use crate::identity::key::{FetchError, Key, usable};
 
 /// How long an issuer may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
@@ -13,7 +13,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 /// How much of an issuer's answer is read.
 const ANSWER_BYTES_MAX: usize = 256 * 1_024;
 
-/// How long an issuer is left in peace between two askings for its keys.
+/// The shortest time between two requests for an issuer's keys.
 pub const REFETCH_PAUSE: Duration = Duration::from_secs(10);
 
 /// An identity provider that the shop trusts.
@@ -31,9 +31,9 @@ pub struct ExternalIssuer {
     pub roles_claim: String,
     /// The claim that names the customer: a name or a JSON pointer.
     pub customer_claim: String,
-    /// How long it is left in peace between two askings for its keys.
+    /// The shortest time between two requests for its keys.
     pub refetch_pause: Duration,
-    /// How it is asked. Follows no redirect: who may sign is not for a third party to say.
+    /// The HTTP client. Follows no redirect: a third party must not decide whose keys are trusted.
     pub http: Client,
 }
 
@@ -51,8 +51,8 @@ enum Unusable {
     NoUsableKey,
 }
 
-/// Speaks to issuers.
-pub fn http() -> reqwest::Result<Client> {
+/// The HTTP client for issuers.
+pub fn http_client() -> reqwest::Result<Client> {
     Client::builder()
         .timeout(ANSWER_TIMEOUT)
         .redirect(reqwest::redirect::Policy::none())
@@ -60,7 +60,7 @@ pub fn http() -> reqwest::Result<Client> {
         .build()
 }
 
-/// Whether nobody on the way can put other keys in the place of these.
+/// Whether keys fetched from there cannot be replaced on the way.
 #[must_use]
 pub fn is_safe(url: &Url) -> bool {
     let here = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
@@ -80,12 +80,13 @@ impl ExternalIssuer {
     async fn discovered(&self) -> Result<Url, FetchError> {
         let place =
             format!("{}/.well-known/openid-configuration", self.issuer.trim_end_matches('/'));
-        let told = self.document(Url::parse(&place)?).await?;
-        let named = told.get("issuer").and_then(Value::as_str).unwrap_or_default();
+        let discovery = self.document(Url::parse(&place)?).await?;
+        let named = discovery.get("issuer").and_then(Value::as_str).unwrap_or_default();
         if named != self.issuer {
             return Err(Unusable::OfAnother(named.chars().take(200).collect()).into());
         }
-        let keys = told.get("jwks_uri").and_then(Value::as_str).ok_or(Unusable::NoKeysNamed)?;
+        let keys =
+            discovery.get("jwks_uri").and_then(Value::as_str).ok_or(Unusable::NoKeysNamed)?;
         Ok(Url::parse(keys)?)
     }
 

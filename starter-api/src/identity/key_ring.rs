@@ -1,83 +1,22 @@
-//! An issuer's public keys, as they were last heard of.
+//! A cache of an issuer's public keys.
 //!
-//! An issuer changes its keys when it likes. So a token under a key that is not known makes the
-//! ring ask anew, and a token under a bad name would make it ask for ever: between two askings
-//! lies a pause, however many such tokens come.
+//! An issuer may rotate its keys at any time, so a token with an unknown key id makes the ring
+//! fetch the keys again. Forged key ids must not cause a flood of requests, so two requests are
+//! separated by a pause, however many such tokens come.
 
-use std::error::Error;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, PublicKeyUse};
-use jsonwebtoken::{Algorithm, DecodingKey};
-use serde_json::Value;
+use jsonwebtoken::Algorithm;
 use tokio::sync::Mutex;
 
+use crate::error::Problem;
 use crate::identity::embedded::EmbeddedIssuer;
 use crate::identity::external::ExternalIssuer;
-use crate::problem::Problem;
+use crate::identity::key::{FetchError, Key};
 
-/// How long a key is trusted without asking whether the issuer still has it.
+/// How long fetched keys are used without asking the issuer again.
 const FRESH_FOR: Duration = Duration::from_mins(10);
-
-/// How many keys of one issuer are kept; none in use has as many.
-const KEYS_MAX: usize = 100;
-
-/// A key that tokens are checked against. It belongs to one algorithm: what a token says of
-/// itself never chooses another.
-pub(super) struct Key {
-    kid: Option<String>,
-    algorithm: Algorithm,
-    check: DecodingKey,
-}
-
-impl Key {
-    /// The key, if it is one to check signatures with that this shop takes: RS256 from 2,048
-    /// bits, ES256 or `EdDSA`.
-    pub(super) fn of(jwk: &Jwk) -> Option<Self> {
-        let algorithm = if let AlgorithmParameters::RSA(key) = &jwk.algorithm {
-            // Base64 without padding: 2,048 bits are 342 characters.
-            (key.n.len() >= 342).then_some(Algorithm::RS256)?
-        } else if let AlgorithmParameters::EllipticCurve(key) = &jwk.algorithm {
-            (key.curve == EllipticCurve::P256).then_some(Algorithm::ES256)?
-        } else if let AlgorithmParameters::OctetKeyPair(key) = &jwk.algorithm {
-            (key.curve == EllipticCurve::Ed25519).then_some(Algorithm::EdDSA)?
-        } else {
-            return None;
-        };
-        let common = &jwk.common;
-        let signs = matches!(common.public_key_use, None | Some(PublicKeyUse::Signature));
-        let agrees = common.key_algorithm.is_none_or(|named| named == algorithm.into());
-        if !signs || !agrees {
-            return None;
-        }
-        let check = DecodingKey::from_jwk(jwk).ok()?;
-        Some(Self { kid: common.key_id.clone(), algorithm, check })
-    }
-
-    pub(super) const fn algorithm(&self) -> Algorithm {
-        self.algorithm
-    }
-
-    pub(super) const fn decoding(&self) -> &DecodingKey {
-        &self.check
-    }
-}
-
-/// The keys of a JWK set. One that cannot be used is as if it were not there: issuers publish
-/// keys for others too.
-pub(super) fn usable(set: &Value) -> Vec<Key> {
-    let keys = set.get("keys").and_then(Value::as_array);
-    keys.into_iter()
-        .flatten()
-        .take(KEYS_MAX)
-        .filter_map(|key| serde_json::from_value::<Jwk>(key.clone()).ok())
-        .filter_map(|jwk| Key::of(&jwk))
-        .collect()
-}
-
-/// Why an issuer's keys could not be had.
-pub(super) type FetchError = Box<dyn Error + Send + Sync>;
 
 /// Whose keys they are.
 pub(super) enum Source {
@@ -95,7 +34,7 @@ impl Source {
         }
     }
 
-    /// How long to leave it in peace after it was asked.
+    /// The shortest time between two requests.
     const fn pause(&self) -> Duration {
         match self {
             Self::External(issuer) => issuer.refetch_pause,
@@ -107,26 +46,26 @@ impl Source {
 /// The keys of one issuer.
 pub(super) struct KeyRing {
     pub(super) source: Source,
-    known: RwLock<Arc<Known>>,
-    /// Held by whoever is asking, so that one does.
+    known: RwLock<Arc<KeySet>>,
+    /// Held while fetching, so that only one task does.
     asking: Mutex<()>,
 }
 
 #[derive(Default)]
-struct Known {
-    /// Each a key of its own, so that one that came anew is told from one that was there.
+struct KeySet {
+    /// Shared, so that a key fetched again can be told from the one that was there before.
     keys: Vec<Arc<Key>>,
-    /// When these keys came. None: nobody has ever answered.
+    /// When these keys were fetched; `None` if the issuer has never answered.
     heard_at: Option<Instant>,
-    /// When it was last asked, whatever the answer.
+    /// When the issuer was last asked, whatever the answer.
     asked_at: Option<Instant>,
 }
 
-impl Known {
-    /// The key of this name. A token that names none is checked against the only key there is
-    /// for its algorithm.
+impl KeySet {
+    /// The key with this id. A token without a key id is verified with the only key of its
+    /// algorithm, if there is exactly one.
     fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Option<Arc<Key>> {
-        let mut fitting = self.keys.iter().filter(|key| key.algorithm == algorithm);
+        let mut fitting = self.keys.iter().filter(|key| key.algorithm() == algorithm);
         match kid {
             Some(kid) => fitting.find(|key| key.kid.as_deref() == Some(kid)).cloned(),
             None => fitting.next().filter(|_only| fitting.next().is_none()).cloned(),
@@ -139,11 +78,11 @@ impl Known {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("the issuer's keys could not be had")]
+#[error("the issuer's keys could not be fetched")]
 struct NoKeys(#[source] FetchError);
 
 #[derive(Debug, thiserror::Error)]
-#[error("the issuer's keys could not be had a moment ago")]
+#[error("the issuer's keys could not be fetched a moment ago")]
 struct NoKeysYet;
 
 const DOING: &str = "asking a token's issuer for its keys";
@@ -153,10 +92,10 @@ impl KeyRing {
         Self { source, known: RwLock::default(), asking: Mutex::default() }
     }
 
-    /// The key by which a token can be checked; nothing, if its issuer has no such key.
+    /// The key that verifies a token; `None` if the issuer has no such key.
     ///
-    /// **Errors.** 503 while the issuer has never answered. Once it has, what it said last
-    /// counts for as long as it does not answer again.
+    /// **Errors.** 503 while the issuer has never answered. Once it has, its last answer stays in
+    /// use for as long as it does not answer again.
     pub(super) async fn find(
         &self,
         kid: Option<&str>,
@@ -168,7 +107,7 @@ impl KeyRing {
             return Ok(found);
         }
         let _turn = if found.is_some() {
-            // Somebody else is asking already, and this key was good a moment ago.
+            // Another task is fetching already, and this key was valid a moment ago.
             let Ok(turn) = self.asking.try_lock() else { return Ok(found) };
             turn
         } else {
@@ -189,26 +128,26 @@ impl KeyRing {
         match self.source.keys().await {
             Ok(keys) => {
                 let keys = keys.into_iter().map(Arc::new).collect();
-                self.learn(Known { keys, heard_at: now, asked_at: now });
+                self.learn(KeySet { keys, heard_at: now, asked_at: now });
             }
             Err(error) if known.heard_at.is_none() => {
-                self.learn(Known { asked_at: now, ..Known::default() });
+                self.learn(KeySet { asked_at: now, ..KeySet::default() });
                 return Err(Problem::unavailable(DOING, &NoKeys(error)));
             }
             Err(error) => {
-                tracing::warn!(%error, "a token's issuer does not answer; its last keys count on");
+                tracing::warn!(%error, "a token's issuer does not answer; its last keys stay in use");
                 let (keys, heard_at) = (known.keys.clone(), known.heard_at);
-                self.learn(Known { keys, heard_at, asked_at: now });
+                self.learn(KeySet { keys, heard_at, asked_at: now });
             }
         }
         Ok(())
     }
 
-    fn known(&self) -> Arc<Known> {
+    fn known(&self) -> Arc<KeySet> {
         Arc::clone(&self.known.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn learn(&self, known: Known) {
-        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(known);
+    fn learn(&self, keys: KeySet) {
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
     }
 }

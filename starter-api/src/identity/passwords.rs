@@ -1,5 +1,5 @@
-//! Passwords and secrets: kept as hashes that are slow to guess from, and slow on purpose, so
-//! that only so many are worked on at once.
+//! Passwords and secrets, kept as argon2id hashes. Hashing is slow on purpose, so the number of
+//! concurrent hashes is limited.
 
 use std::num::NonZero;
 use std::sync::Arc;
@@ -13,13 +13,13 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use crate::problem::Problem;
+use crate::error::Problem;
 
-/// How long to wait for a place; whoever waits longer is asked to come again, and costs nothing.
+/// How long to wait for a place; after that the caller gets a 503.
 const PLACE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What a password is compared with when there is nobody by that name, so that this takes as
-/// long as it would if there were. Nobody's password.
+/// The hash that a password is compared with when there is no such account, so that the answer
+/// takes as long as if there were. It is the hash of no known password.
 const DECOY: &str = "$argon2id$v=19$m=19456,t=2,p=1$b3JkZXJzYWdhLWRlY295$\
                      vXyyIxLm1VP0gdP1wSbM2qJVlPgzX3vWcG8GbGl7gXk";
 
@@ -41,17 +41,17 @@ impl Default for Passwords {
 struct TooMany;
 
 impl Passwords {
-    /// What to keep of a password.
+    /// The hash to store for a password.
     pub(super) async fn hash(&self, password: String) -> Result<String, Problem> {
         const DOING: &str = "hashing a password";
         let hash = move || Argon2::default().hash_password(password.as_bytes());
-        let hash = self.in_turn(DOING, hash).await?;
+        let hash = self.run_limited(DOING, hash).await?;
         hash.map(|hash| hash.to_string()).map_err(|error| Problem::internal(DOING, &error))
     }
 
-    /// Whether this is the password that was hashed. Without a hash it is not, and finding that
-    /// out costs the same.
-    pub(super) async fn are_the_same(
+    /// Whether this is the password that was hashed. Without a hash the answer is no, and takes
+    /// as long.
+    pub(super) async fn verify(
         &self,
         password: String,
         hash: Option<String>,
@@ -63,13 +63,13 @@ impl Passwords {
             let hash = PasswordHash::new(&hash)?;
             Ok(Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
         };
-        let same = self.in_turn(DOING, check).await?;
+        let same = self.run_limited(DOING, check).await?;
         let same = same
             .map_err(|error: argon2::password_hash::phc::Error| Problem::internal(DOING, &error))?;
         Ok(same && known)
     }
 
-    async fn in_turn<T: Send + 'static>(
+    async fn run_limited<T: Send + 'static>(
         &self,
         doing: &'static str,
         work: impl FnOnce() -> T + Send + 'static,
@@ -95,7 +95,7 @@ mod tests {
         let hash = passwords.hash("correct horse".to_owned()).await.unwrap();
         assert!(!hash.contains("horse"), "{hash}");
         let same = |password: &str, hash: Option<&String>| {
-            passwords.are_the_same(password.to_owned(), hash.cloned())
+            passwords.verify(password.to_owned(), hash.cloned())
         };
         assert!(same("correct horse", Some(&hash)).await.unwrap());
         assert!(!same("correct horsf", Some(&hash)).await.unwrap());

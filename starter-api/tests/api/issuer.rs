@@ -114,7 +114,7 @@ impl Issuer {
             roles_claim: "roles".to_owned(),
             customer_claim: "sub".to_owned(),
             refetch_pause: REFETCH_PAUSE,
-            http: starter_api::http().unwrap(),
+            http: starter_api::http_client().unwrap(),
         }
     }
 

@@ -1,0 +1,67 @@
+//! The commands and queries of the shop. They are the same for every protocol: `http`, `grpc` and
+//! `graphql` read their own messages, call what is here, and write its result in their own form.
+//!
+//! Each operation has a file. All SQL about orders is in `orders/store`.
+
+pub(crate) mod attention;
+pub(crate) mod basket;
+pub(crate) mod catalogue;
+pub(crate) mod customers;
+pub(crate) mod input;
+pub(crate) mod ledger;
+pub(crate) mod money;
+pub(crate) mod orders;
+pub(crate) mod paging;
+pub(crate) mod products;
+pub(crate) mod queues;
+pub(crate) mod quote;
+pub(crate) mod stock;
+
+use std::sync::Arc;
+
+use sqlx::PgPool;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::catalogue::Catalogue;
+use crate::temporal::Temporal;
+
+/// What commands and queries work with.
+#[derive(Debug)]
+pub(crate) struct App {
+    pub(crate) database: PgPool,
+    pub(crate) temporal: Temporal,
+    pub(crate) catalogue: Catalogue,
+    pub(crate) settings: Settings,
+    /// One permit for each order that is being watched.
+    pub(crate) streams: Arc<Semaphore>,
+    /// Cancelled once the process was asked to stop.
+    pub(crate) leaving: CancellationToken,
+}
+
+/// What applies to an order that does not say otherwise, and what a request may ask for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    /// The cancel window of an order that does not name one.
+    pub(crate) cancel_window_seconds: u32,
+    /// The patience of an order that does not name one.
+    pub(crate) patience_seconds: Option<u32>,
+    /// The longest that a caller may wait for an order to be decided.
+    pub(crate) wait_seconds_max: u32,
+    /// How many orders can be watched at once.
+    pub(crate) streams_max: usize,
+}
+
+impl App {
+    /// Connects nothing yet.
+    pub(crate) fn new(database: PgPool, temporal: Temporal, settings: Settings) -> Self {
+        Self {
+            catalogue: Catalogue::of(database.clone()),
+            database,
+            temporal,
+            settings,
+            streams: Arc::new(Semaphore::new(settings.streams_max)),
+            leaving: CancellationToken::new(),
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! What a customer wants, where to, and with which discount: the part that quote and order share.
+
+use domain::{CountryCode, DiscountCode, InvalidOrder, LINES_MAX, QUANTITY_MAX, Quantity, Sku};
+use serde::Serialize;
+
+use crate::app::input::WholeNumber;
+use crate::error::{Breach, Problem, Rules};
+
+/// What is to be priced, as a caller wrote it.
+#[derive(Clone, Debug)]
+pub(crate) struct BasketInput<'a> {
+    pub(crate) lines: Vec<LineInput<'a>>,
+    pub(crate) country: &'a str,
+    pub(crate) discount_code: Option<&'a str>,
+}
+
+/// One article and how many of it, as a caller wrote it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LineInput<'a> {
+    pub(crate) sku: &'a str,
+    pub(crate) quantity: WholeNumber,
+}
+
+/// One article and how many of it, checked.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Line {
+    pub(crate) sku: Sku,
+    pub(crate) quantity: Quantity,
+}
+
+/// What is to be priced. The price itself is the shop's.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Basket {
+    pub(crate) lines: Vec<Line>,
+    pub(crate) country: CountryCode,
+    pub(crate) discount_code: Option<DiscountCode>,
+}
+
+impl Basket {
+    /// Checks everything that can be checked without the catalogue.
+    pub(crate) fn check(rules: &mut Rules, input: &BasketInput<'_>) -> Option<Self> {
+        let lines = check_lines(rules, &input.lines);
+        let country = rules.check("/ship_to/country", CountryCode::parse(input.country));
+        let discount_code =
+            rules.check_given("/discount_code", input.discount_code.map(DiscountCode::parse));
+        Some(Self { lines: lines?, country: country?, discount_code })
+    }
+}
+
+fn check_lines(rules: &mut Rules, lines: &[LineInput<'_>]) -> Option<Vec<Line>> {
+    match lines.len() {
+        0 => rules.broken("/lines", InvalidOrder::NoLines),
+        // One answer for the whole list: its lines are not checked.
+        count if count > LINES_MAX => rules.broken("/lines", InvalidOrder::TooManyLines(count)),
+        _ => return check_each(rules, lines),
+    }
+    None
+}
+
+fn check_each(rules: &mut Rules, lines: &[LineInput<'_>]) -> Option<Vec<Line>> {
+    let lines = lines.iter().enumerate().map(|(index, line)| {
+        let sku = rules.check(format_args!("/lines/{index}/sku"), Sku::parse(line.sku));
+        let quantity =
+            rules.check(format_args!("/lines/{index}/quantity"), quantity(line.quantity));
+        Some(Line { sku: sku?, quantity: quantity? })
+    });
+    // Every line is checked before the first bad one decides, so that all are named.
+    lines.collect::<Vec<_>>().into_iter().collect()
+}
+
+fn quantity(number: WholeNumber) -> Result<Quantity, String> {
+    let pieces =
+        number.0.ok_or_else(|| format!("a quantity is a whole number from 1 to {QUANTITY_MAX}"))?;
+    Quantity::new(pieces).map_err(|error| error.to_string())
+}
+
+/// Which part of the request made it impossible to price.
+pub(crate) fn pricing_refused(error: &InvalidOrder) -> Problem {
+    let pointer = match error {
+        InvalidOrder::Quantity(_)
+        | InvalidOrder::NoLines
+        | InvalidOrder::TooManyLines(_)
+        | InvalidOrder::Money(_)
+        | InvalidOrder::NothingToPay => "/lines",
+        InvalidOrder::NotServed(_) | InvalidOrder::NoShippingRate { .. } => "/ship_to/country",
+        InvalidOrder::DiscountCurrency { .. } => "/discount_code",
+    };
+    Problem::invalid(vec![Breach { pointer: pointer.to_owned(), detail: error.to_string() }])
+}

@@ -1,0 +1,218 @@
+//! The shop's prices and rates: read with every order, changed rarely.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::{
+    CountryCode, Discount, DiscountCode, DiscountKind, PriceList, PricedSku, RateTable,
+    ShippingRate, Sku,
+};
+use moka::future::Cache;
+use rust_decimal::Decimal;
+use sqlx::PgPool;
+
+use crate::app::basket::{Basket, pricing_refused};
+use crate::app::money::stored_money;
+use crate::error::{Breach, OrProblem, Problem};
+
+/// How long a price may be out of date. The price an order is taken at is the one it keeps, so
+/// this is how long after a change the old price is still honoured.
+const FRESH_FOR: Duration = Duration::from_secs(3);
+
+/// The catalogue, with a short-lived cache, so that it is not read again with every order.
+#[derive(Clone, Debug)]
+pub(crate) struct Catalogue {
+    database: PgPool,
+    products: Cache<Sku, Arc<PricedSku>>,
+    rates: Cache<(), Arc<RateTable>>,
+    discounts: Cache<DiscountCode, Discount>,
+}
+
+/// A row that the schema allows and the domain does not, such as an unknown currency.
+#[derive(Debug, thiserror::Error)]
+#[error("{what} {name} is not usable")]
+struct BadRow {
+    what: &'static str,
+    name: String,
+}
+
+impl Catalogue {
+    pub(crate) fn of(database: PgPool) -> Self {
+        Self { database, products: cache(100_000), rates: cache(1), discounts: cache(10_000) }
+    }
+
+    /// What the basket costs.
+    ///
+    /// **Errors.** Each article the shop does not sell, an unknown discount code, a destination
+    /// it does not serve: 422 with a pointer.
+    pub(crate) async fn price(&self, basket: &Basket) -> Result<PriceList, Problem> {
+        let known = self.products(basket).await?;
+        let mut breaches = Vec::new();
+        let mut priced = Vec::with_capacity(basket.lines.len());
+        for (index, line) in basket.lines.iter().enumerate() {
+            match known.get(&line.sku) {
+                Some(product) => priced.push((product.as_ref().clone(), line.quantity)),
+                None => breaches.push(Breach {
+                    pointer: format!("/lines/{index}/sku"),
+                    detail: format!("the shop does not sell {}", line.sku),
+                }),
+            }
+        }
+        let discount = match &basket.discount_code {
+            None => None,
+            Some(code) => {
+                let discount = self.discount(code).await?;
+                if discount.is_none() {
+                    breaches.push(Breach {
+                        pointer: "/discount_code".to_owned(),
+                        detail: format!("the discount code {code} is not valid"),
+                    });
+                }
+                discount
+            }
+        };
+        if !breaches.is_empty() {
+            return Err(Problem::invalid(breaches));
+        }
+        let rates = self.rates().await?;
+        PriceList::of(&priced, discount, basket.country, &rates)
+            .map_err(|error| pricing_refused(&error))
+    }
+
+    /// Drops an article from this process's cache. Other copies of the starter read the change some
+    /// seconds later.
+    pub(crate) async fn forget(&self, sku: &Sku) {
+        self.products.invalidate(sku).await;
+    }
+
+    async fn products(&self, basket: &Basket) -> Result<HashMap<Sku, Arc<PricedSku>>, Problem> {
+        const DOING: &str = "reading prices";
+        let mut known = HashMap::with_capacity(basket.lines.len());
+        let mut missing = Vec::new();
+        for line in &basket.lines {
+            match self.products.get(&line.sku).await {
+                Some(product) => {
+                    known.insert(line.sku.clone(), product);
+                }
+                None => missing.push(line.sku.to_string()),
+            }
+        }
+        if missing.is_empty() {
+            return Ok(known);
+        }
+        let rows = sqlx::query!(
+            "select sku, unit_price, unit_cost, currency
+             from catalog.products where sku = any($1)",
+            &missing,
+        )
+        .fetch_all(&self.database)
+        .await
+        .or_problem(DOING)?;
+        for row in rows {
+            let product = product(&row.sku, row.unit_price, row.unit_cost, &row.currency)
+                .ok_or(BadRow { what: "product", name: row.sku })
+                .map_err(|error| Problem::internal(DOING, &error))?;
+            let product = Arc::new(product);
+            self.products.insert(product.sku.clone(), Arc::clone(&product)).await;
+            known.insert(product.sku.clone(), product);
+        }
+        Ok(known)
+    }
+
+    async fn discount(&self, code: &DiscountCode) -> Result<Option<Discount>, Problem> {
+        const DOING: &str = "reading a discount code";
+        if let Some(discount) = self.discounts.get(code).await {
+            return Ok(Some(discount));
+        }
+        let row = sqlx::query!(
+            "select kind, value, currency from catalog.discount_codes
+             where code = $1 and now() between valid_from and valid_until",
+            code.as_str(),
+        )
+        .fetch_optional(&self.database)
+        .await
+        .or_problem(DOING)?;
+        let Some(row) = row else { return Ok(None) };
+        let discount = discount(&row.kind, row.value, row.currency.as_deref())
+            .ok_or_else(|| BadRow { what: "discount code", name: code.to_string() })
+            .map_err(|error| Problem::internal(DOING, &error))?;
+        self.discounts.insert(code.clone(), discount).await;
+        Ok(Some(discount))
+    }
+
+    async fn rates(&self) -> Result<Arc<RateTable>, Problem> {
+        if let Some(rates) = self.rates.get(&()).await {
+            return Ok(rates);
+        }
+        let rates = Arc::new(self.read_rates().await?);
+        self.rates.insert((), Arc::clone(&rates)).await;
+        Ok(rates)
+    }
+
+    async fn read_rates(&self) -> Result<RateTable, Problem> {
+        const DOING: &str = "reading tax and shipping rates";
+        let bad = |what, name: String| Problem::internal(DOING, &BadRow { what, name });
+        let mut rates = RateTable::default();
+        let taxes = sqlx::query!("select country, percent from catalog.tax_rates")
+            .fetch_all(&self.database)
+            .await
+            .or_problem(DOING)?;
+        for row in taxes {
+            let country = CountryCode::parse(&row.country)
+                .map_err(|_unknown| bad("the tax rate of", row.country))?;
+            rates.sell_to(country, row.percent);
+        }
+        let fees =
+            sqlx::query!("select country, currency, fee, free_from from catalog.shipping_rates")
+                .fetch_all(&self.database)
+                .await
+                .or_problem(DOING)?;
+        for row in fees {
+            let (country, rate) =
+                shipping_rate(&row.country, &row.currency, row.fee, row.free_from)
+                    .ok_or_else(|| bad("the shipping rate to", row.country))?;
+            rates.ship_to(country, rate);
+        }
+        Ok(rates)
+    }
+}
+
+fn product(sku: &str, price: Decimal, cost: Decimal, currency: &str) -> Option<PricedSku> {
+    Some(PricedSku {
+        sku: Sku::parse(sku).ok()?,
+        unit_price: stored_money(price, currency)?,
+        unit_cost: stored_money(cost, currency)?,
+    })
+}
+
+fn discount(kind: &str, value: Decimal, currency: Option<&str>) -> Option<Discount> {
+    let kind = match (kind, currency) {
+        ("percent", None) => DiscountKind::Percent(value),
+        ("amount", Some(currency)) => DiscountKind::Amount(stored_money(value, currency)?),
+        _ => return None,
+    };
+    Some(Discount(kind))
+}
+
+fn shipping_rate(
+    country: &str,
+    currency: &str,
+    fee: Decimal,
+    free_from: Option<Decimal>,
+) -> Option<(CountryCode, ShippingRate)> {
+    let free_from = match free_from {
+        None => None,
+        Some(amount) => Some(stored_money(amount, currency)?),
+    };
+    let rate = ShippingRate { fee: stored_money(fee, currency)?, free_from };
+    Some((CountryCode::parse(country).ok()?, rate))
+}
+
+fn cache<K, V>(most: u64) -> Cache<K, V>
+where
+    K: std::hash::Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    Cache::builder().max_capacity(most).time_to_live(FRESH_FOR).build()
+}

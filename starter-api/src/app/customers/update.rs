@@ -1,0 +1,38 @@
+//! Changes what is known of a customer.
+
+use crate::app::App;
+use crate::app::customers::{CustomerResource, visible};
+use crate::app::input::line_of_text;
+use crate::error::{OrProblem, Problem, Rules};
+use crate::identity::Caller;
+
+/// Changes name and phone of a customer; what is `None` is deleted. A customer who is not known
+/// yet becomes known.
+pub(crate) async fn update(
+    app: &App,
+    caller: &Caller,
+    customer_id: &str,
+    name: Option<&str>,
+    phone: Option<&str>,
+) -> Result<CustomerResource, Problem> {
+    let customer_id = visible(caller, customer_id)?;
+    let mut rules = Rules::default();
+    let mut line = |pointer: &str, text: Option<&str>, length_max| {
+        rules.check_given(pointer, text.map(|text| line_of_text(text, length_max)))
+    };
+    let (name, phone) = (line("/name", name, 200), line("/phone", phone, 40));
+    rules.kept(Some(()))?;
+    sqlx::query_as!(
+        CustomerResource,
+        "insert into customers.customers as known (customer_id, name, phone) values ($1, $2, $3)
+         on conflict (customer_id) do update
+         set name = excluded.name, phone = excluded.phone, updated_at = now()
+         returning customer_id, email, name, phone, created_at",
+        customer_id.as_str(),
+        name,
+        phone,
+    )
+    .fetch_one(&app.database)
+    .await
+    .or_problem("changing a customer")
+}

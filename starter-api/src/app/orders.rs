@@ -1,0 +1,107 @@
+//! Orders: one file per operation, and the order itself as every operation answers it.
+
+pub(crate) mod cancel;
+pub(crate) mod events;
+pub(crate) mod filter;
+pub(crate) mod list;
+pub(crate) mod place;
+pub(crate) mod read;
+pub(crate) mod resolve;
+pub(crate) mod store;
+pub(crate) mod timeline;
+pub(crate) mod watch;
+
+use chrono::{DateTime, Utc};
+use domain::{
+    CustomerId, Destination, DiscountCode, Order, OrderId, OrderLine, OrderStatus, Terms, Totals,
+};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::error::Problem;
+
+/// The longest cancel window: a month.
+pub(crate) const CANCEL_WINDOW_SECONDS_MAX: u32 = 2_592_000;
+
+/// The longest patience with a party: a week.
+pub(crate) const PATIENCE_SECONDS_MAX: u32 = 604_800;
+
+/// An order, as its customer and the shop see it.
+///
+/// **Shape.** The status's own fields stand beside it, such as
+/// `{"status":"shipped","tracking":"…"}`. The payment token is not shown.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Order)]
+pub(crate) struct OrderResource {
+    /// Its id everywhere.
+    pub(crate) order_id: OrderId,
+    /// Who ordered.
+    pub(crate) customer_id: CustomerId,
+    /// When it was placed.
+    pub(crate) placed_at: DateTime<Utc>,
+    /// Its status.
+    #[serde(flatten)]
+    pub(crate) status: OrderStatus,
+    /// What was bought, at the prices of that moment.
+    pub(crate) lines: Vec<OrderLine>,
+    /// What it costs in total.
+    pub(crate) totals: Totals,
+    /// The discount code used, if any.
+    pub(crate) discount_code: Option<DiscountCode>,
+    /// Where it goes.
+    pub(crate) ship_to: Destination,
+    /// The agreed terms, such as the cancel window.
+    pub(crate) terms: Terms,
+}
+
+impl OrderResource {
+    /// The order as it was placed, with this status.
+    pub(crate) fn of(order: Order, status: OrderStatus) -> Self {
+        Self {
+            order_id: order.order_id,
+            customer_id: order.customer_id,
+            placed_at: order.placed_at,
+            status,
+            lines: order.lines,
+            totals: order.totals,
+            discount_code: order.discount_code,
+            ship_to: order.ship_to,
+            terms: order.terms,
+        }
+    }
+
+    /// The same order with another status.
+    pub(crate) fn with_status(self, status: OrderStatus) -> Self {
+        Self { status, ..self }
+    }
+}
+
+/// An order that the shop has, with what tells whether a request repeats the one that placed it.
+#[derive(Clone, Debug)]
+pub(crate) struct StoredOrder {
+    pub(crate) resource: OrderResource,
+    /// The hash of the request, in hexadecimal.
+    pub(crate) request_hash: String,
+}
+
+/// Something that happened to an order. Never changed afterwards.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct OrderEvent {
+    /// The event's number within the order, from 1.
+    pub(crate) sequence: i32,
+    /// What happened.
+    #[serde(rename = "type")]
+    #[schema(example = "order.placed")]
+    pub(crate) kind: String,
+    /// The particulars, by kind.
+    #[schema(value_type = Object)]
+    pub(crate) data: Value,
+    /// When.
+    pub(crate) occurred_at: DateTime<Utc>,
+}
+
+/// The order id that a caller wrote. Text that is not an id names no order.
+pub(crate) fn parse_id(text: &str) -> Result<OrderId, Problem> {
+    text.parse().map(OrderId::of).map_err(|_no_uuid| Problem::order_not_found())
+}

@@ -1,0 +1,30 @@
+//! A customer's orders, or all of them, newest first.
+
+use crate::app::App;
+use crate::app::orders::filter::{ListOrders, OrderCursor};
+use crate::app::orders::{OrderResource, store};
+use crate::app::paging::Page;
+use crate::error::Problem;
+use crate::identity::Caller;
+
+fn cursor_after(order: &OrderResource) -> String {
+    OrderCursor { placed_at: order.placed_at, order_id: order.order_id.uuid() }.into()
+}
+
+/// A page of the orders that the caller may see.
+pub(crate) async fn list(
+    app: &App,
+    caller: &Caller,
+    listing: &ListOrders,
+) -> Result<Page<OrderResource>, Problem> {
+    let customer = match (caller.customer(), &listing.customer_id) {
+        // Another customer's orders are answered like none, so that nobody learns of them.
+        (Some(own), Some(asked)) if own != asked => {
+            return Ok(Page { items: Vec::new(), next_cursor: None });
+        }
+        (Some(customer), _) | (None, Some(customer)) => Some(customer),
+        (None, None) => None,
+    };
+    let orders = store::page(&app.database, customer, listing).await?;
+    Ok(Page::of(orders, listing.size, cursor_after))
+}

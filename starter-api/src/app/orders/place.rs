@@ -1,0 +1,222 @@
+//! Places an order: once, and so that it cannot be lost.
+//!
+//! With a warm catalogue an order costs one call to Temporal, and one indexed read more if it
+//! came with an idempotency key.
+
+pub(crate) mod command;
+
+use std::time::{Duration, SystemTime};
+
+use chrono::{DateTime, SubsecRound, Utc};
+use domain::{Destination, Money, Order, OrderId, OrderStatus, PriceList, RequestHash, Terms};
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::app::orders::place::command::PlaceOrder;
+use crate::app::orders::{OrderResource, StoredOrder, read, store};
+use crate::error::{Kind, Problem};
+use crate::temporal::Started;
+
+/// Orders taken in, by whether the request was a repeat.
+pub(crate) const ORDERS_ACCEPTED: &str = "orders_accepted_total";
+
+/// The caller's name for a request, under which it may be repeated.
+///
+/// **Shape.** 1 to 255 visible ASCII characters. Within quotes, as the IETF's draft writes it, it
+/// is the same key as without.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct IdempotencyKey(String);
+
+/// An order that was placed, by this request or by the one that it repeats.
+#[derive(Debug)]
+pub(crate) struct Placed {
+    /// The order as it is answered.
+    pub(crate) resource: OrderResource,
+    /// Whether this repeats an answer.
+    pub(crate) replayed: bool,
+    /// The seconds that were waited for at most, if the order was decided within them.
+    pub(crate) decided_within: Option<u32>,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("its workflow was there and then was not")]
+struct Vanished;
+
+impl IdempotencyKey {
+    /// Reads the key, without the quotes of a structured field's string (RFC 9651).
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let inner = match text.strip_prefix('"') {
+            Some(quoted) => quoted.strip_suffix('"')?,
+            None => text,
+        };
+        let is_plain = !inner.contains(['"', '\\']) || inner == text;
+        let is_visible = inner.bytes().all(|byte| byte.is_ascii_graphic());
+        let fits = (1..=255).contains(&inner.len()) && is_plain && is_visible;
+        fits.then(|| Self(inner.to_owned()))
+    }
+}
+
+/// Places an order, or finds that it was placed before under the same key.
+///
+/// If `wait_seconds` is given, the answer comes when the order is paid or refused, or after that
+/// time as it stands then.
+///
+/// **Repeats.** The order's id is derived from the customer and the key, so a repeat finds the
+/// first request's order.
+pub(crate) async fn place(
+    app: &App,
+    command: &PlaceOrder,
+    key: Option<&IdempotencyKey>,
+    wait_seconds: Option<u32>,
+) -> Result<Placed, Problem> {
+    let hash = command.hash()?;
+    let (order_id, repeatable) = match key {
+        Some(key) => (OrderId::for_request(&command.customer_id, &key.0), true),
+        None => (OrderId::of(Uuid::now_v7()), false),
+    };
+    let wait_seconds = wait_seconds.unwrap_or(0).min(app.settings.wait_seconds_max);
+    let placing = Placing { app, order_id, hash, wait_seconds };
+
+    // The record outlives the workflow, so it is asked before Temporal is.
+    if repeatable && let Some(stored) = store::find(&app.database, order_id).await? {
+        return placing.repeated(stored).await;
+    }
+    let prices = match price(app, command).await {
+        Ok(prices) => prices,
+        // What is refused now may have been accepted a moment ago, at another price.
+        Err(problem) if repeatable => match read::accepted(app, order_id).await? {
+            Some(stored) => return placing.repeated(stored).await,
+            None => return Err(problem),
+        },
+        Err(problem) => return Err(problem),
+    };
+    let order = placing.order(command, prices)?;
+    if let Some(recipient) = &command.recipient {
+        store::save_address(&app.database, command, recipient).await?;
+    }
+    match app.temporal.start(&order).await? {
+        Started::Now => Ok(placing.new(order).await),
+        Started::Before => match read::find(app, order_id).await? {
+            Some(stored) => placing.repeated(stored).await,
+            // Temporal forgot it between the two looks, and it was never on record.
+            None => Err(Problem::unavailable("looking for an order that was placed", &Vanished)),
+        },
+    }
+}
+
+/// The price, if it is the one that the customer was shown.
+async fn price(app: &App, command: &PlaceOrder) -> Result<PriceList, Problem> {
+    let prices = app.catalogue.price(&command.basket).await?;
+    match command.expected_total {
+        Some(expected) if expected != prices.totals.total => {
+            Err(Problem::price_changed(expected, prices.totals.total))
+        }
+        Some(_) | None => Ok(prices),
+    }
+}
+
+/// What the answer needs, whether the order is new or repeated.
+struct Placing<'a> {
+    app: &'a App,
+    order_id: OrderId,
+    hash: RequestHash,
+    wait_seconds: u32,
+}
+
+impl Placing<'_> {
+    /// The order at these prices.
+    fn order(&self, command: &PlaceOrder, prices: PriceList) -> Result<Order, Problem> {
+        let nothing = || Money::zero(prices.totals.total.currency());
+        let cost_of_goods = prices.cost_of_goods.map_or_else(nothing, Ok);
+        let settings = self.app.settings;
+        Ok(Order {
+            order_id: self.order_id,
+            customer_id: command.customer_id.clone(),
+            // The database keeps microseconds; the customer must be shown what it keeps.
+            placed_at: DateTime::<Utc>::from(SystemTime::now()).trunc_subsecs(6),
+            generation: 1,
+            cost_of_goods: cost_of_goods
+                .map_err(|error| Problem::internal("adding up what an order costs", &error))?,
+            lines: prices.lines,
+            totals: prices.totals,
+            discount_code: command.basket.discount_code.clone(),
+            ship_to: Destination {
+                country: command.basket.country,
+                address_id: command.recipient.as_ref().map(|recipient| recipient.address_id),
+            },
+            payment_token: command.payment_token.clone(),
+            terms: Terms {
+                cancel_window_seconds: command
+                    .cancel_window_seconds
+                    .unwrap_or(settings.cancel_window_seconds),
+                patience_seconds: command.patience_seconds.or(settings.patience_seconds),
+            },
+            request_hash: self.hash.clone(),
+        })
+    }
+
+    async fn new(self, order: Order) -> Placed {
+        metrics::counter!(ORDERS_ACCEPTED, "repeat" => "no").increment(1);
+        self.placed(OrderResource::of(order, OrderStatus::Processing)).await
+    }
+
+    async fn repeated(self, stored: StoredOrder) -> Result<Placed, Problem> {
+        if stored.request_hash != self.hash.as_str() {
+            return Err(Problem::new(
+                Kind::IdempotencyKeyReused,
+                "This customer has sent another order under the same Idempotency-Key. Use a new \
+                 key for a new order.",
+            ));
+        }
+        metrics::counter!(ORDERS_ACCEPTED, "repeat" => "yes").increment(1);
+        // A repeat is answered like the first request, though the order may have moved on since.
+        // A caller who wants to know its status waits for it, or reads the order.
+        let resource = if self.wait_seconds == 0 {
+            stored.resource.with_status(OrderStatus::Processing)
+        } else {
+            stored.resource
+        };
+        Ok(Placed { replayed: true, ..self.placed(resource).await })
+    }
+
+    async fn placed(self, mut resource: OrderResource) -> Placed {
+        let seconds = self.wait_seconds;
+        if seconds > 0 {
+            resource = self.decided(resource).await;
+        }
+        let is_decided = is_decided(&resource.status);
+        let decided_within = (seconds > 0 && is_decided).then_some(seconds);
+        Placed { resource, replayed: false, decided_within }
+    }
+
+    /// The order once it is paid or refused, or as it stands when the time is over. It has been
+    /// accepted already, so a failure to learn more is not a failure of the request.
+    async fn decided(&self, resource: OrderResource) -> OrderResource {
+        if is_decided(&resource.status) {
+            return resource;
+        }
+        let patience = Duration::from_secs(self.wait_seconds.into());
+        if let Some(view) = self.app.temporal.placed(self.order_id, patience).await {
+            return resource.with_status(view.status);
+        }
+        // The workflow may have ended before it could be asked; then the record has the outcome.
+        match store::find(&self.app.database, self.order_id).await {
+            Ok(Some(stored)) => stored.resource,
+            Ok(None) | Err(_) => resource,
+        }
+    }
+}
+
+/// Whether the order is paid, or will not be.
+const fn is_decided(status: &OrderStatus) -> bool {
+    match status {
+        OrderStatus::Processing | OrderStatus::Reserved | OrderStatus::Unwinding => false,
+        OrderStatus::Paid
+        | OrderStatus::Posted
+        | OrderStatus::Shipped { .. }
+        | OrderStatus::Cancelled { .. }
+        | OrderStatus::Rejected { .. }
+        | OrderStatus::Stuck { .. }
+        | OrderStatus::Failed { .. } => true,
+    }
+}

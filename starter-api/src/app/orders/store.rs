@@ -1,0 +1,294 @@
+//! Every SQL statement about orders.
+
+pub(crate) mod related;
+
+use chrono::{DateTime, Utc};
+use domain::{
+    AddressId, CountryCode, CustomerId, Destination, DiscountCode, Money, OrderId, OrderLine,
+    OrderStatus, Terms, Totals,
+};
+use rust_decimal::Decimal;
+use sqlx::PgPool;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use crate::app::input::SearchText;
+use crate::app::money::stored_money;
+use crate::app::orders::filter::{ListOrders, Statuses};
+use crate::app::orders::place::command::{PlaceOrder, Recipient};
+use crate::app::orders::{OrderEvent, OrderResource, StoredOrder};
+use crate::error::{OrProblem, Problem};
+
+/// Reads orders as [`Row`]s; every query of them has the same columns.
+macro_rules! orders_where {
+    ($($condition:literal)+, $($argument:expr),+ $(,)?) => {
+        sqlx::query_as!(
+            Row,
+            r#"select order_id, customer_id, placed_at, request_hash, currency,
+                   subtotal, discount, shipping, tax, total,
+                   discount_code, country, address_id,
+                   lines as "lines: Json<Vec<OrderLine>>",
+                   terms as "terms: Json<Terms>",
+                   status_data as "status: Json<OrderStatus>"
+               from orders.orders "# $(+ $condition)+,
+            $($argument),+
+        )
+    };
+}
+
+/// A page of the orders that `$whose` selects, which has the customer as `$1`.
+macro_rules! page_of {
+    ($whose:literal, $customer:expr, $listing:expr) => {
+        orders_where!(
+            $whose
+            "and placed_at <= coalesce($2, 'infinity'::timestamptz)
+             and (placed_at < coalesce($2, 'infinity'::timestamptz) or order_id > $3)
+             and placed_at >= coalesce($5, '-infinity'::timestamptz)
+             and placed_at < coalesce($6, 'infinity'::timestamptz)
+             and ($7::text[] is null or status = any($7))
+             and ($8::text is null
+                  or starts_with(order_id::text, lower($8))
+                  or starts_with(lower(customer_id), lower($8))
+                  or lower(discount_code) = lower($8)
+                  or lower(tracking) = lower($8)
+                  or exists (select from jsonb_array_elements(lines) as line
+                             where lower(line ->> 'sku') = lower($8)))
+             order by placed_at desc, order_id
+             limit $4",
+            $customer,
+            $listing.after.map(|after| after.placed_at),
+            $listing.after.map(|after| after.order_id),
+            $listing.size.to_read(),
+            $listing.placed_from,
+            $listing.placed_before,
+            $listing.statuses.as_ref().map(Statuses::as_slice),
+            $listing.text.as_ref().map(SearchText::as_str),
+        )
+    };
+}
+
+/// The order as the database has it.
+#[derive(Debug)]
+struct Row {
+    order_id: Uuid,
+    customer_id: String,
+    placed_at: DateTime<Utc>,
+    request_hash: String,
+    currency: String,
+    subtotal: Decimal,
+    discount: Decimal,
+    shipping: Decimal,
+    tax: Decimal,
+    total: Decimal,
+    discount_code: Option<String>,
+    country: String,
+    address_id: Option<Uuid>,
+    lines: Json<Vec<OrderLine>>,
+    terms: Json<Terms>,
+    status: Json<OrderStatus>,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("order {0} is not usable as the database has it")]
+struct BadOrder(Uuid);
+
+impl TryFrom<Row> for StoredOrder {
+    type Error = Problem;
+
+    fn try_from(row: Row) -> Result<Self, Problem> {
+        let order_id = row.order_id;
+        stored_order(row).ok_or_else(|| Problem::internal("reading an order", &BadOrder(order_id)))
+    }
+}
+
+fn stored_order(row: Row) -> Option<StoredOrder> {
+    let money = |amount| stored_money(amount, &row.currency);
+    let discount_code = match row.discount_code {
+        None => None,
+        Some(code) => Some(DiscountCode::parse(code).ok()?),
+    };
+    let resource = OrderResource {
+        order_id: OrderId::of(row.order_id),
+        customer_id: CustomerId::parse(row.customer_id).ok()?,
+        placed_at: row.placed_at,
+        status: row.status.0,
+        lines: row.lines.0,
+        totals: Totals {
+            subtotal: money(row.subtotal)?,
+            discount: money(row.discount)?,
+            shipping: money(row.shipping)?,
+            tax: money(row.tax)?,
+            total: money(row.total)?,
+        },
+        discount_code,
+        ship_to: Destination {
+            country: CountryCode::parse(&row.country).ok()?,
+            address_id: row.address_id.map(AddressId::of),
+        },
+        terms: row.terms.0,
+    };
+    Some(StoredOrder { resource, request_hash: row.request_hash })
+}
+
+/// The order from its record.
+pub(crate) async fn find(
+    database: &PgPool,
+    order_id: OrderId,
+) -> Result<Option<StoredOrder>, Problem> {
+    let row = orders_where!("where order_id = $1", order_id.uuid())
+        .fetch_optional(database)
+        .await
+        .or_problem("reading an order")?;
+    row.map(StoredOrder::try_from).transpose()
+}
+
+/// The orders of a page, and one more if there is a next page: those of the customer, or of all.
+pub(crate) async fn page(
+    database: &PgPool,
+    customer: Option<&CustomerId>,
+    listing: &ListOrders,
+) -> Result<Vec<OrderResource>, Problem> {
+    // Two queries, because one that leaves the customer open would be planned for neither.
+    let rows = match customer {
+        Some(customer) => {
+            page_of!("where customer_id = $1 ", customer.as_str(), listing)
+                .fetch_all(database)
+                .await
+        }
+        None => {
+            page_of!("where $1::text is null ", None::<&str>, listing).fetch_all(database).await
+        }
+    };
+    let rows = rows.or_problem("listing orders")?;
+    rows.into_iter().map(|row| StoredOrder::try_from(row).map(|stored| stored.resource)).collect()
+}
+
+/// The order's events after this number, in order, at most so many.
+pub(crate) async fn events_after(
+    database: &PgPool,
+    order_id: OrderId,
+    sequence: i32,
+    most: i64,
+) -> Result<Vec<OrderEvent>, Problem> {
+    sqlx::query_as!(
+        OrderEvent,
+        r#"select sequence, type as kind, data, occurred_at from orders.order_events
+           where order_id = $1 and sequence > $2
+           order by sequence limit $3"#,
+        order_id.uuid(),
+        sequence,
+        most,
+    )
+    .fetch_all(database)
+    .await
+    .or_problem("listing an order's events")
+}
+
+/// How far an order is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Progress {
+    /// The number of the last event.
+    pub(crate) version: i32,
+    /// Whether nothing more will happen.
+    pub(crate) is_over: bool,
+}
+
+/// How far the order is; one row by its key. An order that is not on record yet has not begun.
+///
+/// A parcel that is handed over has its revenue booked next, or an operator decides to go on
+/// without, so `shipped` alone is not the end.
+pub(crate) async fn progress(database: &PgPool, order_id: OrderId) -> Result<Progress, Problem> {
+    let progress = sqlx::query_as!(
+        Progress,
+        r#"select version, status in ('cancelled', 'rejected', 'failed')
+                   or status = 'shipped' and exists (
+                       select from orders.order_events as event
+                       where event.order_id = known.order_id
+                         and (type = 'ledger.revenue-recognised'
+                              or type = 'order.resumed' and data ->> 'remark' like 'skip,%')
+                   ) as "is_over!"
+               from orders.orders as known where order_id = $1"#,
+        order_id.uuid(),
+    )
+    .fetch_optional(database)
+    .await
+    .or_problem("watching an order")?;
+    Ok(progress.unwrap_or_default())
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the charge of order {0} is not a valid amount")]
+struct BadCharge(OrderId);
+
+/// What the customer has paid and not been refunded; `None` if that is nothing.
+pub(crate) async fn paid(database: &PgPool, order_id: OrderId) -> Result<Option<Money>, Problem> {
+    const DOING: &str = "reading what was paid for an order";
+    let charge = sqlx::query!(
+        r#"select captured - refunded as "paid!", currency from payments.charges
+           where order_id = $1 and captured > refunded"#,
+        order_id.uuid(),
+    )
+    .fetch_optional(database)
+    .await
+    .or_problem(DOING)?;
+    let Some(charge) = charge else { return Ok(None) };
+    let paid = stored_money(charge.paid, &charge.currency);
+    paid.map(Some).ok_or_else(|| Problem::internal(DOING, &BadCharge(order_id)))
+}
+
+/// Stores the address where the carrier finds it, before the order that refers to it starts.
+///
+/// **Repeats.** The id is derived from customer and address, so the same address is one row.
+pub(crate) async fn save_address(
+    database: &PgPool,
+    order: &PlaceOrder,
+    recipient: &Recipient,
+) -> Result<(), Problem> {
+    sqlx::query!(
+        "insert into customers.addresses
+                 (address_id, customer_id, name, line1, line2, city, postal_code, country)
+             values ($1, $2, $3, $4, $5, $6, $7, $8)
+             on conflict (address_id) do nothing",
+        recipient.address_id.uuid(),
+        order.customer_id.as_str(),
+        recipient.name,
+        recipient.line1,
+        recipient.line2,
+        recipient.city,
+        recipient.postal_code,
+        order.basket.country.to_string(),
+    )
+    .execute(database)
+    .await
+    .map(|_saved| ())
+    .or_problem("storing an address")
+}
+
+/// What is on record of an order that waits for a person.
+#[derive(Debug)]
+pub(crate) struct WaitingRow {
+    pub(crate) order_id: Uuid,
+    pub(crate) customer_id: Option<String>,
+    pub(crate) status: Option<Json<OrderStatus>>,
+    pub(crate) since: Option<DateTime<Utc>>,
+}
+
+/// What is on record of these orders, the longest waiting first. One that is not on record has
+/// its id alone.
+pub(crate) async fn waiting(
+    database: &PgPool,
+    orders: &[OrderId],
+) -> Result<Vec<WaitingRow>, Problem> {
+    let ids: Vec<_> = orders.iter().map(|order| order.uuid()).collect();
+    sqlx::query_as!(
+        WaitingRow,
+        r#"select waiting.order_id as "order_id!", customer_id as "customer_id?",
+               status_data as "status?: Json<OrderStatus>", updated_at as "since?"
+           from unnest($1::uuid[]) as waiting (order_id) left join orders.orders using (order_id)
+           order by updated_at, order_id"#,
+        &ids,
+    )
+    .fetch_all(database)
+    .await
+    .or_problem("reading the orders that wait")
+}

@@ -1,0 +1,164 @@
+//! What belongs to several orders, each kind read in one query. For readers that show many orders
+//! at once.
+
+use std::collections::HashMap;
+
+use domain::{Money, OrderId};
+use rust_decimal::Decimal;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::app::money::stored_money;
+use crate::app::orders::OrderEvent;
+use crate::error::{OrProblem, Problem};
+
+/// What was read, by the order that it belongs to, in the order in which it was read.
+pub(crate) type ByOrder<T> = HashMap<OrderId, Vec<T>>;
+
+/// An amount as the database has it. It is shown even if it is not a valid amount.
+#[derive(Clone, Debug)]
+pub(crate) struct StoredAmount {
+    pub(crate) amount: String,
+    pub(crate) currency: String,
+}
+
+/// What was taken for an order, and refunded.
+#[derive(Clone, Debug)]
+pub(crate) struct Payment {
+    /// The provider's own name for it.
+    pub(crate) provider_reference: String,
+    pub(crate) captured: StoredAmount,
+    pub(crate) refunded: StoredAmount,
+}
+
+/// A parcel.
+#[derive(Clone, Debug)]
+pub(crate) struct Shipment {
+    /// The carrier's number for it.
+    pub(crate) tracking: String,
+    pub(crate) pieces: i64,
+    /// Whether it was cancelled before the carrier fetched it.
+    pub(crate) is_cancelled: bool,
+}
+
+/// One side of a journal entry.
+#[derive(Clone, Debug)]
+pub(crate) struct LedgerEntry {
+    /// The transaction that it is a part of, in which debits equal credits.
+    pub(crate) transaction_key: String,
+    pub(crate) account: String,
+    /// `debit` or `credit`.
+    pub(crate) side: String,
+    pub(crate) amount: StoredAmount,
+}
+
+impl From<Money> for StoredAmount {
+    fn from(money: Money) -> Self {
+        Self { amount: money.amount().to_string(), currency: money.currency().code().to_owned() }
+    }
+}
+
+fn stored_amount(amount: Decimal, currency: &str) -> StoredAmount {
+    stored_money(amount, currency).map_or_else(
+        || StoredAmount { amount: amount.to_string(), currency: currency.to_owned() },
+        StoredAmount::from,
+    )
+}
+
+fn uuids(orders: &[OrderId]) -> Vec<Uuid> {
+    orders.iter().map(|order| order.uuid()).collect()
+}
+
+fn by_order<T>(read: impl Iterator<Item = (Uuid, T)>) -> ByOrder<T> {
+    read.fold(HashMap::new(), |mut all: ByOrder<T>, (order, one)| {
+        all.entry(OrderId::of(order)).or_default().push(one);
+        all
+    })
+}
+
+/// The first 500 events of each order.
+pub(crate) async fn events(
+    database: &PgPool,
+    orders: &[OrderId],
+) -> Result<ByOrder<OrderEvent>, Problem> {
+    let rows = sqlx::query!(
+        "select order_id, sequence, type as kind, data, occurred_at from orders.order_events
+             where order_id = any($1) and sequence <= 500 order by order_id, sequence",
+        &uuids(orders),
+    )
+    .fetch_all(database)
+    .await
+    .or_problem("reading orders' events")?;
+    Ok(by_order(rows.into_iter().map(|row| {
+        let (kind, occurred_at) = (row.kind, row.occurred_at);
+        let event = OrderEvent { sequence: row.sequence, kind, data: row.data, occurred_at };
+        (row.order_id, event)
+    })))
+}
+
+/// The payments of each order.
+pub(crate) async fn payments(
+    database: &PgPool,
+    orders: &[OrderId],
+) -> Result<ByOrder<Payment>, Problem> {
+    let rows = sqlx::query!(
+        "select order_id, provider_reference, currency, captured, refunded
+             from payments.charges where order_id = any($1) order by charge_key",
+        &uuids(orders),
+    )
+    .fetch_all(database)
+    .await
+    .or_problem("reading orders' payments")?;
+    Ok(by_order(rows.into_iter().map(|row| {
+        let payment = Payment {
+            provider_reference: row.provider_reference,
+            captured: stored_amount(row.captured, &row.currency),
+            refunded: stored_amount(row.refunded, &row.currency),
+        };
+        (row.order_id, payment)
+    })))
+}
+
+/// The parcels of each order.
+pub(crate) async fn shipments(
+    database: &PgPool,
+    orders: &[OrderId],
+) -> Result<ByOrder<Shipment>, Problem> {
+    let rows = sqlx::query!(
+        r#"select order_id, tracking, pieces, cancelled_at is not null as "is_cancelled!"
+               from shipping.shipments where order_id = any($1) order by shipment_key"#,
+        &uuids(orders),
+    )
+    .fetch_all(database)
+    .await
+    .or_problem("reading orders' parcels")?;
+    Ok(by_order(rows.into_iter().map(|row| {
+        let (tracking, pieces) = (row.tracking, row.pieces);
+        (row.order_id, Shipment { tracking, pieces, is_cancelled: row.is_cancelled })
+    })))
+}
+
+/// The journal entries of each order, side by side.
+pub(crate) async fn ledger_entries(
+    database: &PgPool,
+    orders: &[OrderId],
+) -> Result<ByOrder<LedgerEntry>, Problem> {
+    let rows = sqlx::query!(
+        r#"select order_id as "order_id!", key, account, side, amount, currency
+               from ledger.transactions join ledger.entries using (transaction_id)
+               where order_id = any($1) order by transaction_id, line"#,
+        &uuids(orders),
+    )
+    .fetch_all(database)
+    .await
+    .or_problem("reading orders' ledger entries")?;
+    Ok(by_order(rows.into_iter().map(|row| {
+        let entry = LedgerEntry {
+            transaction_key: row.key,
+            account: row.account,
+            side: row.side,
+            amount: stored_amount(row.amount, &row.currency),
+        };
+        (row.order_id, entry)
+    })))
+}

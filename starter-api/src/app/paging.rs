@@ -1,0 +1,61 @@
+//! Lists in pages. Each page continues where the one before ended: unlike a page number, a cursor
+//! neither repeats nor skips anything when entries are added in between.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// How many items a page has.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(try_from = "u16")]
+pub(crate) struct PageSize(u16);
+
+/// One page of a list.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Page<T> {
+    /// What the page shows.
+    pub items: Vec<T>,
+    /// Where the next page begins; absent on the last one. It is opaque, and its form may change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
+}
+
+impl PageSize {
+    const MAX: u16 = 100;
+
+    /// One more than the page shows tells whether there is a next one.
+    pub(crate) fn to_read(self) -> i64 {
+        i64::from(self.0).saturating_add(1)
+    }
+}
+
+impl Default for PageSize {
+    fn default() -> Self {
+        Self(20)
+    }
+}
+
+impl TryFrom<u16> for PageSize {
+    type Error = &'static str;
+
+    fn try_from(items: u16) -> Result<Self, Self::Error> {
+        if (1..=Self::MAX).contains(&items) {
+            Ok(Self(items))
+        } else {
+            Err("a page has 1 to 100 items")
+        }
+    }
+}
+
+impl<T> Page<T> {
+    /// Makes a page of what was read, which is one item more if there is a next page.
+    pub(crate) fn of(
+        mut read: Vec<T>,
+        size: PageSize,
+        cursor_after: impl FnOnce(&T) -> String,
+    ) -> Self {
+        let full = read.len() > usize::from(size.0);
+        read.truncate(usize::from(size.0));
+        let next_cursor = read.last().filter(|_last| full).map(cursor_after);
+        Self { items: read, next_cursor }
+    }
+}

@@ -1,0 +1,96 @@
+//! The articles of the shop, their prices and availability.
+
+pub(crate) mod create;
+pub(crate) mod list;
+pub(crate) mod read;
+pub(crate) mod update;
+
+use domain::{Currency, Money, Sku};
+use rust_decimal::Decimal;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::app::input::line_of_text;
+use crate::app::money::stored_money;
+use crate::error::{Problem, Rules};
+
+/// An article of the shop.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Product {
+    /// The article's number (SKU).
+    pub(crate) sku: Sku,
+    /// What it is, in words.
+    name: String,
+    /// What one piece costs, before tax.
+    unit_price: Money,
+    /// Pieces that can be ordered at this moment. Not a promise: only an order reserves stock.
+    available: i64,
+}
+
+/// The article as the database has it.
+#[derive(Debug)]
+struct Row {
+    sku: String,
+    name: String,
+    unit_price: Decimal,
+    currency: String,
+    available: i64,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("product {0} is not usable as the database has it")]
+struct BadProduct(String);
+
+impl TryFrom<Row> for Product {
+    type Error = Problem;
+
+    fn try_from(row: Row) -> Result<Self, Problem> {
+        let Row { sku, name, unit_price, currency, available } = row;
+        let (Ok(known), Some(unit_price)) =
+            (Sku::parse(&*sku), stored_money(unit_price, &currency))
+        else {
+            return Err(Problem::internal("reading a product", &BadProduct(sku)));
+        };
+        Ok(Self { sku: known, name, unit_price, available })
+    }
+}
+
+/// The SKU that a caller wrote. Text that is not a SKU names no product.
+pub(crate) fn parse_sku(text: &str) -> Result<Sku, Problem> {
+    Sku::parse(text).map_err(|_no_sku| Problem::product_not_found())
+}
+
+/// What an article is called and costs, as a caller wrote it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TermsInput<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) unit_price: &'a str,
+    pub(crate) unit_cost: &'a str,
+    /// Of both; ISO 4217.
+    pub(crate) currency: &'a str,
+}
+
+/// What an article is called and costs, checked.
+#[derive(Clone, Debug)]
+struct ArticleTerms {
+    name: String,
+    unit_price: Money,
+    unit_cost: Money,
+}
+
+impl ArticleTerms {
+    fn check(rules: &mut Rules, input: &TermsInput<'_>) -> Option<Self> {
+        let name = rules.check("/name", line_of_text(input.name, 200));
+        let known = Currency::from_code(input.currency);
+        let currency = rules.check("/currency", known.ok_or("a code of ISO 4217, such as GBP"));
+        let mut amount = |pointer, text: &str| {
+            let amount = Decimal::from_str_exact(text)
+                .map_err(|_no_decimal| "a decimal number as text, such as \"19.99\"");
+            let amount = rules.check(pointer, amount);
+            rules.check(pointer, Money::new(amount?, currency?))
+        };
+        let unit_price = amount("/unit_price", input.unit_price);
+        let unit_cost = amount("/unit_cost", input.unit_cost);
+        Some(Self { name: name?, unit_price: unit_price?, unit_cost: unit_cost? })
+    }
+}

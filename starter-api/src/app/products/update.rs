@@ -1,0 +1,36 @@
+//! Changes what an article is called and costs.
+
+use crate::app::App;
+use crate::app::products::{ArticleTerms, Product, Row, TermsInput, parse_sku};
+use crate::error::{OrProblem, Problem, Rules};
+
+/// Changes an article. An order keeps the price it was placed at.
+pub(crate) async fn update(
+    app: &App,
+    sku: &str,
+    terms: &TermsInput<'_>,
+) -> Result<Product, Problem> {
+    let sku = parse_sku(sku)?;
+    let mut rules = Rules::default();
+    let terms = ArticleTerms::check(&mut rules, terms);
+    let terms = rules.kept(terms)?;
+    let row = sqlx::query_as!(
+        Row,
+        r#"update catalog.products as product
+           set name = $2, unit_price = $3, unit_cost = $4, currency = $5, updated_at = now()
+           where sku = $1
+           returning sku, name, unit_price, currency, coalesce(
+               (select on_hand - reserved from inventory.stock where stock.sku = product.sku), 0
+           ) as "available!""#,
+        sku.as_str(),
+        terms.name,
+        terms.unit_price.amount(),
+        terms.unit_cost.amount(),
+        terms.unit_price.currency().code(),
+    )
+    .fetch_optional(&app.database)
+    .await
+    .or_problem("changing an article")?;
+    app.catalogue.forget(&sku).await;
+    row.ok_or_else(Problem::product_not_found)?.try_into()
+}

@@ -1,0 +1,15 @@
+//! What would this cost?
+
+use domain::PriceList;
+
+use crate::app::App;
+use crate::app::basket::{Basket, BasketInput};
+use crate::error::{Problem, Rules};
+
+/// Prices a basket by the same arithmetic that an order is charged by, without any effect.
+pub(crate) async fn quote(app: &App, input: &BasketInput<'_>) -> Result<PriceList, Problem> {
+    let mut rules = Rules::default();
+    let basket = Basket::check(&mut rules, input);
+    let basket = rules.kept(basket)?;
+    app.catalogue.price(&basket).await
+}

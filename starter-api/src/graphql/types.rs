@@ -1,0 +1,120 @@
+//! What belongs to an order, in GraphQL's types.
+
+use async_graphql::SimpleObject;
+use chrono::SecondsFormat;
+
+use crate::app::orders::OrderEvent;
+use crate::app::orders::store::related::{LedgerEntry, Payment, Shipment, StoredAmount};
+use crate::app::orders::timeline::TimelineLine;
+
+/// An amount of money.
+#[derive(Clone, SimpleObject)]
+#[graphql(name = "Money")]
+pub(crate) struct GraphMoney {
+    /// In major units, as decimal text.
+    pub(crate) amount: String,
+    /// ISO 4217.
+    pub(crate) currency: String,
+}
+
+/// Something that happened to an order.
+#[derive(Clone, SimpleObject)]
+#[graphql(name = "OrderEvent")]
+pub(crate) struct GraphEvent {
+    /// The event's number within the order, from 1.
+    pub(crate) sequence: i32,
+    /// What happened, such as `payment.captured`.
+    pub(crate) kind: String,
+    /// What happened, for people.
+    pub(crate) text: String,
+    /// When, as RFC 3339 has it.
+    pub(crate) occurred_at: String,
+}
+
+/// What was taken for an order, and given back.
+#[derive(Clone, SimpleObject)]
+#[graphql(name = "Payment")]
+pub(crate) struct GraphPayment {
+    /// The provider's own name for it.
+    pub(crate) provider_reference: String,
+    /// What was taken.
+    pub(crate) captured: GraphMoney,
+    /// What of it was given back.
+    pub(crate) refunded: GraphMoney,
+}
+
+/// A parcel.
+#[derive(Clone, SimpleObject)]
+#[graphql(name = "Shipment")]
+pub(crate) struct GraphShipment {
+    /// The carrier's number for it.
+    pub(crate) tracking: String,
+    /// How many pieces are in it.
+    pub(crate) pieces: i64,
+    /// Whether it was called off before the carrier fetched it.
+    pub(crate) is_cancelled: bool,
+}
+
+/// One side of a booking.
+#[derive(Clone, SimpleObject)]
+#[graphql(name = "LedgerEntry")]
+pub(crate) struct GraphEntry {
+    /// The transaction that it is a part of, in which debits equal credits.
+    pub(crate) transaction_key: String,
+    /// The account.
+    pub(crate) account: String,
+    /// `debit` or `credit`.
+    pub(crate) side: String,
+    /// How much.
+    pub(crate) amount: GraphMoney,
+}
+
+impl From<domain::Money> for GraphMoney {
+    fn from(money: domain::Money) -> Self {
+        Self { amount: money.amount().to_string(), currency: money.currency().code().to_owned() }
+    }
+}
+
+impl From<OrderEvent> for GraphEvent {
+    fn from(event: OrderEvent) -> Self {
+        Self {
+            sequence: event.sequence,
+            text: TimelineLine::of(&event).text,
+            kind: event.kind,
+            occurred_at: event.occurred_at.to_rfc3339_opts(SecondsFormat::Micros, true),
+        }
+    }
+}
+
+impl From<StoredAmount> for GraphMoney {
+    fn from(StoredAmount { amount, currency }: StoredAmount) -> Self {
+        Self { amount, currency }
+    }
+}
+
+impl From<Payment> for GraphPayment {
+    fn from(payment: Payment) -> Self {
+        Self {
+            provider_reference: payment.provider_reference,
+            captured: payment.captured.into(),
+            refunded: payment.refunded.into(),
+        }
+    }
+}
+
+impl From<Shipment> for GraphShipment {
+    fn from(Shipment { tracking, pieces, is_cancelled }: Shipment) -> Self {
+        Self { tracking, pieces, is_cancelled }
+    }
+}
+
+impl From<LedgerEntry> for GraphEntry {
+    fn from(entry: LedgerEntry) -> Self {
+        Self {
+            transaction_key: entry.transaction_key,
+            account: entry.account,
+            side: entry.side,
+            amount: entry.amount.into(),
+        }
+    }
+}

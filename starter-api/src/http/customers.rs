@@ -1,0 +1,5 @@
+//! Customers over HTTP, one file per operation.
+
+pub(crate) mod list;
+pub(crate) mod show;
+pub(crate) mod update;

@@ -1,0 +1,241 @@
+//! What a request carries: bodies, path segments, query strings and headers, each refused as a
+//! [`Problem`] when it cannot be read.
+
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
+use axum::extract::{FromRef, FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use headers::{ContentType, HeaderMapExt};
+use mime::Mime;
+use serde::de::DeserializeOwned;
+use serde_path_to_error::Segment;
+
+use crate::app::orders::place::IdempotencyKey;
+use crate::error::{Kind, Problem};
+use crate::identity::scope::HasScope;
+use crate::identity::{Authorized, Identity};
+
+/// A JSON body.
+///
+/// **Errors.** 415 when it is not declared as JSON, 413 when it is too large, 400 with a JSON
+/// pointer or a position when it is not what the operation reads.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Body<T>(pub T);
+
+/// The segments of the path.
+#[derive(Clone, Copy, Debug, FromRequestParts)]
+#[from_request(via(axum::extract::Path), rejection(Problem))]
+pub(crate) struct Path<T>(pub T);
+
+/// The query string.
+#[derive(Clone, Copy, Debug, FromRequestParts)]
+#[from_request(via(axum::extract::Query), rejection(Problem))]
+pub(crate) struct Query<T>(pub T);
+
+/// The header `Idempotency-Key`.
+#[derive(Clone, Debug)]
+pub(crate) struct IdempotencyKeyHeader(pub Option<IdempotencyKey>);
+
+/// How many seconds the caller is willing to wait for an order to be paid or refused.
+///
+/// **Shape.** The header `Prefer: wait=N` (RFC 7240). A preference that cannot be read is ignored,
+/// as that standard requires.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wait(pub Option<u32>);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        if !is_json(request.headers()) {
+            return Err(Problem::new(
+                Kind::UnsupportedMediaType,
+                "Send the body as JSON, with `Content-Type: application/json`.",
+            ));
+        }
+        let bytes = Bytes::from_request(request, state).await?;
+        read(&bytes).map(Self)
+    }
+}
+
+impl<A, S> FromRequestParts<S> for Authorized<A>
+where
+    A: HasScope,
+    S: Sync,
+    Identity: FromRef<S>,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        Identity::from_ref(state).authorize(&parts.headers).await
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for IdempotencyKeyHeader {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        let mut keys = parts.headers.get_all("idempotency-key").iter();
+        let Some(key) = keys.next() else { return Ok(Self(None)) };
+        let only = key.to_str().ok().filter(|_key| keys.next().is_none());
+        let only = only.and_then(IdempotencyKey::parse);
+        only.map(|key| Self(Some(key))).ok_or_else(|| {
+            Problem::new(
+                Kind::MalformedRequest,
+                "Idempotency-Key is one header of 1 to 255 visible ASCII characters.",
+            )
+        })
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Wait {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        let preferences = parts.headers.get_all("prefer").iter();
+        Ok(Self(
+            preferences
+                .filter_map(|header| header.to_str().ok())
+                .flat_map(|header| header.split(','))
+                .filter_map(|preference| preference.trim().strip_prefix("wait="))
+                .find_map(|seconds| seconds.parse().ok()),
+        ))
+    }
+}
+
+impl From<BytesRejection> for Problem {
+    fn from(rejection: BytesRejection) -> Self {
+        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            Self::new(Kind::BodyTooLarge, "The body is larger than this shop reads.")
+        } else {
+            Self::new(Kind::MalformedRequest, "The body ended before it was complete.")
+        }
+    }
+}
+
+impl From<PathRejection> for Problem {
+    fn from(rejection: PathRejection) -> Self {
+        if rejection.status() == StatusCode::INTERNAL_SERVER_ERROR {
+            Self::internal("reading the path", &rejection)
+        } else {
+            Self::new(Kind::MalformedRequest, "The path cannot be read.")
+        }
+    }
+}
+
+impl From<QueryRejection> for Problem {
+    fn from(rejection: QueryRejection) -> Self {
+        let text = rejection.body_text();
+        let detail = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
+        Self::new(Kind::MalformedRequest, detail.to_owned())
+    }
+}
+
+/// The header's text, if it is short and has only visible ASCII characters, safe for a log.
+#[must_use]
+pub(crate) fn visible_ascii(header: &HeaderValue, length_max: usize) -> Option<String> {
+    let text = header.to_str().ok()?;
+    let fits =
+        (1..=length_max).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+    fits.then(|| text.to_owned())
+}
+
+/// Whether the caller prefers the media type `this` over `that`, by the header `Accept` (RFC
+/// 9110). Without a preference it is `that`.
+#[must_use]
+pub(crate) fn wants(headers: &HeaderMap, this: &str, that: &str) -> bool {
+    let accepted: Vec<_> = headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .filter_map(|header| header.to_str().ok())
+        .flat_map(|header| header.split(','))
+        .collect();
+    let weight = |media_type: &str| {
+        let kind = media_type.split_once('/').map_or("", |(kind, _)| kind);
+        // The most exact range decides: `text/html;q=0` beats `text/*`.
+        [media_type, &format!("{kind}/*"), "*/*"]
+            .iter()
+            .find_map(|range| accepted.iter().find_map(|element| weight_of(element, range)))
+            .unwrap_or(0)
+    };
+    weight(this) > weight(that)
+}
+
+/// The weight, in thousandths, that an element of `Accept` gives to exactly this range.
+fn weight_of(element: &str, range: &str) -> Option<u16> {
+    let mut parts = element.split(';').map(str::trim);
+    if !parts.next()?.eq_ignore_ascii_case(range) {
+        return None;
+    }
+    let q = parts.find_map(|it| it.strip_prefix("q=").or_else(|| it.strip_prefix("Q=")));
+    let thousandths = |q: &str| {
+        let (whole, part) = q.split_once('.').unwrap_or((q, ""));
+        let part = part.get(..3).unwrap_or(part);
+        let whole = whole.parse::<u16>().ok().filter(|whole| *whole <= 1)?;
+        format!("{whole}{part:0<3}").parse().ok()
+    };
+    Some(q.map_or(1_000, |q| thousandths(q).unwrap_or(0)))
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(declared) = headers.typed_get::<ContentType>() else { return false };
+    let declared = Mime::from(declared);
+    declared.type_() == mime::APPLICATION
+        && (declared.subtype() == mime::JSON || declared.suffix() == Some(mime::JSON))
+}
+
+fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let pointer = pointer(error.path());
+        unreadable(&pointer, error.inner())
+    })?;
+    json.end().map_err(|error| unreadable("", &error))?;
+    Ok(value)
+}
+
+/// Says where and why, without repeating a value: it could be a card number in the wrong place.
+fn unreadable(pointer: &str, error: &serde_json::Error) -> Problem {
+    let (line, column) = (error.line(), error.column());
+    if !error.is_data() {
+        return Problem::malformed(
+            "",
+            format!(
+                "The body is not JSON: it cannot be read on from line {line}, column {column}."
+            ),
+        );
+    }
+    let text = error.to_string();
+    let message = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message);
+    let detail = match message.split_once(", expected ") {
+        Some((given, expected)) if given.starts_with("invalid") => in_words_of_json(expected),
+        _ => message.chars().take(200).collect(),
+    };
+    Problem::malformed(pointer, format!("{detail} (line {line}, column {column})"))
+}
+
+/// Replaces the names of Rust types: the caller knows JSON only.
+fn in_words_of_json(expected: &str) -> String {
+    match expected {
+        object if object.starts_with("struct ") => "expected an object".to_owned(),
+        "a sequence" => "expected an array".to_owned(),
+        "a JSON number" => "expected a number".to_owned(),
+        other => format!("expected {other}"),
+    }
+}
+
+/// The path in the notation of RFC 6901.
+fn pointer(path: &serde_path_to_error::Path) -> String {
+    path.iter().fold(String::new(), |mut pointer, segment| {
+        let segment = match segment {
+            Segment::Seq { index } => index.to_string(),
+            Segment::Map { key } => key.replace('~', "~0").replace('/', "~1"),
+            Segment::Enum { variant } => variant.clone(),
+            Segment::Unknown => "?".to_owned(),
+        };
+        pointer.push('/');
+        pointer.extend(segment.chars().take(64));
+        pointer
+    })
+}

@@ -1,0 +1,64 @@
+//! `POST /v1/graphql`: executes a GraphQL query.
+
+use async_graphql::Variables;
+use axum::Json;
+use axum::extract::State as Shared;
+use serde::Deserialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::http::State;
+use crate::http::extract::Body;
+use crate::http::problem::{AuthResponses, WriteProblems};
+use crate::identity::{Authorized, scope};
+
+/// A GraphQL request.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schema(as = GraphqlQuestion)]
+pub(crate) struct GraphqlRequest {
+    /// The query.
+    #[schema(
+        example = "{ orders(first: 2) { items { id status payments { captured { amount } } } } }"
+    )]
+    query: String,
+    /// Which operation of the query to execute, if it has several.
+    operation_name: Option<String>,
+    /// The values of its variables.
+    #[schema(value_type = Option<Object>)]
+    variables: Option<Value>,
+    /// Sent by some clients; ignored.
+    #[schema(value_type = Option<Object>)]
+    #[expect(dead_code, reason = "accepted, because clients send it unasked")]
+    extensions: Option<Value>,
+}
+
+/// Executes a GraphQL query on orders with their events, payments, shipments and, for callers who
+/// may see the books, ledger entries.
+///
+/// As usual in GraphQL, the answer is 200 with `errors` when the query is wrong. A query is at most
+/// 12 levels deep and has a complexity of at most 5,000: each field counts once for each order
+/// that a page may have.
+#[utoipa::path(
+    post, path = "/v1/graphql", tag = "orders", security(("bearer" = ["orders:read"])),
+    request_body(content = GraphqlRequest, description = "The query and its variables"),
+    responses(
+        (status = 200, description = "`data`, and `errors` if there are any", body = Object),
+        AuthResponses,
+        WriteProblems,
+    ),
+)]
+pub(crate) async fn ask(
+    Authorized { caller, .. }: Authorized<scope::ReadOrders>,
+    Shared(state): Shared<State>,
+    Body(body): Body<GraphqlRequest>,
+) -> Json<async_graphql::Response> {
+    let mut request = async_graphql::Request::new(body.query);
+    if let Some(name) = body.operation_name {
+        request = request.operation_name(name);
+    }
+    if let Some(variables) = body.variables {
+        request = request.variables(Variables::from_json(variables));
+    }
+    Json(state.graphql.execute(&state.app, caller, request).await)
+}

@@ -1,0 +1,140 @@
+//! `POST /oauth/token`: issues a token to a program or a person of staff (RFC 6749, 4.4).
+//!
+//! Its refusals are in the form of RFC 6749 instead of problem documents, because OAuth clients
+//! read that.
+
+use std::collections::BTreeSet;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State as Shared;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use headers::authorization::Basic;
+use headers::{Authorization, HeaderMapExt};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::error::Problem;
+use crate::http::State;
+use crate::http::identity::NO_STORE;
+use crate::http::problem::Document;
+use crate::identity::IssuedToken;
+use crate::identity::scope::{Scope, parse_scopes};
+
+/// The request for a token, as a form.
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct TokenRequest {
+    /// `client_credentials`.
+    #[schema(example = "client_credentials")]
+    pub grant_type: Option<String>,
+    /// The client's id, unless it is sent as HTTP Basic.
+    pub client_id: Option<String>,
+    /// The client's secret, unless it is sent as HTTP Basic.
+    pub client_secret: Option<String>,
+    /// Which of the role's scopes the token is to allow; all if left out.
+    #[schema(example = "orders:read")]
+    pub scope: Option<String>,
+}
+
+/// Why no token is issued, as RFC 6749 defines.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct TokenRefused {
+    /// The kind.
+    #[schema(example = "invalid_client")]
+    error: &'static str,
+    /// What to do about it.
+    error_description: &'static str,
+}
+
+/// Issues a token to a client.
+///
+/// The client sends its id and secret as HTTP Basic, or in the form.
+#[utoipa::path(
+    post, path = "/oauth/token", tag = "identity",
+    request_body(content = TokenRequest, content_type = "application/x-www-form-urlencoded",
+                 description = "The grant, and which scopes the token is to allow"),
+    responses(
+        (status = 200, description = "A token for the client's scopes", body = IssuedToken),
+        (status = 400, description = "The request is not valid", body = TokenRefused),
+        (status = 401, description = "There is no client with this id and secret",
+         body = TokenRefused),
+        (status = 404, description = "This shop's tokens come from another issuer",
+         body = Document, content_type = "application/problem+json"),
+        (status = 503, description = "The database does not answer", body = Document,
+         content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn token(
+    Shared(state): Shared<State>,
+    headers: HeaderMap,
+    form: Bytes,
+) -> Result<Response, Problem> {
+    let issuer = state.identity.own_issuer()?;
+    let Credentials { client_id, secret, scopes } = match read(&headers, &form) {
+        Ok(credentials) => credentials,
+        Err(refused) => return Ok(refused.into_response()),
+    };
+    let Some(role) = issuer.client(&client_id, &secret).await? else {
+        return Ok(NO_SUCH_CLIENT.into_response());
+    };
+    let allows = |scope| scopes.as_ref().is_none_or(|scopes| scopes.contains(&scope));
+    if !role.scopes().iter().any(|scope| allows(*scope)) {
+        return Ok(NO_SUCH_SCOPE.into_response());
+    }
+    let token = issuer.issue(&client_id, role, allows).await?;
+    Ok((NO_STORE, Json(token)).into_response())
+}
+
+/// The client's credentials, and which scopes it asks for.
+struct Credentials {
+    client_id: String,
+    secret: String,
+    scopes: Option<BTreeSet<Scope>>,
+}
+
+fn read(headers: &HeaderMap, form: &[u8]) -> Result<Credentials, TokenRefused> {
+    let request: TokenRequest =
+        serde_urlencoded::from_bytes(form).map_err(|_unreadable| NOT_A_FORM)?;
+    match request.grant_type.as_deref() {
+        Some("client_credentials") => {}
+        Some(_) => return Err(NO_SUCH_GRANT),
+        None => return Err(NOT_A_FORM),
+    }
+    let sent = match headers.typed_get::<Authorization<Basic>>() {
+        // More than one way of authenticating is an error (RFC 6749, 2.3).
+        Some(_) if request.client_secret.is_some() => return Err(NOT_A_FORM),
+        Some(basic) => Some((basic.username().to_owned(), basic.password().to_owned())),
+        None => request.client_id.zip(request.client_secret),
+    };
+    let (client_id, secret) = sent.ok_or(NO_SUCH_CLIENT)?;
+    let scopes = request.scope.as_deref().map(parse_scopes);
+    Ok(Credentials { client_id, secret, scopes })
+}
+
+const NOT_A_FORM: TokenRefused = TokenRefused {
+    error: "invalid_request",
+    error_description: "Send grant_type=client_credentials as a form, and the client's secret once",
+};
+const NO_SUCH_GRANT: TokenRefused = TokenRefused {
+    error: "unsupported_grant_type",
+    error_description: "The grant is client_credentials; customers sign in with POST /v1/sessions",
+};
+const NO_SUCH_CLIENT: TokenRefused = TokenRefused {
+    error: "invalid_client",
+    error_description: "There is no client of this name and secret",
+};
+const NO_SUCH_SCOPE: TokenRefused = TokenRefused {
+    error: "invalid_scope",
+    error_description: "The client may do none of what it asks for",
+};
+
+impl IntoResponse for TokenRefused {
+    fn into_response(self) -> Response {
+        if self.error == NO_SUCH_CLIENT.error {
+            let ask = [(header::WWW_AUTHENTICATE, "Basic realm=\"ordersaga\", charset=\"UTF-8\"")];
+            return (StatusCode::UNAUTHORIZED, NO_STORE, ask, Json(self)).into_response();
+        }
+        (StatusCode::BAD_REQUEST, NO_STORE, Json(self)).into_response()
+    }
+}

@@ -1,0 +1,196 @@
+//! What is around every request: its id, its time limit, its line in the log, its metrics.
+
+use std::any::Any;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::extract::{MatchedPath, Request, State as Shared};
+use axum::http::HeaderValue;
+use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tokio::time::timeout;
+use tracing::{Instrument, info_span};
+use uuid::Uuid;
+
+use crate::app::orders::place::ORDERS_ACCEPTED;
+use crate::error::Problem;
+use crate::http::extract::visible_ascii;
+
+const TRACE_PARENT: &str = "traceparent";
+
+const REQUEST_ID: &str = "x-request-id";
+const REQUESTS_TOTAL: &str = "http_requests_total";
+const REQUEST_DURATION: &str = "http_request_duration_seconds";
+
+#[derive(Debug, thiserror::Error)]
+#[error("the request was not done within {} s", .0.as_secs())]
+struct TooSlow(Duration);
+
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Panicked(String);
+
+/// Gives the request its id and its time limit, and writes down what became of it.
+///
+/// The log has the route, never the path's query or the body: those can hold whatever a
+/// customer typed.
+pub(crate) async fn request(
+    Shared(limit): Shared<Duration>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let begun = Instant::now();
+    let method = request.method().as_str().to_owned();
+    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str);
+    let route = route.to_owned();
+    // Asked every few seconds by machines; what they find out is told elsewhere.
+    let is_probe = matches!(route.as_str(), "/health" | "/ready" | "/metrics");
+    let id = request.headers().get(REQUEST_ID).and_then(|id| visible_ascii(id, 128));
+    let id = id.unwrap_or_else(|| Uuid::now_v7().to_string());
+
+    let is_grpc = request
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|declared| declared.as_bytes().starts_with(b"application/grpc"));
+    let trace = request.headers().get(TRACE_PARENT).and_then(TraceParent::read);
+    let (trace_id, parent_id) = trace.map(|trace| (trace.trace_id, trace.parent_id)).unzip();
+    let span = info_span!("request", id, trace_id);
+    let mut response = async {
+        match timeout(limit, next.run(request)).await {
+            Ok(response) => response,
+            Err(_elapsed) => {
+                Problem::unavailable("answering in time", &TooSlow(limit)).into_response()
+            }
+        }
+    }
+    .instrument(span)
+    .await;
+
+    if is_grpc {
+        response = in_grpc(response);
+    }
+    let (status, took) = (response.status(), begun.elapsed());
+    let code = status.as_u16();
+    // Outside of the span, whose fields would be read again to be written here.
+    if is_probe {
+        tracing::debug!(id, method, route, status = code, ?took, "answered");
+    } else {
+        tracing::info!(id, trace_id, parent_id, method, route, status = code, ?took, "answered");
+    }
+    let labels = [("method", method), ("route", route), ("status", status.as_str().to_owned())];
+    metrics::counter!(REQUESTS_TOTAL, &labels).increment(1);
+    metrics::histogram!(REQUEST_DURATION, &labels).record(took);
+    let headers = response.headers_mut();
+    if let Ok(id) = HeaderValue::try_from(id) {
+        headers.insert(REQUEST_ID, id);
+    }
+    // What is said about orders and money is nobody else's to keep, unless its operation says so.
+    if !headers.contains_key(CACHE_CONTROL) {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    response
+}
+
+/// The answer, where it is a problem, in words that a caller by gRPC reads.
+fn in_grpc(mut response: Response) -> Response {
+    let Some(status) = response.extensions_mut().remove::<tonic::Status>() else {
+        return response;
+    };
+    let mut told = std::mem::take(response.headers_mut());
+    told.remove(CONTENT_TYPE);
+    told.remove(CONTENT_LENGTH);
+    let mut response = status.into_http::<Body>();
+    response.headers_mut().extend(told);
+    response
+}
+
+/// The caller's trace, which this request is a part of (W3C Trace Context).
+#[derive(Debug, PartialEq, Eq)]
+struct TraceParent {
+    trace_id: String,
+    parent_id: String,
+}
+
+impl TraceParent {
+    /// Reads the header; one that is not of its form is none, as the standard has it.
+    fn read(header: &HeaderValue) -> Option<Self> {
+        let mut fields = header.to_str().ok()?.split('-');
+        let mut hexadecimal = |length: usize| {
+            let lower = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+            fields.next().filter(|field| field.len() == length && field.bytes().all(lower))
+        };
+        let (version, trace_id) = (hexadecimal(2)?, hexadecimal(32)?);
+        let (parent_id, _flags) = (hexadecimal(16)?, hexadecimal(2)?);
+        // A later version may have more fields.
+        let ends = version != "00" || fields.next().is_none();
+        let named = |id: &str| id.bytes().any(|digit| digit != b'0');
+        let valid = ends && version != "ff" && named(trace_id) && named(parent_id);
+        valid.then(|| Self { trace_id: trace_id.to_owned(), parent_id: parent_id.to_owned() })
+    }
+}
+
+/// A panic is a bug like any other: the caller gets an incident, the shop goes on.
+#[expect(clippy::needless_pass_by_value, reason = "the layer hands the panic over by value")]
+pub(crate) fn panicked(payload: Box<dyn Any + Send>) -> Response {
+    let message = payload
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without a message".to_owned());
+    Problem::internal("answering a request", &Panicked(message)).into_response()
+}
+
+/// The process's metrics; there is one recorder, however many routers a test makes.
+pub(crate) fn metrics() -> PrometheusHandle {
+    /// Around what an order costs (some milliseconds) up to the time limit.
+    const BUCKETS: [f64; 12] =
+        [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    let handle = HANDLE.get_or_init(|| {
+        let duration = Matcher::Full(REQUEST_DURATION.to_owned());
+        // Refused for an empty list alone; then it is told as a summary.
+        let recorder = PrometheusBuilder::new()
+            .set_buckets_for_metric(duration, &BUCKETS)
+            .unwrap_or_default()
+            .build_recorder();
+        let handle = recorder.handle();
+        if metrics::set_global_recorder(recorder).is_err() {
+            tracing::warn!("another metrics recorder is in place; /metrics stays empty");
+        }
+        metrics::describe_counter!(REQUESTS_TOTAL, "Requests answered");
+        metrics::describe_histogram!(REQUEST_DURATION, "Time to the answer");
+        metrics::describe_counter!(ORDERS_ACCEPTED, "Orders taken in, and repeats of them");
+        handle
+    });
+    handle.clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trace_is_joined_only_if_its_header_is_of_the_form() {
+        let read = |header: &'static str| TraceParent::read(&HeaderValue::from_static(header));
+        let given = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let trace = read(given).unwrap();
+        assert_eq!(trace.trace_id, "4bf92f3577b34da6a3ce929d0e0e4736");
+        assert_eq!(trace.parent_id, "00f067aa0ba902b7");
+        assert!(read("01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more").is_some());
+        for unusable in [
+            "",
+            "nonsense",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
+            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        ] {
+            assert_eq!(read(unusable), None, "{unusable}");
+        }
+    }
+}

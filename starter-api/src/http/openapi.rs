@@ -1,0 +1,100 @@
+//! The API's own description: `/openapi.json`, and `/docs`, where it can be tried.
+
+mod examples;
+
+use axum::Router;
+use axum::http::header;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use utoipa::openapi::OpenApi as Description;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_swagger_ui::{Config, SwaggerUi};
+
+use crate::http::openapi::examples::Examples;
+
+/// The headings that every problem's `type` leads to.
+const PROBLEMS: &str = include_str!("../../../docs/problems.md");
+
+/// What the description says beyond the operations.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Ordersaga",
+        description = "Takes orders and never loses one. Errors are \
+                       [`application/problem+json`](/docs/problems.md).",
+    ),
+    tags(
+        (name = "orders", description = "Place, follow and cancel"),
+        (name = "quotes", description = "Price a basket"),
+        (name = "products", description = "The catalogue"),
+        (name = "stock", description = "Stock levels and movements, for staff"),
+        (name = "customers", description = "Customers' particulars"),
+        (name = "operators", description = "Orders that wait for an operator, and task queues"),
+        (name = "ledger", description = "Balances and transactions of the books"),
+        (name = "identity", description = "Registration and tokens"),
+        (name = "operations", description = "Health, readiness and metrics"),
+    ),
+    // Relative to where this description was fetched from.
+    servers((url = "/")),
+    modifiers(&Preface),
+)]
+pub(crate) struct Preface;
+
+impl Modify for Preface {
+    /// Says how a token is sent; each operation says which scope it takes.
+    fn modify(&self, description: &mut Description) {
+        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT");
+        let bearer = bearer.description(Some("From POST /v1/sessions or POST /oauth/token."));
+        let components = description.components.get_or_insert_default();
+        components.add_security_scheme("bearer", SecurityScheme::Http(bearer.build()));
+    }
+}
+
+/// Names each operation by its tag and its function, such as `orders.list`, because function
+/// names alone are not unique. The examples are found by that name. An operation without a
+/// security requirement is marked as public.
+pub(crate) fn named<S: Clone + Send + Sync + 'static>(
+    mut operations: OpenApiRouter<S>,
+) -> OpenApiRouter<S> {
+    let examples = Examples::read();
+    for path in operations.get_openapi_mut().paths.paths.values_mut() {
+        let methods = [&mut path.get, &mut path.put, &mut path.post, &mut path.delete];
+        for operation in methods.into_iter().chain([&mut path.patch]).flatten() {
+            let tag = operation.tags.iter().flatten().next();
+            if let (Some(tag), Some(name)) = (tag, &operation.operation_id) {
+                let name = format!("{tag}.{name}");
+                examples.show(&name, operation);
+                operation.operation_id = Some(name);
+            }
+            operation.security.get_or_insert_with(|| vec![SecurityRequirement::default()]);
+        }
+    }
+    remove_unused_schemas(operations.get_openapi_mut());
+    operations
+}
+
+/// Removes schemas that nothing refers to: lists have the schema of their items inlined, and some
+/// of those are generated as components too.
+fn remove_unused_schemas(description: &mut Description) {
+    let Ok(text) = serde_json::to_string(description) else { return };
+    let is_used = |name: &str| text.contains(&format!("\"#/components/schemas/{name}\""));
+    if let Some(components) = &mut description.components {
+        components.schemas.retain(|name, _schema| is_used(name));
+    }
+}
+
+/// The routes that describe the others.
+pub(crate) fn pages<S: Clone + Send + Sync + 'static>(description: &Description) -> Router<S> {
+    let page = SwaggerUi::new("/docs").config(Config::from("/openapi.json"));
+    // Serialised once: it does not change while the process lives.
+    let json = serde_json::to_string(description).unwrap_or_default();
+    Router::from(page)
+        .route("/openapi.json", get(async || answer("application/json", json)))
+        .route("/docs/problems.md", get(async || answer("text/markdown; charset=utf-8", PROBLEMS)))
+}
+
+fn answer(media_type: &'static str, body: impl IntoResponse) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, media_type)], body)
+}

@@ -1,0 +1,9 @@
+//! Orders over HTTP, one file per operation.
+
+pub(crate) mod cancel;
+pub(crate) mod events;
+pub(crate) mod list;
+pub(crate) mod place;
+pub(crate) mod resolve;
+pub(crate) mod show;
+pub(crate) mod timeline;

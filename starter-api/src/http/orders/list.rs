@@ -1,0 +1,91 @@
+//! `GET /v1/orders`: a customer's orders, or all of them, newest first.
+
+use axum::extract::State as Shared;
+use axum::response::Response;
+use chrono::{DateTime, Utc};
+use domain::CustomerId;
+use serde::{Deserialize, Serialize};
+use utoipa::IntoParams;
+
+use crate::app::input::SearchText;
+use crate::app::orders::OrderResource;
+use crate::app::orders::filter::{ListOrders, OrderCursor, Statuses};
+use crate::app::orders::list;
+use crate::app::paging::{Page, PageSize};
+use crate::error::Problem;
+use crate::http::extract::Query;
+use crate::http::problem::{AuthResponses, ReadProblems};
+use crate::http::{State, page};
+use crate::identity::{Authorized, scope};
+
+/// Which orders to list.
+#[derive(Debug, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ListQuery {
+    /// Whose orders; everybody's if left out. A customer sees their own in any case.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<String>)]
+    customer_id: Option<CustomerId>,
+    /// One status, or several separated by commas.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<String>, example = "stuck,unwinding")]
+    status: Option<Statuses>,
+    /// Placed at this moment or later.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(example = "2026-01-01T00:00:00Z")]
+    placed_from: Option<DateTime<Utc>>,
+    /// Placed before this moment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(example = "2026-02-01T00:00:00Z")]
+    placed_before: Option<DateTime<Utc>>,
+    /// The beginning of the order's id or customer, or a SKU, a discount code or a tracking number
+    /// of it; case does not matter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<String>, min_length = 1, max_length = 100, example = "85123A")]
+    q: Option<SearchText>,
+    /// How many to a page.
+    #[serde(default)]
+    #[param(value_type = u16, minimum = 1, maximum = 100, default = 20)]
+    limit: PageSize,
+    /// Where the page before this one ended: its `next_cursor`.
+    #[serde(skip_serializing_if = "Option::is_some")]
+    #[param(value_type = Option<String>)]
+    cursor: Option<OrderCursor>,
+}
+
+impl ListQuery {
+    fn listing(&self) -> ListOrders {
+        ListOrders {
+            customer_id: self.customer_id.clone(),
+            statuses: self.status.clone(),
+            placed_from: self.placed_from,
+            placed_before: self.placed_before,
+            text: self.q.clone(),
+            size: self.limit,
+            after: self.cursor,
+        }
+    }
+}
+
+/// Lists orders, newest first. Each order listed meets every condition that is given.
+///
+/// A status or a text is searched order by order, from the newest: with many orders, give a
+/// customer or a time as well.
+///
+/// An order appears here once it is on record, some milliseconds after it was accepted.
+#[utoipa::path(
+    get, path = "/v1/orders", tag = "orders", security(("bearer" = ["orders:read"])),
+    params(ListQuery),
+    responses((status = 200, description = "A page of orders", body = Page<OrderResource>,
+               headers(("Link" = String, description = "The next page, as rel=\"next\""))),
+              AuthResponses, ReadProblems),
+)]
+pub(crate) async fn list(
+    Authorized { caller, .. }: Authorized<scope::ReadOrders>,
+    Shared(state): Shared<State>,
+    Query(query): Query<ListQuery>,
+) -> Result<Response, Problem> {
+    let page = list::list(&state.app, &caller, &query.listing()).await?;
+    page::respond(page, "/v1/orders", &query)
+}

@@ -1,0 +1,245 @@
+//! Limits on requests: per second of one address and of one token, and on requests in progress.
+//! What exceeds them is refused before any work is done, so that no queue grows.
+
+use std::fmt;
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{ConnectInfo, MatchedPath, Request, State as Shared};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use governor::clock::{Clock, DefaultClock};
+use governor::middleware::StateInformationMiddleware;
+use governor::state::keyed::DefaultKeyedStateStore;
+use governor::{Quota, RateLimiter};
+use tokio::sync::Semaphore;
+
+use crate::error::Problem;
+use crate::http::Limits;
+
+/// The fields of draft-ietf-httpapi-ratelimit-headers.
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+/// The window of the rate limits; an idle caller may use a whole window at once.
+const WINDOW_SECONDS: u32 = 2;
+
+/// Registrations are counted by the minute.
+const REGISTRATIONS_WINDOW_SECONDS: u32 = 60;
+
+/// Admits requests or refuses them. One for the whole process.
+#[derive(Clone)]
+pub(crate) struct Gate {
+    addresses: Arc<Rate<IpAddr>>,
+    tokens: Arc<Rate<u64>>,
+    /// Registering reveals whether an e-mail address is known, so it is limited more.
+    registrations: Arc<Rate<IpAddr>>,
+    /// Identifies tokens without storing them.
+    hasher: RandomState,
+    under_way: Arc<Semaphore>,
+    proxies: usize,
+}
+
+/// A rate limit for each key.
+struct Rate<K: Hash + Eq + Clone> {
+    name: &'static str,
+    quota: NonZeroU32,
+    window_seconds: u32,
+    limiter: RateLimiter<K, DefaultKeyedStateStore<K>, DefaultClock, StateInformationMiddleware>,
+}
+
+/// What a caller has left, or how long it has to wait.
+struct QuotaState {
+    left: u32,
+    wait: Option<Duration>,
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gate").field("proxies", &self.proxies).finish_non_exhaustive()
+    }
+}
+
+impl Gate {
+    pub(crate) fn of(limits: &Limits) -> Self {
+        Self {
+            addresses: Arc::new(Rate::per_second("address", limits.rate_per_address)),
+            tokens: Arc::new(Rate::per_second("token", limits.rate_per_token)),
+            registrations: Arc::new(Rate::of(
+                "registration",
+                limits.registrations_per_address,
+                REGISTRATIONS_WINDOW_SECONDS,
+            )),
+            hasher: RandomState::new(),
+            under_way: Arc::new(Semaphore::new(limits.requests_max)),
+            proxies: limits.trusted_proxies,
+        }
+    }
+
+    /// Forgets idle callers, so that the memory does not grow without bound.
+    pub(crate) fn forget_idle(&self) {
+        self.addresses.limiter.retain_recent();
+        self.tokens.limiter.retain_recent();
+        self.registrations.limiter.retain_recent();
+    }
+
+    /// The address that the request came from: the connection's, or what the nearest proxy that
+    /// the operator trusts has seen.
+    fn address(&self, request: &Request) -> Option<IpAddr> {
+        let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
+        let Some(nearest) = self.proxies.checked_sub(1) else { return peer };
+        let seen = request.headers().get_all("x-forwarded-for").iter();
+        let seen: Vec<_> = seen
+            .filter_map(|header| header.to_str().ok())
+            .flat_map(|header| header.split(','))
+            .collect();
+        seen.iter().rev().nth(nearest).and_then(|address| address.trim().parse().ok()).or(peer)
+    }
+}
+
+impl<K: Hash + Eq + Clone> Rate<K> {
+    fn per_second(name: &'static str, number: NonZeroU32) -> Self {
+        let quota = number.saturating_mul(NonZeroU32::MIN.saturating_add(WINDOW_SECONDS - 1));
+        Self::of(name, quota, WINDOW_SECONDS)
+    }
+
+    fn of(name: &'static str, quota: NonZeroU32, window_seconds: u32) -> Self {
+        let period = Duration::from_secs(window_seconds.into()).checked_div(quota.get());
+        // More than one a nanosecond is as good as no limit.
+        let rate = period.and_then(Quota::with_period);
+        let rate = rate.unwrap_or(Quota::per_second(NonZeroU32::MAX));
+        let limiter = RateLimiter::keyed(rate.allow_burst(quota)).with_middleware();
+        Self { name, quota, window_seconds, limiter }
+    }
+
+    fn ask(&self, key: &K) -> QuotaState {
+        match self.limiter.check_key(key) {
+            Ok(state) => QuotaState { left: state.remaining_burst_capacity(), wait: None },
+            Err(until) => {
+                let wait = until.wait_time_from(self.limiter.clock().now());
+                QuotaState { left: 0, wait: Some(wait) }
+            }
+        }
+    }
+
+    /// Writes the policy and what is left of it.
+    fn write(&self, state: &QuotaState, headers: &mut HeaderMap) {
+        let (name, quota, window) = (self.name, self.quota, self.window_seconds);
+        let policy = format!("\"{name}\";q={quota};w={window}");
+        // The whole quota is available again after the window, at the latest.
+        let reset = if state.left < quota.get() { window } else { 0 };
+        let limit = format!("\"{name}\";r={};t={reset}", state.left);
+        for (field, text) in [(RATE_LIMIT_POLICY, policy), (RATE_LIMIT, limit)] {
+            if let Ok(value) = HeaderValue::try_from(text) {
+                headers.append(field, value);
+            }
+        }
+    }
+}
+
+/// Admits a request, or says when to try again.
+///
+/// Every request counts for its address, so that trying many tokens is slowed down; one with a
+/// token counts for the token too, whatever its address.
+pub(crate) async fn admit(Shared(gate): Shared<Gate>, request: Request, next: Next) -> Response {
+    if is_probe(&request) {
+        return next.run(request).await;
+    }
+    let mut quota_headers = HeaderMap::new();
+    let mut wait = None;
+    if let Some(address) = gate.address(&request) {
+        let quota = gate.addresses.ask(&block_of(address));
+        gate.addresses.write(&quota, &mut quota_headers);
+        wait = quota.wait;
+        if wait.is_none() && is_registration(&request) {
+            let quota = gate.registrations.ask(&block_of(address));
+            gate.registrations.write(&quota, &mut quota_headers);
+            wait = quota.wait;
+        }
+    }
+    if let Some(token) = request.headers().get(header::AUTHORIZATION).filter(|_| wait.is_none()) {
+        let quota = gate.tokens.ask(&gate.hasher.hash_one(token));
+        gate.tokens.write(&quota, &mut quota_headers);
+        wait = quota.wait;
+    }
+    let mut response = match (wait, gate.under_way.try_acquire()) {
+        (Some(wait), _) => Problem::too_many_requests(wait).into_response(),
+        (None, Err(_full)) => {
+            Problem::overloaded("As many requests are under way as this copy of the shop takes.")
+                .into_response()
+        }
+        (None, Ok(_place)) => next.run(request).await,
+    };
+    response.headers_mut().extend(quota_headers);
+    response
+}
+
+/// Probes are always admitted: monitoring must work when the process is busiest.
+fn is_probe(request: &Request) -> bool {
+    let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    matches!(route, Some("/health" | "/ready" | "/metrics"))
+}
+
+fn is_registration(request: &Request) -> bool {
+    let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    request.method() == Method::POST && route == Some("/v1/customers")
+}
+
+/// A household or company is assigned a whole block of IPv6 addresses, and counts as one.
+fn block_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        v4 @ IpAddr::V4(_) => v4,
+        IpAddr::V6(v6) => {
+            let [a, b, c, d, ..] = v6.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+
+    use super::*;
+
+    fn address_behind(proxies: usize, forwarded: &[&str]) -> Option<String> {
+        let limits = Limits { trusted_proxies: proxies, ..Limits::default() };
+        let peer: SocketAddr = "10.0.0.1:5000".parse().unwrap();
+        let mut request = Request::get("/").extension(ConnectInfo(peer));
+        for header in forwarded {
+            request = request.header("x-forwarded-for", *header);
+        }
+        let request = request.body(Body::empty()).unwrap();
+        Gate::of(&limits).address(&request).map(|address| address.to_string())
+    }
+
+    #[test]
+    fn a_callers_address_is_believed_only_from_the_proxies_that_are_trusted() {
+        let forged = ["1.1.1.1, 2.2.2.2", "3.3.3.3"];
+        assert_eq!(address_behind(0, &forged).unwrap(), "10.0.0.1");
+        assert_eq!(address_behind(1, &forged).unwrap(), "3.3.3.3");
+        assert_eq!(address_behind(2, &forged).unwrap(), "2.2.2.2");
+        assert_eq!(address_behind(9, &forged).unwrap(), "10.0.0.1");
+        assert_eq!(address_behind(1, &["not an address"]).unwrap(), "10.0.0.1");
+    }
+
+    #[test]
+    fn a_block_of_addresses_is_one_caller() {
+        let block = |address: &str| block_of(address.parse().unwrap()).to_string();
+        assert_eq!(block("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+        assert_eq!(block("::ffff:192.0.2.7"), "192.0.2.7");
+    }
+
+    #[test]
+    fn a_token_that_has_used_up_its_quota_waits_and_another_does_not() {
+        let rate = Rate::per_second("token", NonZeroU32::MIN);
+        let asked: Vec<_> = (0..4).map(|_| rate.ask(&1).left).collect();
+        assert_eq!(asked, [1, 0, 0, 0]);
+        assert!(rate.ask(&1).wait.is_some());
+        assert!(rate.ask(&2).wait.is_none());
+    }
+}

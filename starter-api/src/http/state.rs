@@ -1,0 +1,158 @@
+//! What HTTP handlers work with, and the limits on requests.
+
+use std::num::NonZeroU32;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::FromRef;
+use axum::http::HeaderValue;
+use metrics_exporter_prometheus::PrometheusHandle;
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::{App, Settings};
+use crate::graphql::GraphqlSchema;
+use crate::http::observe;
+use crate::http::rate_limit::Gate;
+use crate::identity::Identity;
+use crate::temporal::Temporal;
+
+/// Everything that the starter works with. Cheap to clone, which every layer around a route does
+/// with every request.
+#[derive(Clone, Debug)]
+pub struct State(Arc<Parts>);
+
+/// What a [`State`] is made of.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// The shop's commands and queries.
+    pub(crate) app: Arc<App>,
+    pub(crate) identity: Identity,
+    pub(crate) limits: Limits,
+    pub(crate) metrics: PrometheusHandle,
+    pub(crate) graphql: GraphqlSchema,
+    pub(crate) gate: Gate,
+    /// From which origins browsers may call.
+    pub(crate) cors_origins: Arc<[HeaderValue]>,
+    /// Cancelled once the process was asked to stop.
+    pub(crate) leaving: CancellationToken,
+}
+
+/// Ten times the orders that one core can take.
+pub(crate) const RATE_PER_TOKEN: NonZeroU32 = NonZeroU32::new(1_000).unwrap();
+pub(crate) const RATE_PER_ADDRESS: NonZeroU32 = NonZeroU32::new(2_000).unwrap();
+/// More than a household needs, and too little to search for known e-mail addresses.
+pub(crate) const REGISTRATIONS_PER_ADDRESS: NonZeroU32 = NonZeroU32::new(10).unwrap();
+
+/// What a single request may ask for, and how many there may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The largest body that is read.
+    pub body_bytes_max: usize,
+    /// The longest that a request may take.
+    pub request_timeout: Duration,
+    /// How long a caller may take to send the head of a request.
+    pub headers_timeout: Duration,
+    /// How many requests may be under way at once.
+    pub requests_max: usize,
+    /// How many requests a second one address may send.
+    pub rate_per_address: NonZeroU32,
+    /// How many requests a second one token may be used for.
+    pub rate_per_token: NonZeroU32,
+    /// How many customers a minute one address may register.
+    pub registrations_per_address: NonZeroU32,
+    /// How many proxies in front of the starter add to `X-Forwarded-For`.
+    pub trusted_proxies: usize,
+    /// How long requests are still taken after the process was asked to stop.
+    pub notice: Duration,
+    /// How many orders can be watched at once.
+    pub streams_max: usize,
+    /// The cancel window of an order that does not name one.
+    pub cancel_window_seconds: u32,
+    /// The patience of an order that does not name one.
+    pub patience_seconds: Option<u32>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes_max: 1_048_576,
+            request_timeout: Duration::from_secs(40),
+            headers_timeout: Duration::from_secs(30),
+            requests_max: 1_024,
+            rate_per_address: RATE_PER_ADDRESS,
+            rate_per_token: RATE_PER_TOKEN,
+            registrations_per_address: REGISTRATIONS_PER_ADDRESS,
+            trusted_proxies: 0,
+            notice: Duration::from_secs(2),
+            streams_max: 256,
+            cancel_window_seconds: 0,
+            patience_seconds: None,
+        }
+    }
+}
+
+impl Limits {
+    fn settings(&self) -> Settings {
+        Settings {
+            cancel_window_seconds: self.cancel_window_seconds,
+            patience_seconds: self.patience_seconds,
+            wait_seconds_max: self.wait_seconds_max(),
+            streams_max: self.streams_max,
+        }
+    }
+
+    /// How long an answer may be held back: half a minute, and never so long that the request's
+    /// time limit would turn an order that was accepted into an error.
+    fn wait_seconds_max(&self) -> u32 {
+        let left = self.request_timeout.as_secs().saturating_sub(10).min(30);
+        u32::try_from(left).unwrap_or(0)
+    }
+}
+
+impl Deref for State {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl FromRef<State> for Identity {
+    fn from_ref(state: &State) -> Self {
+        state.identity.clone()
+    }
+}
+
+impl State {
+    /// Brings the parts together. Connects nothing yet.
+    #[must_use]
+    pub fn new(database: PgPool, temporal: Temporal, identity: Identity, limits: Limits) -> Self {
+        let app = App::new(database, temporal, limits.settings());
+        Self(Arc::new(Parts {
+            leaving: app.leaving.clone(),
+            app: Arc::new(app),
+            identity,
+            limits,
+            metrics: observe::metrics(),
+            graphql: GraphqlSchema::new(),
+            gate: Gate::of(&limits),
+            cors_origins: Arc::new([]),
+        }))
+    }
+
+    /// Lets pages of these origins call the API from a browser.
+    #[must_use]
+    pub fn open_to_pages_of(mut self, origins: &[HeaderValue]) -> Self {
+        Arc::make_mut(&mut self.0).cors_origins = origins.into();
+        self
+    }
+
+    /// Folds the recorded latencies into their histograms and forgets idle callers. Call it every
+    /// few seconds, or memory grows.
+    pub fn tidy_up(&self) {
+        self.metrics.run_upkeep();
+        self.gate.forget_idle();
+    }
+}

@@ -1,0 +1,98 @@
+//! A cache of verified tokens.
+//!
+//! A program sends the same token with every request until it expires. Verifying a signature
+//! costs more than reading an order, so each token is verified once: afterwards it is only checked
+//! that the issuer still has the very key, and that the token has not expired.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use jsonwebtoken::get_current_timestamp;
+use moka::future::Cache;
+
+use crate::identity::caller::Caller;
+use crate::identity::key::Key;
+
+/// How far the clocks of issuer and shop may be apart, in seconds.
+pub(super) const LEEWAY_SECONDS: u64 = 30;
+
+/// How many tokens are remembered; one that was evicted is verified again.
+const TOKENS_MAX: u64 = 10_000;
+
+/// How long an unused token is remembered.
+const QUIET_FOR: Duration = Duration::from_mins(5);
+
+/// The verified tokens by their hashes. The tokens themselves are not kept.
+pub(super) struct VerifiedTokens(Cache<Vec<u8>, Verified>);
+
+#[derive(Clone)]
+struct Verified {
+    key: Arc<Key>,
+    caller: Caller,
+}
+
+impl Default for VerifiedTokens {
+    fn default() -> Self {
+        Self(Cache::builder().max_capacity(TOKENS_MAX).time_to_idle(QUIET_FOR).build())
+    }
+}
+
+impl VerifiedTokens {
+    /// Whose token it is, if it was verified with this key and has not expired.
+    pub(super) async fn caller(&self, token: &str, key: &Arc<Key>) -> Option<Caller> {
+        let verified = self.0.get(&hash(token)).await?;
+        let is_valid = Arc::ptr_eq(&verified.key, key)
+            && get_current_timestamp() <= verified.caller.expires().saturating_add(LEEWAY_SECONDS);
+        is_valid.then_some(verified.caller)
+    }
+
+    /// Remembers a verified token.
+    pub(super) async fn remember(&self, token: &str, key: Arc<Key>, caller: &Caller) {
+        let verified = Verified { key, caller: caller.clone() };
+        self.0.insert(hash(token), verified).await;
+    }
+}
+
+fn hash(token: &str) -> Vec<u8> {
+    digest(&SHA256, token.as_bytes()).as_ref().to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use domain::CustomerId;
+    use jsonwebtoken::jwk::Jwk;
+    use serde_json::json;
+
+    use super::*;
+    use crate::identity::role::Role;
+
+    /// A key's public half, as a ring that asked again has it: the same one, anew.
+    fn heard_of() -> Arc<Key> {
+        let jwk = json!({
+            "kty": "OKP", "crv": "Ed25519", "use": "sig",
+            "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
+        });
+        let jwk: Jwk = serde_json::from_value(jwk).unwrap();
+        Arc::new(Key::of(&jwk).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_verified_token_is_valid_as_long_as_its_key_and_its_time_do() {
+        let (tokens, key, now) = (VerifiedTokens::default(), heard_of(), get_current_timestamp());
+        let ada = |expires| {
+            let id = CustomerId::parse("ada").ok();
+            Caller::of(&[Role::Customer], "ada", id, &BTreeSet::new(), expires).unwrap()
+        };
+        tokens.remember("good", Arc::clone(&key), &ada(now.saturating_add(60))).await;
+        let over = now.saturating_sub(LEEWAY_SECONDS).saturating_sub(1);
+        tokens.remember("over", Arc::clone(&key), &ada(over)).await;
+
+        assert_eq!(tokens.caller("good", &key).await.unwrap().name(), "ada");
+        assert!(tokens.caller("goof", &key).await.is_none(), "another token");
+        assert!(tokens.caller("over", &key).await.is_none(), "its time is over");
+        assert!(tokens.caller("good", &heard_of()).await.is_none(), "the issuer has other keys");
+    }
+}
