@@ -1,12 +1,14 @@
 //! How one activity is tried: quickly first, as a local activity that costs no round trip to the
 //! server, then patiently, as a regular activity on its party's queue.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use futures_util::future::{FutureExt, LocalBoxFuture};
+use serde::de::DeserializeOwned;
 use temporalio_workflow::{
-    ActivityCloseTimeouts, ActivityOptions, LocalActivityOptions, RetryPolicy,
-    WorkflowCancellationToken, WorkflowContext, workflows,
+    ActivityCloseTimeouts, ActivityExecutionError, ActivityOptions, LocalActivityOptions,
+    RetryPolicy, WorkflowCancellationToken, WorkflowContext, workflows,
 };
 
 use crate::attention::until_written;
@@ -19,7 +21,8 @@ use crate::{
 pub(crate) type Attempt<P> =
     Box<dyn Fn() -> LocalBoxFuture<'static, Result<(), StepFailure<<P as Process>::Refusal>>>>;
 
-/// Quick first, then patient: the same activity, argument and key, in two ways.
+/// Quick first, then patient: the same activity, argument and key, in two ways. Without `patience`
+/// the patient way never gives up, whatever the contract table says about the step.
 pub(crate) async fn quick_then_patient<P: Process, A: Activity>(
     ctx: &WorkflowContext<P>,
     activity: A,
@@ -28,24 +31,29 @@ pub(crate) async fn quick_then_patient<P: Process, A: Activity>(
     token: &WorkflowCancellationToken,
 ) -> Result<A::Output, StepFailure<P::Refusal>> {
     let Contract { name, queue, .. } = A::CONTRACT;
-    let quick = ctx
-        .execute_local_activity(activity, argument.clone(), quick(&A::CONTRACT, token))
-        .await
-        .map_err(|error| StepFailure::of(&error));
-    match quick {
+    let quick =
+        ctx.execute_local_activity(activity, argument.clone(), quick(&A::CONTRACT, token)).await;
+    match quick.map_err(|error| failure_of(&error, token)) {
         Err(StepFailure::Unknown(why)) => {
             tell(ctx, format!("⏳ {name} is waiting on `{queue}`: {why}"));
             show(ctx);
             patient(ctx, activity, argument, patience, token).await
         }
-        Ok(_)
-        | Err(
-            StepFailure::Refused(_)
-            | StepFailure::Cancelled
-            | StepFailure::Broken(_)
-            | StepFailure::NotOpen { .. },
-        ) => quick,
+        done => done,
     }
+}
+
+/// Only what was asked to stop counts as cancelled. A worker that is shut down may cancel an
+/// attempt by itself: then the outcome is unknown, and nobody has cancelled the process.
+fn failure_of<R: DeserializeOwned + Display>(
+    error: &ActivityExecutionError,
+    token: &WorkflowCancellationToken,
+) -> StepFailure<R> {
+    let failure = StepFailure::of(error);
+    if matches!(failure, StepFailure::Cancelled) && !token.is_cancelled() {
+        return StepFailure::Unknown("the worker cancelled the attempt".to_owned());
+    }
+    failure
 }
 
 /// Tries until it is done, its patience ends or the token is cancelled. When the party hints that
@@ -59,11 +67,10 @@ async fn patient<P: Process, A: Activity>(
     token: &WorkflowCancellationToken,
 ) -> Result<A::Output, StepFailure<P::Refusal>> {
     let contract = A::CONTRACT;
-    let limit = contract.patience.map(|limit| patience.map_or(limit, |own| own.min(limit)));
     let begun = ctx.workflow_time();
     loop {
         let waited = || ctx.workflow_time()?.duration_since(begun?).ok();
-        let left = limit.map(|limit| limit.saturating_sub(waited().unwrap_or_default()));
+        let left = patience.map(|limit| limit.saturating_sub(waited().unwrap_or_default()));
         if left.is_some_and(|left| left.is_zero()) {
             return Err(StepFailure::Unknown("timed out".to_owned()));
         }
@@ -76,7 +83,7 @@ async fn patient<P: Process, A: Activity>(
             uninterrupted(),
         );
         workflows::select! {
-            done = attempts => return done.map_err(|error| StepFailure::of(&error)),
+            done = attempts => return done.map_err(|error| failure_of(&error, token)),
             _ = hint => round.cancel_with_reason("the party has news"),
         }
     }
@@ -133,8 +140,13 @@ fn patiently(
         .build()
 }
 
-/// An activity that no cancellation reaches and no patience limits.
-pub(crate) fn detached<P, A>(ctx: &WorkflowContext<P>, activity: A, argument: &A::Input) -> Attempt<P>
+/// An activity that no cancellation reaches and no patience limits. Only a retry that the saga
+/// makes by itself, while it waits for a person, ends with the person's decision.
+pub(crate) fn detached<P, A>(
+    ctx: &WorkflowContext<P>,
+    activity: A,
+    argument: &A::Input,
+) -> Attempt<P>
 where
     P: Process,
     A: Activity<Output = ()>,
@@ -143,7 +155,7 @@ where
     Box::new(move || {
         let (ctx, argument) = (ctx.clone(), argument.clone());
         async move {
-            let token = WorkflowCancellationToken::new();
+            let token = until_decided(&ctx);
             quick_then_patient(&ctx, activity, argument, None, &token).await
         }
         .boxed_local()
@@ -166,8 +178,7 @@ pub async fn note<P: Process, A: Activity>(
 ) -> Result<A::Output, StepFailure<P::Refusal>> {
     until_written(ctx, || async {
         if quick {
-            let token = WorkflowCancellationToken::new();
-            quick_then_patient(ctx, activity, argument.clone(), None, &token).await
+            quick_then_patient(ctx, activity, argument.clone(), None, &until_decided(ctx)).await
         } else {
             try_note(ctx, activity, argument.clone()).await
         }
@@ -183,5 +194,9 @@ pub async fn try_note<P: Process, A: Activity>(
     activity: A,
     argument: A::Input,
 ) -> Result<A::Output, StepFailure<P::Refusal>> {
-    patient(ctx, activity, argument, None, &WorkflowCancellationToken::new()).await
+    patient(ctx, activity, argument, None, &until_decided(ctx)).await
+}
+
+fn until_decided<P: Process>(ctx: &WorkflowContext<P>) -> WorkflowCancellationToken {
+    ctx.state(|process| process.progress().until_decided())
 }

@@ -2,13 +2,12 @@
 //! again by itself, slowly.
 
 use std::fmt;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use temporalio_workflow::{TimerOptions, WorkflowCancellationToken, WorkflowContext, workflows};
+use temporalio_workflow::{TimerOptions, WorkflowContext};
 
 use crate::attempt::Attempt;
-use crate::process::{show, tell, uninterrupted};
+use crate::process::{show, tell};
 use crate::{Process, StepFailure, WaitingFor};
 
 /// What the record itself is called where it cannot be written and waits for a person.
@@ -111,9 +110,10 @@ impl<P: Process> Duty<'_, P> {
             let step = self.step;
             tell(ctx, format!("💥 **{step}** waits for a decision (`resolve`): {failure}"));
             let occurrence = self.announce(ctx, &failure).await;
-            let waiting = WaitingFor { step: step.to_owned(), occurrence, decisions: self.decisions() };
-            match decided(ctx, waiting, async || (self.attempt)().await.is_ok()).await {
-                Outcome::Succeeded => {
+            let waiting =
+                WaitingFor { step: step.to_owned(), occurrence, decisions: self.decisions() };
+            match decided(ctx, waiting, async || settled((self.attempt)().await)).await {
+                Outcome::Succeeded(_) => {
                     let why = "tried again by itself, and succeeded".to_owned();
                     let decision = Decision::Retry;
                     self.put_on_record(ctx, occurrence, decision, None, why).await;
@@ -134,9 +134,8 @@ impl<P: Process> Duty<'_, P> {
 
     fn decisions(&self) -> Vec<Decision> {
         let all = [Decision::Retry, Decision::Skip, Decision::AcceptAsDone];
-        let can_be = |decision: &Decision| {
-            *decision != Decision::AcceptAsDone || self.can_be_accepted
-        };
+        let can_be =
+            |decision: &Decision| *decision != Decision::AcceptAsDone || self.can_be_accepted;
         all.into_iter().filter(can_be).collect()
     }
 
@@ -180,75 +179,75 @@ where
     P: Process,
     F: Future<Output = Result<T, StepFailure<P::Refusal>>>,
 {
-    let mut occurrence: u32 = 0;
     loop {
         let failure = match write().await {
             Ok(written) => return Ok(written),
             Err(failure @ StepFailure::NotOpen { .. }) => return Err(failure),
             Err(failure) => failure,
         };
-        occurrence = occurrence.saturating_add(1);
+        let occurrence = ctx.state_mut(|process| process.progress_mut().next_record_wait());
         tell(ctx, format!("💥 the record waits for a decision (`resolve`): {failure}"));
         let decisions = vec![Decision::Retry, Decision::Skip];
         let waiting = WaitingFor { step: RECORD.to_owned(), occurrence, decisions };
-        // The next turn of this loop is the retry.
-        if let Outcome::Decided(resolution) = decided(ctx, waiting, async || true).await {
-            tell(ctx, format!("👤 {}, decided by {}: {}", resolution.decision, resolution.by, resolution.why));
-            if resolution.decision == Decision::Skip {
-                return Err(failure);
+        match decided(ctx, waiting, async || settled(write().await)).await {
+            Outcome::Succeeded(written) => return written,
+            Outcome::Decided(Resolution { decision, by, why, .. }) => {
+                tell(ctx, format!("👤 {decision}, decided by {by}: {why}"));
+                if decision == Decision::Skip {
+                    return Err(failure);
+                }
             }
         }
     }
 }
 
-enum Outcome {
+/// What needs no further try: it is done, or there is no process to do it for.
+fn settled<T, R>(done: Result<T, StepFailure<R>>) -> Option<Result<T, StepFailure<R>>> {
+    matches!(done, Ok(_) | Err(StepFailure::NotOpen { .. })).then_some(done)
+}
+
+enum Outcome<T> {
     Decided(Resolution),
-    /// A retry that nobody asked for succeeded.
-    Succeeded,
+    /// A retry that the saga made by itself succeeded.
+    Succeeded(T),
 }
 
 /// Waits, visibly and for as long as it takes, for a person's decision, and tries again by itself
-/// every now and then.
-async fn decided<P: Process>(
+/// every now and then. A decision ends a retry that is under way, unless that succeeds first.
+async fn decided<P: Process, T>(
     ctx: &WorkflowContext<P>,
     waiting: WaitingFor,
-    retry: impl AsyncFn() -> bool,
-) -> Outcome {
-    ctx.state_mut(|process| process.progress_mut().wait_for(Some(waiting)));
+    retry: impl AsyncFn() -> Option<T>,
+) -> Outcome<T> {
+    let decided = ctx.state_mut(|process| process.progress_mut().wait_for(waiting));
     show(ctx);
+    let taken = || ctx.state_mut(|process| process.progress_mut().take_resolution());
     let mut pause = P::RETRY_BROKEN_AFTER;
     let outcome = loop {
-        if let Some(resolution) = decision_within(ctx, pause).await {
+        // No workflow cancellation reaches this wait, only a decision.
+        let options = TimerOptions::builder(pause)
+            .cancellation_token(decided.clone())
+            .summary("next retry".to_owned())
+            .build();
+        ctx.timer(options).await;
+        if let Some(resolution) = taken() {
             break Outcome::Decided(resolution);
         }
-        if retry().await {
-            break Outcome::Succeeded;
+        let done = retry().await;
+        match (done, taken()) {
+            (Some(done), overtaken) => {
+                if let Some(Resolution { decision, by, .. }) = overtaken {
+                    tell(
+                        ctx,
+                        format!("👤 {decision}, decided by {by}, came after a retry succeeded"),
+                    );
+                }
+                break Outcome::Succeeded(done);
+            }
+            (None, Some(resolution)) => break Outcome::Decided(resolution),
+            (None, None) => pause = pause.saturating_mul(2).min(P::RETRY_BROKEN_MAX),
         }
-        pause = pause.saturating_mul(2).min(P::RETRY_BROKEN_MAX);
     };
-    ctx.state_mut(|process| process.progress_mut().wait_for(None));
+    ctx.state_mut(|process| process.progress_mut().end_wait());
     outcome
-}
-
-async fn decision_within<P: Process>(
-    ctx: &WorkflowContext<P>,
-    pause: Duration,
-) -> Option<Resolution> {
-    let taken = || ctx.state_mut(|process| process.progress_mut().resolution.take());
-    // No workflow cancellation reaches this wait; the timer goes once there is a decision.
-    let token = WorkflowCancellationToken::new();
-    let options = TimerOptions::builder(pause)
-        .cancellation_token(token.clone())
-        .summary("next retry".to_owned())
-        .build();
-    let mut timer = ctx.timer(options);
-    let mut decision = ctx.wait_condition_with_options(
-        |process| process.progress().resolution.is_some(),
-        uninterrupted(),
-    );
-    workflows::select! {
-        _ = decision => token.cancel_with_reason("decided"),
-        _ = timer => {},
-    }
-    taken()
 }

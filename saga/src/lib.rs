@@ -1,12 +1,11 @@
 #![doc = include_str!("../README.md")]
 
-mod attention;
 mod attempt;
+mod attention;
 mod contract;
 mod failure;
 mod process;
 mod progress;
-#[expect(clippy::module_inception, reason = "the type that gives the crate its name")]
 mod saga;
 
 pub use attempt::{note, try_note};

@@ -68,6 +68,28 @@ pub struct WaitingFor {
     pub decisions: Vec<Decision>,
 }
 
+/// Where the process is going.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Direction {
+    Forward,
+    /// It stops, and what was done is undone.
+    Unwinding,
+    /// It stops, and there is nothing to undo.
+    Stopped,
+    /// Past the point of no return.
+    Onward,
+}
+
+/// A wait for a person's decision.
+#[derive(Debug)]
+struct Wait {
+    about: WaitingFor,
+    /// What was decided and the saga has not yet acted on.
+    resolution: Option<Resolution>,
+    /// Cancelled by the decision: it ends the pause, and a retry under way.
+    decided: WorkflowCancellationToken,
+}
+
 /// The part of a workflow's state that belongs to the saga.
 #[derive(Debug)]
 pub struct Progress {
@@ -77,13 +99,12 @@ pub struct Progress {
     cancel_reason: Option<String>,
     /// Cancelled as soon as the process no longer goes forward. Undos do not depend on it.
     forward: WorkflowCancellationToken,
-    is_unwinding: bool,
-    is_past_return: bool,
-    waiting_for: Option<WaitingFor>,
-    /// What a person decided and the saga has not yet acted on.
-    pub(crate) resolution: Option<Resolution>,
+    direction: Direction,
+    wait: Option<Wait>,
     /// How many notes this run has written.
     notes: u32,
+    /// How often this run has waited because the record could not be written.
+    record_waits: u32,
     hints: BTreeMap<&'static str, u32>,
 }
 
@@ -94,11 +115,10 @@ impl Default for Progress {
             timeline: VecDeque::new(),
             cancel_reason: None,
             forward: WorkflowCancellationToken::new(),
-            is_unwinding: false,
-            is_past_return: false,
-            waiting_for: None,
-            resolution: None,
+            direction: Direction::Forward,
+            wait: None,
             notes: 0,
+            record_waits: 0,
             hints: BTreeMap::new(),
         }
     }
@@ -122,27 +142,27 @@ impl Progress {
         self.cancel_reason.as_deref()
     }
 
-    /// Whether what was done is being undone.
+    /// Whether what was done is being undone, or has been.
     #[must_use]
     pub const fn is_unwinding(&self) -> bool {
-        self.is_unwinding
+        matches!(self.direction, Direction::Unwinding)
     }
 
     /// Whether the point of no return is behind: from there the process only goes on.
     #[must_use]
     pub const fn is_past_return(&self) -> bool {
-        self.is_past_return
+        matches!(self.direction, Direction::Onward)
     }
 
     /// What waits for a person's decision, if anything does.
     #[must_use]
-    pub const fn waiting_for(&self) -> Option<&WaitingFor> {
-        self.waiting_for.as_ref()
+    pub fn waiting_for(&self) -> Option<&WaitingFor> {
+        self.wait.as_ref().map(|wait| &wait.about)
     }
 
     /// Cancels the process, if it still goes forward; whether it did.
     pub fn cancel(&mut self, reason: &str) -> bool {
-        let in_time = !self.is_unwinding && !self.is_past_return;
+        let in_time = self.direction == Direction::Forward;
         if in_time {
             self.forward.cancel_with_reason(reason.to_owned());
             self.cancel_reason.get_or_insert_with(|| reason.to_owned());
@@ -155,7 +175,10 @@ impl Progress {
     /// **Errors.** As for [`Progress::check`].
     pub fn resolve(&mut self, resolution: Resolution) -> Result<(), String> {
         self.check(&resolution)?;
-        self.resolution = Some(resolution);
+        if let Some(wait) = &mut self.wait {
+            wait.decided.cancel_with_reason("decided");
+            wait.resolution = Some(resolution);
+        }
         Ok(())
     }
 
@@ -164,11 +187,11 @@ impl Progress {
     /// **Errors.** Why it would be ignored. A decision that was meant for another occurrence, or
     /// is sent twice, must not decide whatever comes next.
     pub fn check(&self, resolution: &Resolution) -> Result<(), String> {
-        let Some(waiting) = &self.waiting_for else {
+        let Some(Wait { about: waiting, resolution: earlier, .. }) = &self.wait else {
             return Err("nothing waits for a decision".to_owned());
         };
-        if (waiting.step.as_str(), waiting.occurrence) != (resolution.step.as_str(), resolution.occurrence)
-        {
+        let named = (resolution.step.as_str(), resolution.occurrence);
+        if (waiting.step.as_str(), waiting.occurrence) != named {
             return Err(format!(
                 "{} (occurrence {}) waits for a decision, not {} (occurrence {})",
                 waiting.step, waiting.occurrence, resolution.step, resolution.occurrence,
@@ -177,7 +200,7 @@ impl Progress {
         if !waiting.decisions.contains(&resolution.decision) {
             return Err(format!("{} cannot be decided for {}", resolution.decision, waiting.step));
         }
-        if self.resolution.is_some() {
+        if earlier.is_some() {
             return Err("a decision was made a moment ago".to_owned());
         }
         Ok(())
@@ -227,8 +250,9 @@ impl Progress {
         }
     }
 
-    pub(crate) fn has_begun(&self, step: &str) -> bool {
-        self.steps.iter().any(|begun| begun.step == step)
+    /// What became of a step; nothing, if this run has not begun it.
+    pub(crate) fn state_of(&self, step: &str) -> Option<StepState> {
+        self.steps.iter().find(|begun| begun.step == step).map(|begun| begun.state)
     }
 
     /// Makes the way forward depend on the workflow's own cancellation, too.
@@ -244,17 +268,46 @@ impl Progress {
         self.forward.clone()
     }
 
-    pub(crate) const fn pass_return(&mut self) {
-        self.is_past_return = true;
+    /// From here the process only goes on, and no cancellation reaches it any more.
+    pub(crate) fn pass_return(&mut self) {
+        self.direction = Direction::Onward;
+        self.forward = WorkflowCancellationToken::new();
     }
 
-    pub(crate) const fn set_unwinding(&mut self, is_unwinding: bool) {
-        self.is_unwinding = is_unwinding;
+    pub(crate) const fn unwind(&mut self) {
+        self.direction = Direction::Unwinding;
     }
 
-    pub(crate) fn wait_for(&mut self, waiting_for: Option<WaitingFor>) {
-        self.waiting_for = waiting_for;
-        self.resolution = None;
+    pub(crate) const fn stop(&mut self) {
+        self.direction = Direction::Stopped;
+    }
+
+    /// Waits for a person from now on; the token is cancelled by the decision.
+    pub(crate) fn wait_for(&mut self, about: WaitingFor) -> WorkflowCancellationToken {
+        let decided = WorkflowCancellationToken::new();
+        self.wait = Some(Wait { about, resolution: None, decided: decided.clone() });
+        decided
+    }
+
+    pub(crate) fn take_resolution(&mut self) -> Option<Resolution> {
+        self.wait.as_mut().and_then(|wait| wait.resolution.take())
+    }
+
+    pub(crate) fn end_wait(&mut self) {
+        self.wait = None;
+    }
+
+    /// What ends an attempt at something that must be done: a person's decision, made while the
+    /// saga tries again by itself. Without a wait for a decision, nothing does.
+    pub(crate) fn until_decided(&self) -> WorkflowCancellationToken {
+        self.wait.as_ref().map(|wait| wait.decided.clone()).unwrap_or_default()
+    }
+
+    /// Numbers a wait for the record over the whole run: a decision about an earlier one must not
+    /// decide a later one.
+    pub(crate) const fn next_record_wait(&mut self) -> u32 {
+        self.record_waits = self.record_waits.saturating_add(1);
+        self.record_waits
     }
 
     pub(crate) const fn next_note(&mut self) -> u32 {
@@ -270,7 +323,8 @@ mod tests {
     fn waiting(step: &str, occurrence: u32) -> Progress {
         let decisions = vec![Decision::Retry, Decision::Skip];
         let mut progress = Progress::default();
-        progress.wait_for(Some(WaitingFor { step: step.to_owned(), occurrence, decisions }));
+        let _decided =
+            progress.wait_for(WaitingFor { step: step.to_owned(), occurrence, decisions });
         progress
     }
 
@@ -299,7 +353,9 @@ mod tests {
     #[test]
     fn a_decision_sent_twice_is_taken_once() {
         let mut progress = waiting("refund", 1);
+        let decided = progress.until_decided();
         assert!(progress.resolve(resolution("refund", 1, Decision::Skip)).is_ok());
+        assert!(decided.is_cancelled());
         assert!(progress.resolve(resolution("refund", 1, Decision::Retry)).is_err());
     }
 
@@ -331,5 +387,10 @@ mod tests {
         late.pass_return();
         assert!(!late.cancel("too late") && !late.forward().is_cancelled());
         assert_eq!(late.cancel_reason(), None);
+        for stop in [Progress::unwind, Progress::stop] {
+            let mut stopped = Progress::default();
+            stop(&mut stopped);
+            assert!(!stopped.cancel("too late") && stopped.cancel_reason().is_none());
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The mechanism: how steps are done and undone. What they are is the process's business.
 
+use std::mem;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -8,7 +9,7 @@ use temporalio_workflow::{TimerOptions, WorkflowCancellationToken, WorkflowConte
 use crate::attempt::{Attempt, detached, quick_then_patient};
 use crate::attention::{Done, Duty};
 use crate::process::{show, tell};
-use crate::{Activity, Process, Step, StepFailure, StepState};
+use crate::{Activity, Contract, Process, Role, Step, StepFailure, StepState};
 
 /// Why a process stops going forward.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +41,7 @@ pub enum Stop<R> {
 }
 
 /// How an unwinding ended.
+#[must_use = "a step that counts as done has the process go forward again"]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unwound {
     /// Everything is undone, or a person decided to go on without.
@@ -76,8 +78,6 @@ pub struct Undeclared<'saga, P: Process, A: Step> {
 pub struct Declared<A: Activity> {
     activity: A,
     argument: A::Input,
-    /// How many undos were registered with this one.
-    undos: usize,
 }
 
 impl<P: Process> Saga<P> {
@@ -85,7 +85,7 @@ impl<P: Process> Saga<P> {
     /// [`Progress::cancel`](crate::Progress::cancel) means: it stops the way forward, and only
     /// that.
     ///
-    /// A step gives up after `patience`, if that is less than its own limit.
+    /// A step gives up after `patience`, unless its own limit is shorter.
     #[must_use]
     pub fn begin(ctx: &WorkflowContext<P>, patience: Option<Duration>) -> Self {
         let forward = ctx.cancellation_token().child_token();
@@ -101,25 +101,30 @@ impl<P: Process> Saga<P> {
     /// Runs a step, unless the process has been cancelled.
     ///
     /// **Errors.** Why the process stops: [`Saga::unwind`] comes next.
-    pub async fn run<A: Step>(
-        &mut self,
-        step: Declared<A>,
-    ) -> Result<A::Output, Stop<P::Refusal>> {
-        let Declared { activity, argument, undos } = step;
-        let name = A::CONTRACT.step;
+    pub async fn run<A: Step>(&mut self, step: Declared<A>) -> Result<A::Output, Stop<P::Refusal>> {
+        let Declared { activity, argument } = step;
+        let Contract { step: name, patience: own, .. } = A::CONTRACT;
         let forward = self.forward();
-        if forward.is_cancelled() {
-            return Err(Stop::Cancelled);
-        }
+        self.unless_cancelled(&forward)?;
         self.mark(name, StepState::Running);
-        let done = quick_then_patient(&self.ctx, activity, argument, self.patience, &forward).await;
-        if let Err(StepFailure::Refused(_)) = &done {
-            // What is refused is refused in every run: none has got any further.
-            self.undos.truncate(undos);
+        let patience = [own, self.patience].into_iter().flatten().min();
+        let done = quick_then_patient(&self.ctx, activity, argument, patience, &forward).await;
+        match &done {
+            // What is refused is refused in every run: none has begun another step than this one.
+            Err(StepFailure::Refused(_)) => {
+                let mut undos = mem::take(&mut self.undos);
+                undos.retain(|undo| self.state_of(undo.step).is_some());
+                self.undos = undos;
+            }
+            // Without a process there is nothing to undo; what another run has ended stays so.
+            Err(StepFailure::NotOpen { .. }) => self.undos.clear(),
+            Ok(_)
+            | Err(StepFailure::Unknown(_) | StepFailure::Cancelled | StepFailure::Broken(_)) => {}
         }
         let output = self.conclude(name, done)?;
         // Whoever cancelled the process meanwhile was told that it is cancelled.
-        if forward.is_cancelled() { Err(Stop::Cancelled) } else { Ok(output) }
+        self.unless_cancelled(&forward)?;
+        Ok(output)
     }
 
     /// Runs a step that lies past the point of no return: it is seen through, whatever happens.
@@ -139,12 +144,18 @@ impl<P: Process> Saga<P> {
     where
         A: Activity<Output = ()>,
     {
-        let step = A::CONTRACT.step;
+        let Contract { step, role, .. } = A::CONTRACT;
+        let accepts = role == Role::Accepts;
         self.ctx.state_mut(|process| process.progress_mut().pass_return());
-        self.mark(step, StepState::Running);
+        if !accepts {
+            self.mark(step, StepState::Running);
+        }
         let attempt = detached(&self.ctx, activity, argument);
         let duty = Duty { step, undoing: false, can_be_accepted: false, attempt: &attempt };
         let (state, text) = match duty.see_through(&self.ctx).await {
+            Done::Yes | Done::Accepted if accepts => {
+                (StepState::Accepted, format!("✔ **{step}** is on record as done"))
+            }
             Done::Yes | Done::Accepted => (StepState::Done, format!("✔ **{step}**")),
             Done::Skipped => (StepState::Skipped, format!("⚠ **{step}** skipped")),
         };
@@ -167,7 +178,7 @@ impl<P: Process> Saga<P> {
                 .build();
             self.ctx.timer(timer).await;
         }
-        if forward.is_cancelled() { Err(Stop::Cancelled) } else { Ok(()) }
+        self.unless_cancelled(&forward)
     }
 
     /// Undoes everything, last first. Returns when all of it is undone, or a person has decided
@@ -175,18 +186,20 @@ impl<P: Process> Saga<P> {
     ///
     /// The process puts on record that it unwinds *before* it calls this.
     pub async fn unwind(&mut self) -> Unwound {
-        self.ctx.state_mut(|process| process.progress_mut().set_unwinding(true));
+        self.ctx.state_mut(|process| process.progress_mut().unwind());
         while let Some(Undo { step, can_be_accepted, attempt }) = self.undos.pop() {
             let duty = Duty { step, undoing: true, can_be_accepted, attempt: &attempt };
             let (state, text) = match duty.see_through(&self.ctx).await {
-                // Of a step that this run has not begun there is nothing to tell.
-                Done::Yes if !self.has_begun(step) => continue,
+                // There was nothing to undo: this run has not begun the step, or it was refused.
+                Done::Yes if matches!(self.state_of(step), None | Some(StepState::Refused)) => {
+                    continue;
+                }
                 Done::Yes => (StepState::Undone, format!("↩ **{step}** undone")),
                 Done::Skipped => (StepState::Skipped, format!("⚠ undo of **{step}** skipped")),
                 Done::Accepted => {
                     self.mark(step, StepState::Accepted);
                     tell(&self.ctx, format!("✔ **{step}** counts as done"));
-                    self.ctx.state_mut(|process| process.progress_mut().set_unwinding(false));
+                    self.ctx.state_mut(|process| process.progress_mut().pass_return());
                     return Unwound::AcceptedAsDone(step);
                 }
             };
@@ -202,7 +215,7 @@ impl<P: Process> Saga<P> {
         step: &'static str,
         done: Result<T, StepFailure<P::Refusal>>,
     ) -> Result<T, Stop<P::Refusal>> {
-        let (state, text, stop) = match done {
+        let (state, text, why_stopped) = match done {
             Ok(output) => {
                 self.mark(step, StepState::Done);
                 tell(&self.ctx, format!("✔ **{step}**"));
@@ -230,15 +243,33 @@ impl<P: Process> Saga<P> {
         };
         self.mark(step, state);
         tell(&self.ctx, text);
-        Err(stop)
+        Err(self.stopped(why_stopped))
+    }
+
+    fn unless_cancelled(
+        &self,
+        forward: &WorkflowCancellationToken,
+    ) -> Result<(), Stop<P::Refusal>> {
+        if forward.is_cancelled() { Err(self.stopped(Stop::Cancelled)) } else { Ok(()) }
+    }
+
+    /// From now on a cancel comes too late: the process has stopped for another reason.
+    fn stopped(&self, stop: Stop<P::Refusal>) -> Stop<P::Refusal> {
+        self.ctx.state_mut(|process| match stop {
+            Stop::NotOpen { .. } => process.progress_mut().stop(),
+            Stop::Refused(_) | Stop::GaveUp { .. } | Stop::Cancelled | Stop::Broken { .. } => {
+                process.progress_mut().unwind();
+            }
+        });
+        stop
     }
 
     fn mark(&self, step: &str, state: StepState) {
         self.ctx.state_mut(|process| process.progress_mut().mark(step, state));
     }
 
-    fn has_begun(&self, step: &str) -> bool {
-        self.ctx.state(|process| process.progress().has_begun(step))
+    fn state_of(&self, step: &str) -> Option<StepState> {
+        self.ctx.state(|process| process.progress().state_of(step))
     }
 
     fn forward(&self) -> WorkflowCancellationToken {
@@ -254,6 +285,6 @@ impl<P: Process, A: Step> Undeclared<'_, P, A> {
         let attempt = detached(&saga.ctx, undo, &argument);
         let can_be_accepted = A::Undo::CONTRACT.can_be_accepted;
         saga.undos.push(Undo { step: A::CONTRACT.step, can_be_accepted, attempt });
-        Declared { activity, argument, undos: saga.undos.len() }
+        Declared { activity, argument }
     }
 }
