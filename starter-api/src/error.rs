@@ -35,7 +35,7 @@ pub(crate) struct Details {
     pub(crate) breaches: Vec<Breach>,
     /// Both prices, where the price has changed.
     pub(crate) price_change: Option<PriceChange>,
-    /// What to name when asking for help, where the fault is the shop's.
+    /// What to quote when asking for help, if the fault is the shop's.
     pub(crate) incident: Option<Uuid>,
     /// When the same request may be sent again.
     pub(crate) retry_after_seconds: Option<u16>,
@@ -103,7 +103,7 @@ impl Problem {
     #[must_use]
     pub fn invalid(breaches: Vec<Breach>) -> Self {
         let mut problem =
-            Self::new(Kind::InvalidRequest, "Nothing was done. See `errors` for each broken rule.");
+            Self::new(Kind::InvalidRequest, "Nothing was done. `errors` lists each broken rule.");
         problem.0.breaches = breaches;
         problem
     }
@@ -123,19 +123,19 @@ impl Problem {
     /// There is no such order, or it is not the caller's to see.
     #[must_use]
     pub fn order_not_found() -> Self {
-        Self::new(Kind::OrderNotFound, "The shop knows no order by this id.")
+        Self::new(Kind::OrderNotFound, "There is no order with this id.")
     }
 
     /// There is no such customer, or the caller is somebody else.
     #[must_use]
     pub fn customer_not_found() -> Self {
-        Self::new(Kind::CustomerNotFound, "The shop knows no customer by this id.")
+        Self::new(Kind::CustomerNotFound, "There is no customer with this id.")
     }
 
     /// There is no such product.
     #[must_use]
     pub fn product_not_found() -> Self {
-        Self::new(Kind::ProductNotFound, "The shop sells nothing by this number.")
+        Self::new(Kind::ProductNotFound, "There is no article with this number.")
     }
 
     /// Adds how to authenticate, as RFC 6750 writes it.
@@ -169,7 +169,7 @@ impl Problem {
     /// The caller has exceeded a rate limit.
     #[must_use]
     pub(crate) fn too_many_requests(wait: Duration) -> Self {
-        let detail = "Nothing was done. `RateLimit-Policy` tells how many requests are allowed.";
+        let detail = "Nothing was done. `RateLimit-Policy` says how many requests are allowed.";
         let seconds = u16::try_from(wait.as_secs()).unwrap_or(u16::MAX);
         Self::new(Kind::TooManyRequests, detail).with_retry_after(seconds.saturating_add(1))
     }
@@ -178,8 +178,7 @@ impl Problem {
     pub fn internal(doing: &'static str, why: &dyn Error) -> Self {
         let incident = Uuid::now_v7();
         tracing::error!(%incident, doing, error = chain(why), "a bug stopped a request");
-        let detail =
-            "Something is broken on the shop's side. Name the incident when you ask for help.";
+        let detail = "The fault is on the shop's side. Quote the incident when you ask for help.";
         let mut problem = Self::new(Kind::Internal, detail);
         problem.0.incident = Some(incident);
         problem

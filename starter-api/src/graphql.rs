@@ -75,7 +75,7 @@ pub(crate) struct Query;
 
 #[Object]
 impl Query {
-    /// One order; nothing, if there is none that the caller may see.
+    /// One order; null if there is none that the caller may see.
     async fn order(&self, ctx: &Context<'_>, id: ID) -> Result<Option<GraphOrder>, Error> {
         let (app, caller) = (ctx.data::<Arc<App>>()?, ctx.data::<Caller>()?);
         let Ok(id) = id.parse() else { return Ok(None) };
@@ -91,10 +91,11 @@ impl Query {
     async fn orders(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Whose; without it, everybody's. A customer sees their own in any case.")]
+        #[graphql(
+            desc = "Whose orders; everybody's if left out. A customer sees their own in any case."
+        )]
         customer_id: Option<String>,
-        #[graphql(desc = "Where they stand: one status, or several with commas between.")]
-        status: Option<String>,
+        #[graphql(desc = "One status, or several separated by commas.")] status: Option<String>,
         #[graphql(desc = "As the q of GET /v1/orders.")] text: Option<String>,
         #[graphql(desc = "How many, 1 to 100.", default = 20)] first: u16,
         #[graphql(desc = "Where the page before ended: its nextCursor.")] after: Option<String>,

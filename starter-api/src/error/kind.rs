@@ -8,55 +8,55 @@ use strum::{IntoStaticStr, VariantArray};
 pub enum Kind {
     /// The request is not what the operation reads: no JSON, an unknown field, a bad header.
     MalformedRequest,
-    /// No token that counts came with the request.
+    /// The request carries no valid token.
     Unauthenticated,
-    /// There is no customer of this address and password.
+    /// There is no customer with this address and password.
     SignInFailed,
-    /// The token does not allow it.
+    /// The token lacks a scope.
     InsufficientScope,
-    /// Nothing lives at this path.
+    /// There is no operation at this path.
     RouteNotFound,
-    /// Somebody else issues this shop's tokens.
+    /// An external identity provider issues this shop's tokens.
     IssuedElsewhere,
-    /// The shop knows no such order.
+    /// There is no such order, or the caller may not see it.
     OrderNotFound,
-    /// The shop sells no such article.
+    /// There is no such article.
     ProductNotFound,
-    /// The shop knows no such customer.
+    /// There is no such customer, or the caller may not see them.
     CustomerNotFound,
     /// There is no such task queue.
     QueueNotFound,
-    /// The books have no such account.
+    /// There is no such ledger account.
     AccountNotFound,
-    /// The path is right, the method is not.
+    /// The path does not support this method.
     MethodNotAllowed,
-    /// The shop's price is not the one the customer was shown.
+    /// The price is not the one that the customer was shown.
     PriceChanged,
-    /// Somebody has registered with this address before.
+    /// The address is registered already.
     EmailTaken,
-    /// There is an article of this number.
+    /// An article with this number exists already.
     ProductExists,
-    /// The pieces are not there, or are set aside for orders.
+    /// The pieces are not in stock, or are reserved for orders.
     NotInStock,
-    /// The same paper came with another movement.
+    /// The reference was used for another movement.
     ReferenceReused,
-    /// Nothing of the order waits for a decision.
+    /// The order is not waiting for a decision.
     OrderNotStuck,
-    /// The parcel is out of the house.
+    /// The parcel has been handed over, so it is too late to cancel.
     OrderAlreadyShipped,
-    /// There is nothing to call off: the shop itself said no.
+    /// There is nothing to cancel: the shop rejected the order.
     OrderAlreadyRejected,
-    /// There is nothing to call off: a bug had stopped the order.
+    /// There is nothing to cancel: a fault stopped the order.
     OrderAlreadyFailed,
     /// The body is larger than the starter reads.
     BodyTooLarge,
-    /// The body is not JSON by its own declaration.
+    /// The body is not declared as JSON.
     UnsupportedMediaType,
     /// Well formed, and breaks a rule.
     InvalidRequest,
-    /// The same key came with another order.
+    /// The key was used for another order.
     IdempotencyKeyReused,
-    /// More requests than one caller is allowed.
+    /// The caller exceeds a rate limit.
     TooManyRequests,
     /// Too many wrong passwords in a row.
     SignInDelayed,
@@ -64,7 +64,7 @@ pub enum Kind {
     Internal,
     /// Temporal or the database does not answer.
     TryAgain,
-    /// Too much is asked of the starter at once.
+    /// This process has as many requests in progress as it takes.
     Overloaded,
 }
 
@@ -80,8 +80,8 @@ impl Kind {
     pub const fn title(self) -> &'static str {
         match self {
             Self::MalformedRequest => "The request cannot be read",
-            Self::Unauthenticated => "The request does not say who sends it",
-            Self::SignInFailed => "There is no such customer with this password",
+            Self::Unauthenticated => "The request is not authenticated",
+            Self::SignInFailed => "The e-mail address or the password is wrong",
             Self::InsufficientScope => "The token does not allow this",
             Self::RouteNotFound => "There is nothing at this path",
             Self::IssuedElsewhere => "This shop's tokens come from another issuer",
@@ -90,13 +90,13 @@ impl Kind {
             Self::CustomerNotFound => "There is no such customer",
             Self::QueueNotFound => "There is no such task queue",
             Self::AccountNotFound => "There is no such account",
-            Self::MethodNotAllowed => "The path does not know this method",
-            Self::PriceChanged => "The order costs something else now",
-            Self::EmailTaken => "There is a customer of this address",
-            Self::ProductExists => "There is an article of this number",
-            Self::NotInStock => "So many pieces are not there to be taken",
-            Self::ReferenceReused => "The paper belongs to another movement",
-            Self::OrderNotStuck => "Nothing waits for a decision",
+            Self::MethodNotAllowed => "The path does not support this method",
+            Self::PriceChanged => "The price has changed",
+            Self::EmailTaken => "The e-mail address is registered already",
+            Self::ProductExists => "An article with this number exists already",
+            Self::NotInStock => "There are not enough pieces in stock",
+            Self::ReferenceReused => "The reference belongs to another movement",
+            Self::OrderNotStuck => "The order is not waiting for a decision",
             Self::OrderAlreadyShipped => "The parcel has been handed over",
             Self::OrderAlreadyRejected => "The shop has refused the order",
             Self::OrderAlreadyFailed => "The order was stopped by a fault",
@@ -104,11 +104,11 @@ impl Kind {
             Self::UnsupportedMediaType => "The body is not declared as JSON",
             Self::InvalidRequest => "The request breaks a rule",
             Self::IdempotencyKeyReused => "The key belongs to another order",
-            Self::TooManyRequests => "The caller sends more than it may",
+            Self::TooManyRequests => "The caller exceeds a rate limit",
             Self::SignInDelayed => "Too many wrong passwords in a row",
-            Self::Internal => "The shop has made a mistake",
-            Self::TryAgain => "The shop cannot answer right now",
-            Self::Overloaded => "Too much is asked at once",
+            Self::Internal => "The shop has an internal error",
+            Self::TryAgain => "The shop is temporarily unavailable",
+            Self::Overloaded => "The shop is overloaded",
         }
     }
 }

@@ -27,25 +27,25 @@ pub(crate) struct OrderPage {
 pub(crate) struct GraphOrder {
     #[graphql(skip)]
     order_id: OrderId,
-    /// Its name everywhere.
+    /// Its id everywhere.
     id: ID,
     /// Who ordered.
     customer_id: String,
-    /// When the shop took it in, as RFC 3339 has it.
+    /// When it was placed, as RFC 3339.
     placed_at: String,
-    /// Where it stands.
+    /// Its status.
     status: &'static str,
     /// What was bought, at the prices of that moment.
     lines: Vec<GraphLine>,
-    /// What the goods come to.
+    /// The price of the goods.
     subtotal: GraphMoney,
-    /// What was taken off.
+    /// The discount.
     discount: GraphMoney,
-    /// What sending it costs.
+    /// The shipping fee.
     shipping: GraphMoney,
     /// The tax.
     tax: GraphMoney,
-    /// What the customer pays.
+    /// The total that the customer pays.
     total: GraphMoney,
     /// Where it goes.
     country: String,
@@ -59,23 +59,23 @@ pub(crate) struct GraphLine {
     sku: String,
     /// How many pieces.
     quantity: u32,
-    /// What one costs.
+    /// The price of one piece.
     unit_price: GraphMoney,
-    /// What they cost together.
+    /// The price of all pieces.
     line_total: GraphMoney,
 }
 
-/// How much a list within an order counts: it has no more for most orders.
+/// The complexity of a list within an order is the length it has for most orders.
 #[ComplexObject]
 impl GraphOrder {
-    /// What happened to it, first to last, at most 500.
+    /// What happened to it, oldest first, at most 500 events.
     #[graphql(complexity = "10 * child_complexity")]
     async fn events(&self, ctx: &Context<'_>) -> Result<Vec<GraphEvent>, Error> {
         let reader = ctx.data::<DataLoader<Reader>>()?;
         Ok(reader.load_one(EventsOf(self.order_id)).await?.unwrap_or_default())
     }
 
-    /// What was taken for it, and given back.
+    /// What was charged for it, and refunded.
     #[graphql(complexity = "2 * child_complexity")]
     async fn payments(&self, ctx: &Context<'_>) -> Result<Vec<GraphPayment>, Error> {
         let reader = ctx.data::<DataLoader<Reader>>()?;
@@ -89,7 +89,7 @@ impl GraphOrder {
         Ok(reader.load_one(ShipmentsOf(self.order_id)).await?.unwrap_or_default())
     }
 
-    /// What was booked for it; for whoever may see the books.
+    /// Its journal entries; for callers who may see the books.
     #[graphql(complexity = "10 * child_complexity")]
     async fn ledger_entries(&self, ctx: &Context<'_>) -> Result<Vec<GraphEntry>, Error> {
         let allowed = ctx.data::<Caller>()?.require(Scope::ReadLedger);

@@ -25,21 +25,21 @@ pub(crate) struct GraphEvent {
     pub(crate) sequence: i32,
     /// What happened, such as `payment.captured`.
     pub(crate) kind: String,
-    /// What happened, for people.
+    /// What happened, in words.
     pub(crate) text: String,
-    /// When, as RFC 3339 has it.
+    /// When, as RFC 3339.
     pub(crate) occurred_at: String,
 }
 
-/// What was taken for an order, and given back.
+/// What was charged for an order, and refunded.
 #[derive(Clone, SimpleObject)]
 #[graphql(name = "Payment")]
 pub(crate) struct GraphPayment {
-    /// The provider's own name for it.
+    /// The provider's own id for it.
     pub(crate) provider_reference: String,
-    /// What was taken.
+    /// The amount captured.
     pub(crate) captured: GraphMoney,
-    /// What of it was given back.
+    /// The amount refunded.
     pub(crate) refunded: GraphMoney,
 }
 
@@ -51,11 +51,11 @@ pub(crate) struct GraphShipment {
     pub(crate) tracking: String,
     /// How many pieces are in it.
     pub(crate) pieces: i64,
-    /// Whether it was called off before the carrier fetched it.
+    /// Whether it was cancelled before the carrier fetched it.
     pub(crate) is_cancelled: bool,
 }
 
-/// One side of a booking.
+/// One side of a journal entry.
 #[derive(Clone, SimpleObject)]
 #[graphql(name = "LedgerEntry")]
 pub(crate) struct GraphEntry {
@@ -65,7 +65,7 @@ pub(crate) struct GraphEntry {
     pub(crate) account: String,
     /// `debit` or `credit`.
     pub(crate) side: String,
-    /// How much.
+    /// The amount.
     pub(crate) amount: GraphMoney,
 }
 

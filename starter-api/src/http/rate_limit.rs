@@ -169,7 +169,7 @@ pub(crate) async fn admit(Shared(gate): Shared<Gate>, request: Request, next: Ne
     let mut response = match (wait, gate.under_way.try_acquire()) {
         (Some(wait), _) => Problem::too_many_requests(wait).into_response(),
         (None, Err(_full)) => {
-            Problem::overloaded("As many requests are under way as this copy of the shop takes.")
+            Problem::overloaded("This process has as many requests in progress as it allows.")
                 .into_response()
         }
         (None, Ok(_place)) => next.run(request).await,

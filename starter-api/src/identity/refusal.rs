@@ -34,7 +34,7 @@ impl TokenRefusal {
         match self {
             Self::Expired => "The token has expired",
             Self::TooEarly => "The token is not valid yet",
-            Self::UnknownSubject => "The token names nobody that this shop can know",
+            Self::UnknownSubject => "The token does not name a subject that this shop accepts",
             Self::NotAccepted => "The token is not one that this shop accepts",
         }
     }
@@ -51,29 +51,29 @@ impl From<TokenRefusal> for Problem {
 
 /// The request carries no token.
 pub(super) fn missing_token() -> Problem {
-    let detail = "Send a token, as `Authorization: Bearer …`. POST /v1/sessions has one for a \
-                  customer, POST /oauth/token for a program.";
+    let detail = "Send a token, as `Authorization: Bearer …`. POST /v1/sessions issues one to a \
+                  customer, POST /oauth/token to a program.";
     // RFC 6750, 3.1: a request without authentication is not told of an error.
     Problem::new(Kind::Unauthenticated, detail).with_challenge(bearer(""))
 }
 
 /// There is no customer with this address and password.
 pub(super) fn sign_in_failed() -> Problem {
-    Problem::new(Kind::SignInFailed, "The e-mail address or the password is not right.")
+    Problem::new(Kind::SignInFailed, "The e-mail address or the password is wrong.")
         .with_challenge(bearer(""))
 }
 
 /// The token is valid and lacks this scope.
 pub(super) fn insufficient_scope(scope: Scope) -> Problem {
     let scope = scope.as_str();
-    Problem::new(Kind::InsufficientScope, format!("This takes the scope {scope}."))
+    Problem::new(Kind::InsufficientScope, format!("This operation requires the scope {scope}."))
         .with_challenge(bearer(&format!(", error=\"insufficient_scope\", scope=\"{scope}\"")))
 }
 
 /// The next password for this address has to wait.
 pub(super) fn sign_in_delayed(wait_seconds: u16) -> Problem {
     let detail = "Too many wrong passwords in a row were sent for this address. This one was not \
-                  looked at; send it again after the time in Retry-After.";
+                  checked; send it again after the time in Retry-After.";
     Problem::new(Kind::SignInDelayed, detail).with_retry_after(wait_seconds)
 }
 

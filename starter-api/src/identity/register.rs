@@ -43,7 +43,7 @@ impl EmbeddedIssuer {
         if entered.rows_affected() == 0 {
             return Err(Problem::new(
                 Kind::EmailTaken,
-                "There is a customer of this e-mail address. Sign in with POST /v1/sessions.",
+                "This e-mail address is registered already. Sign in with POST /v1/sessions.",
             ));
         }
         Ok(customer_id)

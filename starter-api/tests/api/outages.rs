@@ -19,7 +19,7 @@ async fn without_temporal_an_order_is_asked_to_come_again(database: PgPool) {
         {
           "detail": "The shop's database or its order engine does not answer. Send the same request again, with the same Idempotency-Key, after the time in Retry-After.",
           "status": 503,
-          "title": "The shop cannot answer right now",
+          "title": "The shop is temporarily unavailable",
           "type": "/docs/problems.md#try-again"
         }
     "#]].assert_eq(&answer.told());

@@ -222,7 +222,7 @@ async fn a_price_that_is_not_the_expected_one_is_shown(database: PgPool) {
             "currency": "GBP"
           },
           "status": 409,
-          "title": "The order costs something else now",
+          "title": "The price has changed",
           "type": "/docs/problems.md#price-changed"
         }
     "#]].assert_eq(&answer.told());

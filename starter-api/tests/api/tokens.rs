@@ -69,9 +69,15 @@ async fn claims_that_are_not_right_are_refused() {
         (NOT_ACCEPTED, json!({"aud": ["another-program"]})),
         (NOT_ACCEPTED, json!({"aud": null})),
         (NOT_ACCEPTED, json!({"sub": null})),
-        ("The token names nobody that this shop can know", json!({"sub": "a b"})),
-        ("The token names nobody that this shop can know", json!({"iss": [shop.issuer.url]})),
-        ("The token names nobody that this shop can know", json!({"scope": ["orders:read"]})),
+        ("The token does not name a subject that this shop accepts", json!({"sub": "a b"})),
+        (
+            "The token does not name a subject that this shop accepts",
+            json!({"iss": [shop.issuer.url]}),
+        ),
+        (
+            "The token does not name a subject that this shop accepts",
+            json!({"scope": ["orders:read"]}),
+        ),
     ] {
         let answer = shown(&shop, first_key().sign(&but(&shop.issuer, &changes))).await;
         assert_eq!(answer.status, 401, "{changes}: {}", answer.text);

@@ -62,7 +62,7 @@ pub(crate) struct TrialBalance {
 pub(crate) struct AccountSum {
     /// The account.
     account: Account,
-    /// The side that grows it, on which its balance is told.
+    /// The side that increases it, on which its balance is shown.
     normal_side: Side,
     /// What it comes to there.
     #[schema(value_type = String, example = "99.95")]

@@ -25,7 +25,7 @@ pub(crate) enum CancelOutcome {
     /// The order is cancelled from now on.
     CalledOff(CancelDecided),
     /// It was cancelled, or being unwound, already.
-    Already(OrderResource),
+    Already(Box<OrderResource>),
 }
 
 /// What cancelling would do.
@@ -192,7 +192,7 @@ async fn known(app: &App, order_id: OrderId) -> Result<OrderResource, Problem> {
 /// The answer for an order that does not go forward any more.
 fn already(order: OrderResource) -> Result<CancelOutcome, Problem> {
     refuse_if_too_late(&order.status)?;
-    Ok(CancelOutcome::Already(order))
+    Ok(CancelOutcome::Already(Box::new(order)))
 }
 
 /// Refuses to cancel an order that ended otherwise.
@@ -201,11 +201,11 @@ fn refuse_if_too_late(status: &OrderStatus) -> Result<(), Problem> {
         OrderStatus::Shipped { .. } => Err(already_shipped()),
         OrderStatus::Rejected { rejection } => Err(Problem::new(
             Kind::OrderAlreadyRejected,
-            format!("The shop has refused the order and taken everything back: {rejection}."),
+            format!("The shop has rejected the order and undone everything: {rejection}."),
         )),
         OrderStatus::Failed { .. } => Err(Problem::new(
             Kind::OrderAlreadyFailed,
-            "A fault stopped the order; everything done for it has been taken back.",
+            "A fault stopped the order; everything done for it has been undone.",
         )),
         OrderStatus::Processing
         | OrderStatus::Reserved
@@ -220,6 +220,6 @@ fn refuse_if_too_late(status: &OrderStatus) -> Result<(), Problem> {
 fn already_shipped() -> Problem {
     Problem::new(
         Kind::OrderAlreadyShipped,
-        "The parcel has been handed over to the carrier. A return is the way back.",
+        "The parcel has been handed over to the carrier. The goods have to be returned.",
     )
 }

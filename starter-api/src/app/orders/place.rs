@@ -95,7 +95,7 @@ pub(crate) async fn place(
         store::save_address(&app.database, command, recipient).await?;
     }
     match app.temporal.start(&order).await? {
-        Started::Now => Ok(placing.new(order).await),
+        Started::Now => Ok(placing.first(order).await),
         Started::Before => match read::find(app, order_id).await? {
             Some(stored) => placing.repeated(stored).await,
             // Temporal forgot it between the two looks, and it was never on record.
@@ -155,7 +155,7 @@ impl Placing<'_> {
         })
     }
 
-    async fn new(self, order: Order) -> Placed {
+    async fn first(self, order: Order) -> Placed {
         metrics::counter!(ORDERS_ACCEPTED, "repeat" => "no").increment(1);
         self.placed(OrderResource::of(order, OrderStatus::Processing)).await
     }

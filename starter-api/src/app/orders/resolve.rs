@@ -57,10 +57,7 @@ pub(crate) async fn resolve(
     let by = caller.name().to_owned();
     let resolution = Resolution { decision, by: by.clone(), why };
     if !app.temporal.resolve(order_id, &resolution).await? {
-        return Err(Problem::new(
-            Kind::OrderNotStuck,
-            "Nothing of this order waits for a decision.",
-        ));
+        return Err(Problem::new(Kind::OrderNotStuck, "This order is not waiting for a decision."));
     }
     tracing::info!(%order_id, by, ?decision, "an operator decided about a stuck order");
     Ok(Resolved { order_id, decision, by })

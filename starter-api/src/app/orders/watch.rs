@@ -54,7 +54,7 @@ impl Watch {
     ) -> Result<Option<Self>, Problem> {
         read::read(app, caller, order_id).await?;
         let permit = app.streams.clone().try_acquire_owned().map_err(|_full| {
-            Problem::overloaded("As many orders are being watched as this copy of the shop can.")
+            Problem::overloaded("This process has as many open event streams as it allows.")
         })?;
         let watch = Self {
             app: Arc::clone(app),

@@ -33,7 +33,7 @@ pub(crate) async fn create(
     if created.rows_affected() == 0 {
         return Err(Problem::new(
             Kind::ProductExists,
-            "There is an article of this number. Change it with PUT.",
+            "An article with this number exists already. Change it with PUT.",
         ));
     }
     Ok(Product { sku, name: terms.name, unit_price: terms.unit_price, available: 0 })

@@ -167,7 +167,7 @@ async fn apply(
         {
             Err(Problem::new(
                 Kind::NotInStock,
-                "So many pieces are not there, or are set aside for orders. Nothing was done.",
+                "The pieces are not in stock, or are reserved for orders. Nothing was done.",
             ))
         }
         Err(error) => Err(Problem::of_database("changing an article's stock", &error)),

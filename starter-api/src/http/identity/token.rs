@@ -122,11 +122,11 @@ const NO_SUCH_GRANT: TokenRefused = TokenRefused {
 };
 const NO_SUCH_CLIENT: TokenRefused = TokenRefused {
     error: "invalid_client",
-    error_description: "There is no client of this name and secret",
+    error_description: "There is no client with this id and secret",
 };
 const NO_SUCH_SCOPE: TokenRefused = TokenRefused {
     error: "invalid_scope",
-    error_description: "The client may do none of what it asks for",
+    error_description: "The client has none of the scopes that it asks for",
 };
 
 impl IntoResponse for TokenRefused {

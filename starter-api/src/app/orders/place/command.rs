@@ -119,10 +119,10 @@ fn customer(caller: &Caller, named: Option<&str>) -> Result<CustomerId, String> 
     match (caller.customer(), named) {
         (Some(own), None) => Ok(own.clone()),
         (Some(own), Some(named)) if *own != named => {
-            Err("a customer orders for themself: leave this out".to_owned())
+            Err("a customer orders for themself only: leave this out".to_owned())
         }
         (_, Some(named)) => Ok(named),
-        (None, None) => Err("who orders: the token is not a customer's own".to_owned()),
+        (None, None) => Err("required, because the token is not that of a customer".to_owned()),
     }
 }
 

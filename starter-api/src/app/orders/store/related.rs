@@ -25,7 +25,7 @@ pub(crate) struct StoredAmount {
 /// What was taken for an order, and refunded.
 #[derive(Clone, Debug)]
 pub(crate) struct Payment {
-    /// The provider's own name for it.
+    /// The provider's own id for it.
     pub(crate) provider_reference: String,
     pub(crate) captured: StoredAmount,
     pub(crate) refunded: StoredAmount,
