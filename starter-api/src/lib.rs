@@ -24,7 +24,7 @@ mod products;
 mod queues;
 mod quotes;
 mod rules;
-mod serve;
+pub mod serve;
 mod state;
 mod stock;
 mod temporal;
@@ -39,7 +39,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub use config::{Config, LogFormat};
+pub use config::ServeArgs;
 pub use identity::{
     Client, EmbeddedSettings, ExternalIssuer, Identity, NoClient, REFETCH_PAUSE, http, is_safe,
 };

@@ -2,13 +2,14 @@
 
 use std::borrow::Cow;
 use std::error::Error;
-use std::iter;
 use std::time::Duration;
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use domain::Money;
+use runtime::chain;
+use runtime::database::{DatabaseFault, alarm};
 use serde::Serialize;
 use temporalio_client::tonic::{Code, Status};
 use utoipa::{IntoResponses, ToSchema};
@@ -484,13 +485,17 @@ impl Problem {
         problem
     }
 
-    /// What the database's error means: it does not answer, or the starter has a bug.
+    /// What the database's error means: it does not answer, it does not fit the starter, which
+    /// an operator puts right, or the starter has a bug.
     #[must_use]
     pub fn of_database(doing: &'static str, error: &sqlx::Error) -> Self {
-        if is_outage(error) {
-            Self::unavailable(doing, error)
-        } else {
-            Self::internal(doing, error)
+        match DatabaseFault::of(error) {
+            DatabaseFault::Transient => Self::unavailable(doing, error),
+            DatabaseFault::Misdeployed => {
+                alarm(doing, error);
+                Self::unavailable(doing, error)
+            }
+            DatabaseFault::Broken => Self::internal(doing, error),
         }
     }
 
@@ -557,30 +562,4 @@ impl IntoResponse for Problem {
         }
         response
     }
-}
-
-/// The error with everything it stems from, for the log.
-fn chain(error: &dyn Error) -> String {
-    let sources = iter::successors(error.source(), |&source| source.source());
-    sources.fold(error.to_string(), |text, source| format!("{text}: {source}"))
-}
-
-/// Whether the database is away, starting, full or refusing writes, as opposed to having been
-/// asked something wrong.
-fn is_outage(error: &sqlx::Error) -> bool {
-    if let sqlx::Error::Database(error) = error {
-        // Connection exceptions, lack of resources, shutting down or starting, a statement's
-        // time limit, and a server that is still being promoted.
-        return error.code().is_some_and(|code| {
-            ["08", "53", "57"].iter().any(|class| code.starts_with(class)) || code == "25006"
-        });
-    }
-    matches!(
-        error,
-        sqlx::Error::Io(_)
-            | sqlx::Error::Tls(_)
-            | sqlx::Error::PoolTimedOut
-            | sqlx::Error::PoolClosed
-            | sqlx::Error::WorkerCrashed
-    )
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use axum::http::HeaderValue;
 use metrics_exporter_prometheus::PrometheusHandle;
+use runtime::schema::SchemaGate;
 use sqlx::PgPool;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -16,6 +17,7 @@ use crate::graphql::Questions;
 use crate::identity::Identity;
 use crate::limits::Gate;
 use crate::observe;
+use crate::ops::ready;
 use crate::temporal::Temporal;
 
 /// The shop as the starter reaches it. Cheap to clone, which every layer around a route does
@@ -27,6 +29,8 @@ pub struct State(Arc<Parts>);
 #[derive(Clone, Debug)]
 pub struct Parts {
     pub(crate) database: PgPool,
+    /// Whether the starter can work with that database.
+    pub(crate) schema: SchemaGate,
     pub(crate) temporal: Temporal,
     pub(crate) catalogue: Catalogue,
     pub(crate) identity: Identity,
@@ -121,6 +125,7 @@ impl State {
     pub fn new(database: PgPool, temporal: Temporal, identity: Identity, limits: Limits) -> Self {
         Self(Arc::new(Parts {
             catalogue: Catalogue::of(database.clone()),
+            schema: SchemaGate::new(ready::RIGHTS),
             database,
             temporal,
             identity,
