@@ -1,5 +1,5 @@
 # syntax=docker/dockerfile:1
-# Worker, starter and shop in one small image that runs as a normal user.
+# The programs `ordersaga` and `shop` in one small image that runs as a normal user.
 
 # The same version as rust-toolchain.toml, which stays outside (.dockerignore) because it asks for
 # tools that a build has no use for.
@@ -11,8 +11,8 @@ COPY . .
 # The caches live on between builds, so the programs are copied out of them.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/ordersaga/target \
-    cargo build --release --locked -p worker -p starter-api -p shop \
-    && install -D -t /programs target/release/worker target/release/starter-api target/release/shop
+    cargo build --release --locked -p ordersaga -p shop \
+    && install -D -t /programs target/release/ordersaga target/release/shop
 
 FROM debian:trixie-slim
 # Certificates for Temporal Cloud and payment providers; curl for the health checks.
@@ -24,4 +24,4 @@ COPY --from=build /programs/ /usr/local/bin/
 COPY shop/data/products.csv /usr/local/share/ordersaga/
 USER ordersaga
 EXPOSE 8080 9464
-CMD ["worker", "run"]
+CMD ["ordersaga", "worker"]

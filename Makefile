@@ -47,7 +47,7 @@ fuzz: ## all that the API's description allows and much that it does not, agains
 	@$(STACK) fuzz -- $(or $(CASES),40)
 
 replay: ## the recorded histories against today's code (HISTORIES=file or folder)
-	@cargo run --quiet --locked -p worker -- replay $(or $(HISTORIES),worker/tests/histories)
+	@cargo run --quiet --locked -p ordersaga -- replay $(or $(HISTORIES),worker/tests/histories)
 
 lint: ## formatting, lints, documentation, and what is published for others to read: all clean
 	cargo fmt --all --check

@@ -17,10 +17,10 @@ environment name a server of yours, which is used as it is.
 Every command started gets DATABASE_URL, STARTER_DATABASE_URL, MIGRATE_DATABASE_URL,
 TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_CLI, TEMPORAL_UI_URL, ORDERSAGA_LISTEN,
 ORDERSAGA_URL and WORKER_OPS_LISTEN, and `shop` gets ORDERSAGA_PIDS too. DATABASE_URL has the
-worker's rights, or the owner's for tests; the starter is given STARTER_DATABASE_URL under that
-name. The starter gets ORDERSAGA_CLIENTS with three clients, `shop`, `operator` and `books`, whose
-secrets are in <data>/clients.json, and in ORDERSAGA_CLIENT_SECRET, ORDERSAGA_OPERATOR_SECRET and
-ORDERSAGA_FINANCE_SECRET.
+worker's rights, or the owner's for tests; STARTER_DATABASE_URL has the starter's, and
+MIGRATE_DATABASE_URL the owner's. The starter gets ORDERSAGA_CLIENTS with three clients, `shop`,
+`operator` and `books`, whose secrets are in <data>/clients.json, and in ORDERSAGA_CLIENT_SECRET,
+ORDERSAGA_OPERATOR_SECRET and ORDERSAGA_FINANCE_SECRET.
 ORDERSAGA_PROFILE=dev has the programs built faster, to run slower.
 """
 
@@ -194,38 +194,34 @@ class Stack:
 
     def _start_shop(self) -> None:
         self._enter_clients()
-        self._once("worker", "migrate")
+        self._once("migrate")
         # A year of the wholesaler's orders asks for up to 77,729 pieces of one article.
-        self._once("worker", "load-catalogue", str(CATALOGUE), "--on-hand", "1000000")
+        self._once("load-catalogue", str(CATALOGUE), "--on-hand", "1000000")
         # One machine is the only caller here, and no load balancer has to notice the end.
         for limited in ("RATE_PER_ADDRESS", "RATE_PER_TOKEN", "REGISTRATIONS_PER_ADDRESS"):
             self.env.setdefault(f"ORDERSAGA_{limited}", "1000000")
         self.env.setdefault("ORDERSAGA_NOTICE_SECONDS", "0")
-        self._launch("worker", [binary("worker"), "run"], self.env["WORKER_OPS_LISTEN"])
+        ordersaga = binary("ordersaga")
+        self._launch("worker", [ordersaga, "worker"], self.env["WORKER_OPS_LISTEN"])
         if self.command == "chaos":
             # What a dead worker leaves behind is another one's.
             port = self.ports.choose("the second worker's health and metrics", SECOND_WORKER_PORT)
             listen = f"127.0.0.1:{port}"
-            command = [binary("worker"), "run", "--ops-listen", listen]
+            command = [ordersaga, "worker", "--ops-listen", listen]
             self._launch("second-worker", command, listen)
-        self._launch(
-            "starter",
-            [binary("starter-api")],
-            self.env["ORDERSAGA_LISTEN"],
-            DATABASE_URL=self.env["STARTER_DATABASE_URL"],
-        )
+        self._launch("starter", [ordersaga, "api"], self.env["ORDERSAGA_LISTEN"])
         self.env["ORDERSAGA_PIDS"] = json.dumps({s.name: s.pid for s in self.services.running})
 
-    def _once(self, program: str, *arguments: str) -> None:
-        if run([binary(program), *arguments], self.signals, env=self.env, cwd=REPO) != 0:
-            raise Problem(f"`{program} {' '.join(arguments)}` failed: its message above says why")
+    def _once(self, *arguments: str) -> None:
+        if run([binary("ordersaga"), *arguments], self.signals, env=self.env, cwd=REPO) != 0:
+            raise Problem(f"`ordersaga {' '.join(arguments)}` failed: its message above says why")
 
-    def _launch(self, name: str, command: list[str], listen: str, **settings: str) -> None:
+    def _launch(self, name: str, command: list[str], listen: str) -> None:
         service = Service(
             name=name,
             command=command,
             log=self.data / "logs" / f"{name}.log",
-            env={**self.env, **settings},
+            env=self.env,
             cwd=REPO,
             ready=lambda: is_ready(listen),
         )
@@ -288,7 +284,7 @@ def build(signals: Signals) -> None:
     cargo = shutil.which("cargo") or shutil.which(Path("~/.cargo/bin/cargo").expanduser())
     if cargo is None:
         raise Problem("there is no cargo: install Rust from https://rustup.rs and run this again")
-    packages = [part for name in ("worker", "starter-api", "shop") for part in ("-p", name)]
+    packages = [part for name in ("ordersaga", "shop") for part in ("-p", name)]
     say("building with cargo; the first time this takes some minutes")
     # Queries are checked against the committed .sqlx, never against a database that
     # DATABASE_URL happens to name.
@@ -315,6 +311,12 @@ Paste these to place an order that may be cancelled for ten minutes, to read it,
   order=$(curl -s {url}/v1/orders {AUTH} {JSON} -d '{ORDER}' | {picked("order_id")})
   curl -s {url}/v1/orders/$order {AUTH}
   curl -s {url}/v1/orders/$order/cancel {AUTH} {JSON} -d '{CANCEL}'
+
+As an operator:
+
+  export ORDERSAGA_URL={url} ORDERSAGA_CLIENT_ID=operator ORDERSAGA_CLIENT_SECRET={env["ORDERSAGA_OPERATOR_SECRET"]}
+  {binary("ordersaga")} order list
+  {binary("ordersaga")} order watch $order
 
 The token counts for 15 minutes. This gets another; the clients {names} have their secrets in
 {stack.data / "clients.json"}:

@@ -7,7 +7,8 @@ answers=$PWD/.sqlx
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
-SQLX_OFFLINE=true cargo run --quiet --locked -p worker -- migrate
+# An example and not `ordersaga migrate`, which only compiles once every query has been checked.
+SQLX_OFFLINE=true cargo run --quiet --locked --example migrate
 rm -rf "$answers"
 mkdir "$answers"
 # A query is asked about when its crate is compiled, so the crates that ask are compiled anew.

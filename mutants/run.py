@@ -117,7 +117,7 @@ def main() -> int:
     mutants = [mutant for mutant in PLANTED if only in mutant.name]
     copy_of_the_code()
     subprocess.run(
-        ["cargo", "run", "--quiet", "--locked", "-p", "worker", "--", "migrate"],
+        ["cargo", "run", "--quiet", "--locked", "--example", "migrate"],
         cwd=ROOT, check=True, env={**os.environ, "SQLX_OFFLINE": "true"},
     )
     caught = 0

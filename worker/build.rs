@@ -1,12 +1,10 @@
-//! Takes along what `worker replay` needs to read histories: the description of Temporal's
+//! Takes along what `ordersaga replay` needs to read histories: the description of Temporal's
 //! messages, which the crate that holds them tells its dependents by way of Cargo.
 
 use std::path::PathBuf;
 use std::{env, fs, io};
 
 fn main() -> io::Result<()> {
-    // A migration that is added must reach `worker migrate`, which embeds the folder.
-    println!("cargo:rerun-if-changed=../migrations");
     println!("cargo:rerun-if-changed=build.rs");
     let described = variable("DEP_TEMPORALIO_PROTOS_DESCRIPTOR_PATH")?;
     fs::copy(described, PathBuf::from(variable("OUT_DIR")?).join("temporal-messages.bin"))?;

@@ -43,16 +43,44 @@ const ARTICLES_PER_STATEMENT: usize = 500;
 
 const DOING: &str = "taking goods in";
 
-/// Takes articles into the catalogue, and pieces of the new ones into the warehouse and, as one
-/// transaction, into the books.
+/// What becomes of an article that the catalogue has already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    Kept,
+    Overwritten,
+}
+
+/// Adds the articles that the catalogue does not have yet, with pieces of them to the warehouse
+/// and, as one transaction, to the books.
 ///
 /// **Errors.** Broken: an article is named twice, or the prices are of several currencies.
-/// **Repeats.** Names and prices are brought up to date; an article that the warehouse has had
-/// before is not received again. All or nothing.
+/// **Repeats.** An article that the catalogue has already stays as it is: an operator may have
+/// changed it. All or nothing.
 pub async fn load(
     db: &PgPool,
     articles: &[Article],
     stocking: Stocking,
+) -> Result<Received, ActivityFault> {
+    take(db, articles, stocking, Known::Kept).await
+}
+
+/// Like [`load`], but the list replaces names, prices and costs of the articles that the catalogue
+/// has already, and those that the warehouse has never had are received, too.
+///
+/// **Repeats.** An article that the warehouse has had before is not received again.
+pub async fn overwrite(
+    db: &PgPool,
+    articles: &[Article],
+    stocking: Stocking,
+) -> Result<Received, ActivityFault> {
+    take(db, articles, stocking, Known::Overwritten).await
+}
+
+async fn take(
+    db: &PgPool,
+    articles: &[Article],
+    stocking: Stocking,
+    known: Known,
 ) -> Result<Received, ActivityFault> {
     let failed = |error| ActivityFault::of_database(DOING, error);
     let costs = articles
@@ -66,7 +94,8 @@ pub async fn load(
         articles.chunks(ARTICLES_PER_STATEMENT).zip(costs.chunks(ARTICLES_PER_STATEMENT))
     {
         let pieces = i64::from(stocking.pieces);
-        new.extend(take_in(&mut transaction, articles, costs, pieces).await.map_err(failed)?);
+        let received = take_in(&mut transaction, articles, costs, pieces, known).await;
+        new.extend(received.map_err(failed)?);
     }
     let value = worth(articles, &costs, &new, stocking.pieces)
         .map_err(|error| ActivityFault::broken(DOING, error))?;
@@ -85,6 +114,7 @@ async fn take_in(
     articles: &[Article],
     costs: &[Money],
     pieces: i64,
+    known: Known,
 ) -> Result<Vec<String>, sqlx::Error> {
     let skus: Vec<String> = articles.iter().map(|article| article.sku.to_string()).collect();
     let names: Vec<String> = articles.iter().map(|article| article.name.clone()).collect();
@@ -103,12 +133,15 @@ async fn take_in(
             on conflict (sku) do update
             set name = excluded.name, unit_price = excluded.unit_price,
                 unit_cost = excluded.unit_cost, currency = excluded.currency, updated_at = now()
-            where (known.name, known.unit_price, known.unit_cost, known.currency)
+            where $7::boolean and (known.name, known.unit_price, known.unit_cost, known.currency)
                 is distinct from
                 (excluded.name, excluded.unit_price, excluded.unit_cost, excluded.currency)
+            -- What is neither new nor overwritten is not returned.
+            returning sku
         ), received as (
             insert into inventory.stock (sku, on_hand, received)
-            select sku, $6, $6 from article where $6::bigint > 0
+            select sku, $6, $6 from article
+            where $6::bigint > 0 and ($7 or sku in (select sku from listed))
             on conflict (sku) do nothing
             returning sku
         ), movement as (
@@ -123,6 +156,7 @@ async fn take_in(
         &unit_costs,
         &currencies,
         pieces,
+        known == Known::Overwritten,
     )
     .fetch_all(transaction)
     .await

@@ -6,6 +6,8 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use domain::Rejection;
+use runtime::chain;
+use runtime::database::{DatabaseFault, alarm};
 use temporalio_common::error::{ApplicationErrorCategory, ApplicationFailure};
 use temporalio_sdk::activities::ActivityError;
 use saga::{BROKEN, NOT_OPEN, REJECTED, UNAVAILABLE};
@@ -59,13 +61,19 @@ impl ActivityFault {
         Self::NotOpen { message, ended }
     }
 
-    /// Sorts a database's error: a server that is gone or busy comes back, a statement that is
-    /// wrong or refused by a constraint is a bug.
+    /// Classifies a database's error: a server that is gone or busy comes back, one that does not
+    /// fit this program is put right by an operator, and a statement that is wrong or refused by
+    /// a constraint is a bug.
     pub(crate) fn of_database(doing: &'static str, error: sqlx::Error) -> Self {
-        if is_passing(&error) {
-            Self::Unavailable { doing, retry_after: None, source: error.into() }
-        } else {
-            Self::broken(doing, error)
+        match DatabaseFault::of(&error) {
+            DatabaseFault::Transient => {
+                Self::Unavailable { doing, retry_after: None, source: error.into() }
+            }
+            DatabaseFault::Misdeployed => {
+                alarm(doing, &error);
+                Self::Unavailable { doing, retry_after: None, source: error.into() }
+            }
+            DatabaseFault::Broken => Self::broken(doing, error),
         }
     }
 
@@ -110,38 +118,4 @@ impl ActivityFault {
         };
         ActivityError::application(failure)
     }
-}
-
-/// Whether the error says something about the moment rather than about the statement.
-fn is_passing(error: &sqlx::Error) -> bool {
-    if let sqlx::Error::Database(refused) = error {
-        return refused.code().is_some_and(|code| is_passing_state(&code));
-    }
-    matches!(
-        error,
-        sqlx::Error::Io(_)
-            | sqlx::Error::Tls(_)
-            | sqlx::Error::PoolTimedOut
-            | sqlx::Error::PoolClosed
-            | sqlx::Error::WorkerCrashed
-    )
-}
-
-/// **Source.** PostgreSQL's appendix of error codes; the first two letters are the class.
-fn is_passing_state(code: &str) -> bool {
-    matches!(
-        code,
-        // Serialization failure, deadlock, lock not available: somebody else came first.
-        "40001" | "40P01" | "55P03"
-        // A standby that has not been promoted yet, and a statement that took too long.
-        | "25006" | "57014"
-        // Shut down by an administrator, crashed, starting up.
-        | "57P01" | "57P02" | "57P03"
-    ) || code.starts_with("08") // The connection broke.
-        || code.starts_with("53") // Out of connections, memory or disk.
-}
-
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |&error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

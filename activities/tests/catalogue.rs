@@ -1,6 +1,6 @@
 //! Goods come in once, and the books know what they are worth.
 
-use activities::catalogue::{Article, Received, Stocking, load};
+use activities::catalogue::{Article, Received, Stocking, load, overwrite};
 use rust_decimal::Decimal;
 use sqlx::PgPool;
 
@@ -34,15 +34,45 @@ async fn loading_lists_articles_and_books_what_came_in(db: PgPool) {
 }
 
 #[sqlx::test(migrator = "crate::support::MIGRATIONS")]
-async fn loading_again_changes_prices_and_receives_nothing_twice(db: PgPool) {
+async fn loading_again_adds_new_articles_and_leaves_the_others_as_an_operator_set_them(db: PgPool) {
+    let shop = Shop::on(db);
+    let [heart, babushka] = articles("2.95");
+    load(&shop.owner, &[heart], STOCKING).await.unwrap();
+    sqlx::query!("update catalog.products set unit_price = 1.50 where sku = $1", HEART)
+        .execute(&shop.owner)
+        .await
+        .unwrap();
+    let [heart, _] = articles("3.25");
+    let received = load(&shop.owner, &[heart, babushka], STOCKING).await.unwrap();
+    assert_eq!(received, Received { articles: 1, value: Some(gbp("34.00")) });
+    assert_eq!(price_of(&shop, HEART).await, gbp("1.50").amount());
+    assert_eq!(shop.pieces_of(HEART).await, (10, 0, 0, 10));
+    assert_eq!(shop.pieces_of(BABUSHKA).await, (10, 0, 0, 10));
+}
+
+/// Somebody has put it into the catalogue by hand, and counts its pieces.
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn loading_receives_nothing_of_an_article_that_the_catalogue_has_already(db: PgPool) {
+    let shop = Shop::on(db);
+    let none = Stocking { pieces: 0, ..STOCKING };
+    load(&shop.owner, &articles("2.95"), none).await.unwrap();
+    let received = load(&shop.owner, &articles("2.95"), STOCKING).await.unwrap();
+    assert_eq!(received, Received { articles: 0, value: None });
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn overwriting_changes_prices_and_receives_nothing_twice(db: PgPool) {
     let shop = Shop::on(db);
     load(&shop.owner, &articles("2.95"), STOCKING).await.unwrap();
-    let received = load(&shop.owner, &articles("3.25"), STOCKING).await.unwrap();
+    let received = overwrite(&shop.owner, &articles("3.25"), STOCKING).await.unwrap();
     assert_eq!(received, Received { articles: 0, value: None });
     assert_eq!(shop.pieces_of(HEART).await, (10, 0, 0, 10));
-    let price =
-        sqlx::query_scalar!("select unit_price from catalog.products where sku = $1", HEART);
-    assert_eq!(price.fetch_one(&shop.owner).await.unwrap(), gbp("3.25").amount());
+    assert_eq!(price_of(&shop, HEART).await, gbp("3.25").amount());
+}
+
+async fn price_of(shop: &Shop, sku: &str) -> Decimal {
+    let price = sqlx::query_scalar!("select unit_price from catalog.products where sku = $1", sku);
+    price.fetch_one(&shop.owner).await.unwrap()
 }
 
 #[sqlx::test(migrator = "crate::support::MIGRATIONS")]

@@ -18,10 +18,9 @@ use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use futures::{StreamExt, TryStreamExt, stream};
+use runtime::temporal::{BadSettings, NotReady, Temporal};
 use rust_decimal::Decimal;
-use temporalio_client::envconfig::LoadClientConfigProfileOptions;
-use temporalio_client::errors::ClientConnectError;
-use temporalio_client::{Client, ClientOptions, GrpcCompression};
+use temporalio_client::Client;
 use tokio::time::sleep;
 
 use crate::ordersaga::{ApiArgs, ApiError, Ordersaga};
@@ -83,11 +82,11 @@ pub(crate) enum BenchError {
     #[error("a read was not answered")]
     Reading(#[source] reqwest::Error),
     /// Temporal's settings cannot be read.
-    #[error("Temporal's settings cannot be read: {0}")]
-    Config(String),
-    /// Temporal does not answer.
-    #[error("Temporal does not answer")]
-    Temporal(#[from] ClientConnectError),
+    #[error(transparent)]
+    Config(#[from] BadSettings),
+    /// Temporal cannot be used.
+    #[error("Temporal cannot be used")]
+    Temporal(#[from] NotReady),
     /// The database does not answer.
     #[error("the database does not answer")]
     Database(#[from] sqlx::Error),
@@ -216,13 +215,9 @@ fn commits_each(counted: i64, idle: i64, lasted: Duration, orders: usize) -> Opt
     of_orders.checked_div(orders.into())
 }
 
+/// As the worker and the starter connect.
 async fn connect() -> Result<Client, BenchError> {
-    let (mut connection, client) =
-        ClientOptions::load_from_config(LoadClientConfigProfileOptions::default())
-            .map_err(|error| BenchError::Config(error.to_string()))?;
-    // As the worker and the starter do.
-    connection.grpc_compression = GrpcCompression::None;
-    Ok(Box::pin(Client::connect(connection, client)).await?)
+    Ok(Temporal::from_env("ordersaga-bench")?.connect().await?)
 }
 
 fn programs(json: &str) -> Result<Programs, serde_json::Error> {

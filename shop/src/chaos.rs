@@ -36,9 +36,9 @@ pub(crate) enum ChaosError {
     #[error(transparent)]
     Records(#[from] RecordsError),
     /// The terminal is gone, or a program is not beside this one.
-    #[error("cannot write to the terminal or run `worker`")]
+    #[error("cannot write to the terminal or run `ordersaga`")]
     Process(#[from] io::Error),
     /// The article that a race is for is not in the shop.
-    #[error("`worker load-catalogue` failed: its message above says why")]
+    #[error("`ordersaga load-catalogue` failed: its message above says why")]
     NoArticle,
 }

@@ -23,7 +23,7 @@ use progress::Progress;
 /// Places real orders, some of them with trouble by plan, and shows what became of each.
 ///
 /// Ends with 0 only if every order ended where it should, every repeated request met its first
-/// order, and `worker prove` holds.
+/// order, and `ordersaga prove` holds.
 #[derive(Clone, Args)]
 pub(crate) struct Demo {
     /// How many orders to read; more than there are come round again.
@@ -72,7 +72,7 @@ pub(crate) enum DemoError {
     #[error("cannot count latencies")]
     Latencies(#[from] hdrhistogram::CreationError),
     /// The worker's program is not beside this one.
-    #[error("cannot run `worker prove`")]
+    #[error("cannot run `ordersaga prove`")]
     Prove(#[source] std::io::Error),
 }
 

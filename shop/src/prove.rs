@@ -1,4 +1,4 @@
-//! `worker prove`, which compares all records with each other.
+//! `ordersaga prove`, which compares all records with each other.
 
 use std::env;
 use std::io;
@@ -8,10 +8,10 @@ use tokio::process::Command;
 
 use crate::screen::heading;
 
-/// Has the worker's own program look, and shows what it finds; whether everything holds.
+/// Has the program look, and shows what it finds; whether everything holds.
 pub(crate) async fn prove() -> io::Result<bool> {
-    heading("worker prove")?;
-    let status = Command::new(beside_this_program("worker")?).arg("prove").status().await?;
+    heading("ordersaga prove")?;
+    let status = Command::new(beside_this_program("ordersaga")?).arg("prove").status().await?;
     Ok(status.success())
 }
 

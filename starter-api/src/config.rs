@@ -6,34 +6,27 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use axum::http::HeaderValue;
-use clap::{Args, Parser, ValueEnum};
+use clap::Args;
 use reqwest::Url;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use runtime::database::PoolSettings;
+use sqlx::PgPool;
 
 use crate::http::{Limits, RATE_PER_ADDRESS, RATE_PER_TOKEN, REGISTRATIONS_PER_ADDRESS};
 use crate::identity::{
     Client, EmbeddedSettings, ExternalIssuer, Identity, REFETCH_PAUSE, http_client, is_safe,
 };
 
-/// The HTTP starter of Ordersaga: takes orders, answers about them, moves no money itself.
-///
-/// Where Temporal is comes from the SDK's own environment: `TEMPORAL_ADDRESS`,
-/// `TEMPORAL_NAMESPACE`, `TEMPORAL_API_KEY`, `TEMPORAL_TLS_…`, or a profile of `temporal.toml`.
-#[derive(Clone, Debug, Parser)]
-#[command(version)]
-pub struct Config {
+/// The settings of `ordersaga api`, besides its database.
+#[derive(Clone, Debug, Args)]
+pub struct ServeArgs {
     /// Where to listen for HTTP.
     #[arg(long, env = "ORDERSAGA_LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
 
-    /// The shop's database, as postgres://user:password@host:port/name.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-    pub database_url: String,
-
-    /// How many connections to the database to keep at most.
+    /// The most connections of the API to the database at once.
     #[arg(long, env = "ORDERSAGA_DATABASE_CONNECTIONS", default_value_t = 10,
           value_parser = clap::value_parser!(u32).range(1..=1_000))]
-    pub database_connections: u32,
+    pub api_database_connections: u32,
 
     /// The largest request body, in bytes.
     #[arg(long, env = "ORDERSAGA_BODY_BYTES_MAX", default_value_t = 1_048_576)]
@@ -102,10 +95,6 @@ pub struct Config {
 
     #[command(flatten)]
     pub(crate) tokens: Tokens,
-
-    /// How to write the log.
-    #[arg(long, env = "LOG_FORMAT", default_value = "pretty")]
-    pub log_format: LogFormat,
 }
 
 /// Whose tokens the starter takes: its own, or those of an identity provider.
@@ -153,16 +142,7 @@ pub(crate) struct Tokens {
     oidc_customer_claim: String,
 }
 
-/// For whom the log is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For machines: one JSON object a line.
-    Json,
-    /// For people.
-    Pretty,
-}
-
-impl Config {
+impl ServeArgs {
     /// What a single request may ask for.
     #[must_use]
     pub fn limits(&self) -> Limits {
@@ -219,24 +199,19 @@ impl Config {
         }))
     }
 
-    /// The database, connected at the first need, so that the starter starts before it.
-    ///
-    /// **Errors.** The URL is none. It is not repeated, for it may hold a password; that is why
-    /// it is not parsed with the other flags, whose errors name what was given.
-    pub fn database(&self) -> Result<PgPool> {
-        let database = self.database_url.parse::<PgConnectOptions>().ok();
-        let database = database
-            .context("DATABASE_URL is not of the form postgres://user:password@host:port/name")?
-            .application_name("ordersaga-starter")
+    /// The database, connected at the first use, so that the starter can start before it.
+    pub fn database(&self, url: &str) -> Result<PgPool> {
+        let settings = PoolSettings {
+            program: "ordersaga-starter",
+            connections: self.api_database_connections,
+            acquire_timeout: Duration::from_secs(2),
             // A statement that outlives its caller's patience only takes the next one's place.
-            .options([("statement_timeout", "4000")]);
-        Ok(PgPoolOptions::new()
-            .max_connections(self.database_connections)
-            .acquire_timeout(Duration::from_secs(2))
+            statement_timeout: Some(Duration::from_secs(4)),
             // A connection found dead costs its caller one 503; asking before each use would
             // cost every caller a round trip.
-            .test_before_acquire(false)
-            .connect_lazy_with(database))
+            test_before_acquire: false,
+        };
+        settings.lazy(url).context("the starter's database URL")
     }
 }
 

@@ -19,10 +19,10 @@ mod graphql;
 mod grpc;
 mod http;
 mod identity;
-mod serve;
+pub mod serve;
 mod temporal;
 
-pub use config::{Config, LogFormat};
+pub use config::ServeArgs;
 pub use error::{Kind, Problem};
 pub use http::{Limits, State, description, graphql_schema, router};
 pub use identity::{

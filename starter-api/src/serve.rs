@@ -1,9 +1,11 @@
-//! From connections to requests: with a limit on each, and an orderly end.
+//! The starter as a program: from its settings to connections, and from connections to requests,
+//! with a limit on each, and an orderly end.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::{Context as _, Result};
 use axum::extract::{ConnectInfo, Request};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -13,9 +15,12 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use crate::config::ServeArgs;
 use crate::http::State;
+use crate::temporal::Temporal;
 
 /// How many callers are listened to at once; the next one waits in the kernel's queue.
 const CONNECTIONS_MAX: usize = 4_096;
@@ -28,6 +33,45 @@ const STREAMS_PER_CONNECTION_MAX: u32 = 256;
 
 /// How long requests under way may take once the process was asked to stop.
 const FAREWELL: Duration = Duration::from_secs(20);
+
+/// Serves the API until `stop`, and then until the requests under way are answered.
+pub async fn run(
+    args: &ServeArgs,
+    database_url: &str,
+    temporal: Temporal,
+    stop: CancellationToken,
+) -> Result<()> {
+    let database = args.database(database_url)?;
+    let identity = args.identity(&database)?;
+    let state = State::new(database, temporal, identity, args.limits());
+    let state = state.open_to_pages_of(&args.cors_origins);
+    let listener = TcpListener::bind(args.listen).await;
+    let listener = listener.with_context(|| format!("cannot listen on {}", args.listen))?;
+    let address = listener.local_addr()?;
+    tracing::info!(%address, "listening; the API's page is at /docs");
+
+    let checking = tokio::spawn(check_schema(state.clone()));
+    let tidying = tokio::spawn(tidy_up(state.clone()));
+    serve(listener, state, stop.cancelled_owned()).await;
+    checking.abort();
+    tidying.abort();
+    Ok(())
+}
+
+/// Says once in the log what is wrong with the database; `/ready` goes on saying it.
+async fn check_schema(state: State) {
+    if let Err(fault) = state.schema.check(&state.database).await {
+        tracing::error!(error = runtime::chain(&fault), "the API is not ready");
+    }
+}
+
+async fn tidy_up(state: State) {
+    let mut every = tokio::time::interval(runtime::metrics::UPKEEP_EVERY);
+    loop {
+        every.tick().await;
+        state.tidy_up();
+    }
+}
 
 /// Serves until `asked_to_stop`; then tells whoever asks that it is not ready, still serves for
 /// the time that a load balancer needs to notice, answers what is under way, and returns.

@@ -3,23 +3,21 @@
 
 mod problem;
 
-use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use domain::{Order, OrderId};
 use futures::StreamExt;
-use temporalio_client::envconfig::{ConfigError, LoadClientConfigProfileOptions};
+use runtime::temporal::BadSettings;
 use temporalio_client::errors::{
     ClientConnectError, WorkflowInteractionError, WorkflowStartError, WorkflowUpdateError,
 };
 use temporalio_client::grpc::WorkflowService;
 use temporalio_client::tonic::IntoRequest;
 use temporalio_client::{
-    Client, ClientOptions, ConnectionOptions, GrpcCompression, RetryOptions,
-    WorkflowDescribeOptions, WorkflowExecuteUpdateOptions, WorkflowExecutionDescription,
-    WorkflowFetchHistoryOptions, WorkflowHandle, WorkflowIdConflictPolicy, WorkflowIdReusePolicy,
-    WorkflowSignalOptions, WorkflowStartOptions,
+    Client, ClientOptions, ConnectionOptions, RetryOptions, WorkflowDescribeOptions,
+    WorkflowExecuteUpdateOptions, WorkflowExecutionDescription, WorkflowFetchHistoryOptions,
+    WorkflowHandle, WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowSignalOptions,
+    WorkflowStartOptions,
 };
 use temporalio_common::data_converters::{SerializationContextData, WorkflowSerializationContext};
 use temporalio_common::protos::temporal::api::enums::v1::WorkflowExecutionStatus as RawStatus;
@@ -28,7 +26,6 @@ use temporalio_common::protos::temporal::api::workflowservice::v1::{
     DescribeNamespaceRequest, ListWorkflowExecutionsRequest,
 };
 use temporalio_common::{HasWorkflowDefinition, MemoValues};
-use tokio::sync::OnceCell;
 use tokio::time::timeout;
 use workflows::{
     CancelAnswer, CancelRequest, NEEDS_ATTENTION, OrderSaga, OrderView, Queue, Resolution,
@@ -37,6 +34,9 @@ use workflows::{
 
 use crate::error::{OrProblem, Problem};
 
+/// By which Temporal knows a starter.
+const PROGRAM: &str = "ordersaga-starter";
+
 /// Longer than any healthy answer takes, shorter than a caller's patience.
 const CALL_TIMEOUT: Duration = Duration::from_secs(4);
 
@@ -44,13 +44,9 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(4);
 /// is kept for whichever worker comes.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The connection to Temporal. Made at the first call that needs it, so that the starter can
-/// read and answer while Temporal is still starting.
-#[derive(Clone)]
-pub struct Temporal {
-    target: Arc<(ConnectionOptions, ClientOptions)>,
-    client: Arc<OnceCell<Client>>,
-}
+/// The order engine, over a connection that may be shared with a worker in the same process.
+#[derive(Clone, Debug)]
+pub struct Temporal(runtime::temporal::Temporal);
 
 /// What became of the wish to start an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,37 +75,32 @@ pub(crate) enum Cancelled {
 #[error("no answer within {} s", .0.as_secs())]
 struct NoAnswer(Duration);
 
-impl fmt::Debug for Temporal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The options hold an API key.
-        f.debug_struct("Temporal")
-            .field("address", &self.target.0.target.as_str())
-            .finish_non_exhaustive()
+impl From<runtime::temporal::Temporal> for Temporal {
+    fn from(connection: runtime::temporal::Temporal) -> Self {
+        Self(connection)
     }
 }
 
 impl Temporal {
-    /// The cluster that the SDK's environment names: address, namespace, TLS, API key.
-    pub fn from_env() -> Result<Self, ConfigError> {
-        let (connection, client) =
-            ClientOptions::load_from_config(LoadClientConfigProfileOptions::default())?;
-        Ok(Self::at(connection, client))
+    /// A connection of the starter's own to the cluster that the SDK's settings name.
+    pub fn from_env() -> Result<Self, BadSettings> {
+        runtime::temporal::Temporal::from_env(PROGRAM).map(Self::alone)
     }
 
-    /// A given cluster.
+    /// A connection of the starter's own to a given cluster.
     #[must_use]
-    pub fn at(mut connection: ConnectionOptions, client: ClientOptions) -> Self {
-        // On one machine or in one data centre, gzip costs more than it carries.
-        connection.grpc_compression = GrpcCompression::None;
-        connection.connect_timeout = Some(Duration::from_secs(2));
+    pub fn at(connection: ConnectionOptions, client: ClientOptions) -> Self {
+        Self::alone(runtime::temporal::Temporal::at(connection, client, PROGRAM))
+    }
+
+    fn alone(connection: runtime::temporal::Temporal) -> Self {
         // Two quick repeats ride out a lost connection; beyond that the caller is told.
-        connection.retry_options = RetryOptions::builder()
+        let retry = RetryOptions::builder()
             .initial_interval(Duration::from_millis(50))
             .max_retries(3)
             .max_elapsed_time(Some(CALL_TIMEOUT))
             .build();
-        "ordersaga-starter".clone_into(&mut connection.identity);
-        Self { target: Arc::new((connection, client)), client: Arc::new(OnceCell::new()) }
+        Self(connection.retrying(retry))
     }
 
     /// Starts the order's workflow: once this has answered, the order cannot be lost.
@@ -225,7 +216,7 @@ impl Temporal {
     pub(crate) async fn needing_attention(&self, most: i32) -> Result<Vec<OrderId>, Problem> {
         const DOING: &str = "asking which orders wait for a person";
         let request = ListWorkflowExecutionsRequest {
-            namespace: self.target.1.namespace.clone(),
+            namespace: self.0.namespace().to_owned(),
             page_size: most,
             query: format!("{} = true and ExecutionStatus = 'Running'", NEEDS_ATTENTION.name()),
             ..Default::default()
@@ -271,7 +262,7 @@ impl Temporal {
     /// Whether Temporal answers and knows the namespace.
     pub(crate) async fn check(&self) -> Result<(), Problem> {
         const DOING: &str = "asking whether Temporal is ready";
-        let namespace = self.target.1.namespace.clone();
+        let namespace = self.0.namespace().to_owned();
         let request = DescribeNamespaceRequest { namespace, ..Default::default() };
         let describe = async {
             let mut client = self.client().await?.clone();
@@ -283,11 +274,7 @@ impl Temporal {
 
     async fn client(&self) -> Result<&Client, Problem> {
         const DOING: &str = "connecting to Temporal";
-        let connect = || {
-            let (connection, client) = (*self.target).clone();
-            Box::pin(Client::connect(connection, client))
-        };
-        self.client.get_or_try_init(connect).await.map_err(|error| {
+        self.0.client().await.map_err(|error| {
             if let ClientConnectError::SystemInfoCallError(status) = &error {
                 return Problem::of_temporal(DOING, status);
             }
@@ -335,6 +322,8 @@ fn start_options(order: &Order) -> WorkflowStartOptions {
         .id_conflict_policy(WorkflowIdConflictPolicy::Fail)
         .memo(memo)
         .task_timeout(workflows::WORKFLOW_TASK_TIMEOUT)
+        // Takes effect where a worker of this process shares the connection.
+        .enable_eager_workflow_start(true)
         .search_attributes(workflows::search_attributes_at_start(order))
         .static_summary(workflows::static_summary(order))
         .static_details(workflows::static_details(order))

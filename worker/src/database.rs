@@ -1,60 +1,59 @@
-//! The way to Postgres.
+//! The worker's database: its pool, and the rights that its role needs.
 
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use runtime::database::{BadUrl, PoolSettings};
+use runtime::schema::{Privilege, Right, SchemaFault, SchemaGate, SchemaState};
 use sqlx::{ConnectOptions as _, Connection as _, PgPool};
 
 /// Where the shop's database is, and how many of its connections this process may take.
 #[derive(Clone, Debug, clap::Args)]
 pub struct DatabaseArgs {
-    /// The shop's database, as the application's role
+    /// The shop's database, as the worker's role: postgres://user:password@host:port/name
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: String,
-    /// The most connections to the database at once
+    /// The most connections of the worker to the database at once
     #[arg(long, env = "WORKER_DATABASE_CONNECTIONS", default_value_t = 24)]
-    pub database_connections: u32,
-}
-
-/// Why the database is of no use yet.
-#[derive(Debug, thiserror::Error)]
-pub enum NotReady {
-    /// It does not answer.
-    #[error("the database does not answer")]
-    NoAnswer(#[from] sqlx::Error),
-    /// It answers, and holds no shop.
-    #[error("the database has no tables for orders; run `worker migrate`")]
-    NotMigrated,
+    pub worker_database_connections: u32,
 }
 
 impl DatabaseArgs {
-    /// A pool that connects when it is first asked.
-    ///
-    /// **Errors.** The URL makes no sense. Read here and not with the arguments, because a
-    /// complaint about an argument repeats it, password and all.
-    pub fn pool(&self) -> Result<PgPool, sqlx::Error> {
-        let options = self.database_url.parse::<PgConnectOptions>()?;
-        Ok(PgPoolOptions::new()
-            .max_connections(self.database_connections)
+    /// A pool that connects at the first use.
+    pub fn pool(&self) -> Result<PgPool, BadUrl> {
+        let settings = PoolSettings {
+            program: "ordersaga-worker",
+            connections: self.worker_database_connections,
             // A step's quick try has three seconds; what waits longer is better tried again.
-            .acquire_timeout(Duration::from_secs(3))
-            .connect_lazy_with(options.application_name("ordersaga-worker")))
+            acquire_timeout: Duration::from_secs(3),
+            statement_timeout: None,
+            test_before_acquire: true,
+        };
+        settings.lazy(&self.database_url)
     }
 }
 
-/// Like [`check`], on a connection made for it: its error says what is wrong, where the pool's
-/// says that time is up.
-pub async fn reach(pool: &PgPool) -> Result<(), NotReady> {
-    let options = pool.connect_options();
-    options.connect().await?.close().await?;
-    check(pool).await
+/// What every order needs. The tests, which run with the worker's rights alone, show the rest.
+const RIGHTS: &[Right] = &[
+    Right { privilege: Privilege::Update, object: "orders.orders" },
+    Right { privilege: Privilege::Insert, object: "orders.order_events" },
+    Right { privilege: Privilege::Insert, object: "outbox.messages" },
+    Right { privilege: Privilege::Update, object: "inventory.stock" },
+    Right { privilege: Privilege::Insert, object: "payments.charges" },
+    Right { privilege: Privilege::Insert, object: "ledger.entries" },
+    Right { privilege: Privilege::Insert, object: "shipping.shipments" },
+    Right { privilege: Privilege::Select, object: "operations.paused_queues" },
+];
+
+/// Whether the worker can work with the database.
+#[must_use]
+pub fn schema_gate() -> SchemaGate {
+    SchemaGate::new(RIGHTS)
 }
 
-/// Whether the database answers and holds the shop's tables.
-pub async fn check(pool: &PgPool) -> Result<(), NotReady> {
-    let migrated =
-        sqlx::query_scalar!(r#"select to_regclass('orders.orders') is not null as "there!""#)
-            .fetch_one(pool)
-            .await?;
-    if migrated { Ok(()) } else { Err(NotReady::NotMigrated) }
+/// Passes the gate after a connection made for this check alone: its error says what is wrong,
+/// where the pool would only report a timeout.
+pub async fn reach(pool: &PgPool, gate: &SchemaGate) -> Result<SchemaState, SchemaFault> {
+    let options = pool.connect_options();
+    options.connect().await?.close().await?;
+    gate.check(pool).await
 }

@@ -3,7 +3,7 @@
 //! | path | answers |
 //! |---|---|
 //! | `/health` | 200 while the process lives: restart it if this stops |
-//! | `/ready` | 200 when Postgres and Temporal answer and every queue is polled, else 503; who is missing |
+//! | `/ready` | 200 when Postgres and Temporal answer, the schema and the role's rights are as they have to be, and every queue is polled, else 503; what is missing |
 //! | `/metrics` | the worker's own metrics and the SDK's, in Prometheus' text format |
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,6 +16,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use metrics::gauge;
+use runtime::schema::SchemaGate;
+use runtime::{chain, temporal};
 use serde_json::json;
 use sqlx::PgPool;
 use temporalio_client::Client;
@@ -23,8 +25,6 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use crate::telemetry::Metrics;
-use crate::waiting::chain;
-use crate::{database, temporal};
 
 /// A probe that takes longer is answered with no.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -43,6 +43,8 @@ pub struct Ops {
 pub struct Parties {
     /// Postgres.
     pub pool: PgPool,
+    /// Whether the worker can work with that database.
+    pub gate: SchemaGate,
     /// Temporal.
     pub client: Client,
 }
@@ -94,8 +96,10 @@ impl Ops {
 async fn ready(State(ops): State<Ops>) -> Response {
     let (postgres, temporal) = match ops.parties.get() {
         None => (Some("not found yet".to_owned()), Some("not found yet".to_owned())),
-        Some(Parties { pool, client }) => tokio::join!(
-            complaint(async { database::check(pool).await.map_err(|error| chain(&error)) }),
+        Some(Parties { pool, gate, client }) => tokio::join!(
+            complaint(async {
+                gate.check(pool).await.map(|_usable| ()).map_err(|error| chain(&error))
+            }),
             complaint(async { temporal::check(client).await.map_err(|error| chain(&error)) }),
         ),
     };

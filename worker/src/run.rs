@@ -7,6 +7,10 @@ use std::time::Duration;
 use activities::Activities;
 use activities::payment::sandbox::SandboxProvider;
 use activities::shipping::sandbox::SandboxCarrier;
+use runtime::chain;
+use runtime::database::BadUrl;
+use runtime::schema::{SchemaFault, SchemaGate};
+use runtime::temporal::Temporal;
 use sqlx::PgPool;
 use temporalio_client::Client;
 use temporalio_sdk::interceptors::ActivityInboundInterceptor;
@@ -25,12 +29,14 @@ use crate::database::{self, DatabaseArgs};
 use crate::line;
 use crate::ops::{Ops, Parties, Polling};
 use crate::steps_counted::{self, StepsCounted};
-use crate::telemetry::{Telemetry, TelemetryError};
-use crate::temporal::{BadSettings, Temporal};
-use crate::waiting::{chain, until_there};
+use crate::telemetry::Telemetry;
+use crate::waiting::until_there;
 
 /// How often reservations whose time is up are given back.
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(30);
+
+/// How often the worker checks whether it has become too old for its database.
+const SCHEMA_CHECK_EVERY: Duration = Duration::from_secs(30);
 
 /// How many expired reservations one round gives back.
 const EXPIRED_AT_ONCE: i64 = 500;
@@ -86,7 +92,7 @@ impl Default for Settings {
     }
 }
 
-/// What `worker run` is told.
+/// The settings of `ordersaga worker`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct RunArgs {
     /// The task queues to serve; only `orders` carries workflows
@@ -114,12 +120,12 @@ pub struct RunArgs {
 /// Why the worker cannot run, or does not run any more.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The SDK's settings make no sense.
-    #[error(transparent)]
-    Settings(#[from] BadSettings),
-    /// The database's URL makes no sense.
-    #[error("the database's URL makes no sense")]
-    Database(#[source] sqlx::Error),
+    /// `DATABASE_URL` cannot be used.
+    #[error("DATABASE_URL")]
+    Database(#[from] BadUrl),
+    /// A migration excludes programs as old as this one.
+    #[error("the worker must not go on with this database")]
+    Schema(#[source] SchemaFault),
     /// Somebody else listens there.
     #[error("cannot listen on {address}")]
     Listen {
@@ -128,12 +134,6 @@ pub enum RunError {
         /// What the system says.
         source: std::io::Error,
     },
-    /// Signals cannot be heard, so the worker could not be stopped in order.
-    #[error("cannot listen for signals")]
-    Signals(#[source] std::io::Error),
-    /// Nothing could be counted.
-    #[error(transparent)]
-    Telemetry(#[from] TelemetryError),
     /// A workflow is registered twice.
     #[error("a workflow cannot be registered")]
     Workflow(#[from] WorkflowRegistrationError),
@@ -195,26 +195,31 @@ fn hands(activities: &Activities) -> Activities {
     }
 }
 
-/// Serves the queues until a signal says to stop, and then until what runs has finished.
-pub async fn run(args: RunArgs) -> Result<(), RunError> {
-    let stop = on_signal()?;
-    let temporal = Temporal::from_env()?;
-    let telemetry = Telemetry::start()?;
+/// Serves the queues until `stop`, and then until what is under way has finished.
+///
+/// `temporal` has to be counted by `telemetry`'s meter; in a process with several programs they
+/// share it.
+pub async fn run(
+    args: RunArgs,
+    temporal: &Temporal,
+    telemetry: Telemetry,
+    stop: CancellationToken,
+) -> Result<(), RunError> {
     steps_counted::begin();
     let ops = Ops::new(telemetry.metrics.clone(), args.queues.len());
     serve_ops(args.ops_listen, &ops, &stop).await?;
 
-    let temporal = temporal.metered(telemetry.client_meter.clone());
-    let pool = args.database.pool().map_err(RunError::Database)?;
-    let found = stop.run_until_cancelled(Box::pin(find(pool, &temporal))).await;
-    let Some(Parties { pool, client }) = found else { return Ok(()) };
-    ops.found(Parties { pool: pool.clone(), client: client.clone() });
+    let pool = args.database.pool()?;
+    let found = stop.run_until_cancelled(Box::pin(find(pool, temporal))).await;
+    let Some(Parties { pool, gate, client }) = found else { return Ok(()) };
+    ops.found(Parties { pool: pool.clone(), gate: gate.clone(), client: client.clone() });
 
     let activities = args.activities(&pool)?;
     if args.queues.contains(&Queue::Orders) {
         tokio::spawn(keep_house(pool.clone(), stop.clone()));
     }
     let mut served = JoinSet::new();
+    served.spawn(until_too_old(pool.clone(), gate, stop.clone()));
     let making = Arc::new((telemetry.runtime, client, activities, args.settings));
     for queue in args.queues.iter().copied() {
         let making = Arc::clone(&making);
@@ -232,7 +237,7 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
 impl RunArgs {
     /// The provider and the carrier are parties of their own, and get connections of their own.
     fn activities(&self, db: &PgPool) -> Result<Activities, RunError> {
-        let party = || self.database.pool().map_err(RunError::Database);
+        let party = || self.database.pool();
         Ok(Activities {
             db: db.clone(),
             provider: Arc::new(SandboxProvider::new(party()?, self.random_decline_percent)),
@@ -242,30 +247,6 @@ impl RunArgs {
             },
         })
     }
-}
-
-/// The first signal stops the worker in order; the second ends it at once.
-fn on_signal() -> Result<CancellationToken, RunError> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
-    let stop = CancellationToken::new();
-    let told = stop.clone();
-    tokio::spawn(async move {
-        let mut heard = async || {
-            tokio::select! {
-                _ = terminate.recv() => "SIGTERM",
-                _ = interrupt.recv() => "SIGINT",
-            }
-        };
-        let signal = heard().await;
-        info!(signal, "stopping: what runs may finish; a second signal ends at once");
-        told.cancel();
-        let signal = heard().await;
-        warn!(signal, "ending at once; whatever ran will be tried again");
-        std::process::exit(130);
-    });
-    Ok(stop)
 }
 
 async fn serve_ops(
@@ -290,11 +271,29 @@ async fn serve_ops(
 
 async fn find(pool: PgPool, temporal: &Temporal) -> Parties {
     let at = format!("Temporal at {}", temporal.address());
-    let (client, ()) = tokio::join!(
+    let gate = database::schema_gate();
+    let (client, _usable) = tokio::join!(
         until_there(&at, async || temporal.connect().await),
-        until_there("the database", async || database::reach(&pool).await),
+        until_there("the database", async || database::reach(&pool, &gate).await),
     );
-    Parties { pool, client }
+    Parties { pool, gate, client }
+}
+
+/// Waits until `stop`, or until a migration excludes programs as old as this one: such a worker
+/// would write what later releases do not expect. Other faults of the database are told by
+/// `/ready`, and by the steps that they strike.
+async fn until_too_old(
+    pool: PgPool,
+    gate: SchemaGate,
+    stop: CancellationToken,
+) -> Result<(), RunError> {
+    let mut due = tokio::time::interval(SCHEMA_CHECK_EVERY);
+    while stop.run_until_cancelled(due.tick()).await.is_some() {
+        if let Err(fault @ SchemaFault::TooOld { .. }) = gate.check(&pool).await {
+            return Err(RunError::Schema(fault));
+        }
+    }
+    Ok(())
 }
 
 /// Gives a queue's worker a thread of its own: its workflows all run there, and what they ask for runs

@@ -10,7 +10,7 @@ use temporalio_sdk::interceptors::{
 use workflows::{BROKEN, CONTRACTS, REJECTED, Role, UNAVAILABLE};
 
 /// How long one attempt at a step took, by step and result; its count is the number of attempts.
-pub const STEP_SECONDS: &str = "ordersaga_step_seconds";
+const STEP_SECONDS: &str = "ordersaga_step_seconds";
 
 /// Undos that were done.
 const UNDOS: &str = "ordersaga_undos_total";

@@ -1,42 +1,21 @@
-//! What whoever watches the worker gets to see: logs and metrics.
+//! The SDK's runtime, and everything that is counted: the process's own metrics and the SDK's.
 
-use std::io::{self, IsTerminal as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::PrometheusHandle;
+use runtime::metrics::{UPKEEP_EVERY, recorder};
 use temporalio_common::telemetry::metrics::{CoreMeter, TemporalMeter};
 use temporalio_common::telemetry::{
     PrometheusExporterOptions, TelemetryOptions, start_prometheus_metric_exporter, telemetry_init,
 };
 use temporalio_sdk::runtime::RuntimeOptions;
 use temporalio_sdk::{Runtime, RuntimeError};
-use tracing_subscriber::EnvFilter;
 
-use crate::steps_counted::STEP_SECONDS;
-
-/// What a command says of itself that answers on standard output.
-pub const ONLY_ERRORS: &str = "error";
-
-/// What is logged of a worker that runs. The SDK tells of workflow tasks that fail as warnings.
-pub const EVENTS_OF_NOTE: &str = "info,sqlx::postgres::notice=warn,temporalio_sdk_core=warn,temporalio_client=warn,temporalio_sdk=warn";
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    Pretty,
-    /// For machines: one JSON object a line.
-    Json,
-}
-
-/// Why there is nothing to see.
+/// Why nothing can be counted.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    /// The worker's own metrics.
-    #[error("the worker's metrics cannot be kept")]
-    Own(#[from] BuildError),
     /// The SDK's metrics, which it serves on a local port of its own.
     #[error("the SDK's metrics cannot be served locally: {0}")]
     Sdk(String),
@@ -48,21 +27,7 @@ pub enum TelemetryError {
     Runtime(#[from] RuntimeError),
 }
 
-/// Sends log lines to standard error, so that what a command prints stays apart from them.
-/// `filter` counts unless `RUST_LOG` says otherwise. Does nothing when logging has been set up
-/// before.
-pub fn start_logging(format: LogFormat, filter: &str) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(filter));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    let started = match format {
-        LogFormat::Pretty => logs.with_ansi(io::stderr().is_terminal()).try_init(),
-        LogFormat::Json => logs.json().flatten_event(true).try_init(),
-    };
-    // Whoever was there first keeps the log.
-    drop(started);
-}
-
-/// The SDK's runtime, and where its metrics and the worker's own are read.
+/// The SDK's runtime, and where its metrics and the process's own are read.
 pub struct Telemetry {
     /// What workers are built on.
     pub runtime: Runtime,
@@ -81,14 +46,9 @@ pub struct Metrics {
 }
 
 impl Telemetry {
-    /// Starts counting. Once in a process: the worker's own metrics are global to it.
+    /// Starts counting. Once in a process: the SDK's runtime belongs to it.
     pub fn start() -> Result<Self, TelemetryError> {
-        let own = PrometheusBuilder::new()
-            .set_buckets_for_metric(
-                metrics_exporter_prometheus::Matcher::Full(STEP_SECONDS.to_owned()),
-                &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0],
-            )?
-            .install_recorder()?;
+        let own = recorder();
         // The SDK keeps its registry to itself and serves it over HTTP; it gets a port that
         // only this machine sees, and the worker's page passes it on.
         let options = PrometheusExporterOptions::builder()
@@ -106,7 +66,7 @@ impl Telemetry {
             .telemetry_options(counted())
             .build()
             .map_err(TelemetryError::Sdk)?;
-        tokio::spawn(fold(own.clone()));
+        tokio::spawn(upkeep(own.clone()));
         let http = reqwest::Client::builder().timeout(Duration::from_secs(2)).build()?;
         Ok(Self {
             runtime: Runtime::from_current_tokio(options)?,
@@ -117,7 +77,7 @@ impl Telemetry {
 }
 
 impl Metrics {
-    /// The worker's own metrics and the SDK's, in Prometheus' text format.
+    /// The process's own metrics and the SDK's, in Prometheus' text format.
     pub async fn page(&self) -> Result<String, reqwest::Error> {
         let mut page = self.own.render();
         let sdk = self.http.get(format!("http://{}/metrics", self.sdk)).send().await?;
@@ -126,10 +86,8 @@ impl Metrics {
     }
 }
 
-/// Folds what was counted now and then; without it, a worker whose page nobody reads remembers
-/// every single step.
-async fn fold(own: PrometheusHandle) {
-    let mut due = tokio::time::interval(Duration::from_secs(5));
+async fn upkeep(own: PrometheusHandle) {
+    let mut due = tokio::time::interval(UPKEEP_EVERY);
     loop {
         due.tick().await;
         own.run_upkeep();

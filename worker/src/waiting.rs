@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::time::Duration;
 
+use runtime::chain;
 use tracing::{info, warn};
 
 /// A compose file or a cluster starts everything at once; nobody is late after half a second.
@@ -29,21 +30,4 @@ where
         tokio::time::sleep(pause).await;
         pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
     }
-}
-
-/// An error with all that led to it, in one line.
-#[must_use]
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        // Many libraries repeat their source in their own words.
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }

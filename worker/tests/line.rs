@@ -32,7 +32,7 @@ fn taken_up(history: &History) -> (i64, i32) {
     (at.seconds, at.nanos)
 }
 
-#[sqlx::test(migrator = "worker::migrate::MIGRATIONS")]
+#[sqlx::test(migrator = "runtime::schema::MIGRATIONS")]
 async fn orders_that_come_while_the_line_stands_wait_and_are_taken_up_in_order(db: PgPool) {
     let shop = Shop::open(db).await;
     shop.until_workflows_are_served(true).await;
@@ -65,7 +65,7 @@ async fn orders_that_come_while_the_line_stands_wait_and_are_taken_up_in_order(d
     shop.close().await;
 }
 
-#[sqlx::test(migrator = "worker::migrate::MIGRATIONS")]
+#[sqlx::test(migrator = "runtime::schema::MIGRATIONS")]
 async fn an_order_between_two_steps_waits_and_goes_on(db: PgPool) {
     let shop = Shop::open(db).await;
     let mut order = order();

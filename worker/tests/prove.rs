@@ -20,11 +20,11 @@ use activities::shipping::sandbox::SandboxCarrier;
 use activities::{Activities, ledger, orders, payment, shipping, stock};
 use domain::ledger::Posting;
 use domain::{AddressId, Order, OrderId, OrderStatus, Rejection, StatusNote};
+use runtime::schema::MIGRATIONS;
 use sqlx::PgPool;
 use support::{Shop, ended, order};
 use temporalio_client::WorkflowTerminateOptions;
 use uuid::Uuid;
-use worker::migrate::MIGRATIONS;
 use worker::prove::{Finding, Verdict, prove, table};
 
 const SHIPPED: Uuid = Uuid::from_u128(1);

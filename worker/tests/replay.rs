@@ -17,10 +17,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use domain::Rejection;
+use runtime::schema::MIGRATIONS;
 use sqlx::PgPool;
 use support::{Fault, OrderHandle, Shop, ended, order, order_paid_by};
 use temporalio_client::WorkflowCancelOptions;
-use worker::migrate::MIGRATIONS;
 use worker::replay::replay_file;
 use workflows::{Resolution, ResolutionKind};
 

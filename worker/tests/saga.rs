@@ -10,12 +10,12 @@ mod support;
 
 use domain::{OrderStatus, Rejection, StepName};
 use futures::future::join_all;
+use runtime::schema::MIGRATIONS;
 use sqlx::PgPool;
 use support::{FOR_EVER, Fault, Shop, ended, history, order, order_paid_by, unreadable};
 use temporalio_client::WorkflowCancelOptions;
 use temporalio_common::protos::temporal::api::enums::v1::EventType;
 use temporalio_common::protos::temporal::api::history::v1::HistoryEvent;
-use worker::migrate::MIGRATIONS;
 use workflows::{
     CONTRACTS, CancelDecision, CancelRequest, Contract, OrderSaga, PartyUpdate, Resolution,
     ResolutionKind, Role, StepState, signal_payload,

@@ -22,7 +22,7 @@ use crate::screen::{heading, say};
 /// or the schemas' owner have.
 ///
 /// Ends with 0 only if nothing changed the books, everything was refused for the right reason, and
-/// `worker prove` holds.
+/// `ordersaga prove` holds.
 #[derive(Clone, Args)]
 pub(crate) struct Ledger {
     #[command(flatten)]
@@ -55,7 +55,7 @@ pub(crate) enum LedgerError {
     #[error("the database does not answer")]
     Database(#[from] sqlx::Error),
     /// There is no such program or terminal.
-    #[error("cannot write to the terminal or run `worker prove`")]
+    #[error("cannot write to the terminal or run `ordersaga prove`")]
     Process(#[from] io::Error),
     /// A posting of the books is none.
     #[error("the books hold a posting that cannot be read")]
@@ -131,7 +131,7 @@ impl Ledger {
             say("\n✘ The books are not what they were.")?;
         }
         if !proven {
-            say("\n✘ `worker prove` found a fault.")?;
+            say("\n✘ `ordersaga prove` found a fault.")?;
         }
         Ok(held && untouched && proven)
     }

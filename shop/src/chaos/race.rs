@@ -25,7 +25,7 @@ use crate::screen::{heading, say};
 /// times at once.
 ///
 /// Ends with 0 only if exactly as many buyers as there were pieces got one, everybody else was
-/// told that there are none left, each request was one order, and `worker prove` holds.
+/// told that there are none left, each request was one order, and `ordersaga prove` holds.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Race {
     /// How many buyers there are.
@@ -262,7 +262,7 @@ const STRIKE_LASTS: Duration = Duration::from_secs(1);
 async fn stocked(sku: &str, items: u32) -> Result<(), ChaosError> {
     let list = std::env::temp_dir().join(format!("{sku}.csv"));
     fs::write(&list, format!("sku,name,unit_price_gbp\n{sku},THE LAST OF ITS KIND,9.99\n"))?;
-    let mut command = Command::new(beside_this_program("worker")?);
+    let mut command = Command::new(beside_this_program("ordersaga")?);
     command.arg("load-catalogue").arg(&list).args(["--on-hand", &items.to_string()]);
     let status = command.stdout(Stdio::null()).stdin(Stdio::null()).status().await?;
     fs::remove_file(&list)?;
@@ -276,7 +276,7 @@ fn verdict(fair: bool, once: bool, proven: bool) -> Result<(), ChaosError> {
     for (held, fault) in [
         (fair, "A race did not end as it must."),
         (once, "A request that was sent many times at once was not one order."),
-        (proven, "`worker prove` found a fault."),
+        (proven, "`ordersaga prove` found a fault."),
     ] {
         if !held {
             say(format_args!("\n✘ {fault}"))?;

@@ -235,7 +235,7 @@ fn verdict(as_planned: bool, balanced: bool, proven: bool) -> Result<(), DemoErr
     let failed = [
         (as_planned, "an order did not end where it should"),
         (balanced, "the books do not balance"),
-        (proven, "`worker prove` found a fault"),
+        (proven, "`ordersaga prove` found a fault"),
     ];
     let failed = failed.iter().filter(|(held, _)| !held).map(|(_, fault)| *fault);
     let failed = failed.collect::<BTreeSet<_>>();

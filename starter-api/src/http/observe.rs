@@ -1,7 +1,6 @@
 //! What is around every request: its id, its time limit, its line in the log, its metrics.
 
 use std::any::Any;
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
@@ -10,7 +9,8 @@ use axum::http::HeaderValue;
 use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::PrometheusHandle;
+use runtime::metrics::recorder;
 use tokio::time::timeout;
 use tracing::{Instrument, info_span};
 use uuid::Uuid;
@@ -143,29 +143,13 @@ pub(crate) fn panicked(payload: Box<dyn Any + Send>) -> Response {
     Problem::internal("answering a request", &Panicked(message)).into_response()
 }
 
-/// The process's metrics; there is one recorder, however many routers a test makes.
+/// The process's metrics, with those of the starter described.
 pub(crate) fn metrics() -> PrometheusHandle {
-    /// Around what an order costs (some milliseconds) up to the time limit.
-    const BUCKETS: [f64; 12] =
-        [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
-    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
-    let handle = HANDLE.get_or_init(|| {
-        let duration = Matcher::Full(REQUEST_DURATION.to_owned());
-        // Refused for an empty list alone; then it is told as a summary.
-        let recorder = PrometheusBuilder::new()
-            .set_buckets_for_metric(duration, &BUCKETS)
-            .unwrap_or_default()
-            .build_recorder();
-        let handle = recorder.handle();
-        if metrics::set_global_recorder(recorder).is_err() {
-            tracing::warn!("another metrics recorder is in place; /metrics stays empty");
-        }
-        metrics::describe_counter!(REQUESTS_TOTAL, "Requests answered");
-        metrics::describe_histogram!(REQUEST_DURATION, "Time to the answer");
-        metrics::describe_counter!(ORDERS_ACCEPTED, "Orders taken in, and repeats of them");
-        handle
-    });
-    handle.clone()
+    let handle = recorder();
+    metrics::describe_counter!(REQUESTS_TOTAL, "Requests answered");
+    metrics::describe_histogram!(REQUEST_DURATION, "Time to the answer");
+    metrics::describe_counter!(ORDERS_ACCEPTED, "Orders taken in, and repeats of them");
+    handle
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::extract::FromRef;
 use axum::http::HeaderValue;
 use metrics_exporter_prometheus::PrometheusHandle;
+use runtime::schema::SchemaGate;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +17,7 @@ use crate::graphql::GraphqlSchema;
 use crate::http::observe;
 use crate::http::rate_limit::Gate;
 use crate::identity::Identity;
+use crate::http::ops::ready;
 use crate::temporal::Temporal;
 
 /// Everything that the starter works with. Cheap to clone, which every layer around a route does
@@ -28,6 +30,8 @@ pub struct State(Arc<Parts>);
 pub struct Parts {
     /// The shop's commands and queries.
     pub(crate) app: Arc<App>,
+    /// Whether the starter can work with the database.
+    pub(crate) schema: SchemaGate,
     pub(crate) identity: Identity,
     pub(crate) limits: Limits,
     pub(crate) metrics: PrometheusHandle,
@@ -133,6 +137,7 @@ impl State {
         Self(Arc::new(Parts {
             leaving: app.leaving.clone(),
             app: Arc::new(app),
+            schema: SchemaGate::new(ready::RIGHTS),
             identity,
             limits,
             metrics: observe::metrics(),

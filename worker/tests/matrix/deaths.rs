@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use domain::{Order, OrderId};
 use futures::future::join_all;
+use runtime::temporal::Temporal;
 use serde::{Deserialize, Serialize};
 use sqlx::{ConnectOptions, PgPool};
 use temporalio_sdk::activities::ActivityInfo;
@@ -20,7 +21,6 @@ use temporalio_sdk::interceptors::{
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
-use worker::temporal::Temporal;
 use workflows::{Queue, UNAVAILABLE, WORKFLOW_TASK_TIMEOUT};
 
 use crate::cell::{Cell, Course, Point, Trouble, last_step};
@@ -179,7 +179,7 @@ pub async fn serve_until_death() {
         faults.plan(order, last_step().name, Fault::AnswerLost(FOR_EVER));
     }
     let db = PgPool::connect(&std::env::var("DATABASE_URL").unwrap()).await.unwrap();
-    let client = Temporal::from_env().unwrap().connect().await.unwrap();
+    let client = Temporal::from_env("ordersaga-matrix").unwrap().connect().await.unwrap();
     let doom = Doom { faults, sentence: Arc::new(sentence) };
     let _workers = serve(&db, &client, doom, &Queue::ALL);
     let abandoned = tokio::task::spawn_blocking(|| io::stdin().read_to_string(&mut String::new()));

@@ -38,10 +38,10 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use run::Manner;
+use runtime::schema::MIGRATIONS;
 use sqlx::{Connection, PgConnection, PgPool};
 use support::Shop;
 use uuid::Uuid;
-use worker::migrate::MIGRATIONS;
 
 /// How much of the matrix is run.
 #[derive(Debug, Parser)]

@@ -60,7 +60,7 @@ pub(super) fn closing(seed: u64, held: bool, soon: bool, proven: bool) -> io::Re
     for (held, fault) in [
         (held, "a promise is broken"),
         (soon, "orders did not go on soon enough"),
-        (proven, "`worker prove` found a fault"),
+        (proven, "`ordersaga prove` found a fault"),
     ] {
         if !held {
             say(format_args!("\n✘ {fault}; the same deaths again: SEED={seed}"))?;

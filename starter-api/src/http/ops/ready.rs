@@ -4,11 +4,24 @@ use axum::Json;
 use axum::extract::State as Shared;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use runtime::chain;
+use runtime::schema::{Privilege, Right, SchemaFault};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::error::{OrProblem, Problem};
+use crate::error::Problem;
 use crate::http::State;
+
+/// What taking orders needs. The tests, which run with the starter's rights alone, show the rest.
+pub(crate) const RIGHTS: &[Right] = &[
+    Right { privilege: Privilege::Select, object: "catalog.products" },
+    Right { privilege: Privilege::Select, object: "orders.orders" },
+    Right { privilege: Privilege::Select, object: "orders.order_events" },
+    Right { privilege: Privilege::Insert, object: "customers.addresses" },
+    Right { privilege: Privilege::Insert, object: "customers.customers" },
+    Right { privilege: Privilege::Insert, object: "operations.paused_queues" },
+    Right { privilege: Privilege::Execute, object: "ledger.book_movement" },
+];
 
 /// Whether the parties that an order needs answer.
 #[derive(Debug, Serialize, ToSchema)]
@@ -19,6 +32,9 @@ pub(crate) struct Readiness {
     temporal: Answers,
     /// Whether this process was asked to stop and only finishes the requests in progress.
     leaving: bool,
+    /// What is wrong with the database's schema or with the rights in it, and what to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    schema: Option<String>,
 }
 
 /// Whether a party answers.
@@ -54,18 +70,24 @@ pub(crate) async fn ready(Shared(state): Shared<State>) -> Response {
     if state.leaving.is_cancelled() {
         // Answered at once: a load balancer has little time to notice.
         let (postgres, temporal) = (Answers::NotAsked, Answers::NotAsked);
-        let readiness = Readiness { postgres, temporal, leaving: true };
+        let readiness = Readiness { postgres, temporal, leaving: true, schema: None };
         return (StatusCode::SERVICE_UNAVAILABLE, Json(readiness)).into_response();
     }
-    let (postgres, temporal) = tokio::join!(postgres(&state), state.app.temporal.check());
-    let readiness =
-        Readiness { postgres: postgres.into(), temporal: temporal.into(), leaving: false };
+    let ((postgres, schema), temporal) = tokio::join!(postgres(&state), state.app.temporal.check());
+    let readiness = Readiness { postgres, temporal: temporal.into(), leaving: false, schema };
     let all = [readiness.postgres, readiness.temporal].iter().all(|it| *it == Answers::Ready);
     let status = if all { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(readiness)).into_response()
 }
 
-async fn postgres(state: &State) -> Result<(), Problem> {
-    let answer = sqlx::query_scalar!("select 1").fetch_one(&state.app.database).await;
-    answer.map(|_one| ()).or_problem("asking whether the database is ready")
+/// Whether the database can be worked with; if it answers and cannot, what an operator has to do.
+async fn postgres(state: &State) -> (Answers, Option<String>) {
+    match state.schema.check(&state.app.database).await {
+        Ok(_usable) => (Answers::Ready, None),
+        Err(SchemaFault::NoAnswer(error)) => {
+            tracing::warn!(error = chain(&error), "the database does not answer");
+            (Answers::Unavailable, None)
+        }
+        Err(fault) => (Answers::Unavailable, Some(fault.to_string())),
+    }
 }

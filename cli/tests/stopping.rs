@@ -1,23 +1,25 @@
+//! A program that is asked to stop.
+
 use std::process::Stdio;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::TcpStream;
-use tokio::process::{Child, ChildStdout, Command};
+use tokio::process::{Child, ChildStderr, Command};
 
-type Log = Lines<BufReader<ChildStdout>>;
+type Log = Lines<BufReader<ChildStderr>>;
 
 /// The program itself, where it listens, and its log from then on.
 async fn program() -> (Child, String, Log) {
-    let mut program = Command::new(env!("CARGO_BIN_EXE_starter-api"))
-        .args(["--listen", "127.0.0.1:0", "--log-format", "json"])
-        .env("DATABASE_URL", "postgres://nobody@127.0.0.1:9/nothing")
+    let mut program = Command::new(env!("CARGO_BIN_EXE_ordersaga"))
+        .args(["api", "--listen", "127.0.0.1:0", "--log-format", "json"])
+        .env("STARTER_DATABASE_URL", "postgres://nobody@127.0.0.1:9/nothing")
         .env("ORDERSAGA_NOTICE_SECONDS", "3")
         .env_remove("RUST_LOG")
-        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
         .unwrap();
-    let mut log = BufReader::new(program.stdout.take().unwrap()).lines();
+    let mut log = BufReader::new(program.stderr.take().unwrap()).lines();
     let address = loop {
         let line = log.next_line().await.unwrap().unwrap();
         let line: serde_json::Value = serde_json::from_str(&line).unwrap();

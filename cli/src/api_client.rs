@@ -1,0 +1,222 @@
+//! The API, as an operator's commands use it: JSON in, JSON out. What the bodies mean is decided
+//! by the commands, so that a change of them does not reach this file.
+
+use std::time::Duration;
+
+use eventsource_stream::{Event, EventStreamError, Eventsource as _};
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
+use reqwest::header::{ACCEPT, HeaderValue};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
+use serde_json::Value;
+
+use crate::output::Format;
+
+/// Longer than the API takes for anything but a stream.
+const TIMEOUT: Duration = Duration::from_secs(45);
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A stream that has no event to send sends a comment every 15 seconds.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
+
+/// Where the API is, who asks it, and how its answers are printed.
+#[derive(Clone, clap::Args)]
+pub(crate) struct ClientArgs {
+    /// Where the API is
+    #[arg(long, env = "ORDERSAGA_URL", global = true, default_value = "http://127.0.0.1:8080")]
+    url: Url,
+    /// An access token; without it, one is fetched for the client
+    #[arg(long, env = "ORDERSAGA_TOKEN", global = true, hide_env_values = true)]
+    token: Option<String>,
+    /// The client to fetch a token for
+    #[arg(long, env = "ORDERSAGA_CLIENT_ID", global = true, default_value = "operator")]
+    client_id: String,
+    /// The client's secret
+    #[arg(long, env = "ORDERSAGA_CLIENT_SECRET", global = true, hide_env_values = true)]
+    client_secret: Option<String>,
+    /// How the answer is printed
+    #[arg(long, global = true, value_enum, default_value = "table")]
+    pub(crate) output: Format,
+}
+
+impl std::fmt::Debug for ClientArgs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClientArgs").field("url", &self.url.as_str()).finish_non_exhaustive()
+    }
+}
+
+/// Why there is no answer to go on with.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ApiError {
+    /// Neither a token nor a secret is given.
+    #[error("set ORDERSAGA_TOKEN, or ORDERSAGA_CLIENT_ID and ORDERSAGA_CLIENT_SECRET")]
+    NoCredentials,
+    /// The URL cannot have a path below it.
+    #[error("{0} is not the URL of an API")]
+    BadUrl(Url),
+    /// The API does not answer, or not in a form that is understood.
+    #[error("no answer from the API")]
+    NoAnswer(#[from] reqwest::Error),
+    /// The stream of events broke off.
+    #[error("the stream of events broke off")]
+    Stream(#[from] EventStreamError<reqwest::Error>),
+    /// An event is not JSON.
+    #[error("the API sent an event that is not JSON")]
+    BadEvent(#[from] serde_json::Error),
+    /// The answer is no.
+    #[error("{status}: {why}")]
+    Refused {
+        /// HTTP's word for it.
+        status: StatusCode,
+        /// The API's words.
+        why: String,
+    },
+}
+
+impl ApiError {
+    /// Whether the API has answered no, rather than not at all.
+    pub(crate) fn is_refusal(&self) -> bool {
+        match self {
+            Self::Refused { status, .. } => status.is_client_error(),
+            Self::NoCredentials
+            | Self::BadUrl(_)
+            | Self::NoAnswer(_)
+            | Self::Stream(_)
+            | Self::BadEvent(_) => false,
+        }
+    }
+
+    /// Whether the same request may be answered later.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            Self::NoAnswer(_) | Self::Stream(_) => true,
+            Self::Refused { status, .. } => {
+                status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS
+            }
+            Self::NoCredentials | Self::BadUrl(_) | Self::BadEvent(_) => false,
+        }
+    }
+}
+
+/// The API.
+#[derive(Clone, Debug)]
+pub(crate) struct Api {
+    http: Client,
+    args: ClientArgs,
+}
+
+/// An event of a stream.
+pub(crate) struct StreamEvent {
+    /// Where to go on if the stream breaks off.
+    pub(crate) id: String,
+    /// The event itself.
+    pub(crate) data: Value,
+}
+
+impl Api {
+    pub(crate) fn new(args: ClientArgs) -> Result<Self, ApiError> {
+        let http = Client::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(SILENCE_MAX);
+        Ok(Self { http: http.build()?, args })
+    }
+
+    /// Reads what is at a path, with the parameters that have a value.
+    pub(crate) async fn get(
+        &self,
+        path: &[&str],
+        parameters: &[(&str, Option<String>)],
+    ) -> Result<Value, ApiError> {
+        let parameters: Vec<_> =
+            parameters.iter().filter_map(|(name, value)| Some((name, value.as_ref()?))).collect();
+        self.answer(self.request(Method::GET, path)?.query(&parameters)).await
+    }
+
+    /// Sends a body to a path.
+    pub(crate) async fn post(
+        &self,
+        path: &[&str],
+        parameters: &[(&str, Option<String>)],
+        body: &Value,
+    ) -> Result<Value, ApiError> {
+        let parameters: Vec<_> =
+            parameters.iter().filter_map(|(name, value)| Some((name, value.as_ref()?))).collect();
+        self.answer(self.request(Method::POST, path)?.query(&parameters).json(body)).await
+    }
+
+    /// Opens the stream of events at a path, after the event with this id. None, when nothing
+    /// more will come.
+    pub(crate) async fn stream(
+        &self,
+        path: &[&str],
+        after: Option<&str>,
+    ) -> Result<Option<BoxStream<'static, Result<StreamEvent, ApiError>>>, ApiError> {
+        let mut request = self.request(Method::GET, path)?;
+        request = request.header(ACCEPT, HeaderValue::from_static("text/event-stream"));
+        if let Some(id) = after {
+            request = request.header("last-event-id", id);
+        }
+        let response = accepted(request.bearer_auth(self.token().await?).send().await?).await?;
+        if response.status() == StatusCode::NO_CONTENT {
+            return Ok(None);
+        }
+        let events = response.bytes_stream().eventsource().map(|event| match event {
+            Ok(Event { id, data, .. }) => {
+                Ok(StreamEvent { id, data: serde_json::from_str(&data)? })
+            }
+            Err(error) => Err(error.into()),
+        });
+        Ok(Some(events.boxed()))
+    }
+
+    fn request(&self, method: Method, path: &[&str]) -> Result<RequestBuilder, ApiError> {
+        let mut url = self.args.url.clone();
+        url.path_segments_mut()
+            .map_err(|()| ApiError::BadUrl(self.args.url.clone()))?
+            .pop_if_empty()
+            .extend(path);
+        Ok(self.http.request(method, url))
+    }
+
+    async fn answer(&self, request: RequestBuilder) -> Result<Value, ApiError> {
+        let request = request.bearer_auth(self.token().await?).timeout(TIMEOUT);
+        Ok(accepted(request.send().await?).await?.json().await?)
+    }
+
+    /// The token that was given, or one for the client.
+    async fn token(&self) -> Result<String, ApiError> {
+        let ClientArgs { token, client_id, client_secret, .. } = &self.args;
+        if let Some(token) = token {
+            return Ok(token.clone());
+        }
+        let secret = client_secret.as_ref().ok_or(ApiError::NoCredentials)?;
+        let request = self
+            .request(Method::POST, &["oauth", "token"])?
+            .basic_auth(client_id, Some(secret))
+            .form(&[("grant_type", "client_credentials")])
+            .timeout(TIMEOUT);
+        let granted: Value = accepted(request.send().await?).await?.json().await?;
+        let token = granted.get("access_token").and_then(Value::as_str);
+        token.map(str::to_owned).ok_or(ApiError::NoCredentials)
+    }
+}
+
+/// The response, or what the API says against it (RFC 9457, or RFC 6749 for tokens).
+async fn accepted(response: Response) -> Result<Response, ApiError> {
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    let body = response.text().await.unwrap_or_default();
+    let problem: Value = serde_json::from_str(&body).unwrap_or_default();
+    let mut parts: Vec<String> = ["title", "detail", "error", "error_description"]
+        .iter()
+        .filter_map(|field| Some(problem.get(field)?.as_str()?.to_owned()))
+        .collect();
+    let errors = problem.get("errors").and_then(Value::as_array);
+    parts.extend(errors.into_iter().flatten().map(Value::to_string));
+    parts.extend(problem.get("incident").map(|incident| format!("incident {incident}")));
+    if parts.is_empty() {
+        parts.push(body.chars().take(200).collect());
+    }
+    Err(ApiError::Refused { status, why: parts.join(": ") })
+}

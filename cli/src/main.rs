@@ -1,0 +1,139 @@
+//! `ordersaga`: every program of Ordersaga, and its operators' commands.
+//!
+//! Exit codes: 0 when it is done and all is well; 1 when the answer is no (a history diverges, an
+//! invariant is broken, the API refuses); 2 when it could not be done at all.
+
+mod api_client;
+mod attention;
+mod catalogue;
+mod completions;
+mod migrate;
+mod order;
+mod output;
+mod prove;
+mod replay;
+mod serve;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use api_client::ApiError;
+use clap::{CommandFactory as _, Parser, Subcommand};
+use mimalloc::MiMalloc;
+use runtime::chain;
+use runtime::logging::{EVENTS_OF_NOTE, LogFormat, ONLY_ERRORS, start_logging};
+
+/// A request or a step is many short-lived pieces of memory, which the system's allocator is slow
+/// with.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
+/// Takes a shop's orders, carries them through, and shows that what was done holds together.
+///
+/// Where Temporal is comes from the SDK's own settings: TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE,
+/// TEMPORAL_API_KEY, TEMPORAL_TLS_…, or a profile of its config file. RUST_LOG says how much is
+/// logged.
+#[derive(Debug, Parser)]
+#[command(name = "ordersaga", version, about, arg_required_else_help = true)]
+struct Cli {
+    /// How log lines are formatted; they go to standard error
+    #[arg(long, env = "LOG_FORMAT", global = true, value_enum, default_value = "pretty")]
+    log_format: LogFormat,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// The filter of commands that talk to the API: errors, and what they themselves warn of.
+const OWN_WARNINGS: &str = "error,ordersaga=warn";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the API: take orders in and answer about them
+    Api(Box<serve::ApiArgs>),
+    /// Serve the task queues: carry orders through
+    Worker(Box<worker::run::RunArgs>),
+    /// Serve the API and the task queues in one process, over one connection to Temporal
+    All(Box<serve::AllArgs>),
+    /// Bring the database up to date
+    Migrate(migrate::OwnerArgs),
+    /// Take a supplier's list into the catalogue, the warehouse and the books
+    LoadCatalogue(catalogue::LoadArgs),
+    /// Replay recorded histories against today's workflows
+    Replay(replay::ReplayArgs),
+    /// Show that the invariants hold
+    Prove(prove::ProveArgs),
+    /// Look at orders, and decide about them
+    Order(order::OrderArgs),
+    /// Look after the orders that wait for a person
+    Attention(attention::AttentionArgs),
+    /// Print the completions of a shell
+    Completions(completions::CompletionsArgs),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let Cli { log_format, command } = Cli::parse();
+    let filter = match &command {
+        Command::Api(_)
+        | Command::Worker(_)
+        | Command::All(_)
+        | Command::Migrate(_)
+        | Command::LoadCatalogue(_) => EVENTS_OF_NOTE,
+        // They print what they find; a library's warnings would only surround it.
+        Command::Replay(_) | Command::Prove(_) | Command::Completions(_) => ONLY_ERRORS,
+        Command::Order(_) | Command::Attention(_) => OWN_WARNINGS,
+    };
+    let done = match start_logging(log_format, filter) {
+        Ok(()) => Box::pin(carry_out(command)).await,
+        Err(error) => Err(error.into()),
+    };
+    done.unwrap_or_else(|error| {
+        let is_refusal = error.downcast_ref::<ApiError>().is_some_and(ApiError::is_refusal);
+        tracing::error!("{}", chain(error.as_ref()));
+        if is_refusal { ExitCode::FAILURE } else { ExitCode::from(2) }
+    })
+}
+
+async fn carry_out(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Api(args) => serve::api(*args).await.map(done),
+        Command::Worker(args) => serve::worker(*args).await.map(done),
+        Command::All(args) => serve::all(*args).await.map(done),
+        Command::Migrate(args) => migrate::run(args).await.map(done),
+        Command::LoadCatalogue(args) => catalogue::run(args).await.map(done),
+        Command::Replay(args) => replay::run(&args),
+        Command::Prove(args) => prove::run(args).await,
+        Command::Order(args) => order::run(args).await.map(done),
+        Command::Attention(args) => attention::run(args).await.map(done),
+        Command::Completions(args) => completions::run(args, &mut Cli::command()).map(done),
+    }
+}
+
+fn done((): ()) -> ExitCode {
+    ExitCode::SUCCESS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent_and_every_argument_is_explained() {
+        fn look(command: &clap::Command, path: &str, silent: &mut Vec<String>) {
+            let path = format!("{path} {}", command.get_name());
+            if command.get_about().is_none() {
+                silent.push(path.clone());
+            }
+            for argument in command.get_arguments() {
+                if argument.get_help().is_none() {
+                    silent.push(format!("{path} {argument}"));
+                }
+            }
+            command.get_subcommands().for_each(|command| look(command, &path, silent));
+        }
+        Cli::command().debug_assert();
+        let mut silent = Vec::new();
+        look(&Cli::command(), "", &mut silent);
+        assert_eq!(silent, Vec::<String>::new());
+    }
+}

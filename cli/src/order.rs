@@ -1,0 +1,250 @@
+//! `ordersaga order`.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::Subcommand;
+use clap::builder::PossibleValuesParser;
+use futures::TryStreamExt as _;
+use serde_json::{Value, json};
+
+use crate::api_client::{Api, ApiError, ClientArgs, StreamEvent};
+use crate::output::{Column, Format, details, print, table, text};
+
+/// Orders, by way of the API.
+#[derive(Debug, clap::Args)]
+pub(crate) struct OrderArgs {
+    #[command(flatten)]
+    client: ClientArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List orders, newest first
+    List(ListArgs),
+    /// Show all of an order
+    Show(OrderId),
+    /// Show what happens to an order, until nothing more will
+    Watch(OrderId),
+    /// Call an order off, if it is not too late
+    Cancel(CancelArgs),
+    /// Decide what becomes of an order that waits for a person
+    Resolve(ResolveArgs),
+}
+
+/// Which order.
+#[derive(Debug, clap::Args)]
+struct OrderId {
+    /// The order's id
+    order_id: String,
+}
+
+/// Which orders.
+#[derive(Debug, clap::Args)]
+struct ListArgs {
+    /// Whose orders; without it, everybody's
+    #[arg(long)]
+    customer: Option<String>,
+    /// Where they stand: one status, or several with commas between
+    #[arg(long)]
+    status: Option<String>,
+    /// Placed at this moment or later (RFC 3339)
+    #[arg(long)]
+    placed_from: Option<String>,
+    /// Placed before this moment (RFC 3339)
+    #[arg(long)]
+    placed_before: Option<String>,
+    /// What an order's id or customer begins with, or an article's number, a discount code or a
+    /// tracking number of it
+    #[arg(long)]
+    search: Option<String>,
+    /// How many to list
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=100))]
+    limit: u16,
+    /// Where to go on: the cursor that the list before ended with
+    #[arg(long)]
+    cursor: Option<String>,
+}
+
+/// Which order to call off.
+#[derive(Debug, clap::Args)]
+struct CancelArgs {
+    /// The order's id
+    order_id: String,
+    /// Why; it is kept on record, so it must name no person
+    #[arg(long)]
+    reason: String,
+    /// Only say what calling it off would do
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// What to decide.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ResolveArgs {
+    /// The order's id
+    order_id: String,
+    /// `retry`: the cause is mended; `skip`: go on without what is stuck
+    #[arg(value_parser = PossibleValuesParser::new(["retry", "skip"]))]
+    decision: String,
+    /// Why; it is kept on record, so it must name no person
+    #[arg(long)]
+    why: String,
+}
+
+const COLUMNS: [Column; 6] = [
+    ("ORDER", "/order_id"),
+    ("PLACED", "/placed_at"),
+    ("CUSTOMER", "/customer_id"),
+    ("TOTAL", "/totals/total"),
+    ("STATUS", "/status"),
+    ("TRACKING", "/tracking"),
+];
+
+pub(crate) async fn run(args: OrderArgs) -> Result<()> {
+    let OrderArgs { client, command } = args;
+    let format = client.output;
+    let api = Api::new(client)?;
+    match command {
+        Command::List(which) => list(&api, which, format).await,
+        Command::Show(OrderId { order_id }) => {
+            show(&api.get(&["v1", "orders", &order_id], &[]).await?, format)
+        }
+        Command::Watch(OrderId { order_id }) => watch(&api, &order_id, format).await,
+        Command::Cancel(which) => cancel(&api, &which, format).await,
+        Command::Resolve(decision) => resolve(&api, &decision, format).await,
+    }
+}
+
+async fn list(api: &Api, which: ListArgs, format: Format) -> Result<()> {
+    let parameters = [
+        ("customer_id", which.customer),
+        ("status", which.status),
+        ("placed_from", which.placed_from),
+        ("placed_before", which.placed_before),
+        ("q", which.search),
+        ("limit", Some(which.limit.to_string())),
+        ("cursor", which.cursor),
+    ];
+    let page = api.get(&["v1", "orders"], &parameters).await?;
+    show_items(&page, &COLUMNS, format)
+}
+
+/// A list as the API gives it: `items`, and where it goes on.
+pub(crate) fn show_items(page: &Value, columns: &[Column], format: Format) -> Result<()> {
+    if format == Format::Json {
+        print(page)?;
+        return Ok(());
+    }
+    let items = page.get("items").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    if items.is_empty() {
+        print("none")?;
+    } else {
+        print(table(items, columns))?;
+    }
+    if let Some(cursor) = page.get("next_cursor").and_then(Value::as_str) {
+        print(format_args!("\nmore: --cursor {cursor}"))?;
+    }
+    Ok(())
+}
+
+fn show(value: &Value, format: Format) -> Result<()> {
+    match format {
+        Format::Json => print(value)?,
+        Format::Table => print(details(value))?,
+    }
+    Ok(())
+}
+
+async fn cancel(api: &Api, which: &CancelArgs, format: Format) -> Result<()> {
+    let dry_run = which.dry_run.then(|| "true".to_owned());
+    let path = ["v1", "orders", &which.order_id, "cancel"];
+    let body = json!({ "reason": which.reason });
+    show(&api.post(&path, &[("dry_run", dry_run)], &body).await?, format)
+}
+
+pub(crate) async fn resolve(api: &Api, decision: &ResolveArgs, format: Format) -> Result<()> {
+    let path = ["v1", "orders", &decision.order_id, "resolve"];
+    let body = json!({ "decision": decision.decision, "why": decision.why });
+    show(&api.post(&path, &[], &body).await?, format)
+}
+
+/// How long to wait before a stream that broke off is opened again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Goes on where a stream broke off: the API closes each after some minutes, and may be restarted.
+async fn watch(api: &Api, order_id: &str, format: Format) -> Result<()> {
+    let mut last: Option<String> = None;
+    loop {
+        match follow(api, order_id, format, &mut last).await {
+            Ok(Followed::ToTheEnd) => return Ok(()),
+            Ok(Followed::UntilClosed) => {}
+            Err(error) => {
+                let passing = error.downcast_ref::<ApiError>().is_some_and(ApiError::is_passing);
+                if last.is_none() || !passing {
+                    return Err(error);
+                }
+                tracing::warn!("{error}; trying again");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// How a stream ended.
+enum Followed {
+    /// Nothing more will happen to the order.
+    ToTheEnd,
+    /// The API has closed it, to be opened again.
+    UntilClosed,
+}
+
+async fn follow(
+    api: &Api,
+    order_id: &str,
+    format: Format,
+    last: &mut Option<String>,
+) -> Result<Followed> {
+    let path = ["v1", "orders", order_id, "events"];
+    let Some(mut events) = api.stream(&path, last.as_deref()).await? else {
+        return Ok(Followed::ToTheEnd);
+    };
+    while let Some(StreamEvent { id, data }) = events.try_next().await? {
+        match format {
+            Format::Json => print(&data)?,
+            Format::Table => print(line_of(&data))?,
+        }
+        *last = Some(id);
+    }
+    Ok(Followed::UntilClosed)
+}
+
+/// An event on one line: when, what, and its particulars.
+fn line_of(event: &Value) -> String {
+    let field = |name: &str| event.get(name).map_or_else(String::new, text);
+    let particulars = event.get("data").and_then(Value::as_object).into_iter().flatten();
+    let particulars: Vec<_> = particulars
+        .filter(|(_, value)| !value.is_object() && !value.is_array() && !value.is_null())
+        .map(|(name, value)| format!("{name}={}", text(value)))
+        .collect();
+    let line =
+        format!("{:<27}  {:<26}  {}", field("occurred_at"), field("type"), particulars.join(" "));
+    line.trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_a_line_with_its_plain_particulars() {
+        let event = json!({
+            "sequence": 3, "type": "order.shipped", "occurred_at": "2026-01-01T00:00:00Z",
+            "data": {"tracking": "GB123", "lines": [], "note": null},
+        });
+        let expected = "2026-01-01T00:00:00Z         order.shipped               tracking=GB123";
+        assert_eq!(line_of(&event), expected);
+    }
+}

@@ -1,0 +1,82 @@
+//! `ordersaga api`, `worker` and `all`.
+
+use anyhow::{Context as _, Result};
+use runtime::shutdown::on_signal;
+use runtime::temporal::Temporal;
+use starter_api::ServeArgs;
+use tokio_util::sync::CancellationToken;
+use worker::run::RunArgs;
+use worker::telemetry::Telemetry;
+
+/// The API alone.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ApiArgs {
+    /// The shop's database, as the starter's role: postgres://user:password@host:port/name
+    #[arg(
+        long,
+        env = "STARTER_DATABASE_URL",
+        hide_env_values = true,
+        required_unless_present = "database_url"
+    )]
+    starter_database_url: Option<String>,
+    /// The same, where STARTER_DATABASE_URL is not set
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    database_url: Option<String>,
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+/// The API and the worker. Each has its own role in the database, with its own rights.
+#[derive(Debug, clap::Args)]
+pub(crate) struct AllArgs {
+    /// The shop's database, as the starter's role: postgres://user:password@host:port/name
+    #[arg(long, env = "STARTER_DATABASE_URL", hide_env_values = true)]
+    starter_database_url: String,
+    #[command(flatten)]
+    serve: ServeArgs,
+    #[command(flatten)]
+    worker: RunArgs,
+}
+
+const NO_SIGNALS: &str = "signals cannot be received, so nothing could be stopped in order";
+
+pub(crate) async fn api(args: ApiArgs) -> Result<()> {
+    let ApiArgs { starter_database_url, database_url, serve } = args;
+    let url = starter_database_url.or(database_url).context("STARTER_DATABASE_URL is not set")?;
+    let stop = on_signal().context(NO_SIGNALS)?;
+    let temporal = starter_api::Temporal::from_env()?;
+    starter_api::serve::run(&serve, &url, temporal, stop).await
+}
+
+pub(crate) async fn worker(args: RunArgs) -> Result<()> {
+    let stop = on_signal().context(NO_SIGNALS)?;
+    let temporal = Temporal::from_env("ordersaga-worker")?;
+    let telemetry = Telemetry::start()?;
+    let temporal = temporal.metered(telemetry.client_meter.clone());
+    Ok(worker::run::run(args, &temporal, telemetry, stop).await?)
+}
+
+pub(crate) async fn all(args: AllArgs) -> Result<()> {
+    let AllArgs { starter_database_url, serve, worker } = args;
+    let stop = on_signal().context(NO_SIGNALS)?;
+    let temporal = Temporal::from_env("ordersaga-all")?;
+    let telemetry = Telemetry::start()?;
+    let temporal = temporal.metered(telemetry.client_meter.clone());
+    let stop_worker = CancellationToken::new();
+    let api = async {
+        let (stop, temporal) = (stop.clone(), temporal.clone().into());
+        let ended = starter_api::serve::run(&serve, &starter_database_url, temporal, stop).await;
+        // Only now: a request under way may wait for what the worker does.
+        stop_worker.cancel();
+        ended
+    };
+    let worker = async {
+        let ended = worker::run::run(worker, &temporal, telemetry, stop_worker.clone()).await;
+        // A worker that fails takes the API with it, in order: a supervisor starts both anew.
+        stop.cancel();
+        ended
+    };
+    let (api, worker) = tokio::join!(Box::pin(api), Box::pin(worker));
+    api?;
+    Ok(worker?)
+}

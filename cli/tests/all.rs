@@ -1,0 +1,204 @@
+//! The whole of Ordersaga in one process, and an operator at its command line.
+
+use std::env;
+use std::fs;
+use std::net::TcpListener;
+use std::process::Stdio;
+
+use futures::StreamExt as _;
+use runtime::schema::MIGRATIONS;
+use serde_json::{Value, json};
+use sqlx::{ConnectOptions as _, PgPool};
+use temporalio_client::{UntypedWorkflow, WorkflowFetchHistoryOptions};
+use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
+use temporalio_sdk::testing::{
+    EphemeralExe, LocalServer, LocalWorkflowEnvironmentOptions, WorkflowEnvironment,
+};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+const CLIENTS: &str = "shop:service:a-secret-of-the-shop,eve:operator:a-secret-of-eves";
+
+/// Temporal, with what a cluster is told about Ordersaga.
+async fn server() -> (WorkflowEnvironment<LocalServer>, String) {
+    // `make test` sets it; by hand, set it to the path of your `temporal`.
+    let cli = env::var("TEMPORAL_CLI").unwrap();
+    let attributes = include_str!("../../temporal/search-attributes.txt").lines();
+    let attributes = attributes.filter_map(|line| {
+        let (name, kind) = line.split_once(' ').filter(|(name, _)| *name != "#")?;
+        Some(format!("{name}={}", kind.split_whitespace().next()?))
+    });
+    let arguments: Vec<_> =
+        attributes.flat_map(|attribute| ["--search-attribute".to_owned(), attribute]).collect();
+    loop {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let options = LocalWorkflowEnvironmentOptions::builder()
+            .port(port)
+            .server_executable(EphemeralExe::ExistingPath(cli.clone()))
+            .extra_args(arguments.clone())
+            .build();
+        // On a machine with a lot to do, the SDK's five seconds are not always enough.
+        if let Ok(server) = WorkflowEnvironment::start_local(options).await {
+            return (server, format!("127.0.0.1:{port}"));
+        }
+    }
+}
+
+/// The database's URL, for somebody in this role.
+fn url(database: &PgPool, role: Option<&str>) -> String {
+    let mut url = database.connect_options().to_url_lossy();
+    if let Some(role) = role {
+        url.query_pairs_mut().append_pair("options", &format!("-c role={role}"));
+    }
+    url.to_string()
+}
+
+fn ordersaga(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ordersaga"));
+    command.args(arguments).env_remove("RUST_LOG").kill_on_drop(true);
+    command
+}
+
+/// `ordersaga all`, and where its API is.
+async fn all(database: &PgPool, temporal: &str) -> (Child, String) {
+    let mut program = ordersaga(&["all", "--log-format", "json"])
+        .env("DATABASE_URL", url(database, Some("ordersaga_worker")))
+        .env("STARTER_DATABASE_URL", url(database, Some("ordersaga_starter")))
+        .env("TEMPORAL_ADDRESS", temporal)
+        .env("ORDERSAGA_LISTEN", "127.0.0.1:0")
+        .env("WORKER_OPS_LISTEN", "127.0.0.1:0")
+        .env("ORDERSAGA_CLIENTS", CLIENTS)
+        .env("ORDERSAGA_NOTICE_SECONDS", "0")
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut log = BufReader::new(program.stderr.take().unwrap()).lines();
+    let (mut api, mut serving) = (None, false);
+    while api.is_none() || !serving {
+        let line = log.next_line().await.unwrap().unwrap();
+        let line: Value = serde_json::from_str(&line).unwrap();
+        let message = line["message"].as_str().unwrap();
+        if message.starts_with("listening") {
+            api = line["address"].as_str().map(|address| format!("http://{address}"));
+        }
+        // A queue is polled from now on.
+        serving |= message == "the line" && line["queue"] == "orders";
+    }
+    // Read on, so that the program never waits for its reader.
+    tokio::spawn(async move { while let Ok(Some(_line)) = log.next_line().await {} });
+    (program, api.unwrap())
+}
+
+/// What an operator gets from the command line: the exit code, the result, and what is said.
+async fn operator(api: &str, arguments: &[&str]) -> (i32, String, String) {
+    let mut command = ordersaga(arguments);
+    command.env("ORDERSAGA_URL", api).env_remove("ORDERSAGA_TOKEN");
+    command.env("ORDERSAGA_CLIENT_ID", "eve").env("ORDERSAGA_CLIENT_SECRET", "a-secret-of-eves");
+    let output = command.output().await.unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+/// Places an order as the shop's backend does.
+async fn placed(api: &str) -> String {
+    let client = reqwest::Client::builder().build().unwrap();
+    let form = [("grant_type", "client_credentials")];
+    let token =
+        client.post(format!("{api}/oauth/token")).basic_auth("shop", Some("a-secret-of-the-shop"));
+    let token: Value = token.form(&form).send().await.unwrap().json().await.unwrap();
+    let order = json!({
+        "customer_id": "ada",
+        "lines": [{"sku": "85123A", "quantity": 6}],
+        "ship_to": {"country": "GB"},
+        "payment_token": "tok_visa",
+    });
+    let answer = client.post(format!("{api}/v1/orders")).json(&order);
+    let answer = answer.bearer_auth(token["access_token"].as_str().unwrap()).send().await.unwrap();
+    assert_eq!(answer.status(), 201);
+    let answer: Value = answer.json().await.unwrap();
+    answer["order_id"].as_str().unwrap().to_owned()
+}
+
+/// Whether the order's first workflow task came back with the answer to its start.
+async fn started_eagerly(server: &WorkflowEnvironment<LocalServer>, order_id: &str) -> bool {
+    let workflow =
+        server.client().get_workflow_handle::<UntypedWorkflow>(format!("order-{order_id}"));
+    let mut history = workflow.fetch_history(WorkflowFetchHistoryOptions::default());
+    let first = history.next().await.unwrap().unwrap();
+    let Some(Attributes::WorkflowExecutionStartedEventAttributes(started)) = first.attributes
+    else {
+        panic!("a history begins with its start")
+    };
+    started.eager_execution_accepted
+}
+
+async fn load(database: &PgPool, price: &str, more: &[&str]) -> String {
+    let list = env::temp_dir().join(format!("ordersaga-{}-{price}.csv", std::process::id()));
+    let row = format!("sku,name,unit_price_gbp\n85123A,WHITE HANGING HEART,{price}\n");
+    fs::write(&list, row).unwrap();
+    let mut command = ordersaga(&["load-catalogue", list.to_str().unwrap()]);
+    let command = command.args(more).env("MIGRATE_DATABASE_URL", url(database, None));
+    let output = command.output().await.unwrap();
+    fs::remove_file(list).unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_order_goes_through_one_process_and_an_operator_sees_it(database: PgPool) {
+    let said = load(&database, "2.55", &["--on-hand", "10"]).await;
+    assert_eq!(said, "1 articles read; 1 of them new, received at a cost of 15.30 GBP\n");
+    let (server, temporal) = server().await;
+    let (mut program, api) = all(&database, &temporal).await;
+    let order_id = placed(&api).await;
+
+    let (code, told, said) = operator(&api, &["order", "watch", &order_id]).await;
+    assert_eq!(code, 0, "{said}");
+    let kinds: Vec<_> = told.lines().map(|line| line.split_whitespace().nth(1).unwrap()).collect();
+    assert_eq!(
+        kinds,
+        [
+            "order.placed",
+            "stock.reserved",
+            "payment.captured",
+            "ledger.posted",
+            "order.shipped",
+            "ledger.revenue-recognised"
+        ]
+    );
+    let (_, told, said) = operator(&api, &["order", "show", &order_id]).await;
+    assert!(told.contains("shipped") && told.contains("15.30 GBP"), "{told}{said}");
+    let (_, told, said) = operator(&api, &["order", "list", "--status", "shipped"]).await;
+    assert!(told.contains(&order_id) && told.contains("ORDER"), "{told}{said}");
+    let (_, told, _) = operator(&api, &["order", "list", "--output", "json"]).await;
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told["items"][0]["order_id"], json!(order_id));
+    assert_eq!(operator(&api, &["attention", "list"]).await.1, "none\n");
+
+    // The answer is no, which is not the same as no answer.
+    let (code, told, said) =
+        operator(&api, &["order", "cancel", &order_id, "--reason", "ordered twice"]).await;
+    assert_eq!((code, told.as_str()), (1, ""), "{said}");
+    assert!(said.contains("409"), "{said}");
+    let (code, _, said) = operator("http://127.0.0.1:9", &["order", "show", &order_id]).await;
+    assert_eq!(code, 2, "{said}");
+
+    assert!(started_eagerly(&server, &order_id).await);
+    let id = program.id().unwrap().to_string();
+    assert!(Command::new("kill").arg(&id).status().await.unwrap().success());
+    assert!(program.wait().await.unwrap().success());
+    server.shutdown().await.unwrap();
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn loading_again_changes_a_price_only_if_it_is_told_to(database: PgPool) {
+    async fn price(database: &PgPool) -> String {
+        let price = sqlx::query_scalar("select unit_price::text from catalog.products");
+        price.fetch_one(database).await.unwrap()
+    }
+    load(&database, "2.55", &[]).await;
+    load(&database, "3.55", &[]).await;
+    assert_eq!(price(&database).await, "2.55");
+    load(&database, "3.55", &["--overwrite"]).await;
+    assert_eq!(price(&database).await, "3.55");
+}

@@ -1,0 +1,196 @@
+//! Postgres: pools, and what an error means.
+
+use std::time::Duration;
+
+use metrics::counter;
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
+use crate::chain;
+
+/// Errors of a database that does not fit the program. Any increase is an alarm.
+const MISDEPLOYED: &str = "ordersaga_database_misdeployed_total";
+
+/// How a program uses its database.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolSettings {
+    /// The name by which Postgres lists its connections.
+    pub program: &'static str,
+    /// The most connections at once.
+    pub connections: u32,
+    /// How long to wait for a free connection.
+    pub acquire_timeout: Duration,
+    /// How long one statement may take.
+    pub statement_timeout: Option<Duration>,
+    /// Whether a connection is asked whether it still works before each use.
+    pub test_before_acquire: bool,
+}
+
+/// A URL that names no database. It is not repeated, because it may hold a password.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("it is not of the form postgres://user:password@host:port/name")]
+pub struct BadUrl;
+
+/// Reads a database's URL.
+///
+/// Do not have the command line parse it: an error message there would repeat the password.
+pub fn parse_url(url: &str) -> Result<PgConnectOptions, BadUrl> {
+    url.parse::<PgConnectOptions>().map_err(|_repeats_the_url| BadUrl)
+}
+
+impl PoolSettings {
+    /// A pool that connects at the first use, so that the program can start before its database.
+    pub fn lazy(&self, url: &str) -> Result<PgPool, BadUrl> {
+        let mut options = parse_url(url)?.application_name(self.program);
+        if let Some(limit) = self.statement_timeout {
+            options = options.options([("statement_timeout", limit.as_millis().to_string())]);
+        }
+        Ok(PgPoolOptions::new()
+            .max_connections(self.connections)
+            .acquire_timeout(self.acquire_timeout)
+            .test_before_acquire(self.test_before_acquire)
+            .connect_lazy_with(options))
+    }
+}
+
+/// What a database error says about its cause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DatabaseFault {
+    /// The server is away, starting, full or busy, or another transaction came first: the same
+    /// statement may succeed later.
+    Transient,
+    /// The database is not the one that this program was built for: a table, column or function
+    /// is missing, the role lacks a right or cannot sign in, or a prepared statement is lost. The
+    /// same statement succeeds once an operator has put that right, so it counts as unavailable;
+    /// call [`alarm`] so that the operator hears of it.
+    Misdeployed,
+    /// The statement is wrong, or a constraint refused it. Trying again does not help.
+    Broken,
+}
+
+impl DatabaseFault {
+    /// Classifies an error.
+    #[must_use]
+    pub fn of(error: &sqlx::Error) -> Self {
+        use sqlx::Error;
+        if let Error::Database(refused) = error {
+            return refused.code().map_or(Self::Broken, |code| Self::of_state(&code));
+        }
+        if matches!(
+            error,
+            Error::Io(_)
+                | Error::Tls(_)
+                | Error::PoolTimedOut
+                | Error::PoolClosed
+                | Error::WorkerCrashed
+        ) {
+            return Self::Transient;
+        }
+        if matches!(error, Error::ColumnNotFound(_) | Error::TypeNotFound { .. }) {
+            return Self::Misdeployed;
+        }
+        Self::Broken
+    }
+
+    /// **Source.** PostgreSQL's appendix of error codes; the first two letters are the class.
+    fn of_state(code: &str) -> Self {
+        match code {
+            // Serialization failure, deadlock, lock not available; the outcome of a commit is
+            // unknown, which the statement's idempotency key settles.
+            "40001" | "40P01" | "40003" | "55P03"
+            // A standby that has not been promoted yet.
+            | "25006"
+            // A transaction that was idle or took too long.
+            | "25P03" | "25P04" => return Self::Transient,
+            // Undefined table, column, function or object; insufficient privilege.
+            "42P01" | "42703" | "42883" | "42704" | "42501"
+            // A prepared statement that is unknown or already exists: a proxy gave the session
+            // to another client.
+            | "26000" | "42P05"
+            // A cached plan whose result type a migration has changed.
+            | "0A000" => return Self::Misdeployed,
+            _ => {}
+        }
+        match code.get(..2) {
+            // Connection exception, insufficient resources, operator intervention (statement
+            // time limit, shutdown, starting), system error (input or output).
+            Some("08" | "53" | "57" | "58") => Self::Transient,
+            // Invalid authorisation, database name or schema name.
+            Some("28" | "3D" | "3F") => Self::Misdeployed,
+            Some(_) | None => Self::Broken,
+        }
+    }
+}
+
+/// Reports an error of a database that does not fit the program, in the log and as a metric.
+pub fn alarm(doing: &str, error: &sqlx::Error) {
+    counter!(MISDEPLOYED).increment(1);
+    tracing::error!(
+        doing,
+        error = chain(error),
+        "the database does not fit this program: compare their releases, run `ordersaga migrate`, \
+         and check the role's rights"
+    );
+}
+
+pub(crate) fn describe_metrics() {
+    metrics::describe_counter!(MISDEPLOYED, "Errors of a database that does not fit the program");
+    // Starting at zero makes the first alarm a rise.
+    counter!(MISDEPLOYED).absolute(0);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_passes_by_itself_is_transient() {
+        for code in [
+            "08000", "08006", "25006", "40001", "40003", "40P01", "53100", "53300", "55P03",
+            "57014", "57P01", "57P02", "57P03", "58030", "25P03", "25P04",
+        ] {
+            assert_eq!(DatabaseFault::of_state(code), DatabaseFault::Transient, "{code}");
+        }
+        for error in [
+            sqlx::Error::PoolTimedOut,
+            sqlx::Error::PoolClosed,
+            sqlx::Error::WorkerCrashed,
+            sqlx::Error::Io(std::io::Error::other("reset by peer")),
+        ] {
+            assert_eq!(DatabaseFault::of(&error), DatabaseFault::Transient, "{error}");
+        }
+    }
+
+    #[test]
+    fn what_an_operator_has_to_put_right_is_misdeployed_and_never_broken() {
+        for code in [
+            "42P01", "42703", "42883", "42704", "42501", "26000", "42P05", "0A000", "28P01",
+            "28000", "3D000", "3F000",
+        ] {
+            assert_eq!(DatabaseFault::of_state(code), DatabaseFault::Misdeployed, "{code}");
+        }
+        let missing = sqlx::Error::ColumnNotFound("status".to_owned());
+        assert_eq!(DatabaseFault::of(&missing), DatabaseFault::Misdeployed);
+    }
+
+    #[test]
+    fn what_a_developer_has_to_put_right_is_broken() {
+        for code in ["23505", "23514", "23503", "22003", "42601", "42804", "XX000", "P0001", ""] {
+            assert_eq!(DatabaseFault::of_state(code), DatabaseFault::Broken, "{code}");
+        }
+        assert_eq!(DatabaseFault::of(&sqlx::Error::RowNotFound), DatabaseFault::Broken);
+    }
+
+    #[test]
+    fn a_url_that_is_none_is_refused_without_repeating_it() {
+        let settings = PoolSettings {
+            program: "test",
+            connections: 1,
+            acquire_timeout: Duration::from_secs(1),
+            statement_timeout: None,
+            test_before_acquire: true,
+        };
+        let refused = settings.lazy("mysql//shop:secret@localhost").unwrap_err();
+        assert!(!chain(&refused).contains("secret"), "{refused}");
+    }
+}

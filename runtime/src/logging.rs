@@ -1,0 +1,57 @@
+//! Log lines.
+
+use std::fs::File;
+use std::io::{self, IsTerminal as _};
+use std::os::fd::AsFd as _;
+use std::sync::Arc;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+/// The filter of a command that prints its result: errors only, so that warnings of libraries do
+/// not surround the result.
+pub const ONLY_ERRORS: &str = "error";
+
+/// The filter of a program that serves. The SDK reports failed workflow tasks as warnings, and its
+/// informational lines repeat ours.
+pub const EVENTS_OF_NOTE: &str = "info,sqlx::postgres::notice=warn,temporalio_sdk_core=warn,temporalio_client=warn,temporalio_sdk=warn";
+
+/// How log lines are formatted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Pretty,
+    /// For machines: one JSON object per line.
+    Json,
+}
+
+/// Why the log cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum LoggingError {
+    /// Standard error is closed.
+    #[error("standard error cannot be written to")]
+    Output(#[from] io::Error),
+    /// Another log is in place already.
+    #[error("another log is in place")]
+    Started(#[from] tracing_subscriber::util::TryInitError),
+}
+
+/// Sends log lines to standard error, so that they stay apart from what a command prints.
+///
+/// `filter` applies unless `RUST_LOG` is set.
+pub fn start_logging(format: LogFormat, filter: &str) -> Result<(), LoggingError> {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(filter));
+    // A line is one write already. The lock of `io::stderr` would only make threads wait.
+    let output = File::from(io::stderr().as_fd().try_clone_to_owned()?);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(Arc::new(output))
+        .with_ansi(io::stderr().is_terminal());
+    match format {
+        LogFormat::Pretty => log.finish().try_init()?,
+        LogFormat::Json => {
+            log.json().flatten_event(true).with_span_list(false).finish().try_init()?;
+        }
+    }
+    Ok(())
+}

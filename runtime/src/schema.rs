@@ -1,0 +1,319 @@
+//! The database's schema: the migrations, and whether a database and a program fit together.
+//!
+//! Migrations are expand/contract: a new release's migrations run while the old release serves. So
+//! a database that is ahead of a program is usually fine; a database that is behind is not. When a
+//! contraction does exclude old programs, the migration says so in `operations.schema_floor`, a
+//! table of one row with the column `minimum`: programs whose highest migration is below it must
+//! not run. Without the table there is no minimum.
+//!
+//! The queries here are the only ones that are not checked at compile time: all others are checked
+//! against the schema that this crate creates.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use sqlx::migrate::{AppliedMigration, Migrate as _, MigrateError, Migrator};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool};
+
+/// Every migration, embedded: a program needs no folder beside it.
+pub static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
+
+/// What a run of [`migrate`] did and found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Migrated {
+    /// The migrations that this run applied.
+    pub applied: Vec<Applied>,
+    /// The versions of applied migrations that this program does not know.
+    pub unknown: Vec<i64>,
+}
+
+/// A migration that was applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// Its number.
+    pub version: i64,
+    /// What it is about.
+    pub description: String,
+}
+
+/// Applies the migrations that the database lacks.
+///
+/// A database that has newer migrations is left as it is, so that a release can be rolled back.
+///
+/// **Repeats.** A second run applies nothing. Of two runs at once, one waits for the other: the
+/// lock is held from the first look at the database to the last.
+pub async fn migrate(database: &PgConnectOptions) -> Result<Migrated, MigrateError> {
+    let mut migrator = Migrator::with_migrations(MIGRATIONS.iter().cloned().collect());
+    migrator.set_ignore_missing(true);
+    let mut connection = database.connect().await?;
+    // `run_direct` takes this lock a second time in the same session; Postgres counts that.
+    connection.lock().await?;
+    let before = versions(&mut connection, &migrator).await?;
+    migrator.run_direct(None, &mut connection, false).await?;
+    let after = versions(&mut connection, &migrator).await?;
+    connection.unlock().await?;
+    connection.close().await?;
+    let applied = migrator
+        .iter()
+        .filter(|migration| after.contains(&migration.version))
+        .filter(|migration| !before.contains(&migration.version))
+        .map(|migration| Applied {
+            version: migration.version,
+            description: migration.description.to_string(),
+        })
+        .collect();
+    let unknown = after.into_iter().filter(|version| !migrator.version_exists(*version)).collect();
+    Ok(Migrated { applied, unknown })
+}
+
+async fn versions(
+    connection: &mut PgConnection,
+    migrator: &Migrator,
+) -> Result<Vec<i64>, MigrateError> {
+    connection.ensure_migrations_table(&migrator.table_name).await?;
+    let applied = connection.list_applied_migrations(&migrator.table_name).await?;
+    Ok(applied.into_iter().map(|migration| migration.version).collect())
+}
+
+/// A right that a program's role needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Right {
+    /// What the role may do.
+    pub privilege: Privilege,
+    /// With which table or function, as `schema.name`.
+    pub object: &'static str,
+}
+
+/// What a role may do with a table or function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Privilege {
+    /// Read at least one column.
+    Select,
+    /// Add rows.
+    Insert,
+    /// Change at least one column.
+    Update,
+    /// Remove rows.
+    Delete,
+    /// Call the function.
+    Execute,
+}
+
+impl Privilege {
+    /// As Postgres calls it.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Select => "select",
+            Self::Insert => "insert",
+            Self::Update => "update",
+            Self::Delete => "delete",
+            Self::Execute => "execute",
+        }
+    }
+}
+
+/// A schema that a program can work with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SchemaState {
+    /// The database has exactly the migrations that the program has.
+    Current,
+    /// The database has newer migrations, too.
+    Ahead {
+        /// Their versions.
+        unknown: Vec<i64>,
+    },
+}
+
+/// Why a program cannot work with a database.
+#[derive(Debug, thiserror::Error)]
+pub enum SchemaFault {
+    /// The database does not answer.
+    #[error("the database does not answer")]
+    NoAnswer(#[from] sqlx::Error),
+    /// Migrations of the program were not applied, or were not completed.
+    #[error("the database lacks {}: run `ordersaga migrate`", migrations(.missing))]
+    Behind {
+        /// Their versions.
+        missing: Vec<i64>,
+    },
+    /// Migrations were applied whose text differs from the program's.
+    #[error(
+        "{} in the database differs from this program's: the database was made from another source",
+        migrations(.versions)
+    )]
+    Changed {
+        /// Their versions.
+        versions: Vec<i64>,
+    },
+    /// The database excludes programs as old as this one.
+    #[error(
+        "this program knows the schema up to migration {known}, and the database needs programs \
+         that know migration {minimum}: install a newer release"
+    )]
+    TooOld {
+        /// The program's highest migration.
+        known: i64,
+        /// The lowest that a program must know.
+        minimum: i64,
+    },
+    /// The program's role lacks a right.
+    #[error("the program's role lacks the right to {what}: run `ordersaga migrate`, or grant it")]
+    MissingRight {
+        /// What it may not do, such as `insert on orders.orders`.
+        what: String,
+    },
+}
+
+/// Checks whether a program and a database fit together, at start and for readiness.
+#[derive(Clone, Debug)]
+pub struct SchemaGate {
+    rights: &'static [Right],
+    warned: Arc<AtomicBool>,
+}
+
+impl SchemaGate {
+    /// The gate of a program whose role needs these rights.
+    #[must_use]
+    pub fn new(rights: &'static [Right]) -> Self {
+        Self { rights, warned: Arc::default() }
+    }
+
+    /// Whether the program can work with the database as it is now. A database that is ahead is
+    /// logged once.
+    pub async fn check(&self, database: &PgPool) -> Result<SchemaState, SchemaFault> {
+        let mut connection = database.acquire().await?;
+        let state = compare(&MIGRATIONS, &applied(&mut connection).await?)?;
+        let known = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
+        if let Some(minimum) = floor(&mut connection).await?.filter(|minimum| known < *minimum) {
+            return Err(SchemaFault::TooOld { known, minimum });
+        }
+        self.check_rights(&mut connection).await?;
+        if let SchemaState::Ahead { unknown } = &state
+            && !self.warned.swap(true, Ordering::Relaxed)
+        {
+            tracing::warn!(
+                "the database has {} that this program does not know; it goes on, because \
+                 migrations keep what the release before needs",
+                migrations(unknown)
+            );
+        }
+        Ok(state)
+    }
+
+    async fn check_rights(&self, connection: &mut PgConnection) -> Result<(), SchemaFault> {
+        let privileges: Vec<String> =
+            self.rights.iter().map(|right| right.privilege.name().to_owned()).collect();
+        let objects: Vec<String> =
+            self.rights.iter().map(|right| right.object.to_owned()).collect();
+        // By the catalogue and not by `to_regclass`, which fails without a right on the schema.
+        let missing: Vec<String> = sqlx::query_scalar(
+            "
+            select privilege || ' on ' || object
+            from unnest($1::text[], $2::text[]) as needed (privilege, object)
+            where not coalesce(
+                case when privilege = 'execute' then (
+                    select bool_or(has_function_privilege(pg_proc.oid, 'execute')
+                        and has_schema_privilege(pronamespace, 'usage'))
+                    from pg_proc join pg_namespace on pg_namespace.oid = pronamespace
+                    where nspname || '.' || proname = object
+                ) else (
+                    select bool_or(has_schema_privilege(relnamespace, 'usage') and
+                        case when privilege = 'delete'
+                            then has_table_privilege(pg_class.oid, privilege)
+                            else has_any_column_privilege(pg_class.oid, privilege) end)
+                    from pg_class join pg_namespace on pg_namespace.oid = relnamespace
+                    where relkind in ('r', 'p', 'v', 'm') and nspname || '.' || relname = object
+                ) end,
+                false)
+            ",
+        )
+        .bind(privileges)
+        .bind(objects)
+        .fetch_all(connection)
+        .await?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(SchemaFault::MissingRight { what: missing.join(", ") })
+    }
+}
+
+/// The migrations that were applied completely. None, when the database was never migrated.
+async fn applied(connection: &mut PgConnection) -> Result<Vec<AppliedMigration>, SchemaFault> {
+    let table = &MIGRATIONS.table_name;
+    let listed = match connection.list_applied_migrations(table).await {
+        Ok(listed) => connection.dirty_version(table).await.map(|dirty| (listed, dirty)),
+        Err(error) => Err(error),
+    };
+    match listed {
+        Ok((mut listed, dirty)) => {
+            listed.retain(|migration| Some(migration.version) != dirty);
+            Ok(listed)
+        }
+        Err(MigrateError::Execute(error)) => match state_of(&error).as_deref() {
+            Some("42P01") => Ok(Vec::new()),
+            Some("42501") => Err(SchemaFault::MissingRight { what: format!("select on {table}") }),
+            Some(_) | None => Err(error.into()),
+        },
+        Err(error) => Err(sqlx::Error::Migrate(Box::new(error)).into()),
+    }
+}
+
+/// Postgres' code of an error.
+fn state_of(error: &sqlx::Error) -> Option<String> {
+    error.as_database_error()?.code().map(Into::into)
+}
+
+/// The lowest version of which a program may use the database, if there is one.
+async fn floor(connection: &mut PgConnection) -> Result<Option<i64>, SchemaFault> {
+    let exists: bool = sqlx::query_scalar(
+        "select exists (
+             select from pg_class join pg_namespace on pg_namespace.oid = relnamespace
+             where nspname = 'operations' and relname = 'schema_floor'
+         )",
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    if !exists {
+        return Ok(None);
+    }
+    let minimum = sqlx::query_scalar("select max(minimum) from operations.schema_floor");
+    match minimum.fetch_one(connection).await {
+        Err(error) if state_of(&error).as_deref() == Some("42501") => {
+            Err(SchemaFault::MissingRight { what: "select on operations.schema_floor".to_owned() })
+        }
+        minimum => Ok(minimum?),
+    }
+}
+
+fn compare(known: &Migrator, applied: &[AppliedMigration]) -> Result<SchemaState, SchemaFault> {
+    let applied: BTreeMap<i64, &[u8]> =
+        applied.iter().map(|migration| (migration.version, &*migration.checksum)).collect();
+    let (mut missing, mut changed) = (Vec::new(), Vec::new());
+    for migration in known.iter() {
+        match applied.get(&migration.version) {
+            Some(checksum) if **checksum == *migration.checksum => {}
+            Some(_) => changed.push(migration.version),
+            None => missing.push(migration.version),
+        }
+    }
+    if !missing.is_empty() {
+        return Err(SchemaFault::Behind { missing });
+    }
+    if !changed.is_empty() {
+        return Err(SchemaFault::Changed { versions: changed });
+    }
+    let unknown: Vec<i64> =
+        applied.into_keys().filter(|version| !known.version_exists(*version)).collect();
+    Ok(if unknown.is_empty() { SchemaState::Current } else { SchemaState::Ahead { unknown } })
+}
+
+/// `migration 31` or `the migrations 31, 32`.
+fn migrations(versions: &[i64]) -> impl fmt::Display {
+    let numbers: Vec<String> = versions.iter().map(ToString::to_string).collect();
+    let noun = if numbers.len() == 1 { "migration" } else { "the migrations" };
+    format!("{noun} {}", numbers.join(", "))
+}

@@ -1,0 +1,35 @@
+//! An orderly end.
+
+use std::io;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+/// The exit code after a second signal, as shells report an interrupted program.
+const INTERRUPTED: i32 = 130;
+
+/// A token that the first SIGTERM or SIGINT cancels. A second signal ends the process at once.
+///
+/// **Errors.** The signals cannot be received, so the process could not be stopped in order.
+pub fn on_signal() -> io::Result<CancellationToken> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let stop = CancellationToken::new();
+    let cancelled = stop.clone();
+    tokio::spawn(async move {
+        let mut received = async || {
+            tokio::select! {
+                _ = terminate.recv() => "SIGTERM",
+                _ = interrupt.recv() => "SIGINT",
+            }
+        };
+        let signal = received().await;
+        info!(signal, "stopping: what is under way may finish; a second signal ends it at once");
+        cancelled.cancel();
+        let signal = received().await;
+        warn!(signal, "ending at once; steps under way will be tried again");
+        std::process::exit(INTERRUPTED);
+    });
+    Ok(stop)
+}

@@ -1,0 +1,174 @@
+//! The connection to Temporal, as the SDK's own settings describe it: `TEMPORAL_ADDRESS`,
+//! `TEMPORAL_NAMESPACE`, `TEMPORAL_TLS_…`, `TEMPORAL_API_KEY`, or a profile of its config file.
+
+use std::fmt;
+use std::process;
+use std::sync::Arc;
+use std::time::Duration;
+
+use temporalio_client::envconfig::LoadClientConfigProfileOptions;
+use temporalio_client::errors::ClientConnectError;
+use temporalio_client::tonic::{IntoRequest as _, Status};
+use temporalio_client::{
+    Client, ClientKeepAliveOptions, ClientOptions, ConnectionOptions, GrpcCompression,
+    NamespacedClient as _, RetryOptions,
+};
+use temporalio_common::protos::temporal::api::workflowservice::v1::DescribeNamespaceRequest;
+use temporalio_common::telemetry::metrics::TemporalMeter;
+use tokio::sync::OnceCell;
+
+/// How long one attempt to connect may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A server that no longer answers is noticed after both together. Temporal closes connections
+/// that send pings more often than every 10 s (`frontend.keepAliveMinTime`).
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// One connection to Temporal, made at the first call that needs it. Clones share it.
+#[derive(Clone)]
+pub struct Temporal {
+    target: Arc<(ConnectionOptions, ClientOptions)>,
+    client: Arc<OnceCell<Client>>,
+}
+
+/// The SDK's settings cannot be used, in its own words.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("Temporal's settings: {0}")]
+pub struct BadSettings(String);
+
+/// Why Temporal cannot be used yet.
+#[derive(Debug, thiserror::Error)]
+pub enum NotReady {
+    /// It does not answer.
+    #[error("Temporal does not answer")]
+    NoAnswer(#[from] ClientConnectError),
+    /// It answers, but does not know the namespace or refuses this client.
+    #[error("the namespace cannot be used: {}", .0.message())]
+    NoNamespace(#[source] Box<Status>),
+}
+
+impl fmt::Debug for Temporal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The options hold an API key.
+        f.debug_struct("Temporal").field("address", &self.address()).finish_non_exhaustive()
+    }
+}
+
+impl Temporal {
+    /// The cluster that the SDK's settings name. `program` identifies this process there.
+    pub fn from_env(program: &str) -> Result<Self, BadSettings> {
+        let (connection, client) =
+            ClientOptions::load_from_config(LoadClientConfigProfileOptions::default())
+                .map_err(|error| BadSettings(error.to_string()))?;
+        Ok(Self::at(connection, client, program))
+    }
+
+    /// A given cluster.
+    #[must_use]
+    pub fn at(mut connection: ConnectionOptions, client: ClientOptions, program: &str) -> Self {
+        // Within one network, compression costs a fifth of a worker's CPU time and saves nothing.
+        connection.grpc_compression = GrpcCompression::None;
+        connection.connect_timeout = Some(CONNECT_TIMEOUT);
+        connection.keep_alive = Some(
+            ClientKeepAliveOptions::builder()
+                .interval(KEEP_ALIVE_INTERVAL)
+                .timeout(KEEP_ALIVE_TIMEOUT)
+                .build(),
+        );
+        let host = gethostname::gethostname();
+        connection.identity = format!("{program} {}@{}", process::id(), host.to_string_lossy());
+        Self { target: Arc::new((connection, client)), client: Arc::default() }
+    }
+
+    /// Has the connection's calls counted. Call it before the first use.
+    #[must_use]
+    pub fn metered(self, meter: Option<TemporalMeter>) -> Self {
+        let (mut connection, client) = Arc::unwrap_or_clone(self.target);
+        connection.metrics_meter = meter;
+        Self { target: Arc::new((connection, client)), client: Arc::default() }
+    }
+
+    /// Repeats calls that fail by these rules instead of the SDK's. Call it before the first use.
+    #[must_use]
+    pub fn retrying(self, retry: RetryOptions) -> Self {
+        let (mut connection, client) = Arc::unwrap_or_clone(self.target);
+        connection.retry_options = retry;
+        Self { target: Arc::new((connection, client)), client: Arc::default() }
+    }
+
+    /// Where it is, for the log.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        self.target.0.target.as_str()
+    }
+
+    /// The namespace that the orders live in.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.target.1.namespace
+    }
+
+    /// The client, connected at the first call. A failed attempt is repeated by the next call.
+    pub async fn client(&self) -> Result<&Client, ClientConnectError> {
+        let connect = || {
+            let (connection, client) = (*self.target).clone();
+            Box::pin(Client::connect(connection, client))
+        };
+        self.client.get_or_try_init(connect).await
+    }
+
+    /// Connects, and makes sure that the namespace exists.
+    pub async fn connect(&self) -> Result<Client, NotReady> {
+        let client = self.client().await?;
+        check(client).await?;
+        Ok(client.clone())
+    }
+}
+
+/// Whether Temporal answers and knows the namespace.
+pub async fn check(client: &Client) -> Result<(), NotReady> {
+    let request = DescribeNamespaceRequest { namespace: client.namespace(), ..Default::default() };
+    client
+        .connection()
+        .workflow_service()
+        .describe_namespace(request.into_request())
+        .await
+        .map_err(|status| NotReady::NoNamespace(Box::new(status)))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use temporalio_client::Url;
+
+    use super::*;
+
+    #[test]
+    fn a_connection_says_which_program_it_is_and_notices_a_silent_server() {
+        let target = Url::parse("http://127.0.0.1:9").unwrap();
+        let connection = ConnectionOptions::new(target).api_key("secret".to_owned()).build();
+        let temporal = Temporal::at(connection, ClientOptions::new("shop").build(), "ordersaga-x");
+        let (connection, _client) = &*temporal.target;
+        assert!(
+            connection.identity.starts_with(&format!("ordersaga-x {}@", process::id())),
+            "{}",
+            connection.identity
+        );
+        let keep_alive = connection.keep_alive.as_ref().unwrap();
+        assert_eq!((keep_alive.interval.as_secs(), keep_alive.timeout.as_secs()), (10, 5));
+        assert_eq!(connection.grpc_compression, GrpcCompression::None);
+        assert_eq!(temporal.namespace(), "shop");
+        assert!(!format!("{temporal:?}").contains("secret"));
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_not_there_is_said_not_to_answer() {
+        let target = Url::parse("http://127.0.0.1:9").unwrap();
+        let connection = ConnectionOptions::new(target).build();
+        let temporal = Temporal::at(connection, ClientOptions::new("shop").build(), "test");
+        let Err(NotReady::NoAnswer(_)) = temporal.connect().await else {
+            panic!("somebody listens on the discard port")
+        };
+    }
+}
