@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use activities::{Activities, Settings};
-use domain::{Order, Rejection};
+use domain::{Order, OrderStatus, Rejection, StepName};
 use sqlx::PgPool;
 use temporalio_common::error::{ApplicationErrorCategory, ApplicationFailure};
 use temporalio_sdk::activities::ActivityError;
 use temporalio_sdk::testing::{ActivityEnvironment, ActivityEnvironmentError};
-use workflows::{BROKEN, REJECTED, UNAVAILABLE};
+use saga::{BROKEN, NOT_OPEN, REJECTED, UNAVAILABLE};
 
-use crate::support::{HEART, Shop, TTL, order, order_of, paid_with};
+use crate::support::{HEART, Shop, TTL, cancelled, order, order_of, paid_with};
 
 fn environment(shop: Shop) -> ActivityEnvironment {
     let Shop { db, provider, carrier, .. } = shop;
@@ -35,9 +35,10 @@ fn failure<T>(answer: Result<T, ActivityEnvironmentError>) -> ApplicationFailure
 }
 
 async fn charge_fails(db: &PgPool, order: &Order) -> ApplicationFailure {
-    let environment = environment(Shop::on(db.clone()));
-    environment.run(Activities::open_order, order.placement()).await.unwrap();
-    failure(environment.run(Activities::charge_payment, order.charge()).await)
+    let shop = Shop::on(db.clone());
+    shop.places(order).await;
+    let key = order.key(StepName::ChargePayment);
+    failure(environment(shop).run(Activities::charge_payment, key).await)
 }
 
 #[sqlx::test(migrator = "crate::support::MIGRATIONS")]
@@ -60,40 +61,63 @@ async fn a_party_that_does_not_answer_is_tried_again_when_it_said(db: PgPool) {
 
 #[sqlx::test(migrator = "crate::support::MIGRATIONS")]
 async fn a_bug_is_final_and_shows_its_incident_and_nothing_of_its_cause(db: PgPool) {
-    let order = order(1);
-    let environment = environment(Shop::on(db.clone()));
-    let broken = failure(environment.run(Activities::reserve_stock, order.stock_claim()).await);
+    let (shop, order) = (Shop::on(db), order(1));
+    shop.places(&order).await;
+    sqlx::query!(r#"update orders.orders set lines = '"not lines"'"#)
+        .execute(&shop.owner)
+        .await
+        .unwrap();
+    let key = order.key(StepName::ReserveStock);
+    let broken = failure(environment(shop).run(Activities::reserve_stock, key).await);
     assert_eq!(broken.type_name(), Some(BROKEN));
     assert!(broken.is_non_retryable());
     assert_eq!(
         broken.to_string(),
-        format!("something is broken in reserving stock; incident {}", order.stock_claim().key)
+        format!("something is broken in reading an order; incident {key}")
     );
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn an_order_that_is_not_open_is_final_and_benign_and_says_how_it_ended(db: PgPool) {
+    let (shop, order) = (Shop::on(db.clone()), order(1));
+    let key = order.key(StepName::ReserveStock);
+    let unknown = failure(environment(shop).run(Activities::reserve_stock, key).await);
+    assert_eq!(unknown.type_name(), Some(NOT_OPEN));
+    assert!(unknown.details::<OrderStatus>().is_none());
+
+    let shop = Shop::on(db);
+    shop.places(&order).await;
+    shop.ends(&order, cancelled("by mistake")).await;
+    let ended = failure(environment(shop).run(Activities::reserve_stock, key).await);
+    assert_eq!(ended.type_name(), Some(NOT_OPEN));
+    assert!(ended.is_non_retryable());
+    assert_eq!(ended.category(), ApplicationErrorCategory::Benign);
 }
 
 #[sqlx::test(migrator = "crate::support::MIGRATIONS")]
 async fn a_database_that_is_gone_is_tried_again(db: PgPool) {
     let shop = Shop::on(db);
     shop.db.close().await;
-    let environment = environment(shop);
-    let gone = failure(environment.run(Activities::open_order, order(1).placement()).await);
+    let key = order(1).key(StepName::ReserveStock);
+    let gone = failure(environment(shop).run(Activities::reserve_stock, key).await);
     assert_eq!(gone.type_name(), Some(UNAVAILABLE));
 }
 
 #[sqlx::test(migrator = "crate::support::MIGRATIONS")]
 async fn an_order_goes_all_the_way_through_the_contract(db: PgPool) {
-    Shop::on(db.clone()).receives(HEART, 6).await;
-    let (order, environment) = (order_of(1, &[(HEART, 6)]), environment(Shop::on(db.clone())));
-    let deposit = domain::ledger::Posting::deposit(&order).unwrap();
-    let revenue = domain::ledger::Posting::revenue(&order).unwrap();
-    environment.run(Activities::open_order, order.placement()).await.unwrap();
-    environment.run(Activities::reserve_stock, order.stock_claim()).await.unwrap();
-    environment.run(Activities::charge_payment, order.charge()).await.unwrap();
-    environment.run(Activities::post_entries, deposit).await.unwrap();
-    environment.run(Activities::ship_order, order.parcel()).await.unwrap();
-    environment.run(Activities::recognise_revenue, revenue).await.unwrap();
+    let (shop, order) = (Shop::on(db.clone()), order_of(1, &[(HEART, 6)]));
+    shop.receives(HEART, 6).await;
+    shop.places(&order).await;
+    let (environment, key) = (environment(shop), |step| order.key(step));
+    environment.run(Activities::reserve_stock, key(StepName::ReserveStock)).await.unwrap();
+    environment.run(Activities::charge_payment, key(StepName::ChargePayment)).await.unwrap();
+    environment.run(Activities::post_entries, key(StepName::PostEntries)).await.unwrap();
+    environment.run(Activities::ship_order, key(StepName::ShipOrder)).await.unwrap();
+    environment.run(Activities::recognise_revenue, key(StepName::RecogniseRevenue)).await.unwrap();
     let shop = Shop::on(db);
-    assert_eq!(shop.status_of(&order).await, "shipped");
+    assert_eq!(shop.status_of(&order).await, "completed");
+    assert_eq!(shop.payment_of(&order).await, "paid");
+    assert_eq!(shop.fulfilment_of(&order).await, "shipped");
     assert_eq!(shop.pieces_of(HEART).await, (0, 0, 6, 6));
     assert_eq!(
         shop.events_of(&order).await,
@@ -103,7 +127,8 @@ async fn an_order_goes_all_the_way_through_the_contract(db: PgPool) {
             "payment.captured",
             "ledger.posted",
             "order.shipped",
-            "ledger.revenue-recognised"
+            "ledger.revenue-recognised",
+            "order.completed"
         ]
     );
 }

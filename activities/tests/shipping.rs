@@ -4,7 +4,7 @@ use activities::shipping::sandbox::SandboxCarrier;
 use activities::shipping::{Booking, Carrier, CarrierError, ship};
 use activities::stock;
 use async_trait::async_trait;
-use domain::{AddressId, Consignment, Parcel, Rejection, StepKey, StepName};
+use domain::{AddressId, Rejection, Shipment, StepKey, StepName};
 use sqlx::PgPool;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -45,14 +45,14 @@ async fn an_order_is_shipped_once_however_often_it_is_asked(db: PgPool) {
     let (shop, order) = (Shop::stocked(db).await, order(1));
     shop.takes_up_to_posting(&order).await;
     let (first, second) = futures::join!(shop.ships(&order), shop.ships(&order));
-    let consignment = first.unwrap();
-    assert_eq!(second.unwrap(), consignment);
-    assert_eq!(shop.ships(&order).await.unwrap(), consignment);
+    let shipment = first.unwrap();
+    assert_eq!(second.unwrap(), shipment);
+    assert_eq!(shop.ships(&order).await.unwrap(), shipment);
     assert_eq!(carrier_records(&shop).await, (1, 0));
     assert_eq!(shop.pieces_of(HEART).await, (94, 0, 6, 100));
-    assert_eq!(shop.status_of(&order).await, "shipped");
+    assert_eq!(shop.fulfilment_of(&order).await, "shipped");
     let tracking = sqlx::query_scalar!("select tracking from orders.orders");
-    assert_eq!(tracking.fetch_one(&shop.db).await.unwrap(), Some(consignment.tracking));
+    assert_eq!(tracking.fetch_one(&shop.db).await.unwrap(), Some(shipment.tracking));
     assert_eq!(shop.events_of(&order).await.last().unwrap(), "order.shipped");
 }
 
@@ -61,7 +61,7 @@ async fn two_attempts_that_meet_at_the_carrier_are_one_parcel(db: PgPool) {
     let (shop, order) = (Shop::stocked(db).await, order(1));
     shop.takes_up_to_posting(&order).await;
     let mut counter = shop.db.begin().await.unwrap();
-    let key = order.parcel().key.to_string();
+    let key = order.key(StepName::ShipOrder).to_string();
     let booking = sqlx::query!(
         "insert into sandbox_carrier.bookings (reference, country, pieces) values ($1, 'GB', 8)",
         key,
@@ -104,16 +104,7 @@ async fn a_parcel_that_comes_after_its_cancellation_is_called_off(db: PgPool) {
     assert_eq!(refusal(shop.ships(&order).await), LATE);
     assert_eq!(carrier_records(&shop).await, (0, 1));
     assert_eq!(shop.pieces_of(HEART).await, (94, 6, 0, 100));
-    assert_eq!(shop.status_of(&order).await, "posted");
-}
-
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
-async fn the_same_key_with_another_parcel_is_a_bug_and_sends_nothing(db: PgPool) {
-    let (shop, order) = (Shop::stocked(db).await, order(1));
-    shop.takes_up_to_posting(&order).await;
-    shop.cancels_shipment(&order).await.unwrap();
-    let other = Parcel { pieces: 1, ..order.parcel() };
-    assert!(breakage(ship(&shop.db, &shop.carrier, &other).await).contains("another argument"));
+    assert_eq!(shop.fulfilment_of(&order).await, "reserved");
 }
 
 #[sqlx::test(migrator = "crate::support::MIGRATIONS")]
@@ -158,7 +149,7 @@ async fn an_address_that_was_erased_is_refused_and_one_on_record_is_used(db: PgP
 async fn an_expired_reservation_is_not_shipped(db: PgPool) {
     let (shop, order) = (Shop::stocked(db).await, order(1));
     shop.places(&order).await;
-    stock::reserve(&shop.db, Duration::ZERO, &order.stock_claim()).await.unwrap();
+    shop.reserves_for(&order, Duration::ZERO).await.unwrap();
     stock::release_expired(&shop.db, 10).await.unwrap();
     assert_eq!(refusal(shop.ships(&order).await), Rejection::ReservationExpired);
     assert_eq!(refusal(shop.ships(&order).await), Rejection::ReservationExpired);
@@ -170,7 +161,7 @@ async fn an_expired_reservation_is_not_shipped(db: PgPool) {
 async fn a_booking_whose_answer_is_lost_is_found_again_and_not_repeated(db: PgPool) {
     let (shop, order) = (Shop::stocked(db).await, order(1));
     shop.takes_up_to_posting(&order).await;
-    trouble(&shop, &order.parcel().key.to_string(), "book-lost", 1).await;
+    trouble(&shop, &order.key(StepName::ShipOrder).to_string(), "book-lost", 1).await;
     assert_unavailable(shop.ships(&order).await, None);
     shop.ships(&order).await.unwrap();
     assert_eq!(carrier_records(&shop).await, (1, 0));
@@ -217,14 +208,14 @@ struct HeldUp<'shop> {
 
 #[async_trait]
 impl Carrier for HeldUp<'_> {
-    async fn book(&self, booking: &Booking) -> Result<Consignment, CarrierError> {
-        let consignment = self.carrier.book(booking).await;
+    async fn book(&self, booking: &Booking) -> Result<Shipment, CarrierError> {
+        let shipment = self.carrier.book(booking).await;
         self.booked.notify_one();
         self.go_on.notified().await;
-        consignment
+        shipment
     }
 
-    async fn cancel(&self, reference: StepKey) -> Result<Option<Consignment>, CarrierError> {
+    async fn cancel(&self, reference: StepKey) -> Result<Option<Shipment>, CarrierError> {
         self.carrier.cancel(reference).await
     }
 }
@@ -234,14 +225,13 @@ async fn a_zombie_parcel_is_not_sent_after_its_order_was_unwound(db: PgPool) {
     let (shop, order) = (Shop::stocked(db).await, order(1));
     shop.takes_up_to_posting(&order).await;
     let carrier = HeldUp { carrier: &shop.carrier, booked: Notify::new(), go_on: Notify::new() };
-    let parcel = order.parcel();
     let unwind = async {
         carrier.booked.notified().await;
         shop.cancels_shipment(&order).await.unwrap();
         shop.releases(&order).await.unwrap();
         carrier.go_on.notify_one();
     };
-    let (answer, ()) = futures::join!(ship(&shop.db, &carrier, &parcel), unwind);
+    let (answer, ()) = futures::join!(ship(&shop.db, &carrier, order.key(StepName::ShipOrder)), unwind);
     assert_eq!(refusal(answer), LATE);
     assert_eq!(carrier_records(&shop).await, (0, 1));
     assert_eq!(shop.pieces_of(HEART).await, (100, 0, 0, 100));
@@ -251,15 +241,14 @@ async fn a_zombie_parcel_is_not_sent_after_its_order_was_unwound(db: PgPool) {
 async fn a_reservation_that_expires_while_the_carrier_answers_is_not_shipped(db: PgPool) {
     let (shop, order) = (Shop::stocked(db).await, order(1));
     shop.places(&order).await;
-    stock::reserve(&shop.db, Duration::ZERO, &order.stock_claim()).await.unwrap();
+    shop.reserves_for(&order, Duration::ZERO).await.unwrap();
     let carrier = HeldUp { carrier: &shop.carrier, booked: Notify::new(), go_on: Notify::new() };
-    let parcel = order.parcel();
     let sweep = async {
         carrier.booked.notified().await;
         stock::release_expired(&shop.db, 10).await.unwrap();
         carrier.go_on.notify_one();
     };
-    let (answer, ()) = futures::join!(ship(&shop.db, &carrier, &parcel), sweep);
+    let (answer, ()) = futures::join!(ship(&shop.db, &carrier, order.key(StepName::ShipOrder)), sweep);
     assert_eq!(refusal(answer), Rejection::ReservationExpired);
     assert_eq!(carrier_records(&shop).await, (0, 1));
     assert_eq!(shop.pieces_of(HEART).await, (100, 0, 0, 100));

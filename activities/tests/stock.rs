@@ -18,7 +18,7 @@ async fn reserving_sets_every_line_aside(db: PgPool) {
     shop.reserves(&order).await.unwrap();
     assert_eq!(shop.pieces_of(HEART).await, (94, 6, 0, 100));
     assert_eq!(shop.pieces_of(BABUSHKA).await, (98, 2, 0, 100));
-    assert_eq!(shop.status_of(&order).await, "reserved");
+    assert_eq!(shop.fulfilment_of(&order).await, "reserved");
     assert_eq!(shop.events_of(&order).await, ["order.placed", "stock.reserved"]);
 }
 
@@ -117,17 +117,6 @@ async fn reservation_and_release_at_once_leave_nothing_reserved(db: PgPool) {
 }
 
 #[sqlx::test(migrator = "crate::support::MIGRATIONS")]
-async fn the_same_key_with_another_claim_is_a_bug_and_has_no_effect(db: PgPool) {
-    let (shop, order) = (Shop::stocked(db).await, order(1));
-    shop.places(&order).await;
-    shop.reserves(&order).await.unwrap();
-    let other = order_of(1, &[(HEART, 99)]);
-    assert!(breakage(shop.reserves(&other).await).contains("another argument"));
-    assert!(breakage(shop.releases(&other).await).contains("another argument"));
-    assert_eq!(shop.pieces_of(HEART).await, (94, 6, 0, 100));
-}
-
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
 async fn one_short_article_refuses_the_whole_order_for_ever(db: PgPool) {
     let shop = Shop::stocked(db).await;
     let order = order_of(1, &[(HEART, 5), (BABUSHKA, 101)]);
@@ -143,7 +132,7 @@ async fn one_short_article_refuses_the_whole_order_for_ever(db: PgPool) {
     shop.releases(&order).await.unwrap();
     assert_eq!(refusal(shop.reserves(&order).await), short, "and an undo does not change it");
     assert_eq!(shop.pieces_of(HEART).await, (150, 0, 0, 150));
-    assert_eq!(shop.status_of(&order).await, "processing");
+    assert_eq!(shop.fulfilment_of(&order).await, "none");
     assert_eq!(shop.events_of(&order).await, ["order.placed", "stock.refused"]);
 }
 
@@ -231,17 +220,13 @@ async fn articles_are_locked_in_the_order_of_their_numbers_whatever_the_order_of
     }
     let lines: Vec<_> = skus.iter().rev().map(|sku| (sku.as_str(), 2)).collect();
     let (order, forgotten) = (order_of(1, &lines), order_of(2, &lines));
-    let mut claim = order.stock_claim();
-    claim.lines.reverse();
     shop.places(&order).await;
-    let reserves = stock::reserve(&shop.db, TTL, &claim);
-    assert_only_the_first_is_waited_for(&shop, &skus, reserves).await;
+    assert_only_the_first_is_waited_for(&shop, &skus, shop.reserves(&order)).await;
     assert_only_the_first_is_waited_for(&shop, &skus, shop.ships(&order)).await;
     assert_only_the_first_is_waited_for(&shop, &skus, shop.cancels_shipment(&order)).await;
-    let releases = stock::release(&shop.db, &claim);
-    assert_only_the_first_is_waited_for(&shop, &skus, releases).await;
+    assert_only_the_first_is_waited_for(&shop, &skus, shop.releases(&order)).await;
     shop.places(&forgotten).await;
-    stock::reserve(&shop.db, Duration::ZERO, &forgotten.stock_claim()).await.unwrap();
+    shop.reserves_for(&forgotten, Duration::ZERO).await.unwrap();
     let expires = stock::release_expired(&shop.db, 10);
     assert_only_the_first_is_waited_for(&shop, &skus, expires).await;
 }
@@ -275,7 +260,7 @@ async fn an_expired_reservation_gives_its_goods_to_others_once(db: PgPool) {
     let (shop, order, patient) = (Shop::stocked(db).await, order(1), order(2));
     for (order, ttl) in [(&order, Duration::ZERO), (&patient, TTL)] {
         shop.places(order).await;
-        stock::reserve(&shop.db, ttl, &order.stock_claim()).await.unwrap();
+        shop.reserves_for(order, ttl).await.unwrap();
     }
     let (one, another) =
         futures::join!(stock::release_expired(&shop.db, 10), stock::release_expired(&shop.db, 10));

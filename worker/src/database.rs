@@ -38,10 +38,13 @@ const RIGHTS: &[Right] = &[
     Right { privilege: Privilege::Insert, object: "orders.order_events" },
     Right { privilege: Privilege::Insert, object: "outbox.messages" },
     Right { privilege: Privilege::Update, object: "inventory.stock" },
+    Right { privilege: Privilege::Delete, object: "orders.launches" },
+    Right { privilege: Privilege::Select, object: "payments.methods" },
     Right { privilege: Privilege::Insert, object: "payments.charges" },
     Right { privilege: Privilege::Insert, object: "ledger.entries" },
     Right { privilege: Privilege::Insert, object: "shipping.shipments" },
     Right { privilege: Privilege::Select, object: "operations.paused_queues" },
+    Right { privilege: Privilege::Execute, object: "operations.sweep" },
 ];
 
 /// Whether the worker can work with the database.

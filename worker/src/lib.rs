@@ -8,17 +8,21 @@
 //! | [`run`] | serves the task queues until it is told to stop |
 //! | [`ops`] | what an operator and a load balancer ask it: `/health`, `/ready`, `/metrics` |
 //! | [`catalogue_file`] | reads a supplier's list |
+//! | [`recover`] | launches orders anew whose workflow is lost |
+//! | [`housekeeping`] | gives expired reservations back, and removes what is kept only for a time |
 //! | [`replay`] | shows that today's code still understands yesterday's orders |
 //! | [`prove`] | shows that the invariants hold |
 //! | [`database`], [`telemetry`] | the worker's database, and the SDK's runtime with all metrics |
 
+pub mod activity_metrics;
 pub mod catalogue_file;
 pub mod database;
-pub mod line;
+pub mod housekeeping;
 pub mod ops;
+pub mod pausable_queue;
 pub mod prove;
+pub mod recover;
 pub mod replay;
 pub mod run;
-pub mod steps_counted;
 pub mod telemetry;
 pub mod waiting;

@@ -4,22 +4,25 @@
 //! All that the database can show is read in one transaction that sees a single moment, so a
 //! shop that is taking orders can be judged too. What need not hold at any moment (what the
 //! provider has just done, and the shop has not yet written down) is judged for orders at rest:
-//! those that nothing will happen to any more. Orders about which an operator has decided to go
-//! on without an undo are left out where that undo is what makes the promise true, and counted.
+//! those that have ended. Where a person has decided to go on without a step or its undo, the order
+//! is left out of the checks that this step makes true, and of no others, and is counted.
 
 mod books;
 mod money;
+mod parties;
 mod privacy;
 mod record;
 mod stock;
 mod table;
 mod under_way;
 
+use domain::StepName;
 use sqlx::{PgConnection, PgPool};
 use temporalio_client::Client;
 use uuid::Uuid;
 
 pub use table::table;
+pub(crate) use under_way::of_every_process;
 
 /// What was found about one promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,8 +88,9 @@ impl Seen {
     }
 }
 
-/// Orders about which an operator has decided to go on without an undo or a last step.
-struct ByHand(Vec<Uuid>);
+/// What persons have decided to go on without: a step or its undo, of one order. A decision exempts
+/// the checks that this step makes true, and nothing else of the order.
+struct Skipped(Vec<(Uuid, StepName)>);
 
 impl Finding {
     /// Whether the promise is known not to hold.
@@ -122,22 +126,31 @@ impl Finding {
     }
 }
 
-impl ByHand {
+impl Skipped {
     async fn read(db: &mut PgConnection) -> Result<Self, sqlx::Error> {
-        let orders = sqlx::query_scalar!(
+        let skipped = sqlx::query!(
             r#"
-            select distinct order_id from orders.order_events
-            where type = 'order.resumed' and data ->> 'remark' like 'skip,%'
+            select order_id, data ->> 'step' as "step!" from orders.order_events
+            where type = 'order.attention-resolved' and data ->> 'decision' = 'skip'
             "#,
         )
         .fetch_all(db)
         .await?;
-        Ok(Self(orders))
+        let skipped = skipped.into_iter().filter_map(|one| Some((one.order_id, one.step.parse().ok()?)));
+        Ok(Self(skipped.collect()))
     }
 
-    fn remark(&self) -> Option<String> {
-        (!self.0.is_empty()).then(|| {
-            format!("{} orders that an operator settled by hand are left out", self.0.len())
+    /// The orders for which one of these steps, or its undo, was skipped.
+    fn orders(&self, steps: &[StepName]) -> Vec<Uuid> {
+        let skipped = self.0.iter().filter(|(_, step)| steps.contains(step));
+        skipped.map(|(order, _)| *order).collect()
+    }
+
+    fn remark(&self, steps: &[StepName]) -> Option<String> {
+        let orders = self.orders(steps).len();
+        let steps = steps.iter().map(|step| step.name()).collect::<Vec<_>>().join(" or ");
+        (orders > 0).then(|| {
+            format!("{orders} orders are left out because a person decided to skip {steps}")
         })
     }
 }
@@ -146,14 +159,15 @@ impl ByHand {
 pub async fn prove(pool: &PgPool, client: Option<&Client>) -> Result<Vec<Finding>, ProveError> {
     let mut moment = pool.begin_with("begin isolation level repeatable read, read only").await?;
     let db = &mut *moment;
-    let by_hand = ByHand::read(db).await?;
-    let mut findings = books::look(db, &by_hand).await?;
+    let skipped = Skipped::read(db).await?;
+    let mut findings = books::look(db, &skipped).await?;
+    findings.extend(parties::look(db, &skipped).await?);
     findings.extend(stock::look(db).await?);
-    findings.extend(money::look(db, &by_hand).await?);
+    findings.extend(money::look(db, &skipped).await?);
     findings.extend(record::look(db).await?);
-    findings.extend(stock::look_at_finished_orders(db, &by_hand).await?);
-    let (deadlines, known) = under_way::look(db).await?;
-    findings.push(deadlines);
+    findings.extend(stock::look_at_finished_orders(db, &skipped).await?);
+    let (open, known) = under_way::look(db).await?;
+    findings.extend(open);
     let private = privacy::read(db).await?;
     findings.extend(privacy::look(db, &private).await?);
     moment.commit().await?;

@@ -17,7 +17,6 @@ use temporalio_sdk::WorkflowRegistrationError;
 use temporalio_sdk::workflow_replayer::{
     WorkflowReplayError, WorkflowReplayFailure, WorkflowReplayer, WorkflowReplayerOptions,
 };
-use workflows::OrderSaga;
 
 pub use history::NotAHistory;
 
@@ -217,7 +216,14 @@ fn in_short(failure: &WorkflowReplayFailure) -> String {
 }
 
 fn replayer() -> Result<WorkflowReplayer, ReplayerError> {
-    let options = WorkflowReplayerOptions::new().register_workflow::<OrderSaga>()?.build();
+    let mut options = WorkflowReplayerOptions::new();
+    macro_rules! register {
+        ($workflow:ty) => {
+            options = options.register_workflow::<$workflow>()?;
+        };
+    }
+    workflows::for_each_process!(register);
+    let options = options.build();
     Ok(WorkflowReplayer::new(options)?)
 }
 

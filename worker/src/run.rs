@@ -22,24 +22,19 @@ use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
-use workflows::{OrderSaga, Queue};
+use tracing::{error, info};
+use workflows::Queue;
 
+use crate::activity_metrics::{self, ActivityMetrics};
 use crate::database::{self, DatabaseArgs};
-use crate::line;
+use crate::housekeeping::{self, Retention};
 use crate::ops::{Ops, Parties, Polling};
-use crate::steps_counted::{self, StepsCounted};
+use crate::pausable_queue;
 use crate::telemetry::Telemetry;
 use crate::waiting::until_there;
 
-/// How often reservations whose time is up are given back.
-const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(30);
-
 /// How often the worker checks whether it has become too old for its database.
 const SCHEMA_CHECK_EVERY: Duration = Duration::from_secs(30);
-
-/// How many expired reservations one round gives back.
-const EXPIRED_AT_ONCE: i64 = 500;
 
 /// How a worker serves one queue.
 #[derive(Clone, Copy, Debug, clap::Args)]
@@ -97,7 +92,7 @@ impl Default for Settings {
 pub struct RunArgs {
     /// The task queues to serve; only `orders` carries workflows
     #[arg(long, env = "WORKER_QUEUES", value_delimiter = ',', value_parser = queue,
-        default_value = "orders,payments,fulfilment,notifications")]
+        default_value = "orders,payments,fulfilment")]
     pub queues: Vec<Queue>,
     /// Where `/health`, `/ready` and `/metrics` are answered
     #[arg(long, env = "WORKER_OPS_LISTEN", default_value = "127.0.0.1:9464")]
@@ -109,6 +104,9 @@ pub struct RunArgs {
     /// Seconds that goods stay set aside for an order that does not ship
     #[arg(long, env = "WORKER_RESERVATION_SECONDS", default_value_t = 86_400)]
     pub reservation_seconds: u32,
+    /// How long what is not needed for ever is kept.
+    #[command(flatten)]
+    pub retention: Retention,
     /// How each queue is served.
     #[command(flatten)]
     pub settings: Settings,
@@ -154,10 +152,10 @@ pub enum RunError {
 }
 
 fn queue(name: &str) -> Result<Queue, String> {
-    Queue::ALL
-        .into_iter()
-        .find(|queue| queue.name() == name.trim())
-        .ok_or_else(|| format!("the queues are {}", Queue::ALL.map(Queue::name).join(", ")))
+    name.trim().parse().map_err(|_unknown| {
+        let names: Vec<_> = Queue::all().map(Queue::name).collect();
+        format!("the queues are {}", names.join(", "))
+    })
 }
 
 /// Makes the worker of one queue: the activities, and on `orders` the workflows too. Every
@@ -177,15 +175,20 @@ pub fn build_worker(
         .graceful_shutdown_period(Duration::from_secs(settings.grace_seconds.into()))
         .activity_inbound_interceptor(watch)
         .build();
-    options.register_activities(hands(activities));
+    options.register_activities(clone_activities(activities));
     if queue == Queue::Orders {
-        options.register_workflow::<OrderSaga>()?;
+        macro_rules! register {
+            ($workflow:ty) => {
+                options.register_workflow::<$workflow>()?;
+            };
+        }
+        workflows::for_each_process!(register);
     }
     Ok(Worker::new(runtime, client, options)?)
 }
 
 /// The SDK takes a set of activities for each worker; what they work with is shared.
-fn hands(activities: &Activities) -> Activities {
+fn clone_activities(activities: &Activities) -> Activities {
     let Activities { db, provider, carrier, settings } = activities;
     Activities {
         db: db.clone(),
@@ -205,7 +208,7 @@ pub async fn run(
     telemetry: Telemetry,
     stop: CancellationToken,
 ) -> Result<(), RunError> {
-    steps_counted::begin();
+    activity_metrics::begin();
     let ops = Ops::new(telemetry.metrics.clone(), args.queues.len());
     serve_ops(args.ops_listen, &ops, &stop).await?;
 
@@ -216,7 +219,7 @@ pub async fn run(
 
     let activities = args.activities(&pool)?;
     if args.queues.contains(&Queue::Orders) {
-        tokio::spawn(keep_house(pool.clone(), stop.clone()));
+        tokio::spawn(housekeeping::run(pool.clone(), args.retention, stop.clone()));
     }
     let mut served = JoinSet::new();
     served.spawn(until_too_old(pool.clone(), gate, stop.clone()));
@@ -225,7 +228,7 @@ pub async fn run(
         let making = Arc::clone(&making);
         let make = move || {
             let (runtime, client, activities, settings) = &*making;
-            build_worker(runtime, client.clone(), queue, activities, settings, StepsCounted)
+            build_worker(runtime, client.clone(), queue, activities, settings, ActivityMetrics)
         };
         serve(&mut served, make, (pool.clone(), queue), ops.polls(), &stop);
     }
@@ -263,7 +266,7 @@ async fn serve_ops(
     tokio::spawn(async move {
         let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
         if let Err(error) = served.await {
-            error!(error = chain(&error), "nobody can ask about this worker any more");
+            error!(error = chain(&error), "the health endpoint has failed");
         }
     });
     Ok(())
@@ -306,10 +309,10 @@ fn serve(
     stop: &CancellationToken,
 ) {
     let (stop, handle) = (stop.clone(), Handle::current());
-    let tell = move |serving| info!(queue = queue.name(), serving, "the line");
+    let tell = move |serving| info!(queue = queue.name(), serving, "queue");
     served.spawn_blocking(move || {
         let _polling = polling;
-        handle.block_on(line::serve(&pool, queue, make, tell, &stop))
+        handle.block_on(pausable_queue::serve(&pool, queue, make, tell, &stop))
     });
 }
 
@@ -326,18 +329,4 @@ async fn until_all_ended(
     }
     info!("stopped");
     outcome
-}
-
-/// What is due every now and then, whatever the orders do.
-async fn keep_house(pool: PgPool, stop: CancellationToken) {
-    let mut due = tokio::time::interval(HOUSEKEEPING_EVERY);
-    while stop.run_until_cancelled(due.tick()).await.is_some() {
-        match activities::stock::release_expired(&pool, EXPIRED_AT_ONCE).await {
-            Ok(0) => {}
-            Ok(released) => info!(released, "expired reservations were given back"),
-            Err(error) => {
-                warn!(error = chain(&error), "expired reservations wait for the next round");
-            }
-        }
-    }
 }

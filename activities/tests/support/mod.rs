@@ -7,16 +7,18 @@ use activities::payment::sandbox::SandboxProvider;
 use activities::shipping::sandbox::SandboxCarrier;
 use activities::{ActivityFault, ledger, orders, payment, shipping, stock};
 use chrono::DateTime;
-use domain::ledger::Posting;
 use domain::{
-    AddressId, Consignment, CountryCode, Currency, CustomerId, Destination, Money, Order, OrderId,
-    OrderStatus, PaymentToken, PriceList, PricedSku, Quantity, RateTable, Receipt, Rejection,
-    RequestHash, ShippingRate, Sku, StatusNote, Terms,
+    AddressId, CountryCode, Currency, CustomerId, Destination, Ending, Fingerprint, Money, Order,
+    OrderId, OrderStatus, PaymentReference, PaymentToken, PriceList, PricedSku, Quantity,
+    RateTable, Rejection, Shipment, ShippingRate, Sku, StepName, Terms,
 };
 use rust_decimal::Decimal;
+use serde_json::Value;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::types::PgInterval;
 use sqlx::{PgPool, Postgres, Transaction};
+use workflows::order::{EndNote, UnwindingNote};
 
 pub(crate) static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 
@@ -28,9 +30,14 @@ pub(crate) const BABUSHKA: &str = "22752";
 /// An hour: longer than any test.
 pub(crate) const TTL: Duration = Duration::from_hours(1);
 
+/// The workflow run that the activities are told they belong to.
+pub(crate) const RUN: &str = "run-1";
+
 pub(crate) struct Shop {
     /// As the worker, with its rights alone.
     pub(crate) db: PgPool,
+    /// As the starter, with its rights alone.
+    pub(crate) starter: PgPool,
     /// As the owner of the schemas, for what no activity does.
     pub(crate) owner: PgPool,
     pub(crate) provider: SandboxProvider,
@@ -42,12 +49,14 @@ pub(crate) type Pieces = (i64, i64, i64, i64);
 
 impl Shop {
     pub(crate) fn on(owner: PgPool) -> Self {
-        let worker = PgConnectOptions::clone(&owner.connect_options());
-        let worker = worker.options([("role", "ordersaga_worker")]);
-        let db = owner.options().clone().connect_lazy_with(worker);
+        let acting_as = |role| {
+            let options = PgConnectOptions::clone(&owner.connect_options());
+            owner.options().clone().connect_lazy_with(options.options([("role", role)]))
+        };
+        let (db, starter) = (acting_as("ordersaga_worker"), acting_as("ordersaga_starter"));
         let provider = SandboxProvider::new(db.clone(), 0);
         let carrier = SandboxCarrier::new(db.clone());
-        Self { db, owner, provider, carrier }
+        Self { db, starter, owner, provider, carrier }
     }
 
     /// A shop with a hundred pieces of each article of [`order`].
@@ -65,49 +74,118 @@ impl Shop {
         catalogue::load(&self.owner, &[article], stocking).await.unwrap();
     }
 
+    /// Puts the order on record, as the starter does it.
     pub(crate) async fn places(&self, order: &Order) {
-        orders::open(&self.db, &order.placement()).await.unwrap();
+        let (is_new, _) = self.places_as(order, &fingerprint(order), None).await;
+        assert!(is_new, "the order is on record already");
+    }
+
+    /// Whether the order is new, and the fingerprint on record.
+    pub(crate) async fn places_as(
+        &self,
+        order: &Order,
+        fingerprint: &Fingerprint,
+        address: Option<Value>,
+    ) -> (bool, String) {
+        let placed = sqlx::query!(
+            r#"
+            select is_new as "is_new!", recorded_fingerprint as "recorded_fingerprint!"
+            from orders.place($1, $2, $3, $4, $5, $6)
+            "#,
+            order.order_id.uuid(),
+            fingerprint.as_str(),
+            serde_json::to_value(order.placed()).unwrap(),
+            order.payment_token.as_str(),
+            address,
+            PgInterval::default(),
+        );
+        let placed = placed.fetch_one(&self.starter).await.unwrap();
+        (placed.is_new, placed.recorded_fingerprint)
+    }
+
+    /// Whether the order was cancelled before its launch, as the starter asks for it.
+    pub(crate) async fn cancels_before_launch(&self, order: &Order, reason: &str) -> bool {
+        let cancelled = sqlx::query_scalar!(
+            r#"select orders.cancel_before_launch($1, $2) as "cancelled!""#,
+            order.order_id.uuid(),
+            reason,
+        );
+        cancelled.fetch_one(&self.starter).await.unwrap()
+    }
+
+    /// Whether the order waits to be launched.
+    pub(crate) async fn is_to_be_launched(&self, order: &Order) -> bool {
+        let waits = sqlx::query_scalar!(
+            r#"select exists (select from orders.launches where order_id = $1) as "waits!""#,
+            order.order_id.uuid(),
+        );
+        waits.fetch_one(&self.db).await.unwrap()
     }
 
     pub(crate) async fn reserves(&self, order: &Order) -> Result<(), ActivityFault> {
-        stock::reserve(&self.db, TTL, &order.stock_claim()).await
+        stock::reserve(&self.db, TTL, order.key(StepName::ReserveStock)).await
+    }
+
+    /// Sets the goods aside for no longer than this beyond the time that the order waits.
+    pub(crate) async fn reserves_for(
+        &self,
+        order: &Order,
+        ttl: Duration,
+    ) -> Result<(), ActivityFault> {
+        stock::reserve(&self.db, ttl, order.key(StepName::ReserveStock)).await
     }
 
     pub(crate) async fn releases(&self, order: &Order) -> Result<(), ActivityFault> {
-        stock::release(&self.db, &order.stock_claim()).await
+        stock::release(&self.db, order.key(StepName::ReserveStock)).await
     }
 
-    pub(crate) async fn charges(&self, order: &Order) -> Result<Receipt, ActivityFault> {
-        payment::charge(&self.db, &self.provider, &order.charge()).await
+    pub(crate) async fn charges(&self, order: &Order) -> Result<PaymentReference, ActivityFault> {
+        payment::charge(&self.db, &self.provider, order.key(StepName::ChargePayment)).await
     }
 
     pub(crate) async fn refunds(&self, order: &Order) -> Result<(), ActivityFault> {
-        payment::refund(&self.db, &self.provider, &order.charge()).await
+        payment::refund(&self.db, &self.provider, order.key(StepName::ChargePayment)).await
     }
 
     pub(crate) async fn posts(&self, order: &Order) -> Result<(), ActivityFault> {
-        ledger::post(&self.db, &Posting::deposit(order).unwrap()).await
+        ledger::post(&self.db, order.key(StepName::PostEntries)).await
     }
 
     pub(crate) async fn reverses(&self, order: &Order) -> Result<(), ActivityFault> {
-        ledger::reverse(&self.db, &Posting::deposit(order).unwrap()).await
+        ledger::reverse(&self.db, order.key(StepName::PostEntries)).await
     }
 
-    pub(crate) async fn ships(&self, order: &Order) -> Result<Consignment, ActivityFault> {
-        shipping::ship(&self.db, &self.carrier, &order.parcel()).await
+    pub(crate) async fn ships(&self, order: &Order) -> Result<Shipment, ActivityFault> {
+        shipping::ship(&self.db, &self.carrier, order.key(StepName::ShipOrder)).await
     }
 
     pub(crate) async fn cancels_shipment(&self, order: &Order) -> Result<(), ActivityFault> {
-        shipping::cancel(&self.db, &self.carrier, &order.parcel()).await
+        shipping::cancel(&self.db, &self.carrier, order.key(StepName::ShipOrder)).await
     }
 
+    pub(crate) async fn accepts_shipment(&self, order: &Order) -> Result<(), ActivityFault> {
+        shipping::accept(&self.db, order.key(StepName::ShipOrder)).await
+    }
+
+    /// Books the sale, which completes the order.
     pub(crate) async fn recognises(&self, order: &Order) -> Result<(), ActivityFault> {
-        ledger::recognise_revenue(&self.db, &Posting::revenue(order).unwrap()).await
+        ledger::recognise_revenue(&self.db, order.key(StepName::RecogniseRevenue), RUN).await
     }
 
-    pub(crate) async fn notes(&self, order: &Order, number: u32, status: OrderStatus) {
-        let note = StatusNote { order_id: order.order_id, number, status, remark: None };
-        orders::note_status(&self.db, &note).await.unwrap();
+    pub(crate) async fn reverses_revenue(&self, order: &Order) -> Result<(), ActivityFault> {
+        ledger::reverse(&self.db, order.key(StepName::RecogniseRevenue)).await
+    }
+
+    /// Puts on record that the order is unwound, because its customer cancels it.
+    pub(crate) async fn unwinds(&self, order: &Order) {
+        let note = UnwindingNote { order_id: order.order_id, ending: cancelled("changed my mind") };
+        orders::note_unwinding(&self.db, &note, RUN).await.unwrap();
+    }
+
+    /// Puts on record how the order ended.
+    pub(crate) async fn ends(&self, order: &Order, status: impl Into<OrderStatus>) {
+        let note = EndNote { order_id: order.order_id, status: status.into() };
+        orders::note_end(&self.db, &note).await.unwrap();
     }
 
     /// Places the order and takes it as far as goods set aside, paid and booked.
@@ -169,14 +247,44 @@ impl Shop {
     }
 
     pub(crate) async fn status_of(&self, order: &Order) -> String {
+        self.axes_of(order).await.0
+    }
+
+    pub(crate) async fn payment_of(&self, order: &Order) -> String {
+        self.axes_of(order).await.1
+    }
+
+    pub(crate) async fn fulfilment_of(&self, order: &Order) -> String {
+        self.axes_of(order).await.2
+    }
+
+    async fn axes_of(&self, order: &Order) -> (String, String, String) {
+        let row = sqlx::query!(
+            "select status, payment_status, fulfilment_status from orders.orders where order_id = $1",
+            order.order_id.uuid(),
+        );
+        let row = row.fetch_one(&self.db).await.unwrap();
+        (row.status, row.payment_status, row.fulfilment_status)
+    }
+
+    /// The order's row with every column, byte for byte.
+    pub(crate) async fn row_of(&self, order: &Order) -> String {
         sqlx::query_scalar!(
-            "select status from orders.orders where order_id = $1",
+            r#"select orders::text as "row!" from orders.orders where order_id = $1"#,
             order.order_id.uuid(),
         )
         .fetch_one(&self.db)
         .await
         .unwrap()
     }
+}
+
+pub(crate) fn cancelled(reason: &str) -> Ending {
+    Ending::Cancelled { reason: reason.to_owned() }
+}
+
+pub(crate) fn fingerprint(order: &Order) -> Fingerprint {
+    Fingerprint::v1().field("order", order.order_id).finish()
 }
 
 /// Six hearts and two babushkas to Britain, paid with a good card; `number` tells orders apart.
@@ -193,7 +301,7 @@ pub(crate) fn order_of(number: u32, lines: &[(&str, i64)]) -> Order {
         order_id: OrderId::for_request(&customer_id, &number.to_string()),
         customer_id,
         placed_at: DateTime::from_timestamp(1_291_190_760, 0).unwrap(),
-        generation: 1,
+        record_version: 1,
         lines: prices.lines,
         totals: prices.totals,
         cost_of_goods: prices.cost_of_goods.unwrap(),
@@ -201,7 +309,6 @@ pub(crate) fn order_of(number: u32, lines: &[(&str, i64)]) -> Order {
         ship_to: Destination { country: country("GB"), address_id: None },
         payment_token: PaymentToken::parse("tok_visa").unwrap(),
         terms: Terms::default(),
-        request_hash: RequestHash::of(&number.to_be_bytes()),
     }
 }
 
@@ -228,9 +335,21 @@ pub(crate) fn sku(text: &str) -> Sku {
 pub(crate) fn refusal<T: std::fmt::Debug>(result: Result<T, ActivityFault>) -> Rejection {
     match result.unwrap_err() {
         ActivityFault::Rejected(rejection) => rejection,
-        fault @ (ActivityFault::Unavailable { .. } | ActivityFault::Broken { .. }) => {
-            panic!("not a refusal: {fault:?}")
-        }
+        fault @ (ActivityFault::NotOpen { .. }
+        | ActivityFault::Unavailable { .. }
+        | ActivityFault::Broken { .. }) => panic!("not a refusal: {fault:?}"),
+    }
+}
+
+/// How the order ended for which nothing is done any more, if it is on record; anything else fails
+/// the test.
+#[track_caller]
+pub(crate) fn not_open<T: std::fmt::Debug>(result: Result<T, ActivityFault>) -> Option<Value> {
+    match result.unwrap_err() {
+        ActivityFault::NotOpen { ended, .. } => ended,
+        fault @ (ActivityFault::Rejected(_)
+        | ActivityFault::Unavailable { .. }
+        | ActivityFault::Broken { .. }) => panic!("open: {fault:?}"),
     }
 }
 
@@ -239,9 +358,9 @@ pub(crate) fn refusal<T: std::fmt::Debug>(result: Result<T, ActivityFault>) -> R
 pub(crate) fn breakage<T: std::fmt::Debug>(result: Result<T, ActivityFault>) -> String {
     match result.unwrap_err() {
         ActivityFault::Broken { doing, source } => format!("{doing}: {source}"),
-        fault @ (ActivityFault::Unavailable { .. } | ActivityFault::Rejected(_)) => {
-            panic!("not broken: {fault:?}")
-        }
+        fault @ (ActivityFault::Rejected(_)
+        | ActivityFault::NotOpen { .. }
+        | ActivityFault::Unavailable { .. }) => panic!("not broken: {fault:?}"),
     }
 }
 
@@ -252,9 +371,9 @@ pub(crate) fn assert_unavailable<T: std::fmt::Debug>(
 ) {
     match result.unwrap_err() {
         ActivityFault::Unavailable { retry_after, .. } => assert_eq!(retry_after, expected),
-        fault @ (ActivityFault::Broken { .. } | ActivityFault::Rejected(_)) => {
-            panic!("not unavailable: {fault:?}")
-        }
+        fault @ (ActivityFault::Rejected(_)
+        | ActivityFault::NotOpen { .. }
+        | ActivityFault::Broken { .. }) => panic!("not unavailable: {fault:?}"),
     }
 }
 

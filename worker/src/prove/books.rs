@@ -1,18 +1,23 @@
 //! I1 and I2: the books balance, and say what happened.
 
+use domain::StepName;
 use sqlx::PgConnection;
 
-use super::{ByHand, Finding, Seen};
+use super::{Finding, Seen, Skipped};
+
+/// The steps that move an order's money between accounts.
+const BOOKINGS: &[StepName] =
+    &[StepName::ChargePayment, StepName::PostEntries, StepName::RecogniseRevenue];
 
 pub(super) async fn look(
     db: &mut PgConnection,
-    by_hand: &ByHand,
+    skipped: &Skipped,
 ) -> Result<Vec<Finding>, sqlx::Error> {
     Ok(vec![
         balanced(db).await?,
         trial_balance(db).await?,
-        payment_clearing(db, by_hand).await?,
-        orders_as_booked(db, by_hand).await?,
+        payment_clearing(db, skipped).await?,
+        orders_as_booked(db, skipped).await?,
     ])
 }
 
@@ -78,7 +83,7 @@ async fn trial_balance(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
 
 async fn payment_clearing(
     db: &mut PgConnection,
-    ByHand(by_hand): &ByHand,
+    skipped: &Skipped,
 ) -> Result<Finding, sqlx::Error> {
     let seen = sqlx::query_as!(
         Seen,
@@ -104,8 +109,7 @@ async fn payment_clearing(
             ) end as complaint
             from both_ways left join orders.orders using (order_id)
             where status is null
-                or status in ('shipped', 'cancelled', 'rejected', 'failed')
-                    and order_id <> all ($1)
+                or orders.is_terminal(status) and order_id <> all ($1)
         )
         select
             count(*) as "looked_at!",
@@ -114,19 +118,19 @@ async fn payment_clearing(
                 as "examples!"
         from checked
         "#,
-        by_hand,
+        &skipped.orders(BOOKINGS),
     )
     .fetch_one(db)
     .await?;
     Ok(Finding::of("I2", "payment clearing = captured − refunded, at rest", "orders", seen)
-        .with_remark(ByHand(by_hand.clone()).remark()))
+        .with_remark(skipped.remark(BOOKINGS)))
 }
 
-/// A shipped order's money has become sales, tax and shipping income as its own totals say; of
+/// A completed order's money has become sales, tax and shipping income as its own totals say; of
 /// any other order at rest nothing is left in the books.
 async fn orders_as_booked(
     db: &mut PgConnection,
-    ByHand(by_hand): &ByHand,
+    skipped: &Skipped,
 ) -> Result<Finding, sqlx::Error> {
     let seen = sqlx::query_as!(
         Seen,
@@ -153,7 +157,7 @@ async fn orders_as_booked(
                     coalesce(clearing, 0), coalesce(deposits, 0), coalesce(sales, 0),
                     coalesce(booked.shipping, 0), coalesce(booked.tax, 0),
                     coalesce(cost, 0), coalesce(inventory, 0)
-                ) is distinct from case when status = 'shipped' then (
+                ) is distinct from case when status = 'completed' then (
                     total, 0::numeric, discount - subtotal,
                     -orders.shipping, -orders.tax, cost_of_goods, -cost_of_goods
                 ) else (
@@ -166,16 +170,7 @@ async fn orders_as_booked(
                 )
             end as complaint
             from orders.orders left join booked using (order_id)
-            where order_id <> all ($1) and (
-                status in ('cancelled', 'rejected', 'failed')
-                -- Before its revenue is recognised, a shipped order is not at rest.
-                or status = 'shipped' and exists (
-                    select from orders.step_keys
-                    where step_keys.order_id = orders.order_id
-                        and step = 'recognise-revenue'
-                        and step_keys.generation = orders.generation
-                )
-            )
+            where order_id <> all ($1) and orders.is_terminal(status)
         )
         select
             count(*) as "looked_at!",
@@ -184,7 +179,7 @@ async fn orders_as_booked(
                 as "examples!"
         from checked
         "#,
-        by_hand,
+        &skipped.orders(BOOKINGS),
     )
     .fetch_one(db)
     .await?;
@@ -194,5 +189,5 @@ async fn orders_as_booked(
         "orders",
         seen,
     )
-    .with_remark(ByHand(by_hand.clone()).remark()))
+    .with_remark(skipped.remark(BOOKINGS)))
 }

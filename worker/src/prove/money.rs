@@ -1,24 +1,27 @@
 //! I4, I5 and I6: a customer has paid exactly for what stands, and once.
 
+use domain::StepName;
 use sqlx::PgConnection;
 
-use super::{ByHand, Finding, Seen};
+use super::{Finding, Seen, Skipped};
+
+/// The step that moves the customer's money.
+const CHARGE: &[StepName] = &[StepName::ChargePayment];
 
 pub(super) async fn look(
     db: &mut PgConnection,
-    by_hand: &ByHand,
+    skipped: &Skipped,
 ) -> Result<Vec<Finding>, sqlx::Error> {
-    let mut findings = vec![paid_for_what_stands(db, by_hand).await?];
-    findings.extend(as_the_provider_says(db, by_hand).await?);
+    let mut findings = vec![paid_for_what_stands(db, skipped).await?];
+    findings.extend(as_the_provider_says(db, skipped).await?);
     findings.push(refunds(db).await?);
     Ok(findings)
 }
 
-/// Holds at any moment: the capture and the order's turn to `paid` are one transaction. Only
-/// while an order unwinds or is stuck, either may be so.
+/// Holds at any moment: a capture and the payment status that it leads to are one transaction.
 async fn paid_for_what_stands(
     db: &mut PgConnection,
-    ByHand(by_hand): &ByHand,
+    skipped: &Skipped,
 ) -> Result<Finding, sqlx::Error> {
     let seen = sqlx::query_as!(
         Seen,
@@ -32,19 +35,18 @@ async fn paid_for_what_stands(
             select case
                 when orders.order_id is null
                 then format('%s was taken for order %s, which is not on record', paid, order_id)
-                when status in ('paid', 'posted', 'shipped') and coalesce(paid, 0) <> total
-                    or status in ('processing', 'reserved', 'cancelled', 'rejected', 'failed')
+                when (payment_status = 'paid' or status = 'completed') and coalesce(paid, 0) <> total
+                    or (payment_status <> 'paid' or status in ('cancelled', 'rejected', 'failed'))
                         and coalesce(paid, 0) <> 0
                 then format(
-                    'order %s is %s; its total is %s, and %s is captured and not refunded',
-                    order_id, status, total, coalesce(paid, 0)
+                    'order %s is %s and %s; its total is %s, and %s is captured and not refunded',
+                    order_id, status, payment_status, total, coalesce(paid, 0)
                 )
                 when paid is not null and (currencies <> 1 or net.currency <> orders.currency)
                 then format('order %s was not paid in %s', order_id, orders.currency)
             end as complaint
             from orders.orders full join net using (order_id)
-            where (status is null or status not in ('unwinding', 'stuck'))
-                and order_id <> all ($1)
+            where order_id <> all ($1)
         )
         select
             count(*) as "looked_at!",
@@ -53,17 +55,17 @@ async fn paid_for_what_stands(
                 as "examples!"
         from checked
         "#,
-        by_hand,
+        &skipped.orders(CHARGE),
     )
     .fetch_one(db)
     .await?;
     Ok(Finding::of("I4", "an order is paid exactly if it stands", "orders", seen)
-        .with_remark(ByHand(by_hand.clone()).remark()))
+        .with_remark(skipped.remark(CHARGE)))
 }
 
 async fn as_the_provider_says(
     db: &mut PgConnection,
-    by_hand: &ByHand,
+    skipped: &Skipped,
 ) -> Result<Vec<Finding>, sqlx::Error> {
     const ONCE: &str = "one capture and one full refund at most, by the provider's own records";
     const SAME: &str = "the provider's records and the shop's say the same, at rest";
@@ -84,8 +86,8 @@ async fn as_the_provider_says(
         ]);
     }
     let once = Finding::of("I5", ONCE, "payments", once(db).await?);
-    let same = Finding::of("I5", SAME, "payments", same(db, by_hand).await?);
-    Ok(vec![once, same.with_remark(by_hand.remark())])
+    let same = Finding::of("I5", SAME, "payments", same(db, skipped).await?);
+    Ok(vec![once, same.with_remark(skipped.remark(CHARGE))])
 }
 
 async fn once(db: &mut PgConnection) -> Result<Seen, sqlx::Error> {
@@ -125,7 +127,7 @@ async fn once(db: &mut PgConnection) -> Result<Seen, sqlx::Error> {
     .await
 }
 
-async fn same(db: &mut PgConnection, ByHand(by_hand): &ByHand) -> Result<Seen, sqlx::Error> {
+async fn same(db: &mut PgConnection, skipped: &Skipped) -> Result<Seen, sqlx::Error> {
     sqlx::query_as!(
         Seen,
         r#"
@@ -155,8 +157,7 @@ async fn same(db: &mut PgConnection, ByHand(by_hand): &ByHand) -> Result<Seen, s
             left join orders.orders
                 on orders.order_id::text = coalesce(theirs.order_id, ours.order_id)
             where status is null
-                or status in ('shipped', 'cancelled', 'rejected', 'failed')
-                    and orders.order_id <> all ($1)
+                or orders.is_terminal(status) and orders.order_id <> all ($1)
         )
         select
             count(*) as "looked_at!",
@@ -165,7 +166,7 @@ async fn same(db: &mut PgConnection, ByHand(by_hand): &ByHand) -> Result<Seen, s
                 as "examples!"
         from checked
         "#,
-        by_hand,
+        &skipped.orders(CHARGE),
     )
     .fetch_one(db)
     .await

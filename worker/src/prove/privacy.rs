@@ -64,7 +64,7 @@ pub(super) async fn look(
         select order_id as "order_id!", type as "kind!", data::text as "text!"
         from orders.order_events
         union all
-        select order_id, 'the message of ' || type, data::text from outbox.messages
+        select aggregateid::uuid, 'the message of ' || type, payload::text from outbox.messages
         "#,
     )
     .fetch(db);
@@ -93,7 +93,7 @@ pub(super) async fn look_at_histories(
     let options = WorkflowListOptions::builder().limit(HISTORIES_READ).build();
     let unreadable = |error: &dyn std::fmt::Display| ProveError::Temporal(error.to_string());
     let newest: Vec<_> = client
-        .list_workflows("WorkflowType='OrderSaga'", options)
+        .list_workflows(super::under_way::of_every_process(), options)
         .map_ok(|workflow| (workflow.id().to_owned(), workflow.run_id().to_owned()))
         .try_collect()
         .await
@@ -108,7 +108,7 @@ pub(super) async fn look_at_histories(
             .map_err(|error| unreadable(&error))?;
         // Texts stand in a message's bytes as they are, payloads too.
         let bytes = History { events }.encode_to_vec();
-        let order = workflow_id.strip_prefix("order-").and_then(|id| id.parse().ok());
+        let order = domain::OrderId::of_workflow(workflow_id).map(domain::OrderId::uuid);
         if let Some(complaint) = private.complaint(order, &String::from_utf8_lossy(&bytes)) {
             complaints.push(format!("the history of {workflow_id} {complaint}"));
         }

@@ -3,9 +3,9 @@
 
 use std::collections::HashMap;
 
-use domain::OrderStatus;
+use domain::OrderState;
+use domain::event::OrderEvent;
 use futures::TryStreamExt as _;
-use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -60,19 +60,23 @@ async fn messages(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
         Seen,
         r#"
         with message as (
-            select order_id, sequence, type, data, message_id,
-                row_number() over (partition by order_id order by message_id) as place
-            from outbox.messages
+            select aggregateid::uuid as order_id, sequence, type, payload, position, id,
+                row_number() over (partition by aggregateid order by position) as place,
+                min(sequence) over (partition by aggregateid) as first
+            from outbox.messages where aggregatetype = 'order'
         ), checked as (
             select case
-                when message_id is null then format('event %s of order %s has no message', sequence, order_id)
-                when event_id is null
-                then format('message %s of order %s tells of no event', message_id, order_id)
-                when place <> sequence
-                then format('message %s of order %s is its %s. and tells of event %s',
-                    message_id, order_id, place, sequence)
-                when (event.type, event.data) <> (message.type, message.data)
-                then format('message %s of order %s differs from its event', message_id, order_id)
+                -- A message that every sink has had is removed after a time, the oldest first.
+                when position is null and sequence > coalesce(
+                    (select first from message where message.order_id = event.order_id limit 1), sequence
+                )
+                then format('event %s of order %s has no message', sequence, order_id)
+                when event_id is null then format('message %s tells of no event', id)
+                when place - 1 <> sequence - first
+                then format('message %s is the %s. of its order', id, place)
+                when message.type <> 'ordersaga.' || event.type || '.v' || event.version
+                    or event.data <> payload
+                then format('message %s differs from its event', id)
             end as complaint
             from orders.order_events as event full join message using (order_id, sequence)
         )
@@ -89,64 +93,48 @@ async fn messages(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
     Ok(Finding::of("I7", "each event has one message, in the order's own order", "events", seen))
 }
 
-/// What an order's events come to.
-#[derive(Default)]
-struct Told {
-    status: Option<OrderStatus>,
-    tracking: Option<String>,
-}
-
-impl Told {
-    /// A turn that the order's life does not have is an event, and no turn.
-    fn takes(&mut self, kind: &str, status: Option<Value>) -> Result<(), serde_json::Error> {
-        let Some(next) = status.map(serde_json::from_value::<OrderStatus>).transpose()? else {
-            return Ok(());
-        };
-        if let OrderStatus::Shipped { tracking } = &next {
-            self.tracking = Some(tracking.clone());
-        }
-        let turned = match self.status.clone() {
-            // The first course of an order, or a new one of an order that came to nothing.
-            None => Some(next),
-            Some(known) if kind == "order.placed" && known.is_terminal() => Some(next),
-            Some(known) => known.becomes(next).ok(),
-        };
-        self.status = turned.or_else(|| self.status.take());
-        Ok(())
-    }
-}
-
-/// Told by the program's own table of turns, which is another one than the database's.
+/// Derived by the program's own state machines, which are written apart from the database's.
 async fn told_anew(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
-    let mut told = HashMap::<Uuid, Told>::new();
+    let mut states = HashMap::<Uuid, OrderState>::new();
     let mut complaints = Vec::new();
     let mut events = sqlx::query!(
         r#"
-        select order_id, type as kind, data -> 'status' as status from orders.order_events
+        select order_id, type as kind, version, data, occurred_at from orders.order_events
         order by order_id, sequence
         "#,
     )
     .fetch(&mut *db);
     while let Some(event) = events.try_next().await? {
-        let order = told.entry(event.order_id).or_default();
-        if let Err(error) = order.takes(&event.kind, event.status) {
-            complaints.push(format!(
-                "order {}: {} tells of no status: {error}",
-                event.order_id, event.kind
-            ));
-        }
+        let state = states.remove(&event.order_id).unwrap_or_else(OrderState::placed);
+        let state = match OrderEvent::read(&event.kind, event.version, &event.data) {
+            Ok(known) => state.apply(&known, event.occurred_at),
+            Err(error) => {
+                complaints.push(format!("order {}: {error}", event.order_id));
+                state
+            }
+        };
+        states.insert(event.order_id, state);
     }
     drop(events);
     let mut looked_at: i64 = 0;
-    let mut orders =
-        sqlx::query!("select order_id, status_data, tracking from orders.orders").fetch(&mut *db);
+    let mut orders = sqlx::query!(
+        r#"
+        select order_id, jsonb_strip_nulls(status_data || jsonb_build_object(
+            'payment_status', payment_status, 'fulfilment_status', fulfilment_status,
+            'unwinding', ending is not null, 'needs_attention', attention, 'tracking', tracking
+        )) as "row!"
+        from orders.orders
+        "#,
+    )
+    .fetch(&mut *db);
     while let Some(order) = orders.try_next().await? {
         looked_at = looked_at.saturating_add(1);
-        let Told { status, tracking } = told.remove(&order.order_id).unwrap_or_default();
-        let status = status.map(serde_json::to_value).and_then(Result::ok).unwrap_or_default();
-        if status != order.status_data || tracking != order.tracking {
-            let (row, order_id) = (order.status_data, order.order_id);
-            complaints.push(format!("order {order_id} is {row}; its events come to {status}"));
+        let row = serde_json::from_value::<OrderState>(order.row.clone()).ok();
+        let derived = states.remove(&order.order_id);
+        if row.is_none() || row != derived {
+            let derived = derived.and_then(|state| serde_json::to_value(state).ok()).unwrap_or_default();
+            let (row, order_id) = (order.row, order.order_id);
+            complaints.push(format!("order {order_id} is {row}; its events come to {derived}"));
         }
     }
     let seen = Seen::of(looked_at, complaints);
@@ -160,15 +148,15 @@ async fn delivered(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
         Seen,
         r#"
         with message as (
-            select order_id, sequence, delivered_at,
-                bool_and(delivered_at is not null)
-                    over (partition by order_id order by message_id) as all_so_far
+            select id, published_at,
+                bool_and(published_at is not null)
+                    over (partition by aggregateid order by sequence) as all_so_far
             from outbox.messages
         ), checked as (
             select case when not all_so_far
-                then format('event %s of order %s was delivered before an earlier one', sequence, order_id)
+                then format('message %s was published before an earlier one', id)
             end as complaint
-            from message where delivered_at is not null
+            from message where published_at is not null
         )
         select
             count(*) as "looked_at!",
@@ -181,7 +169,7 @@ async fn delivered(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
     .fetch_one(&mut *db)
     .await?;
     let waiting = sqlx::query_scalar!(
-        r#"select count(*) as "waiting!" from outbox.messages where delivered_at is null"#
+        r#"select count(*) as "waiting!" from outbox.messages where published_at is null"#
     )
     .fetch_one(db)
     .await?;
@@ -192,32 +180,25 @@ async fn delivered(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
     Ok(Finding::of("I7", PROMISE, "delivered messages", seen).with_remark(remark))
 }
 
-/// The same request is one order: what was placed first under an order's id is what its row
-/// says, and what was placed under it later is the same request again.
+/// The same request is one order, and what was placed is what its row says.
 async fn placed_once(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
     let seen = sqlx::query_as!(
         Seen,
         r#"
         with placed as (
-            select order_id, sequence, data,
-                (data ->> 'generation')::integer as generation,
-                row_number() over (partition by order_id order by sequence) as place
-            from orders.order_events where type = 'order.placed'
+            select order_id, sequence, data from orders.order_events where type = 'order.placed'
         ), checked as (
             select case
                 when placed.order_id is null then format('order %s was never placed', orders.order_id)
                 when orders.order_id is null
                 then format('order %s was placed and has no row', placed.order_id)
-                when data ->> 'request_hash' <> request_hash
-                then format('order %s was placed by two different requests', orders.order_id)
-                when place = 1 and (
+                when sequence <> 1 then format('order %s was placed twice', orders.order_id)
+                when (
                     data ->> 'customer_id', data #>> '{totals,total,currency}',
-                    (data #>> '{totals,total,amount}')::numeric, data -> 'lines'
-                ) <> (customer_id, currency, total, lines)
+                    (data #>> '{totals,total,amount}')::numeric, data -> 'lines',
+                    (data ->> 'record_version')::integer
+                ) <> (customer_id, currency, total, lines, record_version)
                 then format('order %s is not what was placed', orders.order_id)
-                when place <> placed.generation
-                then format('order %s was placed %s times as course %s',
-                    orders.order_id, place, placed.generation)
             end as complaint
             from placed full join orders.orders using (order_id)
         )

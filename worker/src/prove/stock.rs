@@ -1,8 +1,12 @@
 //! I3 and I10: no piece is lost, and none is kept for an order that is over.
 
+use domain::StepName;
 use sqlx::PgConnection;
 
-use super::{ByHand, Finding, Seen};
+use super::{Finding, Seen, Skipped};
+
+/// The steps that move an order's goods.
+const GOODS: &[StepName] = &[StepName::ReserveStock, StepName::ShipOrder];
 
 pub(super) async fn look(db: &mut PgConnection) -> Result<Vec<Finding>, sqlx::Error> {
     Ok(vec![conserved(db).await?, told_anew(db).await?])
@@ -105,7 +109,7 @@ async fn told_anew(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
 
 pub(super) async fn look_at_finished_orders(
     db: &mut PgConnection,
-    ByHand(by_hand): &ByHand,
+    skipped: &Skipped,
 ) -> Result<Vec<Finding>, sqlx::Error> {
     let seen = sqlx::query_as!(
         Seen,
@@ -120,13 +124,13 @@ pub(super) async fn look_at_finished_orders(
             select case
                 when coalesce(held, 0) > 0
                 then format('order %s is %s and still holds goods', order_id, status)
-                when status = 'shipped' and coalesce(sold, 0) <> 1
-                then format('order %s is shipped, and its goods are not sold', order_id)
-                when status <> 'shipped' and coalesce(sold, 0) > 0
+                when status = 'completed' and coalesce(sold, 0) <> 1
+                then format('order %s is completed, and its goods are not sold', order_id)
+                when status <> 'completed' and coalesce(sold, 0) > 0
                 then format('order %s is %s, and its goods are sold', order_id, status)
             end as complaint
             from orders.orders left join reservation using (order_id)
-            where status in ('shipped', 'cancelled', 'rejected', 'failed') and order_id <> all ($1)
+            where orders.is_terminal(status) and order_id <> all ($1)
         )
         select
             count(*) as "looked_at!",
@@ -135,12 +139,12 @@ pub(super) async fn look_at_finished_orders(
                 as "examples!"
         from checked
         "#,
-        by_hand,
+        &skipped.orders(GOODS),
     )
     .fetch_one(db)
     .await?;
     Ok(vec![
         Finding::of("I10", "no goods are held for an order that is over", "orders", seen)
-            .with_remark(ByHand(by_hand.clone()).remark()),
+            .with_remark(skipped.remark(GOODS)),
     ])
 }

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use domain::OrderId;
 use futures::TryStreamExt as _;
 use futures::stream::{self, StreamExt as _};
 use sqlx::{PgConnection, PgPool};
@@ -11,11 +12,11 @@ use temporalio_client::{
     Client, UntypedWorkflow, WorkflowDescribeOptions, WorkflowExecutionStatus, WorkflowListOptions,
 };
 use uuid::Uuid;
-use workflows::CONTRACTS;
+use workflows::PROCESSES;
 
 use super::{Finding, ProveError, Seen};
 
-const WORKED_ON: &str = "an order is open exactly if its workflow is";
+const WORKED_ON: &str = "an order that has not ended is under way or waits to be launched";
 const ON_RECORD: &str = "every workflow's order is on record";
 
 /// Visibility lags behind the workflows, and the workflows are read after the orders: what does
@@ -26,52 +27,118 @@ const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 /// How many orders are looked at again at once.
 const LOOKED_AT_AT_ONCE: usize = 16;
 
-/// Which orders are on record, and whether they are open.
-pub(super) struct Known(HashMap<Uuid, bool>);
+/// How long an order may be unwound, or be shipped without its sale being booked, before somebody
+/// has to be asked.
+const SILENT_HOURS: i32 = 24;
 
-pub(super) async fn look(db: &mut PgConnection) -> Result<(Finding, Known), sqlx::Error> {
-    let seen = deadlines(db).await?;
+/// How an order on record relates to its workflow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// Its workflow has to be running.
+    UnderWay,
+    /// It waits to be launched; its workflow may be running already.
+    WaitsForLaunch,
+    /// Its workflow must not be running.
+    Ended,
+}
+
+impl Standing {
+    const fn of(has_ended: bool, waits: bool) -> Self {
+        match (has_ended, waits) {
+            (true, _) => Self::Ended,
+            (false, true) => Self::WaitsForLaunch,
+            (false, false) => Self::UnderWay,
+        }
+    }
+}
+
+/// The orders on record.
+pub(super) struct Known(HashMap<Uuid, Standing>);
+
+/// A visibility query for the workflows of every process.
+pub(crate) fn of_every_process() -> String {
+    let types: Vec<_> =
+        PROCESSES.iter().map(|process| format!("WorkflowType='{}'", process.workflow_type)).collect();
+    format!("({})", types.join(" OR "))
+}
+
+pub(super) async fn look(db: &mut PgConnection) -> Result<(Vec<Finding>, Known), sqlx::Error> {
+    let deadlines = deadlines(db).await?;
+    let silent = silent(db).await?;
     let open = sqlx::query!(
         r#"
         select
-            count(*) filter (where status not in ('unwinding', 'stuck')) as "forward!",
-            count(*) filter (where status = 'unwinding') as "unwinding!",
-            count(*) filter (where status = 'stuck') as "stuck!"
-        from orders.orders where status not in ('shipped', 'cancelled', 'rejected', 'failed')
+            count(*) filter (where ending is null and attention is null) as "forward!",
+            count(*) filter (where ending is not null and attention is null) as "unwinding!",
+            count(*) filter (where attention is not null) as "waiting!",
+            (select count(*) from orders.launches) as "unlaunched!"
+        from orders.orders where status = 'processing'
         "#,
     )
     .fetch_one(&mut *db)
     .await?;
     let remark = format!(
-        "{} under way, {} unwinding, {} stuck; those two have no deadline",
-        open.forward, open.unwinding, open.stuck,
+        "{} under way ({} of them wait to be launched), {} unwinding, {} wait for a person",
+        open.forward, open.unlaunched, open.unwinding, open.waiting,
     );
     let orders = sqlx::query!(
         r#"
-        select order_id, (
-            status not in ('shipped', 'cancelled', 'rejected', 'failed')
-            -- The revenue of a shipped order is still to be recognised.
-            or status = 'shipped' and not exists (
-                select from orders.step_keys
-                where step_keys.order_id = orders.order_id
-                    and step = 'recognise-revenue' and step_keys.generation = orders.generation
-            )
-        ) as "open!"
-        from orders.orders
+        select order_id as "order_id!", orders.is_terminal(status) as "has_ended!",
+            launches.order_id is not null as "waits!"
+        from orders.orders left join orders.launches using (order_id)
         "#,
     )
     .fetch_all(db)
     .await?;
-    let known = orders.into_iter().map(|order| (order.order_id, order.open)).collect();
-    let finding = Finding::of("I9", "nothing is open past its deadline", "open orders", seen);
-    Ok((finding.with_remark(Some(remark)), Known(known)))
+    let known = orders
+        .into_iter()
+        .map(|order| (order.order_id, Standing::of(order.has_ended, order.waits)))
+        .collect();
+    let findings = vec![
+        Finding::of("I9", "nothing is open past its deadline", "open orders", deadlines)
+            .with_remark(Some(remark)),
+        Finding::of(
+            "I9",
+            "no order is unwound, or shipped and not booked, for a day without asking a person",
+            "open orders",
+            silent,
+        ),
+    ];
+    Ok((findings, Known(known)))
+}
+
+async fn silent(db: &mut PgConnection) -> Result<Seen, sqlx::Error> {
+    sqlx::query_as!(
+        Seen,
+        r#"
+        with checked as (
+            select case
+                when attention is null and updated_at < now() - make_interval(hours => $1)
+                    and (ending is not null or fulfilment_status = 'shipped')
+                then format('order %s, %s, has not moved since %s, and nobody was asked', order_id,
+                    case when ending is null then 'shipped' else 'unwinding' end, updated_at)
+            end as complaint
+            from orders.orders where status = 'processing'
+        )
+        select
+            count(*) as "looked_at!",
+            count(complaint) as "violations!",
+            coalesce((array_agg(complaint) filter (where complaint is not null))[1:5], '{}')
+                as "examples!"
+        from checked
+        "#,
+        SILENT_HOURS,
+    )
+    .fetch_one(db)
+    .await
 }
 
 /// A step ends after its patience at the latest, and between two of them lies at most the time
-/// in which the order can be cancelled. Undos and what must succeed never give up, and a stuck
-/// order waits for a person.
+/// in which the order can be cancelled. Undos and what must succeed never give up, an order that
+/// needs a person waits for one, and one that waits to be launched loses no time.
 async fn deadlines(db: &mut PgConnection) -> Result<Seen, sqlx::Error> {
-    let patience = CONTRACTS.iter().filter_map(|contract| contract.patience).max();
+    let contracts = PROCESSES.iter().flat_map(|process| process.contracts);
+    let patience = contracts.filter_map(|contract| contract.patience).max();
     let slack = Duration::from_mins(5);
     let longest = patience.unwrap_or_default().saturating_add(slack).as_secs();
     sqlx::query_as!(
@@ -79,12 +146,15 @@ async fn deadlines(db: &mut PgConnection) -> Result<Seen, sqlx::Error> {
         r#"
         with checked as (
             select case
-                when status not in ('unwinding', 'stuck') and updated_at
-                    + make_interval(secs => $1::integer + (terms ->> 'cancel_window_seconds')::integer)
-                    < now()
-                then format('order %s is %s since %s', order_id, status, updated_at)
+                when ending is null and attention is null and fulfilment_status <> 'shipped'
+                    and launches.order_id is null
+                    and updated_at + make_interval(
+                        secs => $1::integer + (terms ->> 'cancel_window_seconds')::integer
+                    ) < now()
+                then format('order %s has been processing since %s', order_id, updated_at)
             end as complaint
-            from orders.orders where status not in ('shipped', 'cancelled', 'rejected', 'failed')
+            from orders.orders left join orders.launches using (order_id)
+            where status = 'processing'
         ), forgotten as (
             select case when expires_at < now() - interval '5 minutes' then format(
                 'reservation %s expired at %s and was not given back', reservation_key, expires_at
@@ -118,18 +188,23 @@ pub(super) async fn look_at_workflows(
     Known(known): Known,
 ) -> Result<[Finding; 2], ProveError> {
     let running =
-        orders_of(client, "WorkflowType='OrderSaga' AND ExecutionStatus='Running'").await?;
-    let ever = orders_of(client, "WorkflowType='OrderSaga'").await?;
-    let open = known.iter().filter(|(_, open)| **open).map(|(order, _)| *order);
-    let open: HashSet<_> = open.collect();
-    let differing = running.symmetric_difference(&open).copied();
+        orders_of(client, &format!("{} AND ExecutionStatus='Running'", of_every_process())).await?;
+    let ever = orders_of(client, &of_every_process()).await?;
+    let must_run: HashSet<_> = known
+        .iter()
+        .filter(|(_, standing)| **standing == Standing::UnderWay)
+        .map(|(order, _)| *order)
+        .collect();
+    let may_run = |order: &Uuid| known.get(order) == Some(&Standing::WaitsForLaunch);
+    let differing =
+        running.symmetric_difference(&must_run).filter(|order| !may_run(order)).copied();
     let complaints: Vec<_> = stream::iter(differing)
         .map(|order| look_again(pool, client, order))
         .buffer_unordered(LOOKED_AT_AT_ONCE)
         .try_filter_map(async |complaint| Ok(complaint))
         .try_collect()
         .await?;
-    let looked_at = count(running.union(&open).count());
+    let looked_at = count(running.union(&must_run).count());
     let worked_on = Finding::of("I9", WORKED_ON, "open orders", Seen::of(looked_at, complaints));
 
     let unknown: Vec<_> = ever.iter().copied().filter(|order| !known.contains_key(order)).collect();
@@ -144,7 +219,7 @@ async fn orders_of(client: &Client, query: &str) -> Result<HashSet<Uuid>, ProveE
         .list_workflows(query, WorkflowListOptions::default())
         .map_err(|error| ProveError::Temporal(error.to_string()))
         .try_filter_map(async |workflow| {
-            Ok(workflow.id().strip_prefix("order-").and_then(|id| id.parse::<Uuid>().ok()))
+            Ok(OrderId::of_workflow(workflow.id()).map(OrderId::uuid))
         })
         .try_collect()
         .await
@@ -162,13 +237,16 @@ async fn look_again(
             tokio::time::sleep(BETWEEN_LOOKS).await;
         }
         let running = is_running(client, order).await?;
-        let open = is_open(pool, order).await?;
-        let wrong = match (running, open) {
-            // Neither there nor running: accepted and gone between the two looks.
-            (true, Some(true)) | (false, Some(false) | None) => return Ok(None),
-            (true, Some(false)) => "is over, and its workflow runs",
+        let standing = standing(pool, order).await?;
+        let wrong = match (running, standing) {
+            (true, Some(Standing::UnderWay | Standing::WaitsForLaunch))
+            | (false, Some(Standing::Ended | Standing::WaitsForLaunch) | None) => return Ok(None),
+            (true, Some(Standing::Ended)) => "has ended, and its workflow runs",
             (true, None) => "is not on record, and its workflow runs",
-            (false, Some(true)) => "is open, and no workflow runs for it",
+            (false, Some(Standing::UnderWay)) => {
+                "has not ended, and neither does a workflow run for it nor is it waiting for one; \
+                 `ordersaga recover` launches it anew"
+            }
         };
         complaint = Some(format!("order {order} {wrong}"));
     }
@@ -176,7 +254,7 @@ async fn look_again(
 }
 
 async fn is_running(client: &Client, order: Uuid) -> Result<bool, ProveError> {
-    let workflow_id = domain::OrderId::of(order).workflow_id();
+    let workflow_id = OrderId::of(order).workflow_id();
     let workflow = client.get_workflow_handle::<UntypedWorkflow>(workflow_id);
     match workflow.describe(WorkflowDescribeOptions::default()).await {
         Ok(description) => Ok(description.status() == WorkflowExecutionStatus::Running),
@@ -185,24 +263,21 @@ async fn is_running(client: &Client, order: Uuid) -> Result<bool, ProveError> {
     }
 }
 
-async fn is_open(pool: &PgPool, order: Uuid) -> Result<Option<bool>, sqlx::Error> {
-    sqlx::query_scalar!(
+async fn standing(pool: &PgPool, order: Uuid) -> Result<Option<Standing>, sqlx::Error> {
+    let row = sqlx::query!(
         r#"
-        select status not in ('shipped', 'cancelled', 'rejected', 'failed')
-            or status = 'shipped' and not exists (
-                select from orders.step_keys
-                where step_keys.order_id = orders.order_id
-                    and step = 'recognise-revenue' and step_keys.generation = orders.generation
-            ) as "open!"
-        from orders.orders where order_id = $1
+        select orders.is_terminal(status) as "has_ended!", launches.order_id is not null as "waits!"
+        from orders.orders left join orders.launches using (order_id)
+        where order_id = $1
         "#,
         order,
     )
     .fetch_optional(pool)
-    .await
+    .await?;
+    Ok(row.map(|row| Standing::of(row.has_ended, row.waits)))
 }
 
-/// An order that was accepted a moment ago may not be on record at the first look.
+/// An order that was placed a moment ago may not have been there at the first look.
 async fn still_missing(pool: &PgPool, unknown: &[Uuid]) -> Result<Vec<String>, ProveError> {
     let mut missing = unknown.to_vec();
     for look in 0..LOOKS {

@@ -3,11 +3,12 @@
 use std::time::Instant;
 
 use metrics::{counter, histogram};
+use saga::{BROKEN, NOT_OPEN, REJECTED, Role, UNAVAILABLE};
 use temporalio_sdk::activities::ActivityError;
 use temporalio_sdk::interceptors::{
     ActivityInboundInterceptor, ExecuteActivityInput, ExecuteActivityOutput, Next,
 };
-use workflows::{BROKEN, CONTRACTS, REJECTED, Role, UNAVAILABLE};
+use workflows::{PROCESSES, contract_of};
 
 /// How long one attempt at a step took, by step and result; its count is the number of attempts.
 const STEP_SECONDS: &str = "ordersaga_step_seconds";
@@ -20,9 +21,9 @@ const BROKEN_FAULTS: &str = "ordersaga_broken_faults_total";
 
 /// Counts every attempt at every activity, on its way in and out.
 #[derive(Clone, Copy, Debug)]
-pub struct StepsCounted;
+pub struct ActivityMetrics;
 
-impl ActivityInboundInterceptor for StepsCounted {
+impl ActivityInboundInterceptor for ActivityMetrics {
     fn execute_activity<'a>(
         &'a self,
         input: ExecuteActivityInput,
@@ -47,7 +48,7 @@ impl ActivityInboundInterceptor for StepsCounted {
 
 /// Begins every count at zero, so that the first alarm is a rise and not a beginning.
 pub fn begin() {
-    for contract in CONTRACTS {
+    for contract in PROCESSES.iter().flat_map(|process| process.contracts) {
         counter!(BROKEN_FAULTS, "step" => contract.name).absolute(0);
         if is_undo(contract.name) {
             counter!(UNDOS, "step" => contract.name).absolute(0);
@@ -56,9 +57,7 @@ pub fn begin() {
 }
 
 fn is_undo(step: &str) -> bool {
-    CONTRACTS
-        .iter()
-        .any(|contract| contract.name == step && matches!(contract.role, Role::Undoes(_)))
+    contract_of(step).is_some_and(|contract| contract.role == Role::Undoes)
 }
 
 fn name_of(error: &ActivityError) -> &'static str {
@@ -67,6 +66,7 @@ fn name_of(error: &ActivityError) -> &'static str {
             Some(REJECTED) => "rejected",
             Some(UNAVAILABLE) => "unavailable",
             Some(BROKEN) => "broken",
+            Some(NOT_OPEN) => "not-open",
             Some(_) | None => "unclassified",
         },
         ActivityError::Cancelled { .. } => "cancelled",

@@ -1,4 +1,7 @@
-//! The line: a queue that is served until the worker stops, or a person stops the line.
+//! Polls one task queue until shutdown or pause.
+//!
+//! The queue `orders` is never paused here: while it is, orders are not launched, and those under way
+//! come to their end, so that none of them loses time.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -11,7 +14,7 @@ use workflows::Queue;
 
 use crate::run::RunError;
 
-/// How soon a decision about the line is heard of.
+/// How often the worker checks whether its queue is paused.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Serves a queue until `stop`. While the queue is paused, nothing is taken from it: its worker
@@ -60,21 +63,24 @@ async fn until(db: &PgPool, queue: Queue, paused: bool) {
             Ok(is_paused) if is_paused == paused => return,
             Ok(is_paused) => {
                 if is_paused && !told {
-                    info!(queue = queue.name(), "the line stands still, by a person's decision");
+                    info!(queue = queue.name(), "the queue is paused by a person's decision");
                     told = true;
                 }
             }
             Err(error) if paused => {
-                warn!(queue = queue.name(), %error, "cannot ask whether the line is to stop");
+                warn!(queue = queue.name(), %error, "cannot check whether the queue is to be paused");
             }
             Err(error) => {
-                warn!(queue = queue.name(), %error, "cannot ask whether the line may go on");
+                warn!(queue = queue.name(), %error, "cannot check whether the queue may be resumed");
             }
         }
     }
 }
 
 async fn is_paused(db: &PgPool, queue: Queue) -> sqlx::Result<bool> {
+    if queue == Queue::Orders {
+        return Ok(false);
+    }
     sqlx::query_scalar!(
         r#"select exists (
                select from operations.paused_queues where queue = $1

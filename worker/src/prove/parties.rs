@@ -1,0 +1,187 @@
+//! I13 and I14: an order, its reservation, its parcel and its charge say the same, and no party
+//! holds anything for an order that is over.
+
+use domain::StepName;
+use sqlx::PgConnection;
+
+use super::{Finding, Seen, Skipped};
+
+const PARCEL: &[StepName] = &[StepName::ShipOrder];
+const CHARGE: &[StepName] = &[StepName::ChargePayment];
+
+pub(super) async fn look(
+    db: &mut PgConnection,
+    skipped: &Skipped,
+) -> Result<Vec<Finding>, sqlx::Error> {
+    let carrier = Finding::of(
+        "I13",
+        "the carrier has a parcel of each completed order, and of no other that is over",
+        "orders",
+        at_the_carrier(db, skipped).await?,
+    );
+    let authorisations = Finding::of(
+        "I13",
+        "no authorisation is left for an order that is over",
+        "payments",
+        left_authorised(db, skipped).await?,
+    );
+    Ok(vec![
+        carrier.with_remark(skipped.remark(PARCEL)),
+        authorisations.with_remark(skipped.remark(CHARGE)),
+        Finding::of(
+            "I14",
+            "lines, reservation, parcel and charge of an order are the same",
+            "orders",
+            as_ordered(db).await?,
+        ),
+        Finding::of(
+            "I14",
+            "what the warehouse moved is booked",
+            "movements",
+            booked_movements(db).await?,
+        ),
+    ])
+}
+
+/// By the sandbox carrier's own records. Where another carrier is used, its records are elsewhere.
+async fn at_the_carrier(db: &mut PgConnection, skipped: &Skipped) -> Result<Seen, sqlx::Error> {
+    sqlx::query_as!(
+        Seen,
+        r#"
+        with parcel as (
+            select split_part(reference, ':', 1) as order_id,
+                count(*) filter (where cancelled_at is null) as standing
+            from sandbox_carrier.bookings group by 1
+        ), checked as (
+            select case
+                when status = 'completed' and coalesce(standing, 0) <> 1
+                then format('order %s is completed, and the carrier has %s parcels of it',
+                    orders.order_id, coalesce(standing, 0))
+                when status <> 'completed' and coalesce(standing, 0) > 0
+                then format('order %s is %s, and the carrier has a parcel of it',
+                    orders.order_id, status)
+            end as complaint
+            from orders.orders left join parcel on parcel.order_id = orders.order_id::text
+            where orders.is_terminal(status) and orders.order_id <> all ($1)
+        )
+        select
+            count(*) as "looked_at!",
+            count(complaint) as "violations!",
+            coalesce((array_agg(complaint) filter (where complaint is not null))[1:5], '{}')
+                as "examples!"
+        from checked
+        "#,
+        &skipped.orders(PARCEL),
+    )
+    .fetch_one(db)
+    .await
+}
+
+async fn left_authorised(db: &mut PgConnection, skipped: &Skipped) -> Result<Seen, sqlx::Error> {
+    sqlx::query_as!(
+        Seen,
+        r#"
+        with checked as (
+            select case when state = 'authorised'
+                then format('%s is still authorised, and order %s is %s',
+                    idempotency_key, order_id, status)
+            end as complaint
+            from sandbox_provider.payments
+            join orders.orders on orders.order_id::text = merchant_reference
+            where orders.is_terminal(status) and order_id <> all ($1)
+        )
+        select
+            count(*) as "looked_at!",
+            count(complaint) as "violations!",
+            coalesce((array_agg(complaint) filter (where complaint is not null))[1:5], '{}')
+                as "examples!"
+        from checked
+        "#,
+        &skipped.orders(CHARGE),
+    )
+    .fetch_one(db)
+    .await
+}
+
+async fn as_ordered(db: &mut PgConnection) -> Result<Seen, sqlx::Error> {
+    sqlx::query_as!(
+        Seen,
+        r#"
+        with ordered as (
+            select order_id, line ->> 'sku' as sku, sum((line ->> 'quantity')::bigint) as quantity
+            from orders.orders, jsonb_array_elements(lines) as line
+            group by order_id, line ->> 'sku'
+        ), reserved as (
+            select order_id, sku, sum(quantity) as quantity
+            from inventory.reservation_lines join inventory.reservations using (reservation_key)
+            group by order_id, sku
+        ), short as (
+            select distinct coalesce(ordered.order_id, reserved.order_id) as order_id
+            from ordered full join reserved on ordered.order_id = reserved.order_id
+                and ordered.sku = reserved.sku
+            where ordered.quantity is distinct from reserved.quantity
+                and coalesce(ordered.order_id, reserved.order_id)
+                    in (select order_id from inventory.reservations)
+        ), summed as (
+            select order_id, sum((line #>> '{line_total,amount}')::numeric) as subtotal,
+                sum((line ->> 'quantity')::bigint) as pieces
+            from orders.orders, jsonb_array_elements(lines) as line
+            group by order_id
+        ), checked as (
+            select case
+                when summed.subtotal <> orders.subtotal
+                    or orders.subtotal - discount + shipping + tax <> total
+                then format('order %s: its lines come to %s, its total is %s',
+                    order_id, summed.subtotal, total)
+                when short.order_id is not null
+                then format('order %s: what was set aside is not what was ordered', order_id)
+                when exists (
+                    select from shipping.shipments
+                    where shipments.order_id = orders.order_id and shipments.pieces <> summed.pieces
+                )
+                then format('order %s: its parcel does not hold its %s pieces', order_id, summed.pieces)
+                when exists (
+                    select from payments.charges
+                    where charges.order_id = orders.order_id and amount <> total
+                )
+                then format('order %s: what was charged is not its total of %s', order_id, total)
+            end as complaint
+            from orders.orders join summed using (order_id) left join short using (order_id)
+        )
+        select
+            count(*) as "looked_at!",
+            count(complaint) as "violations!",
+            coalesce((array_agg(complaint) filter (where complaint is not null))[1:5], '{}')
+                as "examples!"
+        from checked
+        "#,
+    )
+    .fetch_one(db)
+    .await
+}
+
+async fn booked_movements(db: &mut PgConnection) -> Result<Seen, sqlx::Error> {
+    sqlx::query_as!(
+        Seen,
+        r#"
+        with checked as (
+            select case when transaction_id is null
+                then format('movement %s of %s (%s %s) is not booked', movement_id, sku, quantity, reason)
+            end as complaint
+            from inventory.movements
+            join catalog.products using (sku)
+            left join ledger.transactions on key = 'stock-movement:' || movement_id
+            where reference is not null and unit_cost > 0
+                and reason in ('received', 'found', 'written-off')
+        )
+        select
+            count(*) as "looked_at!",
+            count(complaint) as "violations!",
+            coalesce((array_agg(complaint) filter (where complaint is not null))[1:5], '{}')
+                as "examples!"
+        from checked
+        "#,
+    )
+    .fetch_one(db)
+    .await
+}
