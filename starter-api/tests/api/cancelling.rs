@@ -40,9 +40,9 @@ async fn what_cancelling_means_depends_on_how_the_order_ended(database: PgPool) 
     }
     expect![[r#"
         200 OK "cancelled" null
-        409 Conflict 409 "The shop has refused the order and taken everything back: the payment was declined: insufficient_funds."
-        409 Conflict 409 "A fault stopped the order; everything done for it has been taken back."
-        409 Conflict 409 "The parcel has been handed over to the carrier. A return is the way back."
+        409 Conflict 409 "The shop has rejected the order and undone everything: the payment was declined: insufficient_funds."
+        409 Conflict 409 "A fault stopped the order; everything done for it has been undone."
+        409 Conflict 409 "The parcel has been handed over to the carrier. The goods have to be returned."
     "#]].assert_eq(&told);
 }
 
