@@ -41,7 +41,8 @@ pub struct Contract {
     pub quick: Duration,
     /// How long one patient attempt may take.
     pub attempt: Duration,
-    /// How long the patient attempts may take together; without it they never end.
+    /// How long the patient attempts of a step may take together. Without it, only the patience
+    /// given to [`Saga::begin`](crate::Saga::begin) ends them.
     pub patience: Option<Duration>,
     /// Whether an undo that is broken may be decided with `accept-as-done`.
     pub can_be_accepted: bool,

@@ -34,7 +34,8 @@ pub trait Process: Sized + 'static {
     fn publish(ctx: &WorkflowContext<Self>);
 
     /// Puts on record that a step needs a person; answers the number of the occurrence, which
-    /// counts on over all runs of the process.
+    /// counts on over all runs of the process. Written with [`try_note`](crate::try_note): if the
+    /// note is broken, the saga itself waits for a decision about the record.
     ///
     /// **Repeats.** The same run and number is the same note.
     fn note_attention(
@@ -42,7 +43,7 @@ pub trait Process: Sized + 'static {
         needed: AttentionNeeded,
     ) -> impl Future<Output = Result<u32, StepFailure<Self::Refusal>>>;
 
-    /// Puts a decision on record.
+    /// Puts a decision on record. Written with [`try_note`](crate::try_note), too.
     ///
     /// **Repeats.** The same occurrence is decided once.
     fn note_resolved(

@@ -1,0 +1,546 @@
+//! The mechanism against a real Temporal server: everything that can become of a step and of an
+//! undo, and every way in which somebody interferes.
+
+#![expect(
+    clippy::default_trait_access,
+    reason = "the SDK's options are left at their defaults, and their types' names say nothing more"
+)]
+
+mod support;
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use saga::{Decision, StepState};
+use support::trip::Trip;
+use support::world::{FOR_EVER, Fault};
+use support::{Agency, scheduled, trip};
+use temporalio_client::WorkflowCancelOptions;
+
+/// A trip that nobody interferes with.
+struct Case {
+    name: &'static str,
+    faults: &'static [(&'static str, Fault)],
+    car_first: bool,
+    ending: &'static str,
+    /// What is asked for after the faults have struck: all activities from the first undo or note.
+    asked: &'static [&'static str],
+    states: &'static [(&'static str, StepState)],
+}
+
+const ALL_UNDONE: &[&str] =
+    &["NoteUnwinding", "RevokeTickets", "CancelCar", "CancelHotel", "CancelFlight", "NoteEnd"];
+
+const BOOKED: &[(&str, StepState)] = &[
+    ("flight", StepState::Done),
+    ("hotel", StepState::Done),
+    ("car", StepState::Done),
+    ("tickets", StepState::Done),
+];
+
+const NEVER: Fault = Fault::Unavailable(FOR_EVER);
+
+const CASES: &[Case] = &[
+    Case {
+        name: "nothing stops it",
+        faults: &[],
+        car_first: false,
+        ending: "booked",
+        asked: &["NoteEnd"],
+        states: BOOKED,
+    },
+    Case {
+        name: "the party comes back after the quick tries",
+        faults: &[("BookHotel", Fault::Unavailable(3))],
+        car_first: false,
+        ending: "booked",
+        asked: &["NoteEnd"],
+        states: BOOKED,
+    },
+    Case {
+        name: "a worker cancels an attempt by itself",
+        faults: &[("BookHotel", Fault::CancelledByWorker)],
+        car_first: false,
+        ending: "booked",
+        asked: &["NoteEnd"],
+        states: BOOKED,
+    },
+    Case {
+        name: "past the point of no return no limit counts",
+        faults: &[("IssueTickets", Fault::Unavailable(5))],
+        car_first: false,
+        ending: "booked",
+        asked: &["NoteEnd"],
+        states: BOOKED,
+    },
+    Case {
+        name: "the first step is refused",
+        faults: &[("BookFlight", Fault::Refused("full"))],
+        car_first: false,
+        ending: "refused: full",
+        asked: &["NoteUnwinding", "CancelFlight", "NoteEnd"],
+        states: &[("flight", StepState::Refused)],
+    },
+    Case {
+        name: "a refusal unwinds what came before and nothing else",
+        faults: &[("BookHotel", Fault::Refused("full"))],
+        car_first: false,
+        ending: "refused: full",
+        asked: &["NoteUnwinding", "CancelHotel", "CancelFlight", "NoteEnd"],
+        states: &[("flight", StepState::Undone), ("hotel", StepState::Refused)],
+    },
+    Case {
+        name: "a refusal unwinds what came before, whatever the order of declaration",
+        faults: &[("BookHotel", Fault::Refused("full"))],
+        car_first: true,
+        ending: "refused: full",
+        asked: &["NoteUnwinding", "CancelCar", "CancelHotel", "CancelFlight", "NoteEnd"],
+        states: &[
+            ("flight", StepState::Undone),
+            ("car", StepState::Undone),
+            ("hotel", StepState::Refused),
+        ],
+    },
+    Case {
+        name: "a party that never answers",
+        faults: &[("BookCar", NEVER)],
+        car_first: false,
+        ending: "gave up: car",
+        asked: ALL_UNDONE,
+        states: &[
+            ("flight", StepState::Undone),
+            ("hotel", StepState::Undone),
+            ("car", StepState::Undone),
+        ],
+    },
+    Case {
+        name: "a step without a limit has the trip's own",
+        faults: &[("BookHotel", NEVER)],
+        car_first: false,
+        ending: "gave up: hotel",
+        asked: ALL_UNDONE,
+        states: &[("flight", StepState::Undone), ("hotel", StepState::Undone)],
+    },
+    Case {
+        name: "a step whose answer is lost is undone like one that was done",
+        faults: &[("BookCar", Fault::AnswerLost(FOR_EVER))],
+        car_first: false,
+        ending: "gave up: car",
+        asked: ALL_UNDONE,
+        states: &[
+            ("flight", StepState::Undone),
+            ("hotel", StepState::Undone),
+            ("car", StepState::Undone),
+        ],
+    },
+    Case {
+        name: "a broken step",
+        faults: &[("BookHotel", Fault::Broken(1))],
+        car_first: false,
+        ending: "broken: hotel",
+        asked: ALL_UNDONE,
+        states: &[("flight", StepState::Undone), ("hotel", StepState::Undone)],
+    },
+    Case {
+        name: "an undo never gives up",
+        faults: &[("BookHotel", Fault::Refused("full")), ("CancelFlight", Fault::Unavailable(5))],
+        car_first: false,
+        ending: "refused: full",
+        asked: &["NoteUnwinding", "CancelHotel", "CancelFlight", "NoteEnd"],
+        states: &[("flight", StepState::Undone), ("hotel", StepState::Refused)],
+    },
+    Case {
+        name: "what is not on record is not undone",
+        faults: &[("BookFlight", Fault::NotOpen("never heard of it"))],
+        car_first: false,
+        ending: "not open: \"never heard of it\"",
+        asked: &["NoteEnd"],
+        states: &[("flight", StepState::Refused)],
+    },
+    Case {
+        name: "what another run has ended is not undone",
+        faults: &[("BookCar", Fault::NotOpen("booked"))],
+        car_first: false,
+        ending: "not open: \"booked\"",
+        asked: &["NoteEnd"],
+        states: &[
+            ("flight", StepState::Done),
+            ("hotel", StepState::Done),
+            ("car", StepState::Refused),
+        ],
+    },
+    Case {
+        name: "an undo of what is not open is done",
+        faults: &[
+            ("BookHotel", Fault::Refused("full")),
+            ("CancelFlight", Fault::NotOpen("cancelled")),
+        ],
+        car_first: false,
+        ending: "refused: full",
+        asked: &["NoteUnwinding", "CancelHotel", "CancelFlight", "NoteEnd"],
+        states: &[("flight", StepState::Undone), ("hotel", StepState::Refused)],
+    },
+];
+
+#[tokio::test]
+async fn every_outcome_of_a_step_and_of_an_undo() {
+    let agency = Agency::open().await;
+    join_all(CASES.iter().map(|case| async {
+        let mut start = trip(case.name);
+        start.patience = Some(Duration::from_secs(4));
+        start.car_first = case.car_first;
+        for (activity, fault) in case.faults {
+            agency.world.plan(&start.trip, activity, fault.clone());
+        }
+        let handle = agency.start(&start).await;
+        assert_eq!(agency.ended(&handle).await, case.ending, "{}", case.name);
+        let record = agency.world.record(&start.trip);
+        let asked: Vec<_> = record
+            .activities()
+            .into_iter()
+            .skip_while(|name| name.starts_with("Book") || *name == "IssueTickets")
+            .collect();
+        assert_eq!(asked, case.asked, "{}", case.name);
+        let view = agency.view(&handle).await;
+        let states: Vec<_> =
+            view.steps.iter().map(|step| (step.step.as_str(), step.state)).collect();
+        assert_eq!(states, case.states, "{}", case.name);
+    }))
+    .await;
+    agency.close().await;
+}
+
+#[tokio::test]
+async fn a_trip_that_nothing_stops_takes_one_workflow_task() {
+    let agency = Agency::open().await;
+    let start = trip("quick");
+    let handle = agency.start(&start).await;
+    assert_eq!(agency.ended(&handle).await, "booked");
+    let record = agency.world.record(&start.trip);
+    assert!(record.calls.iter().all(|call| call.is_local), "{:?}", record.calls);
+    agency.close().await;
+}
+
+/// What was refused must not be tried again by the task that takes over from a worker that died
+/// while it unwound: its own tombstones would be in the way.
+#[tokio::test]
+async fn what_was_done_is_in_the_history_before_anything_is_undone() {
+    let agency = Agency::open().await;
+    let start = trip("durable");
+    agency.world.plan(&start.trip, "BookHotel", Fault::Refused("full"));
+    let handle = agency.start(&start).await;
+    assert_eq!(agency.ended(&handle).await, "refused: full");
+    assert_eq!(scheduled(&handle, "NoteUnwinding").await.len(), 1);
+    agency.close().await;
+}
+
+/// A signal that arrives while the workflow task runs has the server refuse the task's end: the
+/// task runs again, hears the cancel first, and begins no step.
+#[tokio::test]
+async fn what_a_lost_workflow_task_did_is_undone_although_this_one_never_began_it() {
+    let agency = Agency::open().await;
+    let start = trip("lost task");
+    agency.world.plan(&start.trip, "BookHotel", Fault::Held);
+    let handle = agency.start(&start).await;
+    agency.world.until(&start.trip, |record| record.times("BookHotel") == 1).await;
+    handle
+        .signal(Trip::cancel_signal, "changed my mind".to_owned(), Default::default())
+        .await
+        .unwrap();
+    agency.world.let_go(&start.trip);
+    assert_eq!(agency.ended(&handle).await, "cancelled");
+    let record = agency.world.record(&start.trip);
+    let asked = record.activities();
+    let lost = ["BookFlight", "BookHotel", "BookCar", "IssueTickets", "NoteEnd"];
+    assert_eq!(asked, [&lost[..], ALL_UNDONE].concat());
+    assert!(record.standing.is_empty(), "{:?}", record.standing);
+    agency.close().await;
+}
+
+#[tokio::test]
+async fn a_cancel_during_a_step_undoes_it_too() {
+    let agency = Agency::open().await;
+    let by_update = trip("cancelled by update");
+    let in_web_ui = trip("cancelled in the Web UI");
+    for start in [&by_update, &in_web_ui] {
+        agency.world.plan(&start.trip, "BookHotel", Fault::AnswerLost(3));
+        agency.world.plan(&start.trip, "BookHotel", Fault::Held);
+        let handle = agency.start(start).await;
+        agency.world.until(&start.trip, |record| record.patient_times("BookHotel") == 1).await;
+        if start.trip == by_update.trip {
+            assert!(agency.cancel(&handle).await);
+        } else {
+            handle.cancel(WorkflowCancelOptions::default()).await.unwrap();
+        }
+        assert_eq!(agency.ended(&handle).await, "cancelled");
+        let record = agency.world.record(&start.trip);
+        assert!(record.activities().ends_with(ALL_UNDONE), "{:?}", record.activities());
+        assert!(record.standing.is_empty(), "{:?}", record.standing);
+        // The late attempt finds the tombstone.
+        agency.world.let_go(&start.trip);
+    }
+    agency.close().await;
+}
+
+#[tokio::test]
+async fn a_cancel_window_is_cut_short_by_a_cancel() {
+    let agency = Agency::open().await;
+    let mut start = trip("cancel window");
+    start.cancel_window = Duration::from_hours(1);
+    let handle = agency.start(&start).await;
+    agency.world.until(&start.trip, |record| record.times("BookHotel") == 1).await;
+    assert!(agency.cancel(&handle).await);
+    assert_eq!(agency.ended(&handle).await, "cancelled");
+    assert!(agency.world.record(&start.trip).standing.is_empty());
+    agency.close().await;
+}
+
+#[tokio::test]
+async fn no_cancellation_interrupts_an_undo_or_changes_how_the_trip_ends() {
+    let agency = Agency::open().await;
+    let start = trip("cancelled while unwinding");
+    agency.world.plan(&start.trip, "BookCar", Fault::Refused("no cars"));
+    agency.world.plan(&start.trip, "NoteUnwinding", Fault::Unavailable(1));
+    agency.world.plan(&start.trip, "CancelHotel", Fault::Unavailable(3));
+    agency.world.plan(&start.trip, "CancelHotel", Fault::Held);
+    let handle = agency.start(&start).await;
+    agency.world.until(&start.trip, |record| record.times("NoteUnwinding") == 1).await;
+    assert!(!agency.cancel(&handle).await, "a trip that stops for another reason was cancelled");
+    agency.world.until(&start.trip, |record| record.patient_times("CancelHotel") == 1).await;
+    handle.cancel(WorkflowCancelOptions::default()).await.unwrap();
+    assert!(!agency.cancel(&handle).await, "an unwinding trip was cancelled");
+    agency.world.let_go(&start.trip);
+    assert_eq!(agency.ended(&handle).await, "refused: no cars");
+    let record = agency.world.record(&start.trip);
+    assert!(record.standing.is_empty(), "{:?}", record.standing);
+    assert_eq!(record.patient_times("CancelHotel"), 1);
+    agency.close().await;
+}
+
+#[tokio::test]
+async fn a_broken_undo_waits_and_only_a_decision_that_names_it_decides() {
+    let agency = Agency::open().await;
+    let start = trip("broken undo");
+    agency.world.plan(&start.trip, "BookCar", Fault::Refused("no cars"));
+    agency.world.plan(&start.trip, "CancelFlight", Fault::Broken(FOR_EVER));
+    let handle = agency.start(&start).await;
+    let waiting = agency.until_waiting(&handle).await;
+    assert_eq!((waiting.step.as_str(), waiting.occurrence), ("flight", 41));
+    assert_eq!(waiting.decisions, [Decision::Retry, Decision::Skip]);
+    for (step, occurrence, decision) in [
+        ("hotel", 41, Decision::Skip),
+        ("flight", 40, Decision::Skip),
+        ("flight", 41, Decision::AcceptAsDone),
+    ] {
+        let ignored = agency.decide(&handle, step, occurrence, decision).await;
+        assert!(ignored.is_err(), "{step} {occurrence} {decision} was taken");
+    }
+    assert_eq!(agency.view(&handle).await.waiting_for.as_ref(), Some(&waiting));
+
+    // It is broken still: the same step waits again, as another occurrence.
+    agency.decide(&handle, "flight", 41, Decision::Retry).await.unwrap();
+    let again = agency.until_waiting_anew(&handle, waiting).await;
+    assert_eq!((again.step.as_str(), again.occurrence), ("flight", 42));
+    assert!(agency.decide(&handle, "flight", 41, Decision::Skip).await.is_err());
+
+    agency.world.mend(&start.trip, "CancelFlight");
+    agency.decide(&handle, "flight", 42, Decision::Retry).await.unwrap();
+    assert_eq!(agency.ended(&handle).await, "refused: no cars");
+    let record = agency.world.record(&start.trip);
+    assert!(record.standing.is_empty(), "{:?}", record.standing);
+    let resolved: Vec<_> = record
+        .resolved
+        .iter()
+        .map(|note| (note.step.as_str(), note.occurrence, note.decision, note.by.as_deref()))
+        .collect();
+    assert_eq!(
+        resolved,
+        [
+            ("flight", 41, Decision::Retry, Some("Ada")),
+            ("flight", 42, Decision::Retry, Some("Ada")),
+        ]
+    );
+    agency.close().await;
+}
+
+#[tokio::test]
+async fn what_is_broken_is_tried_again_without_a_person() {
+    let agency = Agency::open().await;
+    let start = trip("tried again by itself");
+    agency.world.plan(&start.trip, "BookCar", Fault::Refused("no cars"));
+    agency.world.plan(&start.trip, "CancelHotel", Fault::Broken(2));
+    let handle = agency.start(&start).await;
+    assert_eq!(agency.ended(&handle).await, "refused: no cars");
+    let record = agency.world.record(&start.trip);
+    assert!(record.standing.is_empty(), "{:?}", record.standing);
+    assert_eq!(record.times("NoteAttention"), 1, "one wait is one occurrence");
+    let resolved: Vec<_> = record.resolved.iter().map(|note| (note.occurrence, &note.by)).collect();
+    assert_eq!(resolved, [(41, &None)]);
+    agency.close().await;
+}
+
+/// The retry meets a party that is away, and would go on for as long as it is.
+#[tokio::test]
+async fn a_decision_does_not_wait_for_a_retry_that_is_under_way() {
+    let agency = Agency::open().await;
+    let start = trip("decided during a retry");
+    agency.world.plan(&start.trip, "BookCar", Fault::Refused("no cars"));
+    agency.world.plan(&start.trip, "CancelHotel", Fault::Broken(1));
+    agency.world.plan(&start.trip, "CancelHotel", NEVER);
+    let handle = agency.start(&start).await;
+    agency.world.until(&start.trip, |record| record.patient_times("CancelHotel") == 1).await;
+    agency.decide(&handle, "hotel", 41, Decision::Skip).await.unwrap();
+    assert_eq!(agency.ended(&handle).await, "refused: no cars");
+    let standing = agency.world.record(&start.trip).standing;
+    assert_eq!(standing.into_iter().collect::<Vec<_>>(), ["hotel"]);
+    agency.close().await;
+}
+
+#[tokio::test]
+async fn a_person_can_go_on_without_an_undo() {
+    let agency = Agency::open().await;
+    let start = trip("skipped");
+    agency.world.plan(&start.trip, "BookCar", Fault::Refused("no cars"));
+    agency.world.plan(&start.trip, "CancelHotel", Fault::Broken(FOR_EVER));
+    let handle = agency.start(&start).await;
+    let waiting = agency.until_waiting(&handle).await;
+    assert!(agency.view(&handle).await.is_unwinding);
+    agency.decide(&handle, "hotel", waiting.occurrence, Decision::Skip).await.unwrap();
+    assert_eq!(agency.ended(&handle).await, "refused: no cars");
+    let view = agency.view(&handle).await;
+    assert_eq!(view.state_of("hotel"), Some(StepState::Skipped));
+    assert_eq!(view.state_of("flight"), Some(StepState::Undone));
+    assert_eq!(view.waiting_for, None);
+    agency.close().await;
+}
+
+#[tokio::test]
+async fn what_counts_as_done_ends_the_unwinding_and_the_trip_goes_forward() {
+    let agency = Agency::open().await;
+    let start = trip("accepted as done");
+    agency.world.plan(&start.trip, "BookCar", Fault::Refused("no cars"));
+    agency.world.plan(&start.trip, "CancelHotel", Fault::Broken(FOR_EVER));
+    let handle = agency.start(&start).await;
+    let waiting = agency.until_waiting(&handle).await;
+    assert_eq!(waiting.decisions, [Decision::Retry, Decision::Skip, Decision::AcceptAsDone]);
+    agency.decide(&handle, "hotel", waiting.occurrence, Decision::AcceptAsDone).await.unwrap();
+    assert_eq!(agency.ended(&handle).await, "booked with the hotel that could not be cancelled");
+    let record = agency.world.record(&start.trip);
+    assert_eq!(record.standing.iter().collect::<Vec<_>>(), ["flight", "hotel", "tickets"]);
+    let last = ["NoteResolved", "AcceptHotel", "IssueTickets", "NoteEnd"];
+    assert!(record.activities().ends_with(&last), "{:?}", record.activities());
+    let view = agency.view(&handle).await;
+    assert_eq!(view.state_of("hotel"), Some(StepState::Accepted));
+    assert!(view.is_past_return && !view.is_unwinding);
+    agency.close().await;
+}
+
+#[tokio::test]
+async fn past_the_point_of_no_return_a_broken_step_waits_and_no_cancel_turns_it_back() {
+    let agency = Agency::open().await;
+    let agency_ref = &agency;
+    let decided = [(Decision::Retry, StepState::Done), (Decision::Skip, StepState::Skipped)];
+    join_all(decided.map(|(decision, state)| async move {
+        let (agency, start) = (agency_ref, trip(&format!("no return, {decision}")));
+        agency.world.plan(&start.trip, "IssueTickets", Fault::Broken(FOR_EVER));
+        let handle = agency.start(&start).await;
+        let waiting = agency.until_waiting(&handle).await;
+        assert_eq!(waiting.decisions, [Decision::Retry, Decision::Skip]);
+        assert!(!agency.cancel(&handle).await, "a trip past the point of no return was cancelled");
+        handle.cancel(WorkflowCancelOptions::default()).await.unwrap();
+        if decision == Decision::Retry {
+            agency.world.mend(&start.trip, "IssueTickets");
+        }
+        // Either this decision or the saga's own retry has it done.
+        let taken = agency.decide(&handle, "tickets", waiting.occurrence, decision).await;
+        assert!(taken.is_ok() || decision == Decision::Retry, "{taken:?}");
+        assert_eq!(agency.ended(&handle).await, "booked");
+        assert_eq!(agency.view(&handle).await.state_of("tickets"), Some(state));
+        assert!(!agency.world.record(&start.trip).activities().contains(&"CancelFlight"));
+    }))
+    .await;
+    agency.close().await;
+}
+
+#[tokio::test]
+async fn a_hint_cuts_a_patient_wait_short() {
+    let agency = Agency::open().await;
+    let start = trip("hint");
+    agency.world.plan(&start.trip, "BookHotel", Fault::Unavailable(3));
+    agency.world.plan(&start.trip, "BookHotel", Fault::RetryAfter(Duration::from_hours(1)));
+    let handle = agency.start(&start).await;
+    agency.world.until(&start.trip, |record| record.patient_times("BookHotel") == 1).await;
+    handle.signal(Trip::hotel_has_news, (), Default::default()).await.unwrap();
+    assert_eq!(agency.ended(&handle).await, "booked");
+    assert_eq!(scheduled(&handle, "BookHotel").await.len(), 2);
+    agency.close().await;
+}
+
+#[tokio::test]
+async fn a_hint_does_not_begin_the_patience_anew() {
+    let agency = Agency::open().await;
+    let mut start = trip("hint and patience");
+    start.patience = Some(Duration::from_secs(30));
+    agency.world.plan(&start.trip, "BookHotel", Fault::Unavailable(4));
+    let handle = agency.start(&start).await;
+    agency.world.until(&start.trip, |record| record.patient_times("BookHotel") == 1).await;
+    handle.signal(Trip::hotel_has_news, (), Default::default()).await.unwrap();
+    assert_eq!(agency.ended(&handle).await, "booked");
+    let [(first_at, Some(first)), (second_at, Some(second))] =
+        scheduled(&handle, "BookHotel").await[..]
+    else {
+        panic!("the hint did not have the hotel asked anew, within a limit");
+    };
+    assert_eq!(first, Duration::from_secs(30));
+    // Both limits end at the same moment, as exactly as a workflow can tell: its clock stands still
+    // during a task, so the quick tries count, too.
+    let (ends, should_end) = (second_at + second, first_at + first);
+    assert!(second < first, "{second:?}");
+    assert!(ends.abs_diff(should_end) < Duration::from_secs(3), "{:?}", ends.abs_diff(should_end));
+    agency.close().await;
+}
+
+#[tokio::test]
+async fn a_note_that_is_broken_waits_for_a_decision_about_the_record() {
+    let agency = Agency::open().await;
+    let start = trip("broken record");
+    agency.world.plan(&start.trip, "BookCar", Fault::Refused("no cars"));
+    agency.world.plan(&start.trip, "NoteUnwinding", Fault::Broken(FOR_EVER));
+    agency.world.plan(&start.trip, "NoteEnd", Fault::Broken(FOR_EVER));
+    let handle = agency.start(&start).await;
+    let waiting = agency.until_waiting(&handle).await;
+    assert_eq!((waiting.step.as_str(), waiting.occurrence), ("record", 1));
+    assert!(agency.decide(&handle, "car", 1, Decision::Skip).await.is_err());
+    // The saga's own retries are no new occurrences.
+    agency.world.until(&start.trip, |record| record.times("NoteUnwinding") == 3).await;
+    agency.decide(&handle, "record", 1, Decision::Skip).await.unwrap();
+
+    // The decision about one note decides no other.
+    assert_eq!(agency.until_waiting_anew(&handle, waiting).await.occurrence, 2);
+    assert!(agency.decide(&handle, "record", 1, Decision::Skip).await.is_err());
+    agency.world.mend(&start.trip, "NoteEnd");
+    assert_eq!(agency.ended(&handle).await, "refused: no cars, without a note");
+    let record = agency.world.record(&start.trip);
+    assert!(record.standing.is_empty(), "{:?}", record.standing);
+    assert_eq!(record.times("NoteAttention"), 0);
+    agency.close().await;
+}
+
+/// What cannot be put on record is asked for all the same: first the record waits, then the step.
+#[tokio::test]
+async fn a_broken_undo_waits_even_if_that_cannot_be_put_on_record() {
+    let agency = Agency::open().await;
+    let start = trip("broken undo and record");
+    agency.world.plan(&start.trip, "BookCar", Fault::Refused("no cars"));
+    agency.world.plan(&start.trip, "CancelHotel", Fault::Broken(FOR_EVER));
+    agency.world.plan(&start.trip, "NoteAttention", Fault::Broken(FOR_EVER));
+    let handle = agency.start(&start).await;
+    let waiting = agency.until_waiting(&handle).await;
+    assert_eq!((waiting.step.as_str(), waiting.occurrence), ("record", 1));
+    agency.decide(&handle, "record", 1, Decision::Skip).await.unwrap();
+    let waiting = agency.until_waiting_anew(&handle, waiting).await;
+    assert_eq!((waiting.step.as_str(), waiting.occurrence), ("hotel", 0));
+    agency.decide(&handle, "hotel", 0, Decision::Skip).await.unwrap();
+    assert_eq!(agency.ended(&handle).await, "refused: no cars");
+    agency.close().await;
+}

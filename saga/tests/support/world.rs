@@ -1,0 +1,359 @@
+//! The world outside the workflow: what stands booked, what was asked for, and what goes wrong.
+
+#![expect(dead_code, reason = "the constants that the activity macro makes are not all used")]
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use saga::{BROKEN, NOT_OPEN, REJECTED, Role, UNAVAILABLE};
+use temporalio_macros::activities;
+use temporalio_sdk::ApplicationFailure;
+use temporalio_sdk::activities::{ActivityContext, ActivityError};
+use tokio::sync::watch;
+use tokio::time::interval;
+
+use super::trip::{self, AttentionNote, CONTRACTS, Refusal, ResolvedNote, TripId};
+
+/// What goes wrong with an activity.
+#[derive(Clone, Debug)]
+pub enum Fault {
+    /// The business says no; nothing takes effect.
+    Refused(&'static str),
+    /// No answer, so many times; nothing takes effect.
+    Unavailable(u32),
+    /// No answer once, and the party wants to be left alone for so long.
+    RetryAfter(Duration),
+    /// It takes effect, but the answer is lost, so many times.
+    AnswerLost(u32),
+    /// A bug, so many times; nothing takes effect.
+    Broken(u32),
+    /// The process is not open; `ended` says how it ended.
+    NotOpen(&'static str),
+    /// The worker cancels one attempt by itself.
+    CancelledByWorker,
+    /// One attempt stops before it takes effect, until the world lets it go.
+    Held,
+}
+
+/// Always, as far as a test can see.
+pub const FOR_EVER: u32 = u32::MAX;
+
+/// One attempt at an activity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    pub activity: String,
+    pub is_local: bool,
+}
+
+/// What the world knows of a trip.
+#[derive(Clone, Debug, Default)]
+pub struct Record {
+    faults: BTreeMap<String, VecDeque<Fault>>,
+    is_let_go: bool,
+    pub calls: Vec<Call>,
+    /// The steps whose effect stands.
+    pub standing: BTreeSet<String>,
+    /// The steps that were undone, and refuse a late step.
+    tombstones: BTreeSet<String>,
+    /// The runs and numbers of the notes that asked for a person.
+    occurrences: Vec<(String, u32)>,
+    pub resolved: Vec<ResolvedNote>,
+}
+
+impl Record {
+    /// What was asked for, in order, repeats in a row once.
+    pub fn activities(&self) -> Vec<&str> {
+        let mut names: Vec<_> = self.calls.iter().map(|call| call.activity.as_str()).collect();
+        names.dedup();
+        names
+    }
+
+    pub fn times(&self, activity: &str) -> usize {
+        self.calls.iter().filter(|call| call.activity == activity).count()
+    }
+
+    pub fn patient_times(&self, activity: &str) -> usize {
+        self.calls.iter().filter(|call| call.activity == activity && !call.is_local).count()
+    }
+
+    fn next_fault(&mut self, activity: &str) -> Option<Fault> {
+        let planned = self.faults.get_mut(activity)?;
+        let fault = planned.front_mut()?;
+        let now = fault.clone();
+        if let Fault::Unavailable(left) | Fault::AnswerLost(left) | Fault::Broken(left) = fault
+            && *left > 1
+        {
+            *left = left.saturating_sub(1);
+        } else {
+            planned.pop_front();
+        }
+        Some(now)
+    }
+}
+
+/// All trips. Whoever waits for something in it hears of every change.
+#[derive(Clone, Debug)]
+pub struct World(Arc<watch::Sender<BTreeMap<TripId, Record>>>);
+
+impl Default for World {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(BTreeMap::new())))
+    }
+}
+
+impl World {
+    /// After the faults that are planned already, this happens to the activity.
+    pub fn plan(&self, trip: &TripId, activity: &str, fault: Fault) {
+        self.change(trip, |record| {
+            record.faults.entry(activity.to_owned()).or_default().push_back(fault);
+        });
+    }
+
+    /// The activity works from now on.
+    pub fn mend(&self, trip: &TripId, activity: &str) {
+        self.change(trip, |record| record.faults.remove(activity));
+    }
+
+    /// Lets go what is held.
+    pub fn let_go(&self, trip: &TripId) {
+        self.change(trip, |record| record.is_let_go = true);
+    }
+
+    /// Waits until it is so.
+    pub async fn until(&self, trip: &TripId, is_so: impl Fn(&Record) -> bool) {
+        let mut changes = self.0.subscribe();
+        changes.wait_for(|trips| trips.get(trip).is_some_and(&is_so)).await.unwrap();
+    }
+
+    pub fn record(&self, trip: &TripId) -> Record {
+        self.0.borrow().get(trip).cloned().unwrap_or_default()
+    }
+
+    fn change<T>(&self, trip: &TripId, change: impl FnOnce(&mut Record) -> T) -> T {
+        let mut result = None;
+        self.0.send_modify(|trips| result = Some(change(trips.entry(trip.clone()).or_default())));
+        result.unwrap()
+    }
+
+    /// One attempt: what is planned goes wrong, and otherwise the activity takes effect.
+    async fn play(&self, ctx: &ActivityContext, trip: &TripId) -> Result<(), ActivityError> {
+        let activity = ctx.info().activity_type.clone();
+        let is_local = ctx.info().is_local;
+        let fault = self.change(trip, |record| {
+            record.calls.push(Call { activity: activity.clone(), is_local });
+            record.next_fault(&activity)
+        });
+        match fault {
+            None => self.take_effect(trip, &activity),
+            Some(Fault::Refused(why)) => Err(refused(why)),
+            Some(Fault::Unavailable(_)) => Err(unavailable(None)),
+            Some(Fault::RetryAfter(delay)) => Err(unavailable(Some(delay))),
+            Some(Fault::AnswerLost(_)) => {
+                self.take_effect(trip, &activity)?;
+                Err(unavailable(None))
+            }
+            Some(Fault::Broken(_)) => Err(broken()),
+            Some(Fault::NotOpen(ended)) => Err(not_open(ended)),
+            Some(Fault::CancelledByWorker) => Err(ActivityError::cancelled()),
+            Some(Fault::Held) => {
+                self.until_let_go(ctx, trip).await;
+                self.take_effect(trip, &activity)
+            }
+        }
+    }
+
+    /// Shows signs of life meanwhile.
+    async fn until_let_go(&self, ctx: &ActivityContext, trip: &TripId) {
+        let mut due = interval(Duration::from_millis(500));
+        let let_go = self.until(trip, |record| record.is_let_go);
+        tokio::pin!(let_go);
+        loop {
+            tokio::select! {
+                () = &mut let_go => return,
+                _ = due.tick() => ctx.record_heartbeat(()).await.unwrap(),
+            }
+        }
+    }
+
+    fn take_effect(&self, trip: &TripId, activity: &str) -> Result<(), ActivityError> {
+        let contract = CONTRACTS.iter().find(|contract| contract.name == activity).unwrap();
+        let step = contract.step.to_owned();
+        self.change(trip, |record| match contract.role {
+            Role::Does if record.tombstones.contains(&step) => Err(refused("it was undone before")),
+            Role::Does => {
+                record.standing.insert(step);
+                Ok(())
+            }
+            Role::Undoes => {
+                record.standing.remove(&step);
+                record.tombstones.insert(step);
+                Ok(())
+            }
+            Role::Accepts | Role::Notes => Ok(()),
+        })
+    }
+}
+
+fn refused(why: &str) -> ActivityError {
+    let failure = ApplicationFailure::builder(why.to_owned())
+        .type_name(REJECTED.to_owned())
+        .non_retryable(true)
+        .details(Refusal(why.to_owned()));
+    ActivityError::application(failure.build())
+}
+
+fn unavailable(delay: Option<Duration>) -> ActivityError {
+    let failure = ApplicationFailure::builder("no answer".to_owned())
+        .type_name(UNAVAILABLE.to_owned())
+        .maybe_next_retry_delay(delay);
+    ActivityError::application(failure.build())
+}
+
+fn broken() -> ActivityError {
+    let failure = ApplicationFailure::builder("a bug".to_owned())
+        .type_name(BROKEN.to_owned())
+        .non_retryable(true);
+    ActivityError::application(failure.build())
+}
+
+fn not_open(ended: &str) -> ActivityError {
+    let failure = ApplicationFailure::builder("not open".to_owned())
+        .type_name(NOT_OPEN.to_owned())
+        .non_retryable(true)
+        .details(ended.to_owned());
+    ActivityError::application(failure.build())
+}
+
+#[activities]
+impl World {
+    #[activity(definition = trip::BookFlight)]
+    pub async fn book_flight(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        trip: TripId,
+    ) -> Result<String, ActivityError> {
+        self.play(&ctx, &trip).await.map(|()| "LH 1".to_owned())
+    }
+
+    #[activity(definition = trip::CancelFlight)]
+    pub async fn cancel_flight(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        trip: TripId,
+    ) -> Result<(), ActivityError> {
+        self.play(&ctx, &trip).await
+    }
+
+    #[activity(definition = trip::BookHotel)]
+    pub async fn book_hotel(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        trip: TripId,
+    ) -> Result<String, ActivityError> {
+        self.play(&ctx, &trip).await.map(|()| "room 7".to_owned())
+    }
+
+    #[activity(definition = trip::CancelHotel)]
+    pub async fn cancel_hotel(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        trip: TripId,
+    ) -> Result<(), ActivityError> {
+        self.play(&ctx, &trip).await
+    }
+
+    #[activity(definition = trip::AcceptHotel)]
+    pub async fn accept_hotel(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        trip: TripId,
+    ) -> Result<(), ActivityError> {
+        self.play(&ctx, &trip).await
+    }
+
+    #[activity(definition = trip::BookCar)]
+    pub async fn book_car(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        trip: TripId,
+    ) -> Result<String, ActivityError> {
+        self.play(&ctx, &trip).await.map(|()| "a blue one".to_owned())
+    }
+
+    #[activity(definition = trip::CancelCar)]
+    pub async fn cancel_car(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        trip: TripId,
+    ) -> Result<(), ActivityError> {
+        self.play(&ctx, &trip).await
+    }
+
+    #[activity(definition = trip::IssueTickets)]
+    pub async fn issue_tickets(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        trip: TripId,
+    ) -> Result<(), ActivityError> {
+        self.play(&ctx, &trip).await
+    }
+
+    #[activity(definition = trip::RevokeTickets)]
+    pub async fn revoke_tickets(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        trip: TripId,
+    ) -> Result<(), ActivityError> {
+        self.play(&ctx, &trip).await
+    }
+
+    #[activity(definition = trip::NoteUnwinding)]
+    pub async fn note_unwinding(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        trip: TripId,
+    ) -> Result<(), ActivityError> {
+        self.play(&ctx, &trip).await
+    }
+
+    #[activity(definition = trip::NoteEnd)]
+    pub async fn note_end(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        trip: TripId,
+    ) -> Result<(), ActivityError> {
+        self.play(&ctx, &trip).await
+    }
+
+    /// The same run and number is the same note.
+    #[activity(definition = trip::NoteAttention)]
+    pub async fn note_attention(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        note: AttentionNote,
+    ) -> Result<u32, ActivityError> {
+        self.play(&ctx, &note.trip).await?;
+        let key = (note.run_id, note.number);
+        let occurrence = self.change(&note.trip, |record| {
+            if !record.occurrences.contains(&key) {
+                record.occurrences.push(key.clone());
+            }
+            // The record has seen 40 in other runs of the process.
+            (41..).zip(&record.occurrences).find(|(_, noted)| **noted == key).unwrap().0
+        });
+        Ok(occurrence)
+    }
+
+    #[activity(definition = trip::NoteResolved)]
+    pub async fn note_resolved(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        note: ResolvedNote,
+    ) -> Result<(), ActivityError> {
+        self.play(&ctx, &note.trip).await?;
+        let trip = note.trip.clone();
+        self.change(&trip, |record| record.resolved.push(note));
+        Ok(())
+    }
+}
