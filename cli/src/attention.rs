@@ -24,12 +24,13 @@ enum Command {
     Resolve(ResolveArgs),
 }
 
-const COLUMNS: [Column; 6] = [
+const COLUMNS: [Column; 7] = [
     ("ORDER", "/order_id"),
     ("SINCE", "/since"),
     ("CUSTOMER", "/customer_id"),
-    ("STATUS", "/status"),
     ("STEP", "/step"),
+    ("OCCURRENCE", "/occurrence"),
+    ("DECISIONS", "/decisions"),
     ("WHY", "/why"),
 ];
 

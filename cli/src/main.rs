@@ -11,6 +11,7 @@ mod migrate;
 mod order;
 mod output;
 mod prove;
+mod recover;
 mod replay;
 mod serve;
 
@@ -62,6 +63,8 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// Show that the invariants hold
     Prove(prove::ProveArgs),
+    /// Launch orders anew whose workflow is lost, or knows more than the record
+    Recover(recover::RecoverArgs),
     /// Look at orders, and decide about them
     Order(order::OrderArgs),
     /// Look after the orders that wait for a person
@@ -80,7 +83,10 @@ async fn main() -> ExitCode {
         | Command::Migrate(_)
         | Command::LoadCatalogue(_) => EVENTS_OF_NOTE,
         // They print what they find; a library's warnings would only surround it.
-        Command::Replay(_) | Command::Prove(_) | Command::Completions(_) => ONLY_ERRORS,
+        Command::Replay(_)
+        | Command::Prove(_)
+        | Command::Recover(_)
+        | Command::Completions(_) => ONLY_ERRORS,
         Command::Order(_) | Command::Attention(_) => OWN_WARNINGS,
     };
     let done = match start_logging(log_format, filter) {
@@ -103,6 +109,7 @@ async fn carry_out(command: Command) -> Result<ExitCode> {
         Command::LoadCatalogue(args) => catalogue::run(args).await.map(done),
         Command::Replay(args) => replay::run(&args),
         Command::Prove(args) => prove::run(args).await,
+        Command::Recover(args) => recover::run(args).await,
         Command::Order(args) => order::run(args).await.map(done),
         Command::Attention(args) => attention::run(args).await.map(done),
         Command::Completions(args) => completions::run(args, &mut Cli::command()).map(done),

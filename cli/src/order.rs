@@ -86,20 +86,29 @@ struct CancelArgs {
 pub(crate) struct ResolveArgs {
     /// The order's id
     order_id: String,
-    /// `retry`: the cause is mended; `skip`: go on without what is stuck
-    #[arg(value_parser = PossibleValuesParser::new(["retry", "skip"]))]
+    /// `retry`: the cause is repaired; `skip`: go on without the step; `accept-as-done`: what was to
+    /// be undone has happened for good, such as a parcel that has left
+    #[arg(value_parser = PossibleValuesParser::new(["retry", "skip", "accept-as-done"]))]
     decision: String,
+    /// The step that is decided about, as `attention list` names it
+    #[arg(long)]
+    step: String,
+    /// The occurrence that is decided about, as `attention list` numbers it
+    #[arg(long)]
+    occurrence: u32,
     /// Why; it is kept on record, so it must name no person
     #[arg(long)]
     why: String,
 }
 
-const COLUMNS: [Column; 6] = [
+const COLUMNS: [Column; 8] = [
     ("ORDER", "/order_id"),
     ("PLACED", "/placed_at"),
     ("CUSTOMER", "/customer_id"),
     ("TOTAL", "/totals/total"),
     ("STATUS", "/status"),
+    ("PAYMENT", "/payment_status"),
+    ("FULFILMENT", "/fulfilment_status"),
     ("TRACKING", "/tracking"),
 ];
 
@@ -167,7 +176,8 @@ async fn cancel(api: &Api, which: &CancelArgs, format: Format) -> Result<()> {
 
 pub(crate) async fn resolve(api: &Api, decision: &ResolveArgs, format: Format) -> Result<()> {
     let path = ["v1", "orders", &decision.order_id, "resolve"];
-    let body = json!({ "decision": decision.decision, "why": decision.why });
+    let ResolveArgs { decision: what, step, occurrence, why, .. } = decision;
+    let body = json!({ "step": step, "occurrence": occurrence, "decision": what, "why": why });
     show(&api.post(&path, &[], &body).await?, format)
 }
 

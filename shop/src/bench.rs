@@ -59,6 +59,10 @@ pub(crate) struct Bench {
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     database_url: String,
 
+    /// The shop's database, as the starter uses it.
+    #[arg(long, env = "STARTER_DATABASE_URL", hide_env_values = true)]
+    starter_database_url: String,
+
     /// The process ids of the programs that are measured, as
     /// `{"temporal":1,"postgres":2,"worker":3,"starter":4}`; without it, processor time is not
     /// told.
@@ -122,6 +126,7 @@ struct BurstCost {
 pub(crate) async fn run(bench: &Bench) -> Result<(), BenchError> {
     let database = Database::at(&bench.database_url)?;
     let arena = Arena {
+        starter_database: Database::at(&bench.starter_database_url)?,
         client: connect().await?,
         shop: Ordersaga::at(&bench.api, Duration::from_secs(30))?,
         orders: goods::orders()?,

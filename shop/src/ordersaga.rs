@@ -93,7 +93,7 @@ impl Order {
 
     /// Whether nothing will happen to it any more.
     pub(crate) fn has_ended(&self) -> bool {
-        matches!(self.status.as_str(), "shipped" | "cancelled" | "rejected" | "failed")
+        matches!(self.status.as_str(), "completed" | "cancelled" | "rejected" | "failed")
     }
 
     /// The status, and why if it was a refusal.

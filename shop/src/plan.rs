@@ -36,8 +36,8 @@ pub(crate) enum Twist {
 /// How an order must end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Ending {
-    /// Handed over to the carrier.
-    Shipped,
+    /// Handed over to the carrier, and booked.
+    Completed,
     /// Refused by the business, with this code.
     Rejected(&'static str),
     /// Called off.
@@ -84,7 +84,7 @@ impl Twist {
             | Self::Slow
             | Self::Unavailable
             | Self::Outage
-            | Self::Repeated => Ending::Shipped,
+            | Self::Repeated => Ending::Completed,
             Self::Declined => Ending::Rejected("card-declined"),
             Self::OutOfStock => Ending::Rejected("out-of-stock"),
             Self::Undeliverable => Ending::Rejected("address-undeliverable"),
@@ -149,7 +149,7 @@ impl Ending {
     /// Whether the order has ended so.
     pub(crate) fn is_that_of(self, order: &Order) -> bool {
         match self {
-            Self::Shipped => order.status == "shipped",
+            Self::Completed => order.status == "completed",
             Self::Cancelled => order.status == "cancelled",
             Self::Rejected(code) => {
                 order.status == "rejected" && order.rejection_code() == Some(code)

@@ -10,8 +10,9 @@ use temporalio_client::{
     WorkflowStartOptions,
 };
 use temporalio_common::protos::temporal::api::workflowservice::v1::GetClusterInfoRequest;
-use workflows::OrderSaga;
+use workflows::order::{OrderSaga, OrderStart};
 
+use super::database::Database;
 use super::textbook::{EmptyWorkflow, QUEUE, TextbookSaga};
 use crate::ordersaga::{ApiError, Ordersaga, PlaceOrder};
 
@@ -54,8 +55,11 @@ pub(crate) enum Spoiled {
         /// Why it failed.
         why: String,
     },
+    /// An order could not be put on record.
+    #[error("an order could not be put on record")]
+    Record(#[from] sqlx::Error),
     /// An order was not shipped, so it did not cost what an order costs.
-    #[error("order {workflow_id} was to be shipped, and is {status}")]
+    #[error("order {workflow_id} was to be completed, and is {status}")]
     NotShipped {
         /// Its workflow.
         workflow_id: String,
@@ -66,6 +70,8 @@ pub(crate) enum Spoiled {
 
 /// Where the three compete: the same server, the same orders.
 pub(super) struct Arena {
+    /// The shop's database as the starter uses it, to put the textbook's orders on record.
+    pub(super) starter_database: Database,
     pub(super) client: Client,
     pub(super) shop: Ordersaga,
     /// What is asked for, and the same as the shop prices it.
@@ -106,9 +112,11 @@ impl Arena {
             }
             Contender::Textbook => {
                 let order = renamed(order, &key);
+                self.starter_database.put_on_record(&order).await?;
                 let workflow_id = format!("textbook-{}", order.order_id);
                 let options = WorkflowStartOptions::new(QUEUE, workflow_id.clone()).build();
-                let started = self.client.start_workflow(TextbookSaga::run, order, options);
+                let start = OrderStart::of(&order);
+                let started = self.client.start_workflow(TextbookSaga::run, start, options);
                 Box::pin(started).await.map_err(|error| trouble("starting a workflow", error))?;
                 Ok(workflow_id)
             }
@@ -135,7 +143,7 @@ impl Arena {
                 let workflow: WorkflowHandle<Client, OrderSaga> =
                     self.client.get_workflow_handle(workflow_id);
                 let outcome = Box::pin(workflow.get_result(options)).await.map_err(failed)?;
-                if matches!(outcome.status, OrderStatus::Shipped { .. }) {
+                if outcome.status == OrderStatus::Completed {
                     return Ok(());
                 }
                 let (workflow_id, status) = (workflow_id.to_owned(), outcome.status.name());

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use domain::Order;
 use sqlx::{PgPool, postgres::PgPoolOptions};
 
 /// The shop's database, looked at from outside.
@@ -13,6 +14,22 @@ impl Database {
     pub(super) fn at(url: &str) -> Result<Self, sqlx::Error> {
         // One connection: what the benchmark itself asks must not disturb.
         PgPoolOptions::new().max_connections(1).connect_lazy(url).map(Self)
+    }
+
+    /// Puts an order on record as the starter does, without a launch: nobody else is to start it.
+    pub(super) async fn put_on_record(&self, order: &Order) -> Result<(), sqlx::Error> {
+        let placed = serde_json::to_value(order.placed())
+            .map_err(|error| sqlx::Error::Encode(error.into()))?;
+        let place = sqlx::query("select from orders.place($1, $2, $3, $4, null, '1 day')");
+        place
+            .bind(order.order_id.uuid())
+            .bind(order.order_id.to_string())
+            .bind(placed)
+            .bind(order.payment_token.as_str())
+            .execute(&self.0)
+            .await?;
+        let unlaunch = sqlx::query("delete from orders.launches where order_id = $1");
+        unlaunch.bind(order.order_id.uuid()).execute(&self.0).await.map(drop)
     }
 
     /// How many transactions have been committed in it.

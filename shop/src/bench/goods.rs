@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use domain::{
     CountryCode, Currency, CustomerId, Destination, IdError, InvalidOrder, Money, MoneyError,
-    Order, OrderId, PaymentToken, PriceList, PricedSku, Quantity, RateTable, RequestHash,
-    ShippingRate, Sku, Terms, UnknownCountry,
+    Order, OrderId, PaymentToken, PriceList, PricedSku, Quantity, RateTable, ShippingRate,
+    Sku, Terms, UnknownCountry,
 };
 use rust_decimal::Decimal;
 use serde::Deserialize;
@@ -95,7 +95,7 @@ fn priced(order: &RetailOrder, prices: &BTreeMap<String, Decimal>) -> Result<Ord
         order_id: OrderId::for_request(&customer_id, &order.invoice),
         customer_id,
         placed_at: DateTime::<Utc>::UNIX_EPOCH,
-        generation: 1,
+        record_version: 1,
         lines,
         totals,
         cost_of_goods: totals.subtotal,
@@ -103,7 +103,6 @@ fn priced(order: &RetailOrder, prices: &BTreeMap<String, Decimal>) -> Result<Ord
         ship_to: Destination { country, address_id: None },
         payment_token: PaymentToken::parse(TOKEN)?,
         terms: Terms::default(),
-        request_hash: RequestHash::of(order.invoice.as_bytes()),
     })
 }
 

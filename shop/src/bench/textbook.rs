@@ -5,11 +5,12 @@
 
 use std::time::Duration;
 
-use domain::Order;
-use domain::ledger::Posting;
+use domain::{StepKey, StepName};
 use temporalio_macros::{workflow, workflow_methods};
-use temporalio_sdk::{ActivityOptions, ApplicationFailure, WorkflowContext, WorkflowResult};
-use workflows::{ChargePayment, OpenOrder, PostEntries, RecogniseRevenue, ReserveStock, ShipOrder};
+use temporalio_sdk::{ActivityOptions, WorkflowContext, WorkflowResult};
+use workflows::order::{
+    ChargePayment, OrderStart, PostEntries, RecogniseRevenue, ReserveStock, ShipOrder,
+};
 
 /// Where both wait for their worker, apart from the real orders.
 pub(super) const QUEUE: &str = "bench";
@@ -41,16 +42,14 @@ pub struct TextbookSaga;
 impl TextbookSaga {
     /// Carries an order through that nothing goes wrong with; answers its tracking number.
     #[run(name = "TextbookSaga")]
-    pub async fn run(ctx: &mut WorkflowContext<Self>, order: Order) -> WorkflowResult<String> {
-        let unbalanced = |error| ApplicationFailure::non_retryable(error);
-        let deposit = Posting::deposit(&order).map_err(unbalanced)?;
-        let revenue = Posting::revenue(&order).map_err(unbalanced)?;
-        ctx.execute_activity(OpenOrder, order.placement(), options()).await?;
-        ctx.execute_activity(ReserveStock, order.stock_claim(), options()).await?;
-        ctx.execute_activity(ChargePayment, order.charge(), options()).await?;
-        ctx.execute_activity(PostEntries, deposit, options()).await?;
-        let parcel = ctx.execute_activity(ShipOrder, order.parcel(), options()).await?;
-        ctx.execute_activity(RecogniseRevenue, revenue, options()).await?;
+    pub async fn run(ctx: &mut WorkflowContext<Self>, order: OrderStart) -> WorkflowResult<String> {
+        let key = |step| StepKey { order_id: order.order_id, step, version: order.record_version };
+        ctx.execute_activity(ReserveStock, key(StepName::ReserveStock), options()).await?;
+        ctx.execute_activity(ChargePayment, key(StepName::ChargePayment), options()).await?;
+        ctx.execute_activity(PostEntries, key(StepName::PostEntries), options()).await?;
+        let parcel = ctx.execute_activity(ShipOrder, key(StepName::ShipOrder), options()).await?;
+        let recognise = key(StepName::RecogniseRevenue);
+        ctx.execute_activity(RecogniseRevenue, recognise, options()).await?;
         Ok(parcel.tracking)
     }
 }

@@ -9,7 +9,7 @@ use std::io;
 use std::time::Duration;
 
 use clap::Args;
-use serde_json::Value;
+use domain::OrderId;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 
@@ -57,9 +57,6 @@ pub(crate) enum LedgerError {
     /// There is no such program or terminal.
     #[error("cannot write to the terminal or run `ordersaga prove`")]
     Process(#[from] io::Error),
-    /// A posting of the books is none.
-    #[error("the books hold a posting that cannot be read")]
-    Posting(#[from] serde_json::Error),
     /// The orders that the books are made of did not end.
     #[error("the orders to fill the books did not end: {0:?}")]
     NotEnded(BTreeMap<String, usize>),
@@ -183,7 +180,7 @@ impl Books {
     async fn ended(&self) -> Result<usize, sqlx::Error> {
         let ended = sqlx::query_scalar::<_, i64>(
             "select count(*) from orders.order_events
-             where type in ('ledger.revenue-recognised', 'order.rejected')",
+             where type in ('order.completed', 'order.rejected')",
         );
         Ok(usize::try_from(ended.fetch_one(&self.database).await?).unwrap_or_default())
     }
@@ -202,18 +199,13 @@ impl Books {
         .await
     }
 
-    /// The posting of an order that shipped, as its activity was told it.
-    async fn posting(&self) -> Result<Value, sqlx::Error> {
-        sqlx::query_scalar(
-            "select jsonb_build_object('key', key, 'entries', data -> 'entries')
-             from ledger.transactions join orders.order_events using (order_id)
-             where type = 'ledger.posted' and key like '%:post-entries:%'
-                and transaction_id not in
-                    (select reverses from ledger.transactions where reverses is not null)
-             order by transaction_id limit 1",
-        )
-        .fetch_one(&self.database)
-        .await
+    /// An order whose sale is booked.
+    async fn completed_order(&self) -> Result<OrderId, sqlx::Error> {
+        let order = sqlx::query_scalar(
+            "select order_id from orders.orders where status = 'completed'
+             order by placed_at limit 1",
+        );
+        order.fetch_one(&self.database).await.map(OrderId::of)
     }
 
     /// Whether an attempt that was not refused has changed anything.

@@ -191,7 +191,7 @@ impl Race {
 
     fn line(&self, outcome: &Outcome) -> Result<bool, ChaosError> {
         let counted = |end| outcome.ends.get(end).copied().unwrap_or_default();
-        let (won, lost) = (counted("shipped"), counted("rejected: out-of-stock"));
+        let (won, lost) = (counted("completed"), counted("rejected: out-of-stock"));
         let others = self.buyers.saturating_sub(won).saturating_sub(lost);
         let winners = self.items.min(self.buyers);
         let Stock { on_hand, reserved, sold } = outcome.stock;
@@ -208,7 +208,7 @@ impl Race {
             outcome.repeats,
         ))?;
         for (end, count) in &outcome.ends {
-            if !matches!(end.as_str(), "shipped" | "rejected: out-of-stock") {
+            if !matches!(end.as_str(), "completed" | "rejected: out-of-stock") {
                 say(format_args!("    - {count} {end}"))?;
             }
         }

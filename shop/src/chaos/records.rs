@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
+use domain::OrderId;
 use futures::TryStreamExt;
 use serde_json::Value;
 use sqlx::PgPool;
@@ -84,7 +85,7 @@ impl Records {
             .list_workflows("WorkflowType='OrderSaga'", WorkflowListOptions::default())
             .map_err(|error| RecordsError::Temporal(error.to_string()));
         all.try_filter_map(async |workflow| {
-            let order = workflow.id().strip_prefix("order-").and_then(|id| id.parse().ok());
+            let order = OrderId::of_workflow(workflow.id()).map(OrderId::uuid);
             let open = workflow.status() == WorkflowExecutionStatus::Running;
             Ok(order.map(|order| (order, open)))
         })

@@ -115,7 +115,7 @@ fn statuses(outcomes: &[Outcome]) -> Result<(), DemoError> {
 
 fn told(ending: Ending) -> String {
     match ending {
-        Ending::Shipped => "shipped".to_owned(),
+        Ending::Completed => "completed".to_owned(),
         Ending::Cancelled => "cancelled".to_owned(),
         Ending::Rejected(code) => format!("rejected: {code}"),
     }

@@ -1,0 +1,36 @@
+//! `ordersaga recover`.
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use runtime::temporal::Temporal;
+use worker::database::{self, DatabaseArgs};
+use worker::recover::{Recovered, recover};
+
+use crate::output::print;
+
+/// Which shop.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RecoverArgs {
+    #[command(flatten)]
+    database: DatabaseArgs,
+}
+
+/// Exits with 1 if something is left that cannot be settled, or could not be looked at.
+pub(crate) async fn run(args: RecoverArgs) -> Result<ExitCode> {
+    let client = Temporal::from_env("ordersaga-recover")?.connect().await?;
+    let pool = args.database.pool().context("DATABASE_URL")?;
+    database::reach(&pool, &database::schema_gate()).await?;
+    let found = recover(&pool, &client).await?;
+    for one in &found {
+        print(one)?;
+    }
+    let is_settled =
+        |one: &&Recovered| matches!(one, Recovered::Relaunched(_) | Recovered::SetBack { .. });
+    let settled = found.iter().filter(is_settled).count();
+    let left = found.len().saturating_sub(settled);
+    print(format_args!(
+        "{settled} orders wait to be launched again by the API's launcher; {left} are left as they are"
+    ))?;
+    Ok(if left == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
