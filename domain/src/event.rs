@@ -7,6 +7,12 @@
 //! **Shape.** In the database the type is the short name (`order.placed`) beside its version. On
 //! the wire it is a CloudEvents type made of both: `ordersaga.order.placed.v1`.
 
+#[cfg(feature = "openapi")]
+pub mod contract;
+
+#[cfg(feature = "openapi")]
+use std::borrow::Cow;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -20,12 +26,12 @@ use crate::{
 };
 
 macro_rules! events {
-    ($($(#[$doc:meta])* $variant:ident($data:ident) = $name:literal;)+) => {
+    ($($(#[doc = $doc:literal])* $variant:ident($data:ident) = $name:literal;)+) => {
         /// Something that happened to an order. Never changed afterwards.
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         #[serde(tag = "type", content = "data")]
         pub enum OrderEvent {
-            $($(#[$doc])* #[serde(rename = $name)] $variant($data),)+
+            $($(#[doc = $doc])* #[serde(rename = $name)] $variant($data),)+
         }
 
         /// The type of an event.
@@ -37,7 +43,7 @@ macro_rules! events {
         )]
         #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
         pub enum EventType {
-            $($(#[$doc])* #[serde(rename = $name)] #[strum(serialize = $name)] $variant,)+
+            $($(#[doc = $doc])* #[serde(rename = $name)] #[strum(serialize = $name)] $variant,)+
         }
 
         impl OrderEvent {
@@ -46,6 +52,23 @@ macro_rules! events {
             pub const fn event_type(&self) -> EventType {
                 match self {
                     $(Self::$variant(_) => EventType::$variant,)+
+                }
+            }
+        }
+
+        #[cfg(feature = "openapi")]
+        impl EventType {
+            /// The name of the schema of its data, and that schema with all that it refers to.
+            pub(crate) fn data_schemas(self) -> (Cow<'static, str>, Schemas) {
+                match self {
+                    $(Self::$variant => schemas_of::<$data>(),)+
+                }
+            }
+
+            /// What it means in the shop.
+            pub(crate) const fn meaning(self) -> &'static str {
+                match self {
+                    $(Self::$variant => concat!($($doc, "",)*),)+
                 }
             }
         }
@@ -97,6 +120,16 @@ events! {
     OrderRejected(Refused) = "order.rejected";
     /// The saga ended: stopped by a bug.
     OrderFailed(Failed) = "order.failed";
+}
+
+#[cfg(feature = "openapi")]
+type Schemas = Vec<(String, utoipa::openapi::RefOr<utoipa::openapi::schema::Schema>)>;
+
+#[cfg(feature = "openapi")]
+fn schemas_of<T: utoipa::ToSchema>() -> (Cow<'static, str>, Schemas) {
+    let mut schemas = vec![(T::name().into_owned(), T::schema())];
+    T::schemas(&mut schemas);
+    (T::name(), schemas)
 }
 
 macro_rules! payload {
