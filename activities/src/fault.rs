@@ -8,10 +8,10 @@ use std::time::Duration;
 use domain::Rejection;
 use runtime::chain;
 use runtime::database::{DatabaseFault, alarm};
-use temporalio_common::error::{ApplicationErrorCategory, ApplicationFailure};
-use temporalio_sdk::activities::ActivityError;
 use saga::{BROKEN, NOT_OPEN, REJECTED, UNAVAILABLE};
 use serde_json::Value;
+use temporalio_common::error::{ApplicationErrorCategory, ApplicationFailure};
+use temporalio_sdk::activities::ActivityError;
 
 /// What lies behind a fault. For logs; it never reaches a customer or a history.
 pub(crate) type Cause = Box<dyn Error + Send + Sync>;

@@ -10,7 +10,10 @@ const EVERY: Duration = Duration::from_millis(500);
 
 /// Does the work, and tells Temporal every now and then that it is still being done. A patient
 /// attempt of which nothing is heard any more is given to another worker.
-pub(crate) async fn with_heartbeat<T>(context: &ActivityContext, work: impl Future<Output = T>) -> T {
+pub(crate) async fn with_heartbeat<T>(
+    context: &ActivityContext,
+    work: impl Future<Output = T>,
+) -> T {
     let mut due = interval(EVERY);
     due.tick().await;
     tokio::pin!(work);

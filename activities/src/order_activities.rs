@@ -12,7 +12,7 @@ use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use workflows::order::{AttentionNote, EndNote, ResolvedNote, UnwindingNote};
 
 use crate::heartbeat::with_heartbeat;
-use crate::{ActivityFault, Activities, ledger, orders, payment, shipping, stock};
+use crate::{Activities, ActivityFault, ledger, orders, payment, shipping, stock};
 
 #[activities]
 impl Activities {

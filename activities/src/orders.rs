@@ -233,8 +233,7 @@ pub async fn note_attention(db: &PgPool, note: &AttentionNote) -> Result<u32, Ac
 /// **Repeats.** An occurrence is decided once.
 pub async fn note_resolved(db: &PgPool, note: &ResolvedNote) -> Result<(), ActivityFault> {
     let ResolvedNote { order_id, step, occurrence, decision, by, why } = note.clone();
-    let resolved =
-        domain::event::AttentionResolved { step, occurrence, decision, by, why };
+    let resolved = domain::event::AttentionResolved { step, occurrence, decision, by, why };
     let event = OrderEvent::AttentionResolved(resolved);
     sqlx::query!(
         r#"

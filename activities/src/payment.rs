@@ -315,7 +315,11 @@ async fn record_refund(
     Ok(())
 }
 
-async fn record_void(db: &PgPool, charge: &Charge, reference: &PaymentReference) -> Result<(), ActivityFault> {
+async fn record_void(
+    db: &PgPool,
+    charge: &Charge,
+    reference: &PaymentReference,
+) -> Result<(), ActivityFault> {
     sqlx::query!(
         r#"
         with charge as (

@@ -300,20 +300,12 @@ async fn record_shipment(
 /// person decides; see [`accept`].
 /// **Repeats.** The carrier recalls a parcel once, and the goods come back once. Without a parcel
 /// the tombstone alone is left, and a booking that comes late is recalled.
-pub async fn cancel(
-    db: &PgPool,
-    carrier: &dyn Carrier,
-    key: StepKey,
-) -> Result<(), ActivityFault> {
+pub async fn cancel(db: &PgPool, carrier: &dyn Carrier, key: StepKey) -> Result<(), ActivityFault> {
     let parcel = orders::on_record(db, key).await?.parcel();
     settle(db, carrier, &parcel).await
 }
 
-async fn settle(
-    db: &PgPool,
-    carrier: &dyn Carrier,
-    parcel: &Parcel,
-) -> Result<(), ActivityFault> {
+async fn settle(db: &PgPool, carrier: &dyn Carrier, parcel: &Parcel) -> Result<(), ActivityFault> {
     idempotency::leave_tombstone(db, parcel.key).await?;
     match recall_parcel(carrier, parcel).await? {
         Some(shipment) => record_cancel(db, parcel, &shipment).await,

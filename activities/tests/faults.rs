@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use activities::{Activities, Settings};
 use domain::{Order, OrderStatus, Rejection, StepName};
+use saga::{BROKEN, NOT_OPEN, REJECTED, UNAVAILABLE};
 use sqlx::PgPool;
 use temporalio_common::error::{ApplicationErrorCategory, ApplicationFailure};
 use temporalio_sdk::activities::ActivityError;
 use temporalio_sdk::testing::{ActivityEnvironment, ActivityEnvironmentError};
-use saga::{BROKEN, NOT_OPEN, REJECTED, UNAVAILABLE};
 
 use crate::support::{HEART, Shop, TTL, cancelled, order, order_of, paid_with};
 

@@ -189,7 +189,8 @@ async fn a_balanced_addition_in_several_statements_is_judged_as_a_whole(db: PgPo
 #[sqlx::test(migrator = "crate::support::MIGRATIONS")]
 async fn yen_and_dinars_are_booked_to_their_own_smallest_coin(db: PgPool) {
     let shop = Shop::on(db);
-    for (number, (amount, currency)) in (1..).zip([("1234", Currency::JPY), ("1.234", Currency::KWD)])
+    for (number, (amount, currency)) in
+        (1..).zip([("1234", Currency::JPY), ("1.234", Currency::KWD)])
     {
         let mut order = order(number);
         let amount = Money::new(amount.parse().unwrap(), currency).unwrap();

@@ -9,9 +9,7 @@ use domain::{Charge, Money, PaymentReference, Rejection, StepKey, StepName};
 use sqlx::PgPool;
 use tokio::sync::Notify;
 
-use crate::support::{
-    Shop, assert_unavailable, breakage, gbp, order, paid_with, refusal,
-};
+use crate::support::{Shop, assert_unavailable, breakage, gbp, order, paid_with, refusal};
 
 const LATE: Rejection = Rejection::AlreadyUndone { step: StepName::ChargePayment };
 const A_SECOND: Option<Duration> = Some(Duration::from_secs(1));

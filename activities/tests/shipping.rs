@@ -231,7 +231,8 @@ async fn a_zombie_parcel_is_not_sent_after_its_order_was_unwound(db: PgPool) {
         shop.releases(&order).await.unwrap();
         carrier.go_on.notify_one();
     };
-    let (answer, ()) = futures::join!(ship(&shop.db, &carrier, order.key(StepName::ShipOrder)), unwind);
+    let (answer, ()) =
+        futures::join!(ship(&shop.db, &carrier, order.key(StepName::ShipOrder)), unwind);
     assert_eq!(refusal(answer), LATE);
     assert_eq!(carrier_records(&shop).await, (0, 1));
     assert_eq!(shop.pieces_of(HEART).await, (100, 0, 0, 100));
@@ -248,7 +249,8 @@ async fn a_reservation_that_expires_while_the_carrier_answers_is_not_shipped(db:
         stock::release_expired(&shop.db, 10).await.unwrap();
         carrier.go_on.notify_one();
     };
-    let (answer, ()) = futures::join!(ship(&shop.db, &carrier, order.key(StepName::ShipOrder)), sweep);
+    let (answer, ()) =
+        futures::join!(ship(&shop.db, &carrier, order.key(StepName::ShipOrder)), sweep);
     assert_eq!(refusal(answer), Rejection::ReservationExpired);
     assert_eq!(carrier_records(&shop).await, (0, 1));
     assert_eq!(shop.pieces_of(HEART).await, (100, 0, 0, 100));

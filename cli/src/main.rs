@@ -83,10 +83,9 @@ async fn main() -> ExitCode {
         | Command::Migrate(_)
         | Command::LoadCatalogue(_) => EVENTS_OF_NOTE,
         // They print what they find; a library's warnings would only surround it.
-        Command::Replay(_)
-        | Command::Prove(_)
-        | Command::Recover(_)
-        | Command::Completions(_) => ONLY_ERRORS,
+        Command::Replay(_) | Command::Prove(_) | Command::Recover(_) | Command::Completions(_) => {
+            ONLY_ERRORS
+        }
         Command::Order(_) | Command::Attention(_) => OWN_WARNINGS,
     };
     let done = match start_logging(log_format, filter) {

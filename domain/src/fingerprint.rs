@@ -81,7 +81,10 @@ mod tests {
     #[test]
     fn fields_do_not_run_together_and_a_missing_one_leaves_no_trace() {
         let of = |fields: &[(&str, Option<&str>)]| {
-            fields.iter().fold(Fingerprint::v1(), |v1, (name, value)| v1.given(name, *value)).finish()
+            fields
+                .iter()
+                .fold(Fingerprint::v1(), |v1, (name, value)| v1.given(name, *value))
+                .finish()
         };
         assert_eq!(of(&[("a", Some("1")), ("later", None)]), of(&[("a", Some("1"))]));
         assert_ne!(of(&[("a", Some("1b"))]), of(&[("a", Some("1")), ("b", Some(""))]));

@@ -8,6 +8,7 @@ pub(crate) mod basket;
 pub(crate) mod catalogue;
 pub(crate) mod customers;
 pub(crate) mod input;
+pub(crate) mod launch;
 pub(crate) mod ledger;
 pub(crate) mod money;
 pub(crate) mod orders;
@@ -24,6 +25,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::catalogue::Catalogue;
+use crate::app::launch::Launcher;
 use crate::temporal::Temporal;
 
 /// What commands and queries work with.
@@ -31,6 +33,7 @@ use crate::temporal::Temporal;
 pub(crate) struct App {
     pub(crate) database: PgPool,
     pub(crate) temporal: Temporal,
+    pub(crate) launcher: Arc<Launcher>,
     pub(crate) catalogue: Catalogue,
     pub(crate) settings: Settings,
     /// One permit for each order that is being watched.
@@ -50,12 +53,16 @@ pub(crate) struct Settings {
     pub(crate) wait_seconds_max: u32,
     /// How many orders can be watched at once.
     pub(crate) streams_max: usize,
+    /// With so many orders waiting for their launch, no more are accepted.
+    pub(crate) backlog_max: u64,
 }
 
 impl App {
     /// Connects nothing yet.
     pub(crate) fn new(database: PgPool, temporal: Temporal, settings: Settings) -> Self {
+        let launcher = Launcher::new(database.clone(), temporal.clone(), settings.backlog_max);
         Self {
+            launcher: Arc::new(launcher),
             catalogue: Catalogue::of(database.clone()),
             database,
             temporal,

@@ -93,6 +93,11 @@ pub struct ServeArgs {
           value_parser = clap::value_parser!(u32).range(1..=i64::from(crate::app::orders::PATIENCE_SECONDS_MAX)))]
     pub patience_seconds: Option<u32>,
 
+    /// How many orders may wait for their launch; further ones are answered with 503.
+    #[arg(long, env = "ORDERSAGA_BACKLOG_MAX", default_value_t = 100_000,
+          value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub backlog_max: u64,
+
     #[command(flatten)]
     pub(crate) tokens: Tokens,
 }
@@ -159,6 +164,7 @@ impl ServeArgs {
             streams_max: many(self.streams_max),
             cancel_window_seconds: self.cancel_window_seconds,
             patience_seconds: self.patience_seconds,
+            backlog_max: self.backlog_max,
         }
     }
 

@@ -20,7 +20,9 @@ use domain::{CustomerId, OrderId};
 use crate::app::App;
 use crate::app::input::SearchText;
 use crate::app::orders;
-use crate::app::orders::filter::{ListOrders, OrderCursor, Statuses};
+use crate::app::orders::filter::{
+    FulfilmentStatuses, ListOrders, OrderCursor, PaymentStatuses, Statuses,
+};
 use crate::app::paging::PageSize;
 use crate::error::Kind;
 use crate::graphql::error::graphql_error;
@@ -96,6 +98,14 @@ impl Query {
         )]
         customer_id: Option<String>,
         #[graphql(desc = "One status, or several separated by commas.")] status: Option<String>,
+        #[graphql(desc = "One payment status, or several separated by commas.")]
+        payment_status: Option<String>,
+        #[graphql(desc = "One fulfilment status, or several separated by commas.")]
+        fulfilment_status: Option<String>,
+        #[graphql(desc = "Whether it waits for a person's decision.")] needs_attention: Option<
+            bool,
+        >,
+        #[graphql(desc = "Whether what was done for it is being undone.")] unwinding: Option<bool>,
         #[graphql(desc = "As the q of GET /v1/orders.")] text: Option<String>,
         #[graphql(desc = "How many, 1 to 100.", default = 20)] first: u16,
         #[graphql(desc = "Where the page before ended: its nextCursor.")] after: Option<String>,
@@ -104,6 +114,10 @@ impl Query {
         let listing = ListOrders {
             customer_id: customer_id.map(CustomerId::parse).transpose()?,
             statuses: status.map(Statuses::try_from).transpose()?,
+            payment_statuses: payment_status.map(PaymentStatuses::try_from).transpose()?,
+            fulfilment_statuses: fulfilment_status.map(FulfilmentStatuses::try_from).transpose()?,
+            needs_attention,
+            unwinding,
             text: text.map(SearchText::try_from).transpose()?,
             size: PageSize::try_from(first)?,
             after: after.map(OrderCursor::try_from).transpose()?,

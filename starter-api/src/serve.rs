@@ -60,7 +60,7 @@ pub async fn run(
 
 /// Says once in the log what is wrong with the database; `/ready` goes on saying it.
 async fn check_schema(state: State) {
-    if let Err(fault) = state.schema.check(&state.database).await {
+    if let Err(fault) = state.schema.check(&state.app.database).await {
         tracing::error!(error = runtime::chain(&fault), "the API is not ready");
     }
 }
@@ -91,6 +91,8 @@ pub async fn serve(listener: TcpListener, state: State, asked_to_stop: impl Futu
         .keep_alive_timeout(patience);
     let (graceful, places) = (GracefulShutdown::new(), Arc::new(Semaphore::new(CONNECTIONS_MAX)));
     let router = crate::router(state.clone());
+    let (served, launcher) = (CancellationToken::new(), Arc::clone(&state.app.launcher));
+    let launching = tokio::spawn(launcher.run(state.leaving.clone(), served.clone()));
 
     let accepting = async {
         loop {
@@ -123,6 +125,10 @@ pub async fn serve(listener: TcpListener, state: State, asked_to_stop: impl Futu
     drop(listener);
     if timeout(FAREWELL, graceful.shutdown()).await.is_err() {
         tracing::warn!("some requests were still under way when the process ended");
+    }
+    served.cancel();
+    if timeout(FAREWELL, launching).await.is_err() {
+        tracing::warn!("some orders were still being launched; another starter takes them");
     }
 }
 

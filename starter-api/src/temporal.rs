@@ -5,31 +5,25 @@ mod problem;
 
 use std::time::Duration;
 
-use domain::{Order, OrderId};
-use futures::StreamExt;
+use domain::{CountryCode, CustomerId, Money, OrderId};
 use runtime::temporal::BadSettings;
 use temporalio_client::errors::{
     ClientConnectError, WorkflowInteractionError, WorkflowStartError, WorkflowUpdateError,
 };
 use temporalio_client::grpc::WorkflowService;
-use temporalio_client::tonic::IntoRequest;
+use temporalio_client::tonic::{Code, IntoRequest};
 use temporalio_client::{
-    Client, ClientOptions, ConnectionOptions, RetryOptions, WorkflowDescribeOptions,
-    WorkflowExecuteUpdateOptions, WorkflowExecutionDescription, WorkflowFetchHistoryOptions,
+    Client, ClientOptions, ConnectionOptions, RetryOptions, WorkflowExecuteUpdateOptions,
     WorkflowHandle, WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowSignalOptions,
     WorkflowStartOptions,
 };
-use temporalio_common::data_converters::{SerializationContextData, WorkflowSerializationContext};
-use temporalio_common::protos::temporal::api::enums::v1::WorkflowExecutionStatus as RawStatus;
-use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
-use temporalio_common::protos::temporal::api::workflowservice::v1::{
-    DescribeNamespaceRequest, ListWorkflowExecutionsRequest,
-};
-use temporalio_common::{HasWorkflowDefinition, MemoValues};
+use temporalio_common::HasWorkflowDefinition;
+use temporalio_common::protos::temporal::api::workflowservice::v1::DescribeNamespaceRequest;
 use tokio::time::timeout;
-use workflows::{
-    CancelAnswer, CancelRequest, NEEDS_ATTENTION, OrderSaga, OrderView, Queue, Resolution,
-    signal_payload,
+use workflows::Queue;
+use workflows::order::{
+    CancelDecision, CancelRequest, OrderSaga, OrderStart, Resolution, search_attributes_at_start,
+    signal_payload, static_summary,
 };
 
 use crate::error::{OrProblem, Problem};
@@ -40,33 +34,61 @@ const PROGRAM: &str = "ordersaga-starter";
 /// Longer than any healthy answer takes, shorter than a caller's patience.
 const CALL_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// A cancel is answered by a worker, which may be busy with the order. After this long the wish
-/// is kept for whichever worker comes.
+/// A cancel is answered by a worker, which may be busy with the order. After this long the request
+/// is kept for the next worker.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The order engine, over a connection that may be shared with a worker in the same process.
 #[derive(Clone, Debug)]
 pub struct Temporal(runtime::temporal::Temporal);
 
-/// What became of the wish to start an order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Started {
-    /// It is under way, and nothing can lose it any more.
-    Now,
-    /// An order of this id was started before.
-    Before,
+/// What an order's workflow is started with.
+#[derive(Clone, Debug)]
+pub(crate) struct Launch {
+    /// The workflow's own input.
+    pub(crate) start: OrderStart,
+    /// Whose order it is, for those who search.
+    pub(crate) customer_id: CustomerId,
+    /// What it comes to, for those who search.
+    pub(crate) total: Money,
+    /// Where it goes, for the summary.
+    pub(crate) country: CountryCode,
+    /// Whether the order's workflow was lost: a closed one may have its id.
+    pub(crate) is_recovery: bool,
 }
 
-/// What became of the wish to cancel an order.
+/// Why an order's workflow was not started.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotLaunched {
+    /// Temporal does not answer, or does not let the starter start anything.
+    #[error("Temporal does not start workflows: {0}")]
+    Unavailable(String),
+    /// Temporal finds fault with this order.
+    #[error("Temporal refused the order: {0}")]
+    Refused(String),
+}
+
+/// What became of a request to cancel an order.
 #[derive(Debug)]
 pub(crate) enum Cancelled {
     /// The saga decided.
-    Answered(CancelAnswer),
-    /// No worker has answered. The wish is in the order's history, and whichever worker carries
+    Answered(CancelDecision),
+    /// No worker has answered. The request is in the order's history, and the worker that carries
     /// the order on decides about it first.
     Kept,
     /// The saga refused: the parcel is handed over, or the order ended as it was asked.
     Refused,
+    /// No saga of this order is open.
+    NotOpen,
+}
+
+/// What became of a person's decision.
+#[derive(Debug)]
+pub(crate) enum Taken {
+    /// The order acts on it.
+    Yes,
+    /// The order does not wait for it, for this reason.
+    Refused(String),
     /// No saga of this order is open.
     NotOpen,
 }
@@ -103,76 +125,36 @@ impl Temporal {
         Self(connection.retrying(retry))
     }
 
-    /// Starts the order's workflow: once this has answered, the order cannot be lost.
+    /// Starts the order's workflow, unless it was started before.
     ///
     /// **Repeats.** The workflow's id is made of the order's id, and a second start is refused,
-    /// whether the first is under way or over.
-    pub(crate) async fn start(&self, order: &Order) -> Result<Started, Problem> {
-        const DOING: &str = "starting an order's workflow";
+    /// whether the first is under way or over. Of an order whose workflow was lost, only a second
+    /// one under way is refused.
+    pub(crate) async fn launch(&self, launch: &Launch) -> Result<(), NotLaunched> {
         let start = async {
-            let client = self.client().await?;
-            let options = start_options(order);
-            Ok(client.start_workflow(OrderSaga::run, order.clone(), options).await)
+            let client = self.0.client().await;
+            let client = client.map_err(|error| NotLaunched::Unavailable(error.to_string()))?;
+            let options = start_options(launch);
+            match client.start_workflow(OrderSaga::run, launch.start.clone(), options).await {
+                Ok(_) | Err(WorkflowStartError::AlreadyStarted { .. }) => Ok(()),
+                Err(WorkflowStartError::Rpc(status))
+                    if !matches!(status.code(), Code::InvalidArgument | Code::OutOfRange) =>
+                {
+                    Err(NotLaunched::Unavailable(status.to_string()))
+                }
+                Err(error) => Err(NotLaunched::Refused(error.to_string())),
+            }
         };
-        let started = within(DOING, CALL_TIMEOUT, Box::pin(start)).await?;
-        match started {
-            Ok(_handle) => Ok(Started::Now),
-            Err(WorkflowStartError::AlreadyStarted { .. }) => Ok(Started::Before),
-            Err(WorkflowStartError::Rpc(status)) => Err(Problem::of_temporal(DOING, &status)),
-            Err(error) => Err(Problem::internal(DOING, &error)),
+        match timeout(CALL_TIMEOUT, Box::pin(start)).await {
+            Ok(started) => started,
+            Err(_elapsed) => Err(NotLaunched::Unavailable(NoAnswer(CALL_TIMEOUT).to_string())),
         }
     }
 
-    /// The order that a workflow was started with, if there is such a workflow.
-    ///
-    /// Read from the history's first event: unlike a query, that needs no worker, so an order
-    /// accepted while every worker was down can still be shown.
-    pub(crate) async fn order_of(&self, order_id: OrderId) -> Result<Option<Order>, Problem> {
-        const DOING: &str = "reading an order from its workflow";
-        let first = async {
-            let client = self.client().await?;
-            let options = WorkflowFetchHistoryOptions::builder().skip_archival(true).build();
-            let mut history = saga(client, order_id).fetch_history(options);
-            Ok((history.next().await, &client.options().data_converter))
-        };
-        let (first, converter) = within(DOING, CALL_TIMEOUT, Box::pin(first)).await?;
-        let event = match first {
-            Some(Ok(event)) => event,
-            None | Some(Err(WorkflowInteractionError::NotFound(_))) => return Ok(None),
-            Some(Err(WorkflowInteractionError::Rpc(status))) => {
-                return Err(Problem::of_temporal(DOING, &status));
-            }
-            Some(Err(error)) => return Err(Problem::internal(DOING, &error)),
-        };
-        let Some(Attributes::WorkflowExecutionStartedEventAttributes(started)) = event.attributes
-        else {
-            return Ok(None);
-        };
-        let context = SerializationContextData::Workflow(WorkflowSerializationContext::new());
-        let input = started.input.map(|input| input.payloads).unwrap_or_default();
-        let order = converter.from_payloads::<Order>(&context, input).await;
-        order.map(Some).map_err(|error| Problem::internal(DOING, &error))
-    }
-
-    /// Waits until the order is paid or refused, at most for `patience`. Nothing, when it is not
-    /// decided by then, or when the workflow ended before it could say so.
-    pub(crate) async fn placed(&self, order_id: OrderId, patience: Duration) -> Option<OrderView> {
-        let answer = async {
-            let client = self.client().await.ok()?;
-            let options = WorkflowExecuteUpdateOptions::default();
-            let saga = saga(client, order_id);
-            saga.execute_update(OrderSaga::placed, (), options)
-                .await
-                .inspect_err(|error| tracing::debug!(%order_id, %error, "not waited for"))
-                .ok()
-        };
-        timeout(patience, Box::pin(answer)).await.ok().flatten()
-    }
-
-    /// Calls the order off, if it is not too late. When no worker answers, the wish is left as a
+    /// Cancels the order, if it is not too late. When no worker answers, the request is left as a
     /// signal, which Temporal keeps until there is one.
     ///
-    /// **Repeats.** A wish that is heard twice, as update and as signal, is one.
+    /// **Repeats.** A request that arrives twice, as update and as signal, is one.
     pub(crate) async fn cancel(
         &self,
         order_id: OrderId,
@@ -181,28 +163,30 @@ impl Temporal {
         const DOING: &str = "cancelling an order";
         let client = within(DOING, CALL_TIMEOUT, self.client()).await?;
         let options = WorkflowExecuteUpdateOptions::default();
-        let saga = saga(client, order_id);
+        let saga = saga_of(client, order_id);
         let update = saga.execute_update(OrderSaga::cancel, request.clone(), options);
         match timeout(CANCEL_TIMEOUT, Box::pin(update)).await {
             Ok(Ok(answer)) => Ok(Cancelled::Answered(answer)),
             Ok(Err(WorkflowUpdateError::Failed(_))) => Ok(Cancelled::Refused),
             Ok(Err(WorkflowUpdateError::NotFound(_))) => Ok(Cancelled::NotOpen),
             // Nobody decided in time.
-            Err(_) | Ok(Err(WorkflowUpdateError::Rpc(_))) => self.keep_wish(&saga, &request).await,
+            Err(_) | Ok(Err(WorkflowUpdateError::Rpc(_))) => {
+                self.keep_request(&saga, &request).await
+            }
             Ok(Err(error)) => Err(Problem::internal(DOING, &error)),
         }
     }
 
-    async fn keep_wish(
+    async fn keep_request(
         &self,
         saga: &WorkflowHandle<Client, Saga>,
         request: &CancelRequest,
     ) -> Result<Cancelled, Problem> {
         const DOING: &str = "leaving a cancel for the next worker";
-        let wish = signal_payload(request).map_err(|error| Problem::internal(DOING, &error))?;
+        let payload = signal_payload(request).map_err(|error| Problem::internal(DOING, &error))?;
         let signal = async {
             let options = WorkflowSignalOptions::default();
-            Ok(saga.signal(OrderSaga::cancel_signal, wish, options).await)
+            Ok(saga.signal(OrderSaga::cancel_signal, payload, options).await)
         };
         match within(DOING, CALL_TIMEOUT, Box::pin(signal)).await? {
             Ok(()) => Ok(Cancelled::Kept),
@@ -212,49 +196,28 @@ impl Temporal {
         }
     }
 
-    /// The orders that wait for a person, at most so many.
-    pub(crate) async fn needing_attention(&self, most: i32) -> Result<Vec<OrderId>, Problem> {
-        const DOING: &str = "asking which orders wait for a person";
-        let request = ListWorkflowExecutionsRequest {
-            namespace: self.0.namespace().to_owned(),
-            page_size: most,
-            query: format!("{} = true and ExecutionStatus = 'Running'", NEEDS_ATTENTION.name()),
-            ..Default::default()
-        };
-        let list = async {
-            let mut client = self.client().await?.clone();
-            Ok(client.list_workflow_executions(request.into_request()).await)
-        };
-        let found = within(DOING, CALL_TIMEOUT, Box::pin(list)).await?.or_problem(DOING)?;
-        let executions = found.into_inner().executions.into_iter();
-        let ids = executions.filter_map(|found| found.execution).map(|found| found.workflow_id);
-        Ok(ids.filter_map(|id| id.strip_prefix("order-")?.parse().ok().map(OrderId::of)).collect())
-    }
-
-    /// Tells the order what a person has decided; whether it waits for a decision.
+    /// Tells the order what a person has decided.
+    ///
+    /// **Repeats.** The decision names the occurrence that it decides about, so it decides once.
+    ///
+    /// **Errors.** No worker answers in time. A decision is never left for later: whoever made it
+    /// is told that it was not taken, and looks again.
     pub(crate) async fn resolve(
         &self,
         order_id: OrderId,
-        resolution: &Resolution,
-    ) -> Result<bool, Problem> {
+        resolution: Resolution,
+    ) -> Result<Taken, Problem> {
         const DOING: &str = "telling an order a decision";
-        let payload =
-            signal_payload(resolution).map_err(|error| Problem::internal(DOING, &error))?;
         let tell = async {
-            let saga = saga(self.client().await?, order_id);
-            let described = saga.describe(WorkflowDescribeOptions::default()).await;
-            // What the workflow itself says, which is not behind as lists may be.
-            let waits = described.map(|described| waits(&described));
-            if let Ok(true) = waits {
-                let options = WorkflowSignalOptions::default();
-                return Ok(saga.signal(OrderSaga::resolve, payload, options).await.map(|()| true));
-            }
-            Ok(waits)
+            let options = WorkflowExecuteUpdateOptions::default();
+            let saga = saga_of(self.client().await?, order_id);
+            Ok(saga.execute_update(OrderSaga::resolve, resolution, options).await)
         };
         match within(DOING, CALL_TIMEOUT, Box::pin(tell)).await? {
-            Ok(told) => Ok(told),
-            Err(WorkflowInteractionError::NotFound(_)) => Ok(false),
-            Err(WorkflowInteractionError::Rpc(status)) => Err(Problem::of_temporal(DOING, &status)),
+            Ok(()) => Ok(Taken::Yes),
+            Err(WorkflowUpdateError::Failed(why)) => Ok(Taken::Refused(why.message)),
+            Err(WorkflowUpdateError::NotFound(_)) => Ok(Taken::NotOpen),
+            Err(WorkflowUpdateError::Rpc(status)) => Err(Problem::of_temporal(DOING, &status)),
             Err(error) => Err(Problem::internal(DOING, &error)),
         }
     }
@@ -289,13 +252,6 @@ impl Temporal {
     }
 }
 
-/// Whether the order is open and waits for a decision.
-fn waits(described: &WorkflowExecutionDescription) -> bool {
-    let info = described.raw_description.workflow_execution_info.as_ref();
-    let is_open = info.is_some_and(|info| info.status() == RawStatus::Running);
-    is_open && described.search_attributes().get(&NEEDS_ATTENTION) == Some(true)
-}
-
 async fn within<T>(
     doing: &'static str,
     limit: Duration,
@@ -310,22 +266,23 @@ async fn within<T>(
 /// The workflow by its definition: unlike its state, that can be named on any thread.
 type Saga = <OrderSaga as HasWorkflowDefinition>::Run;
 
-fn saga(client: &Client, order_id: OrderId) -> WorkflowHandle<Client, Saga> {
+fn saga_of(client: &Client, order_id: OrderId) -> WorkflowHandle<Client, Saga> {
     client.get_workflow_handle(order_id.workflow_id())
 }
 
-fn start_options(order: &Order) -> WorkflowStartOptions {
-    let mut memo = MemoValues::new();
-    memo.insert(workflows::MEMO_REQUEST_HASH, order.request_hash.as_str().to_owned());
-    WorkflowStartOptions::new(Queue::Orders.name(), order.order_id.workflow_id())
-        .id_reuse_policy(WorkflowIdReusePolicy::RejectDuplicate)
+fn start_options(launch: &Launch) -> WorkflowStartOptions {
+    let reuse = if launch.is_recovery {
+        WorkflowIdReusePolicy::AllowDuplicate
+    } else {
+        WorkflowIdReusePolicy::RejectDuplicate
+    };
+    WorkflowStartOptions::new(Queue::Orders.name(), launch.start.order_id.workflow_id())
+        .id_reuse_policy(reuse)
         .id_conflict_policy(WorkflowIdConflictPolicy::Fail)
-        .memo(memo)
-        .task_timeout(workflows::WORKFLOW_TASK_TIMEOUT)
+        .task_timeout(saga::WORKFLOW_TASK_TIMEOUT)
         // Takes effect where a worker of this process shares the connection.
         .enable_eager_workflow_start(true)
-        .search_attributes(workflows::search_attributes_at_start(order))
-        .static_summary(workflows::static_summary(order))
-        .static_details(workflows::static_details(order))
+        .search_attributes(search_attributes_at_start(&launch.customer_id, launch.total))
+        .static_summary(static_summary(launch.total, launch.country))
         .build()
 }

@@ -136,7 +136,8 @@ impl Skipped {
         )
         .fetch_all(db)
         .await?;
-        let skipped = skipped.into_iter().filter_map(|one| Some((one.order_id, one.step.parse().ok()?)));
+        let skipped =
+            skipped.into_iter().filter_map(|one| Some((one.order_id, one.step.parse().ok()?)));
         Ok(Self(skipped.collect()))
     }
 

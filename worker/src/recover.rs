@@ -116,9 +116,7 @@ async fn look_at(
     order: OrderId,
 ) -> Result<Option<Recovered>, RecoverError> {
     match is_running(client, order).await {
-        Ok(false) => {
-            Ok(relaunch(pool, order).await?.then_some(Recovered::Relaunched(order)))
-        }
+        Ok(false) => Ok(relaunch(pool, order).await?.then_some(Recovered::Relaunched(order))),
         Ok(true) => match behind(pool, client, order).await {
             Ok(steps) if steps.is_empty() => Ok(None),
             Ok(steps) => set_back(pool, client, order, steps).await.map(Some),
@@ -170,12 +168,10 @@ async fn behind(
             Err(WorkflowQueryError::NotFound(_)) => return Ok(Vec::new()),
             Err(error) => return Err(RecoverError::Temporal(error.to_string())),
         };
-    let recorded = sqlx::query_scalar!(
-        "select step from orders.step_keys where order_id = $1",
-        order.uuid(),
-    )
-    .fetch_all(pool)
-    .await?;
+    let recorded =
+        sqlx::query_scalar!("select step from orders.step_keys where order_id = $1", order.uuid(),)
+            .fetch_all(pool)
+            .await?;
     let recorded: BTreeSet<_> = recorded.into_iter().collect();
     let done = view.steps.into_iter().filter(|step| step.state == StepState::Done);
     let missing = done.filter(|step| !recorded.contains(&step.step));
@@ -215,12 +211,10 @@ async fn not_on_record(pool: &PgPool, client: &Client) -> Result<Vec<Recovered>,
         .try_collect()
         .await?;
     let ids: Vec<_> = running.keys().copied().collect();
-    let known = sqlx::query_scalar!(
-        "select order_id from orders.orders where order_id = any($1)",
-        &ids,
-    )
-    .fetch_all(pool)
-    .await?;
+    let known =
+        sqlx::query_scalar!("select order_id from orders.orders where order_id = any($1)", &ids,)
+            .fetch_all(pool)
+            .await?;
     let known: BTreeSet<_> = known.into_iter().collect();
     let unknown = running.into_iter().filter(|(id, _)| !known.contains(id));
     Ok(unknown.map(|(_, order)| Recovered::NotOnRecord(order)).collect())

@@ -16,22 +16,22 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use domain::Rejection;
+use domain::{Decision, Rejection};
 use runtime::schema::MIGRATIONS;
 use sqlx::PgPool;
 use support::{Fault, OrderHandle, Shop, ended, order, order_paid_by};
 use temporalio_client::WorkflowCancelOptions;
 use worker::replay::replay_file;
-use workflows::{Resolution, ResolutionKind};
 
 /// Every kind of end an order can come to, and how to bring it about.
-const ENDS: [&str; 7] = [
-    "shipped",
-    "shipped-after-a-wait",
+const ENDS: [&str; 8] = [
+    "completed",
+    "completed-after-a-wait",
     "rejected",
     "rejected-without-an-answer",
     "cancelled",
-    "stuck-and-resolved",
+    "rejected-after-a-decision",
+    "completed-by-acceptance",
     "failed",
 ];
 
@@ -43,30 +43,34 @@ async fn come_to(shop: &Shop, end: &str) -> OrderHandle {
     let mut order = if end == "rejected" { order_paid_by("tok_declined") } else { order() };
     let plan = |activity, fault| shop.faults.plan(order.order_id, activity, fault);
     match end {
-        "shipped-after-a-wait" => {
+        "completed-after-a-wait" => {
             order.terms.patience_seconds = None;
             plan("ChargePayment", Fault::Unavailable(3));
         }
         "rejected-without-an-answer" => plan("ShipOrder", Fault::AnswerLost(u32::MAX)),
         "cancelled" => order.terms.cancel_window_seconds = 3_600,
-        "stuck-and-resolved" => {
+        "rejected-after-a-decision" => {
             plan("ShipOrder", Fault::Refused(Rejection::ReservationExpired));
             plan("RefundPayment", Fault::Broken(1));
+        }
+        "completed-by-acceptance" => {
+            plan("ShipOrder", Fault::AnswerLost(u32::MAX));
+            plan("CancelShipment", Fault::Broken(u32::MAX));
         }
         "failed" => plan("PostEntries", Fault::Broken(u32::MAX)),
         _ => {}
     }
     let handle = shop.place(&order).await;
     if end == "cancelled" {
-        shop.until_on_record(order.order_id, "posted").await;
+        shop.until_event(order.order_id, "ledger.posted").await;
         let options = WorkflowCancelOptions::builder().reason("changed my mind").build();
         handle.cancel(options).await.unwrap();
-    } else if end == "stuck-and-resolved" {
-        shop.until_on_record(order.order_id, "stuck").await;
-        let (by, why) = ("Ada".to_owned(), "the provider has mended it".to_owned());
-        shop.resolve(&handle, &Resolution { decision: ResolutionKind::Retry, by, why }).await;
+    } else if end == "rejected-after-a-decision" {
+        shop.resolve(&handle, Decision::Retry).await;
+    } else if end == "completed-by-acceptance" {
+        shop.resolve(&handle, Decision::AcceptAsDone).await;
     }
-    let expected = end.split('-').next().unwrap().replace("stuck", "rejected");
+    let expected = end.split('-').next().unwrap();
     assert_eq!(ended(&handle).await.name(), expected, "{end}");
     handle
 }
@@ -117,13 +121,13 @@ fn the_histories_on_file_lead_to_the_same_commands_as_ever() {
 /// to a saga whose steps were swapped.
 #[test]
 fn a_saga_whose_steps_were_put_in_another_order_is_caught() {
-    let json = fs::read(on_file().join("shipped.cli.json")).unwrap();
+    let json = fs::read(on_file().join("completed.cli.json")).unwrap();
     let mut history: serde_json::Value = serde_json::from_slice(&json).unwrap();
     let events = history["events"].as_array_mut().unwrap();
     let markers: Vec<usize> = (0..events.len())
         .filter(|&index| events[index]["eventType"] == "EVENT_TYPE_MARKER_RECORDED")
         .collect();
-    let (reserved, charged) = (markers[1], markers[2]);
+    let (reserved, charged) = (markers[0], markers[1]);
     let details = |events: &[serde_json::Value], index: usize| {
         events[index]["markerRecordedEventAttributes"]["details"].clone()
     };

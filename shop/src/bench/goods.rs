@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use domain::{
     CountryCode, Currency, CustomerId, Destination, IdError, InvalidOrder, Money, MoneyError,
-    Order, OrderId, PaymentToken, PriceList, PricedSku, Quantity, RateTable, ShippingRate,
-    Sku, Terms, UnknownCountry,
+    Order, OrderId, PaymentToken, PriceList, PricedSku, Quantity, RateTable, ShippingRate, Sku,
+    Terms, UnknownCountry,
 };
 use rust_decimal::Decimal;
 use serde::Deserialize;

@@ -1,49 +1,176 @@
-//! The orders that wait for an operator.
+//! The orders that wait for a person's decision, and deciding about many at once.
+
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use chrono::{DateTime, Utc};
-use domain::{CustomerId, OrderId, OrderStatus};
-use serde::Serialize;
+use domain::{Attention, CustomerId, Decision, OrderId};
+use futures::{StreamExt, stream};
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use uuid::Uuid;
+use workflows::order::Resolution;
 
 use crate::app::App;
-use crate::app::orders::store;
-use crate::error::Problem;
+use crate::app::input::line_of_text;
+use crate::app::orders::store::attention::{self as store, Occurrence};
+use crate::app::paging::{Page, PageSize};
+use crate::error::{Problem, Rules};
+use crate::identity::Caller;
+use crate::temporal::Taken;
 
-/// How many orders one answer names. Where more wait, the first have to be resolved first.
-const ORDERS_MAX: i32 = 100;
+/// How many orders one decision reaches.
+const ORDERS_MAX: i64 = 1_000;
 
-/// An order that waits for an operator.
+/// How many orders are told at once.
+const AT_ONCE: usize = 32;
+
+/// An order that waits for a person's decision.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Waiting {
     /// The order.
-    order_id: OrderId,
+    pub(crate) order_id: OrderId,
     /// Who ordered.
-    customer_id: Option<CustomerId>,
-    /// Its status. `stuck` says at which step, and why; any other status means that even this could
-    /// not be recorded.
+    pub(crate) customer_id: CustomerId,
+    /// What it waits for.
     #[serde(flatten)]
-    status: Option<OrderStatus>,
-    /// Since when.
-    since: Option<DateTime<Utc>>,
+    pub(crate) attention: Attention,
+    /// The cursor's part, as the database sorts it.
+    #[serde(skip)]
+    #[schema(ignore)]
+    pub(crate) since: String,
 }
 
-/// The orders that wait.
+/// Where a page of waiting orders ended.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub(crate) struct AttentionCursor {
+    pub(crate) since: String,
+    pub(crate) order_id: Uuid,
+}
+
+impl TryFrom<String> for AttentionCursor {
+    type Error = &'static str;
+
+    fn try_from(cursor: String) -> Result<Self, Self::Error> {
+        let parsed = cursor.split_once('_').and_then(|(since, order_id)| {
+            since.parse::<DateTime<Utc>>().ok()?;
+            Some(Self { since: since.to_owned(), order_id: order_id.parse().ok()? })
+        });
+        parsed.ok_or("a cursor is the `next_cursor` of the page before")
+    }
+}
+
+impl From<AttentionCursor> for String {
+    fn from(AttentionCursor { since, order_id }: AttentionCursor) -> Self {
+        format!("{since}_{order_id}")
+    }
+}
+
+/// A page of the orders that wait, the longest waiting first.
+pub(crate) async fn list(
+    app: &App,
+    after: Option<&AttentionCursor>,
+    size: PageSize,
+) -> Result<Page<Waiting>, Problem> {
+    let waiting = store::waiting(&app.database, after, size.to_read()).await?;
+    Ok(Page::of(waiting, size, |last| {
+        AttentionCursor { since: last.since.clone(), order_id: last.order_id.uuid() }.into()
+    }))
+}
+
+/// One decision for every order that waits at the same step for the same cause.
+#[derive(Clone, Debug)]
+pub(crate) struct ResolveAll {
+    step: String,
+    cause: String,
+    decision: Decision,
+    why: String,
+}
+
+/// What became of a decision about many orders.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Attention {
-    /// The longest waiting first; a hundred at most.
-    items: Vec<Waiting>,
+pub(crate) struct ResolvedAll {
+    /// The orders that act on the decision.
+    resolved: Vec<OrderId>,
+    /// The orders that do not.
+    refused: Vec<NotResolved>,
 }
 
-/// The orders that wait for a decision. Temporal knows which those are, even where the record
-/// could not be written.
-pub(crate) async fn attention(app: &App) -> Result<Attention, Problem> {
-    let orders = app.temporal.needing_attention(ORDERS_MAX).await?;
-    let rows = store::waiting(&app.database, &orders).await?;
-    let items = rows.into_iter().map(|row| Waiting {
-        order_id: OrderId::of(row.order_id),
-        customer_id: row.customer_id.and_then(|customer| CustomerId::parse(customer).ok()),
-        status: row.status.map(|status| status.0),
-        since: row.since,
-    });
-    Ok(Attention { items: items.collect() })
+/// An order that did not take a decision.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct NotResolved {
+    /// The order.
+    order_id: OrderId,
+    /// Why.
+    #[schema(example = "nothing waits for a decision")]
+    reason: String,
+}
+
+impl ResolveAll {
+    /// Checks what a caller wrote.
+    pub(crate) fn check(
+        step: &str,
+        cause: &str,
+        decision: Decision,
+        why: &str,
+    ) -> Result<Self, Problem> {
+        let mut rules = Rules::default();
+        let step = rules.check("/step", line_of_text(step, 64));
+        let why = rules.check("/why", line_of_text(why, 200));
+        let (step, why) = rules.kept(step.zip(why))?;
+        Ok(Self { step, cause: cause.to_owned(), decision, why })
+    }
+}
+
+/// Has every order that waits at the step for the cause act on the decision, a thousand at most.
+///
+/// **Repeats.** A second call reaches those that still wait.
+pub(crate) async fn resolve_all(
+    app: &App,
+    caller: &Caller,
+    command: &ResolveAll,
+) -> Result<ResolvedAll, Problem> {
+    let ResolveAll { step, cause, decision, why } = command;
+    let alike = store::waiting_alike(&app.database, step, cause, ORDERS_MAX).await?;
+    // Once no worker answers one order, the others are not asked: each would take seconds.
+    let unanswered = AtomicBool::new(false);
+    let tell = async |Occurrence { order_id, occurrence }: Occurrence| {
+        let order_id = OrderId::of(order_id);
+        if unanswered.load(Ordering::Relaxed) {
+            return Err(refused(order_id, NO_ANSWER));
+        }
+        let resolution = Resolution {
+            step: step.clone(),
+            occurrence: u32::try_from(occurrence).unwrap_or_default(),
+            decision: *decision,
+            by: caller.name().to_owned(),
+            why: why.clone(),
+        };
+        match app.temporal.resolve(order_id, resolution).await {
+            Ok(Taken::Yes) => Ok(order_id),
+            Ok(Taken::Refused(reason)) => Err(refused(order_id, reason)),
+            Ok(Taken::NotOpen) => Err(refused(order_id, "the order's workflow has ended")),
+            Err(_logged) => {
+                unanswered.store(true, Ordering::Relaxed);
+                Err(refused(order_id, NO_ANSWER))
+            }
+        }
+    };
+    let told: Vec<_> = stream::iter(alike).map(tell).buffered(AT_ONCE).collect().await;
+    let (mut resolved, mut refused) = (Vec::new(), Vec::new());
+    for one in told {
+        match one {
+            Ok(order_id) => resolved.push(order_id),
+            Err(not) => refused.push(not),
+        }
+    }
+    let (by, orders) = (caller.name(), resolved.len());
+    tracing::info!(step, by, %decision, orders, "an operator decided about many orders");
+    Ok(ResolvedAll { resolved, refused })
+}
+
+const NO_ANSWER: &str = "no worker answers; nothing was decided";
+
+fn refused(order_id: OrderId, reason: impl Into<String>) -> NotResolved {
+    NotResolved { order_id, reason: reason.into() }
 }

@@ -1,7 +1,6 @@
 //! What a customer wants, where to, and with which discount: the part that quote and order share.
 
 use domain::{CountryCode, DiscountCode, InvalidOrder, LINES_MAX, QUANTITY_MAX, Quantity, Sku};
-use serde::Serialize;
 
 use crate::app::input::WholeNumber;
 use crate::error::{Breach, Problem, Rules};
@@ -22,14 +21,14 @@ pub(crate) struct LineInput<'a> {
 }
 
 /// One article and how many of it, checked.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub(crate) struct Line {
     pub(crate) sku: Sku,
     pub(crate) quantity: Quantity,
 }
 
 /// What is to be priced. The price itself is the shop's.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub(crate) struct Basket {
     pub(crate) lines: Vec<Line>,
     pub(crate) country: CountryCode,

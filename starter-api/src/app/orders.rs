@@ -12,8 +12,9 @@ pub(crate) mod timeline;
 pub(crate) mod watch;
 
 use chrono::{DateTime, Utc};
+use domain::event::UnknownEvent;
 use domain::{
-    CustomerId, Destination, DiscountCode, Order, OrderId, OrderLine, OrderStatus, Terms, Totals,
+    CustomerId, Destination, DiscountCode, Order, OrderId, OrderLine, OrderState, Terms, Totals,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -29,8 +30,9 @@ pub(crate) const PATIENCE_SECONDS_MAX: u32 = 604_800;
 
 /// An order, as its customer and the shop see it.
 ///
-/// **Shape.** The status's own fields stand beside it, such as
-/// `{"status":"shipped","tracking":"…"}`. The payment token is not shown.
+/// **Shape.** Where it stands are three statuses: `status`, `payment_status` and
+/// `fulfilment_status`. What belongs to the status stands beside it, such as
+/// `{"status":"cancelled","reason":"…"}`. The payment token is not shown.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = Order)]
 pub(crate) struct OrderResource {
@@ -40,9 +42,9 @@ pub(crate) struct OrderResource {
     pub(crate) customer_id: CustomerId,
     /// When it was placed.
     pub(crate) placed_at: DateTime<Utc>,
-    /// Its status.
+    /// Where it stands.
     #[serde(flatten)]
-    pub(crate) status: OrderStatus,
+    pub(crate) state: OrderState,
     /// What was bought, at the prices of that moment.
     pub(crate) lines: Vec<OrderLine>,
     /// What it costs in total.
@@ -56,13 +58,13 @@ pub(crate) struct OrderResource {
 }
 
 impl OrderResource {
-    /// The order as it was placed, with this status.
-    pub(crate) fn of(order: Order, status: OrderStatus) -> Self {
+    /// The order as it was placed a moment ago.
+    pub(crate) fn placed(order: Order) -> Self {
         Self {
             order_id: order.order_id,
             customer_id: order.customer_id,
             placed_at: order.placed_at,
-            status,
+            state: OrderState::placed(),
             lines: order.lines,
             totals: order.totals,
             discount_code: order.discount_code,
@@ -70,19 +72,13 @@ impl OrderResource {
             terms: order.terms,
         }
     }
-
-    /// The same order with another status.
-    pub(crate) fn with_status(self, status: OrderStatus) -> Self {
-        Self { status, ..self }
-    }
 }
 
-/// An order that the shop has, with what tells whether a request repeats the one that placed it.
+/// An order on record, with what tells whether a request repeats the one that placed it.
 #[derive(Clone, Debug)]
 pub(crate) struct StoredOrder {
     pub(crate) resource: OrderResource,
-    /// The hash of the request, in hexadecimal.
-    pub(crate) request_hash: String,
+    pub(crate) fingerprint: String,
 }
 
 /// Something that happened to an order. Never changed afterwards.
@@ -94,11 +90,23 @@ pub(crate) struct OrderEvent {
     #[serde(rename = "type")]
     #[schema(example = "order.placed")]
     pub(crate) kind: String,
-    /// The particulars, by kind.
+    /// The version of the type: a later one may have other particulars.
+    #[schema(example = 1)]
+    pub(crate) version: i16,
+    /// The particulars, by type.
     #[schema(value_type = Object)]
     pub(crate) data: Value,
     /// When.
     pub(crate) occurred_at: DateTime<Utc>,
+}
+
+impl OrderEvent {
+    /// The event with its particulars.
+    ///
+    /// **Errors.** A newer release wrote it.
+    pub(crate) fn read(&self) -> Result<domain::event::OrderEvent, UnknownEvent> {
+        domain::event::OrderEvent::read(&self.kind, self.version, &self.data)
+    }
 }
 
 /// The order id that a caller wrote. Text that is not an id names no order.

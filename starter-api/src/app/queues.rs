@@ -1,11 +1,12 @@
 //! The task queues that orders go through. Each can be paused and resumed.
 //!
-//! A worker whose queue is paused takes no more tasks from it, and finishes those it has. Pausing
-//! `orders` has no consequences for an order: one that waits there has not begun, or is between
-//! two steps, and no step's time limit runs. A patient step that is in progress on another queue
-//! continues. Pausing `payments`, `fulfilment` or `notifications` is different: the time limit of
-//! a patient step keeps running, so an order whose step waits there for longer than its patience
-//! is unwound. Undos have no limit, and wait.
+//! A worker whose queue is paused takes no more tasks from it, and finishes those it has. While
+//! `orders` is paused, no order is launched, either: orders are accepted, and wait in the order of
+//! their placing. An order that waits there has not begun, or is between two steps, and no step's
+//! time limit runs. A patient step that is in progress on another queue continues. Pausing
+//! `payments` or `fulfilment` is different: the time limit of a patient step keeps running, so an
+//! order whose step waits there for longer than its patience is unwound. Undos have no limit, and
+//! wait.
 
 pub(crate) mod list;
 pub(crate) mod pause;
@@ -45,8 +46,8 @@ pub(crate) struct Pause {
 
 /// The queue with this name.
 fn parse_queue(name: &str) -> Result<Queue, Problem> {
-    Queue::ALL.into_iter().find(|queue| queue.name() == name).ok_or_else(|| {
-        let queues = Queue::ALL.map(Queue::name).join(", ");
+    name.parse().map_err(|_unknown| {
+        let queues = Queue::all().map(Queue::name).collect::<Vec<_>>().join(", ");
         Problem::new(Kind::QueueNotFound, format!("The queues are {queues}."))
     })
 }

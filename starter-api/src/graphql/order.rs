@@ -8,7 +8,9 @@ use domain::OrderId;
 use crate::app::orders::OrderResource;
 use crate::graphql::error::graphql_error;
 use crate::graphql::loads::{EventsOf, LedgerOf, PaymentsOf, Reader, ShipmentsOf};
-use crate::graphql::types::{GraphEntry, GraphEvent, GraphMoney, GraphPayment, GraphShipment};
+use crate::graphql::types::{
+    GraphAttention, GraphEntry, GraphEvent, GraphMoney, GraphPayment, GraphShipment,
+};
 use crate::identity::Caller;
 use crate::identity::scope::Scope;
 
@@ -33,8 +35,18 @@ pub(crate) struct GraphOrder {
     customer_id: String,
     /// When it was placed, as RFC 3339.
     placed_at: String,
-    /// Its status.
+    /// Whether it is still being worked on, and how it ended.
     status: &'static str,
+    /// Who has the customer's money.
+    payment_status: &'static str,
+    /// Where the goods are.
+    fulfilment_status: &'static str,
+    /// Whether what was done for it is being undone.
+    unwinding: bool,
+    /// What waits for a person's decision, if anything does.
+    needs_attention: Option<GraphAttention>,
+    /// The carrier's tracking number, once the parcel was handed over.
+    tracking: Option<String>,
     /// What was bought, at the prices of that moment.
     lines: Vec<GraphLine>,
     /// The price of the goods.
@@ -112,7 +124,12 @@ impl From<OrderResource> for GraphOrder {
             id: ID(order.order_id.to_string()),
             customer_id: order.customer_id.to_string(),
             placed_at: order.placed_at.to_rfc3339_opts(SecondsFormat::Micros, true),
-            status: order.status.name(),
+            status: order.state.status.name(),
+            payment_status: order.state.payment_status.name(),
+            fulfilment_status: order.state.fulfilment_status.name(),
+            unwinding: order.state.unwinding,
+            needs_attention: order.state.needs_attention.map(Into::into),
+            tracking: order.state.tracking,
             lines: lines.collect(),
             subtotal: order.totals.subtotal.into(),
             discount: order.totals.discount.into(),

@@ -17,6 +17,24 @@ pub(crate) struct GraphMoney {
     pub(crate) currency: String,
 }
 
+/// What an order waits for, until a person decides.
+#[derive(Clone, SimpleObject)]
+#[graphql(name = "Attention")]
+pub(crate) struct GraphAttention {
+    /// The step that cannot go on.
+    pub(crate) step: &'static str,
+    /// Counts how often the order has needed a person, from 1.
+    pub(crate) occurrence: u32,
+    /// Whether the step is being undone, or must be done.
+    pub(crate) undoing: bool,
+    /// What went wrong.
+    pub(crate) why: String,
+    /// What can be decided.
+    pub(crate) decisions: Vec<&'static str>,
+    /// Since when, as RFC 3339.
+    pub(crate) since: String,
+}
+
 /// Something that happened to an order.
 #[derive(Clone, SimpleObject)]
 #[graphql(name = "OrderEvent")]
@@ -72,6 +90,19 @@ pub(crate) struct GraphEntry {
 impl From<domain::Money> for GraphMoney {
     fn from(money: domain::Money) -> Self {
         Self { amount: money.amount().to_string(), currency: money.currency().code().to_owned() }
+    }
+}
+
+impl From<domain::Attention> for GraphAttention {
+    fn from(attention: domain::Attention) -> Self {
+        Self {
+            step: attention.step.name(),
+            occurrence: attention.occurrence,
+            undoing: attention.undoing,
+            why: attention.why,
+            decisions: attention.decisions.iter().map(|decision| decision.name()).collect(),
+            since: attention.since.to_rfc3339_opts(SecondsFormat::Micros, true),
+        }
     }
 }
 

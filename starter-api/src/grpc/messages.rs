@@ -1,7 +1,7 @@
 //! Translates between the messages of the contract and the commands and results of `app`.
 
 use chrono::{DateTime, Utc};
-use domain::OrderStatus;
+use domain::{Attention, FulfilmentStatus, OrderStatus, PaymentStatus};
 use ordersaga_grpc::v1;
 use prost_types::Timestamp;
 
@@ -54,8 +54,13 @@ pub(super) fn order(order: OrderResource) -> v1::Order {
         order_id: order.order_id.to_string(),
         customer_id: order.customer_id.to_string(),
         placed_at: Some(timestamp(order.placed_at)),
-        status: status(&order.status).into(),
-        status_detail: detail(&order.status),
+        status: status(&order.state.status).into(),
+        status_detail: detail(&order.state.status),
+        payment_status: payment_status(order.state.payment_status).into(),
+        fulfilment_status: fulfilment_status(order.state.fulfilment_status).into(),
+        unwinding: order.state.unwinding,
+        needs_attention: order.state.needs_attention.map(attention),
+        tracking: order.state.tracking,
         lines: order
             .lines
             .iter()
@@ -78,14 +83,13 @@ pub(super) fn order(order: OrderResource) -> v1::Order {
 
 pub(super) fn event(event: OrderEvent) -> v1::WatchOrderResponse {
     let line = TimelineLine::of(&event);
-    let status_then = event.data.get("status").cloned();
-    let status_then =
-        status_then.and_then(|status| serde_json::from_value::<OrderStatus>(status).ok());
+    let ended = event.read().ok().and_then(|happened| happened.terminal_status());
     v1::WatchOrderResponse {
         sequence: event.sequence,
         r#type: event.kind,
+        version: event.version.unsigned_abs().into(),
         text: line.text,
-        status: status_then.map_or(v1::OrderStatus::Unspecified, |it| status(&it)).into(),
+        status: ended.map_or(v1::OrderStatus::Unspecified, |ended| status(&ended)).into(),
         occurred_at: Some(timestamp(event.occurred_at)),
         data_json: event.data.to_string(),
     }
@@ -93,14 +97,15 @@ pub(super) fn event(event: OrderEvent) -> v1::WatchOrderResponse {
 
 pub(super) fn cancelled(outcome: &CancelOutcome) -> v1::CancelOrderResponse {
     let (decision, status_then) = match outcome {
-        CancelOutcome::CalledOff(decided) => {
+        CancelOutcome::Decided(decided) => {
             let decision = match decided.decision {
-                Decision::Unwinding => v1::CancelDecision::CalledOff,
+                Decision::Cancelled => v1::CancelDecision::Cancelled,
+                Decision::Unwinding => v1::CancelDecision::Unwinding,
                 Decision::Pending => v1::CancelDecision::Pending,
             };
-            (decision, status(&decided.status))
+            (decision, status(&decided.state.status))
         }
-        CancelOutcome::Already(order) => (v1::CancelDecision::Already, status(&order.status)),
+        CancelOutcome::Already(order) => (v1::CancelDecision::Already, status(&order.state.status)),
     };
     let (decision, status) = (decision.into(), status_then.into());
     v1::CancelOrderResponse { decision, status, refund: None }
@@ -108,13 +113,24 @@ pub(super) fn cancelled(outcome: &CancelOutcome) -> v1::CancelOrderResponse {
 
 pub(super) fn cancel_preview(preview: &CancelPreview) -> v1::CancelOrderResponse {
     let decision = match preview.effect {
-        CancelEffect::CallOff => v1::CancelDecision::WouldCallOff,
+        CancelEffect::CallOff => v1::CancelDecision::WouldCancel,
         CancelEffect::ChangeNothing => v1::CancelDecision::WouldChangeNothing,
     };
     v1::CancelOrderResponse {
         decision: decision.into(),
-        status: status(&preview.status).into(),
+        status: status(&preview.state.status).into(),
         refund: preview.refund.map(money),
+    }
+}
+
+fn attention(attention: Attention) -> v1::Attention {
+    v1::Attention {
+        step: attention.step.to_string(),
+        occurrence: attention.occurrence,
+        undoing: attention.undoing,
+        why: attention.why,
+        decisions: attention.decisions.iter().map(ToString::to_string).collect(),
+        since: Some(timestamp(attention.since)),
     }
 }
 
@@ -132,30 +148,46 @@ fn timestamp(at: DateTime<Utc>) -> Timestamp {
 const fn status(status: &OrderStatus) -> v1::OrderStatus {
     match status {
         OrderStatus::Processing => v1::OrderStatus::Processing,
-        OrderStatus::Reserved => v1::OrderStatus::Reserved,
-        OrderStatus::Paid => v1::OrderStatus::Paid,
-        OrderStatus::Posted => v1::OrderStatus::Posted,
-        OrderStatus::Shipped { .. } => v1::OrderStatus::Shipped,
-        OrderStatus::Unwinding => v1::OrderStatus::Unwinding,
+        OrderStatus::Completed => v1::OrderStatus::Completed,
         OrderStatus::Cancelled { .. } => v1::OrderStatus::Cancelled,
         OrderStatus::Rejected { .. } => v1::OrderStatus::Rejected,
-        OrderStatus::Stuck { .. } => v1::OrderStatus::Stuck,
         OrderStatus::Failed { .. } => v1::OrderStatus::Failed,
     }
 }
 
-/// The particulars of the status, in words.
+const fn payment_status(status: PaymentStatus) -> v1::PaymentStatus {
+    match status {
+        PaymentStatus::None => v1::PaymentStatus::None,
+        PaymentStatus::AwaitingCustomer => v1::PaymentStatus::AwaitingCustomer,
+        PaymentStatus::Authorised => v1::PaymentStatus::Authorised,
+        PaymentStatus::Paid => v1::PaymentStatus::Paid,
+        PaymentStatus::PartiallyRefunded => v1::PaymentStatus::PartiallyRefunded,
+        PaymentStatus::Refunded => v1::PaymentStatus::Refunded,
+        PaymentStatus::Voided => v1::PaymentStatus::Voided,
+        PaymentStatus::Declined => v1::PaymentStatus::Declined,
+        PaymentStatus::Disputed => v1::PaymentStatus::Disputed,
+    }
+}
+
+const fn fulfilment_status(status: FulfilmentStatus) -> v1::FulfilmentStatus {
+    match status {
+        FulfilmentStatus::None => v1::FulfilmentStatus::None,
+        FulfilmentStatus::Reserved => v1::FulfilmentStatus::Reserved,
+        FulfilmentStatus::Shipped => v1::FulfilmentStatus::Shipped,
+        FulfilmentStatus::Delivered => v1::FulfilmentStatus::Delivered,
+        FulfilmentStatus::PartiallyReturned => v1::FulfilmentStatus::PartiallyReturned,
+        FulfilmentStatus::Returned => v1::FulfilmentStatus::Returned,
+        FulfilmentStatus::Lost => v1::FulfilmentStatus::Lost,
+        FulfilmentStatus::Cancelled => v1::FulfilmentStatus::Cancelled,
+    }
+}
+
+/// How the order ended, in words.
 fn detail(status: &OrderStatus) -> String {
     match status {
-        OrderStatus::Shipped { tracking } => tracking.clone(),
         OrderStatus::Cancelled { reason } => reason.clone(),
         OrderStatus::Rejected { rejection } => rejection.to_string(),
-        OrderStatus::Stuck { step, why } => format!("{step}: {why}"),
         OrderStatus::Failed { incident } => incident.clone(),
-        OrderStatus::Processing
-        | OrderStatus::Reserved
-        | OrderStatus::Paid
-        | OrderStatus::Posted
-        | OrderStatus::Unwinding => String::new(),
+        OrderStatus::Processing | OrderStatus::Completed => String::new(),
     }
 }

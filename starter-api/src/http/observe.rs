@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use tracing::{Instrument, info_span};
 use uuid::Uuid;
 
+use crate::app::launch::{BACKLOG, BACKLOG_OLDEST, LAUNCHED, LAUNCHES_FAILED};
 use crate::app::orders::place::ORDERS_ACCEPTED;
 use crate::error::Problem;
 use crate::http::extract::visible_ascii;
@@ -148,7 +149,11 @@ pub(crate) fn metrics() -> PrometheusHandle {
     let handle = recorder();
     metrics::describe_counter!(REQUESTS_TOTAL, "Requests answered");
     metrics::describe_histogram!(REQUEST_DURATION, "Time to the answer");
-    metrics::describe_counter!(ORDERS_ACCEPTED, "Orders taken in, and repeats of them");
+    metrics::describe_counter!(ORDERS_ACCEPTED, "Orders accepted, and repeats of them");
+    metrics::describe_counter!(LAUNCHED, "Orders whose workflow was started");
+    metrics::describe_counter!(LAUNCHES_FAILED, "Launches that failed for the order's own reason");
+    metrics::describe_gauge!(BACKLOG, "Orders that wait for their launch");
+    metrics::describe_gauge!(BACKLOG_OLDEST, "How long the oldest of them has waited");
     handle
 }
 

@@ -15,9 +15,9 @@ use tokio_util::sync::CancellationToken;
 use crate::app::{App, Settings};
 use crate::graphql::GraphqlSchema;
 use crate::http::observe;
+use crate::http::ops::ready;
 use crate::http::rate_limit::Gate;
 use crate::identity::Identity;
-use crate::http::ops::ready;
 use crate::temporal::Temporal;
 
 /// Everything that the starter works with. Cheap to clone, which every layer around a route does
@@ -76,6 +76,8 @@ pub struct Limits {
     pub cancel_window_seconds: u32,
     /// The patience of an order that does not name one.
     pub patience_seconds: Option<u32>,
+    /// How many orders may wait for their launch before no more are accepted.
+    pub backlog_max: u64,
 }
 
 impl Default for Limits {
@@ -93,6 +95,7 @@ impl Default for Limits {
             streams_max: 256,
             cancel_window_seconds: 0,
             patience_seconds: None,
+            backlog_max: 100_000,
         }
     }
 }
@@ -104,6 +107,7 @@ impl Limits {
             patience_seconds: self.patience_seconds,
             wait_seconds_max: self.wait_seconds_max(),
             streams_max: self.streams_max,
+            backlog_max: self.backlog_max,
         }
     }
 

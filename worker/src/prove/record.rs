@@ -132,7 +132,8 @@ async fn told_anew(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
         let row = serde_json::from_value::<OrderState>(order.row.clone()).ok();
         let derived = states.remove(&order.order_id);
         if row.is_none() || row != derived {
-            let derived = derived.and_then(|state| serde_json::to_value(state).ok()).unwrap_or_default();
+            let derived =
+                derived.and_then(|state| serde_json::to_value(state).ok()).unwrap_or_default();
             let (row, order_id) = (order.row, order.order_id);
             complaints.push(format!("order {order_id} is {row}; its events come to {derived}"));
         }

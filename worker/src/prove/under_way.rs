@@ -57,8 +57,10 @@ pub(super) struct Known(HashMap<Uuid, Standing>);
 
 /// A visibility query for the workflows of every process.
 pub(crate) fn of_every_process() -> String {
-    let types: Vec<_> =
-        PROCESSES.iter().map(|process| format!("WorkflowType='{}'", process.workflow_type)).collect();
+    let types: Vec<_> = PROCESSES
+        .iter()
+        .map(|process| format!("WorkflowType='{}'", process.workflow_type))
+        .collect();
     format!("({})", types.join(" OR "))
 }
 
@@ -218,9 +220,7 @@ async fn orders_of(client: &Client, query: &str) -> Result<HashSet<Uuid>, ProveE
     client
         .list_workflows(query, WorkflowListOptions::default())
         .map_err(|error| ProveError::Temporal(error.to_string()))
-        .try_filter_map(async |workflow| {
-            Ok(OrderId::of_workflow(workflow.id()).map(OrderId::uuid))
-        })
+        .try_filter_map(async |workflow| Ok(OrderId::of_workflow(workflow.id()).map(OrderId::uuid)))
         .try_collect()
         .await
 }

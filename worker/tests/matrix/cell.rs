@@ -3,7 +3,8 @@
 use std::fmt;
 
 use domain::{OrderStatus, Rejection, StepName};
-use workflows::{CONTRACTS, Contract, Role};
+use saga::{Contract, Role};
+use workflows::{PROCESSES, contract_of};
 
 use crate::support::{Call, FOR_EVER, Fault, Gate};
 
@@ -34,6 +35,9 @@ pub enum Course {
     /// Its last step that can be undone takes effect, but never answers, so that everything is
     /// taken back.
     Unwinds,
+    /// The same, but that step cannot be undone any more, and a person decides that it counts as
+    /// done.
+    IsAccepted,
 }
 
 /// What goes wrong at the point.
@@ -104,26 +108,28 @@ pub enum Way {
 
 impl Point {
     pub fn contract(&self) -> &'static Contract {
-        CONTRACTS.iter().find(|contract| contract.name == self.activity).unwrap()
+        contract_of(&self.activity).unwrap()
     }
 
     /// Whether the step can be refused: it can be undone, so the order can do without.
     fn can_be_refused(&self) -> bool {
-        matches!(self.contract().role, Role::Does(step) if undo_of(step).is_some())
+        let contract = self.contract();
+        contract.role == Role::Does && contract.patience.is_some()
+    }
+
+    fn step(&self) -> StepName {
+        self.contract().step.parse().unwrap()
     }
 }
 
-fn undo_of(step: StepName) -> Option<&'static Contract> {
-    CONTRACTS.iter().find(|contract| contract.role == Role::Undoes(step))
+/// Every activity of every process.
+pub fn contracts() -> impl DoubleEndedIterator<Item = &'static Contract> {
+    PROCESSES.iter().flat_map(|process| process.contracts)
 }
 
 /// The last step that can be undone: where it fails, everything has to be taken back.
 pub fn last_step() -> &'static Contract {
-    CONTRACTS
-        .iter()
-        .rev()
-        .find(|contract| matches!(contract.role, Role::Does(step) if undo_of(step).is_some()))
-        .unwrap()
+    contracts().rev().find(|one| one.role == Role::Does && one.patience.is_some()).unwrap()
 }
 
 /// A refusal that no step gives by itself, so that it is known for the matrix' own.
@@ -254,17 +260,15 @@ impl Cell {
         let role = self.point.contract().role;
         match (self.trouble, role) {
             (trouble, _) if trouble.uses_up_patience() => {
-                End::Rejected(Rejection::FulfilmentUnavailable {
-                    step: self.point.contract().step(),
-                })
+                End::Rejected(Rejection::FulfilmentUnavailable { step: self.point.step() })
             }
             (Trouble::IsRefused, _) => End::Rejected(refusal()),
             (Trouble::Breaks | Trouble::Garbles, _) if self.point.can_be_refused() => End::Failed,
             _ => match self.point.course {
-                Course::Ships => End::Shipped,
-                Course::Unwinds => {
-                    End::Rejected(Rejection::FulfilmentUnavailable { step: last_step().step() })
-                }
+                Course::Ships | Course::IsAccepted => End::Completed,
+                Course::Unwinds => End::Rejected(Rejection::FulfilmentUnavailable {
+                    step: last_step().step.parse().unwrap(),
+                }),
             },
         }
     }
@@ -292,7 +296,7 @@ impl Cell {
     /// that was taken in, in time, is kept.
     pub fn complaint(&self, ended: &OrderStatus, taken_in: bool) -> Option<String> {
         let as_planned = match (self.end(), ended) {
-            (End::Shipped, OrderStatus::Shipped { .. }) => !self.must_be_kept(taken_in),
+            (End::Completed, OrderStatus::Completed) => !self.must_be_kept(taken_in),
             (End::Failed, OrderStatus::Failed { .. }) => true,
             (End::Rejected(why), OrderStatus::Rejected { rejection }) => why == *rejection,
             (_, OrderStatus::Cancelled { .. }) => self.cancel.is_some(),
@@ -304,7 +308,7 @@ impl Cell {
 
 /// How an order ends that nobody calls off.
 enum End {
-    Shipped,
+    Completed,
     Rejected(Rejection),
     Failed,
 }
@@ -315,6 +319,7 @@ impl fmt::Display for Cell {
         let course = match course {
             Course::Ships => "an order that ships",
             Course::Unwinds => "an order that unwinds",
+            Course::IsAccepted => "an order whose parcel has left",
         };
         write!(f, "{course}: {activity}")?;
         if *site > 0 {

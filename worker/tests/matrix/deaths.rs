@@ -12,6 +12,7 @@ use std::sync::Arc;
 use domain::{Order, OrderId};
 use futures::future::join_all;
 use runtime::temporal::Temporal;
+use saga::{UNAVAILABLE, WORKFLOW_TASK_TIMEOUT};
 use serde::{Deserialize, Serialize};
 use sqlx::{ConnectOptions, PgPool};
 use temporalio_sdk::activities::ActivityInfo;
@@ -21,7 +22,7 @@ use temporalio_sdk::interceptors::{
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
-use workflows::{Queue, UNAVAILABLE, WORKFLOW_TASK_TIMEOUT};
+use workflows::Queue;
 
 use crate::cell::{Cell, Course, Point, Trouble, last_step};
 use crate::run::{self, Manner, Outcome};
@@ -181,7 +182,7 @@ pub async fn serve_until_death() {
     let db = PgPool::connect(&std::env::var("DATABASE_URL").unwrap()).await.unwrap();
     let client = Temporal::from_env("ordersaga-matrix").unwrap().connect().await.unwrap();
     let doom = Doom { faults, sentence: Arc::new(sentence) };
-    let _workers = serve(&db, &client, doom, &Queue::ALL);
+    let _workers = serve(&db, &client, doom, &[Queue::Orders, Queue::Payments, Queue::Fulfilment]);
     let abandoned = tokio::task::spawn_blocking(|| io::stdin().read_to_string(&mut String::new()));
     abandoned.await.unwrap().unwrap();
 }

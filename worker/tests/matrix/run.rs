@@ -4,19 +4,20 @@ use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use domain::{Order, OrderStatus};
+use domain::{Decision, Order, OrderStatus};
 use futures::FutureExt;
 use futures::stream::{self, StreamExt};
+use saga::Role;
 use temporalio_client::{WorkflowCancelOptions, WorkflowFetchHistoryOptions};
 use temporalio_common::protos::temporal::api::enums::v1::EventType;
 use temporalio_common::protos::temporal::api::history::v1::HistoryEvent;
 use tokio::time::{MissedTickBehavior, interval, timeout};
-use workflows::{
-    CONTRACTS, CancelRequest, OrderSaga, Resolution, ResolutionKind, Role, signal_payload,
-};
+use workflows::order::{CancelRequest, OrderSaga, signal_payload};
 
-use crate::cell::{Cancel, Cell, Course, Moment, Point, Way, last_step};
-use crate::support::{self, FOR_EVER, Fault, Gate, OrderHandle, Shop, Traces, ended, history};
+use crate::cell::{Cancel, Cell, Course, Moment, Point, Way, contracts, last_step};
+use crate::support::{
+    self, FOR_EVER, Fault, Gate, OrderHandle, Shop, Traces, decided, ended, history,
+};
 
 /// What came of a cell.
 pub struct Outcome {
@@ -51,10 +52,16 @@ impl Manner {
 /// Every call that an order makes, on either course; and none of the contract table is missing.
 pub async fn points(shop: &Shop, manner: Manner) -> BTreeSet<Point> {
     let mut points = BTreeSet::new();
-    for course in [Course::Ships, Course::Unwinds] {
+    for course in [Course::Ships, Course::Unwinds, Course::IsAccepted] {
         let order = order_on(shop, course);
         let handle = shop.place(&order).await;
-        let in_time = timeout(manner.give_up_after, ended(&handle)).await;
+        let end = async {
+            tokio::select! {
+                status = ended(&handle) => status,
+                never = decide(shop, &handle, course, false) => never,
+            }
+        };
+        let in_time = timeout(manner.give_up_after, end).await;
         in_time.expect("an order to which nothing else happens comes to its end");
         let calls = shop.faults.calls_of(order.order_id);
         let sites = calls.into_iter().flat_map(|(activity, calls)| {
@@ -64,15 +71,21 @@ pub async fn points(shop: &Shop, manner: Manner) -> BTreeSet<Point> {
             let point = Point { course, activity, site, call };
             // A step goes the same way on both courses, up to where they part.
             let is_own = match point.contract().role {
-                Role::Does(_) => course == Course::Ships,
-                Role::Undoes(_) | Role::Notes => course == Course::Unwinds,
+                Role::Does => course == Course::Ships,
+                Role::Accepts => course == Course::IsAccepted,
+                Role::Undoes => course == Course::Unwinds,
+                // Only where a person is asked are the notes about that written.
+                Role::Notes => match point.activity.as_str() {
+                    "NoteUnwinding" | "NoteEnd" => course == Course::Unwinds,
+                    _ => course == Course::IsAccepted,
+                },
             };
             if is_own {
                 points.insert(point);
             }
         }
     }
-    for contract in CONTRACTS {
+    for contract in contracts() {
         assert!(
             points.iter().any(|point| point.activity == contract.name),
             "no order calls {}, so nothing shows what happens when it goes wrong",
@@ -123,12 +136,18 @@ async fn one(shop: &Shop, cell: Cell, give_up_after: Duration) -> Outcome {
 pub fn order_on(shop: &Shop, course: Course) -> Order {
     let mut order = support::order();
     order.terms.patience_seconds = None;
-    if course == Course::Unwinds {
+    if course != Course::Ships {
         order.terms.patience_seconds = Some(1);
         shop.faults.plan(order.order_id, last_step().name, Fault::AnswerLost(FOR_EVER));
     }
+    if course == Course::IsAccepted {
+        shop.faults.plan(order.order_id, RECALL, Fault::Broken(FOR_EVER));
+    }
     order
 }
+
+/// The undo that is broken for good where the parcel has left.
+const RECALL: &str = "CancelShipment";
 
 async fn through(shop: &Shop, cell: &Cell, order: &Order) -> (Option<String>, Vec<usize>) {
     let mut order = order.clone();
@@ -144,14 +163,14 @@ async fn through(shop: &Shop, cell: &Cell, order: &Order) -> (Option<String>, Ve
     let (status, taken_in) = {
         let end = ended(&handle);
         let cancel = call_off(&handle, cell.cancel, &gate);
-        let operator = decide(shop, &handle, cell.needs_operator());
+        let operator = decide(shop, &handle, cell.point.course, cell.needs_operator());
         tokio::pin!(end, cancel, operator);
         let mut taken_in = None;
         let status = loop {
             tokio::select! {
                 status = &mut end => break status,
                 answer = &mut cancel, if taken_in.is_none() => taken_in = Some(answer),
-                () = &mut operator => {}
+                status = &mut operator => break status,
             }
         };
         (status, taken_in.unwrap_or(false))
@@ -202,19 +221,21 @@ pub async fn call_off(handle: &OrderHandle, cancel: Option<Cancel>, gate: &Gate)
     taken_in
 }
 
-/// An operator who has everything tried again.
-async fn decide(shop: &Shop, handle: &OrderHandle, is_needed: bool) {
-    if !is_needed {
+/// A person who has everything tried again, or, where the parcel has left, accepts that it has.
+/// Never comes to an end by itself.
+async fn decide(shop: &Shop, handle: &OrderHandle, course: Course, is_needed: bool) -> OrderStatus {
+    if !is_needed && course != Course::IsAccepted {
         return std::future::pending().await;
     }
     let mut looks = interval(Duration::from_millis(200));
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         looks.tick().await;
-        if shop.view(handle).await.needs_attention {
-            let (by, why) = ("the matrix".to_owned(), "it is mended".to_owned());
-            let retry = Resolution { decision: ResolutionKind::Retry, by, why };
-            shop.resolve(handle, &retry).await;
+        if let Some(waiting) = shop.view(handle).await.waiting_for {
+            let has_left = course == Course::IsAccepted && waiting.step == last_step().step;
+            let decision = if has_left { Decision::AcceptAsDone } else { Decision::Retry };
+            // The order may have gone on by itself since it was looked at.
+            let _refused = shop.decide(handle, &decided(&waiting, decision)).await.is_err();
         }
     }
 }
@@ -226,7 +247,7 @@ pub async fn on_record(shop: &Shop, order: &Order, status: &OrderStatus) -> Opti
         return Some(format!("ended as {}, on record as {on_record:?}", status.name()));
     }
     let traces = shop.traces(order.order_id).await;
-    let is_sold = matches!(status, OrderStatus::Shipped { .. });
+    let is_sold = *status == OrderStatus::Completed;
     let expected = if is_sold { Traces::of_a_sale() } else { Traces::default() };
     (traces != expected).then(|| format!("left {traces:?} behind, not {expected:?}"))
 }

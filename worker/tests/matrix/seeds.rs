@@ -6,9 +6,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use activities::catalogue::{Stocking, load};
-use chrono::Utc;
+use chrono::{SubsecRound as _, Utc};
 use domain::{
-    CountryCode, CustomerId, Destination, Order, OrderId, PriceList, PricedSku, Quantity,
+    CountryCode, CustomerId, Decision, Destination, Order, OrderId, PriceList, PricedSku, Quantity,
     RateTable, ShippingRate, Sku,
 };
 use fastrand::Rng;
@@ -16,12 +16,12 @@ use futures::stream::{self, StreamExt};
 use serde::Deserialize;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use uuid::Uuid;
-use workflows::{OrderSaga, Resolution, ResolutionKind};
+use workflows::order::OrderSaga;
 
 use crate::cell::{Cancel, Moment, Point, Trouble, Way};
 use crate::report;
 use crate::run::{self, Manner};
-use crate::support::{self, Gate, OrderHandle, Shop, ended};
+use crate::support::{self, Gate, OrderHandle, Shop, decided, ended};
 
 /// Pieces of each article: enough for whatever is drawn.
 const STOCKING: u32 = 1_000_000;
@@ -138,11 +138,10 @@ async fn heal_when_asked(shop: &Shop, handle: &OrderHandle, order: OrderId) -> d
     loop {
         looks.tick().await;
         let view = handle.query(OrderSaga::order, (), Default::default()).await;
-        if view.is_ok_and(|view| view.needs_attention) {
+        if let Some(waiting) = view.ok().and_then(|view| view.waiting_for) {
             shop.faults.heal_order(order);
-            let (by, why) = ("the matrix".to_owned(), "it is mended".to_owned());
-            let retry = Resolution { decision: ResolutionKind::Retry, by, why };
-            shop.resolve(handle, &retry).await;
+            // The order may have gone on by itself since it was looked at.
+            let _refused = shop.decide(handle, &decided(&waiting, Decision::Retry)).await.is_err();
         }
     }
 }
@@ -195,7 +194,7 @@ async fn sample(shop: &Shop, count: usize) -> Vec<Order> {
             Some(Order {
                 order_id: OrderId::of(Uuid::now_v7()),
                 customer_id: CustomerId::parse(customer.unwrap_or(invoice)).ok()?,
-                placed_at: Utc::now(),
+                placed_at: Utc::now().trunc_subsecs(6),
                 lines,
                 totals,
                 cost_of_goods: cost_of_goods?,

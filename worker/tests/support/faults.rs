@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use domain::{OrderId, Rejection};
+use saga::{BROKEN, REJECTED, UNAVAILABLE};
 use serde::{Deserialize, Serialize};
 use temporalio_sdk::ApplicationFailure;
 use temporalio_sdk::activities::{ActivityError, ActivityInfo};
@@ -19,7 +20,6 @@ use temporalio_sdk::interceptors::{
     ExecuteActivityOutput, Next,
 };
 use tokio::sync::watch;
-use workflows::{BROKEN, REJECTED, UNAVAILABLE};
 
 /// What goes wrong with an activity.
 #[derive(Clone, Debug)]
@@ -80,6 +80,11 @@ impl Gate {
     /// Opens the gate.
     pub fn let_go(&self) {
         self.0.open.send_replace(true);
+    }
+
+    /// Whether it is open.
+    pub fn is_open(&self) -> bool {
+        *self.0.open.borrow()
     }
 
     async fn pass(&self) {

@@ -15,6 +15,7 @@
 )]
 
 mod faults;
+mod workflow;
 
 use std::collections::BTreeMap;
 use std::env;
@@ -27,17 +28,19 @@ use activities::Activities;
 use activities::catalogue::{Article, Stocking};
 use activities::payment::sandbox::SandboxProvider;
 use activities::shipping::sandbox::SandboxCarrier;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound as _, Utc};
 use domain::{
-    CountryCode, Currency, CustomerId, Destination, Money, Order, OrderId, OrderStatus,
-    PaymentToken, PriceList, PricedSku, Quantity, RateTable, RequestHash, ShippingRate, Sku, Terms,
+    CountryCode, Currency, CustomerId, Decision, Destination, Money, Order, OrderId, OrderStatus,
+    PaymentToken, PriceList, PricedSku, Quantity, RateTable, ShippingRate, Sku, Terms,
 };
 pub use faults::{Call, FOR_EVER, Fault, Faults, Gate, failed};
 use futures::future::join_all;
+use saga::WaitingFor;
+use serde_json::Value;
 use sqlx::PgPool;
+use sqlx::postgres::PgConnectOptions;
 use temporalio_client::{Client, WorkflowGetResultOptions, WorkflowHandle, WorkflowStartOptions};
 use temporalio_common::data_converters::RawValue;
-use temporalio_common::protos::temporal::api::history::v1::History;
 use temporalio_sdk::Runtime;
 use temporalio_sdk::interceptors::ActivityInboundInterceptor;
 use temporalio_sdk::testing::{
@@ -47,11 +50,13 @@ use temporalio_sdk::workflows::WorkflowImplementation;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-use worker::line;
-use worker::prove::{Verdict, prove};
+use worker::pausable_queue;
+use worker::prove::{prove, table};
 use worker::run::{Settings, build_worker};
-use workflows::{
-    OrderOutcome, OrderSaga, OrderView, Queue, Resolution, search_attributes_at_start,
+pub use workflow::{cancel, history, reset, until_in_history};
+use workflows::Queue;
+use workflows::order::{
+    OrderOutcome, OrderSaga, OrderStart, OrderView, Resolution, search_attributes_at_start,
     signal_payload,
 };
 
@@ -86,6 +91,18 @@ impl Workers {
     }
 }
 
+/// Where an order stands, by its record.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct OnRecord {
+    pub status: String,
+    pub payment_status: String,
+    pub fulfilment_status: String,
+    pub is_unwinding: bool,
+    pub needs_attention: bool,
+    /// How often it has needed a person.
+    pub attentions: i32,
+}
+
 /// What an order has left behind.
 #[derive(Clone, Debug, Default, PartialEq, Eq, sqlx::FromRow)]
 pub struct Traces {
@@ -101,7 +118,7 @@ pub struct Traces {
 }
 
 impl Traces {
-    /// What an order leaves that was shipped.
+    /// What an order leaves that was completed.
     pub fn of_a_sale() -> Self {
         Self { goods_sold: 1, payments: 1, has_balance: true, parcels: 1, ..Self::default() }
     }
@@ -125,12 +142,8 @@ impl Shop {
         let client = server.client().clone();
         let faults = Faults::default();
         let workflows = Some(serve(&db, &client, faults.clone(), &[Queue::Orders]));
-        let parties = Some(serve(
-            &db,
-            &client,
-            faults.clone(),
-            &[Queue::Payments, Queue::Fulfilment, Queue::Notifications],
-        ));
+        let parties =
+            Some(serve(&db, &client, faults.clone(), &[Queue::Payments, Queue::Fulfilment]));
         Self { db, client, faults, server, port, workflows, parties }
     }
 
@@ -158,11 +171,30 @@ impl Shop {
 
     /// The same, with a time limit for each workflow task.
     pub async fn place_within(&self, order: &Order, task: Option<Duration>) -> OrderHandle {
+        self.put_on_record(order).await;
+        let handle = self.launch(order, task).await;
+        sqlx::query("delete from orders.launches where order_id = $1")
+            .bind(order.order_id.uuid())
+            .execute(&self.db)
+            .await
+            .unwrap();
+        handle
+    }
+
+    /// Puts an order on record, as the starter does; it is still to be launched.
+    pub async fn put_on_record(&self, order: &Order) {
+        put_on_record(&self.db, order, &serde_json::to_value(order.placed()).unwrap()).await;
+    }
+
+    /// Starts the workflow of an order that is on record, or is not.
+    pub async fn launch(&self, order: &Order, task: Option<Duration>) -> OrderHandle {
+        let attributes = search_attributes_at_start(&order.customer_id, order.totals.total);
         let options = WorkflowStartOptions::new(Queue::Orders.name(), order.order_id.workflow_id())
-            .search_attributes(search_attributes_at_start(order))
+            .search_attributes(attributes)
             .maybe_task_timeout(task)
             .build();
-        self.client.start_workflow(OrderSaga::run, order.clone(), options).await.unwrap()
+        let start = OrderStart::of(order);
+        self.client.start_workflow(OrderSaga::run, start, options).await.unwrap()
     }
 
     /// Places orders at once and waits for all to end.
@@ -174,13 +206,55 @@ impl Shop {
         .await
     }
 
-    /// Waits until the order's record says so. The record changes with the order, so this
-    /// listens to the record instead of the clock; a test that waits in vain is ended by the
-    /// runner.
-    pub async fn until_on_record(&self, order: OrderId, status: &str) {
-        while self.status_on_record(order).await.as_deref() != Some(status) {
+    /// Waits until this event of the order is on record. A test that waits in vain is ended by
+    /// the runner.
+    pub async fn until_event(&self, order: OrderId, event: &str) {
+        while !self.events_on_record(order).await.iter().any(|recorded| recorded == event) {
             tokio::task::yield_now().await;
         }
+    }
+
+    /// The types of the order's events, first to last.
+    pub async fn events_on_record(&self, order: OrderId) -> Vec<String> {
+        sqlx::query_scalar(
+            "select type from orders.order_events where order_id = $1 order by sequence",
+        )
+        .bind(order.uuid())
+        .fetch_all(&self.db)
+        .await
+        .unwrap()
+    }
+
+    /// The data of the order's events of one type, first to last.
+    pub async fn data_of(&self, order: OrderId, event: &str) -> Vec<Value> {
+        sqlx::query_scalar(
+            "select data from orders.order_events
+             where order_id = $1 and type = $2 order by sequence",
+        )
+        .bind(order.uuid())
+        .bind(event)
+        .fetch_all(&self.db)
+        .await
+        .unwrap()
+    }
+
+    /// From now on the carrier fails in this way for the order's parcel, whoever asks.
+    pub async fn carrier_fails(&self, order: &Order, fault: &str) {
+        sqlx::query("insert into sandbox_carrier.faults values ($1, $2, 1000000)")
+            .bind(order.parcel().key.to_string())
+            .bind(fault)
+            .execute(&self.db)
+            .await
+            .unwrap();
+    }
+
+    /// From now on the carrier does not fail for the order's parcel.
+    pub async fn carrier_recovers(&self, order: &Order) {
+        sqlx::query("delete from sandbox_carrier.faults where reference = $1")
+            .bind(order.parcel().key.to_string())
+            .execute(&self.db)
+            .await
+            .unwrap();
     }
 
     /// Waits until the order's workflow says so of itself.
@@ -190,9 +264,45 @@ impl Shop {
         }
     }
 
-    /// Waits until the order's workflow asks for an operator.
-    pub async fn until_needs_attention(&self, handle: &OrderHandle) {
-        self.until_view(handle, |view| view.needs_attention).await;
+    /// Waits until the order's workflow waits for a person's decision, and answers about what.
+    pub async fn until_needs_attention(&self, handle: &OrderHandle) -> WaitingFor {
+        self.until_waiting_for(handle, |_| true).await
+    }
+
+    /// Waits until the order's workflow waits for such a decision.
+    pub async fn until_waiting_for(
+        &self,
+        handle: &OrderHandle,
+        is_it: impl Fn(&WaitingFor) -> bool,
+    ) -> WaitingFor {
+        loop {
+            match self.view(handle).await.waiting_for {
+                Some(waiting) if is_it(&waiting) => return waiting,
+                Some(_) | None => tokio::task::yield_now().await,
+            }
+        }
+    }
+
+    /// A person who has everything tried again that waits. Never comes to an end by itself.
+    pub async fn retry_whatever_waits(&self, handle: &OrderHandle) -> ! {
+        loop {
+            let waiting = self.until_needs_attention(handle).await;
+            // The order may have gone on since it was looked at.
+            let _refused = self.decide(handle, &decided(&waiting, Decision::Retry)).await.is_err();
+        }
+    }
+
+    /// Where the order stands; nothing if it is not on record.
+    pub async fn on_record(&self, order: OrderId) -> Option<OnRecord> {
+        sqlx::query_as(
+            "select status, payment_status, fulfilment_status, ending is not null as is_unwinding,
+                attention is not null as needs_attention, attentions
+             from orders.orders where order_id = $1",
+        )
+        .bind(order.uuid())
+        .fetch_optional(&self.db)
+        .await
+        .unwrap()
     }
 
     pub async fn status_on_record(&self, order: OrderId) -> Option<String> {
@@ -205,32 +315,35 @@ impl Shop {
         status
     }
 
-    /// Waits until the workflows' queue is served, or is not.
-    pub async fn until_workflows_are_served(&self, wanted: bool) {
-        let workers = self.workflows.as_ref().expect("this shop has workers of its own");
+    /// Waits until a party's queue is served, or is not.
+    pub async fn until_served(&self, queue: Queue, wanted: bool) {
+        let workers = self.parties.as_ref().expect("this shop has workers of its own");
         let mut serving = workers.serving.clone();
-        let reached =
-            serving.wait_for(|serving| serving.get(Queue::Orders.name()) == Some(&wanted));
+        let reached = serving.wait_for(|serving| serving.get(queue.name()) == Some(&wanted));
         reached.await.unwrap();
     }
 
-    /// An operator decides.
-    pub async fn resolve(&self, handle: &OrderHandle, resolution: &Resolution) {
-        let payload = signal_payload(resolution).unwrap();
-        handle.signal(OrderSaga::resolve, payload, Default::default()).await.unwrap();
+    /// A person decides about what the order waits for.
+    pub async fn resolve(&self, handle: &OrderHandle, decision: Decision) {
+        let waiting = self.until_needs_attention(handle).await;
+        self.decide(handle, &decided(&waiting, decision)).await.unwrap();
     }
 
-    /// Every invariant that the database can show holds.
+    /// A person sends this decision; whether the order takes it.
+    pub async fn decide(
+        &self,
+        handle: &OrderHandle,
+        resolution: &Resolution,
+    ) -> Result<(), String> {
+        let update =
+            handle.execute_update(OrderSaga::resolve, resolution.clone(), Default::default());
+        update.await.map_err(|error| format!("{error:?}"))
+    }
+
+    /// Every invariant that the database and Temporal can show holds.
     pub async fn assert_proven(&self) {
-        for finding in prove(&self.db, None).await.unwrap() {
-            assert!(
-                !matches!(finding.verdict, Verdict::Broken { .. }),
-                "{} {}: {:?}",
-                finding.invariant,
-                finding.promise,
-                finding.verdict
-            );
-        }
+        let findings = prove(&self.db, Some(&self.client)).await.unwrap();
+        assert!(!findings.iter().any(worker::prove::Finding::is_broken), "{}", table(&findings));
     }
 
     /// Nothing of the order is left: no goods held or gone, no money, no balance, no parcel.
@@ -300,23 +413,25 @@ pub async fn ended(handle: &OrderHandle) -> OrderStatus {
     }
 }
 
-/// Every event of the order's history.
-pub async fn history(handle: &OrderHandle) -> History {
-    History { events: handle.fetch_history(Default::default()).into_events().await.unwrap() }
-}
-
 /// An order for one piece each of two articles.
 pub fn order() -> Order {
     order_paid_by("tok_visa")
 }
 
 pub fn order_paid_by(token: &str) -> Order {
+    order_of(2, token)
+}
+
+/// An order of so many lines of one piece each.
+pub fn order_of(lines: usize, token: &str) -> Order {
     let mut rates = RateTable::default();
     let country = CountryCode::parse("GB").unwrap();
     rates.sell_to(country, 20.into());
     rates.ship_to(country, ShippingRate { fee: pounds("4.95"), free_from: None });
-    let basket: Vec<_> = ARTICLES[..2]
+    let basket: Vec<_> = ARTICLES
         .iter()
+        .cycle()
+        .take(lines)
         .map(|(sku, _, price)| {
             let unit_price = pounds(price);
             let unit_cost = unit_price.percent(60.into()).unwrap();
@@ -330,8 +445,9 @@ pub fn order_paid_by(token: &str) -> Order {
     Order {
         order_id,
         customer_id: CustomerId::parse("17850").unwrap(),
-        placed_at: DateTime::<Utc>::from(std::time::SystemTime::now()),
-        generation: 1,
+        // The database keeps microseconds.
+        placed_at: DateTime::<Utc>::from(std::time::SystemTime::now()).trunc_subsecs(6),
+        record_version: 1,
         lines,
         totals,
         cost_of_goods: cost_of_goods.unwrap(),
@@ -339,12 +455,32 @@ pub fn order_paid_by(token: &str) -> Order {
         ship_to: Destination { country, address_id: None },
         payment_token: PaymentToken::parse(token).unwrap(),
         terms: Terms { cancel_window_seconds: 0, patience_seconds: Some(1) },
-        request_hash: RequestHash::of(order_id.to_string().as_bytes()),
     }
 }
 
 pub fn pounds(amount: &str) -> Money {
     Money::new(amount.parse().unwrap(), Currency::GBP).unwrap()
+}
+
+/// A person's decision about what waits.
+pub fn decided(waiting: &WaitingFor, decision: Decision) -> Resolution {
+    let WaitingFor { step, occurrence, .. } = waiting.clone();
+    let (by, why) = ("Ada".to_owned(), "the cause is known".to_owned());
+    Resolution { step, occurrence, decision, by, why }
+}
+
+/// Puts an order on record as this event of its placing tells it, and leaves it to be launched.
+pub async fn put_on_record(db: &PgPool, order: &Order, placed: &Value) {
+    let is_new: bool =
+        sqlx::query_scalar("select is_new from orders.place($1, $2, $3, $4, null, '1 day')")
+            .bind(order.order_id.uuid())
+            .bind(order.order_id.to_string())
+            .bind(placed)
+            .bind(order.payment_token.as_str())
+            .fetch_one(db)
+            .await
+            .unwrap();
+    assert!(is_new, "order {} was on record already", order.order_id);
 }
 
 async fn stock_up(db: &PgPool) {
@@ -408,7 +544,9 @@ pub fn serve<I>(db: &PgPool, client: &Client, faults: I, queues: &'static [Queue
 where
     I: ActivityInboundInterceptor + Clone,
 {
-    let (options, client) = (db.connect_options(), client.clone());
+    // With the worker's rights alone.
+    let options = PgConnectOptions::clone(&db.connect_options());
+    let (options, client) = (options.options([("role", "ordersaga_worker")]), client.clone());
     let (stop, mut stopped) = watch::channel(false);
     let (tell, serving) = watch::channel(BTreeMap::new());
     let thread = thread::spawn(move || {
@@ -417,7 +555,7 @@ where
             let pool = || {
                 sqlx::postgres::PgPoolOptions::new()
                     .max_connections(10)
-                    .connect_lazy_with((*options).clone())
+                    .connect_lazy_with(options.clone())
             };
             let activities = Activities {
                 db: pool(),
@@ -439,7 +577,7 @@ where
                         serving.insert(queue.name(), now);
                     });
                 };
-                line::serve(&db, queue, make, served, &stopping)
+                pausable_queue::serve(&db, queue, make, served, &stopping)
             });
             let stop = async {
                 stopped.wait_for(|stopped| *stopped).await.ok();

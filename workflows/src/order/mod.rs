@@ -148,7 +148,11 @@ impl OrderSaga {
                 format!("🛑 cancelled: {}", short(&reason))
             }
             Ok(CancelRequest { reason }) => {
-                format!("🛑 cancel came too late, the order is {}: {}", self.heading(), short(&reason))
+                format!(
+                    "🛑 cancel came too late, the order is {}: {}",
+                    self.heading(),
+                    short(&reason)
+                )
             }
             Err(why) => format!("📨 cancel was ignored: {why}"),
         };
@@ -360,9 +364,7 @@ fn ending_of(ctx: &Ctx, order: &OrderStart, stop: Stop<Rejection>) -> Ending {
     match stop {
         Stop::Refused(rejection) => Ending::Rejected { rejection },
         Stop::GaveUp { step } => match step_name(step) {
-            Some(step) => {
-                Ending::Rejected { rejection: Rejection::FulfilmentUnavailable { step } }
-            }
+            Some(step) => Ending::Rejected { rejection: Rejection::FulfilmentUnavailable { step } },
             None => Ending::Failed { incident: format!("{}:{step}", order.order_id) },
         },
         Stop::Broken { step, .. } => {

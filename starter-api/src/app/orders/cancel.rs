@@ -1,13 +1,13 @@
 //! Cancels an order, if it is not too late; or says what that would do.
 
-use domain::{Money, OrderId, OrderStatus};
+use domain::{FulfilmentStatus, Money, OrderId, OrderState, OrderStatus, PaymentStatus};
 use serde::Serialize;
 use utoipa::ToSchema;
-use workflows::{CancelAnswer, CancelDecision, CancelRequest};
+use workflows::order::{CancelDecision, CancelRequest};
 
 use crate::app::App;
 use crate::app::input::line_of_text;
-use crate::app::orders::{OrderResource, StoredOrder, parse_id, read, store};
+use crate::app::orders::{OrderResource, parse_id, read, store};
 use crate::error::{Kind, Problem, Rules};
 use crate::identity::Caller;
 use crate::temporal::Cancelled;
@@ -22,8 +22,8 @@ pub(crate) struct CancelOrder {
 /// What became of a request to cancel that was not refused.
 #[derive(Debug)]
 pub(crate) enum CancelOutcome {
-    /// The order is cancelled from now on.
-    CalledOff(CancelDecided),
+    /// The order is cancelled, or will be.
+    Decided(CancelDecided),
     /// It was cancelled, or being unwound, already.
     Already(Box<OrderResource>),
 }
@@ -35,7 +35,7 @@ pub(crate) struct CancelPreview {
     order_id: OrderId,
     /// Where it stands.
     #[serde(flatten)]
-    pub(crate) status: OrderStatus,
+    pub(crate) state: OrderState,
     /// Whether the order would be cancelled, or is not going forward anyway.
     #[serde(rename = "would")]
     pub(crate) effect: CancelEffect,
@@ -74,30 +74,31 @@ pub(crate) enum PaymentFate {
 pub(crate) struct CancelDecided {
     /// The order.
     order_id: OrderId,
-    /// `unwinding`: it is cancelled from now on, and everything done for it is being undone.
-    /// `pending`: the request is kept, and is decided before anything else is done for the order;
-    /// the order itself shows the decision.
+    /// `cancelled`: it was cancelled before anything was done for it. `unwinding`: it is cancelled
+    /// from now on, and everything done for it is being undone. `pending`: the request is kept, and
+    /// is decided before anything else is done for the order; the order itself shows the decision.
     #[schema(example = "unwinding")]
     pub(crate) decision: Decision,
-    /// Where it stood at that moment.
+    /// Where it stands.
     #[serde(flatten)]
-    pub(crate) status: OrderStatus,
+    pub(crate) state: OrderState,
 }
 
 /// The answer to a request to cancel that was not refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Decision {
+    /// Nothing had been done, and nothing will be.
+    Cancelled,
     /// Everything done is being undone.
     Unwinding,
     /// No worker could decide yet.
     Pending,
 }
 
-/// The workflow was terminated by hand: what was done for the order is not taken back.
 #[derive(Debug, thiserror::Error)]
-#[error("order {0} has not ended, and its workflow is closed")]
-struct Abandoned(OrderId);
+#[error("the order is just being launched")]
+struct BeingLaunched;
 
 impl CancelOrder {
     /// Checks what a caller wrote.
@@ -109,7 +110,7 @@ impl CancelOrder {
     }
 }
 
-/// Cancels the order.
+/// Cancels the order: at once if nothing has been done for it, and through its workflow otherwise.
 ///
 /// **Repeats.** Cancelling twice is the same as once.
 ///
@@ -121,40 +122,55 @@ pub(crate) async fn cancel(
 ) -> Result<CancelOutcome, Problem> {
     let CancelOrder { order_id, reason } = command;
     let order = read::read(app, caller, order_id).await?;
-    if order.status.is_terminal() {
+    if !goes_forward(&order.state) {
         return already(order);
     }
-    let decided = |decision, status| {
-        Ok(CancelOutcome::CalledOff(CancelDecided { order_id, decision, status }))
-    };
-    match app.temporal.cancel(order_id, CancelRequest { reason }).await? {
-        Cancelled::Answered(CancelAnswer { decision: CancelDecision::Unwinding, status }) => {
-            decided(Decision::Unwinding, status)
-        }
-        Cancelled::Answered(CancelAnswer {
-            decision: CancelDecision::AlreadyUnwinding,
-            status,
-        }) => {
-            let order = known(app, order_id).await?;
-            already(order.with_status(status))
-        }
-        Cancelled::Refused => match store::find(&app.database, order_id).await? {
-            Some(StoredOrder { resource, .. }) if resource.status.is_terminal() => {
-                already(resource)
-            }
-            Some(_) | None => Err(already_shipped()),
-        },
-        Cancelled::Kept => decided(Decision::Pending, known(app, order_id).await?.status),
-        // The order ended between the two looks, or its workflow was terminated.
-        Cancelled::NotOpen => {
-            let order = known(app, order_id).await?;
-            if order.status.is_terminal() {
-                already(order)
-            } else {
-                Err(Problem::internal("cancelling an order", &Abandoned(order_id)))
-            }
-        }
+    if store::cancel_before_launch(&app.database, order_id, &reason).await? {
+        return decided(app, order_id, Decision::Cancelled).await;
     }
+    match app.temporal.cancel(order_id, CancelRequest { reason: reason.clone() }).await? {
+        Cancelled::Answered(CancelDecision::Unwinding) => {
+            decided(app, order_id, Decision::Unwinding).await
+        }
+        Cancelled::Answered(CancelDecision::AlreadyUnwinding) => {
+            already(known(app, order_id).await?)
+        }
+        Cancelled::Refused => match known(app, order_id).await? {
+            order if goes_forward(&order.state) => Err(already_shipped()),
+            order => already(order),
+        },
+        Cancelled::Kept => decided(app, order_id, Decision::Pending).await,
+        Cancelled::NotOpen => without_workflow(app, order_id, &reason).await,
+    }
+}
+
+/// The order has no open workflow: it ended a moment ago, or its workflow is about to be started.
+async fn without_workflow(
+    app: &App,
+    order_id: OrderId,
+    reason: &str,
+) -> Result<CancelOutcome, Problem> {
+    let order = known(app, order_id).await?;
+    if !goes_forward(&order.state) {
+        return already(order);
+    }
+    if store::cancel_before_launch(&app.database, order_id, reason).await? {
+        return decided(app, order_id, Decision::Cancelled).await;
+    }
+    Err(Problem::unavailable("cancelling an order", &BeingLaunched))
+}
+
+const fn goes_forward(state: &OrderState) -> bool {
+    !state.status.is_terminal() && !state.unwinding
+}
+
+async fn decided(
+    app: &App,
+    order_id: OrderId,
+    decision: Decision,
+) -> Result<CancelOutcome, Problem> {
+    let state = known(app, order_id).await?.state;
+    Ok(CancelOutcome::Decided(CancelDecided { order_id, decision, state }))
 }
 
 /// What cancelling would do at this moment, by the record, which every step writes together with
@@ -167,38 +183,43 @@ pub(crate) async fn preview(
     command: &CancelOrder,
 ) -> Result<CancelPreview, Problem> {
     let order_id = command.order_id;
-    let status = read::read(app, caller, order_id).await?.status;
-    refuse_if_too_late(&status)?;
+    let state = read::read(app, caller, order_id).await?.state;
+    refuse_if_too_late(&state)?;
     let effect =
-        if status.can_be_cancelled() { CancelEffect::CallOff } else { CancelEffect::ChangeNothing };
+        if state.can_be_cancelled() { CancelEffect::CallOff } else { CancelEffect::ChangeNothing };
     let refund = match effect {
         CancelEffect::CallOff => store::paid(&app.database, order_id).await?,
         CancelEffect::ChangeNothing => None,
     };
-    let payment = match (effect, &refund, &status) {
-        (CancelEffect::CallOff, Some(_), _) => PaymentFate::Refund,
-        (CancelEffect::CallOff, None, OrderStatus::Reserved) => PaymentFate::Void,
-        (CancelEffect::CallOff | CancelEffect::ChangeNothing, _, _) => PaymentFate::Nothing,
+    let may_be_charged = matches!(
+        (state.payment_status, state.fulfilment_status),
+        (PaymentStatus::Authorised | PaymentStatus::AwaitingCustomer, _)
+            | (PaymentStatus::None, FulfilmentStatus::Reserved)
+    );
+    let payment = match (effect, &refund) {
+        (CancelEffect::CallOff, Some(_)) => PaymentFate::Refund,
+        (CancelEffect::CallOff, None) if may_be_charged => PaymentFate::Void,
+        (CancelEffect::CallOff | CancelEffect::ChangeNothing, _) => PaymentFate::Nothing,
     };
-    Ok(CancelPreview { order_id, status, effect, payment, refund })
+    Ok(CancelPreview { order_id, state, effect, payment, refund })
 }
 
 /// An order that was visible a moment ago.
 async fn known(app: &App, order_id: OrderId) -> Result<OrderResource, Problem> {
-    let stored = read::find(app, order_id).await?;
+    let stored = store::find(&app.database, order_id).await?;
     stored.map(|stored| stored.resource).ok_or_else(Problem::order_not_found)
 }
 
 /// The answer for an order that does not go forward any more.
 fn already(order: OrderResource) -> Result<CancelOutcome, Problem> {
-    refuse_if_too_late(&order.status)?;
+    refuse_if_too_late(&order.state)?;
     Ok(CancelOutcome::Already(Box::new(order)))
 }
 
-/// Refuses to cancel an order that ended otherwise.
-fn refuse_if_too_late(status: &OrderStatus) -> Result<(), Problem> {
-    match status {
-        OrderStatus::Shipped { .. } => Err(already_shipped()),
+/// Refuses to cancel an order whose parcel is handed over, or that ended otherwise.
+fn refuse_if_too_late(state: &OrderState) -> Result<(), Problem> {
+    match &state.status {
+        OrderStatus::Completed => Err(already_shipped()),
         OrderStatus::Rejected { rejection } => Err(Problem::new(
             Kind::OrderAlreadyRejected,
             format!("The shop has rejected the order and undone everything: {rejection}."),
@@ -208,12 +229,11 @@ fn refuse_if_too_late(status: &OrderStatus) -> Result<(), Problem> {
             "A fault stopped the order; everything done for it has been undone.",
         )),
         OrderStatus::Processing
-        | OrderStatus::Reserved
-        | OrderStatus::Paid
-        | OrderStatus::Posted
-        | OrderStatus::Unwinding
-        | OrderStatus::Cancelled { .. }
-        | OrderStatus::Stuck { .. } => Ok(()),
+            if !state.unwinding && state.fulfilment_status == FulfilmentStatus::Shipped =>
+        {
+            Err(already_shipped())
+        }
+        OrderStatus::Processing | OrderStatus::Cancelled { .. } => Ok(()),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Which orders to list.
 
 use chrono::{DateTime, Utc};
-use domain::{CustomerId, OrderStatus};
+use domain::{CustomerId, FulfilmentStatus, OrderStatus, PaymentStatus};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -14,6 +14,12 @@ pub(crate) struct ListOrders {
     /// Whose; `None` for everybody's. A customer sees their own in any case.
     pub(crate) customer_id: Option<CustomerId>,
     pub(crate) statuses: Option<Statuses>,
+    pub(crate) payment_statuses: Option<PaymentStatuses>,
+    pub(crate) fulfilment_statuses: Option<FulfilmentStatuses>,
+    /// Whether it waits for a person's decision.
+    pub(crate) needs_attention: Option<bool>,
+    /// Whether what was done for it is being undone.
+    pub(crate) unwinding: Option<bool>,
     /// Placed at this moment or later.
     pub(crate) placed_from: Option<DateTime<Utc>>,
     /// Placed before this moment.
@@ -26,34 +32,54 @@ pub(crate) struct ListOrders {
     pub(crate) after: Option<OrderCursor>,
 }
 
-/// The names of one or more statuses.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub(crate) struct Statuses(Vec<String>);
+macro_rules! names {
+    ($(#[$doc:meta])* $list:ident, $what:literal, $known:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub(crate) struct $list(Vec<String>);
 
-impl Statuses {
-    pub(crate) fn as_slice(&self) -> &[String] {
-        &self.0
-    }
-}
-
-impl TryFrom<String> for Statuses {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        let names: Vec<_> = text.split(',').map(str::to_owned).collect();
-        if names.iter().all(|name| OrderStatus::NAMES.contains(&name.as_str())) {
-            Ok(Self(names))
-        } else {
-            Err(format!("the statuses are {}", OrderStatus::NAMES.join(", ")))
+        impl $list {
+            pub(crate) fn as_slice(&self) -> &[String] {
+                &self.0
+            }
         }
-    }
+
+        impl TryFrom<String> for $list {
+            type Error = String;
+
+            fn try_from(text: String) -> Result<Self, Self::Error> {
+                let known: Vec<&str> = $known;
+                let names: Vec<_> = text.split(',').map(str::to_owned).collect();
+                if names.iter().all(|name| known.contains(&name.as_str())) {
+                    Ok(Self(names))
+                } else {
+                    Err(format!("the {} are {}", $what, known.join(", ")))
+                }
+            }
+        }
+
+        impl From<$list> for String {
+            fn from(list: $list) -> Self {
+                list.0.join(",")
+            }
+        }
+    };
 }
 
-impl From<Statuses> for String {
-    fn from(statuses: Statuses) -> Self {
-        statuses.0.join(",")
-    }
+names! {
+    /// The names of one or more statuses.
+    Statuses, "statuses", OrderStatus::NAMES.to_vec()
+}
+
+names! {
+    /// The names of one or more payment statuses.
+    PaymentStatuses, "payment statuses", PaymentStatus::names().collect()
+}
+
+names! {
+    /// The names of one or more fulfilment statuses.
+    FulfilmentStatuses, "fulfilment statuses", FulfilmentStatus::names().collect()
 }
 
 /// Where a page of orders ended.

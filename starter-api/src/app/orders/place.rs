@@ -1,23 +1,27 @@
 //! Places an order: once, and so that it cannot be lost.
 //!
-//! With a warm catalogue an order costs one call to Temporal, and one indexed read more if it
-//! came with an idempotency key.
+//! With a warm catalogue an order costs one statement, and one indexed read more if it came with
+//! an idempotency key. Its launch follows the answer.
 
 pub(crate) mod command;
 
 use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, SubsecRound, Utc};
-use domain::{Destination, Money, Order, OrderId, OrderStatus, PriceList, RequestHash, Terms};
+use domain::{Destination, Fingerprint, Money, Order, OrderId, OrderState, PriceList, Terms};
+use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::app::orders::place::command::PlaceOrder;
-use crate::app::orders::{OrderResource, StoredOrder, read, store};
+use crate::app::orders::{OrderResource, StoredOrder, store};
 use crate::error::{Kind, Problem};
-use crate::temporal::Started;
 
-/// Orders taken in, by whether the request was a repeat.
+/// How soon and how often at least a caller's wait looks at the record.
+const PAUSE_MIN: Duration = Duration::from_millis(10);
+const PAUSE_MAX: Duration = Duration::from_millis(200);
+
+/// Orders accepted, by whether the request was a repeat.
 pub(crate) const ORDERS_ACCEPTED: &str = "orders_accepted_total";
 
 /// The caller's name for a request, under which it may be repeated.
@@ -39,7 +43,7 @@ pub(crate) struct Placed {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("its workflow was there and then was not")]
+#[error("it was on record and then was not")]
 struct Vanished;
 
 impl IdempotencyKey {
@@ -69,38 +73,38 @@ pub(crate) async fn place(
     key: Option<&IdempotencyKey>,
     wait_seconds: Option<u32>,
 ) -> Result<Placed, Problem> {
-    let hash = command.hash()?;
     let (order_id, repeatable) = match key {
         Some(key) => (OrderId::for_request(&command.customer_id, &key.0), true),
         None => (OrderId::of(Uuid::now_v7()), false),
     };
     let wait_seconds = wait_seconds.unwrap_or(0).min(app.settings.wait_seconds_max);
-    let placing = Placing { app, order_id, hash, wait_seconds };
+    let placing = Placing { app, order_id, fingerprint: command.fingerprint(), wait_seconds };
 
-    // The record outlives the workflow, so it is asked before Temporal is.
+    // A repeat needs no price.
     if repeatable && let Some(stored) = store::find(&app.database, order_id).await? {
         return placing.repeated(stored).await;
     }
     let prices = match price(app, command).await {
         Ok(prices) => prices,
         // What is refused now may have been accepted a moment ago, at another price.
-        Err(problem) if repeatable => match read::accepted(app, order_id).await? {
+        Err(problem) if repeatable => match store::find(&app.database, order_id).await? {
             Some(stored) => return placing.repeated(stored).await,
             None => return Err(problem),
         },
         Err(problem) => return Err(problem),
     };
+    let admission = app.launcher.admit()?;
     let order = placing.order(command, prices)?;
-    if let Some(recipient) = &command.recipient {
-        store::save_address(&app.database, command, recipient).await?;
+    let (recipient, launch_after) = (command.recipient.as_ref(), admission.launch_after());
+    let fingerprint = &placing.fingerprint;
+    let on_record = store::place(&app.database, &order, fingerprint, recipient, launch_after);
+    if on_record.await?.is_new {
+        app.launcher.launch(&order, admission);
+        return Ok(placing.first(order).await);
     }
-    match app.temporal.start(&order).await? {
-        Started::Now => Ok(placing.first(order).await),
-        Started::Before => match read::find(app, order_id).await? {
-            Some(stored) => placing.repeated(stored).await,
-            // Temporal forgot it between the two looks, and it was never on record.
-            None => Err(Problem::unavailable("looking for an order that was placed", &Vanished)),
-        },
+    match store::find(&app.database, order_id).await? {
+        Some(stored) => placing.repeated(stored).await,
+        None => Err(Problem::internal("looking for an order that was placed", &Vanished)),
     }
 }
 
@@ -119,7 +123,7 @@ async fn price(app: &App, command: &PlaceOrder) -> Result<PriceList, Problem> {
 struct Placing<'a> {
     app: &'a App,
     order_id: OrderId,
-    hash: RequestHash,
+    fingerprint: Fingerprint,
     wait_seconds: u32,
 }
 
@@ -134,7 +138,7 @@ impl Placing<'_> {
             customer_id: command.customer_id.clone(),
             // The database keeps microseconds; the customer must be shown what it keeps.
             placed_at: DateTime::<Utc>::from(SystemTime::now()).trunc_subsecs(6),
-            generation: 1,
+            record_version: 1,
             cost_of_goods: cost_of_goods
                 .map_err(|error| Problem::internal("adding up what an order costs", &error))?,
             lines: prices.lines,
@@ -151,17 +155,16 @@ impl Placing<'_> {
                     .unwrap_or(settings.cancel_window_seconds),
                 patience_seconds: command.patience_seconds.or(settings.patience_seconds),
             },
-            request_hash: self.hash.clone(),
         })
     }
 
     async fn first(self, order: Order) -> Placed {
         metrics::counter!(ORDERS_ACCEPTED, "repeat" => "no").increment(1);
-        self.placed(OrderResource::of(order, OrderStatus::Processing)).await
+        self.placed(OrderResource::placed(order)).await
     }
 
     async fn repeated(self, stored: StoredOrder) -> Result<Placed, Problem> {
-        if stored.request_hash != self.hash.as_str() {
+        if stored.fingerprint != self.fingerprint.as_str() {
             return Err(Problem::new(
                 Kind::IdempotencyKeyReused,
                 "This customer has sent another order under the same Idempotency-Key. Use a new \
@@ -172,7 +175,7 @@ impl Placing<'_> {
         // A repeat is answered like the first request, though the order may have moved on since.
         // A caller who wants to know its status waits for it, or reads the order.
         let resource = if self.wait_seconds == 0 {
-            stored.resource.with_status(OrderStatus::Processing)
+            OrderResource { state: OrderState::placed(), ..stored.resource }
         } else {
             stored.resource
         };
@@ -184,39 +187,29 @@ impl Placing<'_> {
         if seconds > 0 {
             resource = self.decided(resource).await;
         }
-        let is_decided = is_decided(&resource.status);
-        let decided_within = (seconds > 0 && is_decided).then_some(seconds);
+        let decided_within = (seconds > 0 && resource.state.is_decided()).then_some(seconds);
         Placed { resource, replayed: false, decided_within }
     }
 
-    /// The order once it is paid or refused, or as it stands when the time is over. It has been
-    /// accepted already, so a failure to learn more is not a failure of the request.
-    async fn decided(&self, resource: OrderResource) -> OrderResource {
-        if is_decided(&resource.status) {
-            return resource;
-        }
+    /// The order once it is paid or refused, or as it stands when the time is over or the process
+    /// is about to end. It has been accepted already, so a failure to learn more is not a failure
+    /// of the request.
+    async fn decided(&self, mut resource: OrderResource) -> OrderResource {
         let patience = Duration::from_secs(self.wait_seconds.into());
-        if let Some(view) = self.app.temporal.placed(self.order_id, patience).await {
-            return resource.with_status(view.status);
+        let begun = Instant::now();
+        let mut pause = PAUSE_MIN;
+        while !resource.state.is_decided() {
+            let left = patience.saturating_sub(begun.elapsed());
+            let pausing = self.app.leaving.run_until_cancelled(sleep(pause.min(left)));
+            if left.is_zero() || pausing.await.is_none() {
+                break;
+            }
+            pause = pause.saturating_mul(2).min(PAUSE_MAX);
+            match store::find(&self.app.database, self.order_id).await {
+                Ok(Some(stored)) => resource = stored.resource,
+                Ok(None) | Err(_) => break,
+            }
         }
-        // The workflow may have ended before it could be asked; then the record has the outcome.
-        match store::find(&self.app.database, self.order_id).await {
-            Ok(Some(stored)) => stored.resource,
-            Ok(None) | Err(_) => resource,
-        }
-    }
-}
-
-/// Whether the order is paid, or will not be.
-const fn is_decided(status: &OrderStatus) -> bool {
-    match status {
-        OrderStatus::Processing | OrderStatus::Reserved | OrderStatus::Unwinding => false,
-        OrderStatus::Paid
-        | OrderStatus::Posted
-        | OrderStatus::Shipped { .. }
-        | OrderStatus::Cancelled { .. }
-        | OrderStatus::Rejected { .. }
-        | OrderStatus::Stuck { .. }
-        | OrderStatus::Failed { .. } => true,
+        resource
     }
 }

@@ -1,32 +1,40 @@
-//! An operator decides what becomes of a stuck order.
+//! An operator decides about an order that waits for a person.
 
-use domain::OrderId;
+use domain::{Decision, OrderId, OrderStatus};
 use serde::Serialize;
 use utoipa::ToSchema;
-use workflows::{Resolution, ResolutionKind};
+use workflows::order::Resolution;
 
 use crate::app::App;
-use crate::app::input::line_of_text;
+use crate::app::input::{WholeNumber, line_of_text};
 use crate::app::orders::{parse_id, read};
 use crate::error::{Kind, Problem, Rules};
 use crate::identity::Caller;
+use crate::temporal::Taken;
 
-/// What to do with what is stuck.
+/// A decision about what an order waits for.
 #[derive(Clone, Debug)]
 pub(crate) struct ResolveOrder {
     order_id: OrderId,
-    decision: ResolutionKind,
+    step: String,
+    occurrence: u32,
+    decision: Decision,
     why: String,
 }
 
-/// A decision that the order was sent.
+/// A decision that the order acts on.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Resolved {
     /// The order.
     order_id: OrderId,
+    /// The step that was decided about.
+    #[schema(example = "ship-order")]
+    step: String,
+    /// The occurrence that was decided about.
+    #[schema(example = 1)]
+    occurrence: u32,
     /// What was decided.
-    #[schema(value_type = String, example = "retry")]
-    decision: ResolutionKind,
+    decision: Decision,
     /// Who decided, as the token names them.
     #[schema(example = "eve")]
     by: String,
@@ -36,29 +44,57 @@ impl ResolveOrder {
     /// Checks what a caller wrote.
     pub(crate) fn check(
         order_id: &str,
-        decision: ResolutionKind,
+        step: &str,
+        occurrence: WholeNumber,
+        decision: Decision,
         why: &str,
     ) -> Result<Self, Problem> {
         let order_id = parse_id(order_id)?;
         let mut rules = Rules::default();
+        let step = rules.check("/step", line_of_text(step, 64));
+        let occurrence = occurrence.0.and_then(|number| u32::try_from(number).ok());
+        let occurrence =
+            rules.check("/occurrence", occurrence.ok_or("the `occurrence` that waits, from 1"));
         let why = rules.check("/why", line_of_text(why, 200));
-        Ok(Self { order_id, decision, why: rules.kept(why)? })
+        let checked = step.zip(occurrence).zip(why);
+        let ((step, occurrence), why) = rules.kept(checked)?;
+        Ok(Self { order_id, step, occurrence, decision, why })
     }
 }
 
-/// Sends the decision to the order. Who decided and why goes on record.
+/// Has the order act on the decision. Who decided and why goes on record.
+///
+/// **Errors.** 409 with the order's own reason if it does not wait for this decision; 503 if no
+/// worker answers: then nothing was decided.
 pub(crate) async fn resolve(
     app: &App,
     caller: &Caller,
     command: ResolveOrder,
 ) -> Result<Resolved, Problem> {
-    let ResolveOrder { order_id, decision, why } = command;
-    read::read(app, caller, order_id).await?;
-    let by = caller.name().to_owned();
-    let resolution = Resolution { decision, by: by.clone(), why };
-    if !app.temporal.resolve(order_id, &resolution).await? {
-        return Err(Problem::new(Kind::OrderNotStuck, "This order is not waiting for a decision."));
+    let order_id = command.order_id;
+    let order = read::read(app, caller, order_id).await?;
+    if order.state.status.is_terminal() {
+        return Err(not_stuck(has_ended(&order.state.status)));
     }
-    tracing::info!(%order_id, by, ?decision, "an operator decided about a stuck order");
-    Ok(Resolved { order_id, decision, by })
+    let ResolveOrder { step, occurrence, decision, why, .. } = command;
+    let by = caller.name().to_owned();
+    let resolution = Resolution { step: step.clone(), occurrence, decision, by: by.clone(), why };
+    match app.temporal.resolve(order_id, resolution).await? {
+        Taken::Yes => {
+            tracing::info!(%order_id, step, occurrence, by, %decision, "an operator decided");
+            Ok(Resolved { order_id, step, occurrence, decision, by })
+        }
+        Taken::Refused(why) => {
+            Err(not_stuck(format!("The order did not take the decision: {why}.")))
+        }
+        Taken::NotOpen => Err(not_stuck("The order's workflow has ended.".to_owned())),
+    }
+}
+
+fn has_ended(status: &OrderStatus) -> String {
+    format!("The order has ended: it is {}.", status.name())
+}
+
+fn not_stuck(detail: String) -> Problem {
+    Problem::new(Kind::OrderNotStuck, detail)
 }

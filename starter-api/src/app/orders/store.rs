@@ -1,21 +1,24 @@
 //! Every SQL statement about orders.
 
+pub(crate) mod attention;
+pub(crate) mod launches;
 pub(crate) mod related;
 
 use chrono::{DateTime, Utc};
 use domain::{
-    AddressId, CountryCode, CustomerId, Destination, DiscountCode, Money, OrderId, OrderLine,
-    OrderStatus, Terms, Totals,
+    AddressId, Attention, CountryCode, CustomerId, Destination, DiscountCode, Fingerprint, Money,
+    Order, OrderId, OrderLine, OrderState, OrderStatus, Terms, Totals,
 };
 use rust_decimal::Decimal;
 use sqlx::PgPool;
+use sqlx::postgres::types::PgInterval;
 use sqlx::types::Json;
 use uuid::Uuid;
 
 use crate::app::input::SearchText;
 use crate::app::money::stored_money;
-use crate::app::orders::filter::{ListOrders, Statuses};
-use crate::app::orders::place::command::{PlaceOrder, Recipient};
+use crate::app::orders::filter::{FulfilmentStatuses, ListOrders, PaymentStatuses, Statuses};
+use crate::app::orders::place::command::Recipient;
 use crate::app::orders::{OrderEvent, OrderResource, StoredOrder};
 use crate::error::{OrProblem, Problem};
 
@@ -24,12 +27,14 @@ macro_rules! orders_where {
     ($($condition:literal)+, $($argument:expr),+ $(,)?) => {
         sqlx::query_as!(
             Row,
-            r#"select order_id, customer_id, placed_at, request_hash, currency,
+            r#"select order_id, customer_id, placed_at, fingerprint, currency,
                    subtotal, discount, shipping, tax, total,
                    discount_code, country, address_id,
                    lines as "lines: Json<Vec<OrderLine>>",
                    terms as "terms: Json<Terms>",
-                   status_data as "status: Json<OrderStatus>"
+                   status_data as "status: Json<OrderStatus>",
+                   payment_status, fulfilment_status, ending is not null as "unwinding!",
+                   attention as "attention: Json<Attention>", tracking
                from orders.orders "# $(+ $condition)+,
             $($argument),+
         )
@@ -53,6 +58,10 @@ macro_rules! page_of {
                   or lower(tracking) = lower($8)
                   or exists (select from jsonb_array_elements(lines) as line
                              where lower(line ->> 'sku') = lower($8)))
+             and ($9::text[] is null or payment_status = any($9))
+             and ($10::text[] is null or fulfilment_status = any($10))
+             and ($11::boolean is null or (attention is not null) = $11)
+             and ($12::boolean is null or (ending is not null) = $12)
              order by placed_at desc, order_id
              limit $4",
             $customer,
@@ -63,6 +72,10 @@ macro_rules! page_of {
             $listing.placed_before,
             $listing.statuses.as_ref().map(Statuses::as_slice),
             $listing.text.as_ref().map(SearchText::as_str),
+            $listing.payment_statuses.as_ref().map(PaymentStatuses::as_slice),
+            $listing.fulfilment_statuses.as_ref().map(FulfilmentStatuses::as_slice),
+            $listing.needs_attention,
+            $listing.unwinding,
         )
     };
 }
@@ -73,7 +86,7 @@ struct Row {
     order_id: Uuid,
     customer_id: String,
     placed_at: DateTime<Utc>,
-    request_hash: String,
+    fingerprint: String,
     currency: String,
     subtotal: Decimal,
     discount: Decimal,
@@ -86,6 +99,11 @@ struct Row {
     lines: Json<Vec<OrderLine>>,
     terms: Json<Terms>,
     status: Json<OrderStatus>,
+    payment_status: String,
+    fulfilment_status: String,
+    unwinding: bool,
+    attention: Option<Json<Attention>>,
+    tracking: Option<String>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -111,7 +129,14 @@ fn stored_order(row: Row) -> Option<StoredOrder> {
         order_id: OrderId::of(row.order_id),
         customer_id: CustomerId::parse(row.customer_id).ok()?,
         placed_at: row.placed_at,
-        status: row.status.0,
+        state: OrderState {
+            status: row.status.0,
+            payment_status: row.payment_status.parse().ok()?,
+            fulfilment_status: row.fulfilment_status.parse().ok()?,
+            unwinding: row.unwinding,
+            needs_attention: row.attention.map(|attention| attention.0),
+            tracking: row.tracking,
+        },
         lines: row.lines.0,
         totals: Totals {
             subtotal: money(row.subtotal)?,
@@ -127,7 +152,7 @@ fn stored_order(row: Row) -> Option<StoredOrder> {
         },
         terms: row.terms.0,
     };
-    Some(StoredOrder { resource, request_hash: row.request_hash })
+    Some(StoredOrder { resource, fingerprint: row.fingerprint })
 }
 
 /// The order from its record.
@@ -172,7 +197,7 @@ pub(crate) async fn events_after(
 ) -> Result<Vec<OrderEvent>, Problem> {
     sqlx::query_as!(
         OrderEvent,
-        r#"select sequence, type as kind, data, occurred_at from orders.order_events
+        r#"select sequence, type as kind, version, data, occurred_at from orders.order_events
            where order_id = $1 and sequence > $2
            order by sequence limit $3"#,
         order_id.uuid(),
@@ -193,21 +218,12 @@ pub(crate) struct Progress {
     pub(crate) is_over: bool,
 }
 
-/// How far the order is; one row by its key. An order that is not on record yet has not begun.
-///
-/// A parcel that is handed over has its revenue booked next, or an operator decides to go on
-/// without, so `shipped` alone is not the end.
+/// How far the order is; one row by its key.
 pub(crate) async fn progress(database: &PgPool, order_id: OrderId) -> Result<Progress, Problem> {
     let progress = sqlx::query_as!(
         Progress,
-        r#"select version, status in ('cancelled', 'rejected', 'failed')
-                   or status = 'shipped' and exists (
-                       select from orders.order_events as event
-                       where event.order_id = known.order_id
-                         and (type = 'ledger.revenue-recognised'
-                              or type = 'order.resumed' and data ->> 'remark' like 'skip,%')
-                   ) as "is_over!"
-               from orders.orders as known where order_id = $1"#,
+        r#"select version, orders.is_terminal(status) as "is_over!"
+           from orders.orders where order_id = $1"#,
         order_id.uuid(),
     )
     .fetch_optional(database)
@@ -236,59 +252,57 @@ pub(crate) async fn paid(database: &PgPool, order_id: OrderId) -> Result<Option<
     paid.map(Some).ok_or_else(|| Problem::internal(DOING, &BadCharge(order_id)))
 }
 
-/// Stores the address where the carrier finds it, before the order that refers to it starts.
+/// What came of putting an order on record.
+#[derive(Clone, Debug)]
+pub(crate) struct OnRecord {
+    /// Whether this call did it.
+    pub(crate) is_new: bool,
+    /// The fingerprint of the request that did.
+    pub(crate) fingerprint: String,
+}
+
+/// Puts an order on record, with its payment method, its address and the wish to launch it; one
+/// transaction.
 ///
-/// **Repeats.** The id is derived from customer and address, so the same address is one row.
-pub(crate) async fn save_address(
+/// **Repeats.** The first one counts.
+pub(crate) async fn place(
     database: &PgPool,
-    order: &PlaceOrder,
-    recipient: &Recipient,
-) -> Result<(), Problem> {
-    sqlx::query!(
-        "insert into customers.addresses
-                 (address_id, customer_id, name, line1, line2, city, postal_code, country)
-             values ($1, $2, $3, $4, $5, $6, $7, $8)
-             on conflict (address_id) do nothing",
-        recipient.address_id.uuid(),
-        order.customer_id.as_str(),
-        recipient.name,
-        recipient.line1,
-        recipient.line2,
-        recipient.city,
-        recipient.postal_code,
-        order.basket.country.to_string(),
-    )
-    .execute(database)
-    .await
-    .map(|_saved| ())
-    .or_problem("storing an address")
-}
-
-/// What is on record of an order that waits for a person.
-#[derive(Debug)]
-pub(crate) struct WaitingRow {
-    pub(crate) order_id: Uuid,
-    pub(crate) customer_id: Option<String>,
-    pub(crate) status: Option<Json<OrderStatus>>,
-    pub(crate) since: Option<DateTime<Utc>>,
-}
-
-/// What is on record of these orders, the longest waiting first. One that is not on record has
-/// its id alone.
-pub(crate) async fn waiting(
-    database: &PgPool,
-    orders: &[OrderId],
-) -> Result<Vec<WaitingRow>, Problem> {
-    let ids: Vec<_> = orders.iter().map(|order| order.uuid()).collect();
+    order: &Order,
+    fingerprint: &Fingerprint,
+    recipient: Option<&Recipient>,
+    launch_after: PgInterval,
+) -> Result<OnRecord, Problem> {
+    const DOING: &str = "putting an order on record";
+    let event = serde_json::to_value(order.placed());
+    let event = event.map_err(|error| Problem::internal(DOING, &error))?;
     sqlx::query_as!(
-        WaitingRow,
-        r#"select waiting.order_id as "order_id!", customer_id as "customer_id?",
-               status_data as "status?: Json<OrderStatus>", updated_at as "since?"
-           from unnest($1::uuid[]) as waiting (order_id) left join orders.orders using (order_id)
-           order by updated_at, order_id"#,
-        &ids,
+        OnRecord,
+        r#"select is_new as "is_new!", recorded_fingerprint as "fingerprint!"
+           from orders.place($1, $2, $3, $4, $5, $6)"#,
+        order.order_id.uuid(),
+        fingerprint.as_str(),
+        event,
+        order.payment_token.as_str(),
+        recipient.map(Recipient::to_json),
+        launch_after,
     )
-    .fetch_all(database)
+    .fetch_one(database)
     .await
-    .or_problem("reading the orders that wait")
+    .or_problem(DOING)
+}
+
+/// Cancels the order, if it waits to be launched and nothing has been done for it; whether it did.
+pub(crate) async fn cancel_before_launch(
+    database: &PgPool,
+    order_id: OrderId,
+    reason: &str,
+) -> Result<bool, Problem> {
+    sqlx::query_scalar!(
+        r#"select orders.cancel_before_launch($1, $2) as "cancelled!""#,
+        order_id.uuid(),
+        reason,
+    )
+    .fetch_one(database)
+    .await
+    .or_problem("cancelling an order before its launch")
 }

@@ -1,9 +1,9 @@
 //! What happened to an order, in words for people.
 
 use chrono::{DateTime, Utc};
-use domain::{OrderId, OrderStatus};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use domain::event::OrderEvent as Happened;
+use domain::{Ending, OrderId, OrderStatus};
+use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::app::App;
@@ -40,10 +40,10 @@ pub(crate) struct TimelineLine {
     /// What happened.
     #[schema(example = "The payment was taken: 23.10 GBP")]
     pub(crate) text: String,
-    /// The order's status from then on, if the event changed it.
+    /// How the order ended, if this was its end.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = "paid")]
-    pub(crate) status: Option<String>,
+    #[schema(value_type = Option<String>, example = "completed")]
+    pub(crate) status: Option<&'static str>,
 }
 
 /// What happened to the order, if the caller may see it.
@@ -52,95 +52,78 @@ pub(crate) async fn timeline(
     caller: &Caller,
     order_id: OrderId,
 ) -> Result<Timeline, Problem> {
-    let status = read::read(app, caller, order_id).await?.status;
+    let status = read::read(app, caller, order_id).await?.state.status;
     let events = store::events_after(&app.database, order_id, 0, LINES_MAX).await?;
     let lines = events.iter().map(TimelineLine::of).collect();
     Ok(Timeline { order_id, status, lines })
 }
 
 impl TimelineLine {
-    /// The event in words.
+    /// The event in words. One that is newer than this code is shown by its name, not withheld.
     pub(crate) fn of(event: &OrderEvent) -> Self {
-        let status = event.data.pointer("/status/status").and_then(Value::as_str);
-        Self {
-            sequence: event.sequence,
-            at: event.occurred_at,
-            text: sentence(&event.kind, &event.data),
-            status: status.map(str::to_owned),
+        let (text, ended) = event.read().map_or_else(
+            |_unknown| (event.kind.clone(), None),
+            |happened| (sentence(&happened), happened.terminal_status()),
+        );
+        let status = ended.map(|status| status.name());
+        Self { sequence: event.sequence, at: event.occurred_at, text, status }
+    }
+}
+
+fn sentence(event: &Happened) -> String {
+    match event {
+        Happened::OrderPlaced(placed) => {
+            format!("The order was placed: {}", placed.totals.total)
+        }
+        Happened::StockReserved(_) => "The goods were set aside".to_owned(),
+        Happened::StockRefused(refused)
+        | Happened::PaymentDeclined(refused)
+        | Happened::ShipmentRefused(refused) => format!("Refused: {}", refused.rejection),
+        Happened::StockReleased(_) => "The goods were given back to the stock".to_owned(),
+        Happened::ReservationExpired(_) => {
+            "The goods were held for too long and given back".to_owned()
+        }
+        Happened::PaymentCaptured(moved) => format!("The payment was taken: {}", moved.amount),
+        Happened::PaymentVoided(moved) => {
+            format!("The authorised payment was let go: {}", moved.amount)
+        }
+        Happened::PaymentRefunded(moved) => format!("The payment was refunded: {}", moved.amount),
+        Happened::LedgerPosted(_) => "The payment was booked".to_owned(),
+        Happened::LedgerReversed(_) => "The booking was reversed".to_owned(),
+        Happened::RevenueRecognised(_) => "The sale was booked as revenue".to_owned(),
+        Happened::OrderShipped(parcel) => {
+            format!("The parcel was handed over as {}", parcel.tracking)
+        }
+        Happened::ShipmentCancelled(parcel) => {
+            format!("The parcel {} was recalled", parcel.tracking)
+        }
+        Happened::OrderUnwinding(unwinding) => {
+            format!("Everything done so far is being undone: {}", cause(&unwinding.ending))
+        }
+        Happened::AttentionNeeded(needed) => {
+            let doing = if needed.undoing { "undone" } else { "done" };
+            format!("{} cannot be {doing} and waits for an operator: {}", needed.step, needed.why)
+        }
+        Happened::AttentionResolved(made) => {
+            format!("{} decided {} for {}: {}", made.by, made.decision, made.step, made.why)
+        }
+        Happened::OrderCompleted(_) => "The order is completed".to_owned(),
+        Happened::OrderCancelled(cancelled) => {
+            format!("The order was cancelled: {}", cancelled.reason)
+        }
+        Happened::OrderRejected(refused) => {
+            format!("The order was rejected: {}", refused.rejection)
+        }
+        Happened::OrderFailed(failed) => {
+            format!("A fault stopped the order, incident {}", failed.incident)
         }
     }
 }
 
-/// The parts of an event that a sentence names.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Particulars {
-    amount: Option<domain::Money>,
-    totals: Option<domain::Totals>,
-    status: Option<OrderStatus>,
-    rejection: Option<domain::Rejection>,
-    tracking: Option<String>,
-    remark: Option<String>,
-}
-
-/// The event as a sentence. A kind that is newer than this code is shown by its name.
-fn sentence(kind: &str, data: &Value) -> String {
-    // An event of another shape is shown without its particulars, not withheld.
-    let particulars = Particulars::deserialize(data).unwrap_or_default();
-    let of = |amount: Option<domain::Money>| amount.map(|it| format!(": {it}")).unwrap_or_default();
-    let refused = || {
-        particulars
-            .rejection
-            .as_ref()
-            .map_or_else(|| kind.to_owned(), |no| format!("Refused: {no}"))
-    };
-    let parcel =
-        particulars.tracking.as_ref().map(|number| format!(" as {number}")).unwrap_or_default();
-    match kind {
-        "order.placed" => {
-            format!("The order was placed{}", of(particulars.totals.map(|totals| totals.total)))
-        }
-        "stock.reserved" => "The goods were set aside".to_owned(),
-        "stock.refused" | "payment.declined" | "shipment.refused" => refused(),
-        "stock.released" => "The goods were given back to the stock".to_owned(),
-        "stock.reservation-expired" => "The goods were held for too long and given back".to_owned(),
-        "payment.captured" => format!("The payment was taken{}", of(particulars.amount)),
-        "payment.refunded" => format!("The payment was refunded{}", of(particulars.amount)),
-        "payment.voided" => format!("The authorised payment was let go{}", of(particulars.amount)),
-        "ledger.posted" => "The payment was booked".to_owned(),
-        "ledger.reversed" => "The booking was reversed".to_owned(),
-        "ledger.revenue-recognised" => "The sale was booked as revenue".to_owned(),
-        "order.shipped" => format!("The parcel was handed over{parcel}"),
-        "shipment.cancelled" => format!("The parcel{parcel} was called off"),
-        _ => transition(kind, particulars.status, particulars.remark),
+fn cause(ending: &Ending) -> String {
+    match ending {
+        Ending::Cancelled { reason } => format!("cancelled, {reason}"),
+        Ending::Rejected { rejection } => rejection.to_string(),
+        Ending::Failed { incident } => format!("a fault, incident {incident}"),
     }
-}
-
-/// A transition that no step's own effect describes.
-fn transition(kind: &str, status: Option<OrderStatus>, remark: Option<String>) -> String {
-    let remark = remark.map(|remark| format!(" ({remark})")).unwrap_or_default();
-    let sentence = match status {
-        Some(OrderStatus::Unwinding) if remark.is_empty() => {
-            "Everything done so far is being taken back".to_owned()
-        }
-        Some(OrderStatus::Unwinding | OrderStatus::Shipped { .. }) => {
-            "The order goes on".to_owned()
-        }
-        Some(OrderStatus::Cancelled { reason }) => format!("The order was cancelled: {reason}"),
-        Some(OrderStatus::Rejected { rejection }) => format!("The order was refused: {rejection}"),
-        Some(OrderStatus::Stuck { step, .. }) => {
-            format!("The order is stuck at {step} and waits for an operator")
-        }
-        Some(OrderStatus::Failed { incident }) => {
-            format!("A fault stopped the order, incident {incident}")
-        }
-        Some(
-            OrderStatus::Processing
-            | OrderStatus::Reserved
-            | OrderStatus::Paid
-            | OrderStatus::Posted,
-        )
-        | None => kind.to_owned(),
-    };
-    sentence + &remark
 }

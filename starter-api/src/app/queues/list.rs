@@ -13,7 +13,7 @@ pub(crate) async fn list(app: &App) -> Result<Vec<QueueState>, Problem> {
             .fetch_all(&app.database)
             .await
             .or_problem("reading which queues are paused")?;
-    let states = Queue::ALL.map(|queue| {
+    let states = Queue::all().map(|queue| {
         let place = paused.iter().position(|row| row.queue == queue.name());
         let paused = place.map(|place| paused.swap_remove(place));
         let paused = paused.map(|row| {
@@ -22,5 +22,5 @@ pub(crate) async fn list(app: &App) -> Result<Vec<QueueState>, Problem> {
         });
         QueueState { queue: queue.name(), paused }
     });
-    Ok(states.into())
+    Ok(states.collect())
 }

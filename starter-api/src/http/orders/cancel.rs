@@ -8,7 +8,9 @@ use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::app::orders::OrderResource;
-use crate::app::orders::cancel::{self, CancelDecided, CancelOrder, CancelOutcome, CancelPreview};
+use crate::app::orders::cancel::{
+    self, CancelDecided, CancelOrder, CancelOutcome, CancelPreview, Decision,
+};
 use crate::error::Problem;
 use crate::http::State;
 use crate::http::extract::{Body, Path, Query};
@@ -35,11 +37,12 @@ pub(crate) struct CancelQuery {
     dry_run: bool,
 }
 
-/// The answer to a cancel that changes nothing.
+/// The answer to a cancel that is settled.
 #[derive(ToSchema)]
 #[serde(untagged)]
-#[expect(dead_code, reason = "describes the two answers together, for the API's description")]
+#[expect(dead_code, reason = "describes the answers together, for the API's description")]
 enum CancelAnswered {
+    Decided(CancelDecided),
     Order(OrderResource),
     Preview(CancelPreview),
 }
@@ -57,7 +60,8 @@ enum CancelAnswered {
         (status = 202, description = "It is being cancelled, or will be as soon as the shop's \
                                       workers are back, if it is not too late then",
          body = CancelDecided),
-        (status = 200, description = "It was cancelled, or being unwound, already; or what \
+        (status = 200, description = "It is cancelled, before anything was done for it; or it \
+                                      was cancelled, or being unwound, already; or what \
                                       cancelling would do",
          body = CancelAnswered),
         (status = 404, description = "There is no such order", body = Document,
@@ -81,7 +85,11 @@ pub(crate) async fn cancel(
         return Ok(Json(preview).into_response());
     }
     Ok(match cancel::cancel(&state.app, &caller, command).await? {
-        CancelOutcome::CalledOff(decided) => (StatusCode::ACCEPTED, Json(decided)).into_response(),
+        CancelOutcome::Decided(decided) => {
+            let is_done = decided.decision == Decision::Cancelled;
+            let status = if is_done { StatusCode::OK } else { StatusCode::ACCEPTED };
+            (status, Json(decided)).into_response()
+        }
         CancelOutcome::Already(order) => Json(order).into_response(),
     })
 }

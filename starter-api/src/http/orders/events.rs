@@ -48,7 +48,7 @@ pub(crate) struct ListQuery {
            ("Last-Event-ID" = Option<String>, Header, example = "3",
             description = "Of a stream: the number of the last event seen")),
     responses(
-        (status = 200, description = "A page of events; empty for an order accepted a moment ago",
+        (status = 200, description = "A page of events",
          content((Page<OrderEvent> = "application/json"), (String = "text/event-stream"))),
         (status = 204, description = "Of a stream: nothing more will happen to the order"),
         (status = 404, description = "There is no such order", body = Document,

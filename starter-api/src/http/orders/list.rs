@@ -9,7 +9,9 @@ use utoipa::IntoParams;
 
 use crate::app::input::SearchText;
 use crate::app::orders::OrderResource;
-use crate::app::orders::filter::{ListOrders, OrderCursor, Statuses};
+use crate::app::orders::filter::{
+    FulfilmentStatuses, ListOrders, OrderCursor, PaymentStatuses, Statuses,
+};
 use crate::app::orders::list;
 use crate::app::paging::{Page, PageSize};
 use crate::error::Problem;
@@ -29,8 +31,22 @@ pub(crate) struct ListQuery {
     customer_id: Option<CustomerId>,
     /// One status, or several separated by commas.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[param(value_type = Option<String>, example = "stuck,unwinding")]
+    #[param(value_type = Option<String>, example = "processing,failed")]
     status: Option<Statuses>,
+    /// One payment status, or several separated by commas.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<String>, example = "paid,refunded")]
+    payment_status: Option<PaymentStatuses>,
+    /// One fulfilment status, or several separated by commas.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<String>, example = "reserved")]
+    fulfilment_status: Option<FulfilmentStatuses>,
+    /// Whether it waits for a person's decision.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    needs_attention: Option<bool>,
+    /// Whether what was done for it is being undone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unwinding: Option<bool>,
     /// Placed at this moment or later.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[param(example = "2026-01-01T00:00:00Z")]
@@ -59,6 +75,10 @@ impl ListQuery {
         ListOrders {
             customer_id: self.customer_id.clone(),
             statuses: self.status.clone(),
+            payment_statuses: self.payment_status.clone(),
+            fulfilment_statuses: self.fulfilment_status.clone(),
+            needs_attention: self.needs_attention,
+            unwinding: self.unwinding,
             placed_from: self.placed_from,
             placed_before: self.placed_before,
             text: self.q.clone(),
@@ -72,8 +92,6 @@ impl ListQuery {
 ///
 /// A status or a text is searched order by order, from the newest: with many orders, give a
 /// customer or a time as well.
-///
-/// An order appears here once it is on record, some milliseconds after it was accepted.
 #[utoipa::path(
     get, path = "/v1/orders", tag = "orders", security(("bearer" = ["orders:read"])),
     params(ListQuery),

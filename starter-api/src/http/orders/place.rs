@@ -121,8 +121,10 @@ impl OrderRequest {
 /// A customer orders for themself; the shop's backend orders for the customer that it names.
 /// Idempotency keys belong to the customer, whoever sends them.
 ///
-/// Once the answer is 201, the order cannot be lost: it will be shipped, or rejected or cancelled
-/// with every effect undone.
+/// Once the answer is 201, the order is on record and cannot be lost: it will be shipped, or
+/// rejected or cancelled with every effect undone. It is accepted even while the order engine is
+/// away, and processed once that is back. When more orders wait than the shop lets wait, further
+/// ones are answered with 503.
 ///
 /// Send an `Idempotency-Key`, and repeat the request with the same key when there is no answer:
 /// the repeat gets the same answer (with `Idempotency-Replayed: true` added) and places no second

@@ -1,46 +1,55 @@
-//! `POST /v1/orders/{order_id}/resolve`: an operator decides about a stuck order.
+//! `POST /v1/orders/{order_id}/resolve`: an operator decides about an order that waits.
 
 use axum::Json;
 use axum::extract::State as Shared;
-use axum::http::StatusCode;
+use domain::Decision;
 use serde::Deserialize;
+use serde_json::Number;
 use utoipa::ToSchema;
-use workflows::ResolutionKind;
 
 use crate::app::orders::resolve::{self, ResolveOrder, Resolved};
 use crate::error::Problem;
 use crate::http::State;
 use crate::http::extract::{Body, Path};
+use crate::http::line::whole_number;
 use crate::http::problem::{AuthResponses, Document, WriteProblems};
 use crate::identity::{Authorized, scope};
 
-/// What to do with what is stuck.
+/// A decision about what an order waits for.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = ResolveOrder)]
 pub(crate) struct ResolveOrderRequest {
+    /// The step that waits, as `needs_attention` names it.
+    #[schema(min_length = 1, max_length = 64, example = "ship-order")]
+    pub step: String,
+    /// Which of the order's waits it is, as `needs_attention` numbers it: a decision that arrives
+    /// late decides nothing else.
+    #[schema(value_type = u32, example = 1)]
+    pub occurrence: Number,
     /// `retry`: the cause is fixed, try again. `skip`: it has been settled by hand, or never will
-    /// be; go on without it.
-    #[schema(value_type = String, example = "retry")]
-    pub decision: ResolutionKind,
+    /// be; go on without it. `accept-as-done`: what was to be undone has happened for good, such as
+    /// a parcel that has left; the order goes forward again from there.
+    pub decision: Decision,
     /// Why, for those who read the record later. It is kept permanently, so do not name persons.
     #[schema(min_length = 1, max_length = 200, example = "the provider has repaired the payment")]
     pub why: String,
 }
 
-/// Decides what becomes of an order that is stuck. Who decided and why is recorded.
+/// Decides about an order that waits for a person. Who decided and why is recorded.
 ///
-/// The order acts on the decision at once; `/v1/orders/{order_id}/events` shows the outcome.
+/// With 200 the order acts on the decision; `/v1/orders/{order_id}/events` shows the outcome. With
+/// 503 no worker answered in time: read the order again before deciding anew.
 #[utoipa::path(
     post, path = "/v1/orders/{order_id}/resolve", tag = "operators",
     security(("bearer" = ["orders:resolve"])),
     params(("order_id" = Uuid, Path, description = "The order")),
     request_body(content = ResolveOrderRequest, description = "The decision, and why"),
     responses(
-        (status = 202, description = "The order has received the decision", body = Resolved),
+        (status = 200, description = "The order acts on the decision", body = Resolved),
         (status = 404, description = "There is no such order", body = Document,
          content_type = "application/problem+json"),
-        (status = 409, description = "Nothing of it waits for a decision", body = Document,
+        (status = 409, description = "It does not wait for this decision", body = Document,
          content_type = "application/problem+json"),
         AuthResponses,
         WriteProblems,
@@ -51,8 +60,9 @@ pub(crate) async fn resolve(
     Shared(state): Shared<State>,
     Path(order_id): Path<String>,
     Body(request): Body<ResolveOrderRequest>,
-) -> Result<(StatusCode, Json<Resolved>), Problem> {
-    let command = ResolveOrder::check(&order_id, request.decision, &request.why)?;
-    let resolved = resolve::resolve(&state.app, &caller, command).await?;
-    Ok((StatusCode::ACCEPTED, Json(resolved)))
+) -> Result<Json<Resolved>, Problem> {
+    let ResolveOrderRequest { step, occurrence, decision, why } = request;
+    let occurrence = whole_number(&occurrence);
+    let command = ResolveOrder::check(&order_id, &step, occurrence, decision, &why)?;
+    resolve::resolve(&state.app, &caller, command).await.map(Json)
 }

@@ -13,8 +13,6 @@ use crate::http::problem::{AuthResponses, Document, ReadProblems};
 use crate::identity::{Authorized, scope};
 
 /// Shows an order.
-///
-/// An order that was accepted a moment ago and is not on record yet is read from its workflow.
 #[utoipa::path(
     get, path = "/v1/orders/{order_id}", tag = "orders", security(("bearer" = ["orders:read"])),
     params(("order_id" = Uuid, Path, description = "The order"),

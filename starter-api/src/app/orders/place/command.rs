@@ -1,8 +1,8 @@
 //! The command to place an order: what a caller wrote, and what is left when it was checked.
 
-use domain::{AddressId, Currency, CustomerId, Money, PaymentToken, RequestHash};
+use domain::{AddressId, Currency, CustomerId, Fingerprint, Money, PaymentToken};
 use rust_decimal::Decimal;
-use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::app::basket::{Basket, BasketInput};
 use crate::app::input::{WholeNumber, line_of_text};
@@ -42,10 +42,7 @@ pub(crate) struct MoneyInput<'a> {
 }
 
 /// An order that meets every rule that can be checked without the catalogue; not priced yet.
-///
-/// Its JSON is the canonical form of the request: the same order is the same bytes, however it was
-/// written.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub(crate) struct PlaceOrder {
     pub(crate) customer_id: CustomerId,
     pub(crate) basket: Basket,
@@ -58,7 +55,7 @@ pub(crate) struct PlaceOrder {
 
 /// The recipient and their address. Stored in the database only: histories and events refer to it
 /// by its id.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub(crate) struct Recipient {
     pub(crate) address_id: AddressId,
     pub(crate) name: String,
@@ -105,11 +102,32 @@ impl PlaceOrder {
     }
 
     /// The fingerprint that tells a repeat of this request from another request under the same
-    /// key.
-    pub(crate) fn hash(&self) -> Result<RequestHash, Problem> {
-        let canonical = serde_json::to_vec(self)
-            .map_err(|error| Problem::internal("hashing a request", &error))?;
-        Ok(RequestHash::of(&canonical))
+    /// key: version 1.
+    ///
+    /// The names and their order are fixed for ever. A field that is added later goes to the end,
+    /// with `given`, so that requests without it keep their fingerprint.
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        let Self { customer_id, basket, payment_token, .. } = self;
+        let v1 =
+            Fingerprint::v1().field("customer_id", customer_id).field("lines", basket.lines.len());
+        let v1 = basket.lines.iter().fold(v1, |v1, line| {
+            v1.field("sku", &line.sku).field("quantity", line.quantity.pieces())
+        });
+        let to = self.recipient.as_ref();
+        v1.field("country", basket.country)
+            .given("discount_code", basket.discount_code.as_ref())
+            .given("address_id", to.map(|to| to.address_id))
+            .given("name", to.map(|to| &to.name))
+            .given("line1", to.map(|to| &to.line1))
+            .given("line2", to.and_then(|to| to.line2.as_ref()))
+            .given("city", to.map(|to| &to.city))
+            .given("postal_code", to.map(|to| &to.postal_code))
+            .field("payment_token", payment_token)
+            .given("expected_total", self.expected_total.map(Money::amount))
+            .given("expected_currency", self.expected_total.map(|total| total.currency().code()))
+            .given("cancel_window_seconds", self.cancel_window_seconds)
+            .given("patience_seconds", self.patience_seconds)
+            .finish()
     }
 }
 
@@ -127,6 +145,14 @@ fn customer(caller: &Caller, named: Option<&str>) -> Result<CustomerId, String> 
 }
 
 impl Recipient {
+    /// What is kept of it, as `orders.place` reads it.
+    pub(crate) fn to_json(&self) -> Value {
+        let Self { name, line1, line2, city, postal_code, .. } = self;
+        json!({
+            "name": name, "line1": line1, "line2": line2, "city": city, "postal_code": postal_code,
+        })
+    }
+
     /// The address, if one was given. It has to be complete then.
     fn check(
         rules: &mut Rules,
@@ -172,4 +198,103 @@ fn expected_total(rules: &mut Rules, total: &MoneyInput<'_>) -> Option<Money> {
         Currency::from_code(total.currency).ok_or("a currency is a code of ISO 4217, such as GBP"),
     );
     rules.check("/expected_total/amount", Money::new(amount?, currency?))
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::{CountryCode, DiscountCode, Quantity, Sku};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::app::basket::Line;
+
+    fn request() -> PlaceOrder {
+        let line = |sku, pieces| Line {
+            sku: Sku::parse(sku).unwrap(),
+            quantity: Quantity::new(pieces).unwrap(),
+        };
+        PlaceOrder {
+            customer_id: CustomerId::parse("17850").unwrap(),
+            basket: Basket {
+                lines: vec![line("85123A", 6), line("71053", 1)],
+                country: CountryCode::parse("GB").unwrap(),
+                discount_code: None,
+            },
+            recipient: None,
+            payment_token: PaymentToken::parse("tok_visa").unwrap(),
+            expected_total: None,
+            cancel_window_seconds: None,
+            patience_seconds: None,
+        }
+    }
+
+    fn full_request() -> PlaceOrder {
+        PlaceOrder {
+            basket: Basket {
+                discount_code: Some(DiscountCode::parse("WELCOME10").unwrap()),
+                ..request().basket
+            },
+            recipient: Some(Recipient {
+                address_id: AddressId::of(Uuid::from_u128(7)),
+                name: "Ada Lovelace".to_owned(),
+                line1: "1 High St".to_owned(),
+                line2: Some("c/o Babbage".to_owned()),
+                city: "London".to_owned(),
+                postal_code: "N1".to_owned(),
+            }),
+            expected_total: Some(Money::new(Decimal::new(2310, 2), Currency::GBP).unwrap()),
+            cancel_window_seconds: Some(60),
+            patience_seconds: Some(30),
+            ..request()
+        }
+    }
+
+    /// These are on record in databases. If one changes, repeats of orders that were placed before
+    /// are refused.
+    #[test]
+    fn fingerprints_of_version_1_never_change() {
+        // sha256sum over each name and value in turn, each as its length, a colon and its text.
+        assert_eq!(
+            request().fingerprint().as_str(),
+            "v1:7cca64045533885b925e0737ad442b3ebaf6c0147526e3aee2620e800e023114"
+        );
+        assert_eq!(
+            full_request().fingerprint().as_str(),
+            "v1:a061bf06b8373a50e3f17a033561b1a7bda1cc282df0b0f145307e3649209b30"
+        );
+        let mut some = full_request();
+        some.basket.discount_code = None;
+        some.expected_total = None;
+        some.patience_seconds = None;
+        some.cancel_window_seconds = Some(0);
+        if let Some(recipient) = &mut some.recipient {
+            recipient.line2 = None;
+        }
+        // What is left out leaves no trace, and zero is not the same as nothing.
+        assert_eq!(
+            some.fingerprint().as_str(),
+            "v1:b84a5eea532e1c2928d392bc0d6b25a728654b8e048f31f8d593c272330c2c8e"
+        );
+    }
+
+    /// A change of one part of a request.
+    type Change = fn(&mut PlaceOrder);
+
+    #[test]
+    fn whatever_the_order_means_is_in_its_fingerprint() {
+        let changes: [Change; 7] = [
+            |order| order.customer_id = CustomerId::parse("17851").unwrap(),
+            |order| order.basket.lines.reverse(),
+            |order| order.basket.country = CountryCode::parse("DE").unwrap(),
+            |order| order.payment_token = PaymentToken::parse("tok_mastercard").unwrap(),
+            |order| order.cancel_window_seconds = Some(61),
+            |order| order.patience_seconds = None,
+            |order| order.recipient.as_mut().unwrap().city = "Leeds".to_owned(),
+        ];
+        for change in changes {
+            let mut changed = full_request();
+            change(&mut changed);
+            assert_ne!(changed.fingerprint(), full_request().fingerprint(), "{changed:?}");
+        }
+    }
 }

@@ -82,16 +82,17 @@ pub(crate) async fn events(
     orders: &[OrderId],
 ) -> Result<ByOrder<OrderEvent>, Problem> {
     let rows = sqlx::query!(
-        "select order_id, sequence, type as kind, data, occurred_at from orders.order_events
-             where order_id = any($1) and sequence <= 500 order by order_id, sequence",
+        "select order_id, sequence, type as kind, version, data, occurred_at
+             from orders.order_events where order_id = any($1) and sequence <= 500 order by order_id, sequence",
         &uuids(orders),
     )
     .fetch_all(database)
     .await
     .or_problem("reading orders' events")?;
     Ok(by_order(rows.into_iter().map(|row| {
-        let (kind, occurred_at) = (row.kind, row.occurred_at);
-        let event = OrderEvent { sequence: row.sequence, kind, data: row.data, occurred_at };
+        let (sequence, kind, version) = (row.sequence, row.kind, row.version);
+        let (data, occurred_at) = (row.data, row.occurred_at);
+        let event = OrderEvent { sequence, kind, version, data, occurred_at };
         (row.order_id, event)
     })))
 }

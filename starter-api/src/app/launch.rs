@@ -1,0 +1,383 @@
+//! Launches the orders that are on record: starts their workflows.
+//!
+//! An order is put on record together with a row that says it has to be launched; the row goes
+//! once the workflow exists. A starter that has just placed an order launches it at once. Whatever
+//! is not launched after a moment is taken by any starter, the oldest first: after a crash, while
+//! Temporal is away, after the line was stopped, or when orders come faster than they can be
+//! launched.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use domain::Order;
+use futures::future::join_all;
+use sqlx::PgPool;
+use sqlx::postgres::types::PgInterval;
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+use workflows::order::OrderStart;
+
+use crate::app::orders::store::launches::{self, Due, DueRow};
+use crate::error::Problem;
+use crate::temporal::{Launch, NotLaunched, Temporal};
+
+/// Orders whose workflow was started.
+pub(crate) const LAUNCHED: &str = "orders_launched_total";
+/// Orders that wait for their launch.
+pub(crate) const BACKLOG: &str = "launch_backlog";
+/// How long the oldest of them has waited.
+pub(crate) const BACKLOG_OLDEST: &str = "launch_backlog_oldest_seconds";
+/// Attempts that failed for a reason of the order's own.
+pub(crate) const LAUNCHES_FAILED: &str = "launches_failed_total";
+
+/// How many workflows are started at once.
+const AT_ONCE: usize = 64;
+
+/// How many orders may wait in this process to be launched by it. Later ones wait in the database.
+const PLACES: usize = 1_024;
+
+/// How many orders are taken from the database at once.
+const BATCH: i64 = 256;
+
+/// How soon another starter takes an order that this one launches at once.
+const HEAD_START: PgInterval = PgInterval { months: 0, days: 0, microseconds: 5_000_000 };
+const AT_NO_TIME: PgInterval = PgInterval { months: 0, days: 0, microseconds: 0 };
+
+/// How often it is looked at what waits, and whether the line is stopped.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Launched orders are taken off the list together: so many, or after so long.
+const SETTLE_MOST: usize = 200;
+const SETTLE_AFTER: Duration = Duration::from_millis(50);
+
+/// Over how many looks the rate of launching is measured.
+const LOOKS: usize = 30;
+
+/// The longest that a caller is asked to wait for the backlog to shrink.
+const RETRY_AFTER_SECONDS_MAX: u64 = 300;
+
+/// Launches orders. One for each starter.
+#[derive(Debug)]
+pub(crate) struct Launcher {
+    database: PgPool,
+    temporal: Temporal,
+    /// With so many orders waiting, no more are accepted.
+    backlog_max: u64,
+    places: Arc<Semaphore>,
+    at_once: Semaphore,
+    under_way: TaskTracker,
+    launched: AtomicU64,
+    /// Orders that no longer wait.
+    settled: mpsc::UnboundedSender<Uuid>,
+    to_settle: Mutex<mpsc::UnboundedReceiver<Uuid>>,
+    sight: watch::Sender<Sight>,
+}
+
+/// What the launcher saw last.
+#[derive(Clone, Copy, Debug)]
+struct Sight {
+    /// Launching is stopped, or it has not been looked yet.
+    is_stopped: bool,
+    /// Older orders are due, so that new ones wait behind them.
+    is_queueing: bool,
+    /// Temporal starts nothing at the moment.
+    is_away: bool,
+    /// How many orders wait.
+    waiting: u64,
+    /// When the backlog will be gone at the rate of the last half minute.
+    retry_after_seconds: u16,
+}
+
+/// Leave to place an order, given before it is placed.
+#[derive(Debug)]
+pub(crate) struct Admission(Option<OwnedSemaphorePermit>);
+
+impl Admission {
+    /// How soon after its placing a launcher may take the order from the database.
+    pub(crate) const fn launch_after(&self) -> PgInterval {
+        if self.0.is_some() { HEAD_START } else { AT_NO_TIME }
+    }
+}
+
+impl Launch {
+    fn of(order: &Order) -> Self {
+        Self {
+            start: OrderStart::of(order),
+            customer_id: order.customer_id.clone(),
+            total: order.totals.total,
+            country: order.ship_to.country,
+            is_recovery: false,
+        }
+    }
+}
+
+impl Launcher {
+    pub(crate) fn new(database: PgPool, temporal: Temporal, backlog_max: u64) -> Self {
+        let (settled, to_settle) = mpsc::unbounded_channel();
+        let sight = Sight {
+            is_stopped: true,
+            is_queueing: true,
+            is_away: false,
+            waiting: 0,
+            retry_after_seconds: 1,
+        };
+        Self {
+            database,
+            temporal,
+            backlog_max,
+            places: Arc::new(Semaphore::new(PLACES)),
+            at_once: Semaphore::new(AT_ONCE),
+            under_way: TaskTracker::new(),
+            launched: AtomicU64::new(0),
+            settled,
+            to_settle: Mutex::new(to_settle),
+            sight: watch::Sender::new(sight),
+        }
+    }
+
+    /// Whether one more order may be placed.
+    ///
+    /// **Errors.** 503 with an honest `Retry-After` when too many wait already.
+    pub(crate) fn admit(&self) -> Result<Admission, Problem> {
+        let sight = *self.sight.borrow();
+        if sight.waiting >= self.backlog_max {
+            let detail = "More orders wait to be processed than the shop lets wait. Nothing was \
+                          done; send the order again after the time in Retry-After.";
+            return Err(Problem::overloaded(detail).with_retry_after(sight.retry_after_seconds));
+        }
+        if sight.is_stopped || sight.is_queueing || sight.is_away {
+            return Ok(Admission(None));
+        }
+        Ok(Admission(Arc::clone(&self.places).try_acquire_owned().ok()))
+    }
+
+    /// Launches an order that was placed a moment ago, if it was admitted to be launched at once.
+    pub(crate) fn launch(self: &Arc<Self>, order: &Order, admission: Admission) {
+        let Admission(Some(place)) = admission else { return };
+        let (launcher, launch) = (Arc::clone(self), Launch::of(order));
+        self.under_way.spawn(async move {
+            launcher.carry_out(&launch).await;
+            drop(place);
+        });
+    }
+
+    /// Launches what is due until `stop`. After `served`, when no more orders are placed, finishes
+    /// what is under way and returns.
+    pub(crate) async fn run(self: Arc<Self>, stop: CancellationToken, served: CancellationToken) {
+        let settle_all = CancellationToken::new();
+        let settling = tokio::spawn(Arc::clone(&self).settle(settle_all.clone()));
+        stop.run_until_cancelled(self.launch_due()).await;
+        served.cancelled().await;
+        self.under_way.close();
+        self.under_way.wait().await;
+        settle_all.cancel();
+        if let Err(error) = settling.await {
+            tracing::error!(%error, "the launcher's list was not brought up to date");
+        }
+    }
+
+    async fn launch_due(self: &Arc<Self>) {
+        let mut looks = VecDeque::with_capacity(LOOKS);
+        loop {
+            let next_look = self.look(&mut looks).await;
+            loop {
+                let sight = *self.sight.borrow();
+                let there_is_more = !sight.is_stopped && self.take_due(sight.is_away).await;
+                self.sight.send_modify(|sight| {
+                    sight.is_queueing = there_is_more || sight.is_stopped || sight.is_away;
+                });
+                if !there_is_more || Instant::now() >= next_look {
+                    break;
+                }
+            }
+            sleep_until(next_look).await;
+        }
+    }
+
+    /// Looks at what waits; answers when to look again.
+    async fn look(&self, looks: &mut VecDeque<(Instant, u64)>) -> Instant {
+        let now = Instant::now();
+        match launches::look(&self.database).await {
+            Ok(backlog) => {
+                let waiting = u32::try_from(backlog.waiting).unwrap_or(u32::MAX);
+                metrics::gauge!(BACKLOG).set(waiting);
+                metrics::gauge!(BACKLOG_OLDEST).set(backlog.oldest_seconds);
+                let launched = self.launched.load(Ordering::Relaxed);
+                if looks.len() == LOOKS {
+                    looks.pop_front();
+                }
+                looks.push_back((now, launched));
+                let before = looks.front().copied().unwrap_or((now, launched));
+                let waiting = u64::from(waiting);
+                let retry_after_seconds = retry_after(waiting, before, (now, launched));
+                self.sight.send_modify(|sight| {
+                    if sight.is_stopped != backlog.is_stopped {
+                        tracing::info!(is_stopped = backlog.is_stopped, waiting, "launching");
+                    }
+                    sight.is_stopped = backlog.is_stopped;
+                    sight.waiting = waiting;
+                    sight.retry_after_seconds = retry_after_seconds;
+                });
+            }
+            Err(error) => {
+                tracing::warn!(error = runtime::chain(&error), "the launcher saw no backlog");
+            }
+        }
+        now.checked_add(LOOK_EVERY).unwrap_or(now)
+    }
+
+    /// Launches orders that are due, as many as are taken at once; whether there may be more.
+    /// While Temporal is away, one order is enough to find out whether it is back.
+    async fn take_due(self: &Arc<Self>, is_away: bool) -> bool {
+        let most = if is_away { 1 } else { BATCH };
+        let rows = match launches::claim(&self.database, most).await {
+            Ok(rows) => rows,
+            Err(error) => {
+                tracing::warn!(error = runtime::chain(&error), "no orders could be taken");
+                return false;
+            }
+        };
+        let is_full = i64::try_from(rows.len()).is_ok_and(|taken| taken == most);
+        let launching = rows.into_iter().map(|row| {
+            let launcher = Arc::clone(self);
+            // Goes on when the launcher is stopped.
+            self.under_way.spawn(async move { launcher.carry_out_due(row).await })
+        });
+        join_all(launching.collect::<Vec<_>>()).await;
+        is_full && !self.sight.borrow().is_away
+    }
+
+    async fn carry_out_due(&self, row: DueRow) {
+        let order = row.order_id;
+        match row.read() {
+            Ok(Due::Launch(launch)) => self.carry_out(&launch).await,
+            Ok(Due::Ended(order_id)) => self.no_longer_waits(order_id.uuid()),
+            Err(error) => self.failed(order, &error.to_string()).await,
+        }
+    }
+
+    async fn carry_out(&self, launch: &Launch) {
+        let order = launch.start.order_id.uuid();
+        // The semaphore is never closed.
+        let Ok(_turn) = self.at_once.acquire().await else { return };
+        match self.temporal.launch(launch).await {
+            Ok(()) => {
+                self.launched.fetch_add(1, Ordering::Relaxed);
+                metrics::counter!(LAUNCHED).increment(1);
+                self.see_temporal(None);
+                self.no_longer_waits(order);
+            }
+            Err(NotLaunched::Unavailable(why)) => {
+                self.see_temporal(Some(&why));
+                let postponed = launches::postpone(&self.database, order).await;
+                self.note(postponed);
+            }
+            Err(NotLaunched::Refused(why)) => self.failed(order, &why).await,
+        }
+    }
+
+    /// Temporal has started a workflow, or does not for this reason.
+    fn see_temporal(&self, away: Option<&str>) {
+        self.sight.send_if_modified(|sight| {
+            let is_news = sight.is_away != away.is_some();
+            sight.is_away = away.is_some();
+            match away {
+                Some(why) if is_news => tracing::warn!(why, "orders wait for Temporal"),
+                None if is_news => tracing::info!("Temporal launches orders again"),
+                Some(_) | None => {}
+            }
+            is_news
+        });
+    }
+
+    async fn failed(&self, order: Uuid, why: &str) {
+        tracing::error!(%order, why, "an order cannot be launched; it is tried again");
+        metrics::counter!(LAUNCHES_FAILED).increment(1);
+        self.note(launches::fail(&self.database, order, why).await);
+    }
+
+    /// Its row is written again when the order is taken the next time.
+    fn note(&self, written: Result<(), sqlx::Error>) {
+        if let Err(error) = written {
+            tracing::warn!(error = runtime::chain(&error), "a launch row was not updated");
+        }
+    }
+
+    fn no_longer_waits(&self, order: Uuid) {
+        if self.settled.send(order).is_err() {
+            tracing::debug!(%order, "the launcher has ended; the row is taken once more");
+        }
+    }
+
+    /// Takes launched orders off the list, many together, until `stop`.
+    async fn settle(self: Arc<Self>, stop: CancellationToken) {
+        let mut arriving = self.to_settle.lock().await;
+        let mut batch = Vec::with_capacity(SETTLE_MOST);
+        while !stop.is_cancelled() {
+            let more = async {
+                if batch.is_empty() {
+                    arriving.recv_many(&mut batch, SETTLE_MOST).await;
+                }
+                let now = Instant::now();
+                let until = now.checked_add(SETTLE_AFTER).unwrap_or(now);
+                while let left @ 1.. = SETTLE_MOST.saturating_sub(batch.len()) {
+                    let arrived = timeout_at(until, arriving.recv_many(&mut batch, left)).await;
+                    if arrived.is_err() {
+                        break;
+                    }
+                }
+            };
+            stop.run_until_cancelled(more).await;
+            if !self.settle_batch(&mut batch).await {
+                stop.run_until_cancelled(sleep(LOOK_EVERY)).await;
+            }
+        }
+        while let Ok(order) = arriving.try_recv() {
+            batch.push(order);
+        }
+        self.settle_batch(&mut batch).await;
+    }
+
+    async fn settle_batch(&self, batch: &mut Vec<Uuid>) -> bool {
+        match launches::settle(&self.database, batch).await {
+            Ok(()) => {
+                batch.clear();
+                true
+            }
+            Err(error) => {
+                tracing::warn!(error = runtime::chain(&error), "launched orders stay listed");
+                false
+            }
+        }
+    }
+}
+
+/// How long so many orders take at the rate measured between two looks.
+fn retry_after(waiting: u64, before: (Instant, u64), now: (Instant, u64)) -> u16 {
+    let launched = now.1.saturating_sub(before.1);
+    let took = now.0.saturating_duration_since(before.0).as_secs();
+    let seconds = waiting.saturating_mul(took).checked_div(launched);
+    let seconds = seconds.unwrap_or(RETRY_AFTER_SECONDS_MAX).clamp(1, RETRY_AFTER_SECONDS_MAX);
+    u16::try_from(seconds).unwrap_or(u16::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_caller_is_asked_to_wait_for_as_long_as_the_backlog_takes() {
+        let begun = Instant::now();
+        let after = |seconds| begun.checked_add(Duration::from_secs(seconds)).unwrap();
+        assert_eq!(retry_after(1_000, (begun, 500), (after(10), 1_500)), 10);
+        assert_eq!(retry_after(10, (begun, 0), (after(1), 1_000)), 1);
+        assert_eq!(retry_after(100_000, (begun, 0), (after(10), 10)), 300);
+        // Nothing is launched: nobody knows.
+        assert_eq!(retry_after(10, (begun, 7), (after(10), 7)), 300);
+    }
+}

@@ -1,0 +1,171 @@
+//! The orders that wait to be launched.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use domain::{CountryCode, CustomerId, OrderId, Terms};
+use rust_decimal::Decimal;
+use serde::Deserialize as _;
+use serde_json::Value;
+use sqlx::PgPool;
+use uuid::Uuid;
+use workflows::Queue;
+use workflows::order::OrderStart;
+
+use crate::app::money::stored_money;
+use crate::temporal::Launch;
+
+/// What waits, at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Backlog {
+    /// Whether launching is stopped.
+    pub(crate) is_stopped: bool,
+    /// How many orders wait, those that are being launched included.
+    pub(crate) waiting: i64,
+    /// How long ago the oldest of them was placed; zero if none waits.
+    pub(crate) oldest_seconds: f64,
+}
+
+/// Looks at what waits.
+pub(crate) async fn look(database: &PgPool) -> Result<Backlog, sqlx::Error> {
+    sqlx::query_as!(
+        Backlog,
+        r#"select exists (select from operations.paused_queues where queue = $1) as "is_stopped!",
+               (select count(*) from orders.launches) as "waiting!",
+               (select coalesce(extract(epoch from now() - min(placed_at))::double precision, 0)
+                from orders.launches) as "oldest_seconds!""#,
+        Queue::Orders.name(),
+    )
+    .fetch_one(database)
+    .await
+}
+
+/// An order whose launch is due, as the database has it. Each field is read by itself, so that one
+/// order that cannot be read does not keep the others waiting.
+#[derive(Debug)]
+pub(crate) struct DueRow {
+    pub(crate) order_id: Uuid,
+    is_recovery: bool,
+    /// `None` where the order is not on record.
+    has_ended: Option<bool>,
+    record_version: Option<i32>,
+    placed_at: Option<DateTime<Utc>>,
+    customer_id: Option<String>,
+    total: Option<String>,
+    currency: Option<String>,
+    country: Option<String>,
+    terms: Option<Value>,
+    is_unwinding: Option<bool>,
+}
+
+/// What is to be done about an order whose launch is due.
+#[derive(Debug)]
+pub(crate) enum Due {
+    /// Launch it.
+    Launch(Box<Launch>),
+    /// Nothing: it has ended.
+    Ended(OrderId),
+}
+
+/// Why an order cannot be launched.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unreadable {
+    #[error("the order is not on record")]
+    NotOnRecord,
+    #[error("the order's {0} cannot be read")]
+    Field(&'static str),
+}
+
+/// Takes orders whose launch is due, the oldest first, for ten seconds: another starter does not
+/// take them meanwhile.
+pub(crate) async fn claim(database: &PgPool, most: i64) -> Result<Vec<DueRow>, sqlx::Error> {
+    sqlx::query_as!(
+        DueRow,
+        r#"with due as (
+               select order_id from orders.launches where not_before <= now()
+               order by placed_at, order_id limit $1 for update skip locked
+           ), claimed as (
+               update orders.launches as launch set not_before = now() + interval '10 s'
+               from due where launch.order_id = due.order_id
+               returning launch.order_id, launch.placed_at, launch.is_recovery
+           )
+           select claimed.order_id as "order_id!", is_recovery as "is_recovery!",
+               orders.is_terminal(status) as has_ended, record_version as "record_version?",
+               known.placed_at as "placed_at?", customer_id as "customer_id?",
+               total::text, currency as "currency?", country as "country?",
+               terms as "terms?", (ending is not null) as is_unwinding
+           from claimed left join orders.orders as known using (order_id)
+           order by claimed.placed_at, claimed.order_id"#,
+        most,
+    )
+    .fetch_all(database)
+    .await
+}
+
+impl DueRow {
+    /// What is to be done about it.
+    pub(crate) fn read(self) -> Result<Due, Unreadable> {
+        let order_id = OrderId::of(self.order_id);
+        match self.has_ended {
+            None => return Err(Unreadable::NotOnRecord),
+            Some(true) => return Ok(Due::Ended(order_id)),
+            Some(false) => {}
+        }
+        let field = Unreadable::Field;
+        let terms = self.terms.and_then(|terms| Terms::deserialize(terms).ok());
+        let terms = terms.ok_or(field("terms"))?;
+        let placed_at = self.placed_at.ok_or(field("time"))?;
+        let window = TimeDelta::seconds(terms.cancel_window_seconds.into());
+        let version = self.record_version.and_then(|version| u32::try_from(version).ok());
+        let total = self.total.and_then(|total| total.parse::<Decimal>().ok());
+        let total = total.and_then(|total| stored_money(total, self.currency.as_deref()?));
+        let customer_id = self.customer_id.and_then(|id| CustomerId::parse(id).ok());
+        let country = self.country.and_then(|country| CountryCode::parse(&country).ok());
+        Ok(Due::Launch(Box::new(Launch {
+            start: OrderStart {
+                order_id,
+                record_version: version.ok_or(field("version"))?,
+                cancellable_until: placed_at.checked_add_signed(window).ok_or(field("terms"))?,
+                patience_seconds: terms.patience_seconds,
+                is_unwinding: self.is_unwinding.unwrap_or_default(),
+            },
+            customer_id: customer_id.ok_or(field("customer"))?,
+            total: total.ok_or(field("total"))?,
+            country: country.ok_or(field("country"))?,
+            is_recovery: self.is_recovery,
+        })))
+    }
+}
+
+/// The orders have their workflow, or have ended: they no longer wait.
+pub(crate) async fn settle(database: &PgPool, orders: &[Uuid]) -> Result<(), sqlx::Error> {
+    sqlx::query!("delete from orders.launches where order_id = any($1)", orders)
+        .execute(database)
+        .await
+        .map(|_deleted| ())
+}
+
+/// Temporal did not answer: the order is tried again a second later.
+pub(crate) async fn postpone(database: &PgPool, order: Uuid) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update orders.launches set not_before = now() + interval '1 s' where order_id = $1",
+        order,
+    )
+    .execute(database)
+    .await
+    .map(|_postponed| ())
+}
+
+/// The order cannot be launched for a reason of its own: it is tried again later and later, at
+/// most ten minutes apart.
+pub(crate) async fn fail(database: &PgPool, order: Uuid, why: &str) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update orders.launches
+         set attempts = attempts + 1, last_error = $2,
+             not_before = now() + least(interval '10 min', interval '1 s' * 2 ^ least(attempts, 10))
+         where order_id = $1",
+        order,
+        why,
+    )
+    .execute(database)
+    .await
+    .map(|_failed| ())
+}

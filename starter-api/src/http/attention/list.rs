@@ -1,0 +1,49 @@
+//! `GET /v1/attention`: lists the orders that wait for an operator.
+
+use axum::extract::State as Shared;
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use utoipa::IntoParams;
+
+use crate::app::attention::{self, AttentionCursor, Waiting};
+use crate::app::paging::{Page, PageSize};
+use crate::error::Problem;
+use crate::http::extract::Query;
+use crate::http::problem::{AuthResponses, ReadProblems};
+use crate::http::{State, page};
+use crate::identity::{Authorized, scope};
+
+/// Which of the orders to list.
+#[derive(Debug, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ListQuery {
+    /// How many to a page.
+    #[serde(default)]
+    #[param(value_type = u16, minimum = 1, maximum = 100, default = 20)]
+    limit: PageSize,
+    /// Where the page before this one ended: its `next_cursor`.
+    #[serde(skip_serializing_if = "Option::is_some")]
+    #[param(value_type = Option<String>)]
+    cursor: Option<AttentionCursor>,
+}
+
+/// Lists the orders that wait for an operator's decision, the longest waiting first, with the
+/// reason and what can be decided.
+///
+/// An order tries again by itself from time to time, and disappears from the list if that succeeds.
+#[utoipa::path(
+    get, path = "/v1/attention", tag = "operators", security(("bearer" = ["orders:resolve"])),
+    params(ListQuery),
+    responses((status = 200, description = "A page of the orders that wait", body = Page<Waiting>,
+               headers(("Link" = String, description = "The next page, as rel=\"next\""))),
+              AuthResponses, ReadProblems),
+)]
+pub(crate) async fn list(
+    _allowed: Authorized<scope::ResolveOrders>,
+    Shared(state): Shared<State>,
+    Query(query): Query<ListQuery>,
+) -> Result<Response, Problem> {
+    let page = attention::list(&state.app, query.cursor.as_ref(), query.limit).await?;
+    page::respond(page, "/v1/attention", &query)
+}

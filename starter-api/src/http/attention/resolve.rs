@@ -1,0 +1,55 @@
+//! `POST /v1/attention/resolve`: one decision for every order that waits for the same cause.
+
+use axum::Json;
+use axum::extract::State as Shared;
+use domain::Decision;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use crate::app::attention::{self, ResolveAll, ResolvedAll};
+use crate::error::Problem;
+use crate::http::State;
+use crate::http::extract::Body;
+use crate::http::problem::{AuthResponses, WriteProblems};
+use crate::identity::{Authorized, scope};
+
+/// One decision for every order that waits at the same step for the same cause.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = ResolveAll)]
+pub(crate) struct ResolveAllRequest {
+    /// The step that waits.
+    #[schema(min_length = 1, max_length = 64, example = "ship-order")]
+    pub step: String,
+    /// The cause, exactly as the orders' `why` has it.
+    #[schema(example = "the carrier answers what it should not: HTTP 500")]
+    pub cause: String,
+    /// As for a single order.
+    pub decision: Decision,
+    /// Why, for those who read the record later. It is kept permanently, so do not name persons.
+    #[schema(min_length = 1, max_length = 200, example = "the carrier has repaired its service")]
+    pub why: String,
+}
+
+/// Decides about every order that waits at the same step for the same cause, at most 1000 in one
+/// request. Send it again for the rest.
+#[utoipa::path(
+    post, path = "/v1/attention/resolve", tag = "operators",
+    security(("bearer" = ["orders:resolve"])),
+    request_body(content = ResolveAllRequest, description = "Which orders, the decision, and why"),
+    responses(
+        (status = 200, description = "Which orders act on the decision, and which do not",
+         body = ResolvedAll),
+        AuthResponses,
+        WriteProblems,
+    ),
+)]
+pub(crate) async fn resolve(
+    Authorized { caller, .. }: Authorized<scope::ResolveOrders>,
+    Shared(state): Shared<State>,
+    Body(request): Body<ResolveAllRequest>,
+) -> Result<Json<ResolvedAll>, Problem> {
+    let ResolveAllRequest { step, cause, decision, why } = request;
+    let command = ResolveAll::check(&step, &cause, decision, &why)?;
+    attention::resolve_all(&state.app, &caller, &command).await.map(Json)
+}
