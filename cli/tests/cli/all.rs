@@ -3,6 +3,7 @@
 use std::env;
 use std::fs;
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::Stdio;
 
 use futures::StreamExt as _;
@@ -23,7 +24,7 @@ const CLIENTS: &str = "shop:service:a-secret-of-the-shop,eve:operator:a-secret-o
 async fn server() -> (WorkflowEnvironment<LocalServer>, String) {
     // `make test` sets it; by hand, set it to the path of your `temporal`.
     let cli = env::var("TEMPORAL_CLI").unwrap();
-    let attributes = include_str!("../../temporal/search-attributes.txt").lines();
+    let attributes = include_str!("../../../temporal/search-attributes.txt").lines();
     let attributes = attributes.filter_map(|line| {
         let (name, kind) = line.split_once(' ').filter(|(name, _)| *name != "#")?;
         Some(format!("{name}={}", kind.split_whitespace().next()?))
@@ -133,7 +134,8 @@ async fn started_eagerly(server: &WorkflowEnvironment<LocalServer>, order_id: &s
 }
 
 async fn load(database: &PgPool, price: &str, more: &[&str]) -> String {
-    let list = env::temp_dir().join(format!("ordersaga-{}-{price}.csv", std::process::id()));
+    let name = database.connect_options().get_database().unwrap().to_owned();
+    let list = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.csv"));
     let row = format!("sku,name,unit_price_gbp\n85123A,WHITE HANGING HEART,{price}\n");
     fs::write(&list, row).unwrap();
     let mut command = ordersaga(&["load-catalogue", list.to_str().unwrap()]);
