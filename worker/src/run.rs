@@ -36,7 +36,7 @@ use crate::waiting::until_there;
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(30);
 
 /// How often the worker checks whether it has become too old for its database.
-const SCHEMA_CHECK_EVERY: Duration = Duration::from_secs(30);
+const SCHEMA_CHECK_EVERY: Duration = Duration::from_secs(5);
 
 /// How many expired reservations one round gives back.
 const EXPIRED_AT_ONCE: i64 = 500;
