@@ -18,7 +18,7 @@ const TIMEOUT: Duration = Duration::from_secs(45);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A stream that has no event to send sends a comment every 15 seconds.
-const SILENCE_MAX: Duration = Duration::from_secs(60);
+const SILENCE_MAX: Duration = Duration::from_mins(1);
 
 /// Where the API is, who asks it, and how its answers are printed.
 #[derive(Clone, clap::Args)]

@@ -12,7 +12,7 @@ pub(crate) struct CompletionsArgs {
     shell: Shell,
 }
 
-pub(crate) fn run(args: CompletionsArgs, command: &mut clap::Command) -> Result<()> {
+pub(crate) fn run(args: &CompletionsArgs, command: &mut clap::Command) -> Result<()> {
     let mut script = Vec::new();
     generate(args.shell, command, "ordersaga", &mut script);
     output::print(String::from_utf8_lossy(&script).trim_end())?;

@@ -31,9 +31,9 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Takes a shop's orders, carries them through, and shows that what was done holds together.
 ///
-/// Where Temporal is comes from the SDK's own settings: TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE,
-/// TEMPORAL_API_KEY, TEMPORAL_TLS_…, or a profile of its config file. RUST_LOG says how much is
-/// logged.
+/// Where Temporal is comes from the SDK's own settings: `TEMPORAL_ADDRESS`, `TEMPORAL_NAMESPACE`,
+/// `TEMPORAL_API_KEY`, `TEMPORAL_TLS_…`, or a profile of its config file. `RUST_LOG` says how much
+/// is logged.
 #[derive(Debug, Parser)]
 #[command(name = "ordersaga", version, about, arg_required_else_help = true)]
 struct Cli {
@@ -111,7 +111,7 @@ async fn carry_out(command: Command) -> Result<ExitCode> {
         Command::Recover(args) => recover::run(args).await,
         Command::Order(args) => order::run(args).await.map(done),
         Command::Attention(args) => attention::run(args).await.map(done),
-        Command::Completions(args) => completions::run(args, &mut Cli::command()).map(done),
+        Command::Completions(args) => completions::run(&args, &mut Cli::command()).map(done),
     }
 }
 

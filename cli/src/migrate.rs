@@ -17,7 +17,7 @@ pub(crate) struct OwnerArgs {
         required_unless_present = "database_url"
     )]
     migrate_database_url: Option<String>,
-    /// The same, where MIGRATE_DATABASE_URL is not set
+    /// The same, where `MIGRATE_DATABASE_URL` is not set
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
 }

@@ -19,7 +19,7 @@ pub(crate) struct ApiArgs {
         required_unless_present = "database_url"
     )]
     starter_database_url: Option<String>,
-    /// The same, where STARTER_DATABASE_URL is not set
+    /// The same, where `STARTER_DATABASE_URL` is not set
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
     #[command(flatten)]

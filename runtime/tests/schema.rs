@@ -1,5 +1,7 @@
 //! Whether a program and a database fit together, for each way in which they may not.
 
+#![cfg(test)]
+
 use runtime::chain;
 use runtime::schema::{
     MIGRATIONS, Migrated, Privilege, Right, SchemaFault, SchemaGate, SchemaState, migrate,
@@ -75,7 +77,7 @@ async fn a_migration_whose_text_differs_is_told_apart(owner: PgPool) {
 }
 
 async fn add_migration_of_a_later_release(owner: &PgPool) -> i64 {
-    let later = newest() + 1;
+    let later = newest().checked_add(1).unwrap();
     let values = format!("values ({later}, 'of a later release', true, 'later', 1)");
     let columns = "version, description, success, checksum, execution_time";
     change(owner, format!("insert into _sqlx_migrations ({columns}) {values}")).await;

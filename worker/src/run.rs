@@ -34,7 +34,7 @@ use crate::telemetry::Telemetry;
 use crate::waiting::until_there;
 
 /// How often the worker checks whether it has become too old for its database.
-const SCHEMA_CHECK_EVERY: Duration = Duration::from_secs(30);
+const SCHEMA_CHECK_EVERY: Duration = Duration::from_secs(5);
 
 /// How a worker serves one queue.
 #[derive(Clone, Copy, Debug, clap::Args)]

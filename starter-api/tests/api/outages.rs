@@ -79,3 +79,38 @@ async fn a_starter_whose_parties_answer_is_ready(database: PgPool) {
         (200, json!({"postgres": "ready", "temporal": "ready", "leaving": false}))
     );
 }
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_starter_whose_database_lacks_a_migration_says_how_to_get_it(database: PgPool) {
+    let shop = Shop::open(database.clone()).await;
+    sqlx::query!("delete from _sqlx_migrations where version = 1")
+        .execute(&database)
+        .await
+        .unwrap();
+    let ready = shop.get("/ready").await;
+    let lacks = "the database lacks migration 1: run `ordersaga migrate`";
+    assert_eq!(
+        (ready.status.as_u16(), ready.json()),
+        (
+            503,
+            json!({
+                "postgres": "unavailable", "temporal": "ready", "leaving": false, "schema": lacks
+            })
+        )
+    );
+}
+
+/// An operator puts it right, and the same request is answered then.
+#[sqlx::test(migrations = "../migrations")]
+async fn a_right_that_is_missing_is_an_outage_and_not_a_bug(database: PgPool) {
+    let shop = Shop::open(database.clone()).await;
+    sqlx::query!("revoke select on catalog.products from ordersaga_starter")
+        .execute(&database)
+        .await
+        .unwrap();
+    let answer = shop.get("/v1/products").await;
+    assert_eq!((answer.problem().as_str(), answer.status.as_u16()), ("try-again", 503));
+    let ready = shop.get("/ready").await.json();
+    let schema = ready["schema"].as_str().unwrap();
+    assert!(schema.contains("the right to select on catalog.products"), "{schema}");
+}

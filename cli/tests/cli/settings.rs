@@ -41,13 +41,34 @@ fn settings_that_cannot_be_used_are_told_without_their_secrets() {
     told += &refused(&["all"], &[("DATABASE_URL", "postgres://shop:secret@localhost/shop")]);
     told += &refused(&["migrate"], &[]);
     told += &refused(&["migrate"], &[("DATABASE_URL", "mysql//shop:secret@localhost")]);
-    told += &refused(&["prove", "--without-temporal"], &[("DATABASE_URL", "shop:secret")]);
+    told += &refused(
+        &["prove", "--without-temporal"],
+        &[("DATABASE_URL", "mysql//shop:secret@localhost")],
+    );
     told += &refused(&["order", "list"], &[]);
     told += &refused(&["order", "resolve", "x", "forget"], &[]);
     for hidden in ["shop:secret", "long-enough", "short-secret"] {
         assert!(!told.contains(hidden), "a password was told: {told}");
     }
-    expect![[r#""#]].assert_eq(&told);
+    expect![[r#"
+        2 error: the following required arguments were not provided: --starter-database-url <STARTER_DATABASE_URL>
+        2 ordersaga: the starter's database URL: it is not of the form postgres://user:password@host:port/name
+        2 error: invalid value 'everywhere' for '--listen <LISTEN>': invalid socket address syntax
+        2 error: invalid value '0' for '--api-database-connections <API_DATABASE_CONNECTIONS>': 0 is not in 1..=1000
+        2 error: invalid value '99999999' for '--cancel-window-seconds <CANCEL_WINDOW_SECONDS>': 99999999 is not in 0..=2592000
+        2 error: unexpected argument '--wallet' found
+        2 ordersaga: Temporal's settings: Invalid configuration: Both client certificate and client key must be provided together
+        2 ordersaga: ORDERSAGA_CLIENTS: entry 2: a client is name:role:secret, with a role of service, operator or finance, and a secret of 16 characters or more
+        2 ordersaga: ORDERSAGA_CLIENTS: entry 1: a client is name:role:secret, with a role of service, operator or finance, and a secret of 16 characters or more
+        2 ordersaga: an identity provider is reached by https://, not by http://id.example.org/
+        2 error: the following required arguments were not provided: --database-url <DATABASE_URL>
+        2 error: the following required arguments were not provided: --starter-database-url <STARTER_DATABASE_URL>
+        2 error: the following required arguments were not provided: --migrate-database-url <MIGRATE_DATABASE_URL>
+        2 ordersaga: the owner's database URL: it is not of the form postgres://user:password@host:port/name
+        2 ordersaga: DATABASE_URL: it is not of the form postgres://user:password@host:port/name
+        2 ordersaga: set ORDERSAGA_TOKEN, or ORDERSAGA_CLIENT_ID and ORDERSAGA_CLIENT_SECRET
+        2 error: invalid value 'forget' for '<DECISION>' [possible values: retry, skip]
+    "#]].assert_eq(&told);
 }
 
 #[test]

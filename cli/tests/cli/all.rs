@@ -3,6 +3,7 @@
 use std::env;
 use std::fs;
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::Stdio;
 
 use futures::StreamExt as _;
@@ -23,7 +24,7 @@ const CLIENTS: &str = "shop:service:a-secret-of-the-shop,eve:operator:a-secret-o
 async fn server() -> (WorkflowEnvironment<LocalServer>, String) {
     // `make test` sets it; by hand, set it to the path of your `temporal`.
     let cli = env::var("TEMPORAL_CLI").unwrap();
-    let attributes = include_str!("../../temporal/search-attributes.txt").lines();
+    let attributes = include_str!("../../../temporal/search-attributes.txt").lines();
     let attributes = attributes.filter_map(|line| {
         let (name, kind) = line.split_once(' ').filter(|(name, _)| *name != "#")?;
         Some(format!("{name}={}", kind.split_whitespace().next()?))
@@ -89,6 +90,62 @@ async fn all(database: &PgPool, temporal: &str) -> (Child, String) {
     (program, api.unwrap())
 }
 
+/// `ordersaga worker`, once it serves, and where it tells about itself.
+async fn worker(database: &PgPool, temporal: &str) -> (Child, String) {
+    let mut program = ordersaga(&["worker", "--queues", "payments", "--log-format", "json"])
+        .env("DATABASE_URL", url(database, Some("ordersaga_worker")))
+        .env("TEMPORAL_ADDRESS", temporal)
+        .env("WORKER_OPS_LISTEN", "127.0.0.1:0")
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut log = BufReader::new(program.stderr.take().unwrap()).lines();
+    let (mut ops, mut serving) = (None, false);
+    while ops.is_none() || !serving {
+        let line = log.next_line().await.unwrap().unwrap();
+        let line: Value = serde_json::from_str(&line).unwrap();
+        let address = line["address"].as_str().map(|address| format!("http://{address}"));
+        ops = ops.or(address);
+        serving |= line["message"] == "the line";
+    }
+    tokio::spawn(async move { while let Ok(Some(_line)) = log.next_line().await {} });
+    (program, ops.unwrap())
+}
+
+async fn change(database: &PgPool, statements: impl Into<String>) {
+    sqlx::raw_sql(sqlx::AssertSqlSafe(statements.into())).execute(database).await.unwrap();
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_worker_says_what_the_database_lacks_and_ends_once_it_is_too_old_for_it(
+    database: PgPool,
+) {
+    let (server, temporal) = server().await;
+    let (mut program, ops) = worker(&database, &temporal).await;
+    let client = reqwest::Client::builder().build().unwrap();
+    let ready = async || client.get(format!("{ops}/ready")).send().await.unwrap();
+    assert_eq!(ready().await.status(), 200);
+
+    change(&database, "revoke insert on ledger.entries from ordersaga_worker").await;
+    let refused = ready().await;
+    assert_eq!(refused.status(), 503);
+    let refused: Value = refused.json().await.unwrap();
+    assert_eq!(
+        refused["postgres"],
+        "the program's role lacks the right to insert on ledger.entries: run `ordersaga migrate`, \
+         or grant it"
+    );
+
+    let newest = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap();
+    let floor = "create table operations.schema_floor (minimum bigint not null);
+         grant select on operations.schema_floor to ordersaga_worker;
+         insert into operations.schema_floor values";
+    change(&database, format!("{floor} ({})", newest.checked_add(1).unwrap())).await;
+    // It ends by itself, as what could not be done.
+    assert_eq!(program.wait().await.unwrap().code(), Some(2));
+    server.shutdown().await.unwrap();
+}
+
 /// What an operator gets from the command line: the exit code, the result, and what is said.
 async fn operator(api: &str, arguments: &[&str]) -> (i32, String, String) {
     let mut command = ordersaga(arguments);
@@ -133,7 +190,8 @@ async fn started_eagerly(server: &WorkflowEnvironment<LocalServer>, order_id: &s
 }
 
 async fn load(database: &PgPool, price: &str, more: &[&str]) -> String {
-    let list = env::temp_dir().join(format!("ordersaga-{}-{price}.csv", std::process::id()));
+    let name = database.connect_options().get_database().unwrap().to_owned();
+    let list = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.csv"));
     let row = format!("sku,name,unit_price_gbp\n85123A,WHITE HANGING HEART,{price}\n");
     fs::write(&list, row).unwrap();
     let mut command = ordersaga(&["load-catalogue", list.to_str().unwrap()]);
