@@ -83,7 +83,7 @@ async fn a_starter_whose_parties_answer_is_ready(database: PgPool) {
 #[sqlx::test(migrations = "../migrations")]
 async fn a_starter_whose_database_lacks_a_migration_says_how_to_get_it(database: PgPool) {
     let shop = Shop::open(database.clone()).await;
-    sqlx::query!("delete from _sqlx_migrations where version = 1")
+    sqlx::raw_sql("delete from _sqlx_migrations where version = 1")
         .execute(&database)
         .await
         .unwrap();
@@ -104,7 +104,7 @@ async fn a_starter_whose_database_lacks_a_migration_says_how_to_get_it(database:
 #[sqlx::test(migrations = "../migrations")]
 async fn a_right_that_is_missing_is_an_outage_and_not_a_bug(database: PgPool) {
     let shop = Shop::open(database.clone()).await;
-    sqlx::query!("revoke select on catalog.products from ordersaga_starter")
+    sqlx::raw_sql("revoke select on catalog.products from ordersaga_starter")
         .execute(&database)
         .await
         .unwrap();
