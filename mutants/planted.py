@@ -8,17 +8,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-SAGA = "workflows/src/saga.rs"
-PROCESS = "workflows/src/order_saga.rs"
-FAILURE = "workflows/src/failure.rs"
-STEPS = "domain/src/steps.rs"
+SAGA = "saga/src/saga.rs"
+ATTEMPT = "saga/src/attempt.rs"
+ATTENTION = "saga/src/attention.rs"
+PROGRESS = "saga/src/progress.rs"
+FAILURE = "saga/src/failure.rs"
+PROCESS = "workflows/src/order/mod.rs"
 LEDGER = "domain/src/ledger.rs"
-KEYS = "activities/src/step_keys.rs"
+STATUS = "domain/src/status.rs"
+FINGERPRINT = "domain/src/fingerprint.rs"
+KEYS = "activities/src/idempotency.rs"
+RECORD = "activities/src/orders.rs"
+RECORD_SQL = "migrations/0040_on_record_before_launch.sql"
 PAYMENT = "activities/src/payment.rs"
 STOCK = "activities/src/stock.rs"
 SHIPPING = "activities/src/shipping.rs"
 BOOKS = "activities/src/ledger.rs"
-ORDERS_SQL = "migrations/0004_orders.sql"
 LEDGER_SQL = "migrations/0007_ledger.sql"
 CLOSED_SQL = "migrations/0030_closed_books.sql"
 ROLE_SQL = "migrations/0014_two_roles.sql"
@@ -49,26 +54,24 @@ def mutant(name: str, checks: str, *edits: tuple[str, str, str]) -> Mutant:
 PLANTED = [
     mutant(
         "an undo is registered after its step",
-        "matrix",
-        (SAGA, "        saga.undos.push(Undo { step: A::CONTRACT.step(), attempt });\n", ""),
+        "mechanism matrix",
+        (SAGA, "        saga.undos.push(Undo { step: A::CONTRACT.step, can_be_accepted, attempt });\n", ""),
         (
             SAGA,
-            "        Declared { activity, argument, undos: saga.undos.len() }",
-            "        let undos = saga.undos.len();\n"
-            "        let undo = Undo { step: A::CONTRACT.step(), attempt };\n"
-            "        Declared { activity, argument, undos, undo }",
+            "        Declared { activity, argument }\n",
+            "        let undo = Undo { step: A::CONTRACT.step, can_be_accepted, attempt };\n"
+            "        saga.late.push(undo);\n"
+            "        Declared { activity, argument }\n",
         ),
-        (SAGA, "    undos: usize,\n", "    undos: usize,\n    undo: Undo,\n"),
+        (SAGA, "    undos: Vec<Undo<P>>,\n", "    undos: Vec<Undo<P>>,\n    late: Vec<Undo<P>>,\n"),
+        (SAGA, "undos: Vec::new(), patience }", "undos: Vec::new(), late: Vec::new(), patience }"),
         (
             SAGA,
-            "let Declared { activity, argument, undos } = step;",
-            "let Declared { activity, argument, undos, undo } = step;",
-        ),
-        (
-            SAGA,
-            "        let output = conclude(&self.ctx, name, done)?;\n",
-            "        let output = conclude(&self.ctx, name, done)?;\n"
-            "        self.undos.push(undo);\n",
+            "        let output = self.conclude(name, done)?;\n",
+            "        let output = self.conclude(name, done)?;\n"
+            "        if let Some(place) = self.late.iter().position(|undo| undo.step == name) {\n"
+            "            self.undos.push(self.late.remove(place));\n"
+            "        }\n",
         ),
     ),
     mutant(
@@ -76,118 +79,137 @@ PLANTED = [
         "saga matrix",
         (
             SAGA,
-            "        if forward.is_cancelled() {\n            return Err(Stop::Cancelled);\n",
+            "        self.unless_cancelled(&forward)?;\n        self.mark(name, StepState::Running);",
             "        if forward.is_cancelled() {\n"
-            "            self.undos.truncate(undos.saturating_sub(1));\n"
-            "            return Err(Stop::Cancelled);\n",
+            "            let begun: Vec<_> = self.undos.iter().map(|undo| self.state_of(undo.step)).collect();\n"
+            "            let mut begun = begun.into_iter();\n"
+            "            self.undos.retain(|_| begun.next().flatten().is_some());\n"
+            "        }\n"
+            "        self.unless_cancelled(&forward)?;\n        self.mark(name, StepState::Running);",
         ),
     ),
     mutant(
         "undos run first to last",
-        "matrix",
+        "mechanism matrix",
         (
             SAGA,
-            "while let Some(Undo { step, attempt }) = self.undos.pop() {",
+            "while let Some(Undo { step, can_be_accepted, attempt }) = self.undos.pop() {",
             "while !self.undos.is_empty() {\n"
-            "            let Undo { step, attempt } = self.undos.remove(0);",
+            "            let Undo { step, can_be_accepted, attempt } = self.undos.remove(0);",
         ),
     ),
     mutant(
         "a cancel reaches the undos",
-        "matrix saga",
+        "mechanism matrix",
         (
-            SAGA,
-            "            let token = WorkflowCancellationToken::new();\n"
+            ATTEMPT,
+            "            let token = until_decided(&ctx);\n"
             "            quick_then_patient(&ctx, activity, argument, None, &token).await",
-            "            let token = ctx.state(|saga| saga.progress.forward.clone());\n"
+            "            let token = ctx.state(|process| process.progress().forward());\n"
             "            quick_then_patient(&ctx, activity, argument, None, &token).await",
         ),
     ),
     mutant(
         "a broken undo is given up",
-        "matrix",
+        "mechanism matrix",
         (
-            SAGA,
-            "        let Err(failure) = attempt().await else { return Done::Yes };\n"
-            "        let before",
-            "        let Err(failure) = attempt().await else { return Done::Yes };\n"
-            "        if matches!(failure, StepFailure::Broken(_)) { return Done::Skipped; }\n"
-            "        let before",
+            ATTENTION,
+            "                Err(failure) => failure,\n            };\n            let step = self.step;",
+            "                Err(StepFailure::Broken(_)) => return Done::Skipped,\n"
+            "                Err(failure) => failure,\n            };\n            let step = self.step;",
         ),
     ),
     mutant(
+        "what is broken is not tried again by itself",
+        "mechanism",
+        (ATTENTION, "        let done = retry().await;", "        let done = None;\n        let _unused = &retry;"),
+    ),
+    mutant(
         "an unknown outcome is taken for a refusal",
-        "matrix",
+        "mechanism matrix",
         (
             SAGA,
-            "        if let Err(StepFailure::Rejected(_)) = &done {",
-            "        if let Err(StepFailure::Unknown(_)) = &done {\n"
-            "            self.undos.truncate(undos.saturating_sub(1));\n"
-            "        }\n"
-            "        if let Err(StepFailure::Rejected(_)) = &done {",
+            "            Err(StepFailure::NotOpen { .. }) => self.undos.clear(),",
+            "            Err(StepFailure::Unknown(_)) => self.undos.retain(|undo| undo.step != name),\n"
+            "            Err(StepFailure::NotOpen { .. }) => self.undos.clear(),",
         ),
     ),
     mutant(
         "a refused order is not unwound",
-        "matrix",
-        (PROCESS, "            saga.unwind().await;\n", ""),
+        "saga matrix",
+        (PROCESS, "    match saga.unwind().await {", "    match Unwound::Undone {"),
     ),
     mutant(
         "a cancel that was accepted is forgotten when the step succeeds",
-        "matrix saga",
-        (
-            SAGA,
-            "        if forward.is_cancelled() { Err(Stop::Cancelled) } else { Ok(output) }\n",
-            "        Ok(output)\n",
-        ),
+        "saga matrix",
+        (SAGA, "        self.unless_cancelled(&forward)?;\n        Ok(output)", "        Ok(output)"),
     ),
     mutant(
         "a cancel is accepted after the hand-over",
         "saga matrix",
+        (PROCESS, "if self.progress.is_past_return() || self.status.is_terminal() {", "if self.status.is_terminal() {"),
+    ),
+    mutant(
+        "a decision decides whatever waits",
+        "mechanism saga",
         (
-            PROCESS,
-            "if let Some(tracking) = &self.progress.handed_over {",
-            "if let Some(tracking) = self.progress.handed_over.as_ref().filter(|_| false) {",
+            PROGRESS,
+            "        if (waiting.step.as_str(), waiting.occurrence) != named {",
+            "        if (waiting.step.as_str(), waiting.occurrence) != named && false {",
         ),
+    ),
+    mutant(
+        "a parcel that has left can only be skipped",
+        "saga matrix",
+        (ATTENTION, "*decision != Decision::AcceptAsDone || self.can_be_accepted", "*decision != Decision::AcceptAsDone"),
+    ),
+    mutant(
+        "an order that is accepted as shipped is unwound all the same",
+        "saga matrix",
+        (SAGA, "                    return Unwound::AcceptedAsDone(step);", "                    continue;"),
+    ),
+    mutant(
+        "a hint of a party restarts the patience",
+        "mechanism",
+        (ATTEMPT, "limit.saturating_sub(waited().unwrap_or_default())", "limit"),
     ),
     mutant(
         "a cancel from the Web UI is not heard",
-        "matrix saga",
+        "mechanism saga",
         (
-            PROCESS,
+            SAGA,
             "let forward = ctx.cancellation_token().child_token();",
-            "let forward = temporalio_workflow::WorkflowCancellationToken::new();",
+            "let forward = WorkflowCancellationToken::new();",
         ),
     ),
     mutant(
-        "the turn to unwinding is noted as quickly as the last",
-        "saga",
-        (SAGA, "    let attempt = if last {", "    let attempt = if last || !last {"),
+        "that an order unwinds is noted as quickly as its end",
+        "saga matrix",
+        (PROCESS, "note(ctx, NoteUnwinding, noted, false).await", "note(ctx, NoteUnwinding, noted, true).await"),
     ),
     mutant(
-        "a decision is kept for whatever goes wrong next",
-        "saga",
-        (PROCESS, "Ok(_) if !self.progress.needs_attention => {", "Ok(_) if false => {"),
+        "a person's retry is taken for a skip",
+        "mechanism matrix",
         (
-            SAGA,
-            "            ctx.state_mut(|saga| saga.progress.needs_attention = false);\n",
-            "            ctx.state_mut(|saga| saga.progress.needs_attention = false);\n"
-            "            ctx.state_mut(|saga| saga.progress.resolution = Some(resolution.clone()));\n",
+            ATTENTION,
+            "                        Decision::Retry => {}\n"
+            "                        Decision::Skip => return Done::Skipped,",
+            "                        Decision::Retry | Decision::Skip => return Done::Skipped,",
         ),
     ),
     mutant(
-        "an operator's retry is taken for a skip",
-        "matrix",
-        (
-            SAGA,
-            "            ResolutionKind::Retry => {}\n"
-            "            ResolutionKind::Skip => return Done::Skipped,",
-            "            ResolutionKind::Retry | ResolutionKind::Skip => return Done::Skipped,",
-        ),
+        "another run of an order ends it in its own way",
+        "activities saga",
+        (RECORD_SQL, "    if known.ending is not null then\n", "    if false then\n"),
+    ),
+    mutant(
+        "any run may take a completion back",
+        "activities",
+        (RECORD_SQL, "                and step_keys.run_id = the_run\n", "                and the_run is not null\n"),
     ),
     mutant(
         "a step that timed out counts as broken",
-        "matrix",
+        "mechanism matrix",
         (
             FAILURE,
             'Some(FailureInfo::TimeoutFailureInfo(_)) => Self::Unknown("timed out".to_owned())',
@@ -197,76 +219,60 @@ PLANTED = [
     mutant(
         "the order is shipped before it is paid",
         "replay",
-        (
-            PROCESS,
-            "    saga.run(charge).await?;\n    saga.becomes(OrderStatus::Paid);\n\n",
-            "",
-        ),
-        (
-            PROCESS,
-            "    let parcel = saga.run(ship).await?;\n",
-            "    let parcel = saga.run(ship).await?;\n    saga.run(charge).await?;\n"
-            "    saga.becomes(OrderStatus::Paid);\n",
-        ),
+        (PROCESS, "    saga.run(charge).await?;\n", ""),
+        (PROCESS, "    saga.run(ship).await?;\n", "    saga.run(ship).await?;\n    saga.run(charge).await?;\n"),
     ),
     mutant(
         "a step's key is made anew for every attempt",
-        "matrix",
+        "activities matrix",
         (
             PAYMENT,
-            "    let claim = Claim::of(charge.key, charge)?;\n"
-            "    let receipt = match provider.authorise(charge).await {",
-            "    let mut charge = charge.clone();\n"
-            "    charge.key.generation = std::time::UNIX_EPOCH.elapsed()\n"
+            "    let charge = order.charge();\n    match recorded {",
+            "    let mut charge = order.charge();\n"
+            "    charge.key.version = std::time::UNIX_EPOCH.elapsed()\n"
             "        .map_or(7, |since| since.subsec_micros());\n"
-            "    let charge = &charge;\n"
-            "    let claim = Claim::of(charge.key, charge)?;\n"
-            "    let receipt = match provider.authorise(charge).await {",
+            "    match recorded {",
         ),
     ),
     mutant(
         "a refund leaves no tombstone",
         "activities matrix",
-        (
-            PAYMENT,
-            "    Claim::of(charge.key, charge)?.bury(db).await?;\n    let found",
-            "    let found",
-        ),
+        (PAYMENT, "    idempotency::leave_tombstone(db, charge.key).await?;\n", ""),
     ),
     mutant(
         "releasing stock leaves no tombstone",
         "activities matrix",
-        (STOCK, "    claim.bury(db).await?;\n", "    let _unused = &claim;\n"),
+        (STOCK, "    idempotency::leave_tombstone(db, key).await?;\n", ""),
     ),
     mutant(
         "a reversal leaves no tombstone",
         "activities matrix",
-        (BOOKS, "    Claim::of(deposit.key(), deposit)?.bury(db).await?;\n", ""),
+        (BOOKS, "    idempotency::leave_tombstone(db, key).await?;\n", ""),
     ),
     mutant(
-        "calling a parcel off leaves no tombstone",
+        "recalling a parcel leaves no tombstone",
         "activities matrix",
-        (SHIPPING, "    Claim::of(parcel.key, parcel)?.bury(db).await?;\n", ""),
+        (SHIPPING, "    idempotency::leave_tombstone(db, parcel.key).await?;\n", ""),
     ),
     mutant(
-        "a key that was used with another argument is taken for a repeat",
-        "activities",
-        (KEYS, "if row.argument_hash != self.argument_hash {", "if false {"),
+        "an order that has ended is carried on",
+        "activities saga",
+        (RECORD, "        Recorded::Open if is_terminal(&status)? => {", "        Recorded::Open if is_terminal(&status)? && false => {"),
     ),
     mutant(
         "a charge does not look for its tombstone before it captures",
         "activities",
         (
             PAYMENT,
-            "        Standing::Undone => return take_back(db, provider, charge, &claim).await,\n"
+            "        Recorded::Undone => return take_back(db, provider, &charge).await,\n"
             "    }\n    match provider.capture",
-            "        Standing::Undone => {}\n    }\n    match provider.capture",
+            "        Recorded::Undone => {}\n    }\n    match provider.capture",
         ),
         (
             PAYMENT,
-            "        Standing::Undone => take_back(db, provider, charge, &claim).await,\n"
-            "        standing @",
-            "        Standing::Undone => Err(claim.already_undone()),\n        standing @",
+            "        Recorded::Undone => take_back(db, provider, &charge).await,\n"
+            "        recorded @",
+            "        Recorded::Undone => Err(idempotency::already_undone(key)),\n        recorded @",
         ),
     ),
     mutant(
@@ -275,31 +281,31 @@ PLANTED = [
         (
             PAYMENT,
             "        PaymentState::Captured | PaymentState::Refunded => {\n"
-            "            give_back(db, provider, charge, &receipt).await\n",
+            "            give_back(db, provider, charge, &reference).await\n",
             "        PaymentState::Captured | PaymentState::Refunded => {\n"
-            "            let _unused = give_back(db, provider, charge, &receipt);\n"
+            "            let _unused = give_back(db, provider, charge, &reference);\n"
             "            Ok(())\n",
-        ),
-    ),
-    mutant(
-        "a declined card is not remembered",
-        "activities",
-        (
-            PAYMENT,
-            "            return decline(db, &claim, decline_code).await;",
-            "            let _unused = decline(db, &claim, decline_code.clone());\n"
-            "            return Err(ActivityFault::Rejected(Rejection::CardDeclined "
-            "{ decline_code }));",
         ),
     ),
     mutant(
         "the reversal is missing",
         "activities matrix",
-        (
-            BOOKS,
-            "    let reversal = deposit.reversed();\n",
-            "    let reversal = deposit.reversed();\n    if true { return Ok(()); }\n",
-        ),
+        (BOOKS, "            on conflict do nothing\n            returning transaction_id, order_id, reverses", "            limit 0\n            returning transaction_id, order_id, reverses"),
+    ),
+    mutant(
+        "a reservation expires while its order only waits",
+        "activities",
+        (STOCK, "greatest(now(), $8)", "least(now(), $8)"),
+    ),
+    mutant(
+        "a reservation of a lost order stops the sweep",
+        "activities",
+        (STOCK, "            join orders.orders using (order_id)\n            where state = 'held'", "            where state = 'held'"),
+    ),
+    mutant(
+        "a parcel that is accepted stays in the stock",
+        "activities saga",
+        (SHIPPING, "from accepted where reservation_key = $6 and state = 'held'", "from accepted where reservation_key = $6 and state = 'expired'"),
     ),
     mutant(
         "stock is read, and then written",
@@ -327,25 +333,69 @@ PLANTED = [
         (SHIPPING, "    if !goods.are_held {", "    if false {"),
         (
             SHIPPING,
-            "case when exists (select from held) then $5::jsonb else $6 end",
-            "case when true then $5::jsonb else $6 end",
+            "case when exists (select from held) then $4::jsonb else $5 end",
+            "case when true then $4::jsonb else $5 end",
         ),
     ),
     mutant(
         "an event's message is lost",
-        "activities matrix",
+        "activities",
         (
-            ORDERS_SQL,
-            "    insert into outbox.messages (order_id, sequence, type, data)\n"
-            "    values (the_order, the_number, event_type, event);\n",
+            RECORD_SQL,
+            "    insert into outbox.messages (aggregatetype, aggregateid, sequence, type, payload)\n"
+            "    values ('order', the_order::text, the_number, 'ordersaga.' || event_type || '.v1', event);\n",
             "",
         ),
     ),
     mutant(
-        "an order may take any turn",
+        "a terminal status can be left",
         "activities",
-        (ORDERS_SQL, "    else false\nend;", "    else true\nend;"),
-        (ORDERS_SQL, "    when 'unwinding' then next in (", "    when 'unwinding' then next not in ("),
+        (RECORD_SQL, "            when orders.is_terminal(known.status) then known.status_data\n", ""),
+    ),
+    mutant(
+        "the database knows another transition of payments",
+        "activities",
+        (RECORD_SQL, "    when 'paid' then next in ('partially-refunded', 'refunded', 'disputed')", "    when 'paid' then next in ('partially-refunded', 'refunded', 'disputed', 'voided')"),
+    ),
+    mutant(
+        "an order is placed twice under one key",
+        "activities",
+        (RECORD_SQL, "    on conflict (order_id) do nothing;\n    return found;", "    on conflict (order_id) do update set updated_at = excluded.updated_at;\n    return found;"),
+    ),
+    mutant(
+        "a cancelled order is launched all the same",
+        "activities starter",
+        (RECORD_SQL, "    select order_id, 'reserve-stock', record_version, now()\n", "    select order_id, 'post-entries', record_version, now()\n"),
+    ),
+    mutant(
+        "an unpublished message is swept",
+        "activities",
+        (RECORD_SQL, "select position from outbox.messages where published_at < now() - outbox_for", "select position from outbox.messages where created_at < now() - outbox_for"),
+    ),
+    mutant(
+        "the same note of a run needs a person twice",
+        "activities",
+        (RECORD_SQL, "    if found then\n        return answered;", "    if false then\n        return answered;"),
+    ),
+    mutant(
+        "the starter may read how customers pay",
+        "activities",
+        (RECORD_SQL, "        -- To launch an order is to see it,", "        grant usage on schema payments to ordersaga_starter;\n        grant select on payments.methods to ordersaga_starter;\n        -- To launch an order is to see it,"),
+    ),
+    mutant(
+        "an event's times run against its numbers",
+        "activities",
+        (RECORD_SQL, "    happened_at := clock_timestamp();", "    happened_at := now();"),
+    ),
+    mutant(
+        "a fingerprint runs its fields together",
+        "domain",
+        (FINGERPRINT, "            self.0.update(part.len().to_string());\n", ""),
+    ),
+    mutant(
+        "an order under way that needs a person looks cancellable for ever",
+        "domain activities",
+        (STATUS, "            self.unwinding = false;\n            self.needs_attention = None;", "            self.unwinding = false;"),
     ),
     mutant(
         "books that do not balance are accepted",
@@ -410,16 +460,6 @@ PLANTED = [
             "domain/src/money.rs",
             "RoundingStrategy::MidpointAwayFromZero",
             "RoundingStrategy::ToZero",
-        ),
-    ),
-    mutant(
-        "an order of a forgotten workflow is started again",
-        "starter",
-        (
-            PLACE,
-            "    if repeatable && let Some(stored) = store::find(&app.database, order_id).await? {",
-            "    if repeatable\n        && false\n"
-            "        && let Some(stored) = store::find(&app.database, order_id).await?\n    {",
         ),
     ),
 ]

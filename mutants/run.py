@@ -34,6 +34,7 @@ CHECKS = {
     "domain": ["-p", "domain"],
     "activities": ["-p", "activities"],
     "starter": ["-p", "starter-api"],
+    "mechanism": ["-p", "saga"],
     "saga": ["-p", "worker", "--test", "saga"],
     "replay": ["-p", "worker", "--test", "replay"],
     "matrix": ["-p", "worker", "--test", "matrix"],
