@@ -97,8 +97,7 @@ pub(crate) async fn place(
     let order = placing.order(command, prices)?;
     let (recipient, launch_after) = (command.recipient.as_ref(), admission.launch_after());
     let fingerprint = &placing.fingerprint;
-    let on_record = store::place(&app.database, &order, fingerprint, recipient, launch_after);
-    if on_record.await?.is_new {
+    if store::place(&app.database, &order, fingerprint, recipient, launch_after).await? {
         app.launcher.launch(&order, admission);
         return Ok(placing.first(order).await);
     }

@@ -252,17 +252,8 @@ pub(crate) async fn paid(database: &PgPool, order_id: OrderId) -> Result<Option<
     paid.map(Some).ok_or_else(|| Problem::internal(DOING, &BadCharge(order_id)))
 }
 
-/// What came of putting an order on record.
-#[derive(Clone, Debug)]
-pub(crate) struct OnRecord {
-    /// Whether this call did it.
-    pub(crate) is_new: bool,
-    /// The fingerprint of the request that did.
-    pub(crate) fingerprint: String,
-}
-
-/// Puts an order on record, with its payment method, its address and the wish to launch it; one
-/// transaction.
+/// Puts an order on record, with its payment method, its address and the row that has it launched,
+/// in one transaction; whether this call did.
 ///
 /// **Repeats.** The first one counts.
 pub(crate) async fn place(
@@ -271,14 +262,12 @@ pub(crate) async fn place(
     fingerprint: &Fingerprint,
     recipient: Option<&Recipient>,
     launch_after: PgInterval,
-) -> Result<OnRecord, Problem> {
+) -> Result<bool, Problem> {
     const DOING: &str = "putting an order on record";
     let event = serde_json::to_value(order.placed());
     let event = event.map_err(|error| Problem::internal(DOING, &error))?;
-    sqlx::query_as!(
-        OnRecord,
-        r#"select is_new as "is_new!", recorded_fingerprint as "fingerprint!"
-           from orders.place($1, $2, $3, $4, $5, $6)"#,
+    sqlx::query_scalar!(
+        r#"select is_new as "is_new!" from orders.place($1, $2, $3, $4, $5, $6)"#,
         order.order_id.uuid(),
         fingerprint.as_str(),
         event,
