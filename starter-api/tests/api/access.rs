@@ -7,7 +7,8 @@ use sqlx::PgPool;
 use starter_api::Limits;
 use uuid::Uuid;
 
-use crate::shop::{Shop, no_database, nowhere, order, record};
+use crate::life::record;
+use crate::shop::{Shop, no_database, nowhere, order};
 
 /// Whoever asks for these need not say who they are.
 const PUBLIC: [&str; 11] = [
@@ -100,8 +101,8 @@ async fn every_operation_takes_the_scope_that_its_description_names_and_no_other
 async fn another_customers_order_is_no_order_wherever_it_is_asked_for(database: PgPool) {
     let shop = Shop::open(database.clone()).await;
     let order_id = Uuid::now_v7();
-    record(&database, order_id, "ada", "2026-01-02T03:04:05Z", "hash").await;
-    // And one that only its workflow knows yet.
+    record(&database, order_id, "ada", "2026-01-02T03:04:05Z").await;
+    // And one that was placed a moment ago.
     let placed = shop.asked_by_customer("ada").post("/v1/orders", &own_order()).await;
     let accepted = placed.json()["order_id"].as_str().unwrap().parse().unwrap();
 
@@ -168,7 +169,7 @@ async fn a_customers_list_has_their_own_orders_alone(database: PgPool) {
     let shop = Shop::open(database.clone()).await;
     for (id, customer) in [(1, "ada"), (2, "bob"), (3, "ada")] {
         let id = Uuid::from_u128(id);
-        record(&database, id, customer, "2026-01-02T03:04:05Z", "hash").await;
+        record(&database, id, customer, "2026-01-02T03:04:05Z").await;
     }
     let ada = shop.asked_by_customer("ada");
     for path in ["/v1/orders", "/v1/orders?customer_id=ada"] {

@@ -1,18 +1,23 @@
+use domain::event::OrderEvent;
 use expect_test::expect;
 use futures::TryStreamExt;
-use serde_json::{Value, json};
+use serde_json::json;
 use sqlx::PgPool;
 use temporalio_client::envconfig::LoadClientConfigProfileOptions;
 use temporalio_client::{Client, ClientOptions, UntypedWorkflow, WorkflowFetchHistoryOptions};
 use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
 use uuid::Uuid;
 
-use crate::shop::{Shop, fresh, order, record, turns};
+use crate::life::{
+    cancelled, captured, failed, happen, needs_attention, posted, record, rejected, reserved,
+    unwinding, unwound, whole_life,
+};
+use crate::shop::{Shop, fresh, nowhere, order};
 
-async fn cancel_after(database: &PgPool, shop: &Shop, statuses: &[Value]) -> String {
+async fn cancel_after(database: &PgPool, shop: &Shop, events: &[OrderEvent]) -> String {
     let id = Uuid::now_v7();
-    record(database, id, "ada", "2026-01-02T03:04:05Z", "hash").await;
-    turns(database, id, statuses).await;
+    record(database, id, "ada", "2026-01-02T03:04:05Z").await;
+    happen(database, id, events).await;
     let answer = shop.post(&format!("/v1/orders/{id}/cancel"), &json!({"reason": "twice"})).await;
     let body = answer.json();
     format!("{} {} {}\n", answer.status, body["status"], body["detail"])
@@ -21,25 +26,21 @@ async fn cancel_after(database: &PgPool, shop: &Shop, statuses: &[Value]) -> Str
 #[sqlx::test(migrations = "../migrations")]
 async fn what_cancelling_means_depends_on_how_the_order_ended(database: PgPool) {
     let shop = Shop::open(database.clone()).await;
-    let status = |name: &str| json!({ "status": name });
-    let unwound = |end: Value| vec![status("unwinding"), end];
-    let rejection = json!({"code": "card-declined", "decline_code": "insufficient_funds"});
     let mut told = String::new();
-    for statuses in [
-        unwound(json!({"status": "cancelled", "reason": "ordered twice"})),
-        unwound(json!({"status": "rejected", "rejection": rejection})),
-        unwound(json!({"status": "failed", "incident": "i-1"})),
-        vec![
-            status("reserved"),
-            status("paid"),
-            status("posted"),
-            json!({"status": "shipped", "tracking": "T-1"}),
-        ],
+    for events in [
+        unwound(&cancelled("ordered twice")),
+        vec![unwinding(cancelled("ordered twice"))],
+        vec![unwinding(rejected()), needs_attention(1, "no such payment")],
+        unwound(&rejected()),
+        unwound(&failed()),
+        whole_life(),
     ] {
-        told += &cancel_after(&database, &shop, &statuses).await;
+        told += &cancel_after(&database, &shop, &events).await;
     }
     expect![[r#"
         200 OK "cancelled" null
+        200 OK "processing" null
+        200 OK "processing" null
         409 Conflict 409 "The shop has rejected the order and undone everything: the payment was declined: insufficient_funds."
         409 Conflict 409 "A fault stopped the order; everything done for it has been undone."
         409 Conflict 409 "The parcel has been handed over to the carrier. The goods have to be returned."
@@ -55,24 +56,23 @@ async fn events(database: &PgPool) -> i64 {
 #[sqlx::test(migrations = "../migrations")]
 async fn a_preview_says_what_a_cancel_would_do_and_does_nothing(database: PgPool) {
     let shop = Shop::open(database.clone()).await;
-    let status = |name: &str| json!({ "status": name });
-    let paid = [status("reserved"), status("paid"), status("posted")];
-    let rejection = json!({"code": "reservation-expired"});
-    let shipped = json!({"status": "shipped", "tracking": "T-1"});
+    let paid = [reserved(), captured(), posted()];
     let mut told = String::new();
-    for (turns_taken, charged) in [
+    for (happened, charged) in [
         (vec![], false),
         (paid[..1].to_vec(), false),
         (paid.to_vec(), true),
-        (vec![status("unwinding")], true),
-        (vec![status("unwinding"), json!({"status": "cancelled", "reason": "twice"})], false),
-        (vec![status("unwinding"), json!({"status": "rejected", "rejection": rejection})], false),
-        (vec![status("unwinding"), json!({"status": "failed", "incident": "i-1"})], false),
-        ([&paid[..], &[shipped]].concat(), true),
+        (vec![unwinding(rejected())], true),
+        (unwound(&cancelled("twice")), false),
+        (unwound(&rejected()), false),
+        (unwound(&failed()), false),
+        // The parcel has left, and the sale is not booked yet.
+        (whole_life()[..4].to_vec(), true),
+        (whole_life(), true),
     ] {
         let id = Uuid::now_v7();
-        record(&database, id, "ada", "2026-01-02T03:04:05Z", "hash").await;
-        turns(&database, id, &turns_taken).await;
+        record(&database, id, "ada", "2026-01-02T03:04:05Z").await;
+        happen(&database, id, &happened).await;
         if charged {
             sqlx::query!(
                 "insert into payments.charges
@@ -103,12 +103,13 @@ async fn a_preview_says_what_a_cancel_would_do_and_does_nothing(database: PgPool
     }
     expect![[r#"
         200 a preview "processing" "call-off" "nothing" null
-        200 a preview "reserved" "call-off" "void" null
-        200 a preview "posted" "call-off" "refund" {"amount":"23.10","currency":"GBP"}
-        200 a preview "unwinding" "change-nothing" "nothing" null
+        200 a preview "processing" "call-off" "void" null
+        200 a preview "processing" "call-off" "refund" {"amount":"23.10","currency":"GBP"}
+        200 a preview "processing" "change-nothing" "nothing" null
         200 a preview "cancelled" "change-nothing" "nothing" null
         409 order-already-rejected 409 null null null
         409 order-already-failed 409 null null null
+        409 order-already-shipped 409 null null null
         409 order-already-shipped 409 null null null
     "#]]
     .assert_eq(&told);
@@ -130,43 +131,75 @@ async fn an_order_that_is_only_accepted_can_be_previewed_and_still_goes_on(datab
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn an_order_that_nobody_carries_on_is_not_said_to_be_cancelled(database: PgPool) {
+async fn an_order_without_a_workflow_is_not_said_to_be_cancelled(database: PgPool) {
     let shop = Shop::open(database.clone()).await;
     let id = Uuid::now_v7();
-    record(&database, id, "ada", "2026-01-02T03:04:05Z", "hash").await;
+    record(&database, id, "ada", "2026-01-02T03:04:05Z").await;
     let answer = shop.post(&format!("/v1/orders/{id}/cancel"), &json!({"reason": "why"})).await;
-    assert_eq!(answer.problem(), "internal");
-    assert!(answer.json()["incident"].is_string(), "{}", answer.text);
+    assert_eq!((answer.problem().as_str(), answer.status.as_u16()), ("try-again", 503));
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn a_cancel_that_no_worker_hears_is_kept_for_the_next(database: PgPool) {
-    let shop = Shop::open(database).await;
+async fn what_is_being_unwound_is_answered_from_the_record(database: PgPool) {
+    let shop = Shop::with(database.clone(), nowhere(), starter_api::Limits::default()).await;
+    let id = Uuid::now_v7();
+    record(&database, id, "ada", "2026-01-02T03:04:05Z").await;
+    happen(&database, id, &[reserved(), unwinding(rejected())]).await;
+    let answer = shop.post(&format!("/v1/orders/{id}/cancel"), &json!({"reason": "why"})).await;
+    assert_eq!((answer.status.as_u16(), &answer.json()["unwinding"]), (200, &json!(true)));
+}
+
+/// An order whose first step was taken, and which no worker carries on.
+async fn under_way(database: &PgPool, shop: &Shop) -> Uuid {
     let placed = shop.place(&fresh("key"), &order("ada")).await.json();
-    let id = placed["order_id"].as_str().unwrap();
+    let id: Uuid = placed["order_id"].as_str().unwrap().parse().unwrap();
+    sqlx::query!(
+        r#"insert into orders.step_keys (order_id, step, version, outcome)
+           values ($1, 'reserve-stock', 1, '{"done": null}')"#,
+        id
+    )
+    .execute(database)
+    .await
+    .unwrap();
+    happen(database, id, &[reserved()]).await;
+    let waits = async || {
+        let row = sqlx::query!("select order_id from orders.launches where order_id = $1", id);
+        row.fetch_optional(database).await.unwrap().is_some()
+    };
+    while waits().await {}
+    id
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_cancel_that_no_worker_answers_is_kept_for_the_next(database: PgPool) {
+    let shop = Shop::open(database.clone()).await;
+    let id = under_way(&database, &shop).await;
     let path = format!("/v1/orders/{id}/cancel");
     let answer = shop.post(&path, &json!({"reason": "ordered twice"})).await;
     expect![[r#"
         202 Accepted
         {
           "decision": "pending",
+          "fulfilment_status": "reserved",
           "order_id": "ORDER",
-          "status": "processing"
+          "payment_status": "none",
+          "status": "processing",
+          "unwinding": false
         }
     "#]]
-    .assert_eq(&answer.told().replace(id, "ORDER"));
+    .assert_eq(&answer.told().replace(&id.to_string(), "ORDER"));
 
     let saga = temporal().await.get_workflow_handle::<UntypedWorkflow>(format!("order-{id}"));
     let history = saga.fetch_history(WorkflowFetchHistoryOptions::default());
     let events = history.try_collect::<Vec<_>>().await.unwrap();
-    let wishes = events.into_iter().filter_map(|event| match event.attributes {
+    let requests = events.into_iter().filter_map(|event| match event.attributes {
         Some(Attributes::WorkflowExecutionSignaledEventAttributes(signal)) => Some(signal),
         Some(_) | None => None,
     });
-    let wishes = wishes.collect::<Vec<_>>();
-    let [wish] = &wishes[..] else { panic!("one wish is kept, not {}", wishes.len()) };
-    assert_eq!(wish.signal_name, "cancel");
-    let told = wish.input.as_ref().unwrap().payloads[0].data.clone();
+    let requests = requests.collect::<Vec<_>>();
+    let [request] = &requests[..] else { panic!("one request is kept, not {}", requests.len()) };
+    assert_eq!(request.signal_name, "cancel");
+    let told = request.input.as_ref().unwrap().payloads[0].data.clone();
     assert_eq!(String::from_utf8(told).unwrap(), r#"{"reason":"ordered twice"}"#);
 }
 

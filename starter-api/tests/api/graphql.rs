@@ -7,7 +7,8 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use uuid::Uuid;
 
-use crate::shop::{Shop, happen, record};
+use crate::life::{happen, record, reserved};
+use crate::shop::Shop;
 
 async fn asked(shop: &Shop, query: &str) -> Value {
     let answer = shop.post("/v1/graphql", &json!({ "query": query })).await;
@@ -19,8 +20,8 @@ async fn asked(shop: &Shop, query: &str) -> Value {
 async fn sent(database: &PgPool, number: u128, customer: &str) -> Uuid {
     let id = Uuid::from_u128(number);
     let placed_at = format!("2026-01-02T03:04:{number:02}Z");
-    record(database, id, customer, &placed_at, "hash").await;
-    happen(database, id, "stock.reserved", &json!({"status": {"status": "reserved"}})).await;
+    record(database, id, customer, &placed_at).await;
+    happen(database, id, &[reserved()]).await;
     sqlx::query!(
         "with charged as (
              insert into payments.charges
@@ -47,7 +48,8 @@ async fn sent(database: &PgPool, number: u128, customer: &str) -> Uuid {
     id
 }
 
-const EVERYTHING: &str = "{ orders(first: 3) { items { id status total { amount } \
+const EVERYTHING: &str = "{ orders(first: 3) { items { id status paymentStatus fulfilmentStatus \
+    unwinding needsAttention { step } tracking total { amount } \
     events { sequence text } payments { captured { amount } refunded { amount } } \
     shipments { tracking isCancelled } ledgerEntries { account side amount { amount } } } } }";
 
@@ -60,7 +62,9 @@ async fn orders_are_told_with_everything_that_belongs_to_them(database: PgPool) 
     let orders = answer["data"]["orders"]["items"].as_array().unwrap();
     let told = |id: Uuid| {
         json!({
-            "id": id.to_string(), "status": "reserved", "total": {"amount": "23.10"},
+            "id": id.to_string(), "status": "processing", "paymentStatus": "none",
+            "fulfilmentStatus": "reserved", "unwinding": false, "needsAttention": null,
+            "tracking": null, "total": {"amount": "23.10"},
             "events": [{"sequence": 1, "text": "The order was placed: 23.10 GBP"},
                        {"sequence": 2, "text": "The goods were set aside"}],
             "payments": [{"captured": {"amount": "23.10"}, "refunded": {"amount": "0.00"}}],
@@ -153,6 +157,8 @@ async fn a_question_that_costs_too_much_is_not_answered(database: PgPool) {
         "orders(first: 101)",
         "orders(first: 0)",
         "orders(status: \"lost\")",
+        "orders(paymentStatus: \"lost\")",
+        "orders(fulfilmentStatus: \"paid\")",
         "orders(after: \"x\")",
     ] {
         let refused = asked(&shop, &format!("{{ {wrong} {{ items {{ id }} }} }}")).await;

@@ -3,8 +3,8 @@ use std::num::NonZeroU32;
 use futures::StreamExt;
 use ordersaga_grpc::v1::order_service_client::OrderServiceClient;
 use ordersaga_grpc::v1::{
-    CancelDecision, CancelOrderRequest, GetOrderRequest, Money, OrderStatus, PlaceOrderRequest,
-    ShipTo, WantedLine, WatchOrderRequest, WatchOrderResponse,
+    CancelDecision, CancelOrderRequest, FulfilmentStatus, GetOrderRequest, Money, OrderStatus,
+    PaymentStatus, PlaceOrderRequest, ShipTo, WantedLine, WatchOrderRequest, WatchOrderResponse,
 };
 use prost_types::Duration as Patience;
 use serde_json::json;
@@ -22,7 +22,8 @@ use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use tonic_types::StatusExt;
 use uuid::Uuid;
 
-use crate::shop::{Shop, fresh, happen, no_database, nowhere, record, turns};
+use crate::life::{cancelled, happen, record, unwound};
+use crate::shop::{Shop, fresh, no_database, nowhere};
 
 /// A program that speaks gRPC, in this role.
 pub(crate) struct Program {
@@ -79,6 +80,8 @@ async fn an_order_placed_by_grpc_is_the_one_that_http_shows(database: PgPool) {
     let order = placed.order.unwrap();
     assert!(!placed.replayed);
     assert_eq!(order.status(), OrderStatus::Processing);
+    assert_eq!(order.payment_status(), PaymentStatus::None);
+    assert_eq!(order.fulfilment_status(), FulfilmentStatus::None);
     assert_eq!(order.total.clone().unwrap().amount, "23.10");
     let shown = shop.get(&format!("/v1/orders/{}", order.order_id)).await.json();
     assert_eq!((&shown["customer_id"], &shown["status"]), (&json!("ada"), &json!("processing")));
@@ -123,7 +126,7 @@ async fn a_bad_order_is_told_every_broken_rule_by_grpc_too(database: PgPool) {
 async fn what_a_program_may_not_see_or_do_by_http_it_may_not_by_grpc(database: PgPool) {
     let shop = Shop::open(database.clone()).await;
     let id = Uuid::now_v7();
-    record(&database, id, "ada", "2026-01-02T03:04:05Z", "hash").await;
+    record(&database, id, "ada", "2026-01-02T03:04:05Z").await;
     let get = GetOrderRequest { order_id: id.to_string() };
     let mut ada = Program::of(&shop, "ada", "customer").await;
     assert!(ada.orders.get_order(ada.asks(get.clone())).await.is_ok());
@@ -155,7 +158,7 @@ async fn an_order_is_watched_to_its_end_and_its_cancel_is_answered(database: PgP
     let shop = Shop::open(database.clone()).await;
     let mut program = Program::of(&shop, "backend", "service").await;
     let id = Uuid::now_v7();
-    record(&database, id, "ada", "2026-01-02T03:04:05Z", "hash").await;
+    record(&database, id, "ada", "2026-01-02T03:04:05Z").await;
     let watch = WatchOrderRequest { order_id: id.to_string(), after_sequence: 0 };
     let watched = program.orders.watch_order(program.asks(watch)).await.unwrap();
     let mut watched = watched.into_inner();
@@ -169,16 +172,14 @@ async fn an_order_is_watched_to_its_end_and_its_cancel_is_answered(database: PgP
         program.orders.cancel_order(program.asks(wish)).await
     };
     let preview = ask(true).await.unwrap().into_inner();
-    assert_eq!(preview.decision(), CancelDecision::WouldCallOff);
-    turns(&database, id, &[json!({"status": "unwinding"})]).await;
-    let cancelled = json!({"status": {"status": "cancelled", "reason": "twice"}});
-    happen(&database, id, "order.cancelled", &cancelled).await;
+    assert_eq!(preview.decision(), CancelDecision::WouldCancel);
+    happen(&database, id, &unwound(&cancelled("twice"))).await;
     let done = ask(false).await.unwrap().into_inner();
     assert_eq!((done.decision(), done.status()), (CancelDecision::Already, OrderStatus::Cancelled));
 
     let rest: Vec<_> = watched.map(|event| event.unwrap()).collect().await;
     let statuses: Vec<_> = rest.iter().map(WatchOrderResponse::status).collect();
-    assert_eq!(statuses, [OrderStatus::Unwinding, OrderStatus::Cancelled]);
+    assert_eq!(statuses, [OrderStatus::Unspecified, OrderStatus::Cancelled]);
     // Going on after the end is no error.
     let watch = WatchOrderRequest { order_id: id.to_string(), after_sequence: 3 };
     let watched = program.orders.watch_order(program.asks(watch)).await.unwrap();

@@ -13,8 +13,8 @@ use activities::shipping::sandbox::SandboxCarrier;
 use futures::StreamExt;
 use futures::future::join_all;
 use ordersaga_grpc::v1::{
-    CancelDecision, CancelOrderRequest, GetOrderRequest, OrderStatus, PlaceOrderRequest,
-    WatchOrderRequest,
+    CancelDecision, CancelOrderRequest, FulfilmentStatus, GetOrderRequest, OrderStatus,
+    PaymentStatus, PlaceOrderRequest, WatchOrderRequest,
 };
 use prost_types::Duration as Patience;
 use serde_json::{Value, json};
@@ -28,11 +28,12 @@ use temporalio_sdk::testing::{
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-use worker::line;
+use worker::activity_metrics::ActivityMetrics;
+use worker::pausable_queue;
 use worker::run::{Settings, build_worker};
-use worker::steps_counted::StepsCounted;
 use workflows::Queue;
 
+use crate::examples::assert_shown_when_resolved;
 use crate::grpc::{Program, wish};
 use crate::shop::{Shop, as_role, fresh, order};
 use crate::watching::Stream;
@@ -163,13 +164,13 @@ async fn serve(as_worker: &PgPool, client: &Client, stop: &CancellationToken) {
     };
     let sdk = Runtime::from_current_tokio(RuntimeOptions::default()).unwrap();
     let db = pool();
-    let lines = Queue::ALL.into_iter().map(|queue| {
+    let lines = Queue::all().map(|queue| {
         let (sdk, activities) = (&sdk, &activities);
         let make = move || {
             let settings = Settings::default();
-            build_worker(sdk, client.clone(), queue, activities, &settings, StepsCounted)
+            build_worker(sdk, client.clone(), queue, activities, &settings, ActivityMetrics)
         };
-        line::serve(&db, queue, make, |_served| (), stop)
+        pausable_queue::serve(&db, queue, make, |_served| (), stop)
     });
     join_all(lines).await.into_iter().for_each(Result::unwrap);
 }
@@ -183,9 +184,8 @@ async fn an_order_placed_by_grpc_ships_and_is_watched_to_its_end(database: PgPoo
     let placed = program.orders.place_order(program.asks(placed)).await.unwrap().into_inner();
     let placed = placed.order.unwrap();
     let id = placed.order_id.clone();
-    // Whoever waits is answered once the order is paid, and no sooner.
-    let paid = [OrderStatus::Paid, OrderStatus::Posted, OrderStatus::Shipped];
-    assert!(paid.contains(&placed.status()), "{:?}", placed.status());
+    // A caller who waits is answered once the order is paid, and no sooner.
+    assert_eq!(placed.payment_status(), PaymentStatus::Paid);
 
     let watched = WatchOrderRequest { order_id: id.clone(), after_sequence: 0 };
     let stream = program.orders.watch_order(program.asks(watched)).await.unwrap().into_inner();
@@ -198,11 +198,15 @@ async fn an_order_placed_by_grpc_ships_and_is_watched_to_its_end(database: PgPoo
             "payment.captured",
             "ledger.posted",
             "order.shipped",
-            "ledger.revenue-recognised"
+            "ledger.revenue-recognised",
+            "order.completed"
         ]
     );
     let got = program.orders.get_order(program.asks(GetOrderRequest { order_id: id })).await;
-    assert_eq!(got.unwrap().into_inner().order.unwrap().status(), OrderStatus::Shipped);
+    let got = got.unwrap().into_inner().order.unwrap();
+    assert_eq!(got.status(), OrderStatus::Completed);
+    assert_eq!(got.fulfilment_status(), FulfilmentStatus::Shipped);
+    assert!(got.tracking.is_some());
     let books = open.shop.get("/v1/ledger/validate").await.json();
     assert_eq!(books["valid"], true, "{books}");
     open.close().await;
@@ -224,7 +228,7 @@ async fn a_cancel_by_grpc_within_the_window_takes_all_back(database: PgPool) {
     let wish =
         CancelOrderRequest { order_id: id.clone(), reason: "ordered twice".into(), dry_run: false };
     let cancelled = program.orders.cancel_order(program.asks(wish)).await.unwrap().into_inner();
-    assert_eq!(cancelled.decision(), CancelDecision::CalledOff);
+    assert_eq!(cancelled.decision(), CancelDecision::Unwinding);
     let rest: Vec<_> = told.collect().await;
     assert_eq!(
         rest,
@@ -256,11 +260,24 @@ async fn a_stuck_order_is_found_and_ends_by_a_persons_decision(database: PgPool)
     let eve = open.shop.asked_by("eve", "operator");
     let id = open.places(&hopeless()).await;
     let waiting = open.until_it_waits_for_somebody(id).await;
-    assert_eq!(waiting["status"], "stuck");
     assert_eq!(
-        (&waiting["step"], &waiting["customer_id"]),
-        (&json!("charge-payment"), &json!("ada"))
+        (&waiting["step"], &waiting["occurrence"], &waiting["undoing"], &waiting["customer_id"]),
+        (&json!("charge-payment"), &json!(1), &json!(true), &json!("ada"))
     );
+    let path = format!("/v1/orders/{id}/resolve");
+    // A decision about another occurrence, another step, or one that cannot be made decides nothing.
+    for (field, value) in [
+        ("occurrence", json!(2)),
+        ("step", json!("ship-order")),
+        ("decision", json!("accept-as-done")),
+    ] {
+        let mut wrong = decision(&waiting, "retry", "late");
+        wrong[field] = value;
+        let refused = eve.post(&path, &wrong).await;
+        assert_eq!((refused.status.as_u16(), refused.problem().as_str()), (409, "order-not-stuck"));
+        let told = refused.json()["detail"].as_str().unwrap().to_owned();
+        assert!(told.contains("charge-payment"), "{told}");
+    }
 
     // The provider mends the refund, and eve has it tried again.
     sqlx::query!(
@@ -270,12 +287,13 @@ async fn a_stuck_order_is_found_and_ends_by_a_persons_decision(database: PgPool)
     .execute(&database)
     .await
     .unwrap();
-    let decision = json!({"decision": "retry", "why": "the provider has mended it"});
-    let told = eve.post(&format!("/v1/orders/{id}/resolve"), &decision).await;
-    assert_eq!(told.status, 202, "{}", told.text);
+    let mended = decision(&waiting, "retry", "the provider has mended it");
+    let told = eve.post(&path, &mended).await;
+    assert_eq!(told.status, 200, "{}", told.text);
+    assert_shown_when_resolved(&told);
     assert_eq!(open.ended(id).await["status"], "rejected");
     open.assert_all_taken_back(id).await;
-    assert_on_record(&open.events(id).await, &["retry", "eve", "the provider has mended it"]);
+    assert_on_record(&open.events(id).await, ["retry", "eve", "the provider has mended it"]);
     open.close().await;
 }
 
@@ -284,25 +302,61 @@ async fn a_person_may_end_a_stuck_order_without_its_refund(database: PgPool) {
     let open = Open::on(database).await;
     let eve = open.shop.asked_by("eve", "operator");
     let id = open.places(&hopeless()).await;
-    open.until_it_waits_for_somebody(id).await;
-    let decision = json!({"decision": "skip", "why": "paid back by cheque"});
-    let told = eve.post(&format!("/v1/orders/{id}/resolve"), &decision).await;
-    assert_eq!(told.status, 202, "{}", told.text);
+    let waiting = open.until_it_waits_for_somebody(id).await;
+    let settled = decision(&waiting, "skip", "paid back by cheque");
+    let told = eve.post(&format!("/v1/orders/{id}/resolve"), &settled).await;
+    assert_eq!(told.status, 200, "{}", told.text);
     assert_eq!(open.ended(id).await["status"], "rejected");
     let events = open.events(id).await;
-    assert_on_record(&events, &["skip", "eve", "paid back by cheque"]);
+    assert_on_record(&events, ["skip", "eve", "paid back by cheque"]);
     let refunded = events.iter().any(|event| event["type"] == "payment.refunded");
     assert!(!refunded, "{events:?}");
     open.close().await;
 }
 
+#[sqlx::test(migrations = "../migrations")]
+async fn orders_that_wait_for_the_same_cause_are_decided_about_at_once(database: PgPool) {
+    let open = Open::on(database).await;
+    let eve = open.shop.asked_by("eve", "operator");
+    let ids = [open.places(&hopeless()).await, open.places(&hopeless()).await];
+    let mut causes = Vec::new();
+    for id in ids {
+        let waiting = open.until_it_waits_for_somebody(id).await;
+        causes.push(waiting["why"].as_str().unwrap().to_owned());
+    }
+    let mut resolved = Vec::new();
+    causes.dedup();
+    for cause in &causes {
+        let all = json!({"step": "charge-payment", "cause": cause, "decision": "skip",
+                         "why": "paid back by cheque"});
+        let told = eve.post("/v1/attention/resolve", &all).await.json();
+        assert_eq!(told["refused"], json!([]));
+        resolved.extend(told["resolved"].as_array().unwrap().clone());
+    }
+    assert_eq!(resolved, ids.map(|id| json!(id)));
+    for id in ids {
+        assert_eq!(open.ended(id).await["status"], "rejected");
+    }
+    open.close().await;
+}
+
+/// A decision about what an order waits for.
+fn decision(waiting: &Value, decision: &str, why: &str) -> Value {
+    json!({"step": waiting["step"], "occurrence": waiting["occurrence"], "decision": decision,
+           "why": why})
+}
+
 /// One event tells the decision, who made it and why.
 #[track_caller]
-fn assert_on_record(events: &[Value], words: &[&str]) {
-    let resumed: Vec<_> = events.iter().filter(|it| it["type"] == "order.resumed").collect();
-    assert_eq!(resumed.len(), 1, "{events:?}");
-    let remark = resumed[0]["data"]["remark"].as_str().unwrap();
-    assert!(words.iter().all(|word| remark.contains(word)), "{remark}");
+fn assert_on_record(events: &[Value], [decision, by, why]: [&str; 3]) {
+    let resolved = events.iter().filter(|it| it["type"] == "order.attention-resolved");
+    let resolved: Vec<_> = resolved.map(|event| &event["data"]).collect();
+    assert_eq!(resolved.len(), 1, "{events:?}");
+    let told = resolved[0];
+    assert_eq!(
+        (&told["decision"], &told["by"], &told["why"], &told["occurrence"]),
+        (&json!(decision), &json!(by), &json!(why), &json!(1))
+    );
 }
 
 #[sqlx::test(migrations = "../migrations")]

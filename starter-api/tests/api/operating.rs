@@ -2,18 +2,13 @@
 
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use starter_api::{Limits, Temporal};
-use temporalio_client::envconfig::LoadClientConfigProfileOptions;
-use temporalio_client::{
-    Client, ClientOptions, UntypedWorkflow, WorkflowFetchHistoryOptions, WorkflowStartOptions,
-    WorkflowTerminateOptions,
-};
-use temporalio_common::data_converters::RawValue;
-use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
-use temporalio_common::search_attributes::SearchAttributes;
+use starter_api::Limits;
 use uuid::Uuid;
 
-use crate::shop::{Shop, order, record, send};
+use crate::life::{
+    captured, happen, needs_attention, record, rejected, reserved, unwinding, unwound,
+};
+use crate::shop::{Shop, nowhere, order, send};
 
 async fn put(shop: &Shop, path: &str, body: &Value) -> crate::shop::Answer {
     send(shop.request("PUT", path).json(body)).await
@@ -194,76 +189,118 @@ async fn the_line_stops_and_goes_on_by_a_persons_decision(database: PgPool) {
     );
 }
 
-pub(crate) async fn temporal() -> Client {
-    let options = LoadClientConfigProfileOptions::default();
-    let (connection, client) = ClientOptions::load_from_config(options).unwrap();
-    Client::connect(connection, client).await.unwrap()
-}
-
-/// An order's workflow that says of itself whether it waits for a person.
-pub(crate) async fn open_workflow(client: &Client, id: Uuid, needs_attention: bool) {
-    let attributes = SearchAttributes::new([workflows::NEEDS_ATTENTION.value_set(needs_attention)]);
-    let options = WorkflowStartOptions::new("orders", format!("order-{id}"))
-        .search_attributes(attributes)
-        .build();
-    let saga = UntypedWorkflow::new("OrderSaga");
-    client.start_workflow(saga, RawValue::new(Vec::new()), options).await.unwrap();
+/// Orders that wait, the longest waiting first, with what each waits for.
+async fn stuck(database: &PgPool, whys: &[&str]) -> Vec<Uuid> {
+    let mut stuck = Vec::new();
+    for why in whys {
+        let id = Uuid::now_v7();
+        record(database, id, "ada", "2026-01-02T03:04:05Z").await;
+        let events = [reserved(), captured(), unwinding(rejected()), needs_attention(1, why)];
+        happen(database, id, &events).await;
+        stuck.push(id);
+    }
+    stuck
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn a_stuck_order_is_found_and_told_what_a_person_decided(database: PgPool) {
-    let shop = Shop::with(database.clone(), Temporal::from_env().unwrap(), Limits::default()).await;
+async fn the_orders_that_wait_for_a_person_are_listed_longest_first(database: PgPool) {
+    let shop = Shop::with(database.clone(), nowhere(), Limits::default()).await;
     let eve = shop.asked_by("eve", "operator");
-    let (client, stuck, fine) = (temporal().await, Uuid::now_v7(), Uuid::now_v7());
-    for (id, needs_attention) in [(stuck, true), (fine, false)] {
-        record(&database, id, "ada", "2026-01-02T03:04:05Z", "hash").await;
-        open_workflow(&client, id, needs_attention).await;
-    }
-    let status = json!({"status": "stuck", "step": "charge-payment", "why": "no such payment"});
-    let turns = [json!({"status": "unwinding"}), status];
-    crate::shop::turns(&database, stuck, &turns).await;
+    let waiting = stuck(&database, &["no such payment", "HTTP 500", "no such payment"]).await;
+    record(&database, Uuid::now_v7(), "ada", "2026-01-02T03:04:05Z").await;
 
-    // Temporal's lists are a moment behind.
-    let found = loop {
-        let told = eve.get("/v1/attention").await;
-        assert_eq!(told.status, 200, "{}", told.text);
-        let items = told.json()["items"].as_array().unwrap().clone();
-        assert!(items.iter().all(|item| item["order_id"] != json!(fine)), "{}", told.text);
-        if let Some(found) = items.into_iter().find(|item| item["order_id"] == json!(stuck)) {
-            break found;
+    let mut path = "/v1/attention?limit=2".to_owned();
+    let mut seen = Vec::new();
+    loop {
+        let page = eve.get(&path).await;
+        assert_eq!(page.status, 200, "{}", page.text);
+        seen.extend(page.json()["items"].as_array().unwrap().clone());
+        let Some(link) = page.header("link") else { break };
+        path = link.trim_start_matches('<').split_once('>').unwrap().0.to_owned();
+    }
+    let ids: Vec<Uuid> =
+        seen.iter().map(|item| item["order_id"].as_str().unwrap().parse().unwrap()).collect();
+    assert_eq!(ids, waiting);
+    let mut first = seen[0].clone();
+    let since = first.as_object_mut().unwrap().remove("since").unwrap();
+    assert!(since.as_str().unwrap().ends_with('Z'), "{since}");
+    assert_eq!(
+        first,
+        json!({
+            "order_id": waiting[0], "customer_id": "ada", "step": "charge-payment",
+            "occurrence": 1, "undoing": true, "why": "no such payment",
+            "decisions": ["retry", "skip"],
+        })
+    );
+    let shown = eve.get(&format!("/v1/orders/{}", waiting[1])).await.json();
+    assert_eq!(shown["needs_attention"]["why"], "HTTP 500");
+    assert_eq!(eve.get("/v1/attention?cursor=nonsense").await.problem(), "malformed-request");
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_decision_that_nobody_takes_is_not_said_to_be_taken(database: PgPool) {
+    let shop = Shop::open(database.clone()).await;
+    let eve = shop.asked_by("eve", "operator");
+    let resolve = |id: Uuid| format!("/v1/orders/{id}/resolve");
+    let decision = json!({"step": "charge-payment", "occurrence": 1, "decision": "retry",
+                          "why": "the provider has mended it"});
+    // Its workflow is lost.
+    let lost = stuck(&database, &["no such payment"]).await[0];
+    assert_eq!(eve.post(&resolve(lost), &decision).await.problem(), "order-not-stuck");
+    // It has ended.
+    let ended = Uuid::now_v7();
+    record(&database, ended, "ada", "2026-01-02T03:04:05Z").await;
+    happen(&database, ended, &unwound(&rejected())).await;
+    assert_eq!(eve.post(&resolve(ended), &decision).await.problem(), "order-not-stuck");
+    assert_eq!(eve.post(&resolve(Uuid::now_v7()), &decision).await.problem(), "order-not-found");
+    let ada = shop.asked_by_customer("ada");
+    assert_eq!(ada.post(&resolve(lost), &decision).await.problem(), "insufficient-scope");
+    for (field, value) in [
+        ("why", json!(" ")),
+        ("step", json!("")),
+        ("occurrence", json!(-1)),
+        ("occurrence", json!(1.5)),
+    ] {
+        let mut wrong = decision.clone();
+        wrong[field] = value;
+        let answer = eve.post(&resolve(lost), &wrong).await;
+        assert_eq!(answer.problem(), "invalid-request", "{wrong}");
+        assert_eq!(answer.json()["errors"][0]["pointer"], format!("/{field}"));
+    }
+    let mut wrong = decision.clone();
+    wrong["decision"] = json!("hope");
+    assert_eq!(eve.post(&resolve(lost), &wrong).await.problem(), "malformed-request");
+
+    // Its workflow is there, and no worker answers.
+    let placed = shop.post("/v1/orders", &order("ada")).await.json();
+    let id: Uuid = placed["order_id"].as_str().unwrap().parse().unwrap();
+    let refused = loop {
+        let answer = eve.post(&resolve(id), &decision).await;
+        if answer.problem() != "order-not-stuck" {
+            break answer;
         }
     };
-    assert_eq!((&found["status"], &found["why"]), (&json!("stuck"), &json!("no such payment")));
+    assert_eq!((refused.problem().as_str(), refused.status.as_u16()), ("try-again", 503));
+}
 
-    let resolve = |id: Uuid| format!("/v1/orders/{id}/resolve");
-    let decision = json!({"decision": "retry", "why": "the provider has mended it"});
-    let told = eve.post(&resolve(stuck), &decision).await;
-    assert_eq!((told.status.as_u16(), &told.json()["by"]), (202, &json!("eve")), "{}", told.text);
-    assert_eq!(eve.post(&resolve(fine), &decision).await.problem(), "order-not-stuck");
-    assert_eq!(eve.post(&resolve(Uuid::now_v7()), &decision).await.problem(), "order-not-found");
-    let silent = json!({"decision": "skip", "why": " "});
-    assert_eq!(eve.post(&resolve(stuck), &silent).await.problem(), "invalid-request");
-    let ada = shop.asked_by_customer("ada");
-    assert_eq!(ada.post(&resolve(stuck), &decision).await.problem(), "insufficient-scope");
-
-    let workflow = client.get_workflow_handle::<UntypedWorkflow>(format!("order-{stuck}"));
-    let events =
-        workflow.fetch_history(WorkflowFetchHistoryOptions::default()).into_events().await.unwrap();
-    let signals: Vec<_> = events
-        .into_iter()
-        .filter_map(|event| match event.attributes {
-            Some(Attributes::WorkflowExecutionSignaledEventAttributes(signal)) => Some(signal),
-            _ => None,
-        })
-        .collect();
-    assert_eq!(signals.len(), 1);
-    let payload = &signals[0].input.as_ref().unwrap().payloads[0];
+#[sqlx::test(migrations = "../migrations")]
+async fn one_decision_reaches_all_that_wait_for_the_same_cause(database: PgPool) {
+    let shop = Shop::open(database.clone()).await;
+    let eve = shop.asked_by("eve", "operator");
+    let waiting = stuck(&database, &["no such payment", "HTTP 500", "no such payment"]).await;
+    let decision = json!({"step": "charge-payment", "cause": "no such payment",
+                          "decision": "skip", "why": "paid back by cheque"});
+    let told = eve.post("/v1/attention/resolve", &decision).await;
+    let reason = "the order's workflow has ended";
     assert_eq!(
-        serde_json::from_slice::<Value>(&payload.data).unwrap(),
-        json!({"decision": "retry", "by": "eve", "why": "the provider has mended it"})
+        (told.status.as_u16(), told.json()),
+        (
+            200,
+            json!({"resolved": [], "refused": [{"order_id": waiting[0], "reason": reason},
+                                               {"order_id": waiting[2], "reason": reason}]})
+        )
     );
-    for id in [stuck, fine] {
-        let workflow = client.get_workflow_handle::<UntypedWorkflow>(format!("order-{id}"));
-        workflow.terminate(WorkflowTerminateOptions::default()).await.unwrap();
-    }
+    let ada = shop.asked_by_customer("ada");
+    let refused = ada.post("/v1/attention/resolve", &decision).await;
+    assert_eq!(refused.problem(), "insufficient-scope");
 }

@@ -1,11 +1,11 @@
+use domain::{CustomerId, OrderId};
 use expect_test::expect;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use starter_api::{Limits, Temporal};
-use temporalio_client::envconfig::LoadClientConfigProfileOptions;
-use temporalio_client::{Client, ClientOptions, UntypedWorkflow, WorkflowDescribeOptions};
 
-use crate::shop::{Answer, Shop, fresh, nowhere, order, record, send, turns};
+use crate::life::{captured, happen, reserved};
+use crate::shop::{Answer, Shop, fresh, nowhere, order, send};
 
 fn order_id(placed: &Answer) -> String {
     placed.json()["order_id"].as_str().unwrap().to_owned()
@@ -24,6 +24,7 @@ async fn an_order_is_taken_in_at_the_shops_prices(database: PgPool) {
         {
           "customer_id": "ada",
           "discount_code": null,
+          "fulfilment_status": "none",
           "lines": [
             {
               "line_total": {
@@ -39,6 +40,7 @@ async fn an_order_is_taken_in_at_the_shops_prices(database: PgPool) {
             }
           ],
           "order_id": "ORDER",
+          "payment_status": "none",
           "placed_at": "NOW",
           "ship_to": {
             "address_id": null,
@@ -70,7 +72,8 @@ async fn an_order_is_taken_in_at_the_shops_prices(database: PgPool) {
               "amount": "23.10",
               "currency": "GBP"
             }
-          }
+          },
+          "unwinding": false
         }
     "#]]
     .assert_eq(&told);
@@ -100,11 +103,7 @@ async fn a_repeat_is_the_same_answer_though_the_order_has_moved_on(database: PgP
     let shop = Shop::open(database.clone()).await;
     let (key, wish) = (fresh("key"), order("ada"));
     let first = shop.place(&key, &wish).await;
-    let hash = request_hash(&order_id(&first)).await;
-    let placed_at = first.json()["placed_at"].as_str().unwrap().to_owned();
-    let id = order_id(&first).parse().unwrap();
-    record(&database, id, "ada", &placed_at, &hash).await;
-    turns(&database, id, &[json!({"status": "reserved"}), json!({"status": "paid"})]).await;
+    happen(&database, order_id(&first).parse().unwrap(), &[reserved(), captured()]).await;
 
     let again = shop.place(&key, &wish).await;
     assert_eq!((again.status, &again.text), (first.status, &first.text));
@@ -120,7 +119,8 @@ async fn a_repeat_is_the_same_answer_though_the_order_has_moved_on(database: PgP
     // Whoever asks to wait is told how far it has come.
     let waiting = shop.request("POST", "/v1/orders").header("Idempotency-Key", &key);
     let waited = send(waiting.header("Prefer", "wait=5").json(&wish)).await;
-    assert_eq!(waited.json()["status"], "paid");
+    assert_eq!(waited.json()["payment_status"], "paid");
+    assert_eq!(waited.header("preference-applied"), Some("wait=5"));
     // Written as the draft of the standard writes it, the key is the same.
     assert_eq!(shop.place(&format!("\"{key}\""), &wish).await.text, first.text);
 }
@@ -159,32 +159,18 @@ async fn the_same_key_with_another_body_is_refused(database: PgPool) {
 }
 
 #[sqlx::test(migrations = "../migrations")]
-async fn a_repeat_is_known_after_temporal_has_forgotten_the_order(database: PgPool) {
+async fn a_repeat_needs_no_temporal(database: PgPool) {
     let shop = Shop::open(database.clone()).await;
-    let (key, mut wish) = (fresh("key"), order("ada"));
-    let placed = shop.place(&key, &wish).await;
-    let hash = request_hash(&order_id(&placed)).await;
-    let placed_at = placed.json()["placed_at"].as_str().unwrap().to_owned();
-    record(&database, order_id(&placed).parse().unwrap(), "ada", &placed_at, &hash).await;
+    let (key, mut wanted) = (fresh("key"), order("ada"));
+    let placed = shop.place(&key, &wanted).await;
 
     let forgetful = Shop::with(database, nowhere(), Limits::default()).await;
-    let again = forgetful.place(&key, &wish).await;
+    let again = forgetful.place(&key, &wanted).await;
     assert_eq!(again.status, 201, "{}", again.text);
     assert_eq!(again.header("idempotency-replayed"), Some("true"));
     assert_eq!(again.json(), placed.json());
-    wish["payment_token"] = json!("tok_mastercard");
-    assert_eq!(forgetful.place(&key, &wish).await.problem(), "idempotency-key-reused");
-}
-
-/// What the workflow's memo keeps of the request.
-async fn request_hash(order_id: &str) -> String {
-    let options = LoadClientConfigProfileOptions::default();
-    let (connection, client) = ClientOptions::load_from_config(options).unwrap();
-    let client = Client::connect(connection, client).await.unwrap();
-    let workflow = client.get_workflow_handle::<UntypedWorkflow>(format!("order-{order_id}"));
-    let described = workflow.describe(WorkflowDescribeOptions::default()).await.unwrap();
-    assert_eq!(described.workflow_type(), "OrderSaga");
-    described.memo().get("request_hash").unwrap().unwrap()
+    wanted["payment_token"] = json!("tok_mastercard");
+    assert_eq!(forgetful.place(&key, &wanted).await.problem(), "idempotency-key-reused");
 }
 
 #[sqlx::test(migrations = "../migrations")]
@@ -363,7 +349,6 @@ async fn name_and_street_stay_in_the_database(database: PgPool) {
     });
     let placed = shop.post("/v1/orders", &wish).await;
     assert_eq!(placed.status, 201, "{}", placed.text);
-    // What the workflow knows is what is shown before the order is on record.
     let shown = shop.get(placed.header("location").unwrap()).await;
     assert!(!shown.text.contains("Lovelace") && !shown.text.contains("Square"), "{}", shown.text);
     let kept =
@@ -386,6 +371,22 @@ async fn an_order_that_is_not_decided_in_time_is_answered_as_it_stands(database:
     let placed = send(request.json(&order("ada"))).await;
     assert_eq!((placed.status.as_u16(), &placed.json()["status"]), (201, &json!("processing")));
     assert_eq!(placed.header("preference-applied"), None);
+}
+
+#[sqlx::test(migrations = "../migrations")]
+async fn a_caller_who_waits_is_answered_once_the_order_is_decided(database: PgPool) {
+    let shop = Shop::open(database.clone()).await;
+    let key = fresh("key");
+    let id = OrderId::for_request(&CustomerId::parse("ada").unwrap(), &key).uuid();
+    let request = shop.request("POST", "/v1/orders").header("Idempotency-Key", &key);
+    let waiting = send(request.header("Prefer", "wait=20").json(&order("ada")));
+    let deciding = async {
+        while shop.get(&format!("/v1/orders/{id}")).await.status != 200 {}
+        happen(&database, id, &[reserved(), captured()]).await;
+    };
+    let (placed, ()) = tokio::join!(waiting, deciding);
+    assert_eq!(placed.json()["payment_status"], "paid", "{}", placed.text);
+    assert_eq!(placed.header("preference-applied"), Some("wait=20"));
 }
 
 #[sqlx::test(migrations = "../migrations")]

@@ -1,6 +1,6 @@
 //! A shop to send requests to.
 
-use std::future::pending;
+use std::sync::Arc;
 use std::time::Duration;
 
 use domain::{CustomerId, OrderId};
@@ -11,6 +11,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use starter_api::{Identity, Limits, State, Temporal};
 use temporalio_client::{ClientOptions, ConnectionOptions, Url};
 use tokio::net::TcpListener;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
 use crate::issuer::Issuer;
@@ -23,6 +24,8 @@ pub(crate) struct Shop {
     pub(crate) issuer: Issuer,
     client: reqwest::Client,
     token: Option<String>,
+    /// The starter is stopped with the last clone, so that it does not outlive its database.
+    _open: Arc<DropGuard>,
 }
 
 /// An answer, read to its end.
@@ -57,10 +60,12 @@ impl Shop {
         let state = State::new(as_starter(&database), temporal, identity, limits);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(starter_api::serve(listener, state, pending()));
+        let closing = CancellationToken::new();
+        tokio::spawn(starter_api::serve(listener, state, closing.clone().cancelled_owned()));
         let token = Some(issuer.token("staff", &["service", "operator", "finance"]));
         let client = reqwest::Client::builder().build().unwrap();
-        Self { address, database, issuer, client, token }
+        let open = Arc::new(closing.drop_guard());
+        Self { address, database, issuer, client, token, _open: open }
     }
 
     /// The same shop, asked by somebody in this role.
@@ -104,13 +109,14 @@ impl Shop {
         format!("{}{path}", self.address)
     }
 
-    /// Neither a workflow nor a row came of what was sent under this key.
+    /// Nothing came of what was sent under this key.
     pub(crate) async fn assert_nothing_left(&self, customer: &str, key: &str) {
         let order_id = OrderId::for_request(&CustomerId::parse(customer).unwrap(), key);
         let order = self.get(&format!("/v1/orders/{order_id}")).await;
         assert_eq!(order.status, 404, "an order was left behind: {}", order.text);
         let rows = sqlx::query_scalar!(
-            r#"select (select count(*) from orders.orders)
+            r#"select (select count(*) from orders.orders) + (select count(*) from orders.launches)
+                    + (select count(*) from payments.methods)
                     + (select count(*) from customers.addresses) as "rows!""#
         );
         assert_eq!(rows.fetch_one(&self.database).await.unwrap(), 0, "rows were left behind");
@@ -203,43 +209,4 @@ pub(crate) async fn stock(database: &PgPool) {
     .execute(database)
     .await
     .unwrap();
-}
-
-/// Puts an order on record, as the first step of its saga does.
-pub(crate) async fn record(
-    database: &PgPool,
-    order_id: Uuid,
-    customer: &str,
-    placed_at: &str,
-    hash: &str,
-) {
-    let pounds = |amount: &str| json!({"amount": amount, "currency": "GBP"});
-    let event = json!({
-        "customer_id": customer, "placed_at": placed_at, "generation": 1,
-        "request_hash": hash,
-        "lines": [{"sku": "85123A", "quantity": 6,
-                   "unit_price": pounds("2.55"), "line_total": pounds("15.30")}],
-        "totals": {"subtotal": pounds("15.30"), "discount": pounds("0.00"),
-                   "shipping": pounds("3.95"), "tax": pounds("3.85"), "total": pounds("23.10")},
-        "cost_of_goods": pounds("6.12"), "discount_code": null,
-        "ship_to": {"country": "GB", "address_id": null},
-        "terms": {"cancel_window_seconds": 0, "patience_seconds": null},
-        "status": {"status": "processing"},
-    });
-    happen(database, order_id, "order.placed", &event).await;
-}
-
-/// Something happens to an order that is on record.
-pub(crate) async fn happen(database: &PgPool, order_id: Uuid, kind: &str, event: &Value) {
-    sqlx::query!("select orders.record($1, $2, $3)", order_id, kind, event)
-        .fetch_one(database)
-        .await
-        .unwrap();
-}
-
-/// The order takes these turns.
-pub(crate) async fn turns(database: &PgPool, order_id: Uuid, turns: &[Value]) {
-    for status in turns {
-        happen(database, order_id, "order.turned", &json!({ "status": status })).await;
-    }
 }

@@ -39,7 +39,7 @@ pub(crate) struct ListQuery {
                headers(("Link" = String, description = "The next page, as rel=\"next\""))),
               AuthResponses, ReadProblems),
 )]
-pub(crate) async fn list(
+pub(crate) async fn attention(
     _allowed: Authorized<scope::ResolveOrders>,
     Shared(state): Shared<State>,
     Query(query): Query<ListQuery>,

@@ -44,7 +44,7 @@ pub(crate) struct ResolveAllRequest {
         WriteProblems,
     ),
 )]
-pub(crate) async fn resolve(
+pub(crate) async fn resolve_all(
     Authorized { caller, .. }: Authorized<scope::ResolveOrders>,
     Shared(state): Shared<State>,
     Body(request): Body<ResolveAllRequest>,

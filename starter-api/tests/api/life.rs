@@ -1,0 +1,158 @@
+//! Orders on record, as the product writes them: placed by the one function that places orders,
+//! and moved by the typed events.
+
+use domain::event::{
+    AttentionNeeded, AttentionResolved, Booked, Cancelled, Completed, Failed, OrderEvent,
+    OrderPlaced, Parcelled, PaymentMoved, Refused, StockLines, Unwinding,
+};
+use domain::{
+    Currency, CustomerId, Decision, Destination, Ending, Money, OrderLine, Quantity, Rejection,
+    Sku, StepName, Terms, Totals,
+};
+use rust_decimal::Decimal;
+use sqlx::PgPool;
+use sqlx::postgres::types::PgInterval;
+use uuid::Uuid;
+
+fn pounds(pence: i64) -> Money {
+    Money::new(Decimal::new(pence, 2), Currency::GBP).unwrap()
+}
+
+/// Puts an order on record whose workflow was started.
+pub(crate) async fn record(database: &PgPool, order_id: Uuid, customer: &str, placed_at: &str) {
+    let placed = OrderEvent::OrderPlaced(OrderPlaced {
+        customer_id: CustomerId::parse(customer).unwrap(),
+        placed_at: placed_at.parse().unwrap(),
+        record_version: 1,
+        lines: vec![OrderLine {
+            sku: Sku::parse("85123A").unwrap(),
+            quantity: Quantity::new(6).unwrap(),
+            unit_price: pounds(255),
+            line_total: pounds(1530),
+        }],
+        totals: Totals {
+            subtotal: pounds(1530),
+            discount: pounds(0),
+            shipping: pounds(395),
+            tax: pounds(385),
+            total: pounds(2310),
+        },
+        cost_of_goods: pounds(612),
+        discount_code: None,
+        ship_to: Destination {
+            country: domain::CountryCode::parse("GB").unwrap(),
+            address_id: None,
+        },
+        terms: Terms::default(),
+    });
+    sqlx::query!(
+        "select from orders.place($1, 'v1:test', $2, 'tok_visa', null, $3)",
+        order_id,
+        placed.data().unwrap(),
+        PgInterval { months: 0, days: 1, microseconds: 0 },
+    )
+    .fetch_one(database)
+    .await
+    .unwrap();
+    sqlx::query!("delete from orders.launches where order_id = $1", order_id)
+        .execute(database)
+        .await
+        .unwrap();
+}
+
+/// These things happen to an order on record.
+pub(crate) async fn happen(database: &PgPool, order_id: Uuid, events: &[OrderEvent]) {
+    for event in events {
+        sqlx::query!(
+            "select orders.record($1, $2, $3)",
+            order_id,
+            event.event_type().name(),
+            event.data().unwrap(),
+        )
+        .fetch_one(database)
+        .await
+        .unwrap();
+    }
+}
+
+pub(crate) fn reserved() -> OrderEvent {
+    OrderEvent::StockReserved(StockLines { lines: Vec::new() })
+}
+
+pub(crate) fn released() -> OrderEvent {
+    OrderEvent::StockReleased(StockLines { lines: Vec::new() })
+}
+
+pub(crate) fn captured() -> OrderEvent {
+    let (amount, provider_reference) = (pounds(2310), "pay_1".to_owned());
+    OrderEvent::PaymentCaptured(PaymentMoved { amount, provider_reference })
+}
+
+pub(crate) fn declined() -> OrderEvent {
+    let rejection = Rejection::CardDeclined { decline_code: "do_not_honour".to_owned() };
+    OrderEvent::PaymentDeclined(Refused { rejection })
+}
+
+pub(crate) fn posted() -> OrderEvent {
+    OrderEvent::LedgerPosted(Booked { entries: Vec::new() })
+}
+
+pub(crate) fn shipped(tracking: &str) -> OrderEvent {
+    OrderEvent::OrderShipped(Parcelled { tracking: tracking.to_owned() })
+}
+
+/// Everything from the reservation to the end of an order with which all goes well.
+pub(crate) fn whole_life() -> Vec<OrderEvent> {
+    let recognised = OrderEvent::RevenueRecognised(Booked { entries: Vec::new() });
+    let completed = OrderEvent::OrderCompleted(Completed {});
+    vec![reserved(), captured(), posted(), shipped("T-1"), recognised, completed]
+}
+
+pub(crate) fn cancelled(reason: &str) -> Ending {
+    Ending::Cancelled { reason: reason.to_owned() }
+}
+
+pub(crate) fn rejected() -> Ending {
+    Ending::Rejected {
+        rejection: Rejection::CardDeclined { decline_code: "insufficient_funds".to_owned() },
+    }
+}
+
+pub(crate) fn failed() -> Ending {
+    Ending::Failed { incident: "i-1".to_owned() }
+}
+
+pub(crate) fn unwinding(ending: Ending) -> OrderEvent {
+    OrderEvent::OrderUnwinding(Unwinding { ending })
+}
+
+/// Unwound from the first word of it to its end.
+pub(crate) fn unwound(ending: &Ending) -> Vec<OrderEvent> {
+    let end = match ending.clone() {
+        Ending::Cancelled { reason } => OrderEvent::OrderCancelled(Cancelled { reason }),
+        Ending::Rejected { rejection } => OrderEvent::OrderRejected(Refused { rejection }),
+        Ending::Failed { incident } => OrderEvent::OrderFailed(Failed { incident }),
+    };
+    vec![unwinding(ending.clone()), end]
+}
+
+/// The refund cannot be made, and a person has to decide.
+pub(crate) fn needs_attention(occurrence: u32, why: &str) -> OrderEvent {
+    OrderEvent::AttentionNeeded(AttentionNeeded {
+        step: StepName::ChargePayment,
+        occurrence,
+        undoing: true,
+        why: why.to_owned(),
+        decisions: vec![Decision::Retry, Decision::Skip],
+    })
+}
+
+pub(crate) fn decided(by: &str, why: &str) -> OrderEvent {
+    OrderEvent::AttentionResolved(AttentionResolved {
+        step: StepName::ChargePayment,
+        occurrence: 1,
+        decision: Decision::Retry,
+        by: by.to_owned(),
+        why: why.to_owned(),
+    })
+}
