@@ -201,6 +201,7 @@ return case status
     when 'delivered' then next in ('partially-returned', 'returned')
     when 'partially-returned' then next in ('returned')
     when 'lost' then next in ('delivered', 'returned')
+    when 'cancelled' then next in ('shipped')
     else false
 end;
 
@@ -526,6 +527,21 @@ begin
         event || jsonb_build_object('occurrence', known.attentions + 1)
     );
     return answered;
+end
+$$;
+
+-- A decision about an occurrence, once. Answers whether the order is on record.
+create function orders.note_resolved(the_order uuid, the_note text, event jsonb) returns boolean
+language plpgsql as $$
+begin
+    perform from orders.orders where order_id = the_order for no key update;
+    if not found then
+        return false;
+    end if;
+    if orders.take_step(the_order, the_note, 1, '{"done":null}') is not null then
+        perform orders.record(the_order, 'order.attention-resolved', event);
+    end if;
+    return true;
 end
 $$;
 

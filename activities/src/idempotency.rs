@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::PgPool;
 
-use crate::ActivityFault;
+use crate::{ActivityFault, orders};
 
 /// What was answered under a key, as the record keeps it: `{"done":…}` or `{"refused":…}`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -85,10 +85,13 @@ pub(crate) async fn recall<T: DeserializeOwned>(
 }
 
 /// Leaves the tombstone: when this returns, the step has taken effect or never will.
+///
+/// **Errors.** Not open: the order is not on record, so nothing of it can be undone.
 pub(crate) async fn leave_tombstone(db: &PgPool, key: StepKey) -> Result<(), ActivityFault> {
-    sqlx::query!(
+    let left = sqlx::query!(
         "insert into orders.step_keys as known (order_id, step, version, undone_at)
-         values ($1, $2, $3, now())
+         select order_id, $2, record_version, now() from orders.orders
+         where order_id = $1 and record_version = $3
          on conflict (order_id, step, version) do update
          set undone_at = coalesce(known.undone_at, excluded.undone_at)",
         key.order_id.uuid(),
@@ -97,8 +100,8 @@ pub(crate) async fn leave_tombstone(db: &PgPool, key: StepKey) -> Result<(), Act
     )
     .execute(db)
     .await
-    .map(|_left| ())
-    .map_err(|error| ActivityFault::of_database("leaving a tombstone", error))
+    .map_err(|error| ActivityFault::of_database("leaving a tombstone", error))?;
+    if left.rows_affected() == 0 { Err(orders::not_on_record(key.order_id)) } else { Ok(()) }
 }
 
 /// Records the refusal of a step by another party, with its event. Nothing is returned, and

@@ -98,7 +98,7 @@ async fn read(db: &PgPool, key: StepKey) -> Result<Row, ActivityFault> {
     row.ok_or_else(|| not_on_record(key.order_id))
 }
 
-fn not_on_record(order: OrderId) -> ActivityFault {
+pub(crate) fn not_on_record(order: OrderId) -> ActivityFault {
     ActivityFault::not_open(format!("order {order} is not on record"), None)
 }
 
@@ -230,28 +230,20 @@ pub async fn note_attention(db: &PgPool, note: &AttentionNote) -> Result<u32, Ac
 
 /// Puts a decision on record.
 ///
+/// **Errors.** Not open: the order is not on record.
 /// **Repeats.** An occurrence is decided once.
 pub async fn note_resolved(db: &PgPool, note: &ResolvedNote) -> Result<(), ActivityFault> {
     let ResolvedNote { order_id, step, occurrence, decision, by, why } = note.clone();
     let resolved = domain::event::AttentionResolved { step, occurrence, decision, by, why };
     let event = OrderEvent::AttentionResolved(resolved);
-    sqlx::query!(
-        r#"
-        with taken as materialized (
-            select orders.take_step(order_id, $2, 1, '{"done":null}') as outcome
-            from orders.orders where order_id = $1
-        )
-        select number
-        from taken cross join lateral orders.record($1, $3, $4) as number
-        where outcome is not null
-        "#,
+    let is_on_record = sqlx::query_scalar!(
+        r#"select orders.note_resolved($1, $2, $3) as "is_on_record!""#,
         order_id.uuid(),
         format!("resolved:{occurrence}"),
-        event.event_type().name(),
         idempotency::data(&event)?,
     )
-    .fetch_optional(db)
+    .fetch_one(db)
     .await
-    .map(|_recorded_or_repeated| ())
-    .map_err(|error| ActivityFault::of_database("noting a decision", error))
+    .map_err(|error| ActivityFault::of_database("noting a decision", error))?;
+    if is_on_record { Ok(()) } else { Err(not_on_record(order_id)) }
 }

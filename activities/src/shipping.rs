@@ -346,13 +346,19 @@ pub async fn accept(db: &PgPool, key: StepKey) -> Result<(), ActivityFault> {
             from known
             where (order_id, step, version) = ($1, $2, $3) and undone_at is not null
             returning tracking
+        ), gone_with_it as materialized (
+            select reservation_key, state = 'held' as is_held
+            from accepted join inventory.reservations on reservation_key = $6
+            -- Its goods have left too, if the reservation expired while a person decided.
+            where state <> 'sold'
+            for update of reservations
         ), sold as (
             update inventory.reservations set state = 'sold'
-            from accepted where reservation_key = $6 and state = 'held'
-            returning reservation_key
+            from gone_with_it
+            where reservations.reservation_key = gone_with_it.reservation_key
         ), line as materialized (
-            select stock.sku, line.quantity
-            from sold
+            select stock.sku, line.quantity, is_held
+            from gone_with_it
             join inventory.reservation_lines as line using (reservation_key)
             join inventory.stock on stock.sku = line.sku
             order by stock.sku
@@ -360,7 +366,7 @@ pub async fn accept(db: &PgPool, key: StepKey) -> Result<(), ActivityFault> {
         ), gone as (
             update inventory.stock
             set on_hand = stock.on_hand - line.quantity,
-                reserved = stock.reserved - line.quantity,
+                reserved = stock.reserved - case when is_held then line.quantity else 0 end,
                 sold = stock.sold + line.quantity
             from line where stock.sku = line.sku
         ), movement as (

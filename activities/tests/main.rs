@@ -12,6 +12,12 @@ mod orders;
 #[cfg(test)]
 mod payment;
 #[cfg(test)]
+mod placing;
+#[cfg(test)]
+mod projection;
+#[cfg(test)]
+mod retention;
+#[cfg(test)]
 mod rights;
 #[cfg(test)]
 mod shipping;

@@ -1,21 +1,80 @@
-//! What happened to an order is on record, and its row is what the record says.
+//! What happened to an order is on record, once, and an order that is not open is left alone.
 
-use activities::orders;
-use domain::{AddressId, Order, OrderStatus, Rejection, RequestHash, StatusNote, StepName};
-use serde_json::Value;
+use activities::{ActivityFault, orders};
+use domain::event::Completed;
+use domain::{Decision, Ending, Order, OrderStatus, Rejection, StepName};
+use serde_json::{Value, json};
 use sqlx::PgPool;
+use workflows::order::{AttentionNote, EndNote, ResolvedNote, UnwindingNote};
 
-use crate::support::{HEART, Shop, breakage, order, order_of, paid_with, refusal, sent_to};
+use crate::support::{HEART, Shop, cancelled, not_open, order};
 
-fn note(order: &Order, number: u32, status: OrderStatus, remark: Option<&str>) -> StatusNote {
-    let remark = remark.map(ToOwned::to_owned);
-    StatusNote { order_id: order.order_id, number, status, remark }
+async fn notes_unwinding(shop: &Shop, order: &Order, ending: &Ending, run: &str) -> Ending {
+    try_note_unwinding(shop, order, ending, run).await.unwrap()
 }
 
-async fn row_of(shop: &Shop, order: &Order) -> Value {
-    sqlx::query_scalar!(
-        r#"select to_jsonb(orders) as "row!" from orders.orders where order_id = $1"#,
+async fn try_note_unwinding(
+    shop: &Shop,
+    order: &Order,
+    ending: &Ending,
+    run: &str,
+) -> Result<Ending, ActivityFault> {
+    let note = UnwindingNote { order_id: order.order_id, ending: ending.clone() };
+    orders::note_unwinding(&shop.db, &note, run).await
+}
+
+async fn notes_end(shop: &Shop, order: &Order, status: OrderStatus) -> OrderStatus {
+    let note = EndNote { order_id: order.order_id, status };
+    orders::note_end(&shop.db, &note).await.unwrap()
+}
+
+fn attention(order: &Order, run: &str, number: u32) -> AttentionNote {
+    AttentionNote {
+        order_id: order.order_id,
+        run_id: run.to_owned(),
+        number,
+        step: StepName::ChargePayment,
+        undoing: true,
+        why: "the provider answers nonsense".to_owned(),
+        decisions: vec![Decision::Retry, Decision::Skip],
+    }
+}
+
+fn resolved(order: &Order, occurrence: u32, decision: Decision) -> ResolvedNote {
+    ResolvedNote {
+        order_id: order.order_id,
+        step: StepName::ChargePayment,
+        occurrence,
+        decision,
+        by: "Ada".to_owned(),
+        why: "repaired".to_owned(),
+    }
+}
+
+async fn shown_attention(shop: &Shop, order: &Order) -> Option<Value> {
+    let shown = sqlx::query_scalar!(
+        "select attention from orders.orders where order_id = $1",
         order.order_id.uuid(),
+    );
+    shown.fetch_one(&shop.db).await.unwrap()
+}
+
+/// How much has been written for any order.
+async fn written(shop: &Shop) -> Value {
+    sqlx::query_scalar!(
+        r#"
+        select jsonb_build_array(
+            (select count(*) from orders.order_events),
+            (select count(*) from orders.step_keys),
+            (select count(*) from outbox.messages),
+            (select count(*) from inventory.reservations),
+            (select count(*) from ledger.transactions where order_id is not null),
+            (select count(*) from payments.charges),
+            (select count(*) from shipping.shipments),
+            (select count(*) from sandbox_provider.payments),
+            (select count(*) from sandbox_carrier.bookings)
+        ) as "written!"
+        "#
     )
     .fetch_one(&shop.db)
     .await
@@ -23,207 +82,223 @@ async fn row_of(shop: &Shop, order: &Order) -> Value {
 }
 
 #[sqlx::test(migrator = "crate::support::MIGRATIONS")]
-async fn an_order_is_placed_once_with_all_that_was_agreed(db: PgPool) {
-    let (shop, order) = (Shop::on(db), order(1));
-    shop.places(&order).await;
-    shop.places(&order).await;
-    let row = row_of(&shop, &order).await;
-    assert_eq!(row["customer_id"], "17850");
-    assert_eq!(row["status"], "processing");
-    assert_eq!(row["total"].to_string(), order.totals.total.amount().to_string());
-    assert_eq!(row["lines"], serde_json::to_value(&order.lines).unwrap());
-    assert_eq!(row["request_hash"], order.request_hash.as_str());
-    assert_eq!(shop.events_of(&order).await, ["order.placed"]);
-}
-
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
-async fn another_order_under_the_same_id_is_a_bug(db: PgPool) {
-    let (shop, order) = (Shop::on(db), order(1));
-    shop.places(&order).await;
-    let mut other = order_of(1, &[(HEART, 1)]);
-    breakage(orders::open(&shop.db, &other.placement()).await);
-    other.generation = 2;
-    other.request_hash = RequestHash::of(b"another");
-    shop.notes(&order, 1, OrderStatus::Unwinding).await;
-    shop.notes(&order, 2, OrderStatus::Cancelled { reason: "changed my mind".to_owned() }).await;
-    breakage(orders::open(&shop.db, &other.placement()).await);
-    assert_eq!(row_of(&shop, &order).await["generation"], 1);
-}
-
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
-async fn only_an_order_that_came_to_nothing_starts_anew(db: PgPool) {
-    let (shop, order) = (Shop::stocked(db).await, order(1));
-    let anew = Order { generation: 2, ..order.clone() };
-    shop.places(&order).await;
-    shop.reserves(&order).await.unwrap();
-    breakage(orders::open(&shop.db, &anew.placement()).await);
-    shop.releases(&order).await.unwrap();
-    shop.notes(&order, 1, OrderStatus::Unwinding).await;
-    shop.notes(&order, 2, OrderStatus::Cancelled { reason: "by mistake".to_owned() }).await;
-    shop.takes_up_to_posting(&anew).await;
-    assert_eq!(shop.status_of(&order).await, "posted");
-    assert_eq!(shop.pieces_of(HEART).await, (94, 6, 0, 100));
-}
-
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
-async fn notes_are_told_by_their_number(db: PgPool) {
-    let (shop, order) = (Shop::on(db), order(1));
-    shop.places(&order).await;
-    let stuck = OrderStatus::Stuck { step: StepName::ChargePayment, why: "no sense".to_owned() };
-    for note in [
-        note(&order, 1, OrderStatus::Unwinding, None),
-        note(&order, 1, OrderStatus::Unwinding, None),
-        note(&order, 2, stuck, None),
-        note(&order, 3, OrderStatus::Unwinding, Some("retry, decided by Ada: repaired")),
-        note(&order, 4, OrderStatus::Failed { incident: "x".to_owned() }, None),
-    ] {
-        orders::note_status(&shop.db, &note).await.unwrap();
+async fn a_step_of_an_order_that_is_not_on_record_does_nothing(db: PgPool) {
+    let (shop, mut order) = (Shop::stocked(db).await, order(1));
+    let another_version = Order { record_version: 2, ..crate::support::order(2) };
+    shop.places(&crate::support::order(2)).await;
+    let before = written(&shop).await;
+    for _ in 0..2 {
+        assert_eq!(not_open(shop.reserves(&order).await), None);
+        assert_eq!(not_open(shop.charges(&order).await), None);
+        assert_eq!(not_open(shop.posts(&order).await), None);
+        assert_eq!(not_open(shop.ships(&order).await), None);
+        assert_eq!(not_open(shop.recognises(&order).await), None);
+        assert_eq!(not_open(shop.releases(&order).await), None);
+        assert_eq!(not_open(shop.refunds(&order).await), None);
+        assert_eq!(not_open(shop.reverses(&order).await), None);
+        assert_eq!(not_open(shop.cancels_shipment(&order).await), None);
+        assert_eq!(not_open(shop.accepts_shipment(&order).await), None);
+        order = another_version.clone();
     }
-    assert_eq!(
-        shop.events_of(&order).await,
-        ["order.placed", "order.unwinding", "order.stuck", "order.resumed", "order.failed"]
+    assert_eq!(written(&shop).await, before);
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn a_note_about_an_order_that_is_not_on_record_is_not_taken(db: PgPool) {
+    let (shop, order) = (Shop::stocked(db).await, order(1));
+    let before = written(&shop).await;
+    let unwinding = try_note_unwinding(&shop, &order, &cancelled("late"), "a").await;
+    assert_eq!(not_open(unwinding), None);
+    let end = EndNote { order_id: order.order_id, status: OrderStatus::Completed };
+    assert_eq!(not_open(orders::note_end(&shop.db, &end).await), None);
+    let needed = orders::note_attention(&shop.db, &attention(&order, "a", 1)).await;
+    assert_eq!(not_open(needed), None);
+    let decided = resolved(&order, 1, Decision::Retry);
+    assert_eq!(not_open(orders::note_resolved(&shop.db, &decided).await), None);
+    assert_eq!(written(&shop).await, before);
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn a_step_of_an_order_that_has_ended_does_nothing_and_says_how_it_ended(db: PgPool) {
+    let (shop, order) = (Shop::stocked(db).await, order(1));
+    shop.places(&order).await;
+    shop.ends(&order, cancelled("by mistake")).await;
+    let before = written(&shop).await;
+    let ended = Some(json!({ "status": "cancelled", "reason": "by mistake" }));
+    assert_eq!(not_open(shop.reserves(&order).await), ended);
+    assert_eq!(not_open(shop.charges(&order).await), ended);
+    assert_eq!(not_open(shop.posts(&order).await), ended);
+    assert_eq!(not_open(shop.ships(&order).await), ended);
+    assert_eq!(not_open(shop.recognises(&order).await), ended);
+    assert_eq!(written(&shop).await, before);
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn a_repeated_step_of_an_order_that_has_ended_gives_its_first_answer(db: PgPool) {
+    let (shop, order) = (Shop::stocked(db).await, order(1));
+    shop.takes_up_to_posting(&order).await;
+    let shipment = shop.ships(&order).await.unwrap();
+    shop.recognises(&order).await.unwrap();
+    let before = written(&shop).await;
+    shop.reserves(&order).await.unwrap();
+    shop.charges(&order).await.unwrap();
+    shop.posts(&order).await.unwrap();
+    assert_eq!(shop.ships(&order).await.unwrap(), shipment);
+    shop.recognises(&order).await.unwrap();
+    assert_eq!(written(&shop).await, before);
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn the_first_ending_of_an_order_that_is_unwound_counts(db: PgPool) {
+    let (shop, order) = (Shop::on(db), order(1));
+    shop.places(&order).await;
+    let first = cancelled("changed my mind");
+    let second = Ending::Rejected { rejection: Rejection::ReservationExpired };
+    assert_eq!(notes_unwinding(&shop, &order, &first, "a").await, first);
+    assert_eq!(notes_unwinding(&shop, &order, &first, "a").await, first);
+    assert_eq!(notes_unwinding(&shop, &order, &second, "b").await, first);
+    assert_eq!(shop.events_of(&order).await, ["order.placed", "order.unwinding"]);
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn of_two_runs_that_unwind_an_order_at_once_both_learn_the_same_ending(db: PgPool) {
+    let (shop, order) = (Shop::on(db), order(1));
+    shop.places(&order).await;
+    let (one, another) = (cancelled("changed my mind"), cancelled("another reason"));
+    let (first, second) = futures::join!(
+        notes_unwinding(&shop, &order, &one, "a"),
+        notes_unwinding(&shop, &order, &another, "b"),
     );
-    let other = note(&order, 4, OrderStatus::Cancelled { reason: String::new() }, None);
-    assert!(breakage(orders::note_status(&shop.db, &other).await).contains("another argument"));
-    let untold = note(&order, 5, OrderStatus::Paid, None);
-    breakage(orders::note_status(&shop.db, &untold).await);
-    assert_eq!(shop.status_of(&order).await, "failed");
+    assert_eq!(first, second);
+    assert_eq!(shop.events_of(&order).await, ["order.placed", "order.unwinding"]);
 }
 
 #[sqlx::test(migrator = "crate::support::MIGRATIONS")]
-async fn a_late_step_does_not_make_an_unwinding_order_look_alive(db: PgPool) {
-    let (shop, order) = (Shop::stocked(db).await, order(1));
+async fn the_first_end_of_an_order_counts(db: PgPool) {
+    let (shop, order) = (Shop::on(db), order(1));
     shop.places(&order).await;
-    shop.notes(&order, 1, OrderStatus::Unwinding).await;
-    shop.reserves(&order).await.unwrap();
-    assert_eq!(shop.status_of(&order).await, "unwinding");
-    let events = ["order.placed", "order.unwinding", "stock.reserved"];
-    assert_eq!(shop.events_of(&order).await, events);
-}
-
-/// One status of each name, to try every turn with.
-fn statuses() -> Vec<OrderStatus> {
-    vec![
-        OrderStatus::Processing,
-        OrderStatus::Reserved,
-        OrderStatus::Paid,
-        OrderStatus::Posted,
-        OrderStatus::Shipped { tracking: "T".to_owned() },
-        OrderStatus::Unwinding,
-        OrderStatus::Cancelled { reason: String::new() },
-        OrderStatus::Rejected { rejection: Rejection::ReservationExpired },
-        OrderStatus::Stuck { step: StepName::ShipOrder, why: String::new() },
-        OrderStatus::Failed { incident: String::new() },
-    ]
+    let first = OrderStatus::from(cancelled("changed my mind"));
+    let second = OrderStatus::Failed { incident: "i".to_owned() };
+    assert_eq!(notes_end(&shop, &order, first.clone()).await, first);
+    assert_eq!(notes_end(&shop, &order, first.clone()).await, first);
+    assert_eq!(notes_end(&shop, &order, second).await, first);
+    assert_eq!(shop.events_of(&order).await, ["order.placed", "order.cancelled"]);
+    let late = try_note_unwinding(&shop, &order, &cancelled("late"), "a").await;
+    assert_eq!(not_open(late), Some(serde_json::to_value(first).unwrap()));
+    assert!(!shop.is_to_be_launched(&order).await, "what has ended is not launched");
 }
 
 #[sqlx::test(migrator = "crate::support::MIGRATIONS")]
-async fn the_database_knows_the_same_turns_of_an_orders_life_as_the_shop(db: PgPool) {
-    assert_eq!(statuses().len(), OrderStatus::NAMES.len());
-    for from in statuses() {
-        for to in statuses() {
-            let told = sqlx::query_scalar!(
-                r#"select orders.may_become($1, $2) as "may!""#,
-                from.name(),
-                to.name(),
-            );
-            let told = told.fetch_one(&db).await.unwrap();
-            let (from_name, to_name) = (from.name(), to.name());
-            assert_eq!(told, from.clone().becomes(to).is_ok(), "{from_name} to {to_name}");
-        }
-    }
-}
-
-/// Orders that shipped, were declined, got stuck and started anew.
-async fn all_kinds_of_orders(shop: &Shop) -> Vec<Order> {
-    let address = Some(AddressId::of(sqlx::types::Uuid::from_u128(7)));
-    let [shipped, declined, mut stuck] = [
-        order(1),
-        sent_to(paid_with(order(2), "tok_declined"), "GB", address),
-        paid_with(order(3), "tok_refund_broken"),
-    ];
-    shop.takes_up_to_posting(&shipped).await;
-    shop.ships(&shipped).await.unwrap();
-    shop.recognises(&shipped).await.unwrap();
-
-    shop.places(&declined).await;
-    shop.reserves(&declined).await.unwrap();
-    let rejection = refusal(shop.charges(&declined).await);
-    shop.notes(&declined, 1, OrderStatus::Unwinding).await;
-    shop.releases(&declined).await.unwrap();
-    shop.notes(&declined, 2, OrderStatus::Rejected { rejection }).await;
-
-    shop.takes_up_to_posting(&stuck).await;
-    shop.notes(&stuck, 1, OrderStatus::Unwinding).await;
-    shop.reverses(&stuck).await.unwrap();
-    let why = breakage(shop.refunds(&stuck).await);
-    shop.notes(&stuck, 2, OrderStatus::Stuck { step: StepName::ChargePayment, why }).await;
-    shop.notes(&stuck, 3, OrderStatus::Unwinding).await;
-    shop.releases(&stuck).await.unwrap();
-    shop.notes(&stuck, 4, OrderStatus::Cancelled { reason: "by mistake".to_owned() }).await;
-    stuck.generation = 2;
-    shop.places(&stuck).await;
-    shop.reserves(&stuck).await.unwrap();
-    vec![shipped, declined, stuck]
+async fn an_order_ends_as_completed_with_its_sale_booked(db: PgPool) {
+    let (shop, order) = (Shop::stocked(db).await, order(1));
+    shop.takes_up_to_posting(&order).await;
+    shop.ships(&order).await.unwrap();
+    shop.recognises(&order).await.unwrap();
+    assert_eq!(shop.status_of(&order).await, "completed");
+    assert_eq!(notes_end(&shop, &order, OrderStatus::Completed).await, OrderStatus::Completed);
+    let events = shop.events_of(&order).await;
+    assert!(events.ends_with(&["ledger.revenue-recognised".into(), "order.completed".into()]));
+    assert_eq!(serde_json::to_value(Completed {}).unwrap(), json!({}));
 }
 
 #[sqlx::test(migrator = "crate::support::MIGRATIONS")]
-async fn an_orders_row_told_anew_from_its_events_is_the_same_row(db: PgPool) {
-    let shop = Shop::stocked(db).await;
-    for order in all_kinds_of_orders(&shop).await {
-        let before = row_of(&shop, &order).await;
-        let id = order.order_id.uuid();
-        sqlx::query!("delete from orders.orders where order_id = $1", id)
-            .execute(&shop.owner)
-            .await
-            .unwrap();
-        sqlx::query!("select orders.rebuild_projection($1)", id)
-            .fetch_one(&shop.owner)
-            .await
-            .unwrap();
-        assert_eq!(row_of(&shop, &order).await, before);
-    }
-}
+async fn only_the_run_that_completed_an_order_takes_that_back(db: PgPool) {
+    let (shop, order) = (Shop::stocked(db).await, order(1));
+    shop.takes_up_to_posting(&order).await;
+    shop.ships(&order).await.unwrap();
+    shop.recognises(&order).await.unwrap();
+    let ending = cancelled("changed my mind");
+    let another_run = try_note_unwinding(&shop, &order, &ending, "another run").await;
+    assert_eq!(not_open(another_run), Some(json!({ "status": "completed" })));
+    assert_eq!(shop.status_of(&order).await, "completed");
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
-async fn every_event_has_its_message_and_they_are_numbered_alike_without_a_gap(db: PgPool) {
-    let shop = Shop::stocked(db).await;
-    for order in all_kinds_of_orders(&shop).await {
-        let id = order.order_id.uuid();
-        let told = sqlx::query!(
-            r#"
-            select array_agg(sequence order by event_id) as "sequences!",
-                (
-                    select jsonb_agg(jsonb_build_array(sequence, type, data) order by message_id)
-                    from outbox.messages where order_id = $1
-                ) = jsonb_agg(jsonb_build_array(sequence, type, data) order by event_id)
-                    as "messages_agree!"
-            from orders.order_events where order_id = $1
-            "#,
-            id,
-        );
-        let told = told.fetch_one(&shop.db).await.unwrap();
-        let expected: Vec<i32> = (1..).take(told.sequences.len()).collect();
-        assert_eq!(told.sequences, expected);
-        assert!(told.messages_agree);
-        let version = row_of(&shop, &order).await["version"].as_i64().unwrap();
-        assert_eq!(version, i64::try_from(expected.len()).unwrap());
-    }
-}
-
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
-async fn events_and_messages_carry_neither_card_nor_address(db: PgPool) {
-    let shop = Shop::stocked(db).await;
-    all_kinds_of_orders(&shop).await;
-    let leaks = sqlx::query_scalar!(
+    shop.unwinds(&order).await;
+    assert_eq!(shop.status_of(&order).await, "processing");
+    shop.cancels_shipment(&order).await.unwrap();
+    shop.reverses_revenue(&order).await.unwrap();
+    shop.reverses(&order).await.unwrap();
+    shop.refunds(&order).await.unwrap();
+    shop.releases(&order).await.unwrap();
+    shop.ends(&order, ending).await;
+    assert_eq!(shop.status_of(&order).await, "cancelled");
+    assert_eq!(shop.payment_of(&order).await, "refunded");
+    assert_eq!(shop.fulfilment_of(&order).await, "cancelled");
+    assert_eq!(shop.pieces_of(HEART).await, (100, 0, 0, 100));
+    let booked = sqlx::query_scalar!(
         r#"
         select count(*) as "count!" from (
-            select data from orders.order_events union all select data from outbox.messages
-        ) as told
-        where data::text ~ 'tok_|payment_token|name|line1|postal'
+            select account from ledger.entries join ledger.transactions using (transaction_id)
+            where order_id is not null
+            group by account
+            having sum(case side when 'debit' then amount else -amount end) <> 0
+        ) as left_over
         "#
     );
-    assert_eq!(leaks.fetch_one(&shop.db).await.unwrap(), 0);
+    assert_eq!(booked.fetch_one(&shop.db).await.unwrap(), 0, "everything booked is reversed");
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn a_note_that_a_person_is_needed_is_one_occurrence_and_another_runs_is_the_next(db: PgPool) {
+    let (shop, order) = (Shop::on(db), order(1));
+    shop.places(&order).await;
+    for (run, number, occurrence) in
+        [("a", 1, 1), ("a", 1, 1), ("b", 1, 2), ("a", 2, 3), ("a", 1, 1), ("b", 1, 2)]
+    {
+        let noted = orders::note_attention(&shop.db, &attention(&order, run, number)).await;
+        assert_eq!(noted.unwrap(), occurrence, "note {number} of run {run}");
+    }
+    let needed = "order.attention-needed";
+    assert_eq!(shop.events_of(&order).await, ["order.placed", needed, needed, needed]);
+    let shown = shown_attention(&shop, &order).await.unwrap();
+    assert_eq!(shown["occurrence"], 3);
+    assert_eq!(shown["step"], "charge-payment");
+    assert_eq!(shown["decisions"], json!(["retry", "skip"]));
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn the_same_note_twice_at_once_is_one_occurrence(db: PgPool) {
+    let (shop, order) = (Shop::on(db), order(1));
+    shop.places(&order).await;
+    let note = attention(&order, "a", 1);
+    let (first, second) = futures::join!(
+        orders::note_attention(&shop.db, &note),
+        orders::note_attention(&shop.db, &note),
+    );
+    assert_eq!((first.unwrap(), second.unwrap()), (1, 1));
+    assert_eq!(shop.events_of(&order).await, ["order.placed", "order.attention-needed"]);
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn a_decision_is_put_on_record_once_for_each_occurrence(db: PgPool) {
+    let (shop, order) = (Shop::on(db), order(1));
+    shop.places(&order).await;
+    for number in 1..=2 {
+        orders::note_attention(&shop.db, &attention(&order, "a", number)).await.unwrap();
+        let decided = resolved(&order, number, Decision::Retry);
+        orders::note_resolved(&shop.db, &decided).await.unwrap();
+        assert_eq!(shown_attention(&shop, &order).await, None);
+        orders::note_resolved(&shop.db, &decided).await.unwrap();
+        let late = resolved(&order, number, Decision::Skip);
+        orders::note_resolved(&shop.db, &late).await.unwrap();
+    }
+    let (needed, decided) = ("order.attention-needed", "order.attention-resolved");
+    let events = ["order.placed", needed, decided, needed, decided];
+    assert_eq!(shop.events_of(&order).await, events);
+    let recorded = sqlx::query_scalar!(
+        r#"
+        select jsonb_agg(data order by sequence) as "data!" from orders.order_events
+        where type = 'order.attention-resolved'
+        "#
+    );
+    let recorded = recorded.fetch_one(&shop.db).await.unwrap();
+    assert_eq!(
+        recorded[1],
+        json!({
+            "step": "charge-payment", "occurrence": 2, "decision": "retry", "by": "Ada",
+            "why": "repaired",
+        })
+    );
+    assert_eq!(recorded[0]["decision"], "retry");
 }
 
 #[sqlx::test(migrator = "crate::support::MIGRATIONS")]
@@ -245,11 +320,4 @@ async fn what_has_happened_cannot_be_made_undone(db: PgPool) {
     }
     let events = ["order.placed", "stock.reserved", "payment.captured", "ledger.posted"];
     assert_eq!(shop.events_of(&order).await, events);
-}
-
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
-async fn an_event_of_an_order_that_is_not_on_record_takes_its_effect_with_it(db: PgPool) {
-    let (shop, order) = (Shop::stocked(db).await, order(1));
-    assert!(breakage(shop.reserves(&order).await).contains("not on record"));
-    assert_eq!(shop.pieces_of(HEART).await, (100, 0, 0, 100));
 }

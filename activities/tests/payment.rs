@@ -81,9 +81,9 @@ async fn a_charge_that_comes_after_its_refund_leaves_the_money_alone(db: PgPool)
     shop.places(&order).await;
     shop.refunds(&order).await.unwrap();
     assert_eq!(refusal(shop.charges(&order).await), LATE);
-    assert_eq!(provider_records(&shop).await, once("voided", 0));
+    assert_eq!(provider_records(&shop).await, [], "the provider is not even asked");
     assert_eq!(shop_records(&shop).await, (gbp("0"), gbp("0")));
-    assert_eq!(shop.events_of(&order).await, ["order.placed", "payment.voided"]);
+    assert_eq!(shop.events_of(&order).await, ["order.placed"]);
 }
 
 #[sqlx::test(migrator = "crate::support::MIGRATIONS")]
@@ -375,4 +375,34 @@ async fn a_charge_that_died_after_authorising_is_voided_by_its_undo(db: PgPool) 
     shop.refunds(&order).await.unwrap();
     assert_eq!(provider_records(&shop).await, once("voided", 0));
     assert_eq!(shop.events_of(&order).await, ["order.placed", "payment.voided"]);
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn an_undo_needs_its_key_alone_whatever_a_newer_release_adds_to_the_order(db: PgPool) {
+    let (shop, order) = (Shop::stocked(db).await, order(1));
+    shop.takes_up_to_posting(&order).await;
+    sqlx::query!(
+        r#"
+        update orders.orders set
+            terms = terms || '{"added_later":{"gift":true}}',
+            lines = (
+                select jsonb_agg(
+                    line || '{"added_later":1}'
+                    || jsonb_build_object('unit_price', line -> 'unit_price' || '{"added_later":1}')
+                )
+                from jsonb_array_elements(lines) as line
+            )
+        "#
+    )
+    .execute(&shop.owner)
+    .await
+    .unwrap();
+    shop.cancels_shipment(&order).await.unwrap();
+    shop.reverses(&order).await.unwrap();
+    shop.refunds(&order).await.unwrap();
+    shop.releases(&order).await.unwrap();
+    assert_eq!(provider_records(&shop).await, once("captured", 1));
+    assert_eq!(shop_records(&shop).await, (order.totals.total, order.totals.total));
+    assert_eq!(shop.payment_of(&order).await, "refunded");
+    assert_eq!(shop.fulfilment_of(&order).await, "cancelled");
 }

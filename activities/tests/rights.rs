@@ -63,7 +63,6 @@ async fn the_starter_writes_neither_orders_nor_money_nor_books(db: PgPool) {
         tables(&db, "ordersaga_starter", "write").await,
         [
             "catalog.products",
-            "customers.addresses",
             "customers.customers",
             "identity.clients",
             "identity.logins",
@@ -72,11 +71,29 @@ async fn the_starter_writes_neither_orders_nor_money_nor_books(db: PgPool) {
             "inventory.movements",
             "inventory.stock",
             "operations.paused_queues",
+            "orders.launches",
         ]
     );
     for statement in [
-        "select orders.record(gen_random_uuid(), 'order.noted', '{}')",
-        "update orders.orders set status_data = '{\"status\": \"shipped\"}'",
+        "select orders.record(gen_random_uuid(), 'order.completed', '{}')",
+        "select orders.append(gen_random_uuid(), 1, 'order.placed', '{}', now())",
+        "select orders.project_placed(gen_random_uuid(), '{}', 'v1:', now())",
+        "select orders.take_step(gen_random_uuid(), 'ship-order', 1, '{}')",
+        "select orders.note_end(gen_random_uuid(), 'order.completed', '{}')",
+        "select operations.sweep('0 s', '0 s', 1)",
+        "insert into orders.orders (order_id) values (gen_random_uuid())",
+        "update orders.orders set status_data = '{\"status\": \"completed\"}'",
+        "insert into orders.order_events (order_id, sequence, type, data, occurred_at)
+            values (gen_random_uuid(), 1, 'order.placed', '{}', now())",
+        "insert into orders.step_keys (order_id, step, version) values (gen_random_uuid(), 's', 1)",
+        "insert into outbox.messages (aggregatetype, aggregateid, sequence, type, payload)
+            values ('order', 'o', 1, 'ordersaga.order.placed.v1', '{}')",
+        // A launch begins with an order on record, and how the customer pays is the worker's to know.
+        "insert into orders.launches (order_id, placed_at) values (gen_random_uuid(), now())",
+        "update orders.launches set order_id = gen_random_uuid()",
+        "insert into payments.methods (order_id, method) values (gen_random_uuid(), 'tok_visa')",
+        "select method from payments.methods",
+        "insert into customers.addresses (address_id) values (gen_random_uuid())",
         "insert into payments.charges values ('k', gen_random_uuid(), 'p', 'GBP', 1, 1)",
         "insert into ledger.transactions (key) values ('by hand')",
         "select orders.rebuild_projection(gen_random_uuid())",
@@ -96,6 +113,7 @@ async fn the_worker_writes_what_orders_change_and_nothing_else(db: PgPool) {
         [
             "inventory.reservations",
             "inventory.stock",
+            "orders.launches",
             "orders.orders",
             "orders.step_keys",
             "payments.charges",
@@ -121,13 +139,62 @@ async fn the_worker_writes_what_orders_change_and_nothing_else(db: PgPool) {
 
 #[sqlx::test(migrator = "crate::support::MIGRATIONS")]
 async fn only_who_may_come_and_what_stands_still_is_ever_removed(db: PgPool) {
-    assert_eq!(tables(&db, "ordersaga_worker", "delete").await, Vec::<String>::new());
+    assert_eq!(tables(&db, "ordersaga_worker", "delete").await, ["orders.launches"]);
     assert_eq!(
         tables(&db, "ordersaga_starter", "delete").await,
-        ["identity.clients", "identity.sign_in_attempts", "operations.paused_queues"]
+        [
+            "identity.clients",
+            "identity.sign_in_attempts",
+            "operations.paused_queues",
+            "orders.launches"
+        ]
     );
     for role in ["ordersaga_worker", "ordersaga_starter"] {
         assert_eq!(tables(&db, role, "truncate").await, Vec::<String>::new());
+    }
+}
+
+/// What runs with its owner's rights, and who may call it.
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn what_runs_with_its_owners_rights_is_called_by_one_program_alone(db: PgPool) {
+    let callers = sqlx::query!(
+        r#"
+        select
+            oid::regproc::text as "function!",
+            has_function_privilege('ordersaga_starter', oid, 'execute') as "starter!",
+            has_function_privilege('ordersaga_worker', oid, 'execute') as "worker!",
+            proconfig::text ~ 'search_path=pg_catalog, pg_temp' as "has_its_own_path!"
+        from pg_proc where prosecdef
+        order by 1
+        "#
+    );
+    let callers = callers.fetch_all(&db).await.unwrap();
+    assert!(callers.iter().all(|row| row.has_its_own_path));
+    let callers: Vec<_> =
+        callers.iter().map(|row| (row.function.as_str(), row.starter, row.worker)).collect();
+    assert_eq!(
+        callers,
+        [
+            ("ledger.book_movement", true, false),
+            ("operations.sweep", false, true),
+            ("orders.cancel_before_launch", true, false),
+            ("orders.place", true, false),
+        ]
+    );
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn the_worker_cannot_place_an_order_nor_change_how_it_is_paid(db: PgPool) {
+    for statement in [
+        "select orders.place(gen_random_uuid(), 'v1:', '{}', 'tok_visa', null, '0 s')",
+        "select orders.cancel_before_launch(gen_random_uuid(), 'by hand')",
+        "select orders.rebuild_projection(gen_random_uuid())",
+        "update payments.methods set method = 'tok_other'",
+        "delete from outbox.messages",
+        "update outbox.messages set published_at = now()",
+        "delete from orders.step_keys",
+    ] {
+        assert_eq!(refused(&db, "ordersaga_worker", statement).await, NOT_ALLOWED, "{statement}");
     }
 }
 

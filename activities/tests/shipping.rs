@@ -96,13 +96,13 @@ async fn calling_off_twice_brings_the_goods_back_once_and_they_stay_held(db: PgP
 }
 
 #[sqlx::test(migrator = "crate::support::MIGRATIONS")]
-async fn a_parcel_that_comes_after_its_cancellation_is_called_off(db: PgPool) {
+async fn a_parcel_that_comes_after_its_cancellation_is_not_booked(db: PgPool) {
     let (shop, order) = (Shop::stocked(db).await, order(1));
     shop.takes_up_to_posting(&order).await;
     shop.cancels_shipment(&order).await.unwrap();
     assert_eq!(carrier_records(&shop).await, (0, 0));
     assert_eq!(refusal(shop.ships(&order).await), LATE);
-    assert_eq!(carrier_records(&shop).await, (0, 1));
+    assert_eq!(carrier_records(&shop).await, (0, 0));
     assert_eq!(shop.pieces_of(HEART).await, (94, 6, 0, 100));
     assert_eq!(shop.fulfilment_of(&order).await, "reserved");
 }
@@ -254,4 +254,85 @@ async fn a_reservation_that_expires_while_the_carrier_answers_is_not_shipped(db:
     assert_eq!(refusal(answer), Rejection::ReservationExpired);
     assert_eq!(carrier_records(&shop).await, (0, 1));
     assert_eq!(shop.pieces_of(HEART).await, (100, 0, 0, 100));
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn a_parcel_that_has_left_for_good_is_accepted_once_and_its_goods_are_sold(db: PgPool) {
+    let (shop, order) = (Shop::stocked(db).await, order(1));
+    shop.takes_up_to_posting(&order).await;
+    let key = order.key(StepName::ShipOrder).to_string();
+    trouble(&shop, &key, "book-lost", 1).await;
+    assert_unavailable(shop.ships(&order).await, None);
+    shop.unwinds(&order).await;
+    trouble(&shop, "GB", "cancel-broken", 1).await;
+    breakage(shop.cancels_shipment(&order).await);
+
+    shop.accepts_shipment(&order).await.unwrap();
+    assert_eq!(shop.pieces_of(HEART).await, (94, 0, 6, 100));
+    assert_eq!(shop.fulfilment_of(&order).await, "shipped");
+    assert_eq!(shop.events_of(&order).await.last().unwrap(), "order.shipped");
+    let unknown = Shipment { tracking: key };
+    assert_eq!(shop.ships(&order).await.unwrap(), unknown, "the tombstone is gone");
+    let (row, events) = (shop.row_of(&order).await, shop.events_of(&order).await);
+    shop.accepts_shipment(&order).await.unwrap();
+    assert_eq!(shop.row_of(&order).await, row);
+    assert_eq!(shop.events_of(&order).await, events);
+    assert_eq!(shop.pieces_of(HEART).await, (94, 0, 6, 100));
+    assert_eq!(carrier_records(&shop).await, (1, 0));
+    shop.recognises(&order).await.unwrap();
+    assert_eq!(shop.status_of(&order).await, "completed");
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn a_parcel_that_was_on_record_keeps_its_tracking_number_when_it_is_accepted(db: PgPool) {
+    let (shop, order) = (Shop::stocked(db).await, order(1));
+    shop.takes_up_to_posting(&order).await;
+    let shipment = shop.ships(&order).await.unwrap();
+    shop.unwinds(&order).await;
+    trouble(&shop, "GB", "cancel-broken", 1).await;
+    breakage(shop.cancels_shipment(&order).await);
+    shop.accepts_shipment(&order).await.unwrap();
+    assert_eq!(shop.ships(&order).await.unwrap(), shipment);
+    assert_eq!(shop.pieces_of(HEART).await, (94, 0, 6, 100));
+    let recorded = sqlx::query!("select tracking, cancelled_at from shipping.shipments");
+    let recorded = recorded.fetch_one(&shop.db).await.unwrap();
+    assert_eq!((recorded.tracking, recorded.cancelled_at), (shipment.tracking, None));
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn only_a_shipment_that_was_to_be_recalled_is_accepted(db: PgPool) {
+    let (shop, order) = (Shop::stocked(db).await, order(1));
+    shop.takes_up_to_posting(&order).await;
+    shop.accepts_shipment(&order).await.unwrap();
+    assert_eq!(shop.fulfilment_of(&order).await, "reserved");
+    assert_eq!(shop.pieces_of(HEART).await, (94, 6, 0, 100));
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn a_parcel_that_is_accepted_after_its_reservation_expired_takes_its_goods_all_the_same(
+    db: PgPool,
+) {
+    let (shop, order) = (Shop::stocked(db).await, order(1));
+    shop.places(&order).await;
+    shop.reserves_for(&order, Duration::ZERO).await.unwrap();
+    trouble(&shop, "GB", "book-lost", 1).await;
+    assert_unavailable(shop.ships(&order).await, None);
+    shop.unwinds(&order).await;
+    trouble(&shop, "GB", "cancel-broken", 1).await;
+    breakage(shop.cancels_shipment(&order).await);
+    assert_eq!(stock::release_expired(&shop.db, 10).await.unwrap(), 1, "while a person decides");
+    shop.accepts_shipment(&order).await.unwrap();
+    assert_eq!(shop.fulfilment_of(&order).await, "shipped");
+    assert_eq!(shop.pieces_of(HEART).await, (94, 0, 6, 100));
+    shop.accepts_shipment(&order).await.unwrap();
+    assert_eq!(shop.pieces_of(HEART).await, (94, 0, 6, 100));
+    let moved = sqlx::query_scalar!(
+        r#"
+        select array_agg(reason order by movement_id) as "reasons!"
+        from inventory.movements where sku = $1
+        "#,
+        HEART,
+    );
+    let moved = moved.fetch_one(&shop.db).await.unwrap();
+    assert_eq!(moved, ["received", "reserved", "expired", "sold"]);
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use activities::{ActivityFault, stock};
-use domain::{Rejection, StepName};
+use domain::{Rejection, StepName, Terms};
 use futures::future::join_all;
 use sqlx::PgPool;
 
@@ -300,4 +300,54 @@ async fn every_piece_is_accounted_for_by_a_movement(db: PgPool) {
     .unwrap();
     let moved: Vec<_> = moved.into_iter().flatten().collect();
     assert_eq!(moved, ["received 100", "reserved 6", "sold 6", "reserved 6", "released 6"]);
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn goods_are_held_while_the_order_waits_as_agreed_and_then_for_a_time(db: PgPool) {
+    let (shop, mut order) = (Shop::stocked(db).await, order(1));
+    let (window, patience, ttl) = (30 * 86_400, 3_600, Duration::from_hours(24));
+    order.terms = Terms { cancel_window_seconds: window, patience_seconds: Some(patience) };
+    let now = sqlx::query_scalar!(r#"select now() as "now!""#);
+    order.placed_at = now.fetch_one(&shop.owner).await.unwrap();
+    shop.places(&order).await;
+    shop.reserves_for(&order, ttl).await.unwrap();
+    let held = sqlx::query_scalar!(
+        r#"
+        select expires_at - placed_at = interval '1 h' * (30 * 24 + 1 + 24)
+            as "is_long_enough!"
+        from inventory.reservations join orders.orders using (order_id)
+        "#
+    );
+    assert!(held.fetch_one(&shop.db).await.unwrap());
+
+    // An order that had to wait for its launch until its window was over.
+    let late = crate::support::order(2);
+    shop.places(&late).await;
+    shop.reserves_for(&late, ttl).await.unwrap();
+    let held = sqlx::query_scalar!(
+        r#"
+        select expires_at - reserved_at = interval '24 h' as "is_long_enough!"
+        from inventory.reservations where order_id = $1
+        "#,
+        late.order_id.uuid(),
+    );
+    assert!(held.fetch_one(&shop.db).await.unwrap());
+    assert_eq!(stock::release_expired(&shop.db, 10).await.unwrap(), 0);
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn a_reservation_without_its_order_does_not_stop_the_others_from_expiring(db: PgPool) {
+    let (shop, lost, forgotten) = (Shop::stocked(db).await, order(1), order(2));
+    for order in [&lost, &forgotten] {
+        shop.places(order).await;
+        shop.reserves_for(order, Duration::ZERO).await.unwrap();
+    }
+    sqlx::query!("delete from orders.orders where order_id = $1", lost.order_id.uuid())
+        .execute(&shop.owner)
+        .await
+        .unwrap();
+    assert_eq!(stock::release_expired(&shop.db, 10).await.unwrap(), 1);
+    assert_eq!(stock::release_expired(&shop.db, 10).await.unwrap(), 0);
+    assert_eq!(shop.fulfilment_of(&forgotten).await, "cancelled");
+    assert_eq!(shop.pieces_of(HEART).await, (94, 6, 0, 100));
 }

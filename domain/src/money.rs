@@ -173,7 +173,6 @@ impl fmt::Display for Money {
 
 /// Money as JSON writes it, before it is checked.
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Written {
     amount: Decimal,
     currency: Currency,

@@ -308,6 +308,8 @@ named_state!(FulfilmentStatus, {
     Delivered => PartiallyReturned | Returned;
     PartiallyReturned => Returned;
     Lost => Delivered | Returned;
+    // A parcel that could not be recalled is accepted after its reservation had expired.
+    Cancelled => Shipped;
 });
 
 impl OrderState {
@@ -434,7 +436,7 @@ mod tests {
             partially-returned -> returned
             returned -> 
             lost -> delivered | returned
-            cancelled -> 
+            cancelled -> shipped
         "]]
         .assert_eq(&transitions(FulfilmentStatus::iter(), FulfilmentStatus::name, |from, to| {
             from.transition_to(to).is_ok()

@@ -8,9 +8,9 @@ use activities::shipping::sandbox::SandboxCarrier;
 use activities::{ActivityFault, ledger, orders, payment, shipping, stock};
 use chrono::DateTime;
 use domain::{
-    AddressId, CountryCode, Currency, CustomerId, Destination, Ending, Fingerprint, Money, Order,
-    OrderId, OrderStatus, PaymentReference, PaymentToken, PriceList, PricedSku, Quantity,
-    RateTable, Rejection, Shipment, ShippingRate, Sku, StepName, Terms,
+    AddressId, CountryCode, Currency, CustomerId, Decision, Destination, Ending, Fingerprint,
+    Money, Order, OrderId, OrderStatus, PaymentReference, PaymentToken, PriceList, PricedSku,
+    Quantity, RateTable, Rejection, Shipment, ShippingRate, Sku, StepName, Terms,
 };
 use rust_decimal::Decimal;
 use serde_json::Value;
@@ -18,7 +18,7 @@ use sqlx::migrate::Migrator;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::postgres::types::PgInterval;
 use sqlx::{PgPool, Postgres, Transaction};
-use workflows::order::{EndNote, UnwindingNote};
+use workflows::order::{AttentionNote, EndNote, ResolvedNote, UnwindingNote};
 
 pub(crate) static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 
@@ -180,6 +180,33 @@ impl Shop {
     pub(crate) async fn unwinds(&self, order: &Order) {
         let note = UnwindingNote { order_id: order.order_id, ending: cancelled("changed my mind") };
         orders::note_unwinding(&self.db, &note, RUN).await.unwrap();
+    }
+
+    /// Puts on record that a step's undo needs a person, for the first time in this run.
+    pub(crate) async fn needs_a_person(&self, order: &Order, step: StepName, why: &str) {
+        let note = AttentionNote {
+            order_id: order.order_id,
+            run_id: RUN.to_owned(),
+            number: 1,
+            step,
+            undoing: true,
+            why: why.to_owned(),
+            decisions: vec![Decision::Retry, Decision::Skip],
+        };
+        orders::note_attention(&self.db, &note).await.unwrap();
+    }
+
+    /// Puts a person's decision on record.
+    pub(crate) async fn decides(
+        &self,
+        order: &Order,
+        step: StepName,
+        occurrence: u32,
+        decision: Decision,
+    ) {
+        let (order_id, by, why) = (order.order_id, "Ada".to_owned(), "seen it".to_owned());
+        let note = ResolvedNote { order_id, step, occurrence, decision, by, why };
+        orders::note_resolved(&self.db, &note).await.unwrap();
     }
 
     /// Puts on record how the order ended.

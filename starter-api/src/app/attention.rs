@@ -117,8 +117,9 @@ impl ResolveAll {
         let mut rules = Rules::default();
         let step = rules.check("/step", line_of_text(step, 64));
         let why = rules.check("/why", line_of_text(why, 200));
-        let (step, why) = rules.kept(step.zip(why))?;
-        Ok(Self { step, cause: cause.to_owned(), decision, why })
+        let cause = rules.check("/cause", line_of_text(cause, 500));
+        let ((step, why), cause) = rules.kept(step.zip(why).zip(cause))?;
+        Ok(Self { step, cause, decision, why })
     }
 }
 

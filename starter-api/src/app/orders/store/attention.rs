@@ -55,8 +55,8 @@ pub(crate) struct Occurrence {
     pub(crate) occurrence: i32,
 }
 
-/// The orders that wait at this step for this very reason, the longest waiting first; at most so
-/// many.
+/// The orders that wait at this step and whose reason begins with this, the longest waiting first;
+/// at most so many.
 pub(crate) async fn waiting_alike(
     database: &PgPool,
     step: &str,
@@ -68,7 +68,7 @@ pub(crate) async fn waiting_alike(
         r#"select order_id, (attention ->> 'occurrence')::integer as "occurrence!"
            from orders.orders
            where attention is not null
-             and attention ->> 'step' = $1 and attention ->> 'why' = $2
+             and attention ->> 'step' = $1 and starts_with(attention ->> 'why', $2)
            order by (attention ->> 'since'), order_id
            limit $3"#,
         step,

@@ -1,0 +1,190 @@
+//! An order is placed once, by a role that can do nothing else to it but cancel it before its
+//! launch.
+
+use domain::{AddressId, Fingerprint, Order, Rejection, StepName};
+use serde_json::{Value, json};
+use sqlx::PgPool;
+
+use crate::support::{HEART, Shop, fingerprint, not_open, order, refusal, sent_to};
+
+const LATE: Rejection = Rejection::AlreadyUndone { step: StepName::ReserveStock };
+
+fn address() -> Value {
+    json!({
+        "name": "Ada Lovelace", "line1": "12 St James's Square", "line2": null,
+        "city": "London", "postal_code": "SW1Y 4JH",
+    })
+}
+
+fn with_address(order: Order) -> Order {
+    sent_to(order, "GB", Some(AddressId::of(sqlx::types::Uuid::from_u128(7))))
+}
+
+/// How many rows placing has written: orders, events, messages, methods, launches, addresses.
+async fn written(shop: &Shop) -> Value {
+    sqlx::query_scalar!(
+        r#"
+        select jsonb_build_array(
+            (select count(*) from orders.orders),
+            (select count(*) from orders.order_events),
+            (select count(*) from outbox.messages),
+            (select count(*) from payments.methods),
+            (select count(*) from orders.launches),
+            (select count(*) from customers.addresses)
+        ) as "written!"
+        "#
+    )
+    .fetch_one(&shop.owner)
+    .await
+    .unwrap()
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn an_order_is_placed_with_all_that_was_agreed(db: PgPool) {
+    let (shop, order) = (Shop::on(db), with_address(order(1)));
+    let (is_new, recorded) = shop.places_as(&order, &fingerprint(&order), Some(address())).await;
+    assert!(is_new);
+    assert_eq!(recorded, fingerprint(&order).as_str());
+    let row = sqlx::query_scalar!(r#"select to_jsonb(orders) as "row!" from orders.orders"#);
+    let row = row.fetch_one(&shop.db).await.unwrap();
+    assert_eq!(row["customer_id"], "17850");
+    assert_eq!(row["status"], "processing");
+    assert_eq!(row["payment_status"], "none");
+    assert_eq!(row["fulfilment_status"], "none");
+    assert_eq!(row["total"].to_string(), order.totals.total.amount().to_string());
+    assert_eq!(row["lines"], serde_json::to_value(&order.lines).unwrap());
+    assert_eq!(row["terms"], serde_json::to_value(order.terms).unwrap());
+    assert_eq!(row["fingerprint"], fingerprint(&order).as_str());
+    assert_eq!(row["version"], 1);
+    assert_eq!(shop.events_of(&order).await, ["order.placed"]);
+    assert!(shop.is_to_be_launched(&order).await);
+    let kept = sqlx::query!(
+        "select customer_id, name, city, country, method from customers.addresses, payments.methods"
+    );
+    let kept = kept.fetch_one(&shop.db).await.unwrap();
+    assert_eq!((kept.customer_id, kept.name), ("17850".to_owned(), "Ada Lovelace".to_owned()));
+    assert_eq!((kept.city, kept.country), ("London".to_owned(), "GB".to_owned()));
+    assert_eq!(kept.method, "tok_visa");
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn the_same_order_twice_is_one_and_the_second_learns_what_was_first(db: PgPool) {
+    let (shop, order) = (Shop::on(db), with_address(order(1)));
+    let first = fingerprint(&order);
+    shop.places_as(&order, &first, Some(address())).await;
+    let before = shop.row_of(&order).await;
+    let another = Fingerprint::v1().field("order", "another").finish();
+    let again = shop.places_as(&order, &another, Some(address())).await;
+    assert_eq!(again, (false, first.as_str().to_owned()));
+    assert_eq!(shop.row_of(&order).await, before);
+    assert_eq!(written(&shop).await, json!([1, 1, 1, 1, 1, 1]));
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn of_two_that_place_the_same_order_at_once_one_is_first(db: PgPool) {
+    let shop = Shop::on(db);
+    for number in 1..=20 {
+        let order = order(number);
+        let one = Fingerprint::v1().field("order", "one").finish();
+        let another = Fingerprint::v1().field("order", "another").finish();
+        let (first, second) = futures::join!(
+            shop.places_as(&order, &one, None),
+            shop.places_as(&order, &another, None),
+        );
+        assert_ne!(first.0, second.0, "exactly one of them is new");
+        assert_eq!(first.1, second.1);
+        assert_eq!(first.1, if first.0 { one.as_str() } else { another.as_str() });
+    }
+    assert_eq!(written(&shop).await, json!([20, 20, 20, 20, 20, 0]));
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn two_orders_to_the_same_address_keep_it_once(db: PgPool) {
+    let shop = Shop::on(db);
+    for number in 1..=2 {
+        let order = with_address(order(number));
+        let (is_new, _) = shop.places_as(&order, &fingerprint(&order), Some(address())).await;
+        assert!(is_new);
+    }
+    assert_eq!(written(&shop).await, json!([2, 2, 2, 2, 2, 1]));
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn an_order_is_launched_no_sooner_than_asked(db: PgPool) {
+    let (shop, order) = (Shop::on(db), order(1));
+    let placed = sqlx::query!(
+        r#"select is_new as "is_new!" from orders.place($1, 'v1:', $2, 'tok_visa', null, '1 h')"#,
+        order.order_id.uuid(),
+        serde_json::to_value(order.placed()).unwrap(),
+    );
+    placed.fetch_one(&shop.starter).await.unwrap();
+    let later = sqlx::query!(
+        r#"
+        select not_before - updated_at = interval '1 hour' as "is_in_an_hour!",
+            launches.placed_at = orders.placed_at as "is_as_old!"
+        from orders.launches join orders.orders using (order_id)
+        "#
+    );
+    let later = later.fetch_one(&shop.starter).await.unwrap();
+    assert!(later.is_in_an_hour && later.is_as_old);
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn an_order_that_is_cancelled_before_its_launch_never_begins(db: PgPool) {
+    let (shop, order) = (Shop::stocked(db).await, order(1));
+    shop.places(&order).await;
+    assert!(shop.cancels_before_launch(&order, "changed my mind").await);
+    assert_eq!(shop.status_of(&order).await, "cancelled");
+    assert!(!shop.is_to_be_launched(&order).await);
+    assert_eq!(refusal(shop.reserves(&order).await), LATE);
+    let ended = json!({ "status": "cancelled", "reason": "changed my mind" });
+    assert_eq!(not_open(shop.charges(&order).await), Some(ended));
+    assert_eq!(shop.pieces_of(HEART).await, (100, 0, 0, 100));
+    assert!(!shop.cancels_before_launch(&order, "again").await);
+    assert_eq!(shop.events_of(&order).await, ["order.placed", "order.cancelled"]);
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn an_order_whose_first_step_was_taken_is_not_cancelled_before_its_launch(db: PgPool) {
+    let (shop, order) = (Shop::stocked(db).await, order(1));
+    shop.places(&order).await;
+    shop.reserves(&order).await.unwrap();
+    let before = shop.row_of(&order).await;
+    assert!(shop.is_to_be_launched(&order).await, "the launcher has not taken the row away yet");
+    assert!(!shop.cancels_before_launch(&order, "too late").await);
+    assert_eq!(shop.row_of(&order).await, before);
+    assert!(shop.is_to_be_launched(&order).await);
+    assert_eq!(shop.events_of(&order).await, ["order.placed", "stock.reserved"]);
+    shop.charges(&order).await.unwrap();
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn an_order_that_is_launched_is_not_cancelled_before_its_launch(db: PgPool) {
+    let (shop, order) = (Shop::stocked(db).await, order(1));
+    shop.places(&order).await;
+    sqlx::query!("delete from orders.launches").execute(&shop.starter).await.unwrap();
+    assert!(!shop.cancels_before_launch(&order, "too late").await);
+    assert!(!shop.cancels_before_launch(&crate::support::order(2), "not placed").await);
+    assert_eq!(shop.status_of(&order).await, "processing");
+    shop.reserves(&order).await.unwrap();
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn of_a_cancel_and_a_first_step_at_once_exactly_one_takes_effect(db: PgPool) {
+    let shop = Shop::stocked(db).await;
+    let mut held = 0;
+    for number in 1..=12 {
+        let order = order(number);
+        shop.places(&order).await;
+        let (cancelled, reserved) = futures::join!(
+            shop.cancels_before_launch(&order, "changed my mind"),
+            shop.reserves(&order),
+        );
+        assert_eq!(cancelled, reserved.is_err());
+        match reserved {
+            Ok(()) => held += 6,
+            Err(_) => assert_eq!(shop.status_of(&order).await, "cancelled"),
+        }
+    }
+    assert_eq!(shop.pieces_of(HEART).await, (100 - held, held, 0, 100));
+}

@@ -1,0 +1,133 @@
+//! An operator resets a workflow to an earlier point of its history. Its new run meets what was done
+//! and what was decided: it ends as it would have, and nothing takes effect a second time.
+
+mod support;
+
+use domain::{Decision, Order, OrderStatus, Rejection};
+use runtime::schema::MIGRATIONS;
+use sqlx::PgPool;
+use support::{
+    FOR_EVER, Fault, Gate, OrderHandle, Shop, Traces, cancel, decided, ended, history, order, reset,
+};
+use temporalio_common::protos::temporal::api::enums::v1::EventType;
+use workflows::order::CancelDecision;
+
+/// Where a run can be reset to.
+async fn tasks(run: &OrderHandle) -> Vec<i64> {
+    let completed = EventType::WorkflowTaskCompleted;
+    let events = history(run).await.events.into_iter();
+    events.filter(|event| event.event_type() == completed).map(|event| event.event_id).collect()
+}
+
+/// What must not change any more once an order has ended.
+async fn done_for(shop: &Shop, order: &Order) -> (Traces, Vec<String>) {
+    (shop.traces(order.order_id).await, shop.events_on_record(order.order_id).await)
+}
+
+/// Resets the run of an order that has ended to each of its tasks; answers how many there were.
+async fn end_again(shop: &Shop, order: &Order, run: &OrderHandle, end: &OrderStatus) -> usize {
+    let (tasks, before) = (tasks(run).await, done_for(shop, order).await);
+    for task in &tasks {
+        let again = reset(run, *task).await;
+        // A decision that the history had after this task may have to be made once more.
+        let status = tokio::select! {
+            status = ended(&again) => status,
+            never = shop.retry_whatever_waits(&again) => never,
+        };
+        assert_eq!(status, *end, "reset to event {task}");
+        assert_eq!(done_for(shop, order).await, before, "reset to event {task}");
+    }
+    tasks.len()
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_completed_order_stays_completed(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let mut order = order();
+    order.terms.cancel_window_seconds = 4;
+    let handle = shop.place(&order).await;
+    assert_eq!(ended(&handle).await, OrderStatus::Completed);
+    assert_eq!(end_again(&shop, &order, &handle, &OrderStatus::Completed).await, 2);
+    shop.assert_proven().await;
+    shop.close().await;
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_cancelled_order_stays_cancelled(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let mut order = order();
+    order.terms.cancel_window_seconds = 3_600;
+    let handle = shop.place(&order).await;
+    shop.until_event(order.order_id, "ledger.posted").await;
+    let answer = cancel(&handle, "changed my mind", &Gate::default()).await;
+    assert_eq!(answer, Some(CancelDecision::Unwinding));
+    let end = OrderStatus::Cancelled { reason: "changed my mind".to_owned() };
+    assert_eq!(ended(&handle).await, end);
+    assert!(end_again(&shop, &order, &handle, &end).await >= 3);
+    shop.assert_clean_slate(order.order_id).await;
+    shop.assert_proven().await;
+    shop.close().await;
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_order_in_its_cancel_window_can_still_be_cancelled(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let mut order = order();
+    order.terms.cancel_window_seconds = 3_600;
+    let first = shop.place(&order).await;
+    shop.until_event(order.order_id, "ledger.posted").await;
+    let before = done_for(&shop, &order).await;
+    let second = reset(&first, tasks(&first).await[0]).await;
+    // Has gone as far as the window again.
+    shop.until_view(&second, |view| view.steps.len() == 3).await;
+    assert_eq!(done_for(&shop, &order).await, before);
+    cancel(&second, "changed my mind", &Gate::default()).await.unwrap();
+    let end = OrderStatus::Cancelled { reason: "changed my mind".to_owned() };
+    assert_eq!(ended(&second).await, end);
+    shop.assert_clean_slate(order.order_id).await;
+    shop.assert_proven().await;
+    shop.close().await;
+}
+
+/// The refusal after which the order's refund is broken.
+fn refusal() -> Rejection {
+    Rejection::CardDeclined { decline_code: "as planned by the test".to_owned() }
+}
+
+/// An order that waits for a person.
+async fn waiting(shop: &Shop) -> (Order, OrderHandle) {
+    let order = order();
+    shop.faults.plan(order.order_id, "ShipOrder", Fault::Refused(refusal()));
+    shop.faults.plan(order.order_id, "RefundPayment", Fault::Broken(FOR_EVER));
+    let handle = shop.place(&order).await;
+    let waiting = shop.until_needs_attention(&handle).await;
+    assert_eq!((waiting.step.as_str(), waiting.occurrence), ("charge-payment", 1));
+    (order, handle)
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_order_that_waits_for_a_person_waits_again(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let end = OrderStatus::Rejected { rejection: refusal() };
+    let (_, handle) = waiting(&shop).await;
+    for place in 0..tasks(&handle).await.len() {
+        let (order, first) = waiting(&shop).await;
+        let before = shop.traces(order.order_id).await;
+        let second = reset(&first, tasks(&first).await[place]).await;
+        let waits = shop.until_needs_attention(&second).await;
+        // What the record asks for is what the workflow waits for.
+        let asked = shop.data_of(order.order_id, "order.attention-needed").await;
+        let asked = asked.last().map(|last| (last["step"].clone(), last["occurrence"].clone()));
+        assert_eq!(asked, Some((waits.step.clone().into(), waits.occurrence.into())));
+        assert_eq!(shop.traces(order.order_id).await, before, "reset to task {place}");
+        shop.faults.heal(order.order_id, "RefundPayment");
+        shop.decide(&second, &decided(&waits, Decision::Retry)).await.unwrap();
+        assert_eq!(ended(&second).await, end, "reset to task {place}");
+        shop.assert_clean_slate(order.order_id).await;
+        end_again(&shop, &order, &second, &end).await;
+    }
+    shop.resolve(&handle, Decision::Skip).await;
+    assert_eq!(ended(&handle).await, end);
+    shop.assert_proven().await;
+    shop.close().await;
+}
