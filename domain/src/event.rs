@@ -332,6 +332,7 @@ impl OrderEvent {
 
     /// What the event makes of the payment, if it says anything about it.
     #[must_use]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "most events say nothing about it")]
     pub const fn payment_status(&self) -> Option<PaymentStatus> {
         match self {
             Self::PaymentCaptured(_) => Some(PaymentStatus::Paid),
@@ -344,6 +345,7 @@ impl OrderEvent {
 
     /// What the event makes of the goods, if it says anything about them.
     #[must_use]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "most events say nothing about it")]
     pub const fn fulfilment_status(&self) -> Option<FulfilmentStatus> {
         match self {
             // A recalled parcel's goods are back in the house, and held for the order.
@@ -358,6 +360,7 @@ impl OrderEvent {
 
     /// How the order ended, if this is the event of its end.
     #[must_use]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "most events say nothing about it")]
     pub fn terminal_status(&self) -> Option<OrderStatus> {
         match self {
             Self::OrderCompleted(_) => Some(OrderStatus::Completed),

@@ -89,6 +89,7 @@ impl Query {
     }
 
     /// Orders, newest first.
+    #[expect(clippy::too_many_arguments, reason = "each is an argument of the GraphQL field")]
     #[graphql(complexity = "1 + usize::from(first) * child_complexity")]
     async fn orders(
         &self,

@@ -1,29 +1,34 @@
 //! What a later release may add, and what a large order may not.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    clippy::arithmetic_side_effects,
+    clippy::needless_pass_by_value,
+    reason = "what cannot be prepared or read fails its test, and a test may ask the database anything"
+)]
+
 mod support;
 
 use std::fmt::Debug;
 
 use chrono::{DateTime, Utc};
-use domain::{
-    Decision, Ending, OrderStatus, PaymentReference, Rejection, Shipment, StepName,
-};
+use domain::{Decision, Ending, OrderStatus, PaymentReference, Rejection, Shipment, StepName};
 use prost_reflect::prost::Message as _;
 use runtime::schema::MIGRATIONS;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use support::{
-    OrderHandle, Shop, ended, history, order, order_of, put_on_record, reset,
-};
+use support::{OrderHandle, Shop, ended, history, order, order_of, put_on_record, reset};
 use temporalio_client::{UntypedWorkflow, WorkflowHandle, WorkflowStartOptions};
 use temporalio_common::protos::temporal::api::enums::v1::EventType;
 use uuid::Uuid;
 use workflows::Queue;
 use workflows::order::{
     AttentionNote, CancelRequest, EndNote, OrderOutcome, OrderStart, OrderView, PartyUpdate,
-    ResolvedNote, Resolution, UnwindingNote, signal_payload,
+    Resolution, ResolvedNote, UnwindingNote, signal_payload,
 };
 
 /// The same as a later release writes it: every object has another field. An amount of money is

@@ -109,11 +109,15 @@ async fn waiting(shop: &Shop) -> (Order, OrderHandle) {
 async fn an_order_that_waits_for_a_person_waits_again(db: PgPool) {
     let shop = Shop::open(db).await;
     let end = OrderStatus::Rejected { rejection: refusal() };
-    let (_, handle) = waiting(&shop).await;
-    for place in 0..tasks(&handle).await.len() {
+    for place in 0.. {
         let (order, first) = waiting(&shop).await;
         let before = shop.traces(order.order_id).await;
-        let second = reset(&first, tasks(&first).await[place]).await;
+        let Some(task) = tasks(&first).await.get(place).copied() else {
+            shop.resolve(&first, Decision::Skip).await;
+            assert_eq!(ended(&first).await, end);
+            break;
+        };
+        let second = reset(&first, task).await;
         let waits = shop.until_needs_attention(&second).await;
         // What the record asks for is what the workflow waits for.
         let asked = shop.data_of(order.order_id, "order.attention-needed").await;
@@ -126,8 +130,6 @@ async fn an_order_that_waits_for_a_person_waits_again(db: PgPool) {
         shop.assert_clean_slate(order.order_id).await;
         end_again(&shop, &order, &second, &end).await;
     }
-    shop.resolve(&handle, Decision::Skip).await;
-    assert_eq!(ended(&handle).await, end);
     shop.assert_proven().await;
     shop.close().await;
 }

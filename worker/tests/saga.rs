@@ -3,7 +3,10 @@
 
 #![expect(
     clippy::default_trait_access,
-    reason = "the SDK's options are left at their defaults, and their types' names say nothing more"
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "the SDK's options are left at their defaults, and what cannot be prepared or read \
+              fails its test"
 )]
 
 mod support;
@@ -519,8 +522,11 @@ async fn a_cancel_that_was_answered_is_kept_although_a_lost_run_had_completed_th
     let handle = shop.place(&order).await;
     held.reached().await;
     assert_eq!(shop.status_on_record(order.order_id).await.as_deref(), Some("completed"));
-    // The step answers once Temporal has the request, so the task that would end the workflow is
-    // refused, and runs again with the request first.
+    // A signal that comes while the task runs has Temporal refuse it when it wants to end the
+    // workflow; it runs again, with the cancel first.
+    let news = PartyUpdate { reference: "pay_1".to_owned(), status: "succeeded".to_owned() };
+    let payload = signal_payload(&news).unwrap();
+    handle.signal(OrderSaga::payment_update, payload, Default::default()).await.unwrap();
     let answer = cancel(&handle, "overtaken", &held).await;
     assert_eq!(answer, Some(CancelDecision::Unwinding));
     let reason = "overtaken".to_owned();

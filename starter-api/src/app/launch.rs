@@ -275,7 +275,7 @@ impl Launcher {
             Err(NotLaunched::Unavailable(why)) => {
                 self.see_temporal(Some(&why));
                 let postponed = launches::postpone(&self.database, order).await;
-                self.note(postponed);
+                note(postponed);
             }
             Err(NotLaunched::Refused(why)) => self.failed(order, &why).await,
         }
@@ -298,14 +298,7 @@ impl Launcher {
     async fn failed(&self, order: Uuid, why: &str) {
         tracing::error!(%order, why, "an order cannot be launched; it is tried again");
         metrics::counter!(LAUNCHES_FAILED).increment(1);
-        self.note(launches::fail(&self.database, order, why).await);
-    }
-
-    /// Its row is written again when the order is taken the next time.
-    fn note(&self, written: Result<(), sqlx::Error>) {
-        if let Err(error) = written {
-            tracing::warn!(error = runtime::chain(&error), "a launch row was not updated");
-        }
+        note(launches::fail(&self.database, order, why).await);
     }
 
     fn no_longer_waits(&self, order: Uuid) {
@@ -354,6 +347,13 @@ impl Launcher {
                 false
             }
         }
+    }
+}
+
+/// A row that was not updated is taken again when its time has come.
+fn note(updated: Result<(), sqlx::Error>) {
+    if let Err(error) = updated {
+        tracing::warn!(error = runtime::chain(&error), "a launch row was not updated");
     }
 }
 

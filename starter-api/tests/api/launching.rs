@@ -1,5 +1,13 @@
 //! Orders between their placing and the start of their workflow.
 
+#![expect(
+    clippy::panic,
+    clippy::expect_used,
+    clippy::duration_suboptimal_units,
+    clippy::redundant_closure_for_method_calls,
+    reason = "what cannot be prepared or read fails its test"
+)]
+
 use std::time::Duration;
 
 use serde_json::{Value, json};

@@ -68,6 +68,7 @@ pub async fn cancel(handle: &OrderHandle, reason: &str, is_known: &Gate) -> Opti
     let answered = async {
         let answer = handle.execute_update(OrderSaga::cancel, request, options).await;
         is_known.let_go();
+        if let Err(e) = &answer { eprintln!("DEBUG {e:?}"); }
         answer.ok()
     };
     let admitted = async {

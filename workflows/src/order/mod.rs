@@ -217,6 +217,7 @@ impl OrderSaga {
     }
 
     /// A person decides about what the order waits for; refused if it does not wait for this.
+    #[expect(clippy::needless_pass_by_value, reason = "the macro passes what was sent")]
     #[update(name = "resolve")]
     pub fn resolve(
         &mut self,
@@ -362,9 +363,9 @@ fn adopt(ctx: &Ctx, ended: Option<serde_json::Value>) {
 fn ending_of(ctx: &Ctx, order: &OrderStart, stop: Stop<Rejection>) -> Ending {
     match stop {
         Stop::Refused(rejection) => Ending::Rejected { rejection },
-        Stop::GaveUp { step } => match step_name(step) {
+        Stop::GaveUp { step: given_up } => match step_name(given_up) {
             Some(step) => Ending::Rejected { rejection: Rejection::FulfilmentUnavailable { step } },
-            None => Ending::Failed { incident: format!("{}:{step}", order.order_id) },
+            None => Ending::Failed { incident: format!("{}:{given_up}", order.order_id) },
         },
         Stop::Broken { step, .. } => {
             let version = order.record_version;

@@ -291,10 +291,10 @@ mod tests {
             |order| order.patience_seconds = None,
             |order| order.recipient.as_mut().unwrap().city = "Leeds".to_owned(),
         ];
-        for change in changes {
-            let mut changed = full_request();
-            change(&mut changed);
-            assert_ne!(changed.fingerprint(), full_request().fingerprint(), "{changed:?}");
+        for apply in changes {
+            let mut other = full_request();
+            apply(&mut other);
+            assert_ne!(other.fingerprint(), full_request().fingerprint(), "{other:?}");
         }
     }
 }

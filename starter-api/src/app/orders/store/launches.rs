@@ -109,10 +109,9 @@ impl DueRow {
             Some(true) => return Ok(Due::Ended(order_id)),
             Some(false) => {}
         }
-        let field = Unreadable::Field;
         let terms = self.terms.and_then(|terms| Terms::deserialize(terms).ok());
-        let terms = terms.ok_or(field("terms"))?;
-        let placed_at = self.placed_at.ok_or(field("time"))?;
+        let terms = terms.ok_or(Unreadable::Field("terms"))?;
+        let placed_at = self.placed_at.ok_or(Unreadable::Field("time"))?;
         let window = TimeDelta::seconds(terms.cancel_window_seconds.into());
         let version = self.record_version.and_then(|version| u32::try_from(version).ok());
         let total = self.total.and_then(|total| total.parse::<Decimal>().ok());
@@ -122,14 +121,16 @@ impl DueRow {
         Ok(Due::Launch(Box::new(Launch {
             start: OrderStart {
                 order_id,
-                record_version: version.ok_or(field("version"))?,
-                cancellable_until: placed_at.checked_add_signed(window).ok_or(field("terms"))?,
+                record_version: version.ok_or(Unreadable::Field("version"))?,
+                cancellable_until: placed_at
+                    .checked_add_signed(window)
+                    .ok_or(Unreadable::Field("terms"))?,
                 patience_seconds: terms.patience_seconds,
                 is_unwinding: self.is_unwinding.unwrap_or_default(),
             },
-            customer_id: customer_id.ok_or(field("customer"))?,
-            total: total.ok_or(field("total"))?,
-            country: country.ok_or(field("country"))?,
+            customer_id: customer_id.ok_or(Unreadable::Field("customer"))?,
+            total: total.ok_or(Unreadable::Field("total"))?,
+            country: country.ok_or(Unreadable::Field("country"))?,
             is_recovery: self.is_recovery,
         })))
     }
