@@ -60,7 +60,7 @@ async fn a_cancelled_order_stays_cancelled(db: PgPool) {
     let handle = shop.place(&order).await;
     shop.until_event(order.order_id, "ledger.posted").await;
     let answer = cancel(&handle, "changed my mind", &Gate::default()).await;
-    assert_eq!(answer, Some(CancelDecision::Unwinding));
+    assert_eq!(answer.unwrap(), CancelDecision::Unwinding);
     let end = OrderStatus::Cancelled { reason: "changed my mind".to_owned() };
     assert_eq!(ended(&handle).await, end);
     assert!(end_again(&shop, &order, &handle, &end).await >= 3);

@@ -419,7 +419,7 @@ async fn a_parcel_that_has_left_completes_its_order_although_it_was_cancelled(db
     let handle = shop.place(&order).await;
     until_waiting(&handle).await;
     let answer = cancel(&handle, "too slow", &Gate::default()).await;
-    assert_eq!(answer, Some(CancelDecision::Unwinding));
+    assert_eq!(answer.unwrap(), CancelDecision::Unwinding);
     let waiting = shop.until_needs_attention(&handle).await;
     assert_eq!(waiting.step, StepName::ShipOrder.name());
     assert!(shop.on_record(order.order_id).await.unwrap().is_unwinding);
@@ -528,7 +528,7 @@ async fn a_cancel_that_was_answered_is_kept_although_a_lost_run_had_completed_th
     let payload = signal_payload(&news).unwrap();
     handle.signal(OrderSaga::payment_update, payload, Default::default()).await.unwrap();
     let answer = cancel(&handle, "overtaken", &held).await;
-    assert_eq!(answer, Some(CancelDecision::Unwinding));
+    assert_eq!(answer.unwrap(), CancelDecision::Unwinding);
     let reason = "overtaken".to_owned();
     assert_eq!(ended(&handle).await, OrderStatus::Cancelled { reason });
     shop.assert_clean_slate(order.order_id).await;

@@ -3,8 +3,6 @@
 #![expect(
     clippy::panic,
     clippy::expect_used,
-    clippy::duration_suboptimal_units,
-    clippy::redundant_closure_for_method_calls,
     reason = "what cannot be prepared or read fails its test"
 )]
 
@@ -277,7 +275,7 @@ async fn more_than_the_shop_lets_wait_is_asked_to_come_again(database: PgPool) {
 
     resume_the_line(&shop).await;
     let accepted = async { while shop.post("/v1/orders", &wanted).await.status != 201 {} };
-    timeout(Duration::from_secs(60), accepted).await.expect("the backlog was worked off");
+    timeout(Duration::from_mins(1), accepted).await.expect("the backlog was worked off");
 }
 
 #[sqlx::test(migrations = "../migrations")]
@@ -345,7 +343,7 @@ async fn a_starter_can_write_no_order_but_by_placing_it(database: PgPool) {
         "select * from operations.sweep('0', '0', 1)",
     ] {
         let refused = sqlx::raw_sql(forbidden).execute(&starter).await.unwrap_err();
-        let code = refused.as_database_error().and_then(|error| error.code()).unwrap();
+        let code = refused.as_database_error().unwrap().code().unwrap();
         assert_eq!(code, "42501", "{forbidden}: {refused}");
     }
     let untouched: Value =

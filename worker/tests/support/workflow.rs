@@ -1,6 +1,7 @@
 //! What a test asks Temporal about an order's workflow, and tells it.
 
 use futures::StreamExt as _;
+use temporalio_client::errors::WorkflowUpdateError;
 use temporalio_client::tonic::IntoRequest as _;
 use temporalio_client::{
     Client, WorkflowExecuteUpdateOptions, WorkflowFetchHistoryOptions, WorkflowHandle,
@@ -58,18 +59,21 @@ pub async fn reset(handle: &OrderHandle, event_id: i64) -> OrderHandle {
     WorkflowHandle::new(handle.client().clone(), info)
 }
 
-/// Asks for a cancel, and answers what the shop answered, if it took it.
+/// Asks for a cancel, and answers what the shop answered.
 ///
 /// `is_known` opens once Temporal has the request, whoever answers it, and when.
-pub async fn cancel(handle: &OrderHandle, reason: &str, is_known: &Gate) -> Option<CancelDecision> {
+pub async fn cancel(
+    handle: &OrderHandle,
+    reason: &str,
+    is_known: &Gate,
+) -> Result<CancelDecision, WorkflowUpdateError> {
     let update_id = Uuid::now_v7().to_string();
     let options = WorkflowExecuteUpdateOptions::builder().update_id(update_id.clone()).build();
     let request = CancelRequest { reason: reason.to_owned() };
     let answered = async {
         let answer = handle.execute_update(OrderSaga::cancel, request, options).await;
         is_known.let_go();
-        if let Err(e) = &answer { eprintln!("DEBUG {e:?}"); }
-        answer.ok()
+        answer
     };
     let admitted = async {
         while !is_known.is_open() && !is_admitted(handle, &update_id).await {
