@@ -510,32 +510,6 @@ async fn a_cancel_that_overtakes_what_was_done_takes_it_back_all_the_same(db: Pg
     shop.close().await;
 }
 
-/// The same where the cancel was answered: by the next run, after a lost one had completed the order.
-#[sqlx::test(migrator = "MIGRATIONS")]
-async fn a_cancel_that_was_answered_is_kept_although_a_lost_run_had_completed_the_order(
-    db: PgPool,
-) {
-    let shop = Shop::open(db).await;
-    let order = order();
-    let held = Gate::default();
-    shop.faults.plan(order.order_id, "RecogniseRevenue", Fault::HeldAfter(held.clone()));
-    let handle = shop.place(&order).await;
-    held.reached().await;
-    assert_eq!(shop.status_on_record(order.order_id).await.as_deref(), Some("completed"));
-    // A signal that comes while the task runs has Temporal refuse it when it wants to end the
-    // workflow; it runs again, with the cancel first.
-    let news = PartyUpdate { reference: "pay_1".to_owned(), status: "succeeded".to_owned() };
-    let payload = signal_payload(&news).unwrap();
-    handle.signal(OrderSaga::payment_update, payload, Default::default()).await.unwrap();
-    let answer = cancel(&handle, "overtaken", &held).await;
-    assert_eq!(answer.unwrap(), CancelDecision::Unwinding);
-    let reason = "overtaken".to_owned();
-    assert_eq!(ended(&handle).await, OrderStatus::Cancelled { reason });
-    shop.assert_clean_slate(order.order_id).await;
-    shop.assert_proven().await;
-    shop.close().await;
-}
-
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn cancelling_in_time_means_the_same_by_update_signal_and_temporal(db: PgPool) {
     let shop = Shop::open(db).await;
