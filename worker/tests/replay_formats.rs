@@ -16,7 +16,7 @@ use worker::replay::{Divergence, ReplayError, histories, replay_file};
 
 /// The history of an order that shipped, as the CLI prints it.
 fn shipped() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/histories/shipped.cli.json")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/histories/completed.cli.json")
 }
 
 /// A history of an order that shipped, after somebody has meddled with it, in a file that goes
