@@ -1,7 +1,8 @@
 //! The starter: takes orders and answers about them, over HTTP, gRPC and GraphQL.
 //!
-//! It prices an order, starts its workflow and reads what became of it. It writes no order state
-//! and moves no money; its role in Postgres has no right to.
+//! It prices an order, puts it on record by the one function that it may call for that, starts its
+//! workflow and reads what became of it. It writes no order state otherwise and moves no money; its
+//! role in Postgres has no right to.
 //!
 //! Each module may use those above it and none below:
 //!
