@@ -200,8 +200,9 @@ impl Temporal {
     ///
     /// **Repeats.** The decision names the occurrence that it decides about, so it decides once.
     ///
-    /// **Errors.** No worker answers in time. A decision is never left for later: whoever made it
-    /// is told that it was not taken, and looks again.
+    /// **Errors.** No worker answers in time. It is not left as a signal, so it is not known whether
+    /// the next worker takes it: the caller looks at the order before deciding again. Deciding
+    /// twice is harmless, because a decision names its occurrence.
     pub(crate) async fn resolve(
         &self,
         order_id: OrderId,

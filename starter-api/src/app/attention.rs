@@ -170,7 +170,7 @@ pub(crate) async fn resolve_all(
     Ok(ResolvedAll { resolved, refused })
 }
 
-const NO_ANSWER: &str = "no worker answers; nothing was decided";
+const NO_ANSWER: &str = "no worker answers; look at the order before deciding again";
 
 fn refused(order_id: OrderId, reason: impl Into<String>) -> NotResolved {
     NotResolved { order_id, reason: reason.into() }

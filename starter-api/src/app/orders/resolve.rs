@@ -65,7 +65,7 @@ impl ResolveOrder {
 /// Has the order act on the decision. Who decided and why goes on record.
 ///
 /// **Errors.** 409 with the order's own reason if it does not wait for this decision; 503 if no
-/// worker answers: then nothing was decided.
+/// worker answers in time: the order itself shows whether it was taken after all.
 pub(crate) async fn resolve(
     app: &App,
     caller: &Caller,
