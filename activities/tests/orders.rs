@@ -165,9 +165,15 @@ async fn of_two_runs_that_unwind_an_order_at_once_both_learn_the_same_ending(db:
     let (shop, order) = (Shop::on(db), order(1));
     shop.places(&order).await;
     let (one, another) = (cancelled("changed my mind"), cancelled("another reason"));
-    let (first, second) = futures::join!(
+    let row = shop.holds_up_order(&order).await;
+    let go_on = async {
+        shop.until_waiting(2).await;
+        row.commit().await.unwrap();
+    };
+    let (first, second, ()) = futures::join!(
         notes_unwinding(&shop, &order, &one, "a"),
         notes_unwinding(&shop, &order, &another, "b"),
+        go_on,
     );
     assert_eq!(first, second);
     assert_eq!(shop.events_of(&order).await, ["order.placed", "order.unwinding"]);
@@ -260,9 +266,15 @@ async fn the_same_note_twice_at_once_is_one_occurrence(db: PgPool) {
     let (shop, order) = (Shop::on(db), order(1));
     shop.places(&order).await;
     let note = attention(&order, "a", 1);
-    let (first, second) = futures::join!(
+    let row = shop.holds_up_order(&order).await;
+    let go_on = async {
+        shop.until_waiting(2).await;
+        row.commit().await.unwrap();
+    };
+    let (first, second, ()) = futures::join!(
         orders::note_attention(&shop.db, &note),
         orders::note_attention(&shop.db, &note),
+        go_on,
     );
     assert_eq!((first.unwrap(), second.unwrap()), (1, 1));
     assert_eq!(shop.events_of(&order).await, ["order.placed", "order.attention-needed"]);

@@ -116,6 +116,20 @@ async fn a_declined_card_stays_declined(db: PgPool) {
 }
 
 #[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn two_attempts_that_are_declined_at_once_are_one_refusal(db: PgPool) {
+    let (shop, order) = (Shop::on(db), paid_with(order(1), "tok_declined"));
+    shop.places(&order).await;
+    let row = shop.holds_up_order(&order).await;
+    let go_on = async {
+        shop.until_waiting(2).await;
+        row.commit().await.unwrap();
+    };
+    let (first, second, ()) = futures::join!(shop.charges(&order), shop.charges(&order), go_on);
+    assert_eq!(refusal(first), refusal(second));
+    assert_eq!(shop.events_of(&order).await, ["order.placed", "payment.declined"]);
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
 async fn a_share_of_all_cards_is_declined_and_a_repeat_meets_the_same_luck(db: PgPool) {
     let shop = Shop::on(db.clone());
     let provider = SandboxProvider::new(db, 50);

@@ -5,7 +5,7 @@ use domain::{AddressId, Fingerprint, Order, Rejection, StepName};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
-use crate::support::{HEART, Shop, fingerprint, not_open, order, refusal, sent_to};
+use crate::support::{HEART, Shop, cancelled, fingerprint, not_open, order, refusal, sent_to};
 
 const LATE: Rejection = Rejection::AlreadyUndone { step: StepName::ReserveStock };
 
@@ -167,6 +167,23 @@ async fn an_order_that_is_launched_is_not_cancelled_before_its_launch(db: PgPool
     assert!(!shop.cancels_before_launch(&crate::support::order(2), "not placed").await);
     assert_eq!(shop.status_of(&order).await, "processing");
     shop.reserves(&order).await.unwrap();
+}
+
+#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+async fn an_order_that_has_ended_is_not_cancelled_although_it_waits_to_be_launched(db: PgPool) {
+    let (shop, order) = (Shop::on(db), order(1));
+    shop.places(&order).await;
+    shop.ends(&order, cancelled("by mistake")).await;
+    sqlx::query!(
+        "insert into orders.launches (order_id, placed_at, is_recovery) values ($1, now(), true)",
+        order.order_id.uuid(),
+    )
+    .execute(&shop.db)
+    .await
+    .unwrap();
+    let before = shop.row_of(&order).await;
+    assert!(!shop.cancels_before_launch(&order, "too late").await);
+    assert_eq!(shop.row_of(&order).await, before);
 }
 
 #[sqlx::test(migrator = "crate::support::MIGRATIONS")]

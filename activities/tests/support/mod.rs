@@ -247,6 +247,19 @@ impl Shop {
         transaction
     }
 
+    /// Locks the order's row, as a step does that takes long; until the transaction ends.
+    pub(crate) async fn holds_up_order(&self, order: &Order) -> Transaction<'static, Postgres> {
+        let mut transaction = self.db.begin().await.unwrap();
+        sqlx::query!(
+            "select order_id from orders.orders where order_id = $1 for no key update",
+            order.order_id.uuid(),
+        )
+        .fetch_one(&mut *transaction)
+        .await
+        .unwrap();
+        transaction
+    }
+
     /// Returns once so many statements of this database wait for a lock.
     pub(crate) async fn until_waiting(&self, statements: i64) {
         loop {
