@@ -14,15 +14,15 @@ use serde_json::{Value, json};
 use temporalio_protos::temporal::api::enums::v1::EventType;
 use worker::replay::{Divergence, ReplayError, histories, replay_file};
 
-/// The history of an order that shipped, as the CLI prints it.
-fn shipped() -> PathBuf {
+/// The history of an order that was completed, as the CLI prints it.
+fn completed() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/histories/completed.cli.json")
 }
 
-/// A history of an order that shipped, after somebody has meddled with it, in a file that goes
+/// A history of an order that was completed, after somebody has meddled with it, in a file that goes
 /// with the test's own folder.
 fn meddled(test: &str, meddle: impl FnOnce(&mut Vec<Value>)) -> PathBuf {
-    let printed = fs::read(shipped()).unwrap();
+    let printed = fs::read(completed()).unwrap();
     let mut history: Value = serde_json::from_slice(&printed).unwrap();
     meddle(history["events"].as_array_mut().unwrap());
     for (event, id) in history["events"].as_array_mut().unwrap().iter_mut().zip(1..) {
@@ -58,10 +58,10 @@ fn a_step_that_the_code_no_longer_takes_diverges_there() {
 #[test]
 fn a_step_that_the_code_takes_anew_diverges_where_it_is_missing() {
     let file = meddled("taken-anew", |events| {
-        events.remove(9);
+        events.remove(8);
     });
     let Divergence { event, .. } = divergence(&file);
-    assert_eq!(event, Some((10, EventType::UpsertWorkflowSearchAttributes)));
+    assert_eq!(event, Some((9, EventType::UpsertWorkflowSearchAttributes)));
 }
 
 #[test]
@@ -96,6 +96,6 @@ fn an_unreadable_file_is_named() {
 
 #[tokio::test]
 async fn a_history_can_be_replayed_from_inside_a_runtime() {
-    let outcome = replay_file(&shipped()).unwrap();
+    let outcome = replay_file(&completed()).unwrap();
     assert_eq!(outcome.divergence, None);
 }
