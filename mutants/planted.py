@@ -305,7 +305,7 @@ PLANTED = [
     mutant(
         "a parcel that is accepted stays in the stock",
         "activities saga",
-        (SHIPPING, "from accepted where reservation_key = $6 and state = 'held'", "from accepted where reservation_key = $6 and state = 'expired'"),
+        (SHIPPING, "where state <> 'sold'", "where state = 'sold'"),
     ),
     mutant(
         "stock is read, and then written",
