@@ -360,8 +360,8 @@ fn adopt(ctx: &Ctx, ended: Option<serde_json::Value>) {
 }
 
 /// How the order ends once everything is undone.
-fn ending_of(ctx: &Ctx, order: &OrderStart, stop: Stop<Rejection>) -> Ending {
-    match stop {
+fn ending_of(ctx: &Ctx, order: &OrderStart, cause: Stop<Rejection>) -> Ending {
+    match cause {
         Stop::Refused(rejection) => Ending::Rejected { rejection },
         Stop::GaveUp { step: given_up } => match step_name(given_up) {
             Some(step) => Ending::Rejected { rejection: Rejection::FulfilmentUnavailable { step } },
