@@ -5,7 +5,7 @@ use std::time::Duration;
 use temporalio_sdk::activities::ActivityContext;
 use tokio::time::interval;
 
-/// Often enough for Temporal to hear of it within [`workflows::HEARTBEAT_TIMEOUT`].
+/// Often enough for Temporal to hear of it within [`saga::HEARTBEAT_TIMEOUT`].
 const EVERY: Duration = Duration::from_millis(500);
 
 /// Does the work, and tells Temporal every now and then that it is still being done. A patient

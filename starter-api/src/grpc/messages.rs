@@ -8,7 +8,7 @@ use prost_types::Timestamp;
 use crate::app::basket::{BasketInput, LineInput};
 use crate::app::orders::OrderEvent;
 use crate::app::orders::OrderResource;
-use crate::app::orders::cancel::{CancelEffect, CancelOutcome, CancelPreview, Decision};
+use crate::app::orders::cancel::{CancelAnswer, CancelEffect, CancelOutcome, CancelPreview};
 use crate::app::orders::place::command::{AddressInput, MoneyInput, OrderInput};
 use crate::app::orders::timeline::TimelineLine;
 
@@ -99,9 +99,9 @@ pub(super) fn cancelled(outcome: &CancelOutcome) -> v1::CancelOrderResponse {
     let (decision, status_then) = match outcome {
         CancelOutcome::Decided(decided) => {
             let decision = match decided.decision {
-                Decision::Cancelled => v1::CancelDecision::Cancelled,
-                Decision::Unwinding => v1::CancelDecision::Unwinding,
-                Decision::Pending => v1::CancelDecision::Pending,
+                CancelAnswer::Cancelled => v1::CancelDecision::Cancelled,
+                CancelAnswer::Unwinding => v1::CancelDecision::Unwinding,
+                CancelAnswer::Pending => v1::CancelDecision::Pending,
             };
             (decision, status(&decided.state.status))
         }

@@ -78,7 +78,7 @@ pub(crate) struct CancelDecided {
     /// from now on, and everything done for it is being undone. `pending`: the request is kept, and
     /// is decided before anything else is done for the order; the order itself shows the decision.
     #[schema(example = "unwinding")]
-    pub(crate) decision: Decision,
+    pub(crate) decision: CancelAnswer,
     /// Where it stands.
     #[serde(flatten)]
     pub(crate) state: OrderState,
@@ -87,7 +87,7 @@ pub(crate) struct CancelDecided {
 /// The answer to a request to cancel that was not refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Decision {
+pub(crate) enum CancelAnswer {
     /// Nothing had been done, and nothing will be.
     Cancelled,
     /// Everything done is being undone.
@@ -126,11 +126,11 @@ pub(crate) async fn cancel(
         return already(order);
     }
     if store::cancel_before_launch(&app.database, order_id, &reason).await? {
-        return decided(app, order_id, Decision::Cancelled).await;
+        return decided(app, order_id, CancelAnswer::Cancelled).await;
     }
     match app.temporal.cancel(order_id, CancelRequest { reason: reason.clone() }).await? {
         Cancelled::Answered(CancelDecision::Unwinding) => {
-            decided(app, order_id, Decision::Unwinding).await
+            decided(app, order_id, CancelAnswer::Unwinding).await
         }
         Cancelled::Answered(CancelDecision::AlreadyUnwinding) => {
             already(known(app, order_id).await?)
@@ -139,7 +139,7 @@ pub(crate) async fn cancel(
             order if goes_forward(&order.state) => Err(already_shipped()),
             order => already(order),
         },
-        Cancelled::Kept => decided(app, order_id, Decision::Pending).await,
+        Cancelled::Kept => decided(app, order_id, CancelAnswer::Pending).await,
         Cancelled::NotOpen => without_workflow(app, order_id, &reason).await,
     }
 }
@@ -155,7 +155,7 @@ async fn without_workflow(
         return already(order);
     }
     if store::cancel_before_launch(&app.database, order_id, reason).await? {
-        return decided(app, order_id, Decision::Cancelled).await;
+        return decided(app, order_id, CancelAnswer::Cancelled).await;
     }
     Err(Problem::unavailable("cancelling an order", &BeingLaunched))
 }
@@ -167,7 +167,7 @@ const fn goes_forward(state: &OrderState) -> bool {
 async fn decided(
     app: &App,
     order_id: OrderId,
-    decision: Decision,
+    decision: CancelAnswer,
 ) -> Result<CancelOutcome, Problem> {
     let state = known(app, order_id).await?.state;
     Ok(CancelOutcome::Decided(CancelDecided { order_id, decision, state }))

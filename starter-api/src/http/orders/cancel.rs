@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::app::orders::OrderResource;
 use crate::app::orders::cancel::{
-    self, CancelDecided, CancelOrder, CancelOutcome, CancelPreview, Decision,
+    self, CancelAnswer, CancelDecided, CancelOrder, CancelOutcome, CancelPreview,
 };
 use crate::error::Problem;
 use crate::http::State;
@@ -86,7 +86,7 @@ pub(crate) async fn cancel(
     }
     Ok(match cancel::cancel(&state.app, &caller, command).await? {
         CancelOutcome::Decided(decided) => {
-            let is_done = decided.decision == Decision::Cancelled;
+            let is_done = decided.decision == CancelAnswer::Cancelled;
             let status = if is_done { StatusCode::OK } else { StatusCode::ACCEPTED };
             (status, Json(decided)).into_response()
         }
