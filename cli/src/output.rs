@@ -35,7 +35,7 @@ pub(crate) fn table(items: &[Value], columns: &[Column]) -> Table {
             columns.iter().map(|(_, pointer)| item.pointer(pointer).map_or_else(String::new, text)),
         );
     }
-    table
+    aligned(table)
 }
 
 /// A value with everything in it, a line each, named by its path.
@@ -46,12 +46,20 @@ pub(crate) fn details(value: &Value) -> Table {
     for (path, text) in rows {
         table.add_row([path, text]);
     }
-    table
+    aligned(table)
 }
 
 fn empty_table() -> Table {
     let mut table = Table::new();
     table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table
+}
+
+/// Lines begin at the margin, with two spaces between columns.
+fn aligned(mut table: Table) -> Table {
+    table.column_iter_mut().for_each(|column| {
+        column.set_padding((0, 2));
+    });
     table
 }
 

@@ -1,46 +1,55 @@
 //! Launches orders anew whose workflow is lost, or knows more than the record.
 //!
-//! The order on record is the truth, and a step's key makes its repeat harmless. So an order that
-//! has not ended and has no open workflow is put back among those that wait to be launched: its new
-//! run repeats every step, meets what was done, and goes on from there. Where the record lacks
-//! what an open workflow has done (Postgres was set back behind Temporal), that run is ended and
-//! the order is launched anew: asking the parties again by the same keys tells the record what they
-//! did. What has a workflow and no record at all cannot be settled here, and is named.
+//! A step's key makes its repeat harmless. So an order that has not ended on record and has no open
+//! workflow is put back among those that wait to be launched: its new run repeats every step, meets
+//! what was done, and goes on from there.
+//!
+//! Where the record lacks what a workflow has done, Postgres was set back behind Temporal. An open
+//! run is ended then, and the order is launched anew: asking the parties again by the same keys
+//! tells the record what they did. If the workflow was unwinding, or had ended the order, the record
+//! is told of that ending first, so that nothing is done again that was undone. What a workflow has
+//! done for an order that is not on record at all cannot be settled here, and is named.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use domain::{OrderId, StepName};
+use activities::ActivityFault;
+use domain::{Ending, OrderId, OrderStatus};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use saga::StepState;
 use sqlx::PgPool;
-use temporalio_client::errors::{WorkflowInteractionError, WorkflowQueryError};
-use temporalio_client::{
-    Client, UntypedWorkflow, WorkflowDescribeOptions, WorkflowExecutionStatus, WorkflowListOptions,
-    WorkflowQueryOptions, WorkflowTerminateOptions,
+use temporalio_client::errors::{
+    WorkflowGetResultError, WorkflowInteractionError, WorkflowQueryError,
 };
-use uuid::Uuid;
-use workflows::order::{OrderSaga, OrderView};
+use temporalio_client::{
+    Client, WorkflowDescribeOptions, WorkflowExecutionStatus as Status, WorkflowGetResultOptions,
+    WorkflowHandle, WorkflowListOptions, WorkflowQueryOptions, WorkflowTerminateOptions,
+};
+use temporalio_common::HasWorkflowDefinition;
+use workflows::order::{OrderOutcome, OrderSaga, OrderView, UnwindingNote};
 
 use crate::prove::of_every_process;
 
 /// How many orders are looked at at once.
 const AT_ONCE: usize = 16;
 
+/// What the record is told instead of a workflow run's id.
+const RUN: &str = "recover";
+
 /// What became of an order that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recovered {
     /// Its workflow was lost; it waits to be launched again.
     Relaunched(OrderId),
-    /// Its workflow had done what the record lacks; that run was ended, and the order waits to be
-    /// launched again.
+    /// Its workflow had done what the record lacks; it waits to be launched again.
     SetBack {
         /// The order.
         order: OrderId,
-        /// What the record lacked.
-        steps: Vec<StepName>,
+        /// What the record lacked: steps by their names, and how the order ended or will end.
+        lacked: Vec<String>,
     },
-    /// It has a workflow and is not on record: nothing can be rebuilt from a reference.
+    /// Its workflow has done something, and it is not on record: nothing can be rebuilt from a
+    /// reference.
     NotOnRecord(OrderId),
     /// It could not be looked at; run `recover` again.
     Unknown {
@@ -57,6 +66,9 @@ pub enum RecoverError {
     /// The database.
     #[error("the database could not be read")]
     Database(#[from] sqlx::Error),
+    /// The database.
+    #[error("the database could not be written")]
+    Record(#[from] ActivityFault),
     /// Temporal.
     #[error("Temporal could not be read: {0}")]
     Temporal(String),
@@ -68,9 +80,8 @@ impl fmt::Display for Recovered {
             Self::Relaunched(order) => {
                 write!(f, "{order}  launched again: its workflow was lost")
             }
-            Self::SetBack { order, steps } => {
-                let steps: Vec<_> = steps.iter().map(|step| step.name()).collect();
-                write!(f, "{order}  launched again: its record lacked {}", steps.join(", "))
+            Self::SetBack { order, lacked } => {
+                write!(f, "{order}  launched again: its record lacked {}", lacked.join(", "))
             }
             Self::NotOnRecord(order) => write!(
                 f,
@@ -78,30 +89,30 @@ impl fmt::Display for Recovered {
                  payment and parcel under this number at provider and carrier, and settle by hand"
             ),
             Self::Unknown { order, why } => {
-                write!(f, "{order}  not looked at ({why}); run this again")
+                write!(f, "{order}  not looked at ({why}); run this again while a worker serves")
             }
         }
     }
 }
 
-/// Looks at every order that has not ended, and at every open workflow; answers what it found
-/// amiss.
+/// Looks at every order that has not ended, and at every workflow whose order is not on record;
+/// answers what it found amiss.
 ///
 /// **Repeats.** A second run, also at the same time or beside live traffic, finds the orders
 /// waiting for their launch and changes nothing.
 pub async fn recover(pool: &PgPool, client: &Client) -> Result<Vec<Recovered>, RecoverError> {
-    let open = sqlx::query_scalar!(
+    let open = sqlx::query!(
         r#"
-        select order_id from orders.orders
-        where status_data ->> 'status' = 'processing'
-            and not exists (select from orders.launches where launches.order_id = orders.order_id)
-        order by placed_at
+        select order_id, is_recovery is not null as "waits!"
+        from orders.orders left join orders.launches using (order_id)
+        where not orders.is_terminal(status) and is_recovery is distinct from true
+        order by orders.placed_at
         "#,
     )
     .fetch_all(pool)
     .await?;
     let mut found: Vec<_> = stream::iter(open)
-        .map(|order| look_at(pool, client, OrderId::of(order)))
+        .map(|order| look_at(pool, client, OrderId::of(order.order_id), order.waits))
         .buffered(AT_ONCE)
         .try_filter_map(async |found| Ok(found))
         .try_collect()
@@ -110,112 +121,229 @@ pub async fn recover(pool: &PgPool, client: &Client) -> Result<Vec<Recovered>, R
     Ok(found)
 }
 
+/// What Temporal has of an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Workflow {
+    Missing,
+    Running,
+    /// It came to its own end.
+    Ended,
+    /// Somebody ended it, or its time limit did.
+    CutShort,
+}
+
+/// Looks at an order that has not ended, and `waits` for its launch or was launched.
 async fn look_at(
     pool: &PgPool,
     client: &Client,
     order: OrderId,
+    waits: bool,
 ) -> Result<Option<Recovered>, RecoverError> {
-    match is_running(client, order).await {
-        Ok(false) => Ok(relaunch(pool, order).await?.then_some(Recovered::Relaunched(order))),
-        Ok(true) => match behind(pool, client, order).await {
-            Ok(steps) if steps.is_empty() => Ok(None),
-            Ok(steps) => set_back(pool, client, order, steps).await.map(Some),
-            Err(RecoverError::Temporal(why)) => Ok(Some(Recovered::Unknown { order, why })),
-            Err(error) => Err(error),
-        },
-        Err(why) => Ok(Some(Recovered::Unknown { order, why })),
+    let unknown = |why| Ok(Some(Recovered::Unknown { order, why }));
+    let workflow = match workflow_of(client, order).await {
+        Ok(workflow) => workflow,
+        Err(why) => return unknown(why),
+    };
+    let behind = match workflow {
+        // Nothing is lost: it will be launched.
+        Workflow::Missing if waits => return Ok(None),
+        Workflow::Missing | Workflow::CutShort => {
+            return Ok(relaunch(pool, order).await?.then_some(Recovered::Relaunched(order)));
+        }
+        Workflow::Running => behind_running(pool, client, order).await,
+        Workflow::Ended => behind_ended(client, order).await,
+    };
+    match behind {
+        Ok(None) => Ok(None),
+        Ok(Some(behind)) => set_back(pool, client, order, behind).await,
+        Err(RecoverError::Temporal(why)) => unknown(why),
+        Err(error) => Err(error),
     }
 }
 
-/// Puts an order among those that wait to be launched, if it has not ended meanwhile.
-async fn relaunch(pool: &PgPool, order: OrderId) -> Result<bool, sqlx::Error> {
-    let inserted = sqlx::query!(
-        "insert into orders.launches (order_id, placed_at, is_recovery)
-         select order_id, placed_at, true from orders.orders
-         where order_id = $1 and not orders.is_terminal(status)
-         on conflict do nothing",
-        order.uuid(),
-    )
-    .execute(pool)
-    .await?;
-    Ok(inserted.rows_affected() > 0)
-}
-
-async fn is_running(client: &Client, order: OrderId) -> Result<bool, String> {
-    let workflow = client.get_workflow_handle::<UntypedWorkflow>(order.workflow_id());
-    match workflow.describe(WorkflowDescribeOptions::default()).await {
-        Ok(description) => Ok(description.status() == WorkflowExecutionStatus::Running),
-        Err(WorkflowInteractionError::NotFound(_)) => Ok(false),
+pub(crate) async fn workflow_of(client: &Client, order: OrderId) -> Result<Workflow, String> {
+    match saga_of(client, order).describe(WorkflowDescribeOptions::default()).await {
+        Ok(description) => {
+            let status = description.status();
+            Ok(if matches!(status, Status::Running | Status::Paused) {
+                Workflow::Running
+            } else if matches!(status, Status::Completed | Status::Failed) {
+                Workflow::Ended
+            } else {
+                Workflow::CutShort
+            })
+        }
+        Err(WorkflowInteractionError::NotFound(_)) => Ok(Workflow::Missing),
         Err(error) => Err(error.to_string()),
     }
 }
 
-/// The steps that the workflow believes done and the record knows nothing of.
+type Run = <OrderSaga as HasWorkflowDefinition>::Run;
+
+fn saga_of(client: &Client, order: OrderId) -> WorkflowHandle<Client, Run> {
+    client.get_workflow_handle(order.workflow_id())
+}
+
+/// Puts an order among those that wait to be launched again, if it has not ended meanwhile.
+async fn relaunch(pool: &PgPool, order: OrderId) -> Result<bool, sqlx::Error> {
+    let put = sqlx::query!(
+        "insert into orders.launches (order_id, placed_at, is_recovery)
+         select order_id, placed_at, true from orders.orders
+         where order_id = $1 and not orders.is_terminal(status)
+         -- A record that was set back may have it wait for its first launch.
+         on conflict (order_id) do update set is_recovery = true where not launches.is_recovery",
+        order.uuid(),
+    )
+    .execute(pool)
+    .await?;
+    Ok(put.rows_affected() > 0)
+}
+
+/// What a workflow knows and the record does not.
+#[derive(Debug)]
+pub(crate) struct Behind {
+    pub(crate) lacked: Vec<String>,
+    /// How the workflow ends the order, unless by completing it.
+    ending: Option<Ending>,
+}
+
+/// What an open workflow knows and the record does not.
 ///
 /// The workflow is asked first: what it does in between is on record by then.
-async fn behind(
+pub(crate) async fn behind_running(
     pool: &PgPool,
     client: &Client,
     order: OrderId,
-) -> Result<Vec<StepName>, RecoverError> {
-    let workflow = client
-        .get_workflow_handle::<<OrderSaga as temporalio_common::HasWorkflowDefinition>::Run>(
-            order.workflow_id(),
-        );
-    let view: OrderView =
-        match workflow.query(OrderSaga::order, (), WorkflowQueryOptions::default()).await {
-            Ok(view) => view,
-            Err(WorkflowQueryError::NotFound(_)) => return Ok(Vec::new()),
-            Err(error) => return Err(RecoverError::Temporal(error.to_string())),
-        };
-    let recorded =
-        sqlx::query_scalar!("select step from orders.step_keys where order_id = $1", order.uuid(),)
-            .fetch_all(pool)
-            .await?;
-    let recorded: BTreeSet<_> = recorded.into_iter().collect();
-    let done = view.steps.into_iter().filter(|step| step.state == StepState::Done);
-    let missing = done.filter(|step| !recorded.contains(&step.step));
-    Ok(missing.filter_map(|step| step.step.parse().ok()).collect())
+) -> Result<Option<Behind>, RecoverError> {
+    let view = match view_of(client, order).await {
+        Ok(Some(view)) => view,
+        Ok(None) => return Ok(None),
+        Err(error) => return Err(RecoverError::Temporal(error.to_string())),
+    };
+    let recorded = sqlx::query!(
+        r#"
+        select step, undone_at is not null as "is_undone!" from orders.step_keys where order_id = $1
+        "#,
+        order.uuid(),
+    )
+    .fetch_all(pool)
+    .await?;
+    let recorded: BTreeMap<_, _> =
+        recorded.into_iter().map(|row| (row.step, row.is_undone)).collect();
+    let asked = sqlx::query_scalar!(
+        "select attentions from orders.orders where order_id = $1",
+        order.uuid(),
+    )
+    .fetch_optional(pool)
+    .await?;
+    let is_lacking = |state, step: &String| match state {
+        StepState::Done | StepState::Accepted => !recorded.contains_key(step),
+        StepState::Undone => recorded.get(step) != Some(&true),
+        StepState::Running
+        | StepState::Refused
+        | StepState::Unknown
+        | StepState::Broken
+        | StepState::Skipped => false,
+    };
+    let steps = view.steps.into_iter().filter(|one| is_lacking(one.state, &one.step));
+    let mut lacked: Vec<_> = steps.map(|one| one.step).collect();
+    if let Some(waiting) = view.waiting_for
+        && waiting.step.parse::<domain::StepName>().is_ok()
+        && asked.is_some_and(|asked| i64::from(asked) < i64::from(waiting.occurrence))
+    {
+        lacked.push(format!("the question about {}", waiting.step));
+    }
+    Ok((!lacked.is_empty()).then_some(Behind { lacked, ending: view.ending }))
 }
 
-/// Ends the run that knows more than the record, and launches the order anew.
+async fn view_of(client: &Client, order: OrderId) -> Result<Option<OrderView>, WorkflowQueryError> {
+    let options = WorkflowQueryOptions::default();
+    match saga_of(client, order).query(OrderSaga::order, (), options).await {
+        Ok(view) => Ok(Some(view)),
+        Err(WorkflowQueryError::NotFound(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// How a workflow has ended the order, of which the record knows nothing.
+async fn behind_ended(client: &Client, order: OrderId) -> Result<Option<Behind>, RecoverError> {
+    let result = saga_of(client, order).get_result(WorkflowGetResultOptions::default()).await;
+    let (name, ending) = match result {
+        Ok(OrderOutcome { status, .. }) => (status.name(), ending_of(status)),
+        Err(WorkflowGetResultError::Failed(_)) => {
+            ("failed", Some(Ending::Failed { incident: format!("{order}:{RUN}") }))
+        }
+        Err(error) => return Err(RecoverError::Temporal(error.to_string())),
+    };
+    Ok(Some(Behind { lacked: vec![format!("its end ({name})")], ending }))
+}
+
+fn ending_of(status: OrderStatus) -> Option<Ending> {
+    match status {
+        OrderStatus::Processing | OrderStatus::Completed => None,
+        OrderStatus::Cancelled { reason } => Some(Ending::Cancelled { reason }),
+        OrderStatus::Rejected { rejection } => Some(Ending::Rejected { rejection }),
+        OrderStatus::Failed { incident } => Some(Ending::Failed { incident }),
+    }
+}
+
+/// Ends the run that knows more than the record, and launches the order anew; nothing if the order
+/// has ended on record meanwhile, as it does beside live traffic.
 async fn set_back(
     pool: &PgPool,
     client: &Client,
     order: OrderId,
-    steps: Vec<StepName>,
-) -> Result<Recovered, RecoverError> {
-    let workflow = client.get_workflow_handle::<UntypedWorkflow>(order.workflow_id());
+    Behind { lacked, ending }: Behind,
+) -> Result<Option<Recovered>, RecoverError> {
     let options = WorkflowTerminateOptions::builder()
         .reason("recover: the record is behind this run; the order is launched anew".to_owned())
         .build();
-    match workflow.terminate(options).await {
+    match saga_of(client, order).terminate(options).await {
         Ok(()) | Err(WorkflowInteractionError::NotFound(_)) => {}
-        Err(error) => {
-            return Ok(Recovered::Unknown { order, why: error.to_string() });
+        Err(error) => return Ok(Some(Recovered::Unknown { order, why: error.to_string() })),
+    }
+    if let Some(ending) = ending {
+        let note = UnwindingNote { order_id: order, ending };
+        match activities::orders::note_unwinding(pool, &note, RUN).await {
+            Ok(_) => {}
+            Err(ActivityFault::NotOpen { .. }) => return Ok(None),
+            Err(fault) => return Err(fault.into()),
         }
     }
-    relaunch(pool, order).await?;
-    Ok(Recovered::SetBack { order, steps })
+    Ok(relaunch(pool, order).await?.then_some(Recovered::SetBack { order, lacked }))
 }
 
-/// Open workflows of orders that the database does not have.
+/// Orders that the database does not have, and whose workflow has done something.
 async fn not_on_record(pool: &PgPool, client: &Client) -> Result<Vec<Recovered>, RecoverError> {
-    let query = format!("{} AND ExecutionStatus='Running'", of_every_process());
-    let running: BTreeMap<Uuid, OrderId> = client
-        .list_workflows(query, WorkflowListOptions::default())
+    let orders: BTreeSet<_> = client
+        .list_workflows(of_every_process(), WorkflowListOptions::default())
         .map_err(|error| RecoverError::Temporal(error.to_string()))
-        .try_filter_map(async |workflow| {
-            Ok(OrderId::of_workflow(workflow.id()).map(|order| (order.uuid(), order)))
-        })
+        .try_filter_map(async |workflow| Ok(OrderId::of_workflow(workflow.id()).map(OrderId::uuid)))
         .try_collect()
         .await?;
-    let ids: Vec<_> = running.keys().copied().collect();
-    let known =
-        sqlx::query_scalar!("select order_id from orders.orders where order_id = any($1)", &ids,)
-            .fetch_all(pool)
-            .await?;
-    let known: BTreeSet<_> = known.into_iter().collect();
-    let unknown = running.into_iter().filter(|(id, _)| !known.contains(id));
-    Ok(unknown.map(|(_, order)| Recovered::NotOnRecord(order)).collect())
+    let orders: Vec<_> = orders.into_iter().collect();
+    let unknown = sqlx::query_scalar!(
+        r#"
+        select order_id as "order_id!" from unnest($1::uuid[]) as workflow (order_id)
+        where order_id not in (select order_id from orders.orders)
+        order by order_id
+        "#,
+        &orders,
+    )
+    .fetch_all(pool)
+    .await?;
+    let found = stream::iter(unknown).map(|order| has_done_something(client, OrderId::of(order)));
+    Ok(found.buffered(AT_ONCE).filter_map(async |found| found).collect().await)
+}
+
+/// A workflow that was started by hand for an order that never was has done nothing.
+async fn has_done_something(client: &Client, order: OrderId) -> Option<Recovered> {
+    match view_of(client, order).await {
+        Ok(None) => None,
+        Ok(Some(view)) => {
+            let is_something = view.steps.iter().any(|one| one.state != StepState::Refused);
+            is_something.then_some(Recovered::NotOnRecord(order))
+        }
+        Err(error) => Some(Recovered::Unknown { order, why: error.to_string() }),
+    }
 }

@@ -101,6 +101,7 @@ fn whatever_a_workflow_is_told_or_answered_may_get_another_field() {
         unwinding: false,
         steps: vec![saga::StepProgress { step: text(), state: saga::StepState::Done }],
         cancel_requested: Some(text()),
+        ending: Some(Ending::Cancelled { reason: text() }),
         waiting_for: Some(saga::WaitingFor {
             step: text(),
             occurrence: 1,

@@ -7,16 +7,15 @@ use domain::OrderId;
 use futures::TryStreamExt as _;
 use futures::stream::{self, StreamExt as _};
 use sqlx::{PgConnection, PgPool};
-use temporalio_client::errors::WorkflowInteractionError;
-use temporalio_client::{
-    Client, UntypedWorkflow, WorkflowDescribeOptions, WorkflowExecutionStatus, WorkflowListOptions,
-};
+use temporalio_client::{Client, WorkflowListOptions};
 use uuid::Uuid;
 use workflows::PROCESSES;
 
 use super::{Finding, ProveError, Seen};
+use crate::recover::{self, RecoverError, Workflow};
 
 const WORKED_ON: &str = "an order that has not ended is under way or waits to be launched";
+const TOLD: &str = "the record has whatever an open workflow has done";
 const ON_RECORD: &str = "every workflow's order is on record";
 
 /// Visibility lags behind the workflows, and the workflows are read after the orders: what does
@@ -36,18 +35,22 @@ const SILENT_HOURS: i32 = 24;
 enum Standing {
     /// Its workflow has to be running.
     UnderWay,
-    /// It waits to be launched; its workflow may be running already.
+    /// It waits to be launched; its workflow may be running already, and has not ended.
     WaitsForLaunch,
+    /// It waits to be launched again.
+    WaitsForRelaunch,
     /// Its workflow must not be running.
     Ended,
 }
 
 impl Standing {
-    const fn of(has_ended: bool, waits: bool) -> Self {
+    /// `waits` says whether it waits to be launched, and if so, whether that is again.
+    const fn of(has_ended: bool, waits: Option<bool>) -> Self {
         match (has_ended, waits) {
             (true, _) => Self::Ended,
-            (false, true) => Self::WaitsForLaunch,
-            (false, false) => Self::UnderWay,
+            (false, Some(true)) => Self::WaitsForRelaunch,
+            (false, Some(false)) => Self::WaitsForLaunch,
+            (false, None) => Self::UnderWay,
         }
     }
 }
@@ -86,7 +89,7 @@ pub(super) async fn look(db: &mut PgConnection) -> Result<(Vec<Finding>, Known),
     let orders = sqlx::query!(
         r#"
         select order_id as "order_id!", orders.is_terminal(status) as "has_ended!",
-            launches.order_id is not null as "waits!"
+            is_recovery as "waits?"
         from orders.orders left join orders.launches using (order_id)
         "#,
     )
@@ -178,9 +181,13 @@ async fn deadlines(db: &mut PgConnection) -> Result<Seen, sqlx::Error> {
     .await
 }
 
-pub(super) fn without_temporal() -> [Finding; 2] {
+pub(super) fn without_temporal() -> [Finding; 3] {
     const WHY: &str = "not checked without Temporal";
-    [Finding::not_shown("I9", WORKED_ON, WHY), Finding::not_shown("I11", ON_RECORD, WHY)]
+    [
+        Finding::not_shown("I9", WORKED_ON, WHY),
+        Finding::not_shown("I9", TOLD, WHY),
+        Finding::not_shown("I11", ON_RECORD, WHY),
+    ]
 }
 
 /// Compares the orders with the workflows, and looks again where they differ.
@@ -188,32 +195,71 @@ pub(super) async fn look_at_workflows(
     pool: &PgPool,
     client: &Client,
     Known(known): Known,
-) -> Result<[Finding; 2], ProveError> {
+) -> Result<[Finding; 3], ProveError> {
     let running =
         orders_of(client, &format!("{} AND ExecutionStatus='Running'", of_every_process())).await?;
     let ever = orders_of(client, &of_every_process()).await?;
-    let must_run: HashSet<_> = known
-        .iter()
-        .filter(|(_, standing)| **standing == Standing::UnderWay)
-        .map(|(order, _)| *order)
-        .collect();
-    let may_run = |order: &Uuid| known.get(order) == Some(&Standing::WaitsForLaunch);
-    let differing =
-        running.symmetric_difference(&must_run).filter(|order| !may_run(order)).copied();
+    let are =
+        |standing| known.iter().filter(move |(_, is)| **is == standing).map(|(order, _)| *order);
+    let must_run: HashSet<_> = are(Standing::UnderWay).collect();
+    let waiting: HashSet<_> = are(Standing::WaitsForLaunch).collect();
+    let may_run: HashSet<_> =
+        waiting.iter().copied().chain(are(Standing::WaitsForRelaunch)).collect();
+    let differing = running
+        .symmetric_difference(&must_run)
+        .filter(|order| !may_run.contains(order))
+        .chain(ever.difference(&running).filter(|order| waiting.contains(order)))
+        .copied();
     let complaints: Vec<_> = stream::iter(differing)
-        .map(|order| look_again(pool, client, order))
+        .map(|order| look_again(pool, client, OrderId::of(order)))
         .buffer_unordered(LOOKED_AT_AT_ONCE)
         .try_filter_map(async |complaint| Ok(complaint))
         .try_collect()
         .await?;
     let looked_at = count(running.union(&must_run).count());
     let worked_on = Finding::of("I9", WORKED_ON, "open orders", Seen::of(looked_at, complaints));
+    let open = running.iter().filter(|order| must_run.contains(order) || may_run.contains(order));
+    let told = told(pool, client, open.copied().collect()).await?;
 
     let unknown: Vec<_> = ever.iter().copied().filter(|order| !known.contains_key(order)).collect();
     let missing = still_missing(pool, &unknown).await?;
     let on_record =
         Finding::of("I11", ON_RECORD, "workflows", Seen::of(count(ever.len()), missing));
-    Ok([worked_on, on_record])
+    Ok([worked_on, told, on_record])
+}
+
+/// Asks open workflows what they have done. Without a worker none answers.
+async fn told(pool: &PgPool, client: &Client, open: Vec<Uuid>) -> Result<Finding, ProveError> {
+    let looked_at = count(open.len());
+    let complaints = stream::iter(open)
+        .map(|order| lacking(pool, client, OrderId::of(order)))
+        .buffer_unordered(LOOKED_AT_AT_ONCE)
+        .try_filter_map(async |complaint| Ok(complaint))
+        .try_collect()
+        .await;
+    match complaints {
+        Ok(complaints) => {
+            Ok(Finding::of("I9", TOLD, "open orders", Seen::of(looked_at, complaints)))
+        }
+        Err(RecoverError::Temporal(why)) => {
+            let finding = Finding::not_shown("I9", TOLD, "not checked: no worker answers");
+            Ok(finding.with_remark(Some(why)))
+        }
+        Err(RecoverError::Database(error)) => Err(error.into()),
+        Err(error @ RecoverError::Record(_)) => Err(ProveError::Temporal(error.to_string())),
+    }
+}
+
+async fn lacking(
+    pool: &PgPool,
+    client: &Client,
+    order: OrderId,
+) -> Result<Option<String>, RecoverError> {
+    let behind = recover::behind_running(pool, client, order).await?;
+    Ok(behind.map(|behind| {
+        let lacked = behind.lacked.join(", ");
+        format!("order {order}: its record lacks {lacked}; `ordersaga recover` settles it")
+    }))
 }
 
 async fn orders_of(client: &Client, query: &str) -> Result<HashSet<Uuid>, ProveError> {
@@ -229,48 +275,41 @@ async fn orders_of(client: &Client, query: &str) -> Result<HashSet<Uuid>, ProveE
 async fn look_again(
     pool: &PgPool,
     client: &Client,
-    order: Uuid,
+    order: OrderId,
 ) -> Result<Option<String>, ProveError> {
     let mut complaint = None;
     for look in 0..LOOKS {
         if look > 0 {
             tokio::time::sleep(BETWEEN_LOOKS).await;
         }
-        let running = is_running(client, order).await?;
+        let workflow = recover::workflow_of(client, order).await.map_err(ProveError::Temporal)?;
         let standing = standing(pool, order).await?;
-        let wrong = match (running, standing) {
-            (true, Some(Standing::UnderWay | Standing::WaitsForLaunch))
-            | (false, Some(Standing::Ended | Standing::WaitsForLaunch) | None) => return Ok(None),
+        let wrong = match (workflow == Workflow::Running, standing) {
             (true, Some(Standing::Ended)) => "has ended, and its workflow runs",
             (true, None) => "is not on record, and its workflow runs",
             (false, Some(Standing::UnderWay)) => {
                 "has not ended, and neither does a workflow run for it nor is it waiting for one; \
                  `ordersaga recover` launches it anew"
             }
+            (false, Some(Standing::WaitsForLaunch)) if workflow != Workflow::Missing => {
+                "waits to be launched, and its workflow has ended; `ordersaga recover` launches it \
+                 anew"
+            }
+            (true | false, _) => return Ok(None),
         };
         complaint = Some(format!("order {order} {wrong}"));
     }
     Ok(complaint)
 }
 
-async fn is_running(client: &Client, order: Uuid) -> Result<bool, ProveError> {
-    let workflow_id = OrderId::of(order).workflow_id();
-    let workflow = client.get_workflow_handle::<UntypedWorkflow>(workflow_id);
-    match workflow.describe(WorkflowDescribeOptions::default()).await {
-        Ok(description) => Ok(description.status() == WorkflowExecutionStatus::Running),
-        Err(WorkflowInteractionError::NotFound(_)) => Ok(false),
-        Err(error) => Err(ProveError::Temporal(error.to_string())),
-    }
-}
-
-async fn standing(pool: &PgPool, order: Uuid) -> Result<Option<Standing>, sqlx::Error> {
+async fn standing(pool: &PgPool, order: OrderId) -> Result<Option<Standing>, sqlx::Error> {
     let row = sqlx::query!(
         r#"
-        select orders.is_terminal(status) as "has_ended!", launches.order_id is not null as "waits!"
+        select orders.is_terminal(status) as "has_ended!", is_recovery as "waits?"
         from orders.orders left join orders.launches using (order_id)
         where order_id = $1
         "#,
-        order,
+        order.uuid(),
     )
     .fetch_optional(pool)
     .await?;

@@ -37,8 +37,8 @@ pub use faults::{Call, FOR_EVER, Fault, Faults, Gate, failed};
 use futures::future::join_all;
 use saga::WaitingFor;
 use serde_json::Value;
-use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, PgPool};
 use temporalio_client::{Client, WorkflowGetResultOptions, WorkflowHandle, WorkflowStartOptions};
 use temporalio_common::data_converters::RawValue;
 use temporalio_sdk::Runtime;
@@ -89,6 +89,26 @@ impl Workers {
         // The client's connection lives on this test's runtime, which must not be blocked.
         tokio::task::spawn_blocking(move || self.thread.join().unwrap()).await.unwrap();
     }
+}
+
+/// A copy of a shop's database.
+pub struct Backup {
+    name: String,
+    copy: String,
+}
+
+fn copy_of(from: &str, to: &str) -> String {
+    format!("create database \"{to}\" template \"{from}\"")
+}
+
+/// What the sandboxes keep stands for what a real provider and carrier keep elsewhere.
+const THE_PARTIES_OWN: [&str; 3] =
+    ["sandbox_provider.payments", "sandbox_provider.refunds", "sandbox_carrier.bookings"];
+
+/// Runs a statement that needs a connection to another database than the shop's.
+async fn run(options: &PgConnectOptions, statement: String) {
+    let mut connection = options.clone().database("postgres").connect().await.unwrap();
+    connection.execute(AssertSqlSafe(statement)).await.unwrap();
 }
 
 /// Where an order stands, by its record.
@@ -152,6 +172,60 @@ impl Shop {
         stop(self.workflows.take()).await;
         something(&self.faults).await;
         self.workflows = Some(serve(&self.db, &self.client, self.faults.clone(), &[Queue::Orders]));
+        self
+    }
+
+    /// A copy of the shop's database as it is now, while nobody is connected to it.
+    pub async fn back_up(mut self) -> (Self, Backup) {
+        self.close_database().await;
+        let options = PgConnectOptions::clone(&self.db.connect_options());
+        let name = options.get_database().unwrap().to_owned();
+        let backup = Backup { copy: format!("backup_{}", Uuid::now_v7().simple()), name };
+        run(&options, copy_of(&backup.name, &backup.copy)).await;
+        (self.open_database().await, backup)
+    }
+
+    /// Sets the database back. What provider and carrier know stays: their records are not the
+    /// shop's.
+    pub async fn set_back_to(mut self, backup: Backup) -> Self {
+        let mut theirs = Vec::new();
+        for table in THE_PARTIES_OWN {
+            let rows: Value = sqlx::query_scalar(AssertSqlSafe(format!(
+                "select jsonb_agg(row) from {table} row"
+            )))
+            .fetch_one(&self.db)
+            .await
+            .unwrap();
+            theirs.push((table, rows));
+        }
+        self.close_database().await;
+        let options = PgConnectOptions::clone(&self.db.connect_options());
+        run(&options, format!("drop database \"{}\"", backup.name)).await;
+        run(&options, copy_of(&backup.copy, &backup.name)).await;
+        run(&options, format!("drop database \"{}\"", backup.copy)).await;
+        let shop = self.open_database().await;
+        for (table, rows) in theirs {
+            let insert = format!(
+                "insert into {table} overriding system value
+                 select * from jsonb_populate_recordset(null::{table}, $1) on conflict do nothing"
+            );
+            sqlx::query(AssertSqlSafe(insert)).bind(rows).execute(&shop.db).await.unwrap();
+        }
+        shop
+    }
+
+    async fn close_database(&mut self) {
+        self.send_workers_home().await;
+        self.db.close().await;
+    }
+
+    async fn open_database(mut self) -> Self {
+        self.db = PgPool::connect_with(PgConnectOptions::clone(&self.db.connect_options()))
+            .await
+            .unwrap();
+        let serve = |queues| Some(serve(&self.db, &self.client, self.faults.clone(), queues));
+        self.workflows = serve(&[Queue::Orders]);
+        self.parties = serve(&[Queue::Payments, Queue::Fulfilment]);
         self
     }
 

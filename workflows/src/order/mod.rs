@@ -81,6 +81,7 @@ async fn unwind(ctx: &Ctx, saga: &mut Saga<OrderSaga>, order: &OrderStart, stop:
         // A person who skips the note has been told what will be missing from the record.
         Err(_) => ending,
     };
+    ctx.state_mut(|saga| saga.ending = Some(ending.clone()));
     match saga.unwind().await {
         Unwound::Undone => end(ctx, ending.into()).await,
         Unwound::AcceptedAsDone(_) => {
@@ -104,6 +105,8 @@ async fn unwind(ctx: &Ctx, saga: &mut Saga<OrderSaga>, order: &OrderStart, stop:
 pub struct OrderSaga {
     start: OrderStart,
     status: OrderStatus,
+    /// How it ends once everything is undone, as the record has it.
+    ending: Option<Ending>,
     progress: Progress,
     /// What the search attributes say: the status, and whether a person is needed.
     published: (&'static str, bool),
@@ -114,7 +117,8 @@ impl OrderSaga {
     #[init]
     fn new(_ctx: &WorkflowContextView, start: OrderStart) -> Self {
         let status = OrderStatus::Processing;
-        Self { start, published: (status.name(), false), status, progress: Progress::default() }
+        let (published, progress) = ((status.name(), false), Progress::default());
+        Self { start, status, ending: None, progress, published }
     }
 
     /// Carries the order through.
@@ -237,6 +241,7 @@ impl OrderSaga {
             unwinding: self.progress.is_unwinding(),
             steps: self.progress.steps().to_vec(),
             cancel_requested: self.progress.cancel_reason().map(str::to_owned),
+            ending: self.ending.clone(),
             waiting_for: self.progress.waiting_for().cloned(),
             timeline: self.progress.timeline().cloned().collect(),
         }

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::{Decision, Order, OrderId, OrderStatus, StepKey, StepName};
+use domain::{Decision, Ending, Order, OrderId, OrderStatus, StepKey, StepName};
 use saga::{StepProgress, TimelineEntry, WaitingFor};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -82,6 +82,9 @@ pub struct OrderView {
     pub steps: Vec<StepProgress>,
     /// Why the order is being cancelled, if it is.
     pub cancel_requested: Option<String>,
+    /// How the order ends once everything is undone, if it is being unwound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ending: Option<Ending>,
     /// What waits for a person's decision, if anything does.
     pub waiting_for: Option<WaitingFor>,
     /// What happened, for people.
