@@ -28,6 +28,10 @@ LEDGER_SQL = "migrations/0007_ledger.sql"
 CLOSED_SQL = "migrations/0030_closed_books.sql"
 ROLE_SQL = "migrations/0014_two_roles.sql"
 PLACE = "starter-api/src/app/orders/place.rs"
+LAUNCHER = "starter-api/src/app/launch.rs"
+LAUNCHES = "starter-api/src/app/orders/store/launches.rs"
+CANCEL = "starter-api/src/app/orders/cancel.rs"
+RECOVER = "worker/src/recover.rs"
 TEMPORAL = "starter-api/src/temporal.rs"
 
 
@@ -40,7 +44,7 @@ class Edit:
 
 @dataclass(frozen=True)
 class Mutant:
-    """A bug, and the checks that may catch it, the likeliest first."""
+    """A bug, and the checks that may catch it, the nearest first."""
 
     name: str
     edits: tuple[Edit, ...]
@@ -199,12 +203,12 @@ PLANTED = [
     ),
     mutant(
         "another run of an order ends it in its own way",
-        "activities saga",
+        "activities:orders activities saga",
         (RECORD_SQL, "    if known.ending is not null then\n", "    if false then\n"),
     ),
     mutant(
         "any run may take a completion back",
-        "activities",
+        "activities:orders activities",
         (RECORD_SQL, "                and step_keys.run_id = the_run\n", "                and the_run is not null\n"),
     ),
     mutant(
@@ -224,7 +228,7 @@ PLANTED = [
     ),
     mutant(
         "a step's key is made anew for every attempt",
-        "activities matrix",
+        "activities:payment matrix",
         (
             PAYMENT,
             "    let charge = order.charge();\n    match recorded {",
@@ -236,32 +240,32 @@ PLANTED = [
     ),
     mutant(
         "a refund leaves no tombstone",
-        "activities matrix",
+        "activities:payment activities matrix",
         (PAYMENT, "    idempotency::leave_tombstone(db, charge.key).await?;\n", ""),
     ),
     mutant(
         "releasing stock leaves no tombstone",
-        "activities matrix",
+        "activities:stock activities matrix",
         (STOCK, "    idempotency::leave_tombstone(db, key).await?;\n", ""),
     ),
     mutant(
         "a reversal leaves no tombstone",
-        "activities matrix",
+        "activities:ledger activities matrix",
         (BOOKS, "    idempotency::leave_tombstone(db, key).await?;\n", ""),
     ),
     mutant(
         "recalling a parcel leaves no tombstone",
-        "activities matrix",
+        "activities:shipping activities matrix",
         (SHIPPING, "    idempotency::leave_tombstone(db, parcel.key).await?;\n", ""),
     ),
     mutant(
         "an order that has ended is carried on",
-        "activities saga",
+        "activities:orders activities saga",
         (RECORD, "        Recorded::Open if is_terminal(&status)? => {", "        Recorded::Open if is_terminal(&status)? && false => {"),
     ),
     mutant(
         "a charge does not look for its tombstone before it captures",
-        "activities",
+        "activities:payment activities",
         (
             PAYMENT,
             "        Recorded::Undone => return take_back(db, provider, &charge).await,\n"
@@ -277,7 +281,7 @@ PLANTED = [
     ),
     mutant(
         "a refund trusts the shop's memory instead of asking the provider",
-        "activities matrix",
+        "activities:payment activities matrix",
         (
             PAYMENT,
             "        PaymentState::Captured | PaymentState::Refunded => {\n"
@@ -289,37 +293,37 @@ PLANTED = [
     ),
     mutant(
         "the reversal is missing",
-        "activities matrix",
+        "activities:ledger activities matrix",
         (BOOKS, "            on conflict do nothing\n            returning transaction_id, order_id, reverses", "            limit 0\n            returning transaction_id, order_id, reverses"),
     ),
     mutant(
         "a reservation expires while its order only waits",
-        "activities",
+        "activities:stock activities",
         (STOCK, "greatest(now(), $8)", "least(now(), $8)"),
     ),
     mutant(
         "a reservation of a lost order stops the sweep",
-        "activities",
+        "activities:stock activities",
         (STOCK, "            join orders.orders using (order_id)\n            where state = 'held'", "            where state = 'held'"),
     ),
     mutant(
         "a parcel that is accepted stays in the stock",
-        "activities saga",
+        "activities:shipping activities saga",
         (SHIPPING, "where state <> 'sold'", "where state = 'sold'"),
     ),
     mutant(
         "stock is read, and then written",
-        "activities",
+        "activities:stock activities",
         (STOCK, "            order by sku for update\n        ), short as", "            order by sku\n        ), short as"),
     ),
     mutant(
         "what is short is sold all the same",
-        "activities",
+        "activities:stock activities",
         (STOCK, "where quantity > coalesce(available, 0)\n", "where false and quantity > coalesce(available, 0)\n"),
     ),
     mutant(
         "goods are given back twice",
-        "activities",
+        "activities:stock activities",
         (
             STOCK,
             "where reservation_key = $1 and state = 'held'\n            returning reservation_key, order_id",
@@ -329,7 +333,7 @@ PLANTED = [
     ),
     mutant(
         "a parcel is sent though its goods are not held",
-        "activities",
+        "activities:shipping activities",
         (SHIPPING, "    if !goods.are_held {", "    if false {"),
         (
             SHIPPING,
@@ -339,7 +343,7 @@ PLANTED = [
     ),
     mutant(
         "an event's message is lost",
-        "activities",
+        "activities:projection activities",
         (
             RECORD_SQL,
             "    insert into outbox.messages (aggregatetype, aggregateid, sequence, type, payload)\n"
@@ -349,42 +353,42 @@ PLANTED = [
     ),
     mutant(
         "a terminal status can be left",
-        "activities",
+        "activities:projection activities",
         (RECORD_SQL, "            when orders.is_terminal(known.status) then known.status_data\n", ""),
     ),
     mutant(
         "the database knows another transition of payments",
-        "activities",
+        "activities:projection activities",
         (RECORD_SQL, "    when 'paid' then next in ('partially-refunded', 'refunded', 'disputed')", "    when 'paid' then next in ('partially-refunded', 'refunded', 'disputed', 'voided')"),
     ),
     mutant(
         "an order is placed twice under one key",
-        "activities",
+        "activities:placing activities",
         (RECORD_SQL, "    on conflict (order_id) do nothing;\n    return found;", "    on conflict (order_id) do update set updated_at = excluded.updated_at;\n    return found;"),
     ),
     mutant(
         "a cancelled order is launched all the same",
-        "activities starter",
+        "activities:placing activities starter:launching",
         (RECORD_SQL, "    select order_id, 'reserve-stock', record_version, now()\n", "    select order_id, 'post-entries', record_version, now()\n"),
     ),
     mutant(
         "an unpublished message is swept",
-        "activities",
+        "activities:retention activities",
         (RECORD_SQL, "select position from outbox.messages where published_at < now() - outbox_for", "select position from outbox.messages where created_at < now() - outbox_for"),
     ),
     mutant(
         "the same note of a run needs a person twice",
-        "activities",
+        "activities:orders activities",
         (RECORD_SQL, "    if found then\n        return answered;", "    if false then\n        return answered;"),
     ),
     mutant(
         "the starter may read how customers pay",
-        "activities",
+        "activities:rights activities",
         (RECORD_SQL, "        -- To launch an order is to see it,", "        grant usage on schema payments to ordersaga_starter;\n        grant select on payments.methods to ordersaga_starter;\n        -- To launch an order is to see it,"),
     ),
     mutant(
         "an event's times run against its numbers",
-        "activities",
+        "activities:projection activities",
         (RECORD_SQL, "    happened_at := clock_timestamp();", "    happened_at := now();"),
     ),
     mutant(
@@ -399,12 +403,12 @@ PLANTED = [
     ),
     mutant(
         "books that do not balance are accepted",
-        "activities",
+        "activities:ledger activities",
         (CLOSED_SQL, "        if total.difference <> 0 then", "        if false then"),
     ),
     mutant(
         "what is booked can be rewritten",
-        "activities",
+        "activities:ledger activities",
         (
             LEDGER_SQL,
             "    before update or delete or truncate on ledger.entries",
@@ -413,7 +417,7 @@ PLANTED = [
     ),
     mutant(
         "the application may change the books",
-        "activities",
+        "activities:rights activities",
         (
             ROLE_SQL,
             "    -- What was received is the warehouse's to say.",
@@ -422,7 +426,7 @@ PLANTED = [
     ),
     mutant(
         "the starter may write orders",
-        "activities",
+        "activities:rights activities",
         (
             ROLE_SQL,
             "    -- Where a parcel goes is put down once",
@@ -432,7 +436,7 @@ PLANTED = [
     ),
     mutant(
         "whoever guesses a password never has to wait",
-        "starter",
+        "starter:signing_in starter",
         (
             "starter-api/src/identity/attempts.rs",
             "                where known.wait_until <= now()",
@@ -461,5 +465,88 @@ PLANTED = [
             "RoundingStrategy::MidpointAwayFromZero",
             "RoundingStrategy::ToZero",
         ),
+    ),
+    mutant(
+        "a stopped line launches all the same",
+        "starter:launching",
+        (LAUNCHER, "!sight.is_stopped && self.take_due(sight.is_away).await", "self.take_due(sight.is_away).await"),
+    ),
+    mutant(
+        "an order that waits for its launch cannot be cancelled",
+        "starter:launching",
+        (
+            CANCEL,
+            "    if store::cancel_before_launch(&app.database, order_id, &reason).await? {",
+            "    if false {",
+        ),
+        (
+            CANCEL,
+            "    if store::cancel_before_launch(&app.database, order_id, reason).await? {",
+            "    if reason.is_empty() {",
+        ),
+    ),
+    mutant(
+        "orders are accepted however many wait",
+        "starter:launching",
+        (LAUNCHER, "if sight.waiting >= self.backlog_max {", "if sight.waiting > u64::MAX - self.backlog_max {"),
+    ),
+    mutant(
+        "an order that recover found lost is taken for launched",
+        "starter:launching",
+        (LAUNCHES, "            is_recovery: self.is_recovery,", "            is_recovery: false,"),
+    ),
+    mutant(
+        "an order that has ended is launched",
+        "starter:launching",
+        (
+            LAUNCHES,
+            "            Some(true) => return Ok(Due::Ended(order_id)),\n            Some(false) => {}",
+            "            Some(_) => {}",
+        ),
+    ),
+    mutant(
+        "one order that cannot be launched stops the others",
+        "starter:launching",
+        (
+            LAUNCHER,
+            "        let launching = rows.into_iter().map(|row| {",
+            "        let Ok(due) = rows.into_iter().map(DueRow::read).collect::<Result<Vec<_>, _>>() else {\n"
+            "            return false;\n"
+            "        };\n"
+            "        let launching = due.into_iter().map(|due| {",
+        ),
+        (
+            LAUNCHER,
+            "launcher.carry_out_due(row).await })",
+            "match due {\n"
+            "                Due::Launch(launch) => launcher.carry_out(&launch).await,\n"
+            "                Due::Ended(order) => launcher.no_longer_waits(order.uuid()),\n"
+            "            } })",
+        ),
+    ),
+    mutant(
+        "recover leaves a run that knows more than the record",
+        "recover",
+        (RECOVER, "    Ok((!lacked.is_empty()).then_some(Behind { lacked, ending: view.ending }))", "    Ok(lacked.is_empty().then_some(Behind { lacked, ending: view.ending }).filter(|_| false))"),
+    ),
+    mutant(
+        "recover forgets that an order was being unwound",
+        "recover",
+        (RECOVER, "    if let Some(ending) = ending {", "    if let Some(ending) = ending.filter(|_| false) {"),
+    ),
+    mutant(
+        "recover leaves an order whose workflow is gone",
+        "recover",
+        (RECOVER, "        Workflow::Missing if waits => return Ok(None),", "        Workflow::Missing => return Ok(None),"),
+    ),
+    mutant(
+        "a missing column is taken for a bug in an order",
+        "runtime activities:faults",
+        ("runtime/src/database.rs", '            "42P01" | "42703" | "42883"', '            "42P01" | "42883"'),
+    ),
+    mutant(
+        "a program too old for the database goes on",
+        "runtime",
+        ("runtime/src/schema.rs", "filter(|minimum| known < *minimum)", "filter(|minimum| known.is_negative() && known < *minimum)"),
     ),
 ]

@@ -82,8 +82,7 @@ async fn all(database: &PgPool, temporal: &str) -> (Child, String) {
         if message.starts_with("listening") {
             api = line["address"].as_str().map(|address| format!("http://{address}"));
         }
-        // A queue is polled from now on.
-        serving |= message == "the line" && line["queue"] == "orders";
+        serving |= message == "queue" && line["queue"] == "orders" && line["serving"] == true;
     }
     // Read on, so that the program never waits for its reader.
     tokio::spawn(async move { while let Ok(Some(_line)) = log.next_line().await {} });
@@ -106,7 +105,7 @@ async fn worker(database: &PgPool, temporal: &str) -> (Child, String) {
         let line: Value = serde_json::from_str(&line).unwrap();
         let address = line["address"].as_str().map(|address| format!("http://{address}"));
         ops = ops.or(address);
-        serving |= line["message"] == "the line";
+        serving |= line["message"] == "queue" && line["serving"] == true;
     }
     tokio::spawn(async move { while let Ok(Some(_line)) = log.next_line().await {} });
     (program, ops.unwrap())
@@ -221,12 +220,13 @@ async fn an_order_goes_through_one_process_and_an_operator_sees_it(database: PgP
             "payment.captured",
             "ledger.posted",
             "order.shipped",
-            "ledger.revenue-recognised"
+            "ledger.revenue-recognised",
+            "order.completed",
         ]
     );
     let (_, told, said) = operator(&api, &["order", "show", &order_id]).await;
     assert!(told.contains("shipped") && told.contains("15.30 GBP"), "{told}{said}");
-    let (_, told, said) = operator(&api, &["order", "list", "--status", "shipped"]).await;
+    let (_, told, said) = operator(&api, &["order", "list", "--status", "completed"]).await;
     assert!(told.contains(&order_id) && told.contains("ORDER"), "{told}{said}");
     let (_, told, _) = operator(&api, &["order", "list", "--output", "json"]).await;
     let told: Value = serde_json::from_str(&told).unwrap();

@@ -67,7 +67,7 @@ fn settings_that_cannot_be_used_are_told_without_their_secrets() {
         2 ordersaga: the owner's database URL: it is not of the form postgres://user:password@host:port/name
         2 ordersaga: DATABASE_URL: it is not of the form postgres://user:password@host:port/name
         2 ordersaga: set ORDERSAGA_TOKEN, or ORDERSAGA_CLIENT_ID and ORDERSAGA_CLIENT_SECRET
-        2 error: invalid value 'forget' for '<DECISION>' [possible values: retry, skip]
+        2 error: invalid value 'forget' for '<DECISION>' [possible values: retry, skip, accept-as-done]
     "#]].assert_eq(&told);
 }
 
