@@ -435,6 +435,11 @@ $$;
 create function orders.cancel_before_launch(the_order uuid, reason text) returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
+    if not exists (select from orders.launches where order_id = the_order) then
+        return false;
+    end if;
+    -- The order first and then its launch, as when an order ends: the other way is a deadlock.
+    perform from orders.orders where order_id = the_order for no key update;
     perform from orders.launches where order_id = the_order for update;
     if not found then
         return false;
@@ -603,7 +608,7 @@ do $$
 begin
     if to_regrole('ordersaga_worker') is not null then
         grant select, insert on outbox.messages to ordersaga_worker;
-        grant select, insert, delete on orders.launches to ordersaga_worker;
+        grant select, insert, delete, update (is_recovery) on orders.launches to ordersaga_worker;
         grant select on payments.methods to ordersaga_worker;
         grant execute on function operations.sweep to ordersaga_worker;
     end if;

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use domain::{Decision, Order, OrderStatus};
+use domain::{Attention, Decision, Order, OrderId, OrderStatus};
 use futures::FutureExt;
 use futures::stream::{self, StreamExt};
-use saga::Role;
+use saga::{Role, WaitingFor};
+use sqlx::types::Json;
 use temporalio_client::{WorkflowCancelOptions, WorkflowFetchHistoryOptions};
 use temporalio_common::protos::temporal::api::enums::v1::EventType;
 use temporalio_common::protos::temporal::api::history::v1::HistoryEvent;
@@ -58,7 +59,7 @@ pub async fn points(shop: &Shop, manner: Manner) -> BTreeSet<Point> {
         let end = async {
             tokio::select! {
                 status = ended(&handle) => status,
-                never = decide(shop, &handle, course, false) => never,
+                never = decide(shop, &handle, order.order_id, course, false) => never,
             }
         };
         let in_time = timeout(manner.give_up_after, end).await;
@@ -163,7 +164,7 @@ async fn through(shop: &Shop, cell: &Cell, order: &Order) -> (Option<String>, Ve
     let (status, taken_in) = {
         let end = ended(&handle);
         let cancel = call_off(&handle, cell.cancel, &gate);
-        let operator = decide(shop, &handle, cell.point.course, cell.needs_operator());
+        let operator = decide(shop, &handle, order_id, cell.point.course, cell.needs_operator());
         tokio::pin!(end, cancel, operator);
         let mut taken_in = None;
         let status = loop {
@@ -223,21 +224,63 @@ pub async fn call_off(handle: &OrderHandle, cancel: Option<Cancel>, gate: &Gate)
 
 /// A person who has everything tried again, or, where the parcel has left, accepts that it has.
 /// Never comes to an end by itself.
-async fn decide(shop: &Shop, handle: &OrderHandle, course: Course, is_needed: bool) -> OrderStatus {
-    if !is_needed && course != Course::IsAccepted {
+async fn decide(
+    shop: &Shop,
+    handle: &OrderHandle,
+    order: OrderId,
+    course: Course,
+    is_needed: bool,
+) -> OrderStatus {
+    let has_left = course == Course::IsAccepted;
+    if !is_needed && !has_left {
         return std::future::pending().await;
     }
-    let mut looks = interval(Duration::from_millis(200));
+    // The order may have gone on by itself since it was looked at, and then it takes no decision.
+    let take = async |waiting: &WaitingFor| {
+        let is_parcel = has_left && waiting.step == last_step().step;
+        let decision = if is_parcel { Decision::AcceptAsDone } else { Decision::Retry };
+        shop.decide(handle, &decided(waiting, decision)).await.is_ok()
+    };
+    let mut looks = interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut look = 0_u32;
     loop {
         looks.tick().await;
-        if let Some(waiting) = shop.view(handle).await.waiting_for {
-            let has_left = course == Course::IsAccepted && waiting.step == last_step().step;
-            let decision = if has_left { Decision::AcceptAsDone } else { Decision::Retry };
-            // The order may have gone on by itself since it was looked at.
-            let _refused = shop.decide(handle, &decided(&waiting, decision)).await.is_err();
+        look = look.wrapping_add(1);
+        let is_taken = match waits_on_record(shop, order).await {
+            Some(waiting) => take(&waiting).await,
+            None => false,
+        };
+        // That the record cannot be written is not on record: the workflow itself tells.
+        if !is_taken
+            && look.is_multiple_of(ASK_AT_EVERY)
+            && let Some(waiting) = waits(handle).await
+        {
+            take(&waiting).await;
         }
     }
+}
+
+/// How often a person looks at the record, and at every which look at the workflow, too. A query
+/// costs the worker more than reading a row, and many orders are looked at at once.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+const ASK_AT_EVERY: u32 = 10;
+
+async fn waits_on_record(shop: &Shop, order: OrderId) -> Option<WaitingFor> {
+    let attention: Option<Json<Attention>> =
+        sqlx::query_scalar("select attention from orders.orders where order_id = $1")
+            .bind(order.uuid())
+            .fetch_one(&shop.db)
+            .await
+            .unwrap();
+    let Json(Attention { step, occurrence, .. }) = attention?;
+    Some(WaitingFor { step: step.to_string(), occurrence, decisions: Vec::new() })
+}
+
+/// What the workflow says that it waits for; nothing while no worker answers.
+pub async fn waits(handle: &OrderHandle) -> Option<WaitingFor> {
+    let view = handle.query(OrderSaga::order, (), Default::default()).await;
+    view.ok()?.waiting_for
 }
 
 /// What the record and the parties have to say about how the order ended.

@@ -16,7 +16,6 @@ use futures::stream::{self, StreamExt};
 use serde::Deserialize;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use uuid::Uuid;
-use workflows::order::OrderSaga;
 
 use crate::cell::{Cancel, Moment, Point, Trouble, Way};
 use crate::report;
@@ -137,8 +136,7 @@ async fn heal_when_asked(shop: &Shop, handle: &OrderHandle, order: OrderId) -> d
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         looks.tick().await;
-        let view = handle.query(OrderSaga::order, (), Default::default()).await;
-        if let Some(waiting) = view.ok().and_then(|view| view.waiting_for) {
+        if let Some(waiting) = run::waits(handle).await {
             shop.faults.heal_order(order);
             // The order may have gone on by itself since it was looked at.
             let _refused = shop.decide(handle, &decided(&waiting, Decision::Retry)).await.is_err();
