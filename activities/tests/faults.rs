@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use activities::{Activities, Settings};
 use domain::{Order, Rejection, StepName};
+use runtime::schema::MIGRATIONS;
 use saga::{BROKEN, NOT_OPEN, REJECTED, UNAVAILABLE};
 use sqlx::PgPool;
 use temporalio_common::error::{ApplicationErrorCategory, ApplicationFailure};
@@ -41,7 +42,7 @@ async fn charge_fails(db: &PgPool, order: &Order) -> ApplicationFailure {
     failure(environment(shop).run(Activities::charge_payment, key).await)
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_refusal_is_final_and_benign_and_says_why(db: PgPool) {
     let refused = charge_fails(&db, &paid_with(order(1), "tok_expired_card")).await;
     assert_eq!(refused.type_name(), Some(REJECTED));
@@ -51,7 +52,7 @@ async fn a_refusal_is_final_and_benign_and_says_why(db: PgPool) {
     assert_eq!(refused.to_string(), why.to_string());
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_party_that_does_not_answer_is_tried_again_when_it_said(db: PgPool) {
     let unanswered = charge_fails(&db, &paid_with(order(1), "tok_unavailable_1")).await;
     assert_eq!(unanswered.type_name(), Some(UNAVAILABLE));
@@ -59,7 +60,7 @@ async fn a_party_that_does_not_answer_is_tried_again_when_it_said(db: PgPool) {
     assert_eq!(unanswered.next_retry_delay(), Some(Duration::from_secs(1)));
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_bug_is_final_and_shows_its_incident_and_nothing_of_its_cause(db: PgPool) {
     let (shop, order) = (Shop::on(db), order(1));
     shop.places(&order).await;
@@ -77,7 +78,7 @@ async fn a_bug_is_final_and_shows_its_incident_and_nothing_of_its_cause(db: PgPo
     );
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_order_that_is_not_open_is_final_and_benign(db: PgPool) {
     let (shop, order) = (Shop::on(db.clone()), order(1));
     let key = order.key(StepName::ReserveStock);
@@ -93,7 +94,7 @@ async fn an_order_that_is_not_open_is_final_and_benign(db: PgPool) {
     assert_eq!(ended.category(), ApplicationErrorCategory::Benign);
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_database_that_is_gone_is_tried_again(db: PgPool) {
     let shop = Shop::on(db);
     shop.db.close().await;
@@ -102,7 +103,7 @@ async fn a_database_that_is_gone_is_tried_again(db: PgPool) {
     assert_eq!(gone.type_name(), Some(UNAVAILABLE));
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_order_goes_all_the_way_through_the_contract(db: PgPool) {
     let (shop, order) = (Shop::on(db.clone()), order_of(1, &[(HEART, 6)]));
     shop.receives(HEART, 6).await;

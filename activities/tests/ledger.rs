@@ -2,10 +2,12 @@
 
 use domain::ledger::Account;
 use domain::{Currency, Money, Rejection, StepName, Totals};
+use runtime::schema::MIGRATIONS;
 use rust_decimal::Decimal;
 use sqlx::PgPool;
+use testkit::pounds;
 
-use crate::support::{Shop, gbp, order, refusal};
+use crate::support::{Shop, order, refusal};
 
 const LATE: Rejection = Rejection::AlreadyUndone { step: StepName::PostEntries };
 
@@ -26,7 +28,7 @@ async fn transactions(shop: &Shop) -> i64 {
     count.fetch_one(&shop.db).await.unwrap()
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_payment_is_booked_once_however_often_it_is_posted(db: PgPool) {
     let (shop, order) = (Shop::on(db), order(1));
     shop.places(&order).await;
@@ -41,7 +43,7 @@ async fn a_payment_is_booked_once_however_often_it_is_posted(db: PgPool) {
     assert_eq!(shop.events_of(&order).await, ["order.placed", "ledger.posted"]);
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn reversing_twice_adds_one_reversal_that_names_what_it_reverses(db: PgPool) {
     let (shop, order) = (Shop::on(db), order(1));
     shop.places(&order).await;
@@ -66,7 +68,7 @@ async fn reversing_twice_adds_one_reversal_that_names_what_it_reverses(db: PgPoo
     assert_eq!(shop.events_of(&order).await, events);
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_posting_that_comes_after_its_reversal_is_refused(db: PgPool) {
     let (shop, order) = (Shop::on(db), order(1));
     shop.places(&order).await;
@@ -76,7 +78,7 @@ async fn a_posting_that_comes_after_its_reversal_is_refused(db: PgPool) {
     assert_eq!(shop.events_of(&order).await, ["order.placed"]);
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_shipped_order_turns_the_deposit_into_revenue_tax_and_cost_once(db: PgPool) {
     let (shop, order) = (Shop::stocked(db).await, order(1));
     shop.takes_up_to_posting(&order).await;
@@ -101,7 +103,7 @@ async fn a_shipped_order_turns_the_deposit_into_revenue_tax_and_cost_once(db: Pg
 }
 
 /// Each is refused by the database itself, for its owner, who may do more than the application.
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn the_database_refuses_whatever_would_unbalance_or_rewrite_the_books(db: PgPool) {
     let (shop, order) = (Shop::on(db), order(1));
     shop.places(&order).await;
@@ -170,7 +172,7 @@ async fn the_database_refuses_whatever_would_unbalance_or_rewrite_the_books(db: 
     assert_eq!(transactions(&shop).await, 1);
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_balanced_addition_in_several_statements_is_judged_as_a_whole(db: PgPool) {
     let shop = Shop::on(db);
     let mut transaction = shop.db.begin().await.unwrap();
@@ -183,10 +185,10 @@ async fn a_balanced_addition_in_several_statements_is_judged_as_a_whole(db: PgPo
     .await
     .unwrap();
     transaction.commit().await.unwrap();
-    assert_eq!(balance(&shop, Account::Refunds).await, gbp("5").amount());
+    assert_eq!(balance(&shop, Account::Refunds).await, pounds("5").amount());
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn yen_and_dinars_are_booked_to_their_own_smallest_coin(db: PgPool) {
     let shop = Shop::on(db);
     for (number, (amount, currency)) in

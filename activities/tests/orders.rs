@@ -3,6 +3,7 @@
 use activities::{ActivityFault, orders};
 use domain::event::Completed;
 use domain::{Decision, Ending, Order, OrderStatus, Rejection, StepName};
+use runtime::schema::MIGRATIONS;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use workflows::order::{AttentionNote, EndNote, ResolvedNote, UnwindingNote};
@@ -81,7 +82,7 @@ async fn written(shop: &Shop) -> Value {
     .unwrap()
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_step_of_an_order_that_is_not_on_record_does_nothing(db: PgPool) {
     let (shop, mut order) = (Shop::stocked(db).await, order(1));
     let another_version = Order { record_version: 2, ..crate::support::order(2) };
@@ -103,7 +104,7 @@ async fn a_step_of_an_order_that_is_not_on_record_does_nothing(db: PgPool) {
     assert_eq!(written(&shop).await, before);
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_note_about_an_order_that_is_not_on_record_is_not_taken(db: PgPool) {
     let (shop, order) = (Shop::stocked(db).await, order(1));
     let before = written(&shop).await;
@@ -118,7 +119,7 @@ async fn a_note_about_an_order_that_is_not_on_record_is_not_taken(db: PgPool) {
     assert_eq!(written(&shop).await, before);
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_step_of_an_order_that_has_ended_does_nothing_and_says_how_it_ended(db: PgPool) {
     let (shop, order) = (Shop::stocked(db).await, order(1));
     shop.places(&order).await;
@@ -133,7 +134,7 @@ async fn a_step_of_an_order_that_has_ended_does_nothing_and_says_how_it_ended(db
     assert_eq!(written(&shop).await, before);
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_repeated_step_of_an_order_that_has_ended_gives_its_first_answer(db: PgPool) {
     let (shop, order) = (Shop::stocked(db).await, order(1));
     shop.takes_up_to_posting(&order).await;
@@ -148,7 +149,7 @@ async fn a_repeated_step_of_an_order_that_has_ended_gives_its_first_answer(db: P
     assert_eq!(written(&shop).await, before);
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn the_first_ending_of_an_order_that_is_unwound_counts(db: PgPool) {
     let (shop, order) = (Shop::on(db), order(1));
     shop.places(&order).await;
@@ -160,7 +161,7 @@ async fn the_first_ending_of_an_order_that_is_unwound_counts(db: PgPool) {
     assert_eq!(shop.events_of(&order).await, ["order.placed", "order.unwinding"]);
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn of_two_runs_that_unwind_an_order_at_once_both_learn_the_same_ending(db: PgPool) {
     let (shop, order) = (Shop::on(db), order(1));
     shop.places(&order).await;
@@ -179,7 +180,7 @@ async fn of_two_runs_that_unwind_an_order_at_once_both_learn_the_same_ending(db:
     assert_eq!(shop.events_of(&order).await, ["order.placed", "order.unwinding"]);
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn the_first_end_of_an_order_counts(db: PgPool) {
     let (shop, order) = (Shop::on(db), order(1));
     shop.places(&order).await;
@@ -194,7 +195,7 @@ async fn the_first_end_of_an_order_counts(db: PgPool) {
     assert!(!shop.is_to_be_launched(&order).await, "what has ended is not launched");
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_order_ends_as_completed_with_its_sale_booked(db: PgPool) {
     let (shop, order) = (Shop::stocked(db).await, order(1));
     shop.takes_up_to_posting(&order).await;
@@ -207,7 +208,7 @@ async fn an_order_ends_as_completed_with_its_sale_booked(db: PgPool) {
     assert_eq!(serde_json::to_value(Completed {}).unwrap(), json!({}));
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn only_the_run_that_completed_an_order_takes_that_back(db: PgPool) {
     let (shop, order) = (Shop::stocked(db).await, order(1));
     shop.takes_up_to_posting(&order).await;
@@ -243,7 +244,7 @@ async fn only_the_run_that_completed_an_order_takes_that_back(db: PgPool) {
     assert_eq!(booked.fetch_one(&shop.db).await.unwrap(), 0, "everything booked is reversed");
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_note_that_a_person_is_needed_is_one_occurrence_and_another_runs_is_the_next(db: PgPool) {
     let (shop, order) = (Shop::on(db), order(1));
     shop.places(&order).await;
@@ -261,7 +262,7 @@ async fn a_note_that_a_person_is_needed_is_one_occurrence_and_another_runs_is_th
     assert_eq!(shown["decisions"], json!(["retry", "skip"]));
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn the_same_note_twice_at_once_is_one_occurrence(db: PgPool) {
     let (shop, order) = (Shop::on(db), order(1));
     shop.places(&order).await;
@@ -280,7 +281,7 @@ async fn the_same_note_twice_at_once_is_one_occurrence(db: PgPool) {
     assert_eq!(shop.events_of(&order).await, ["order.placed", "order.attention-needed"]);
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_decision_is_put_on_record_once_for_each_occurrence(db: PgPool) {
     let (shop, order) = (Shop::on(db), order(1));
     shop.places(&order).await;
@@ -313,7 +314,7 @@ async fn a_decision_is_put_on_record_once_for_each_occurrence(db: PgPool) {
     assert_eq!(recorded[0]["decision"], "retry");
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn what_has_happened_cannot_be_made_undone(db: PgPool) {
     let (shop, order) = (Shop::stocked(db).await, order(1));
     shop.takes_up_to_posting(&order).await;

@@ -6,10 +6,12 @@ use activities::payment::sandbox::SandboxProvider;
 use activities::payment::{Payment, PaymentProvider, ProviderError, charge, refund};
 use async_trait::async_trait;
 use domain::{Charge, Money, PaymentReference, Rejection, StepKey, StepName};
+use runtime::schema::MIGRATIONS;
 use sqlx::PgPool;
+use testkit::pounds;
 use tokio::sync::Notify;
 
-use crate::support::{Shop, assert_unavailable, breakage, gbp, order, paid_with, refusal};
+use crate::support::{Shop, assert_unavailable, breakage, order, paid_with, refusal};
 
 const LATE: Rejection = Rejection::AlreadyUndone { step: StepName::ChargePayment };
 const A_SECOND: Option<Duration> = Some(Duration::from_secs(1));
@@ -36,14 +38,14 @@ async fn shop_records(shop: &Shop) -> (Money, Money) {
         "#
     );
     let row = row.fetch_one(&shop.db).await.unwrap();
-    (gbp(&row.captured.to_string()), gbp(&row.refunded.to_string()))
+    (pounds(&row.captured.to_string()), pounds(&row.refunded.to_string()))
 }
 
 fn once(state: &str, refunds: i64) -> Vec<(String, i64)> {
     vec![(state.to_owned(), refunds)]
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_charge_takes_the_money_once_however_often_it_is_asked(db: PgPool) {
     let (shop, order) = (Shop::on(db), order(1));
     shop.places(&order).await;
@@ -53,14 +55,14 @@ async fn a_charge_takes_the_money_once_however_often_it_is_asked(db: PgPool) {
     assert_eq!(second.unwrap(), reference);
     assert_eq!(shop.charges(&order).await.unwrap(), reference);
     assert_eq!(provider_records(&shop).await, once("captured", 0));
-    assert_eq!(shop_records(&shop).await, (order.totals.total, gbp("0")));
+    assert_eq!(shop_records(&shop).await, (order.totals.total, pounds("0")));
     let events = ["order.placed", "order.unwinding", "payment.captured"];
     assert_eq!(shop.events_of(&order).await, events);
     assert_eq!(shop.status_of(&order).await, "processing");
     assert_eq!(shop.payment_of(&order).await, "paid", "the customer's money is where it is");
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn refunding_twice_gives_the_money_back_once(db: PgPool) {
     let (shop, order) = (Shop::on(db), order(1));
     shop.places(&order).await;
@@ -75,18 +77,18 @@ async fn refunding_twice_gives_the_money_back_once(db: PgPool) {
     assert_eq!(shop.events_of(&order).await, events);
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_charge_that_comes_after_its_refund_leaves_the_money_alone(db: PgPool) {
     let (shop, order) = (Shop::on(db), order(1));
     shop.places(&order).await;
     shop.refunds(&order).await.unwrap();
     assert_eq!(refusal(shop.charges(&order).await), LATE);
     assert_eq!(provider_records(&shop).await, [], "the provider is not even asked");
-    assert_eq!(shop_records(&shop).await, (gbp("0"), gbp("0")));
+    assert_eq!(shop_records(&shop).await, (pounds("0"), pounds("0")));
     assert_eq!(shop.events_of(&order).await, ["order.placed"]);
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_charge_that_was_refunded_is_not_made_again(db: PgPool) {
     let (shop, order) = (Shop::on(db), order(1));
     shop.places(&order).await;
@@ -96,7 +98,7 @@ async fn a_charge_that_was_refunded_is_not_made_again(db: PgPool) {
     assert_eq!(provider_records(&shop).await, once("captured", 1));
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_declined_card_stays_declined(db: PgPool) {
     let shop = Shop::on(db);
     let cards =
@@ -112,10 +114,10 @@ async fn a_declined_card_stays_declined(db: PgPool) {
         assert_eq!(shop.events_of(&order).await, ["order.placed", "payment.declined"]);
         assert_eq!(shop.payment_of(&order).await, "declined");
     }
-    assert_eq!(shop_records(&shop).await, (gbp("0"), gbp("0")));
+    assert_eq!(shop_records(&shop).await, (pounds("0"), pounds("0")));
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn two_attempts_that_are_declined_at_once_are_one_refusal(db: PgPool) {
     let (shop, order) = (Shop::on(db), paid_with(order(1), "tok_declined"));
     shop.places(&order).await;
@@ -129,7 +131,7 @@ async fn two_attempts_that_are_declined_at_once_are_one_refusal(db: PgPool) {
     assert_eq!(shop.events_of(&order).await, ["order.placed", "payment.declined"]);
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_share_of_all_cards_is_declined_and_a_repeat_meets_the_same_luck(db: PgPool) {
     let shop = Shop::on(db.clone());
     let provider = SandboxProvider::new(db, 50);
@@ -144,18 +146,18 @@ async fn a_share_of_all_cards_is_declined_and_a_repeat_meets_the_same_luck(db: P
     assert_eq!(provider_records(&shop).await.len(), 20);
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_capture_whose_answer_is_lost_is_found_again_and_not_repeated(db: PgPool) {
     let (shop, order) = (Shop::on(db), paid_with(order(1), "tok_charge_lost"));
     shop.places(&order).await;
     assert_unavailable(shop.charges(&order).await, None);
-    assert_eq!(shop_records(&shop).await, (gbp("0"), gbp("0")), "the shop knows nothing yet");
+    assert_eq!(shop_records(&shop).await, (pounds("0"), pounds("0")), "the shop knows nothing yet");
     shop.charges(&order).await.unwrap();
     assert_eq!(provider_records(&shop).await, once("captured", 0));
-    assert_eq!(shop_records(&shop).await, (order.totals.total, gbp("0")));
+    assert_eq!(shop_records(&shop).await, (order.totals.total, pounds("0")));
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_capture_whose_answer_is_lost_is_refunded_all_the_same(db: PgPool) {
     let (shop, order) = (Shop::on(db), paid_with(order(1), "tok_charge_lost"));
     shop.places(&order).await;
@@ -166,7 +168,7 @@ async fn a_capture_whose_answer_is_lost_is_refunded_all_the_same(db: PgPool) {
     assert_eq!(shop.events_of(&order).await, ["order.placed", "payment.refunded"]);
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_provider_that_hears_everything_twice_takes_the_money_once(db: PgPool) {
     let (shop, order) = (Shop::on(db), paid_with(order(1), "tok_answer_twice"));
     shop.places(&order).await;
@@ -174,7 +176,7 @@ async fn a_provider_that_hears_everything_twice_takes_the_money_once(db: PgPool)
     assert_eq!(provider_records(&shop).await, once("captured", 0));
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_charge_that_ran_out_of_time_is_found_by_its_repeat(db: PgPool) {
     let (shop, order) = (Shop::on(db), paid_with(order(1), "tok_slow_200"));
     shop.places(&order).await;
@@ -184,7 +186,7 @@ async fn a_charge_that_ran_out_of_time_is_found_by_its_repeat(db: PgPool) {
     assert_eq!(provider_records(&shop).await, once("captured", 0));
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_provider_that_is_out_of_order_is_asked_again_when_it_said(db: PgPool) {
     let (shop, order) = (Shop::on(db), paid_with(order(1), "tok_unavailable_2"));
     shop.places(&order).await;
@@ -194,7 +196,7 @@ async fn a_provider_that_is_out_of_order_is_asked_again_when_it_said(db: PgPool)
     assert_eq!(provider_records(&shop).await, once("captured", 0));
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_refund_that_is_not_answered_is_made_later_and_once(db: PgPool) {
     let (shop, order) = (Shop::on(db), paid_with(order(1), "tok_refund_unavailable_1"));
     shop.places(&order).await;
@@ -205,7 +207,7 @@ async fn a_refund_that_is_not_answered_is_made_later_and_once(db: PgPool) {
     assert_eq!(provider_records(&shop).await, once("captured", 1));
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_refund_that_is_broken_works_once_the_provider_is_repaired(db: PgPool) {
     let (shop, order) = (Shop::on(db), paid_with(order(1), "tok_refund_broken"));
     shop.places(&order).await;
@@ -289,7 +291,7 @@ impl PaymentProvider for HeldUp<'_> {
     }
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_zombie_charge_leaves_nothing_captured_wherever_its_refund_overtakes_it(db: PgPool) {
     let shop = Shop::on(db);
     let ends: [(&[Moment], _, _); 4] = [
@@ -319,7 +321,7 @@ async fn a_zombie_charge_leaves_nothing_captured_wherever_its_refund_overtakes_i
     assert_eq!(captured, refunded);
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_capture_between_the_refunds_question_and_its_void_is_refunded_by_the_refund(db: PgPool) {
     let (shop, order) = (Shop::on(db), order(1));
     shop.places(&order).await;
@@ -346,7 +348,7 @@ async fn a_capture_between_the_refunds_question_and_its_void_is_refunded_by_the_
     assert_eq!(shop.events_of(&order).await, ["order.placed", "payment.refunded"]);
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_capture_between_the_refunds_question_and_its_void_is_refunded_by_the_charge_itself(
     db: PgPool,
 ) {
@@ -374,7 +376,7 @@ async fn a_capture_between_the_refunds_question_and_its_void_is_refunded_by_the_
     assert_eq!(shop.events_of(&order).await, ["order.placed", "payment.refunded"]);
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_charge_that_died_after_authorising_is_voided_by_its_undo(db: PgPool) {
     let (shop, order) = (Shop::on(db), order(1));
     shop.places(&order).await;
@@ -391,7 +393,7 @@ async fn a_charge_that_died_after_authorising_is_voided_by_its_undo(db: PgPool) 
     assert_eq!(shop.events_of(&order).await, ["order.placed", "payment.voided"]);
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_undo_needs_its_key_alone_whatever_a_newer_release_adds_to_the_order(db: PgPool) {
     let (shop, order) = (Shop::stocked(db).await, order(1));
     shop.takes_up_to_posting(&order).await;

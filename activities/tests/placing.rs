@@ -2,6 +2,7 @@
 //! launch.
 
 use domain::{AddressId, Fingerprint, Order, Rejection, StepName};
+use runtime::schema::MIGRATIONS;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
@@ -39,7 +40,7 @@ async fn written(shop: &Shop) -> Value {
     .unwrap()
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_order_is_placed_with_all_that_was_agreed(db: PgPool) {
     let (shop, order) = (Shop::on(db), with_address(order(1)));
     let (is_new, recorded) = shop.places_as(&order, &fingerprint(&order), Some(address())).await;
@@ -67,7 +68,7 @@ async fn an_order_is_placed_with_all_that_was_agreed(db: PgPool) {
     assert_eq!(kept.method, "tok_visa");
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn the_same_order_twice_is_one_and_the_second_learns_what_was_first(db: PgPool) {
     let (shop, order) = (Shop::on(db), with_address(order(1)));
     let first = fingerprint(&order);
@@ -80,7 +81,7 @@ async fn the_same_order_twice_is_one_and_the_second_learns_what_was_first(db: Pg
     assert_eq!(written(&shop).await, json!([1, 1, 1, 1, 1, 1]));
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn of_two_that_place_the_same_order_at_once_one_is_first(db: PgPool) {
     let shop = Shop::on(db);
     for number in 1..=20 {
@@ -98,7 +99,7 @@ async fn of_two_that_place_the_same_order_at_once_one_is_first(db: PgPool) {
     assert_eq!(written(&shop).await, json!([20, 20, 20, 20, 20, 0]));
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn two_orders_to_the_same_address_keep_it_once(db: PgPool) {
     let shop = Shop::on(db);
     for number in 1..=2 {
@@ -109,7 +110,7 @@ async fn two_orders_to_the_same_address_keep_it_once(db: PgPool) {
     assert_eq!(written(&shop).await, json!([2, 2, 2, 2, 2, 1]));
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_order_is_launched_no_sooner_than_asked(db: PgPool) {
     let (shop, order) = (Shop::on(db), order(1));
     let placed = sqlx::query!(
@@ -129,7 +130,7 @@ async fn an_order_is_launched_no_sooner_than_asked(db: PgPool) {
     assert!(later.is_in_an_hour && later.is_as_old);
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_order_that_is_cancelled_before_its_launch_never_begins(db: PgPool) {
     let (shop, order) = (Shop::stocked(db).await, order(1));
     shop.places(&order).await;
@@ -144,7 +145,7 @@ async fn an_order_that_is_cancelled_before_its_launch_never_begins(db: PgPool) {
     assert_eq!(shop.events_of(&order).await, ["order.placed", "order.cancelled"]);
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_order_whose_first_step_was_taken_is_not_cancelled_before_its_launch(db: PgPool) {
     let (shop, order) = (Shop::stocked(db).await, order(1));
     shop.places(&order).await;
@@ -158,7 +159,7 @@ async fn an_order_whose_first_step_was_taken_is_not_cancelled_before_its_launch(
     shop.charges(&order).await.unwrap();
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_order_that_is_launched_is_not_cancelled_before_its_launch(db: PgPool) {
     let (shop, order) = (Shop::stocked(db).await, order(1));
     shop.places(&order).await;
@@ -169,7 +170,7 @@ async fn an_order_that_is_launched_is_not_cancelled_before_its_launch(db: PgPool
     shop.reserves(&order).await.unwrap();
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_order_that_has_ended_is_not_cancelled_although_it_waits_to_be_launched(db: PgPool) {
     let (shop, order) = (Shop::on(db), order(1));
     shop.places(&order).await;
@@ -186,7 +187,7 @@ async fn an_order_that_has_ended_is_not_cancelled_although_it_waits_to_be_launch
     assert_eq!(shop.row_of(&order).await, before);
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn of_a_cancel_and_a_first_step_at_once_exactly_one_takes_effect(db: PgPool) {
     let shop = Shop::stocked(db).await;
     let mut held = Vec::new();

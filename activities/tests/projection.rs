@@ -12,6 +12,7 @@ use domain::{
     Attention, Decision, Ending, FulfilmentStatus, OrderState, OrderStatus, PaymentStatus,
     Rejection, StepName,
 };
+use runtime::schema::MIGRATIONS;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use sqlx::types::Uuid;
@@ -164,7 +165,7 @@ fn state_of(row: &Value) -> OrderState {
     }
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn whatever_happens_to_an_order_the_database_and_the_shop_make_the_same_of_it(db: PgPool) {
     let samples = samples();
     let types: BTreeSet<_> = samples.iter().map(OrderEvent::event_type).collect();
@@ -200,7 +201,7 @@ async fn whatever_happens_to_an_order_the_database_and_the_shop_make_the_same_of
     assert!(seen.len() > 200, "only {} states were reached", seen.len());
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn the_database_has_the_same_state_machines_as_the_shop(db: PgPool) {
     for (from, to) in PaymentStatus::iter().flat_map(|a| PaymentStatus::iter().map(move |b| (a, b)))
     {
@@ -237,7 +238,7 @@ async fn known_to(db: &PgPool, constraint: &str) -> BTreeSet<String> {
     values.fetch_all(db).await.unwrap().into_iter().collect()
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn the_database_knows_the_same_statuses_as_the_shop(db: PgPool) {
     let names = |names: &mut dyn Iterator<Item = &'static str>| -> BTreeSet<String> {
         names.map(ToOwned::to_owned).collect()
@@ -264,7 +265,7 @@ fn types_named_in(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn every_event_type_that_sql_names_is_known(db: PgPool) {
     let functions = sqlx::query_scalar!(
         r#"
@@ -357,7 +358,7 @@ async fn lives(shop: &Shop) -> Vec<domain::Order> {
     vec![completed, declined, mended, accepted, failed, unlaunched, taken_back]
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_orders_row_that_is_rebuilt_from_its_events_is_the_same_row(db: PgPool) {
     let shop = Shop::stocked(db).await;
     let lives = lives(&shop).await;
@@ -374,7 +375,7 @@ async fn an_orders_row_that_is_rebuilt_from_its_events_is_the_same_row(db: PgPoo
     assert_eq!(statuses, OrderStatus::NAMES.map(ToOwned::to_owned).into(), "a life is missing");
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_late_success_does_not_make_an_order_look_better_than_it_is(db: PgPool) {
     let (shop, order) = (Shop::stocked(db).await, order(1));
     shop.takes_up_to_posting(&order).await;
@@ -393,7 +394,7 @@ async fn a_late_success_does_not_make_an_order_look_better_than_it_is(db: PgPool
     assert_eq!(shop.pieces_of(HEART).await, (100, 0, 0, 100));
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn events_and_messages_carry_neither_card_nor_address(db: PgPool) {
     let shop = Shop::stocked(db).await;
     lives(&shop).await;

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use domain::event::EventType;
+use runtime::schema::MIGRATIONS;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
@@ -75,7 +76,7 @@ async fn days_pass(shop: &Shop, days: i32) {
     .unwrap();
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn messages_are_removed_once_they_are_published_and_their_time_is_up(db: PgPool) {
     let shop = Shop::on(db);
     for number in 1..=3 {
@@ -96,7 +97,7 @@ async fn messages_are_removed_once_they_are_published_and_their_time_is_up(db: P
     assert_eq!(left(&shop).await, rest);
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn idempotency_records_are_removed_some_time_after_their_order_has_ended(db: PgPool) {
     let (shop, ended, open) = (Shop::stocked(db).await, order(1), order(2));
     for order in [&ended, &open] {
@@ -115,7 +116,7 @@ async fn idempotency_records_are_removed_some_time_after_their_order_has_ended(d
     assert!(shop.reserves(&ended).await.is_err(), "an order that has ended stays ended");
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn what_has_ended_is_not_launched(db: PgPool) {
     let (shop, ended, open) = (Shop::on(db), order(1), order(2));
     for order in [&ended, &open] {
@@ -133,7 +134,7 @@ async fn what_has_ended_is_not_launched(db: PgPool) {
     assert!(shop.is_to_be_launched(&open).await);
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn every_event_has_its_message_and_they_are_numbered_alike_without_a_gap(db: PgPool) {
     let shop = Shop::stocked(db).await;
     let orders = [order(1), order(2)];
@@ -178,7 +179,7 @@ async fn every_event_has_its_message_and_they_are_numbered_alike_without_a_gap(d
     assert_eq!(messages.fetch_one(&shop.db).await.unwrap(), 9, "and no other messages");
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn the_outbox_has_the_columns_that_debezium_expects(db: PgPool) {
     let columns = sqlx::query_scalar!(
         r#"

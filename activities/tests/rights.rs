@@ -1,6 +1,7 @@
 //! What the database lets the worker and the starter do. That it is enough is shown by all other
 //! tests, which have these rights alone.
 
+use runtime::schema::MIGRATIONS;
 use sqlx::{PgConnection, PgPool};
 
 /// The tables of which a role may do this.
@@ -42,7 +43,7 @@ async fn refused(db: &PgPool, role: &str, statement: &'static str) -> String {
 
 const NOT_ALLOWED: &str = "42501";
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn the_worker_sees_nothing_that_opens_doors(db: PgPool) {
     let seen = tables(&db, "ordersaga_worker", "see").await;
     assert!(seen.contains(&"customers.addresses".to_owned()), "{seen:?}");
@@ -57,7 +58,7 @@ async fn the_worker_sees_nothing_that_opens_doors(db: PgPool) {
     }
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn the_starter_writes_neither_orders_nor_money_nor_books(db: PgPool) {
     assert_eq!(
         tables(&db, "ordersaga_starter", "write").await,
@@ -106,7 +107,7 @@ async fn the_starter_writes_neither_orders_nor_money_nor_books(db: PgPool) {
     }
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn the_worker_writes_what_orders_change_and_nothing_else(db: PgPool) {
     assert_eq!(
         tables(&db, "ordersaga_worker", "change").await,
@@ -137,7 +138,7 @@ async fn the_worker_writes_what_orders_change_and_nothing_else(db: PgPool) {
     }
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn only_who_may_come_and_what_stands_still_is_ever_removed(db: PgPool) {
     assert_eq!(tables(&db, "ordersaga_worker", "delete").await, ["orders.launches"]);
     assert_eq!(
@@ -155,7 +156,7 @@ async fn only_who_may_come_and_what_stands_still_is_ever_removed(db: PgPool) {
 }
 
 /// What runs with its owner's rights, and who may call it.
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn what_runs_with_its_owners_rights_is_called_by_one_program_alone(db: PgPool) {
     let callers = sqlx::query!(
         r#"
@@ -183,7 +184,7 @@ async fn what_runs_with_its_owners_rights_is_called_by_one_program_alone(db: PgP
     );
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn the_worker_cannot_place_an_order_nor_change_how_it_is_paid(db: PgPool) {
     for statement in [
         "select orders.place(gen_random_uuid(), 'v1:', '{}', 'tok_visa', null, '0 s')",
@@ -199,7 +200,7 @@ async fn the_worker_cannot_place_an_order_nor_change_how_it_is_paid(db: PgPool) 
 }
 
 /// The role that was both, in a database of before.
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn the_role_that_was_worker_and_starter_is_left_with_nothing(db: PgPool) {
     for rights in ["see", "write"] {
         assert_eq!(tables(&db, "ordersaga_app", rights).await, Vec::<String>::new());

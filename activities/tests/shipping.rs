@@ -5,6 +5,7 @@ use activities::shipping::{Booking, Carrier, CarrierError, ship};
 use activities::stock;
 use async_trait::async_trait;
 use domain::{AddressId, Rejection, Shipment, StepKey, StepName};
+use runtime::schema::MIGRATIONS;
 use sqlx::PgPool;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -40,7 +41,7 @@ async fn trouble(shop: &Shop, reference: &str, fault: &str, times: i32) {
     .unwrap();
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_order_is_shipped_once_however_often_it_is_asked(db: PgPool) {
     let (shop, order) = (Shop::stocked(db).await, order(1));
     shop.takes_up_to_posting(&order).await;
@@ -56,7 +57,7 @@ async fn an_order_is_shipped_once_however_often_it_is_asked(db: PgPool) {
     assert_eq!(shop.events_of(&order).await.last().unwrap(), "order.shipped");
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn two_attempts_that_meet_at_the_carrier_are_one_parcel(db: PgPool) {
     let (shop, order) = (Shop::stocked(db).await, order(1));
     shop.takes_up_to_posting(&order).await;
@@ -77,7 +78,7 @@ async fn two_attempts_that_meet_at_the_carrier_are_one_parcel(db: PgPool) {
     assert_eq!(shop.pieces_of(HEART).await, (94, 0, 6, 100));
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn calling_off_twice_brings_the_goods_back_once_and_they_stay_held(db: PgPool) {
     let (shop, order) = (Shop::stocked(db).await, order(1));
     shop.takes_up_to_posting(&order).await;
@@ -95,7 +96,7 @@ async fn calling_off_twice_brings_the_goods_back_once_and_they_stay_held(db: PgP
     assert_eq!(shop.pieces_of(HEART).await, (100, 0, 0, 100));
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_parcel_that_comes_after_its_cancellation_is_not_booked(db: PgPool) {
     let (shop, order) = (Shop::stocked(db).await, order(1));
     shop.takes_up_to_posting(&order).await;
@@ -107,7 +108,7 @@ async fn a_parcel_that_comes_after_its_cancellation_is_not_booked(db: PgPool) {
     assert_eq!(shop.fulfilment_of(&order).await, "reserved");
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_country_without_a_carrier_is_refused_for_ever(db: PgPool) {
     let (shop, order) = (Shop::stocked(db).await, sent_to(order(1), "AQ", None));
     shop.takes_up_to_posting(&order).await;
@@ -119,7 +120,7 @@ async fn a_country_without_a_carrier_is_refused_for_ever(db: PgPool) {
     assert_eq!(shop.events_of(&order).await.last().unwrap(), "shipment.refused");
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_address_that_was_erased_is_refused_and_one_on_record_is_used(db: PgPool) {
     let shop = Shop::stocked(db).await;
     let address_id = AddressId::of(sqlx::types::Uuid::from_u128(7));
@@ -145,7 +146,7 @@ async fn an_address_that_was_erased_is_refused_and_one_on_record_is_used(db: PgP
     assert_eq!(carrier_records(&shop).await, (1, 0));
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_expired_reservation_is_not_shipped(db: PgPool) {
     let (shop, order) = (Shop::stocked(db).await, order(1));
     shop.places(&order).await;
@@ -157,7 +158,7 @@ async fn an_expired_reservation_is_not_shipped(db: PgPool) {
     assert_eq!(shop.pieces_of(HEART).await, (100, 0, 0, 100));
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_booking_whose_answer_is_lost_is_found_again_and_not_repeated(db: PgPool) {
     let (shop, order) = (Shop::stocked(db).await, order(1));
     shop.takes_up_to_posting(&order).await;
@@ -167,7 +168,7 @@ async fn a_booking_whose_answer_is_lost_is_found_again_and_not_repeated(db: PgPo
     assert_eq!(carrier_records(&shop).await, (1, 0));
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_booking_whose_answer_is_lost_is_called_off_all_the_same(db: PgPool) {
     let (shop, order) = (Shop::stocked(db).await, order(1));
     shop.takes_up_to_posting(&order).await;
@@ -180,7 +181,7 @@ async fn a_booking_whose_answer_is_lost_is_called_off_all_the_same(db: PgPool) {
     assert_eq!(shop.events_of(&order).await.last().unwrap(), "shipment.cancelled");
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_carrier_in_trouble_is_asked_again_or_reported_as_it_says(db: PgPool) {
     let (shop, order) = (Shop::stocked(db).await, order(1));
     shop.takes_up_to_posting(&order).await;
@@ -220,7 +221,7 @@ impl Carrier for HeldUp<'_> {
     }
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_zombie_parcel_is_not_sent_after_its_order_was_unwound(db: PgPool) {
     let (shop, order) = (Shop::stocked(db).await, order(1));
     shop.takes_up_to_posting(&order).await;
@@ -238,7 +239,7 @@ async fn a_zombie_parcel_is_not_sent_after_its_order_was_unwound(db: PgPool) {
     assert_eq!(shop.pieces_of(HEART).await, (100, 0, 0, 100));
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_reservation_that_expires_while_the_carrier_answers_is_not_shipped(db: PgPool) {
     let (shop, order) = (Shop::stocked(db).await, order(1));
     shop.places(&order).await;
@@ -256,7 +257,7 @@ async fn a_reservation_that_expires_while_the_carrier_answers_is_not_shipped(db:
     assert_eq!(shop.pieces_of(HEART).await, (100, 0, 0, 100));
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_parcel_that_has_left_for_good_is_accepted_once_and_its_goods_are_sold(db: PgPool) {
     let (shop, order) = (Shop::stocked(db).await, order(1));
     shop.takes_up_to_posting(&order).await;
@@ -283,7 +284,7 @@ async fn a_parcel_that_has_left_for_good_is_accepted_once_and_its_goods_are_sold
     assert_eq!(shop.status_of(&order).await, "completed");
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_parcel_that_was_on_record_keeps_its_tracking_number_when_it_is_accepted(db: PgPool) {
     let (shop, order) = (Shop::stocked(db).await, order(1));
     shop.takes_up_to_posting(&order).await;
@@ -299,7 +300,7 @@ async fn a_parcel_that_was_on_record_keeps_its_tracking_number_when_it_is_accept
     assert_eq!((recorded.tracking, recorded.cancelled_at), (shipment.tracking, None));
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn only_a_shipment_that_was_to_be_recalled_is_accepted(db: PgPool) {
     let (shop, order) = (Shop::stocked(db).await, order(1));
     shop.takes_up_to_posting(&order).await;
@@ -308,7 +309,7 @@ async fn only_a_shipment_that_was_to_be_recalled_is_accepted(db: PgPool) {
     assert_eq!(shop.pieces_of(HEART).await, (94, 6, 0, 100));
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_parcel_that_is_accepted_after_its_reservation_expired_takes_its_goods_all_the_same(
     db: PgPool,
 ) {

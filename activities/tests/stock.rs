@@ -5,13 +5,14 @@ use std::time::Duration;
 use activities::{ActivityFault, stock};
 use domain::{Rejection, StepName, Terms};
 use futures::future::join_all;
+use runtime::schema::MIGRATIONS;
 use sqlx::PgPool;
 
 use crate::support::{BABUSHKA, HEART, Shop, TTL, breakage, order, order_of, refusal, sku};
 
 const LATE: Rejection = Rejection::AlreadyUndone { step: StepName::ReserveStock };
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn reserving_sets_every_line_aside(db: PgPool) {
     let (shop, order) = (Shop::stocked(db).await, order(1));
     shop.places(&order).await;
@@ -22,7 +23,7 @@ async fn reserving_sets_every_line_aside(db: PgPool) {
     assert_eq!(shop.events_of(&order).await, ["order.placed", "stock.reserved"]);
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn reserving_twice_is_reserving_once(db: PgPool) {
     let (shop, order) = (Shop::stocked(db).await, order(1));
     shop.places(&order).await;
@@ -34,7 +35,7 @@ async fn reserving_twice_is_reserving_once(db: PgPool) {
     assert_eq!(shop.events_of(&order).await, ["order.placed", "stock.reserved"]);
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn two_attempts_that_meet_at_the_shelf_are_one_reservation(db: PgPool) {
     let (shop, order) = (Shop::stocked(db).await, order(1));
     shop.places(&order).await;
@@ -50,7 +51,7 @@ async fn two_attempts_that_meet_at_the_shelf_are_one_reservation(db: PgPool) {
     assert_eq!(shop.events_of(&order).await, ["order.placed", "stock.reserved"]);
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn of_two_buyers_that_meet_at_the_shelf_the_second_is_told_what_is_left(db: PgPool) {
     let shop = Shop::stocked(db).await;
     let (ada, bob) = (order_of(1, &[(HEART, 60)]), order_of(2, &[(HEART, 60)]));
@@ -68,7 +69,7 @@ async fn of_two_buyers_that_meet_at_the_shelf_the_second_is_told_what_is_left(db
     assert_eq!(shop.pieces_of(HEART).await, (40, 60, 0, 100));
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn releasing_twice_gives_the_goods_back_once(db: PgPool) {
     let (shop, order, other) = (Shop::stocked(db).await, order(1), order(2));
     for order in [&order, &other] {
@@ -81,7 +82,7 @@ async fn releasing_twice_gives_the_goods_back_once(db: PgPool) {
     assert_eq!(shop.events_of(&order).await, ["order.placed", "stock.reserved", "stock.released"]);
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_reservation_that_comes_after_its_release_is_refused(db: PgPool) {
     let (shop, order) = (Shop::stocked(db).await, order(1));
     shop.places(&order).await;
@@ -91,7 +92,7 @@ async fn a_reservation_that_comes_after_its_release_is_refused(db: PgPool) {
     assert_eq!(shop.events_of(&order).await, ["order.placed"]);
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_reservation_that_was_released_is_not_made_again(db: PgPool) {
     let (shop, order) = (Shop::stocked(db).await, order(1));
     shop.places(&order).await;
@@ -101,7 +102,7 @@ async fn a_reservation_that_was_released_is_not_made_again(db: PgPool) {
     assert_eq!(shop.pieces_of(HEART).await, (100, 0, 0, 100));
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn reservation_and_release_at_once_leave_nothing_reserved(db: PgPool) {
     let shop = Shop::stocked(db).await;
     for number in 1..=20 {
@@ -116,7 +117,7 @@ async fn reservation_and_release_at_once_leave_nothing_reserved(db: PgPool) {
     assert_eq!(shop.pieces_of(HEART).await, (100, 0, 0, 100));
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn one_short_article_refuses_the_whole_order_for_ever(db: PgPool) {
     let shop = Shop::stocked(db).await;
     let order = order_of(1, &[(HEART, 5), (BABUSHKA, 101)]);
@@ -136,7 +137,7 @@ async fn one_short_article_refuses_the_whole_order_for_ever(db: PgPool) {
     assert_eq!(shop.events_of(&order).await, ["order.placed", "stock.refused"]);
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn of_several_short_articles_the_first_by_number_is_named(db: PgPool) {
     let shop = Shop::on(db);
     shop.receives(HEART, 1).await;
@@ -146,7 +147,7 @@ async fn of_several_short_articles_the_first_by_number_is_named(db: PgPool) {
     assert_eq!(refusal(shop.reserves(&order).await), short);
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn of_fifty_buyers_of_the_last_three_pieces_exactly_three_get_one(db: PgPool) {
     let shop = Shop::on(db);
     shop.receives(HEART, 3).await;
@@ -164,7 +165,7 @@ async fn of_fifty_buyers_of_the_last_three_pieces_exactly_three_get_one(db: PgPo
     assert_eq!(shop.pieces_of(HEART).await, (0, 3, 0, 3));
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_hundred_orders_for_the_same_articles_wait_for_each_other_and_never_in_a_circle(
     db: PgPool,
 ) {
@@ -209,7 +210,7 @@ async fn assert_only_the_first_is_waited_for<T>(
     assert_eq!(free.len(), skus.len().saturating_sub(1));
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn articles_are_locked_in_the_order_of_their_numbers_whatever_the_order_of_the_lines(
     db: PgPool,
 ) {
@@ -231,7 +232,7 @@ async fn articles_are_locked_in_the_order_of_their_numbers_whatever_the_order_of
     assert_only_the_first_is_waited_for(&shop, &skus, expires).await;
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn five_hundred_and_forty_one_lines_are_one_statement(db: PgPool) {
     let shop = Shop::on(db);
     let skus: Vec<String> = (20_000..20_541).map(|number: u32| number.to_string()).collect();
@@ -255,7 +256,7 @@ async fn five_hundred_and_forty_one_lines_are_one_statement(db: PgPool) {
     assert_eq!((written.rows, written.transactions), (541, 1));
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_expired_reservation_gives_its_goods_to_others_once(db: PgPool) {
     let (shop, order, patient) = (Shop::stocked(db).await, order(1), order(2));
     for (order, ttl) in [(&order, Duration::ZERO), (&patient, TTL)] {
@@ -274,7 +275,7 @@ async fn an_expired_reservation_gives_its_goods_to_others_once(db: PgPool) {
     );
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn goods_that_have_left_the_house_are_not_released(db: PgPool) {
     let (shop, order) = (Shop::stocked(db).await, order(1));
     shop.takes_up_to_posting(&order).await;
@@ -283,7 +284,7 @@ async fn goods_that_have_left_the_house_are_not_released(db: PgPool) {
     assert_eq!(shop.pieces_of(HEART).await, (94, 0, 6, 100));
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn every_piece_is_accounted_for_by_a_movement(db: PgPool) {
     let (shop, order, other) = (Shop::stocked(db).await, order(1), order(2));
     shop.takes_up_to_posting(&order).await;
@@ -302,7 +303,7 @@ async fn every_piece_is_accounted_for_by_a_movement(db: PgPool) {
     assert_eq!(moved, ["received 100", "reserved 6", "sold 6", "reserved 6", "released 6"]);
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn goods_are_held_while_the_order_waits_as_agreed_and_then_for_a_time(db: PgPool) {
     let (shop, mut order) = (Shop::stocked(db).await, order(1));
     let (window, patience, ttl) = (30 * 86_400, 3_600, Duration::from_hours(24));
@@ -335,7 +336,7 @@ async fn goods_are_held_while_the_order_waits_as_agreed_and_then_for_a_time(db: 
     assert_eq!(stock::release_expired(&shop.db, 10).await.unwrap(), 0);
 }
 
-#[sqlx::test(migrator = "crate::support::MIGRATIONS")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_reservation_without_its_order_does_not_stop_the_others_from_expiring(db: PgPool) {
     let (shop, lost, forgotten) = (Shop::stocked(db).await, order(1), order(2));
     for order in [&lost, &forgotten] {

@@ -6,21 +6,17 @@ use activities::catalogue::{self, Article, Stocking};
 use activities::payment::sandbox::SandboxProvider;
 use activities::shipping::sandbox::SandboxCarrier;
 use activities::{ActivityFault, ledger, orders, payment, shipping, stock};
-use chrono::DateTime;
 use domain::{
-    AddressId, CountryCode, Currency, CustomerId, Decision, Destination, Ending, Fingerprint,
-    Money, Order, OrderId, OrderStatus, PaymentReference, PaymentToken, PriceList, PricedSku,
-    Quantity, RateTable, Rejection, Shipment, ShippingRate, Sku, StepName, Terms,
+    AddressId, CountryCode, CustomerId, Decision, Destination, Ending, Fingerprint, Order, OrderId,
+    OrderStatus, PaymentReference, PaymentToken, PricedSku, Quantity, Rejection, Shipment, Sku,
+    StepName,
 };
 use rust_decimal::Decimal;
 use serde_json::Value;
-use sqlx::migrate::Migrator;
-use sqlx::postgres::PgConnectOptions;
 use sqlx::postgres::types::PgInterval;
 use sqlx::{PgPool, Postgres, Transaction};
+use testkit::pounds;
 use workflows::order::{AttentionNote, EndNote, ResolvedNote, UnwindingNote};
-
-pub(crate) static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 
 /// White hanging heart T-light holders, which half of the customers buy.
 pub(crate) const HEART: &str = "85123A";
@@ -49,11 +45,8 @@ pub(crate) type Pieces = (i64, i64, i64, i64);
 
 impl Shop {
     pub(crate) fn on(owner: PgPool) -> Self {
-        let acting_as = |role| {
-            let options = PgConnectOptions::clone(&owner.connect_options());
-            owner.options().clone().connect_lazy_with(options.options([("role", role)]))
-        };
-        let (db, starter) = (acting_as("ordersaga_worker"), acting_as("ordersaga_starter"));
+        let db = testkit::as_role(&owner, "ordersaga_worker");
+        let starter = testkit::as_role(&owner, "ordersaga_starter");
         let provider = SandboxProvider::new(db.clone(), 0);
         let carrier = SandboxCarrier::new(db.clone());
         Self { db, starter, owner, provider, carrier }
@@ -69,7 +62,7 @@ impl Shop {
 
     pub(crate) async fn receives(&self, sku: &str, pieces: u32) {
         let article =
-            Article { sku: self::sku(sku), name: sku.to_owned(), unit_price: gbp("2.95") };
+            Article { sku: self::sku(sku), name: sku.to_owned(), unit_price: pounds("2.95") };
         let stocking = Stocking { cost_percent: Decimal::from(40), pieces };
         catalogue::load(&self.owner, &[article], stocking).await.unwrap();
     }
@@ -87,20 +80,10 @@ impl Shop {
         fingerprint: &Fingerprint,
         address: Option<Value>,
     ) -> (bool, String) {
-        let placed = sqlx::query!(
-            r#"
-            select is_new as "is_new!", recorded_fingerprint as "recorded_fingerprint!"
-            from orders.place($1, $2, $3, $4, $5, $6)
-            "#,
-            order.order_id.uuid(),
-            fingerprint.as_str(),
-            serde_json::to_value(order.placed()).unwrap(),
-            order.payment_token.as_str(),
-            address,
-            PgInterval::default(),
-        );
-        let placed = placed.fetch_one(&self.starter).await.unwrap();
-        (placed.is_new, placed.recorded_fingerprint)
+        let placed = serde_json::to_value(order.placed()).unwrap();
+        let launch_after = PgInterval::default();
+        let (fingerprint, address) = (fingerprint.as_str(), address.as_ref());
+        testkit::place(&self.starter, order, fingerprint, &placed, address, launch_after).await
     }
 
     /// Whether the order was cancelled before its launch, as the starter asks for it.
@@ -333,23 +316,10 @@ pub(crate) fn order(number: u32) -> Order {
 }
 
 pub(crate) fn order_of(number: u32, lines: &[(&str, i64)]) -> Order {
-    let basket: Vec<_> =
-        lines.iter().map(|(sku, pieces)| (priced(sku), quantity(*pieces))).collect();
-    let prices = PriceList::of(&basket, None, country("GB"), &rates()).unwrap();
+    let bought = |(sku, pieces): &(&str, i64)| (priced(sku), Quantity::new(*pieces).unwrap());
+    let basket: Vec<_> = lines.iter().map(bought).collect();
     let customer_id = CustomerId::parse("17850").unwrap();
-    Order {
-        order_id: OrderId::for_request(&customer_id, &number.to_string()),
-        customer_id,
-        placed_at: DateTime::from_timestamp(1_291_190_760, 0).unwrap(),
-        record_version: 1,
-        lines: prices.lines,
-        totals: prices.totals,
-        cost_of_goods: prices.cost_of_goods.unwrap(),
-        discount_code: None,
-        ship_to: Destination { country: country("GB"), address_id: None },
-        payment_token: PaymentToken::parse("tok_visa").unwrap(),
-        terms: Terms::default(),
-    }
+    testkit::order_of(OrderId::for_request(&customer_id, &number.to_string()), &basket)
 }
 
 pub(crate) fn paid_with(mut order: Order, token: &str) -> Order {
@@ -360,10 +330,6 @@ pub(crate) fn paid_with(mut order: Order, token: &str) -> Order {
 pub(crate) fn sent_to(mut order: Order, to: &str, address_id: Option<AddressId>) -> Order {
     order.ship_to = Destination { country: country(to), address_id };
     order
-}
-
-pub(crate) fn gbp(amount: &str) -> Money {
-    Money::new(amount.parse().unwrap(), Currency::GBP).unwrap()
 }
 
 pub(crate) fn sku(text: &str) -> Sku {
@@ -418,22 +384,9 @@ pub(crate) fn assert_unavailable<T: std::fmt::Debug>(
 }
 
 fn priced(sku: &str) -> PricedSku {
-    let unit_price = if sku == BABUSHKA { gbp("8.50") } else { gbp("2.95") };
-    let unit_cost = unit_price.percent(Decimal::from(40)).unwrap();
-    PricedSku { sku: self::sku(sku), unit_price, unit_cost }
-}
-
-fn quantity(pieces: i64) -> Quantity {
-    Quantity::new(pieces).unwrap()
+    testkit::priced(sku, if sku == BABUSHKA { "8.50" } else { "2.95" }, 40)
 }
 
 pub(crate) fn country(code: &str) -> CountryCode {
     CountryCode::parse(code).unwrap()
-}
-
-fn rates() -> RateTable {
-    let mut rates = RateTable::default();
-    rates.sell_to(country("GB"), Decimal::from(20));
-    rates.ship_to(country("GB"), ShippingRate { fee: gbp("3.95"), free_from: None });
-    rates
 }

@@ -1,8 +1,6 @@
 //! The whole of Ordersaga in one process, and an operator at its command line.
 
-use std::env;
 use std::fs;
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::Stdio;
 
@@ -12,38 +10,10 @@ use serde_json::{Value, json};
 use sqlx::{ConnectOptions as _, PgPool};
 use temporalio_client::{UntypedWorkflow, WorkflowFetchHistoryOptions};
 use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
-use temporalio_sdk::testing::{
-    EphemeralExe, LocalServer, LocalWorkflowEnvironmentOptions, WorkflowEnvironment,
-};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 const CLIENTS: &str = "shop:service:a-secret-of-the-shop,eve:operator:a-secret-of-eves";
-
-/// Temporal, with what a cluster is told about Ordersaga.
-async fn server() -> (WorkflowEnvironment<LocalServer>, String) {
-    // `make test` sets it; by hand, set it to the path of your `temporal`.
-    let cli = env::var("TEMPORAL_CLI").unwrap();
-    let attributes = include_str!("../../../temporal/search-attributes.txt").lines();
-    let attributes = attributes.filter_map(|line| {
-        let (name, kind) = line.split_once(' ').filter(|(name, _)| *name != "#")?;
-        Some(format!("{name}={}", kind.split_whitespace().next()?))
-    });
-    let arguments: Vec<_> =
-        attributes.flat_map(|attribute| ["--search-attribute".to_owned(), attribute]).collect();
-    loop {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let options = LocalWorkflowEnvironmentOptions::builder()
-            .port(port)
-            .server_executable(EphemeralExe::ExistingPath(cli.clone()))
-            .extra_args(arguments.clone())
-            .build();
-        // On a machine with a lot to do, the SDK's five seconds are not always enough.
-        if let Ok(server) = WorkflowEnvironment::start_local(options).await {
-            return (server, format!("127.0.0.1:{port}"));
-        }
-    }
-}
 
 /// The database's URL, for somebody in this role.
 fn url(database: &PgPool, role: Option<&str>) -> String {
@@ -119,7 +89,7 @@ async fn change(database: &PgPool, statements: impl Into<String>) {
 async fn a_worker_says_what_the_database_lacks_and_ends_once_it_is_too_old_for_it(
     database: PgPool,
 ) {
-    let (server, temporal) = server().await;
+    let (server, temporal) = testkit::server().await;
     let (mut program, ops) = worker(&database, &temporal).await;
     let client = reqwest::Client::builder().build().unwrap();
     let ready = async || client.get(format!("{ops}/ready")).send().await.unwrap();
@@ -176,7 +146,7 @@ async fn placed(api: &str) -> String {
 }
 
 /// Whether the order's first workflow task came back with the answer to its start.
-async fn started_eagerly(server: &WorkflowEnvironment<LocalServer>, order_id: &str) -> bool {
+async fn started_eagerly(server: &testkit::Server, order_id: &str) -> bool {
     let workflow =
         server.client().get_workflow_handle::<UntypedWorkflow>(format!("order-{order_id}"));
     let mut history = workflow.fetch_history(WorkflowFetchHistoryOptions::default());
@@ -205,7 +175,7 @@ async fn load(database: &PgPool, price: &str, more: &[&str]) -> String {
 async fn an_order_goes_through_one_process_and_an_operator_sees_it(database: PgPool) {
     let said = load(&database, "2.55", &["--on-hand", "10"]).await;
     assert_eq!(said, "1 articles read; 1 of them new, received at a cost of 15.30 GBP\n");
-    let (server, temporal) = server().await;
+    let (server, temporal) = testkit::server().await;
     let (mut program, api) = all(&database, &temporal).await;
     let order_id = placed(&api).await;
 

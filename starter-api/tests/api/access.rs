@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use runtime::schema::MIGRATIONS;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use starter_api::Limits;
@@ -97,7 +98,7 @@ async fn every_operation_takes_the_scope_that_its_description_names_and_no_other
     }
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn another_customers_order_is_no_order_wherever_it_is_asked_for(database: PgPool) {
     let shop = Shop::open(database.clone()).await;
     let order_id = Uuid::now_v7();
@@ -129,7 +130,7 @@ fn own_order() -> Value {
     order
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_customer_orders_for_themself_alone(database: PgPool) {
     let shop = Shop::open(database).await;
     let ada = shop.asked_by_customer("ada");
@@ -151,7 +152,7 @@ async fn a_customer_orders_for_themself_alone(database: PgPool) {
     }
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_key_is_its_customers_whoever_sends_it(database: PgPool) {
     let shop = Shop::open(database).await;
     let key = crate::shop::fresh("key");
@@ -164,7 +165,7 @@ async fn a_key_is_its_customers_whoever_sends_it(database: PgPool) {
     assert_eq!(again.header("idempotency-replayed"), Some("true"));
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_customers_list_has_their_own_orders_alone(database: PgPool) {
     let shop = Shop::open(database.clone()).await;
     for (id, customer) in [(1, "ada"), (2, "bob"), (3, "ada")] {

@@ -1,6 +1,7 @@
 use domain::event::OrderEvent;
 use expect_test::expect;
 use futures::TryStreamExt;
+use runtime::schema::MIGRATIONS;
 use serde_json::json;
 use sqlx::PgPool;
 use temporalio_client::envconfig::LoadClientConfigProfileOptions;
@@ -23,7 +24,7 @@ async fn cancel_after(database: &PgPool, shop: &Shop, events: &[OrderEvent]) -> 
     format!("{} {} {}\n", answer.status, body["status"], body["detail"])
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn what_cancelling_means_depends_on_how_the_order_ended(database: PgPool) {
     let shop = Shop::open(database.clone()).await;
     let mut told = String::new();
@@ -53,7 +54,7 @@ async fn events(database: &PgPool) -> i64 {
     count.fetch_one(database).await.unwrap()
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_preview_says_what_a_cancel_would_do_and_does_nothing(database: PgPool) {
     let shop = Shop::open(database.clone()).await;
     let paid = [reserved(), captured(), posted()];
@@ -115,7 +116,7 @@ async fn a_preview_says_what_a_cancel_would_do_and_does_nothing(database: PgPool
     .assert_eq(&told);
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_order_that_is_only_accepted_can_be_previewed_and_still_goes_on(database: PgPool) {
     let shop = Shop::open(database).await;
     let placed = shop.post("/v1/orders", &order("ada")).await.json();
@@ -130,7 +131,7 @@ async fn an_order_that_is_only_accepted_can_be_previewed_and_still_goes_on(datab
     assert_eq!(answer.problem(), "invalid-request");
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_order_without_a_workflow_is_not_said_to_be_cancelled(database: PgPool) {
     let shop = Shop::open(database.clone()).await;
     let id = Uuid::now_v7();
@@ -139,7 +140,7 @@ async fn an_order_without_a_workflow_is_not_said_to_be_cancelled(database: PgPoo
     assert_eq!((answer.problem().as_str(), answer.status.as_u16()), ("try-again", 503));
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn what_is_being_unwound_is_answered_from_the_record(database: PgPool) {
     let shop = Shop::with(database.clone(), nowhere(), starter_api::Limits::default()).await;
     let id = Uuid::now_v7();
@@ -170,7 +171,7 @@ async fn under_way(database: &PgPool, shop: &Shop) -> Uuid {
     id
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_cancel_that_no_worker_answers_is_kept_for_the_next(database: PgPool) {
     let shop = Shop::open(database.clone()).await;
     let id = under_way(&database, &shop).await;
@@ -209,7 +210,7 @@ async fn temporal() -> Client {
     Client::connect(connection, client).await.unwrap()
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_cancel_says_why(database: PgPool) {
     let shop = Shop::open(database).await;
     let path = format!("/v1/orders/{}/cancel", Uuid::now_v7());

@@ -2,6 +2,7 @@
 //! as it stands, is accepted.
 
 use reqwest::RequestBuilder;
+use runtime::schema::MIGRATIONS;
 use serde_json::Value;
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -135,7 +136,7 @@ fn token(answer: &Answer) -> String {
     answer.json()["access_token"].as_str().unwrap().to_owned()
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn every_request_of_the_examples_is_accepted(database: PgPool) {
     let (shop, [service, operator]) = shop_of_the_examples(database.clone()).await;
     let description = description();

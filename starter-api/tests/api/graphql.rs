@@ -1,6 +1,7 @@
 use std::cell::Cell;
 use std::fmt::Debug;
 
+use runtime::schema::MIGRATIONS;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tracing::field::{Field, Visit};
@@ -55,7 +56,7 @@ const EVERYTHING: &str = "{ orders(first: 3) { items { id status paymentStatus f
     events { sequence text } payments { captured { amount } refunded { amount } } \
     shipments { tracking isCancelled } ledgerEntries { account side amount { amount } } } } }";
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn orders_are_told_with_everything_that_belongs_to_them(database: PgPool) {
     let shop = Shop::open(database.clone()).await;
     let (first, second) = (sent(&database, 1, "ada").await, sent(&database, 2, "bob").await);
@@ -112,7 +113,7 @@ impl<S: Subscriber> Layer<S> for Statements {
     }
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn what_belongs_to_many_orders_is_read_at_once(database: PgPool) {
     let shop = Shop::open(database.clone()).await;
     for number in 1..=5 {
@@ -127,7 +128,7 @@ async fn what_belongs_to_many_orders_is_read_at_once(database: PgPool) {
     assert_eq!(STATEMENTS.get().saturating_sub(before), 5);
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_caller_sees_by_graphql_what_it_sees_by_http(database: PgPool) {
     let shop = Shop::open(database.clone()).await;
     let (ada, bob) = (sent(&database, 1, "ada").await, sent(&database, 2, "bob").await);
@@ -149,7 +150,7 @@ async fn a_caller_sees_by_graphql_what_it_sees_by_http(database: PgPool) {
     assert_eq!(nobody.problem(), "unauthenticated");
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_question_that_costs_too_much_is_not_answered(database: PgPool) {
     let shop = Shop::open(database).await;
     let dear = "{ orders(first: 100) { items { events { sequence text kind occurredAt } \

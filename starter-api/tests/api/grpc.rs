@@ -7,6 +7,7 @@ use ordersaga_grpc::v1::{
     PaymentStatus, PlaceOrderRequest, ShipTo, WantedLine, WatchOrderRequest, WatchOrderResponse,
 };
 use prost_types::Duration as Patience;
+use runtime::schema::MIGRATIONS;
 use serde_json::json;
 use sqlx::PgPool;
 use starter_api::{Limits, Temporal};
@@ -65,7 +66,7 @@ fn reason(status: &Status) -> String {
     info.reason
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_order_placed_by_grpc_is_the_one_that_http_shows(database: PgPool) {
     let shop = Shop::open(database).await;
     let mut program = Program::of(&shop, "backend", "service").await;
@@ -101,7 +102,7 @@ async fn an_order_placed_by_grpc_is_the_one_that_http_shows(database: PgPool) {
     assert_eq!(got.unwrap().into_inner().order.unwrap(), order);
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_bad_order_is_told_every_broken_rule_by_grpc_too(database: PgPool) {
     let shop = Shop::open(database).await;
     let mut program = Program::of(&shop, "backend", "service").await;
@@ -122,7 +123,7 @@ async fn a_bad_order_is_told_every_broken_rule_by_grpc_too(database: PgPool) {
     assert_eq!(refused.code(), Code::InvalidArgument);
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn what_a_program_may_not_see_or_do_by_http_it_may_not_by_grpc(database: PgPool) {
     let shop = Shop::open(database.clone()).await;
     let id = Uuid::now_v7();
@@ -153,7 +154,7 @@ async fn what_a_program_may_not_see_or_do_by_http_it_may_not_by_grpc(database: P
     );
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_order_is_watched_to_its_end_and_its_cancel_is_answered(database: PgPool) {
     let shop = Shop::open(database.clone()).await;
     let mut program = Program::of(&shop, "backend", "service").await;

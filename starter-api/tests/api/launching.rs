@@ -8,6 +8,7 @@
 
 use std::time::Duration;
 
+use runtime::schema::MIGRATIONS;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use starter_api::{Limits, Temporal};
@@ -73,7 +74,7 @@ async fn until_launched(database: &PgPool, orders: &[Uuid]) {
     timeout(Duration::from_secs(30), launched).await.expect("an order is never launched");
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_order_is_launched_as_soon_as_it_is_placed(database: PgPool) {
     let shop = Shop::open(database.clone()).await;
     let id = id_of(&shop.post("/v1/orders", &order("ada")).await);
@@ -82,7 +83,7 @@ async fn an_order_is_launched_as_soon_as_it_is_placed(database: PgPool) {
     assert_eq!(running, Some(WorkflowExecutionStatus::Running));
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_order_is_accepted_without_temporal_and_launched_once_it_is_back(database: PgPool) {
     stock(&database).await;
     let id = {
@@ -106,7 +107,7 @@ async fn an_order_is_accepted_without_temporal_and_launched_once_it_is_back(data
     assert_eq!(faults.fetch_one(&database).await.unwrap(), 0);
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn that_temporal_is_away_is_not_the_orders_fault(database: PgPool) {
     stock(&database).await;
     let shop = Shop::with(database.clone(), nowhere(), Limits::default()).await;
@@ -131,7 +132,7 @@ async fn that_temporal_is_away_is_not_the_orders_fault(database: PgPool) {
     timeout(Duration::from_secs(30), tried).await.unwrap();
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_order_that_is_cancelled_before_its_launch_is_never_launched(database: PgPool) {
     stop_the_line(&database).await;
     let shop = Shop::open(database.clone()).await;
@@ -158,7 +159,7 @@ async fn an_order_that_is_cancelled_before_its_launch_is_never_launched(database
     assert_eq!(workflow(&temporal().await, id).await, None);
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_repeat_under_the_key_of_an_order_that_waits_is_the_same_order(database: PgPool) {
     stop_the_line(&database).await;
     let shop = Shop::open(database.clone()).await;
@@ -173,7 +174,7 @@ async fn a_repeat_under_the_key_of_an_order_that_waits_is_the_same_order(databas
     assert_eq!((later.header("idempotency-replayed"), later.json()), (Some("true"), first));
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_order_that_cannot_be_launched_does_not_stop_the_others(database: PgPool) {
     stop_the_line(&database).await;
     let shop = Shop::open(database.clone()).await;
@@ -225,7 +226,7 @@ async fn an_order_that_cannot_be_launched_does_not_stop_the_others(database: PgP
     assert!(workflow(&temporal().await, damaged).await.is_some());
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn while_the_line_is_stopped_orders_are_accepted_and_wait_in_their_order(database: PgPool) {
     stop_the_line(&database).await;
     let shop = Shop::open(database.clone()).await;
@@ -245,7 +246,7 @@ async fn while_the_line_is_stopped_orders_are_accepted_and_wait_in_their_order(d
     }
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn more_than_the_shop_lets_wait_is_asked_to_come_again(database: PgPool) {
     stop_the_line(&database).await;
     stock(&database).await;
@@ -278,7 +279,7 @@ async fn more_than_the_shop_lets_wait_is_asked_to_come_again(database: PgPool) {
     timeout(Duration::from_mins(1), accepted).await.expect("the backlog was worked off");
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_order_that_has_ended_is_not_launched(database: PgPool) {
     let id = Uuid::now_v7();
     record(&database, id, "ada", "2026-01-02T03:04:05Z").await;
@@ -292,7 +293,7 @@ async fn an_order_that_has_ended_is_not_launched(database: PgPool) {
     assert_eq!(workflow(&temporal().await, id).await, None);
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_order_whose_workflow_was_lost_is_launched_anew(database: PgPool) {
     let shop = Shop::open(database.clone()).await;
     let client = temporal().await;
@@ -317,7 +318,7 @@ async fn an_order_whose_workflow_was_lost_is_launched_anew(database: PgPool) {
     assert_eq!(relaunch(true).await, Some(WorkflowExecutionStatus::Running));
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_starter_can_write_no_order_but_by_placing_it(database: PgPool) {
     let starter = as_starter(&database);
     let id = Uuid::now_v7();

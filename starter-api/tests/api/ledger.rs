@@ -1,4 +1,5 @@
 use expect_test::expect;
+use runtime::schema::MIGRATIONS;
 use serde_json::json;
 use sqlx::PgPool;
 
@@ -33,7 +34,7 @@ async fn book(database: &PgPool) {
     .unwrap();
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_balance_is_told_on_the_accounts_normal_side(database: PgPool) {
     let shop = Shop::open(database.clone()).await;
     book(&database).await;
@@ -67,7 +68,7 @@ async fn a_balance_is_told_on_the_accounts_normal_side(database: PgPool) {
     assert_eq!(unknown.problem(), "account-not-found");
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_accounts_transactions_are_listed_newest_first(database: PgPool) {
     let shop = Shop::open(database.clone()).await;
     book(&database).await;
@@ -113,7 +114,7 @@ async fn an_accounts_transactions_are_listed_newest_first(database: PgPool) {
     assert_eq!(none, json!({"items": []}));
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn books_that_balance_are_proved_to(database: PgPool) {
     let shop = Shop::open(database.clone()).await;
     book(&database).await;
@@ -163,7 +164,7 @@ async fn books_that_balance_are_proved_to(database: PgPool) {
     .assert_eq(&shop.get("/v1/ledger/validate").await.told());
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn books_that_do_not_balance_are_found_out(database: PgPool) {
     let shop = Shop::open(database.clone()).await;
     book(&database).await;

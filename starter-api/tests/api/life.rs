@@ -3,57 +3,24 @@
 
 use domain::event::{
     AttentionNeeded, AttentionResolved, Booked, Cancelled, Completed, Failed, OrderEvent,
-    OrderPlaced, Parcelled, PaymentMoved, Refused, StockLines, Unwinding,
+    Parcelled, PaymentMoved, Refused, StockLines, Unwinding,
 };
-use domain::{
-    Currency, CustomerId, Decision, Destination, Ending, Money, OrderLine, Quantity, Rejection,
-    Sku, StepName, Terms, Totals,
-};
-use rust_decimal::Decimal;
+use domain::{CustomerId, Decision, Ending, Order, OrderId, Quantity, Rejection, StepName};
 use sqlx::PgPool;
 use sqlx::postgres::types::PgInterval;
 use uuid::Uuid;
 
-fn pounds(pence: i64) -> Money {
-    Money::new(Decimal::new(pence, 2), Currency::GBP).unwrap()
-}
-
 /// Puts an order on record whose workflow was started.
 pub(crate) async fn record(database: &PgPool, order_id: Uuid, customer: &str, placed_at: &str) {
-    let placed = OrderEvent::OrderPlaced(OrderPlaced {
+    let basket = [(testkit::priced("85123A", "2.55", 40), Quantity::new(6).unwrap())];
+    let order = Order {
         customer_id: CustomerId::parse(customer).unwrap(),
         placed_at: placed_at.parse().unwrap(),
-        record_version: 1,
-        lines: vec![OrderLine {
-            sku: Sku::parse("85123A").unwrap(),
-            quantity: Quantity::new(6).unwrap(),
-            unit_price: pounds(255),
-            line_total: pounds(1530),
-        }],
-        totals: Totals {
-            subtotal: pounds(1530),
-            discount: pounds(0),
-            shipping: pounds(395),
-            tax: pounds(385),
-            total: pounds(2310),
-        },
-        cost_of_goods: pounds(612),
-        discount_code: None,
-        ship_to: Destination {
-            country: domain::CountryCode::parse("GB").unwrap(),
-            address_id: None,
-        },
-        terms: Terms::default(),
-    });
-    sqlx::query!(
-        "select from orders.place($1, 'v1:test', $2, 'tok_visa', null, $3)",
-        order_id,
-        placed.data().unwrap(),
-        PgInterval { months: 0, days: 1, microseconds: 0 },
-    )
-    .fetch_one(database)
-    .await
-    .unwrap();
+        ..testkit::order_of(OrderId::of(order_id), &basket)
+    };
+    let placed = serde_json::to_value(order.placed()).unwrap();
+    let launch_after = PgInterval { months: 0, days: 1, microseconds: 0 };
+    testkit::place(database, &order, "v1:test", &placed, None, launch_after).await;
     sqlx::query!("delete from orders.launches where order_id = $1", order_id)
         .execute(database)
         .await
@@ -84,7 +51,7 @@ pub(crate) fn released() -> OrderEvent {
 }
 
 pub(crate) fn captured() -> OrderEvent {
-    let (amount, provider_reference) = (pounds(2310), "pay_1".to_owned());
+    let (amount, provider_reference) = (testkit::pounds("23.10"), "pay_1".to_owned());
     OrderEvent::PaymentCaptured(PaymentMoved { amount, provider_reference })
 }
 

@@ -4,6 +4,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
+use runtime::schema::MIGRATIONS;
 use serde_json::json;
 use sqlx::PgPool;
 use starter_api::{Identity, Limits, State, Temporal};
@@ -114,7 +115,7 @@ async fn a_head_that_is_too_large_is_not_read() {
     assert_eq!(send(many).await.status, 431);
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_answer_that_the_caller_has_is_not_sent_again(database: PgPool) {
     let shop = Shop::open(database.clone()).await;
     let path = "/v1/products/71053";

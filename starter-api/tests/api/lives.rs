@@ -1,8 +1,6 @@
 //! Whole lives of orders, seen through the API alone. Here the real worker runs, on a Temporal
 //! server of its own; both programs have their own rights in the database.
 
-use std::env;
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -17,15 +15,13 @@ use ordersaga_grpc::v1::{
     PaymentStatus, PlaceOrderRequest, WatchOrderRequest,
 };
 use prost_types::Duration as Patience;
+use runtime::schema::MIGRATIONS;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use starter_api::{Limits, Temporal};
 use temporalio_client::{Client, ClientOptions, ConnectionOptions, Url};
 use temporalio_sdk::runtime::{Runtime, RuntimeOptions};
-use temporalio_sdk::testing::{
-    EphemeralExe, LocalServer, LocalWorkflowEnvironmentOptions, WorkflowEnvironment,
-};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use worker::activity_metrics::ActivityMetrics;
@@ -35,28 +31,29 @@ use workflows::Queue;
 
 use crate::examples::assert_shown_when_resolved;
 use crate::grpc::{Program, wish};
-use crate::shop::{Shop, as_role, fresh, order};
+use crate::shop::{Shop, fresh, order};
 use crate::watching::Stream;
 
 /// A shop with a worker.
 struct Open {
     shop: Shop,
-    server: WorkflowEnvironment<LocalServer>,
+    server: testkit::Server,
     leaving: CancellationToken,
     worker: thread::JoinHandle<()>,
 }
 
 impl Open {
     async fn on(database: PgPool) -> Self {
-        let (server, port) = server().await;
-        let target = Url::parse(&format!("http://127.0.0.1:{port}")).unwrap();
+        let (server, address) = testkit::server().await;
+        let target = Url::parse(&format!("http://{address}")).unwrap();
         let temporal = Temporal::at(
             ConnectionOptions::new(target).build(),
             ClientOptions::new("default").build(),
         );
         crate::shop::stock(&database).await;
         let (client, leaving) = (server.client().clone(), CancellationToken::new());
-        let (as_worker, stopped) = (as_role(&database, "ordersaga_worker"), leaving.clone());
+        let (as_worker, stopped) =
+            (testkit::as_role(&database, "ordersaga_worker"), leaving.clone());
         // On a runtime of its own: a test's ends with it.
         let worker = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
@@ -125,31 +122,6 @@ impl Open {
     }
 }
 
-/// Temporal, with what a cluster is told about Ordersaga.
-async fn server() -> (WorkflowEnvironment<LocalServer>, u16) {
-    // `make test` sets it; by hand, set it to the path of your `temporal`.
-    let cli = env::var("TEMPORAL_CLI").unwrap();
-    let attributes = include_str!("../../../temporal/search-attributes.txt").lines();
-    let attributes = attributes.filter_map(|line| {
-        let (name, kind) = line.split_once(' ').filter(|(name, _)| *name != "#")?;
-        Some(format!("{name}={}", kind.split_whitespace().next()?))
-    });
-    let arguments: Vec<_> =
-        attributes.flat_map(|attribute| ["--search-attribute".to_owned(), attribute]).collect();
-    loop {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let options = LocalWorkflowEnvironmentOptions::builder()
-            .port(port)
-            .server_executable(EphemeralExe::ExistingPath(cli.clone()))
-            .extra_args(arguments.clone())
-            .build();
-        // On a machine with a lot to do, the SDK's five seconds are not always enough.
-        if let Ok(server) = WorkflowEnvironment::start_local(options).await {
-            return (server, port);
-        }
-    }
-}
-
 /// Every queue, until it is told to stop.
 async fn serve(as_worker: &PgPool, client: &Client, stop: &CancellationToken) {
     let pool = || {
@@ -175,7 +147,7 @@ async fn serve(as_worker: &PgPool, client: &Client, stop: &CancellationToken) {
     join_all(lines).await.into_iter().for_each(Result::unwrap);
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_order_placed_by_grpc_ships_and_is_watched_to_its_end(database: PgPool) {
     let open = Open::on(database).await;
     let mut program = Program::of(&open.shop, "backend", "service").await;
@@ -212,7 +184,7 @@ async fn an_order_placed_by_grpc_ships_and_is_watched_to_its_end(database: PgPoo
     open.close().await;
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_cancel_by_grpc_within_the_window_takes_all_back(database: PgPool) {
     let open = Open::on(database).await;
     let mut program = Program::of(&open.shop, "backend", "service").await;
@@ -254,7 +226,7 @@ fn hopeless() -> Value {
     order
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_stuck_order_is_found_and_ends_by_a_persons_decision(database: PgPool) {
     let open = Open::on(database.clone()).await;
     let eve = open.shop.asked_by("eve", "operator");
@@ -297,7 +269,7 @@ async fn a_stuck_order_is_found_and_ends_by_a_persons_decision(database: PgPool)
     open.close().await;
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_person_may_end_a_stuck_order_without_its_refund(database: PgPool) {
     let open = Open::on(database).await;
     let eve = open.shop.asked_by("eve", "operator");
@@ -314,7 +286,7 @@ async fn a_person_may_end_a_stuck_order_without_its_refund(database: PgPool) {
     open.close().await;
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn orders_that_wait_for_the_same_cause_are_decided_about_at_once(database: PgPool) {
     let open = Open::on(database).await;
     let eve = open.shop.asked_by("eve", "operator");
@@ -362,7 +334,7 @@ fn assert_on_record(events: &[Value], [decision, by, why]: [&str; 3]) {
     );
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_stream_that_is_cut_in_the_middle_of_a_life_goes_on_where_it_was(database: PgPool) {
     let open = Open::on(database).await;
     let mut wanted = order("ada");

@@ -1,5 +1,6 @@
 //! What operators do: the catalogue, the warehouse, stuck orders, the line. And customers.
 
+use runtime::schema::MIGRATIONS;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use starter_api::Limits;
@@ -22,7 +23,7 @@ fn delivery(quantity: i64, reason: &str, reference: &str) -> Value {
     json!({"quantity": quantity, "reason": reason, "reference": reference})
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_new_article_is_sold_once_goods_have_come_in(database: PgPool) {
     let shop = Shop::open(database.clone()).await.asked_by("eve", "operator");
     let mut new = lantern("3.39");
@@ -60,7 +61,7 @@ async fn a_new_article_is_sold_once_goods_have_come_in(database: PgPool) {
     assert_eq!(booked, ["cost-of-goods 13.50", "goods-received -54.00", "inventory 40.50"]);
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn what_is_set_aside_for_orders_is_never_written_off(database: PgPool) {
     let shop = Shop::open(database.clone()).await.asked_by("eve", "operator");
     // 100 in the house, 40 of them for orders.
@@ -82,7 +83,7 @@ async fn what_is_set_aside_for_orders_is_never_written_off(database: PgPool) {
     assert_eq!(kept.fetch_one(&database).await.unwrap(), 1, "a refused movement is on record");
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_movement_that_is_not_right_is_refused(database: PgPool) {
     let shop = Shop::open(database).await.asked_by("eve", "operator");
     let path = "/v1/products/85123A/stock-movements";
@@ -111,7 +112,7 @@ async fn a_movement_that_is_not_right_is_refused(database: PgPool) {
     assert_eq!(nothing.problem(), "product-not-found");
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn what_runs_low_is_seen(database: PgPool) {
     let shop = Shop::open(database).await.asked_by("eve", "operator");
     let page = shop.get("/v1/stock?available_below=60").await.json();
@@ -122,7 +123,7 @@ async fn what_runs_low_is_seen(database: PgPool) {
     assert_eq!(first["next_cursor"], "71053");
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_order_keeps_the_price_it_was_placed_at(database: PgPool) {
     let shop = Shop::open(database).await;
     let placed = shop.post("/v1/orders", &order("ada")).await;
@@ -139,7 +140,7 @@ async fn an_order_keeps_the_price_it_was_placed_at(database: PgPool) {
     );
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn customers_see_and_change_themselves_alone(database: PgPool) {
     let shop = Shop::open(database).await;
     let (ada, bob) = (shop.asked_by_customer("ada"), shop.asked_by_customer("bob"));
@@ -167,7 +168,7 @@ async fn customers_see_and_change_themselves_alone(database: PgPool) {
     assert_eq!(bad.json()["errors"][0]["pointer"], "/name", "{}", bad.text);
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn the_line_stops_and_goes_on_by_a_persons_decision(database: PgPool) {
     let shop = Shop::open(database).await.asked_by("eve", "operator");
     let stopped = shop.post("/v1/queues/orders/pause", &json!({"why": "stock-taking"})).await;
@@ -202,7 +203,7 @@ async fn stuck(database: &PgPool, whys: &[&str]) -> Vec<Uuid> {
     stuck
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn the_orders_that_wait_for_a_person_are_listed_longest_first(database: PgPool) {
     let shop = Shop::with(database.clone(), nowhere(), Limits::default()).await;
     let eve = shop.asked_by("eve", "operator");
@@ -237,7 +238,7 @@ async fn the_orders_that_wait_for_a_person_are_listed_longest_first(database: Pg
     assert_eq!(eve.get("/v1/attention?cursor=nonsense").await.problem(), "malformed-request");
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_decision_that_nobody_takes_is_not_said_to_be_taken(database: PgPool) {
     let shop = Shop::open(database.clone()).await;
     let eve = shop.asked_by("eve", "operator");
@@ -283,7 +284,7 @@ async fn a_decision_that_nobody_takes_is_not_said_to_be_taken(database: PgPool) 
     assert_eq!((refused.problem().as_str(), refused.status.as_u16()), ("try-again", 503));
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn one_decision_reaches_all_that_wait_for_the_same_cause(database: PgPool) {
     let shop = Shop::open(database.clone()).await;
     let eve = shop.asked_by("eve", "operator");

@@ -1,4 +1,5 @@
 use expect_test::expect;
+use runtime::schema::MIGRATIONS;
 use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -8,7 +9,7 @@ use crate::life::{
 };
 use crate::shop::{Shop, order};
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_order_on_record_is_shown_as_its_events_have_it(database: PgPool) {
     let shop = Shop::open(database.clone()).await;
     let id = Uuid::from_u128(1);
@@ -80,7 +81,7 @@ async fn an_order_on_record_is_shown_as_its_events_have_it(database: PgPool) {
     .assert_eq(&shop.get(&format!("/v1/orders/{id}")).await.told());
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn what_happened_to_an_order_is_listed_first_to_last(database: PgPool) {
     let shop = Shop::open(database.clone()).await;
     let id = Uuid::from_u128(1);
@@ -99,7 +100,7 @@ async fn what_happened_to_an_order_is_listed_first_to_last(database: PgPool) {
     assert_eq!(page.get("next_cursor"), None);
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_order_has_its_first_event_as_soon_as_it_is_placed(database: PgPool) {
     let shop = Shop::open(database).await;
     let placed = shop.post("/v1/orders", &order("ada")).await;
@@ -111,7 +112,7 @@ async fn an_order_has_its_first_event_as_soon_as_it_is_placed(database: PgPool) 
     assert!(!events.to_string().contains("tok_visa"), "{events}");
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn what_is_no_order_is_not_found(database: PgPool) {
     let shop = Shop::open(database).await;
     for id in ["nonsense", "%F0%9F%9B%92", &Uuid::now_v7().to_string()] {
@@ -125,7 +126,7 @@ async fn what_is_no_order_is_not_found(database: PgPool) {
     }
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn pages_of_orders_stay_in_place_while_new_orders_come(database: PgPool) {
     let shop = Shop::open(database.clone()).await;
     // Two of them at the same moment, and one of somebody else's.
@@ -158,7 +159,7 @@ async fn pages_of_orders_stay_in_place_while_new_orders_come(database: PgPool) {
     assert_eq!(customers, ["ada", "ada", "bob", "ada", "ada", "ada"]);
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn orders_are_found_by_status_time_and_text(database: PgPool) {
     let shop = Shop::open(database.clone()).await;
     for (id, customer, placed_at) in [
@@ -233,7 +234,7 @@ async fn orders_are_found_by_status_time_and_text(database: PgPool) {
     assert_eq!(second.header("link"), None);
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_listing_that_cannot_be_read_is_refused(database: PgPool) {
     let shop = Shop::open(database).await;
     let mut told = String::new();

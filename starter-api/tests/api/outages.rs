@@ -1,6 +1,7 @@
 use std::time::{Duration, Instant};
 
 use expect_test::expect;
+use runtime::schema::MIGRATIONS;
 use serde_json::json;
 use sqlx::PgPool;
 use starter_api::{Limits, Temporal};
@@ -9,7 +10,7 @@ use uuid::Uuid;
 use crate::life::record;
 use crate::shop::{Shop, fresh, no_database, nowhere, order, stock};
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn without_temporal_orders_are_accepted_shown_and_cancelled(database: PgPool) {
     stock(&database).await;
     let shop = Shop::with(database.clone(), nowhere(), Limits::default()).await;
@@ -77,7 +78,7 @@ async fn readiness_says_who_does_not_answer() {
     assert_eq!(shop.get("/health").await.status, 200);
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_starter_whose_parties_answer_is_ready(database: PgPool) {
     let shop = Shop::open(database).await;
     let ready = shop.get("/ready").await;
@@ -87,7 +88,7 @@ async fn a_starter_whose_parties_answer_is_ready(database: PgPool) {
     );
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_starter_whose_database_lacks_a_migration_says_how_to_get_it(database: PgPool) {
     let shop = Shop::open(database.clone()).await;
     sqlx::raw_sql("delete from _sqlx_migrations where version = 1")
@@ -108,7 +109,7 @@ async fn a_starter_whose_database_lacks_a_migration_says_how_to_get_it(database:
 }
 
 /// An operator puts it right, and the same request is answered then.
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_right_that_is_missing_is_an_outage_and_not_a_bug(database: PgPool) {
     let shop = Shop::open(database.clone()).await;
     sqlx::raw_sql("revoke select on catalog.products from ordersaga_starter")

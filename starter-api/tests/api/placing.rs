@@ -1,5 +1,6 @@
 use domain::{CustomerId, OrderId};
 use expect_test::expect;
+use runtime::schema::MIGRATIONS;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use starter_api::{Limits, Temporal};
@@ -11,7 +12,7 @@ fn order_id(placed: &Answer) -> String {
     placed.json()["order_id"].as_str().unwrap().to_owned()
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_order_is_taken_in_at_the_shops_prices(database: PgPool) {
     let shop = Shop::open(database).await;
     let placed = shop.post("/v1/orders", &order("ada")).await;
@@ -83,7 +84,7 @@ async fn an_order_is_taken_in_at_the_shops_prices(database: PgPool) {
     assert_eq!(placed.header("idempotency-replayed"), None);
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn the_same_key_and_body_is_the_same_order(database: PgPool) {
     let shop = Shop::open(database).await;
     let (key, order) = (fresh("key"), order("ada"));
@@ -98,7 +99,7 @@ async fn the_same_key_and_body_is_the_same_order(database: PgPool) {
     assert_eq!(second.header("idempotency-replayed"), Some("true"));
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_repeat_is_the_same_answer_though_the_order_has_moved_on(database: PgPool) {
     let shop = Shop::open(database.clone()).await;
     let (key, wish) = (fresh("key"), order("ada"));
@@ -125,7 +126,7 @@ async fn a_repeat_is_the_same_answer_though_the_order_has_moved_on(database: PgP
     assert_eq!(shop.place(&format!("\"{key}\""), &wish).await.text, first.text);
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_request_that_was_refused_has_used_up_no_key(database: PgPool) {
     let shop = Shop::open(database).await;
     let (key, mut wish) = (fresh("key"), order("ada"));
@@ -135,7 +136,7 @@ async fn a_request_that_was_refused_has_used_up_no_key(database: PgPool) {
     assert_eq!((mended.status.as_u16(), mended.header("idempotency-replayed")), (201, None));
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn many_at_once_under_one_key_are_one_order(database: PgPool) {
     let shop = Shop::open(database).await;
     let (key, order) = (fresh("key"), order("ada"));
@@ -145,7 +146,7 @@ async fn many_at_once_under_one_key_are_one_order(database: PgPool) {
     assert!(answers.iter().all(|it| it.json() == answers[0].json()));
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn the_same_key_with_another_body_is_refused(database: PgPool) {
     let shop = Shop::open(database).await;
     let (key, mut order) = (fresh("key"), order("ada"));
@@ -158,7 +159,7 @@ async fn the_same_key_with_another_body_is_refused(database: PgPool) {
     assert_eq!(shop.place(&key, &order).await.status, 201);
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_repeat_needs_no_temporal(database: PgPool) {
     let shop = Shop::open(database.clone()).await;
     let (key, mut wanted) = (fresh("key"), order("ada"));
@@ -173,7 +174,7 @@ async fn a_repeat_needs_no_temporal(database: PgPool) {
     assert_eq!(forgetful.place(&key, &wanted).await.problem(), "idempotency-key-reused");
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_repeat_is_answered_though_the_price_has_changed_since(database: PgPool) {
     let shop = Shop::open(database.clone()).await;
     let (key, mut wish) = (fresh("key"), order("ada"));
@@ -189,7 +190,7 @@ async fn a_repeat_is_answered_though_the_price_has_changed_since(database: PgPoo
     assert_eq!(other.problem(), "price-changed");
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_price_that_is_not_the_expected_one_is_shown(database: PgPool) {
     let shop = Shop::open(database).await;
     let (key, mut wish) = (fresh("key"), order("ada"));
@@ -215,7 +216,7 @@ async fn a_price_that_is_not_the_expected_one_is_shown(database: PgPool) {
     shop.assert_nothing_left("ada", &key).await;
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_bad_order_is_told_every_broken_rule_and_leaves_nothing_behind(database: PgPool) {
     let shop = Shop::open(database).await;
     let changes = [
@@ -312,7 +313,7 @@ async fn a_bad_order_is_told_every_broken_rule_and_leaves_nothing_behind(databas
     "#]].assert_eq(&told);
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_card_number_is_never_echoed_wherever_it_stands(database: PgPool) {
     let shop = Shop::open(database).await;
     for wish in [
@@ -327,7 +328,7 @@ async fn a_card_number_is_never_echoed_wherever_it_stands(database: PgPool) {
     }
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_key_that_is_no_key_is_refused(database: PgPool) {
     let shop = Shop::open(database).await;
     for key in ["", "a b", "é", "\"", "\"\"", "\"half", "\"a\"b\"", "x".repeat(256).as_str()] {
@@ -339,7 +340,7 @@ async fn a_key_that_is_no_key_is_refused(database: PgPool) {
     assert_eq!(twice.problem(), "malformed-request");
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn name_and_street_stay_in_the_database(database: PgPool) {
     let shop = Shop::open(database.clone()).await;
     let mut wish = order("ada");
@@ -364,7 +365,7 @@ async fn name_and_street_stay_in_the_database(database: PgPool) {
     assert_eq!(rows.fetch_one(&database).await.unwrap(), 1);
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_order_that_is_not_decided_in_time_is_answered_as_it_stands(database: PgPool) {
     let shop = Shop::open(database).await;
     let request = shop.request("POST", "/v1/orders").header("Prefer", "respond-async, wait=1");
@@ -373,7 +374,7 @@ async fn an_order_that_is_not_decided_in_time_is_answered_as_it_stands(database:
     assert_eq!(placed.header("preference-applied"), None);
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_caller_who_waits_is_answered_once_the_order_is_decided(database: PgPool) {
     let shop = Shop::open(database.clone()).await;
     let key = fresh("key");
@@ -389,7 +390,7 @@ async fn a_caller_who_waits_is_answered_once_the_order_is_decided(database: PgPo
     assert_eq!(placed.header("preference-applied"), Some("wait=20"));
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn terms_that_are_not_asked_for_are_the_shops(database: PgPool) {
     let limits =
         Limits { cancel_window_seconds: 60, patience_seconds: Some(90), ..Limits::default() };

@@ -1,10 +1,11 @@
 use expect_test::expect;
+use runtime::schema::MIGRATIONS;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
 use crate::shop::{Shop, send};
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_quote_is_priced_by_the_shop(database: PgPool) {
     let shop = Shop::open(database).await;
     let quote = shop
@@ -73,7 +74,7 @@ async fn a_quote_is_priced_by_the_shop(database: PgPool) {
     .assert_eq(&quote.told());
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn every_broken_rule_of_a_basket_is_named(database: PgPool) {
     let shop = Shop::open(database).await;
     let many: Vec<Value> = vec![json!({"sku": "85123A", "quantity": 1}); 10_000];
@@ -135,7 +136,7 @@ async fn every_broken_rule_of_a_basket_is_named(database: PgPool) {
     "#]].assert_eq(&told);
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_body_that_cannot_be_read_is_refused_with_its_place(database: PgPool) {
     let shop = Shop::open(database).await;
     let bodies = [
@@ -185,7 +186,7 @@ async fn a_body_that_cannot_be_read_is_refused_with_its_place(database: PgPool) 
     .assert_eq(&told);
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn products_are_found_by_a_part_of_their_name(database: PgPool) {
     let shop = Shop::open(database).await;
     let found = shop.get("/v1/products?q=lantern").await;
@@ -209,7 +210,7 @@ async fn products_are_found_by_a_part_of_their_name(database: PgPool) {
     assert_eq!(shop.get("/v1/products?q=%25").await.json()["items"], json!([]));
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn pages_of_products_neither_repeat_nor_skip(database: PgPool) {
     let shop = Shop::open(database).await;
     let (mut path, mut seen) = ("/v1/products?limit=3".to_owned(), Vec::new());
@@ -224,7 +225,7 @@ async fn pages_of_products_neither_repeat_nor_skip(database: PgPool) {
     assert_eq!(seen, ["71053", "85123A", "JP-1", "SAMPLE"]);
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_product_shows_what_is_left_of_it(database: PgPool) {
     let shop = Shop::open(database).await;
     let product = shop.get("/v1/products/85123A").await;

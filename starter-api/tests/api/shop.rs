@@ -7,7 +7,7 @@ use domain::{CustomerId, OrderId};
 use reqwest::{RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::PgPoolOptions;
 use starter_api::{Identity, Limits, State, Temporal};
 use temporalio_client::{ClientOptions, ConnectionOptions, Url};
 use tokio::net::TcpListener;
@@ -125,13 +125,7 @@ impl Shop {
 
 /// The same database, with the starter's rights alone.
 pub(crate) fn as_starter(owner: &PgPool) -> PgPool {
-    as_role(owner, "ordersaga_starter")
-}
-
-/// The same database, with this role's rights alone.
-pub(crate) fn as_role(owner: &PgPool, role: &str) -> PgPool {
-    let options = PgConnectOptions::clone(&owner.connect_options());
-    owner.options().clone().connect_lazy_with(options.options([("role", role)]))
+    testkit::as_role(owner, "ordersaga_starter")
 }
 
 pub(crate) async fn send(request: RequestBuilder) -> Answer {

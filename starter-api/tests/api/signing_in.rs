@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use jsonwebtoken::dangerous::insecure_decode_claims;
 use jsonwebtoken::decode_header;
+use runtime::schema::MIGRATIONS;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use starter_api::{Client, EmbeddedSettings, ExternalIssuer, Identity, Limits, Temporal};
@@ -77,7 +78,7 @@ fn ada(password: &str) -> Value {
     json!({"email": "Ada@Example.org", "password": password})
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_customer_registers_signs_in_and_orders(database: PgPool) {
     let shop = shop(database.clone()).await;
     let registered = shop.post("/v1/customers", &ada("correct horse battery")).await;
@@ -104,7 +105,7 @@ async fn a_customer_registers_signs_in_and_orders(database: PgPool) {
     assert!(kept.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{kept}");
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_wrong_password_and_an_unknown_customer_are_answered_the_same(database: PgPool) {
     let shop = shop(database).await;
     shop.post("/v1/customers", &ada("correct horse battery")).await;
@@ -125,7 +126,7 @@ async fn a_wrong_password_and_an_unknown_customer_are_answered_the_same(database
     assert_eq!(answers.len(), 1, "{answers:?}");
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_registration_that_is_not_right_is_refused(database: PgPool) {
     let shop = shop(database.clone()).await;
     let long = format!("{}@example.org", "x".repeat(250));
@@ -159,7 +160,7 @@ async fn let_the_wait_pass(database: &PgPool) {
         .unwrap();
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_account_that_is_guessed_at_has_to_wait_at_every_starter(database: PgPool) {
     let one = shop(database.clone()).await;
     let other = reopened(database.clone(), settings(&[])).await;
@@ -195,7 +196,7 @@ async fn an_account_that_is_guessed_at_has_to_wait_at_every_starter(database: Pg
     assert_eq!(one.post("/v1/sessions", &ada("correct horse battery")).await.status, 200);
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn the_wait_doubles_up_to_a_quarter_of_an_hour(database: PgPool) {
     let shop = shop(database.clone()).await;
     let mut waits = Vec::new();
@@ -221,7 +222,7 @@ async fn the_wait_doubles_up_to_a_quarter_of_an_hour(database: PgPool) {
     assert_eq!(counted.fetch_all(&database).await.unwrap(), [1]);
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn of_twenty_guesses_at_once_five_are_looked_at(database: PgPool) {
     let shop = shop(database).await;
     let guesses = (0..20).map(|guess| {
@@ -234,7 +235,7 @@ async fn of_twenty_guesses_at_once_five_are_looked_at(database: PgPool) {
     assert_eq!((looked_at, delayed), (5, 15), "{answers:?}");
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_customer_takes_another_password(database: PgPool) {
     let shop = shop(database.clone()).await;
     let registered = shop.post("/v1/customers", &ada("correct horse battery")).await.json();
@@ -273,7 +274,7 @@ async fn a_customer_takes_another_password(database: PgPool) {
     assert_eq!(herself.get("/v1/orders").await.status, 200);
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn whoever_found_a_token_does_not_guess_the_password_with_it(database: PgPool) {
     let shop = shop(database).await;
     let registered = shop.post("/v1/customers", &ada("correct horse battery")).await.json();
@@ -291,7 +292,7 @@ async fn whoever_found_a_token_does_not_guess_the_password_with_it(database: PgP
     assert_eq!(shop.post("/v1/sessions", &ada("guess")).await.problem(), "sign-in-delayed");
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_program_shows_its_secret_in_a_form_or_as_basic(database: PgPool) {
     let shop = shop(database.clone()).await;
     let by_form = granted(&shop, &form("web-shop", SECRET)).await;
@@ -317,7 +318,7 @@ async fn a_program_shows_its_secret_in_a_form_or_as_basic(database: PgPool) {
     }
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_program_that_is_not_known_is_refused_as_oauth_has_it(database: PgPool) {
     let shop = shop(database).await;
     let mut told = String::new();
@@ -347,7 +348,7 @@ async fn a_program_that_is_not_known_is_refused_as_oauth_has_it(database: PgPool
     .assert_eq(&told);
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn whoever_the_settings_no_longer_name_gets_no_token(database: PgPool) {
     let open = shop(database.clone()).await;
     token(&granted(&open, &form("web-shop", SECRET)).await);
@@ -361,7 +362,7 @@ async fn whoever_the_settings_no_longer_name_gets_no_token(database: PgPool) {
     token(&granted(&silent, &form("web-shop", "another-long-secret")).await);
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_token_of_one_starter_counts_at_another_and_wherever_the_keys_are_read(database: PgPool) {
     let first = shop(database.clone()).await;
     let second = reopened(database, settings(&[])).await;

@@ -4,6 +4,7 @@ use expect_test::expect;
 use futures::StreamExt;
 use jsonwebtoken::get_current_timestamp;
 use reqwest::Response;
+use runtime::schema::MIGRATIONS;
 use serde_json::json;
 use sqlx::PgPool;
 use starter_api::{Limits, Temporal};
@@ -69,7 +70,7 @@ async fn recorded(database: &PgPool) -> Uuid {
     id
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_order_is_told_as_it_moves_and_the_stream_ends_with_it(database: PgPool) {
     let shop = Shop::open(database.clone()).await;
     let id = recorded(&database).await;
@@ -90,7 +91,7 @@ async fn an_order_is_told_as_it_moves_and_the_stream_ends_with_it(database: PgPo
     );
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_stream_that_was_cut_goes_on_after_the_last_event_seen(database: PgPool) {
     let shop = Shop::open(database.clone()).await;
     let id = recorded(&database).await;
@@ -110,7 +111,7 @@ async fn a_stream_that_was_cut_goes_on_after_the_last_event_seen(database: PgPoo
     }
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn every_end_of_an_order_ends_its_stream(database: PgPool) {
     let shop = Shop::open(database.clone()).await;
     for ending in [cancelled("ordered twice"), rejected(), failed()] {
@@ -124,7 +125,7 @@ async fn every_end_of_an_order_ends_its_stream(database: PgPool) {
     }
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_order_can_be_watched_as_soon_as_it_is_placed(database: PgPool) {
     let shop = Shop::open(database.clone()).await;
     let placed = shop.post("/v1/orders", &order("ada")).await.json();
@@ -136,7 +137,7 @@ async fn an_order_can_be_watched_as_soon_as_it_is_placed(database: PgPool) {
     assert_eq!(answer.problem(), "order-not-found");
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_stream_ends_with_the_token_that_opened_it(database: PgPool) {
     let shop = Shop::open(database.clone()).await;
     let id = recorded(&database).await;
@@ -150,7 +151,7 @@ async fn a_stream_ends_with_the_token_that_opened_it(database: PgPool) {
     assert_eq!(told.expect("the token has expired"), ["1 order.placed"]);
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn only_so_many_orders_are_watched_at_once(database: PgPool) {
     let limits = Limits { streams_max: 1, ..Limits::default() };
     let shop = Shop::with(database.clone(), Temporal::from_env().unwrap(), limits).await;
@@ -169,7 +170,7 @@ async fn only_so_many_orders_are_watched_at_once(database: PgPool) {
     assert_eq!(shop.get(&path).await.status, 200);
 }
 
-#[sqlx::test(migrations = "../migrations")]
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_orders_life_is_told_to_people(database: PgPool) {
     let shop = Shop::open(database.clone()).await;
     let id = Uuid::from_u128(1);

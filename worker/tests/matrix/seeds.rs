@@ -9,7 +9,7 @@ use activities::catalogue::{Stocking, load};
 use chrono::{SubsecRound as _, Utc};
 use domain::{
     CountryCode, CustomerId, Decision, Destination, Order, OrderId, PriceList, PricedSku, Quantity,
-    RateTable, ShippingRate, Sku,
+    Sku,
 };
 use fastrand::Rng;
 use futures::stream::{self, StreamExt};
@@ -20,7 +20,7 @@ use uuid::Uuid;
 use crate::cell::{Cancel, Moment, Point, Trouble, Way};
 use crate::report;
 use crate::run::{self, Manner};
-use crate::support::{self, Gate, OrderHandle, Shop, decided, ended};
+use crate::support::{self, COST_PERCENT, Gate, OrderHandle, Shop, decided, ended};
 
 /// Pieces of each article: enough for whatever is drawn.
 const STOCKING: u32 = 1_000_000;
@@ -161,12 +161,10 @@ struct Line {
 async fn sample(shop: &Shop, count: usize) -> Vec<Order> {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shop/data");
     let articles = worker::catalogue_file::read(&data.join("products.csv")).unwrap();
-    let stocking = Stocking { pieces: STOCKING, cost_percent: 60.into() };
+    let stocking = Stocking { pieces: STOCKING, cost_percent: COST_PERCENT.into() };
     load(&shop.db, &articles, stocking).await.unwrap();
     let country = CountryCode::parse("GB").unwrap();
-    let mut rates = RateTable::default();
-    rates.sell_to(country, 20.into());
-    rates.ship_to(country, ShippingRate { fee: support::pounds("4.95"), free_from: None });
+    let rates = testkit::british_rates();
     let price_of = |sku: &Sku| {
         articles.iter().find(|article| article.sku == *sku).map(|article| article.unit_price)
     };
@@ -181,7 +179,7 @@ async fn sample(shop: &Shop, count: usize) -> Vec<Order> {
                     continue;
                 }
                 let unit_price = price_of(&sku)?;
-                let unit_cost = unit_price.percent(60.into()).ok()?;
+                let unit_cost = unit_price.percent(COST_PERCENT.into()).ok()?;
                 basket.push((
                     PricedSku { sku, unit_price, unit_cost },
                     Quantity::new(quantity.into()).ok()?,

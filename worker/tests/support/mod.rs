@@ -18,8 +18,6 @@ mod faults;
 mod workflow;
 
 use std::collections::BTreeMap;
-use std::env;
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -29,23 +27,18 @@ use activities::catalogue::{Article, Stocking};
 use activities::payment::sandbox::SandboxProvider;
 use activities::shipping::sandbox::SandboxCarrier;
 use chrono::{DateTime, SubsecRound as _, Utc};
-use domain::{
-    CountryCode, Currency, CustomerId, Decision, Destination, Money, Order, OrderId, OrderStatus,
-    PaymentToken, PriceList, PricedSku, Quantity, RateTable, ShippingRate, Sku, Terms,
-};
+use domain::{Decision, Order, OrderId, OrderStatus, PaymentToken, Quantity, Sku, Terms};
 pub use faults::{Call, FOR_EVER, Fault, Faults, Gate, failed};
 use futures::future::join_all;
 use saga::WaitingFor;
 use serde_json::Value;
 use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::types::PgInterval;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, PgPool};
 use temporalio_client::{Client, WorkflowGetResultOptions, WorkflowHandle, WorkflowStartOptions};
 use temporalio_common::data_converters::RawValue;
 use temporalio_sdk::Runtime;
 use temporalio_sdk::interceptors::ActivityInboundInterceptor;
-use temporalio_sdk::testing::{
-    EphemeralExe, LocalServer, LocalWorkflowEnvironmentOptions, WorkflowEnvironment,
-};
 use temporalio_sdk::workflows::WorkflowImplementation;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -68,8 +61,9 @@ pub struct Shop {
     pub db: PgPool,
     pub client: Client,
     pub faults: Faults,
-    server: WorkflowEnvironment<LocalServer>,
-    port: u16,
+    server: testkit::Server,
+    /// Where the server listens.
+    address: String,
     /// Who carries the workflows, and who does the patient work of the parties.
     workflows: Option<Workers>,
     parties: Option<Workers>,
@@ -151,6 +145,9 @@ const ARTICLES: [(&str, &str, &str); 3] = [
     ("84077", "WORLD WAR 2 GLIDERS ASSTD DESIGNS", "0.29"),
 ];
 
+/// What each article cost, in percent of its price.
+pub const COST_PERCENT: u32 = 60;
+
 /// Pieces of each article that a shop opens with.
 pub const ON_HAND: u32 = 100_000;
 
@@ -158,13 +155,13 @@ impl Shop {
     /// Opens a shop on a database of its own.
     pub async fn open(db: PgPool) -> Self {
         stock_up(&db).await;
-        let (server, port) = temporal().await;
+        let (server, address) = testkit::server().await;
         let client = server.client().clone();
         let faults = Faults::default();
         let workflows = Some(serve(&db, &client, faults.clone(), &[Queue::Orders]));
         let parties =
             Some(serve(&db, &client, faults.clone(), &[Queue::Payments, Queue::Fulfilment]));
-        Self { db, client, faults, server, port, workflows, parties }
+        Self { db, client, faults, server, address, workflows, parties }
     }
 
     /// Does something while nobody carries the workflows.
@@ -464,7 +461,7 @@ impl Shop {
 
     /// Where this shop's Temporal server listens.
     pub fn server_address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        self.address.clone()
     }
 
     pub async fn close(mut self) {
@@ -498,42 +495,18 @@ pub fn order_paid_by(token: &str) -> Order {
 
 /// An order of so many lines of one piece each.
 pub fn order_of(lines: usize, token: &str) -> Order {
-    let mut rates = RateTable::default();
-    let country = CountryCode::parse("GB").unwrap();
-    rates.sell_to(country, 20.into());
-    rates.ship_to(country, ShippingRate { fee: pounds("4.95"), free_from: None });
-    let basket: Vec<_> = ARTICLES
-        .iter()
-        .cycle()
-        .take(lines)
-        .map(|(sku, _, price)| {
-            let unit_price = pounds(price);
-            let unit_cost = unit_price.percent(60.into()).unwrap();
-            let article = PricedSku { sku: Sku::parse(*sku).unwrap(), unit_price, unit_cost };
-            (article, Quantity::new(1).unwrap())
-        })
-        .collect();
-    let PriceList { lines, totals, cost_of_goods } =
-        PriceList::of(&basket, None, country, &rates).unwrap();
-    let order_id = OrderId::of(Uuid::now_v7());
+    let articles = ARTICLES.iter().cycle().take(lines);
+    let bought = |(sku, _, price): &(&str, _, &str)| {
+        (testkit::priced(sku, price, COST_PERCENT), Quantity::new(1).unwrap())
+    };
+    let basket: Vec<_> = articles.map(bought).collect();
     Order {
-        order_id,
-        customer_id: CustomerId::parse("17850").unwrap(),
         // The database keeps microseconds.
         placed_at: DateTime::<Utc>::from(std::time::SystemTime::now()).trunc_subsecs(6),
-        record_version: 1,
-        lines,
-        totals,
-        cost_of_goods: cost_of_goods.unwrap(),
-        discount_code: None,
-        ship_to: Destination { country, address_id: None },
         payment_token: PaymentToken::parse(token).unwrap(),
         terms: Terms { cancel_window_seconds: 0, patience_seconds: Some(1) },
+        ..testkit::order_of(OrderId::of(Uuid::now_v7()), &basket)
     }
-}
-
-pub fn pounds(amount: &str) -> Money {
-    Money::new(amount.parse().unwrap(), Currency::GBP).unwrap()
 }
 
 /// A person's decision about what waits.
@@ -545,15 +518,9 @@ pub fn decided(waiting: &WaitingFor, decision: Decision) -> Resolution {
 
 /// Puts an order on record as this event of its placing tells it, and leaves it to be launched.
 pub async fn put_on_record(db: &PgPool, order: &Order, placed: &Value) {
-    let is_new: bool =
-        sqlx::query_scalar("select is_new from orders.place($1, $2, $3, $4, null, '1 day')")
-            .bind(order.order_id.uuid())
-            .bind(order.order_id.to_string())
-            .bind(placed)
-            .bind(order.payment_token.as_str())
-            .fetch_one(db)
-            .await
-            .unwrap();
+    let launch_after = PgInterval { months: 0, days: 1, microseconds: 0 };
+    let fingerprint = order.order_id.to_string();
+    let (is_new, _) = testkit::place(db, order, &fingerprint, placed, None, launch_after).await;
     assert!(is_new, "order {} was on record already", order.order_id);
 }
 
@@ -563,54 +530,11 @@ async fn stock_up(db: &PgPool) {
         .map(|(sku, name, price)| Article {
             sku: Sku::parse(*sku).unwrap(),
             name: (*name).to_owned(),
-            unit_price: pounds(price),
+            unit_price: testkit::pounds(price),
         })
         .collect();
-    let stocking = Stocking { pieces: ON_HAND, cost_percent: 60.into() };
+    let stocking = Stocking { pieces: ON_HAND, cost_percent: COST_PERCENT.into() };
     activities::catalogue::load(db, &articles, stocking).await.unwrap();
-}
-
-/// A Temporal server that nobody else uses.
-async fn temporal() -> (WorkflowEnvironment<LocalServer>, u16) {
-    let cli = env::var("TEMPORAL_CLI")
-        .expect("TEMPORAL_CLI names the temporal binary; `make test` sets it, or set it to yours");
-    loop {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        match WorkflowEnvironment::start_local(server(&cli, port)).await {
-            Ok(server) => return (server, port),
-            // On a machine with a lot to do, the SDK's five seconds are not always enough. A
-            // server that never comes up is ended by whoever runs the test.
-            Err(error) => tracing::warn!(%error, "another try to start Temporal"),
-        }
-    }
-}
-
-fn server(cli: &str, port: u16) -> LocalWorkflowEnvironmentOptions {
-    let attributes = [
-        "OrderStatus=Keyword",
-        "CustomerId=Keyword",
-        "OrderTotal=Double",
-        "Currency=Keyword",
-        "NeedsAttention=Bool",
-    ];
-    // As the launcher has them: the dev server's own defaults make every step wait.
-    let settings = [
-        "history.transferProcessorMaxPollRPS=100",
-        "history.timerProcessorMaxPollRPS=100",
-        "history.visibilityProcessorMaxPollRPS=100",
-        // What waits in one partition is taken in the order in which it came.
-        "matching.numTaskqueueReadPartitions=1",
-        "matching.numTaskqueueWritePartitions=1",
-    ];
-    let arguments = attributes
-        .iter()
-        .flat_map(|attribute| ["--search-attribute", attribute])
-        .chain(settings.iter().flat_map(|setting| ["--dynamic-config-value", setting]));
-    LocalWorkflowEnvironmentOptions::builder()
-        .port(port)
-        .server_executable(EphemeralExe::ExistingPath(cli.to_owned()))
-        .extra_args(arguments.map(str::to_owned).collect())
-        .build()
 }
 
 /// Serves the queues, on a thread and a runtime of its own: a test's own runtime ends with it.
@@ -619,8 +543,8 @@ where
     I: ActivityInboundInterceptor + Clone,
 {
     // With the worker's rights alone.
-    let options = PgConnectOptions::clone(&db.connect_options());
-    let (options, client) = (options.options([("role", "ordersaga_worker")]), client.clone());
+    let as_worker = testkit::as_role(db, "ordersaga_worker");
+    let (options, client) = (PgConnectOptions::clone(&as_worker.connect_options()), client.clone());
     let (stop, mut stopped) = watch::channel(false);
     let (tell, serving) = watch::channel(BTreeMap::new());
     let thread = thread::spawn(move || {

@@ -1,0 +1,17 @@
+//! What the tests of several crates share: a Temporal server for one test, an order, its placing,
+//! and a program's rights in the database.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "what cannot be prepared fails its test"
+)]
+
+mod database;
+mod order;
+mod temporal;
+
+pub use database::{as_role, place};
+pub use order::{british_rates, order_of, pounds, priced};
+pub use temporal::{Server, server};

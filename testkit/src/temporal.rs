@@ -1,0 +1,53 @@
+//! A Temporal server that nobody else uses, set up as `temporal/` says.
+
+use std::env;
+use std::net::TcpListener;
+
+use temporalio_sdk::testing::{
+    EphemeralExe, LocalServer, LocalWorkflowEnvironmentOptions, WorkflowEnvironment,
+};
+
+/// A server that runs until it is shut down.
+pub type Server = WorkflowEnvironment<LocalServer>;
+
+/// Starts a server, and says where it listens: host and port.
+pub async fn server() -> (Server, String) {
+    let cli = env::var("TEMPORAL_CLI")
+        .expect("TEMPORAL_CLI names the temporal binary; `make test` sets it, or set it to yours");
+    loop {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let options = LocalWorkflowEnvironmentOptions::builder()
+            .port(port)
+            .server_executable(EphemeralExe::ExistingPath(cli.clone()))
+            .extra_args(arguments())
+            .build();
+        match WorkflowEnvironment::start_local(options).await {
+            Ok(server) => return (server, format!("127.0.0.1:{port}")),
+            // On a machine with a lot to do, the SDK's five seconds are not always enough. A
+            // server that never comes up is ended by whoever runs the test.
+            Err(error) => tracing::warn!(%error, "another try to start Temporal"),
+        }
+    }
+}
+
+fn arguments() -> Vec<String> {
+    let attributes = include_str!("../../temporal/search-attributes.txt").lines();
+    let attributes = attributes.filter_map(|line| {
+        let (name, kind) = line.split_once(' ').filter(|(name, _)| *name != "#")?;
+        Some([
+            "--search-attribute".to_owned(),
+            format!("{name}={}", kind.split_whitespace().next()?),
+        ])
+    });
+    // A name in one line, its value in the next.
+    let settings = include_str!("../../temporal/dynamic-config.yaml").lines();
+    let settings: Vec<_> =
+        settings.filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+    let settings = settings.chunks(2).map(|setting| {
+        let [name, value] = setting else { unreachable!("a setting is two lines: {setting:?}") };
+        let (name, value) = (name.strip_suffix(':'), value.strip_prefix("  - value: "));
+        let setting = format!("{}={}", name.unwrap(), value.unwrap());
+        ["--dynamic-config-value".to_owned(), setting]
+    });
+    attributes.chain(settings).flatten().collect()
+}
