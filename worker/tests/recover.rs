@@ -12,7 +12,6 @@ use domain::{Decision, Order, OrderId, OrderStatus, Rejection};
 use futures::future::try_join;
 use runtime::schema::MIGRATIONS;
 use sqlx::PgPool;
-use sqlx::postgres::PgConnectOptions;
 use support::{FOR_EVER, Fault, Gate, OrderHandle, Shop, Traces, cancel, ended, order};
 use temporalio_client::{WorkflowStartOptions, WorkflowTerminateOptions};
 use worker::recover::{Recovered, recover};
@@ -30,15 +29,9 @@ fn patient_order() -> Order {
     order
 }
 
-/// The shop's database, with the worker's rights alone.
-fn as_worker(shop: &Shop) -> PgPool {
-    let options = PgConnectOptions::clone(&shop.db.connect_options());
-    PgPool::connect_lazy_with(options.options([("role", "ordersaga_worker")]))
-}
-
 /// What is found, whatever the order in which it is found.
 async fn found(shop: &Shop) -> Vec<Recovered> {
-    let mut found = recover(&as_worker(shop), &shop.client).await.unwrap();
+    let mut found = recover(&testkit::as_role(&shop.db, "ordersaga_worker"), &shop.client).await.unwrap();
     found.sort_by_key(ToString::to_string);
     found
 }
@@ -92,7 +85,7 @@ async fn whatever_a_lost_workflow_was_at_its_order_comes_to_its_right_end(db: Pg
     assert_eq!(ended(&handle).await, OrderStatus::Completed);
 
     // Twice at once, and once more: each order is launched again once.
-    let db = as_worker(&shop);
+    let db = testkit::as_role(&shop.db, "ordersaga_worker");
     let once = || recover(&db, &shop.client);
     let (first, second) = try_join(once(), once()).await.unwrap();
     assert_eq!(first.len().saturating_add(second.len()), 2, "{first:?} {second:?}");
