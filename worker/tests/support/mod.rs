@@ -41,18 +41,20 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, PgPool};
 use temporalio_client::{Client, WorkflowGetResultOptions, WorkflowHandle, WorkflowStartOptions};
 use temporalio_common::data_converters::RawValue;
-use temporalio_sdk::Runtime;
 use temporalio_sdk::interceptors::ActivityInboundInterceptor;
 use temporalio_sdk::testing::{
     EphemeralExe, LocalServer, LocalWorkflowEnvironmentOptions, WorkflowEnvironment,
 };
+use temporalio_sdk::workflow_interceptors::WorkflowInterceptorConstructor;
 use temporalio_sdk::workflows::WorkflowImplementation;
+use temporalio_sdk::{Runtime, Worker};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use worker::pausable_queue;
 use worker::prove::{prove, table};
-use worker::run::{Settings, build_worker};
+use worker::release::Release;
+use worker::run::{Settings, worker_options};
 pub use workflow::{cancel, history, reset, until_in_history};
 use workflows::Queue;
 use workflows::order::{
@@ -84,7 +86,7 @@ pub struct Workers {
 }
 
 impl Workers {
-    async fn stop(self) {
+    pub async fn stop(self) {
         self.stop.send_replace(true);
         // The client's connection lives on this test's runtime, which must not be blocked.
         tokio::task::spawn_blocking(move || self.thread.join().unwrap()).await.unwrap();
@@ -613,8 +615,31 @@ fn server(cli: &str, port: u16) -> LocalWorkflowEnvironmentOptions {
         .build()
 }
 
-/// Serves the queues, on a thread and a runtime of its own: a test's own runtime ends with it.
+/// Serves the queues with the code of today.
 pub fn serve<I>(db: &PgPool, client: &Client, faults: I, queues: &'static [Queue]) -> Workers
+where
+    I: ActivityInboundInterceptor + Clone,
+{
+    serve_as(Code::default(), db, client, faults, queues)
+}
+
+/// What a worker runs.
+#[derive(Clone, Default)]
+pub struct Code {
+    /// The release that it says it is.
+    pub release: Option<Release>,
+    /// What its workflows do otherwise than today's.
+    pub changes: Option<WorkflowInterceptorConstructor>,
+}
+
+/// Serves the queues, on a thread and a runtime of its own: a test's own runtime ends with it.
+pub fn serve_as<I>(
+    code: Code,
+    db: &PgPool,
+    client: &Client,
+    faults: I,
+    queues: &'static [Queue],
+) -> Workers
 where
     I: ActivityInboundInterceptor + Clone,
 {
@@ -641,9 +666,12 @@ where
             let (db, stopping) = (pool(), CancellationToken::new());
             let lines = queues.iter().copied().map(|queue| {
                 let (sdk, client, activities, faults) = (&sdk, &client, &activities, &faults);
+                let Code { release, changes } = &code;
                 let make = move || {
-                    let (client, settings) = (client.clone(), Settings::default());
-                    build_worker(sdk, client, queue, activities, &settings, faults.clone())
+                    let settings = Settings { release: release.clone(), ..Settings::default() };
+                    let mut options = worker_options(queue, activities, &settings, faults.clone())?;
+                    options.register_workflow_interceptors(changes.iter().cloned().collect());
+                    Ok(Worker::new(sdk, client.clone(), options)?)
                 };
                 let tell = &tell;
                 let served = move |now| {
