@@ -610,6 +610,9 @@ begin
         grant select, insert on outbox.messages to ordersaga_worker;
         grant select, insert, delete, update (is_recovery) on orders.launches to ordersaga_worker;
         grant select on payments.methods to ordersaga_worker;
+        -- `prove` asks of the warehouse's movements what an article had cost.
+        grant usage on schema catalog to ordersaga_worker;
+        grant select on catalog.products to ordersaga_worker;
         grant execute on function operations.sweep to ordersaga_worker;
     end if;
     if to_regrole('ordersaga_starter') is not null then

@@ -58,6 +58,12 @@ pub(crate) async fn worker(args: RunArgs) -> Result<()> {
 
 pub(crate) async fn all(args: AllArgs) -> Result<()> {
     let AllArgs { starter_database_url, serve, worker } = args;
+    // Temporal lets an order begin with the process that starts it, current release or not.
+    anyhow::ensure!(
+        worker.settings.release.is_none(),
+        "`ordersaga all` begins orders by itself, whichever release is to take them: run `api` and \
+         `worker` apart, or name no release"
+    );
     let stop = on_signal().context(NO_SIGNALS)?;
     let temporal = Temporal::from_env("ordersaga-all")?;
     let telemetry = Telemetry::start()?;

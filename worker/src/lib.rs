@@ -12,6 +12,7 @@
 //! | [`housekeeping`] | gives expired reservations back, and removes what is kept only for a time |
 //! | [`replay`] | shows that today's code still understands yesterday's orders |
 //! | [`prove`] | shows that the invariants hold |
+//! | [`release`] | has every order end on the release that it began on |
 //! | [`database`], [`telemetry`] | the worker's database, and the SDK's runtime with all metrics |
 
 pub mod activity_metrics;
@@ -22,6 +23,7 @@ pub mod ops;
 pub mod pausable_queue;
 pub mod prove;
 pub mod recover;
+pub mod release;
 pub mod replay;
 pub mod run;
 pub mod telemetry;

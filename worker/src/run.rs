@@ -30,6 +30,7 @@ use crate::database::{self, DatabaseArgs};
 use crate::housekeeping::{self, Retention};
 use crate::ops::{Ops, Parties, Polling};
 use crate::pausable_queue;
+use crate::release::Release;
 use crate::telemetry::Telemetry;
 use crate::waiting::until_there;
 
@@ -37,8 +38,11 @@ use crate::waiting::until_there;
 const SCHEMA_CHECK_EVERY: Duration = Duration::from_secs(5);
 
 /// How a worker serves one queue.
-#[derive(Clone, Copy, Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct Settings {
+    /// The release that the worker says it is.
+    #[command(flatten)]
+    pub release: Option<Release>,
     /// Workflow tasks under way at once
     #[arg(long, env = "WORKER_WORKFLOW_TASKS", default_value_t = Self::DEFAULT.workflow_tasks)]
     pub workflow_tasks: usize,
@@ -58,6 +62,7 @@ pub struct Settings {
 
 impl Settings {
     const DEFAULT: Self = Self {
+        release: None,
         // What waits here waits with its time limit running; what waits in Temporal does not.
         workflow_tasks: 50,
         local_steps: 500,
@@ -158,8 +163,8 @@ fn queue(name: &str) -> Result<Queue, String> {
     })
 }
 
-/// Makes the worker of one queue: the activities, and on `orders` the workflows too. Every
-/// attempt at an activity passes `watch` on its way in and out.
+/// Makes the worker of one queue. Every attempt at an activity passes `watch` on its way in and
+/// out.
 pub fn build_worker(
     runtime: &Runtime,
     client: Client,
@@ -168,7 +173,18 @@ pub fn build_worker(
     settings: &Settings,
     watch: impl ActivityInboundInterceptor,
 ) -> Result<Worker, RunError> {
+    Ok(Worker::new(runtime, client, worker_options(queue, activities, settings, watch)?)?)
+}
+
+/// What makes the worker of one queue: the activities, and on `orders` the workflows too.
+pub fn worker_options(
+    queue: Queue,
+    activities: &Activities,
+    settings: &Settings,
+    watch: impl ActivityInboundInterceptor,
+) -> Result<WorkerOptions, WorkflowRegistrationError> {
     let mut options = WorkerOptions::new(queue.name())
+        .maybe_deployment_options(settings.release.as_ref().map(Release::deployment_options))
         .tuner(settings.tuner())
         .max_cached_workflows(settings.cached_orders)
         .sticky_queue_schedule_to_start_timeout(Settings::STICKY)
@@ -184,7 +200,7 @@ pub fn build_worker(
         }
         workflows::for_each_process!(register);
     }
-    Ok(Worker::new(runtime, client, options)?)
+    Ok(options)
 }
 
 /// The SDK takes a set of activities for each worker; what they work with is shared.
@@ -214,7 +230,10 @@ pub async fn run(
 
     let pool = args.database.pool()?;
     let found = stop.run_until_cancelled(Box::pin(find(pool, temporal))).await;
-    let Some(Parties { pool, gate, client }) = found else { return Ok(()) };
+    let Some(Parties { pool, gate, client }) = found.transpose()? else { return Ok(()) };
+    if let Some(release) = args.settings.release.clone() {
+        tokio::spawn(release.tell_whether_it_takes_orders(client.clone()));
+    }
     ops.found(Parties { pool: pool.clone(), gate: gate.clone(), client: client.clone() });
 
     let activities = args.activities(&pool)?;
@@ -272,14 +291,21 @@ async fn serve_ops(
     Ok(())
 }
 
-async fn find(pool: PgPool, temporal: &Temporal) -> Parties {
+/// Waits for the parties. A database that is behind may be migrated at this moment; one that is too
+/// far ahead stays so, as far as this program goes.
+async fn find(pool: PgPool, temporal: &Temporal) -> Result<Parties, RunError> {
     let at = format!("Temporal at {}", temporal.address());
     let gate = database::schema_gate();
-    let (client, _usable) = tokio::join!(
+    let (client, fits) = tokio::join!(
         until_there(&at, async || temporal.connect().await),
-        until_there("the database", async || database::reach(&pool, &gate).await),
+        until_there("the database", async || match database::reach(&pool, &gate).await {
+            Ok(_usable) => Ok(Ok(())),
+            Err(fault @ SchemaFault::TooOld { .. }) => Ok(Err(RunError::Schema(fault))),
+            Err(fault) => Err(fault),
+        }),
     );
-    Parties { pool, gate, client }
+    fits?;
+    Ok(Parties { pool, gate, client })
 }
 
 /// Waits until `stop`, or until a migration excludes programs as old as this one: such a worker

@@ -31,7 +31,8 @@ fn patient_order() -> Order {
 
 /// What is found, whatever the order in which it is found.
 async fn found(shop: &Shop) -> Vec<Recovered> {
-    let mut found = recover(&testkit::as_role(&shop.db, "ordersaga_worker"), &shop.client).await.unwrap();
+    let mut found =
+        recover(&testkit::as_role(&shop.db, "ordersaga_worker"), &shop.client).await.unwrap();
     found.sort_by_key(ToString::to_string);
     found
 }

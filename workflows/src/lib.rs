@@ -13,9 +13,10 @@
 //! # Changing a running process
 //!
 //! A change of the commands (another step, another order of steps, another time limit on a
-//! timer) breaks orders that are under way. Put it behind `ctx.patched("what-changed")`, keep
-//! the old branch until the last such order has ended, and record a new history for the replay
-//! test. Texts in the timeline and summaries may change freely.
+//! timer) breaks orders that are under way, unless workers name their release, so that each order
+//! ends on the one that it began on (`docs/deploys.md`). Else put it behind
+//! `ctx.patched("what-changed")`, keep the old branch until the last such order has ended, and
+//! record a new history for the replay test. Texts in the timeline and summaries may change freely.
 
 pub mod order;
 mod queue;

@@ -13,10 +13,10 @@ use temporalio_common::protos::temporal::api::history::v1::history_event::Attrib
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-const CLIENTS: &str = "shop:service:a-secret-of-the-shop,eve:operator:a-secret-of-eves";
+pub(crate) const CLIENTS: &str = "shop:service:a-secret-of-the-shop,eve:operator:a-secret-of-eves";
 
 /// The database's URL, for somebody in this role.
-fn url(database: &PgPool, role: Option<&str>) -> String {
+pub(crate) fn url(database: &PgPool, role: Option<&str>) -> String {
     let mut url = database.connect_options().to_url_lossy();
     if let Some(role) = role {
         url.query_pairs_mut().append_pair("options", &format!("-c role={role}"));
@@ -24,7 +24,7 @@ fn url(database: &PgPool, role: Option<&str>) -> String {
     url.to_string()
 }
 
-fn ordersaga(arguments: &[&str]) -> Command {
+pub(crate) fn ordersaga(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ordersaga"));
     command.args(arguments).env_remove("RUST_LOG").kill_on_drop(true);
     command
@@ -81,7 +81,7 @@ async fn worker(database: &PgPool, temporal: &str) -> (Child, String) {
     (program, ops.unwrap())
 }
 
-async fn change(database: &PgPool, statements: impl Into<String>) {
+pub(crate) async fn change(database: &PgPool, statements: impl Into<String>) {
     sqlx::raw_sql(sqlx::AssertSqlSafe(statements.into())).execute(database).await.unwrap();
 }
 
@@ -116,7 +116,7 @@ async fn a_worker_says_what_the_database_lacks_and_ends_once_it_is_too_old_for_i
 }
 
 /// What an operator gets from the command line: the exit code, the result, and what is said.
-async fn operator(api: &str, arguments: &[&str]) -> (i32, String, String) {
+pub(crate) async fn operator(api: &str, arguments: &[&str]) -> (i32, String, String) {
     let mut command = ordersaga(arguments);
     command.env("ORDERSAGA_URL", api).env_remove("ORDERSAGA_TOKEN");
     command.env("ORDERSAGA_CLIENT_ID", "eve").env("ORDERSAGA_CLIENT_SECRET", "a-secret-of-eves");
@@ -158,7 +158,7 @@ async fn started_eagerly(server: &testkit::Server, order_id: &str) -> bool {
     started.eager_execution_accepted
 }
 
-async fn load(database: &PgPool, price: &str, more: &[&str]) -> String {
+pub(crate) async fn load(database: &PgPool, price: &str, more: &[&str]) -> String {
     let name = database.connect_options().get_database().unwrap().to_owned();
     let list = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.csv"));
     let row = format!("sku,name,unit_price_gbp\n85123A,WHITE HANGING HEART,{price}\n");

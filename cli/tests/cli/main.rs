@@ -4,5 +4,6 @@
 #![expect(clippy::needless_raw_string_hashes, reason = "expect-test writes them")]
 
 mod all;
+mod deploys;
 mod settings;
 mod stopping;

@@ -37,15 +37,17 @@ use sqlx::postgres::types::PgInterval;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, PgPool};
 use temporalio_client::{Client, WorkflowGetResultOptions, WorkflowHandle, WorkflowStartOptions};
 use temporalio_common::data_converters::RawValue;
-use temporalio_sdk::Runtime;
 use temporalio_sdk::interceptors::ActivityInboundInterceptor;
+use temporalio_sdk::workflow_interceptors::WorkflowInterceptorConstructor;
 use temporalio_sdk::workflows::WorkflowImplementation;
+use temporalio_sdk::{Runtime, Worker};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use worker::pausable_queue;
 use worker::prove::{prove, table};
-use worker::run::{Settings, build_worker};
+use worker::release::Release;
+use worker::run::{Settings, worker_options};
 pub use workflow::{cancel, history, reset, until_in_history};
 use workflows::Queue;
 use workflows::order::{
@@ -78,7 +80,7 @@ pub struct Workers {
 }
 
 impl Workers {
-    async fn stop(self) {
+    pub async fn stop(self) {
         self.stop.send_replace(true);
         // The client's connection lives on this test's runtime, which must not be blocked.
         tokio::task::spawn_blocking(move || self.thread.join().unwrap()).await.unwrap();
@@ -413,7 +415,8 @@ impl Shop {
 
     /// Every invariant that the database and Temporal can show holds.
     pub async fn assert_proven(&self) {
-        let findings = prove(&self.db, Some(&self.client)).await.unwrap();
+        let db = testkit::as_role(&self.db, "ordersaga_worker");
+        let findings = prove(&db, Some(&self.client)).await.unwrap();
         assert!(!findings.iter().any(worker::prove::Finding::is_broken), "{}", table(&findings));
     }
 
@@ -537,8 +540,31 @@ async fn stock_up(db: &PgPool) {
     activities::catalogue::load(db, &articles, stocking).await.unwrap();
 }
 
-/// Serves the queues, on a thread and a runtime of its own: a test's own runtime ends with it.
+/// Serves the queues with the code of today.
 pub fn serve<I>(db: &PgPool, client: &Client, faults: I, queues: &'static [Queue]) -> Workers
+where
+    I: ActivityInboundInterceptor + Clone,
+{
+    serve_as(Code::default(), db, client, faults, queues)
+}
+
+/// What a worker runs.
+#[derive(Clone, Default)]
+pub struct Code {
+    /// The release that it says it is.
+    pub release: Option<Release>,
+    /// What its workflows do otherwise than today's.
+    pub changes: Option<WorkflowInterceptorConstructor>,
+}
+
+/// Serves the queues, on a thread and a runtime of its own: a test's own runtime ends with it.
+pub fn serve_as<I>(
+    code: Code,
+    db: &PgPool,
+    client: &Client,
+    faults: I,
+    queues: &'static [Queue],
+) -> Workers
 where
     I: ActivityInboundInterceptor + Clone,
 {
@@ -565,9 +591,12 @@ where
             let (db, stopping) = (pool(), CancellationToken::new());
             let lines = queues.iter().copied().map(|queue| {
                 let (sdk, client, activities, faults) = (&sdk, &client, &activities, &faults);
+                let Code { release, changes } = &code;
                 let make = move || {
-                    let (client, settings) = (client.clone(), Settings::default());
-                    build_worker(sdk, client, queue, activities, &settings, faults.clone())
+                    let settings = Settings { release: release.clone(), ..Settings::default() };
+                    let mut options = worker_options(queue, activities, &settings, faults.clone())?;
+                    options.register_workflow_interceptors(changes.iter().cloned().collect());
+                    Ok(Worker::new(sdk, client.clone(), options)?)
                 };
                 let tell = &tell;
                 let served = move |now| {

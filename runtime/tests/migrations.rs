@@ -1,0 +1,169 @@
+//! What a migration may do to the release before it, which serves while it is applied and may be
+//! brought back afterwards: take nothing away that it uses, and ask nothing new of it. A migration
+//! that does raises the floor in `operations.schema_floor`, which excludes the releases before it.
+
+#![cfg(test)]
+
+use std::collections::BTreeSet;
+
+use runtime::schema::MIGRATIONS;
+use sqlx::{AssertSqlSafe, PgConnection, PgPool};
+
+/// The last migration before which no release has served.
+const FIRST_RELEASE: i64 = 40;
+
+/// What the database offers to a program, a line each.
+const OFFERED: &str = "
+    with tables as (
+        select pg_class.*, nspname, pg_class.oid::regclass as name
+        from pg_class join pg_namespace on pg_namespace.oid = relnamespace
+        where relkind in ('r', 'p', 'v', 'm') and nspname !~ '^(pg_|information_schema)'
+    ), functions as (
+        select pg_proc.*, pg_proc.oid::regprocedure as name
+        from pg_proc join pg_namespace on pg_namespace.oid = pronamespace
+        where prorettype <> 'trigger'::regtype and nspname !~ '^(pg_|information_schema)'
+    ), rights as (
+        select name::text, relacl as acl from tables
+        union all select name::text, proacl from functions
+        union all select tables.name::text || '.' || attname, attacl
+            from tables join pg_attribute on attrelid = tables.oid
+        union all select nspname, nspacl from pg_namespace
+    )
+    select format('%s.%s is %s', name, attname, format_type(atttypid, atttypmod))
+        from tables join pg_attribute on attrelid = tables.oid
+        where attnum > 0 and not attisdropped
+    union all select format('%s.%s may be null', name, attname)
+        from tables join pg_attribute on attrelid = tables.oid
+        where attnum > 0 and not attisdropped and not attnotnull
+    union all select format('%s returns %s', name, pg_get_function_result(oid)) from functions
+    union all select format('%s may %s %s', grantee::regrole, lower(privilege_type), name)
+        from rights, aclexplode(acl)
+        where grantee::regrole::text in ('ordersaga_worker', 'ordersaga_starter')";
+
+/// What a program has to give to fill a table: the table, and the column.
+const ASKED: &str = "
+    select attrelid::regclass::text, attname::text
+    from pg_attribute join pg_class on pg_class.oid = attrelid
+    where relkind in ('r', 'p') and attnum > 0 and not attisdropped
+        and attnotnull and not atthasdef and attidentity = ''";
+
+#[derive(Debug)]
+struct Contract {
+    offered: BTreeSet<String>,
+    asked: BTreeSet<(String, String)>,
+}
+
+impl Contract {
+    async fn of(database: &mut PgConnection) -> Self {
+        let offered = sqlx::query_scalar(OFFERED).fetch_all(&mut *database).await.unwrap();
+        let asked = sqlx::query_as(ASKED).fetch_all(database).await.unwrap();
+        Self { offered: offered.into_iter().collect(), asked: asked.into_iter().collect() }
+    }
+
+    /// What a program that was written for this contract misses in a later one.
+    fn missing_in(&self, later: &Self) -> Vec<String> {
+        let gone = self.offered.difference(&later.offered).map(|line| format!("gone: {line}"));
+        let is_old = |table: &str| {
+            let of_it = format!("{table}.");
+            self.offered.iter().any(|line| line.starts_with(&of_it))
+        };
+        let asked = later.asked.difference(&self.asked).filter(|(table, _)| is_old(table));
+        let asked = asked.map(|(table, column)| format!("asked: {table}.{column}"));
+        gone.chain(asked).collect()
+    }
+}
+
+/// The lowest migration that a program must know.
+async fn floor(database: &mut PgConnection) -> i64 {
+    let table: Option<String> =
+        sqlx::query_scalar("select to_regclass('operations.schema_floor')::text")
+            .fetch_one(&mut *database)
+            .await
+            .unwrap();
+    if table.is_none() {
+        return 0;
+    }
+    let minimum = "select max(minimum) from operations.schema_floor";
+    sqlx::query_scalar::<_, Option<i64>>(minimum).fetch_one(database).await.unwrap().unwrap_or(0)
+}
+
+#[sqlx::test(migrations = false)]
+async fn a_migration_keeps_what_the_release_before_uses_or_excludes_it(database: PgPool) {
+    let mut connection = database.acquire().await.unwrap();
+    MIGRATIONS.run_to(FIRST_RELEASE, &mut *connection).await.unwrap();
+    let later = MIGRATIONS.iter().filter(|migration| migration.version > FIRST_RELEASE);
+    for migration in later {
+        let before = Contract::of(&mut connection).await;
+        MIGRATIONS.run_to(migration.version, &mut *connection).await.unwrap();
+        if floor(&mut connection).await < migration.version {
+            let missing = before.missing_in(&Contract::of(&mut connection).await);
+            assert_eq!(missing, [""; 0], "{:04} {}", migration.version, migration.description);
+        }
+    }
+}
+
+/// What the check says of a migration that does this.
+async fn missing_after(database: &PgPool, statements: &'static str) -> Vec<String> {
+    let mut transaction = database.begin().await.unwrap();
+    let before = Contract::of(&mut transaction).await;
+    sqlx::raw_sql(AssertSqlSafe(statements)).execute(&mut *transaction).await.unwrap();
+    let missing = before.missing_in(&Contract::of(&mut transaction).await);
+    transaction.rollback().await.unwrap();
+    missing
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_expansion_takes_nothing_away(database: PgPool) {
+    for expansion in [
+        "alter table orders.orders add column gift_note text",
+        "alter table orders.orders add column channel text not null default 'web'",
+        "alter table orders.orders alter column fingerprint drop not null",
+        "create table orders.gift_wraps (order_id uuid primary key, paper text not null)",
+        "create function orders.wrap(the_order uuid) returns void language sql as ''",
+        "create index on orders.orders (placed_at)",
+        "grant select on operations.paused_queues to ordersaga_starter, ordersaga_worker",
+    ] {
+        assert_eq!(missing_after(&database, expansion).await, [""; 0], "{expansion}");
+    }
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_contraction_is_told_by_what_it_takes_away(database: PgPool) {
+    for (contraction, told) in [
+        ("alter table orders.launches drop column attempts", "gone: orders.launches.attempts is"),
+        (
+            "alter table orders.launches rename column attempts to tries",
+            "gone: orders.launches.attempts is integer",
+        ),
+        (
+            "alter table orders.launches alter column attempts type bigint",
+            "gone: orders.launches.attempts is integer",
+        ),
+        (
+            "alter table orders.launches alter column last_error set not null",
+            "gone: orders.launches.last_error may be null",
+        ),
+        (
+            "alter table orders.launches alter column attempts drop default",
+            "asked: orders.launches.attempts",
+        ),
+        (
+            "alter table orders.launches add column starter text not null",
+            "asked: orders.launches.starter",
+        ),
+        ("alter table orders.launches rename to starts", "gone: orders.launches.order_id is uuid"),
+        ("drop table operations.paused_queues", "gone: operations.paused_queues.queue is text"),
+        ("drop function orders.is_at_rest cascade", "gone: orders.is_at_rest(text,jsonb) returns"),
+        (
+            "revoke insert on ledger.entries from ordersaga_worker",
+            "gone: ordersaga_worker may insert ledger.entries",
+        ),
+        (
+            "revoke usage on schema ledger from ordersaga_worker",
+            "gone: ordersaga_worker may usage ledger",
+        ),
+    ] {
+        let missing = missing_after(&database, contraction).await;
+        assert!(missing.iter().any(|line| line.starts_with(told)), "{contraction}: {missing:?}");
+    }
+}
