@@ -414,9 +414,17 @@ impl Shop {
         update.await.map_err(|error| format!("{error:?}"))
     }
 
+    /// The database with the worker's rights alone, as the commands have it.
+    pub fn db_as_worker(&self) -> PgPool {
+        let options = PgConnectOptions::clone(&self.db.connect_options());
+        PgPool::connect_lazy_with(options.options([("role", "ordersaga_worker")]))
+    }
+
     /// Every invariant that the database and Temporal can show holds.
     pub async fn assert_proven(&self) {
-        let findings = prove(&self.db, Some(&self.client)).await.unwrap();
+        let db = self.db_as_worker();
+        let findings = prove(&db, Some(&self.client)).await.unwrap();
+        db.close().await;
         assert!(!findings.iter().any(worker::prove::Finding::is_broken), "{}", table(&findings));
     }
 
