@@ -17,7 +17,7 @@ from account import Account, is_open_to
 from console import Problem, say
 from fetch import version_of
 from kept_secrets import kept_secrets
-from processes import Service, Signals, command_line, run
+from processes import Service, Services, Signals, command_line, run
 
 ROLES = Path(__file__).with_name("roles.sql")
 # Where root keeps a database whose data folder is closed to the user that Postgres runs as.
@@ -31,6 +31,16 @@ SETTINGS = {
     "timezone": "UTC",
     # Money: an acknowledged payment survives a power cut.
     "synchronous_commit": "on",
+}
+# What the sandboxes keep stands for the records of a provider and a carrier of their own: they
+# survive when the shop's database is set back. Each with the number that it counts, if it does.
+THE_PARTIES_OWN = {
+    "sandbox_provider.payments": "payment_id",
+    "sandbox_provider.refunds": "refund_id",
+    "sandbox_provider.outages": None,
+    "sandbox_provider.repairs": None,
+    "sandbox_carrier.bookings": "booking_id",
+    "sandbox_carrier.faults": None,
 }
 # For tests alone: nothing there is worth keeping, so nothing waits for the disk.
 FAST_SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
@@ -87,6 +97,52 @@ class Postgres:
             stop_signal=signal.SIGINT,
             ready=lambda: self._psql(["--command", "SELECT 1"], signals) == 0,
         )
+
+    def back_up(self, services: Services) -> int:
+        """Keeps a copy of the whole server as it is now; the server's new pid."""
+        return services.while_down("postgres", lambda: _copy(self.folder, self._backup))
+
+    def set_back(self, services: Services, signals: Signals) -> int:
+        """Puts the copy back, and beside it what the parties know by now; the server's new pid.
+
+        Nobody else may be connected: they would see the parties forget for a moment.
+        """
+        if not self._backup.exists():
+            raise Problem("there is no copy to set the database back to: ask for one first")
+        self._script(self._out_of_the_old(), signals)
+        pid = services.while_down("postgres", lambda: _copy(self._backup, self.folder))
+        self._script(self._into_the_new(), signals)
+        return pid
+
+    @property
+    def _backup(self) -> Path:
+        return self.folder.with_name("postgres.backup")
+
+    def _out_of_the_old(self) -> list[str]:
+        return [f"\\copy {table} to '{self._kept(table)}'" for table in THE_PARTIES_OWN]
+
+    def _into_the_new(self) -> list[str]:
+        tables = ", ".join(THE_PARTIES_OWN)
+        return [
+            f"truncate {tables};",
+            *(f"\\copy {table} from '{self._kept(table)}'" for table in THE_PARTIES_OWN),
+            *(
+                f"select setval(pg_get_serial_sequence('{table}', '{column}'), "
+                f"coalesce(max({column}), 0) + 1, false) from {table};"
+                for table, column in THE_PARTIES_OWN.items()
+                if column
+            ),
+        ]
+
+    def _kept(self, table: str) -> Path:
+        return self.data / f"{table}.copy"
+
+    def _script(self, lines: list[str], signals: Signals) -> None:
+        script = self.data / "parties.sql"
+        script.write_text("\n".join(["\\set ON_ERROR_STOP on", *lines, ""]))
+        what = ["--single-transaction", "--file", str(script)]
+        if self._psql(what, signals, database="ordersaga") != 0:
+            raise Problem(f"cannot carry the parties' records over: {self._log_path('psql')} says why")
 
     def create_roles(self, signals: Signals) -> None:
         if self._psql(["--file", str(ROLES)], signals) != 0:
@@ -157,7 +213,7 @@ class Postgres:
             )
         lock.unlink()
 
-    def _psql(self, what: list[str], signals: Signals) -> int:
+    def _psql(self, what: list[str], signals: Signals, database: str = "postgres") -> int:
         passwords = self._passwords()
         env = {
             **_clean_env(),
@@ -166,7 +222,8 @@ class Postgres:
             "ORDERSAGA_WORKER_PASSWORD": passwords["worker"],
             "ORDERSAGA_STARTER_PASSWORD": passwords["starter"],
         }
-        where = f"host=127.0.0.1 port={self.port} user=postgres dbname=postgres connect_timeout=5"
+        server = f"host=127.0.0.1 port={self.port} user=postgres connect_timeout=5"
+        where = f"{server} dbname={database}"
         with self._log("psql") as log:
             return run(
                 [self.programs / "psql", "--no-psqlrc", "--quiet", "--dbname", where, *what],
@@ -181,6 +238,13 @@ class Postgres:
 
     def _log_path(self, program: str) -> Path:
         return self.data / "logs" / f"{program}.log"
+
+
+def _copy(source: Path, target: Path) -> None:
+    """The folder with its owners, in the place of whatever is there."""
+    if target.exists():
+        shutil.rmtree(target)
+    subprocess.run(["cp", "-a", source, target], check=True)
 
 
 def _clean_env() -> Mapping[str, str]:

@@ -198,6 +198,19 @@ class Services:
             self._write_record()
         return service.pid
 
+    def while_down(self, name: str, act: Callable[[], None]) -> int:
+        """Ends a service in order, does something meanwhile, and starts it again; its new pid."""
+        service = self._named(name)
+        service.stop(self.signals)
+        act()
+        service.start()
+        self._write_record()
+        service.wait_ready(self.signals)
+        return service.pid
+
+    def pid_of(self, name: str) -> int:
+        return self._named(name).pid
+
     def _named(self, name: str) -> Service:
         return {service.name: service for service in self.running}[name]
 

@@ -2,24 +2,32 @@
 
 The command's standard input is one end of a socket. It writes `{"kill": "worker"}` or
 `{"start": "worker"}`, a line each, and for each line gets one back that repeats the wish, with
-the `pid` it concerned, or that says in `error` why nothing was done.
+the service's `pid`, or that says in `error` why nothing was done. What else can be wished for, of
+which service, the launcher says.
 """
 
 from __future__ import annotations
 
 import json
 import socket
+import subprocess
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, Callable
 
+from console import Problem
 from processes import Services, Signals
 
 LINE_BYTES_MAX = 4096
 
 
+# What is done for a wish, by its name and the service's; answers the service's pid.
+Acts = Mapping[tuple[str, str], Callable[[], int]]
+
+
 class RemoteControl:
-    def __init__(self, services: Services, signals: Signals) -> None:
-        self._services, self._signals = services, signals
+    def __init__(self, services: Services, signals: Signals, acts: Acts | None = None) -> None:
+        self._services, self._signals, self._acts = services, signals, acts or {}
         self._ours, self.handed_over = socket.socketpair()
         self._ours.setblocking(False)
         self._read = b""
@@ -51,7 +59,11 @@ class RemoteControl:
     def _carry_out(self, line: bytes) -> dict[str, Any]:
         try:
             ((what, name),) = json.loads(line).items()
-            act = {"kill": self._services.kill, "start": self._services.start_again}[what]
-            return {what: name, "pid": act(name)}
-        except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+            if act := self._acts.get((what, name)):
+                return {what: name, "pid": act()}
+            plain = {"kill": self._services.kill, "start": self._services.start_again}[what]
+            return {what: name, "pid": plain(name)}
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             return {"error": f"{line.decode(errors='replace')}: {error!r}"}
+        except (Problem, OSError, subprocess.CalledProcessError) as error:
+            return {"error": str(error)}

@@ -31,11 +31,13 @@ import http.client
 import json
 import os
 import resource
+import secrets
 import shutil
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 from urllib.parse import urlencode
 
 if os.name != "posix" or sys.version_info < (3, 9):
@@ -97,6 +99,8 @@ class Stack:
     services: Services
     ports: Ports = field(default_factory=Ports)
     env: dict[str, str] = field(default_factory=lambda: dict(os.environ))
+    # What the launched command may wish for beyond killing and starting.
+    acts: dict[tuple[str, str], Callable[[], int]] = field(default_factory=dict)
 
     def start(self) -> None:
         if self.command in TORTURED:
@@ -140,6 +144,8 @@ class Stack:
         # Tests make and drop databases of their own, which only the owner may.
         self.env["DATABASE_URL"] = postgres.url("owner" if self.command == "test" else "worker")
         self.env["STARTER_DATABASE_URL"] = postgres.url("starter")
+        self.acts["back-up", "postgres"] = lambda: postgres.back_up(self.services)
+        self.acts["set-back", "postgres"] = lambda: postgres.set_back(self.services, self.signals)
         say(f"Postgres is ready on 127.0.0.1:{postgres.port}")
 
     def _start_temporal(self, cache: Path) -> None:
@@ -148,7 +154,7 @@ class Stack:
             data=self.data,
             port=self.ports.choose("Temporal", TEMPORAL_PORT),
             ui_port=self.ports.choose("the Temporal Web UI", TEMPORAL_UI_PORT),
-            namespace=self.env.get("TEMPORAL_NAMESPACE", "default"),
+            namespace=namespace_for(self.command, self.env),
             synchronous="full" if self.command in TORTURED else "off",
         )
         self.services.launch(temporal.service())
@@ -160,7 +166,19 @@ class Stack:
             "TEMPORAL_CLI": str(temporal.cli),
             "PATH": f"{temporal.cli.parent}{os.pathsep}{self.env['PATH']}",
         }
+        for wish, act in (
+            ("delete-namespace", temporal.delete_namespace),
+            ("make-namespace", temporal.make_namespace),
+        ):
+            self.acts[wish, "temporal"] = self._then_pid("temporal", act)
         say(f"Temporal is ready on {temporal.address}, its Web UI on {temporal.ui_url}")
+
+    def _then_pid(self, name: str, act: Callable[[], None]) -> Callable[[], int]:
+        def carry_out() -> int:
+            act()
+            return self.services.pid_of(name)
+
+        return carry_out
 
     def _choose_addresses(self) -> None:
         starter = self.ports.choose("the starter", STARTER_PORT)
@@ -170,13 +188,13 @@ class Stack:
         self.env["WORKER_OPS_LISTEN"] = f"127.0.0.1:{worker}"
 
     def _enter_clients(self) -> None:
-        secrets = kept_secrets(self.data / "clients.json", tuple(CLIENTS))
-        entries = (f"{name}:{role}:{secrets[name]}" for name, role in CLIENTS.items())
+        kept = kept_secrets(self.data / "clients.json", tuple(CLIENTS))
+        entries = (f"{name}:{role}:{kept[name]}" for name, role in CLIENTS.items())
         self.env["ORDERSAGA_CLIENTS"] = ",".join(entries)
         self.env["ORDERSAGA_PUBLIC_URL"] = self.env["ORDERSAGA_URL"]
-        self.env["ORDERSAGA_CLIENT_SECRET"] = secrets["shop"]
-        self.env["ORDERSAGA_OPERATOR_SECRET"] = secrets["operator"]
-        self.env["ORDERSAGA_FINANCE_SECRET"] = secrets["books"]
+        self.env["ORDERSAGA_CLIENT_SECRET"] = kept["shop"]
+        self.env["ORDERSAGA_OPERATOR_SECRET"] = kept["operator"]
+        self.env["ORDERSAGA_FINANCE_SECRET"] = kept["books"]
 
     def token(self, client: str) -> str:
         """What lets somebody at the terminal ask the API as this client."""
@@ -235,7 +253,7 @@ class Stack:
                 "kill any of these processes as you like: it is started again, and no order is lost"
             )
             return self.hand_over([binary("shop"), self.command, *arguments])
-        control = RemoteControl(self.services, self.signals)
+        control = RemoteControl(self.services, self.signals, self.acts)
         try:
             return self.hand_over(
                 [binary("shop"), self.command, *arguments],
@@ -255,6 +273,17 @@ class Stack:
         while self.signals.wait(0.5) is None:
             self.services.revive()
         return 0
+
+
+def namespace_for(command: str, env: Mapping[str, str]) -> str:
+    """What is tortured has a namespace that no other server knows.
+
+    While its Temporal is down, another stack's may take the port: it must neither be served nor be
+    hurt.
+    """
+    if command in TORTURED:
+        return f"tortured-{secrets.token_hex(8)}"
+    return env.get("TEMPORAL_NAMESPACE", "default")
 
 
 def is_ready(listen: str) -> bool:

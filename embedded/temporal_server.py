@@ -11,7 +11,7 @@ from pathlib import Path
 
 from console import Problem
 from ports import listens
-from processes import Service
+from processes import Command, Service
 
 SETTINGS = Path(__file__).resolve().parent.parent / "temporal"
 
@@ -76,6 +76,29 @@ class TemporalServer:
             ready=self._is_ready,
         )
 
+    def delete_namespace(self) -> None:
+        """As an operator deletes it. It is gone at once; its histories follow."""
+        namespace = ["--namespace", self.namespace, "--yes"]
+        self._ask([self.cli, "operator", "namespace", "delete", *namespace])
+
+    def make_namespace(self) -> None:
+        """As an operator makes it, with its search attributes."""
+        self._ask(["sh", SETTINGS / "setup.sh"])
+
+    def _ask(self, command: Command) -> None:
+        env = {
+            **clean_env(os.environ),
+            "TEMPORAL_CLI": str(self.cli),
+            "TEMPORAL_ADDRESS": self.address,
+            "TEMPORAL_NAMESPACE": self.namespace,
+        }
+        asked = subprocess.run(
+            command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True
+        )
+        if asked.returncode != 0:
+            told = " ".join(str(part) for part in command)
+            raise Problem(f"`{told}` failed: {asked.stderr.strip()}")
+
     def _flags(self) -> list[str]:
         dynamic = dynamic_config((SETTINGS / "dynamic-config.yaml").read_text())
         return [
@@ -86,7 +109,7 @@ class TemporalServer:
             *("--sqlite-pragma", "journal_mode=wal"),
             *("--sqlite-pragma", f"synchronous={self.synchronous}"),
             *_repeated("--dynamic-config-value", dynamic),
-            *_repeated("--search-attribute", _wanted_attributes()),
+            *_repeated("--search-attribute", wanted_attributes()),
         ]
 
     def _is_ready(self) -> bool:
@@ -101,10 +124,10 @@ class TemporalServer:
             env=clean_env(os.environ),
         )
         known = shown.stdout.split()
-        return shown.returncode == 0 and all(name in known for name in _wanted_attributes())
+        return shown.returncode == 0 and all(name in known for name in wanted_attributes())
 
 
-def _wanted_attributes() -> dict[str, str]:
+def wanted_attributes() -> dict[str, str]:
     return search_attributes((SETTINGS / "search-attributes.txt").read_text())
 
 

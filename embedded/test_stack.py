@@ -241,6 +241,72 @@ class PostgresTest(Case):
         self.assertEqual(kept.stat().st_mode & 0o777, 0o600)
 
 
+class SetBackTest(Case):
+    def setUp(self) -> None:
+        super().setUp()
+        for name in ("postgres", "logs"):
+            (self.folder / name).mkdir()
+        self.row = self.folder / "postgres" / "row"
+        self.row.write_text("as it was")
+        # What psql is to do is kept, one script after another.
+        scripts = self.folder / "scripts"
+        psql = f'for last; do :; done; [ -f "$last" ] && cat "$last" >> {scripts}; exit 0'
+        self.program("psql", psql)
+        self.scripts = scripts
+        self.server = postgres.Postgres(
+            self.folder / "bin", self.folder, 1, account=None, fast=False
+        )
+        self.running = self.services()
+        service = self.service(FOREVER)
+        service.name = "postgres"
+        self.running.launch(service)
+
+    def test_the_database_is_set_back_and_the_parties_records_are_not(self) -> None:
+        first = self.running.pid_of("postgres")
+        second = self.server.back_up(self.running)
+        self.row.write_text("as it became")
+        third = self.server.set_back(self.running, signals)
+        self.assertEqual(self.row.read_text(), "as it was")
+        self.assertEqual(len({first, second, third}), 3)
+        self.assertEqual(self.running.pid_of("postgres"), third)
+        out, into = self.scripts.read_text().split("truncate")
+        for table in postgres.THE_PARTIES_OWN:
+            self.assertIn(f"\\copy {table} to '{self.folder}/{table}.copy'", out)
+            self.assertIn(f"\\copy {table} from '{self.folder}/{table}.copy'", into)
+        self.assertIn("pg_get_serial_sequence('sandbox_carrier.bookings', 'booking_id')", into)
+
+    def test_whatever_the_sandboxes_keep_is_the_parties_own(self) -> None:
+        migrations = (stack.REPO / "migrations").glob("*.sql")
+        made = (re.findall(r"create table (sandbox_\S+)", sql.read_text()) for sql in migrations)
+        self.assertEqual({table for some in made for table in some}, set(postgres.THE_PARTIES_OWN))
+
+    def test_without_a_copy_nothing_is_set_back(self) -> None:
+        with self.assertRaisesRegex(Problem, "there is no copy"):
+            self.server.set_back(self.running, signals)
+        self.assertEqual(self.row.read_text(), "as it was")
+
+
+class NamespaceTest(Case):
+    def test_the_namespace_is_deleted_and_made_as_an_operator_does_it(self) -> None:
+        said = self.folder / "asked"
+        is_there = f"""! grep -q 'namespace delete' {said} || [ "$3" != describe ]"""
+        cli = self.program("temporal", f'echo "$TEMPORAL_ADDRESS $@" >> {said}; {is_there}')
+        server = temporal_server.TemporalServer(cli, self.folder, 7, 8, "shop")
+        server.delete_namespace()
+        server.make_namespace()
+        asked = said.read_text()
+        self.assertIn("127.0.0.1:7 operator namespace delete --namespace shop --yes", asked)
+        self.assertIn("127.0.0.1:7 operator namespace create --namespace shop", asked)
+        for name, kind in temporal_server.wanted_attributes().items():
+            self.assertIn(f"search-attribute create --name {name} --type {kind}", asked)
+
+    def test_a_server_that_refuses_is_quoted(self) -> None:
+        cli = self.program("temporal", "echo 'it is protected' >&2; exit 1")
+        server = temporal_server.TemporalServer(cli, self.folder, 7, 8, "shop")
+        with self.assertRaisesRegex(Problem, "namespace delete.*it is protected"):
+            server.delete_namespace()
+
+
 class DataFolderTest(Case):
     def test_a_folder_with_other_files_is_never_emptied(self) -> None:
         (self.folder / "thesis.txt").write_text("years of work")
@@ -299,6 +365,16 @@ class ServicesTest(Case):
         service.process.wait()
         services.revive()
         self.assertNotEqual(service.pid, first)
+        self.assertIsNone(service.exit_code())
+
+    def test_something_is_done_while_a_service_is_down(self) -> None:
+        services, service = self.services(), self.service(FOREVER)
+        services.launch(service)
+        first, seen = service.pid, []
+        again = services.while_down("service", lambda: seen.append(service.exit_code()))
+        self.assertEqual(seen, [-signal.SIGTERM])
+        self.assertEqual(again, service.pid)
+        self.assertNotEqual(again, first)
         self.assertIsNone(service.exit_code())
 
     def test_one_that_keeps_dying_is_given_a_pause(self) -> None:
@@ -381,6 +457,19 @@ class RemoteControlTest(Case):
             self.assertIn(wish, str(self.ask(wish)["error"]))
         self.assertIsNone(self.tail.exit_code())
 
+    def test_other_wishes_are_carried_out_as_the_launcher_says(self) -> None:
+        def fail() -> int:
+            raise Problem("the disk is full")
+
+        acts = {("back-up", "service"): lambda: 7, ("set-back", "service"): fail}
+        control = RemoteControl(self.controlled, signals, acts)
+        self.addCleanup(control.close)
+        self.control, self.driver = control, control.handed_over.dup()
+        self.addCleanup(self.driver.close)
+        self.assertEqual(self.ask('{"back-up": "service"}'), {"back-up": "service", "pid": 7})
+        self.assertEqual(self.ask('{"set-back": "service"}'), {"error": "the disk is full"})
+        self.assertIn("nobody", str(self.ask('{"back-up": "nobody"}')["error"]))
+
     def test_the_command_is_answered_while_it_runs(self) -> None:
         script = (
             "import socket; s = socket.socket(fileno=0); s.sendall(b'{\"kill\": \"service\"}\\n');"
@@ -436,6 +525,14 @@ class SettingsTest(unittest.TestCase):
             tortured = stack.Stack("chaos", Path("/x"), signals, mock.Mock())
         with self.assertRaisesRegex(Problem, "unset DATABASE_URL"):
             tortured.start()
+
+    def test_what_is_tortured_has_a_namespace_that_no_other_server_knows(self) -> None:
+        given = {"TEMPORAL_NAMESPACE": "shop"}
+        for command in stack.TORTURED:
+            first, second = (stack.namespace_for(command, given) for _ in range(2))
+            self.assertNotIn(first, ("shop", "default", second))
+        self.assertEqual(stack.namespace_for("demo", given), "shop")
+        self.assertEqual(stack.namespace_for("demo", {}), "default")
 
     def test_a_tortured_temporal_server_waits_for_its_disk(self) -> None:
         def flags(**settings: str) -> list[str]:

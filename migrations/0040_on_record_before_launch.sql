@@ -608,11 +608,12 @@ do $$
 begin
     if to_regrole('ordersaga_worker') is not null then
         grant select, insert on outbox.messages to ordersaga_worker;
+        -- `recover` marks an order that waits as one whose workflow is lost.
         grant select, insert, delete, update (is_recovery) on orders.launches to ordersaga_worker;
         grant select on payments.methods to ordersaga_worker;
-        -- `prove` asks of the warehouse's movements what an article had cost.
+        -- `prove` looks at what the warehouse moved, which is booked at the article's cost.
         grant usage on schema catalog to ordersaga_worker;
-        grant select on catalog.products to ordersaga_worker;
+        grant select (sku, unit_cost) on catalog.products to ordersaga_worker;
         grant execute on function operations.sweep to ordersaga_worker;
     end if;
     if to_regrole('ordersaga_starter') is not null then

@@ -3,6 +3,10 @@
 //! that does raises the floor in `operations.schema_floor`, which excludes the releases before it.
 
 #![cfg(test)]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the catalogue is asked, of one schema after another"
+)]
 
 use std::collections::BTreeSet;
 

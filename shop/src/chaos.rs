@@ -1,6 +1,10 @@
 //! The system under torture: what it promises must hold whatever is done to it.
 
+mod checks;
+mod customers;
+mod disasters;
 mod faults;
+mod ground;
 mod launcher;
 mod ledger;
 mod race;
@@ -11,14 +15,73 @@ mod storm;
 
 use std::io;
 
+use clap::Args;
+
 pub(crate) use ledger::Ledger;
 pub(crate) use race::Race;
-pub(crate) use storm::Storm;
 
 use crate::ordersaga::ApiError;
 use crate::retail::RetailError;
-use launcher::LauncherError;
+use ground::{Ground, GroundArgs};
+use launcher::{Launcher, LauncherError};
 use records::RecordsError;
+use storm::Storm;
+
+/// Places real orders without a pause while the worst is done to the system, then looks at what
+/// came of them: a storm, in which workers, starter, Postgres and Temporal are killed again and
+/// again, and three disasters.
+///
+/// Ends with 0 only if nothing is lost, doubled, stuck or out of balance, orders went on soon enough
+/// after each death, and every disaster was told and settled as promised.
+#[derive(Clone, Args)]
+pub(crate) struct Chaos {
+    /// One part alone. Without it all, one after another.
+    #[arg(long, env = "DISASTER", value_enum)]
+    disaster: Option<Part>,
+
+    #[command(flatten)]
+    storm: Storm,
+
+    #[command(flatten)]
+    ground: GroundArgs,
+}
+
+/// A part of the chaos.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, strum::EnumIter)]
+enum Part {
+    /// Everything is killed again and again.
+    Storm,
+    /// Temporal is stopped for a minute.
+    TemporalStopped,
+    /// Temporal's namespace is deleted and made anew.
+    NamespaceLost,
+    /// Postgres is set back behind Temporal. The last, because it leaves what must stay unsettled
+    /// until the shop asks again.
+    PostgresSetBack,
+}
+
+impl Chaos {
+    /// Runs it; whether everything that was promised held.
+    pub(crate) async fn run(&self) -> Result<bool, ChaosError> {
+        use strum::IntoEnumIterator as _;
+        let mut launcher = Launcher::reach()?;
+        let ground = Ground::of(&self.ground).await?;
+        let mut held = true;
+        for part in Part::iter().filter(|part| self.disaster.is_none_or(|only| only == *part)) {
+            held &= match part {
+                Part::Storm => self.storm.run(&ground, &mut launcher).await?,
+                Part::TemporalStopped => {
+                    disasters::temporal_stopped(&ground, &mut launcher).await?
+                }
+                Part::NamespaceLost => disasters::namespace_lost(&ground, &mut launcher).await?,
+                Part::PostgresSetBack => {
+                    disasters::postgres_set_back(&ground, &mut launcher).await?
+                }
+            };
+        }
+        Ok(held)
+    }
+}
 
 /// Why a torture cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -41,4 +104,18 @@ pub(crate) enum ChaosError {
     /// The article that a race is for is not in the shop.
     #[error("`ordersaga load-catalogue` failed: its message above says why")]
     NoArticle,
+    /// Something that has to come before a disaster does not come.
+    #[error("not within {seconds} s: {what}")]
+    Never {
+        /// What was waited for.
+        what: &'static str,
+        /// For how long.
+        seconds: u64,
+    },
+    /// The provider's own records cannot be written.
+    #[error("the provider's records cannot be written")]
+    Provider(#[source] sqlx::Error),
+    /// An order's id is none.
+    #[error("the shop was told of an order without an id")]
+    NoId(#[from] uuid::Error),
 }

@@ -28,7 +28,7 @@ struct Shop {
 enum Command {
     Demo(demo::Demo),
     Bench(bench::Bench),
-    Chaos(chaos::Storm),
+    Chaos(chaos::Chaos),
     ChaosRace(chaos::Race),
     ChaosLedger(chaos::Ledger),
     #[command(hide = true)]
@@ -43,8 +43,8 @@ async fn main() -> anyhow::Result<ExitCode> {
         Command::Demo(demo) => {
             Ok(verdict(Box::pin(demo::run(&demo)).await.context("the demo stopped")?))
         }
-        Command::Chaos(storm) => {
-            Ok(verdict(Box::pin(storm.run()).await.context("the chaos stopped")?))
+        Command::Chaos(chaos) => {
+            Ok(verdict(Box::pin(chaos.run()).await.context("the chaos stopped")?))
         }
         Command::ChaosRace(race) => {
             Ok(verdict(Box::pin(race.run()).await.context("the race stopped")?))

@@ -78,6 +78,27 @@ pub(crate) struct Order {
     rejection: Option<Rejection>,
     /// When it was taken in.
     pub(crate) placed_at: DateTime<Utc>,
+    /// What a person has to decide, if anything.
+    #[serde(default)]
+    pub(crate) needs_attention: Option<Attention>,
+}
+
+/// What an order waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub(crate) struct Attention {
+    /// The step that is broken.
+    pub(crate) step: String,
+    /// Which of the order's questions it is.
+    pub(crate) occurrence: u32,
+}
+
+/// The answer to a cancel.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Cancelled {
+    /// Whether the order is cancelled already, is being unwound, or will be asked; nothing if it
+    /// was cancelled before.
+    #[serde(default)]
+    pub(crate) decision: Option<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -288,11 +309,27 @@ impl Ordersaga {
     }
 
     /// Calls an order off.
-    pub(crate) async fn cancel(&self, order_id: &str, reason: &str) -> Result<(), ApiError> {
+    pub(crate) async fn cancel(
+        &self,
+        order_id: &str,
+        reason: &str,
+    ) -> Result<Answered<Cancelled>, ApiError> {
         let url = format!("{}/v1/orders/{order_id}/cancel", self.url);
         let body = serde_json::json!({ "reason": reason });
         let post = || self.http.post(&url).json(&body);
-        self.until_answered::<Value>("cancelling an order", post).await.map(drop)
+        self.until_answered("cancelling an order", post).await
+    }
+
+    /// Has whatever an order waits for tried again.
+    pub(crate) async fn retry(&self, order_id: &str, waits: &Attention) -> Result<(), ApiError> {
+        let url = format!("{}/v1/orders/{order_id}/resolve", self.url);
+        let Attention { step, occurrence } = waits;
+        let body = serde_json::json!({
+            "step": step, "occurrence": occurrence, "decision": "retry",
+            "why": "the provider has mended it",
+        });
+        let post = || self.http.post(&url).json(&body);
+        self.until_answered::<Value>("deciding about an order", post).await.map(drop)
     }
 
     /// An order as it stands.

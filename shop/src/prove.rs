@@ -1,8 +1,9 @@
-//! `ordersaga prove`, which compares all records with each other.
+//! `ordersaga prove`, which compares all records with each other, and other commands beside it.
 
 use std::env;
 use std::io;
 use std::path::PathBuf;
+use std::process::Stdio;
 
 use tokio::process::Command;
 
@@ -19,4 +20,18 @@ pub(crate) async fn prove() -> io::Result<bool> {
 pub(crate) fn beside_this_program(name: &str) -> io::Result<PathBuf> {
     let this = env::current_exe()?;
     Ok(this.with_file_name(format!("{name}{}", env::consts::EXE_SUFFIX)))
+}
+
+/// What a command of Ordersaga printed, and whether it was content.
+pub(crate) struct Told {
+    pub(crate) is_content: bool,
+    pub(crate) text: String,
+}
+
+/// Runs a command of Ordersaga and listens.
+pub(crate) async fn told(command: &str) -> io::Result<Told> {
+    let program = beside_this_program("ordersaga")?;
+    let output = Command::new(program).arg(command).stderr(Stdio::inherit()).output().await?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    Ok(Told { is_content: output.status.success(), text })
 }

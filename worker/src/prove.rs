@@ -52,7 +52,7 @@ pub enum Verdict {
     Broken {
         /// How many times.
         times: u64,
-        /// Up to five of them.
+        /// Up to five of them; of orders on which Postgres and Temporal disagree, all.
         examples: Vec<String>,
     },
     /// This check cannot show it, for this reason.
@@ -81,6 +81,12 @@ struct Seen {
 }
 
 impl Seen {
+    /// All that is wrong, not examples alone: each is an order to be settled.
+    fn all(looked_at: i64, complaints: Vec<String>) -> Self {
+        let violations = i64::try_from(complaints.len()).unwrap_or(i64::MAX);
+        Self { looked_at, violations, examples: complaints }
+    }
+
     fn of(looked_at: i64, complaints: Vec<String>) -> Self {
         let violations = i64::try_from(complaints.len()).unwrap_or(i64::MAX);
         let examples = complaints.into_iter().take(EXAMPLES).collect();

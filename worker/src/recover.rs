@@ -12,6 +12,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::time::Duration;
 
 use activities::ActivityFault;
 use domain::{Ending, OrderId, OrderStatus};
@@ -33,6 +34,10 @@ use crate::prove::of_every_process;
 /// How many orders are looked at at once.
 const AT_ONCE: usize = 16;
 
+/// How often, and how long apart, an order is looked at that does not answer.
+const LOOKS: u32 = 3;
+const BETWEEN_LOOKS: Duration = saga::WORKFLOW_TASK_TIMEOUT;
+
 /// What the record is told instead of a workflow run's id.
 const RUN: &str = "recover";
 
@@ -48,8 +53,8 @@ pub enum Recovered {
         /// What the record lacked: steps by their names, and how the order ended or will end.
         lacked: Vec<String>,
     },
-    /// Its workflow has done something, and it is not on record: nothing can be rebuilt from a
-    /// reference.
+    /// It has a workflow and is not on record: nothing can be rebuilt from a reference. Even a
+    /// workflow that has nothing to show may have had a run that charged, and was lost.
     NotOnRecord(OrderId),
     /// It could not be looked at; run `recover` again.
     Unknown {
@@ -85,7 +90,8 @@ impl fmt::Display for Recovered {
             }
             Self::NotOnRecord(order) => write!(
                 f,
-                "{order}  CANNOT BE SETTLED: it has a workflow and is not on record; look for its \
+                "{order}  CANNOT BE SETTLED: it has a workflow and is not on record; have its \
+                 request repeated under its Idempotency-Key and run this again, or look for its \
                  payment and parcel under this number at provider and carrier, and settle by hand"
             ),
             Self::Unknown { order, why } => {
@@ -111,14 +117,44 @@ pub async fn recover(pool: &PgPool, client: &Client) -> Result<Vec<Recovered>, R
     )
     .fetch_all(pool)
     .await?;
-    let mut found: Vec<_> = stream::iter(open)
-        .map(|order| look_at(pool, client, OrderId::of(order.order_id), order.waits))
-        .buffered(AT_ONCE)
-        .try_filter_map(async |found| Ok(found))
-        .try_collect()
-        .await?;
-    found.extend(not_on_record(pool, client).await?);
+    let open = open.into_iter().map(|order| (OrderId::of(order.order_id), order.waits)).collect();
+    let mut found = look_at_all(pool, client, open).await?;
+    found.extend(not_on_record(pool, client).await?.into_iter().map(Recovered::NotOnRecord));
     Ok(found)
+}
+
+/// Looks at each order; again at those that could not be looked at, because a workflow answers
+/// nothing while another worker takes over its task.
+async fn look_at_all(
+    pool: &PgPool,
+    client: &Client,
+    mut left: Vec<(OrderId, bool)>,
+) -> Result<Vec<Recovered>, RecoverError> {
+    let mut all = Vec::new();
+    for number in 1..=LOOKS {
+        if number > 1 {
+            tokio::time::sleep(BETWEEN_LOOKS).await;
+        }
+        let seen: Vec<_> = stream::iter(left)
+            .map(async |(order, waits)| {
+                let found = look_at(pool, client, order, waits).await?;
+                Ok::<_, RecoverError>(((order, waits), found))
+            })
+            .buffered(AT_ONCE)
+            .try_collect()
+            .await?;
+        left = Vec::new();
+        for (order, found) in seen {
+            match found {
+                Some(Recovered::Unknown { .. }) if number < LOOKS => left.push(order),
+                found => all.extend(found),
+            }
+        }
+        if left.is_empty() {
+            break;
+        }
+    }
+    Ok(all)
 }
 
 /// What Temporal has of an order.
@@ -270,8 +306,11 @@ async fn behind_ended(client: &Client, order: OrderId) -> Result<Option<Behind>,
     let result = saga_of(client, order).get_result(WorkflowGetResultOptions::default()).await;
     let (name, ending) = match result {
         Ok(OrderOutcome { status, .. }) => (status.name(), ending_of(status)),
+        // The run knows how it ended the order, unless it failed for want of the order's record.
         Err(WorkflowGetResultError::Failed(_)) => {
-            ("failed", Some(Ending::Failed { incident: format!("{order}:{RUN}") }))
+            let view = view_of(client, order).await;
+            let view = view.map_err(|error| RecoverError::Temporal(error.to_string()))?;
+            ("failed", view.and_then(|view| view.ending))
         }
         Err(error) => return Err(RecoverError::Temporal(error.to_string())),
     };
@@ -313,8 +352,8 @@ async fn set_back(
     Ok(relaunch(pool, order).await?.then_some(Recovered::SetBack { order, lacked }))
 }
 
-/// Orders that the database does not have, and whose workflow has done something.
-async fn not_on_record(pool: &PgPool, client: &Client) -> Result<Vec<Recovered>, RecoverError> {
+/// Orders that have a workflow, and that the database does not have.
+async fn not_on_record(pool: &PgPool, client: &Client) -> Result<Vec<OrderId>, RecoverError> {
     let orders: BTreeSet<_> = client
         .list_workflows(of_every_process(), WorkflowListOptions::default())
         .map_err(|error| RecoverError::Temporal(error.to_string()))
@@ -332,18 +371,5 @@ async fn not_on_record(pool: &PgPool, client: &Client) -> Result<Vec<Recovered>,
     )
     .fetch_all(pool)
     .await?;
-    let found = stream::iter(unknown).map(|order| has_done_something(client, OrderId::of(order)));
-    Ok(found.buffered(AT_ONCE).filter_map(async |found| found).collect().await)
-}
-
-/// A workflow that was started by hand for an order that never was has done nothing.
-async fn has_done_something(client: &Client, order: OrderId) -> Option<Recovered> {
-    match view_of(client, order).await {
-        Ok(None) => None,
-        Ok(Some(view)) => {
-            let is_something = view.steps.iter().any(|one| one.state != StepState::Refused);
-            is_something.then_some(Recovered::NotOnRecord(order))
-        }
-        Err(error) => Some(Recovered::Unknown { order, why: error.to_string() }),
-    }
+    Ok(unknown.into_iter().map(OrderId::of).collect())
 }

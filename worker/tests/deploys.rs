@@ -4,7 +4,6 @@
 #![expect(
     clippy::unwrap_used,
     clippy::default_trait_access,
-    clippy::disallowed_methods,
     reason = "what cannot be prepared or read fails its test"
 )]
 

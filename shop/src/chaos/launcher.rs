@@ -86,6 +86,26 @@ impl Launcher {
         self.ask("start", program).await
     }
 
+    /// Keeps a copy of Postgres as it is now.
+    pub(super) async fn back_up_postgres(&mut self) -> Result<(), LauncherError> {
+        self.ask("back-up", Program::Postgres).await.map(drop)
+    }
+
+    /// Puts the copy back. What provider and carrier know stays as it is. Nobody may be connected.
+    pub(super) async fn set_postgres_back(&mut self) -> Result<(), LauncherError> {
+        self.ask("set-back", Program::Postgres).await.map(drop)
+    }
+
+    /// Deletes Temporal's namespace, as an operator does.
+    pub(super) async fn delete_namespace(&mut self) -> Result<(), LauncherError> {
+        self.ask("delete-namespace", Program::Temporal).await.map(drop)
+    }
+
+    /// Makes it anew, with its search attributes.
+    pub(super) async fn make_namespace(&mut self) -> Result<(), LauncherError> {
+        self.ask("make-namespace", Program::Temporal).await.map(drop)
+    }
+
     async fn ask(&mut self, wish: &'static str, program: Program) -> Result<u32, LauncherError> {
         let program = program.name();
         let line = format!("{}\n", json!({ wish: program }));

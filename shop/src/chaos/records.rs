@@ -40,6 +40,25 @@ pub(super) struct Stock {
     pub(super) sold: i64,
 }
 
+/// Where an order stands.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+pub(super) struct Standing {
+    pub(super) status: String,
+    pub(super) payment_status: String,
+    /// Whether a person has to decide.
+    pub(super) needs_attention: bool,
+    /// How often a person has been asked.
+    pub(super) attentions: u32,
+    /// How many events there are of it.
+    pub(super) version: u32,
+}
+
+impl Standing {
+    pub(super) fn is_open(&self) -> bool {
+        self.status == "processing"
+    }
+}
+
 impl Records {
     /// Connects to both.
     pub(super) async fn at(database_url: &str) -> Result<Self, RecordsError> {
@@ -58,6 +77,27 @@ impl Records {
     pub(super) async fn statuses(&self) -> Result<BTreeMap<Uuid, String>, RecordsError> {
         self.read("select coalesce(jsonb_object_agg(order_id, status), '{}') from orders.orders")
             .await
+    }
+
+    /// Where every order stands.
+    pub(super) async fn standings(&self) -> Result<BTreeMap<Uuid, Standing>, RecordsError> {
+        self.read(
+            "select coalesce(jsonb_object_agg(order_id, jsonb_build_object(
+                'status', status, 'payment_status', payment_status,
+                'needs_attention', attention is not null, 'attentions', attentions,
+                'version', version
+            )), '{}') from orders.orders",
+        )
+        .await
+    }
+
+    /// When each order that was shipped was shipped.
+    pub(super) async fn shipped(&self) -> Result<BTreeMap<Uuid, DateTime<Utc>>, RecordsError> {
+        self.read(
+            "select coalesce(jsonb_object_agg(order_id, occurred_at), '{}')
+             from orders.order_events where type = 'order.shipped'",
+        )
+        .await
     }
 
     /// When something happened to which order, first to last.

@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 use workflows::order::OrderStart;
 
-use crate::app::orders::store::launches::{self, Due, DueRow};
+use crate::app::orders::store::launches::{self, Due, DueRow, Launched};
 use crate::error::Problem;
 use crate::temporal::{Launch, NotLaunched, Temporal};
 
@@ -73,8 +73,8 @@ pub(crate) struct Launcher {
     under_way: TaskTracker,
     launched: AtomicU64,
     /// Orders that no longer wait.
-    settled: mpsc::UnboundedSender<Uuid>,
-    to_settle: Mutex<mpsc::UnboundedReceiver<Uuid>>,
+    settled: mpsc::UnboundedSender<Launched>,
+    to_settle: Mutex<mpsc::UnboundedReceiver<Launched>>,
     sight: watch::Sender<Sight>,
 }
 
@@ -256,7 +256,7 @@ impl Launcher {
         let order = row.order_id;
         match row.read() {
             Ok(Due::Launch(launch)) => self.carry_out(&launch).await,
-            Ok(Due::Ended(order_id)) => self.no_longer_waits(order_id.uuid()),
+            Ok(Due::Ended(ended)) => self.no_longer_waits(ended),
             Err(error) => self.failed(order, &error.to_string()).await,
         }
     }
@@ -270,7 +270,8 @@ impl Launcher {
                 self.launched.fetch_add(1, Ordering::Relaxed);
                 metrics::counter!(LAUNCHED).increment(1);
                 self.see_temporal(None);
-                self.no_longer_waits(order);
+                let (order_id, is_recovery) = (launch.start.order_id, launch.is_recovery);
+                self.no_longer_waits(Launched { order_id, is_recovery });
             }
             Err(NotLaunched::Unavailable(why)) => {
                 self.see_temporal(Some(&why));
@@ -301,9 +302,9 @@ impl Launcher {
         note(launches::fail(&self.database, order, why).await);
     }
 
-    fn no_longer_waits(&self, order: Uuid) {
-        if self.settled.send(order).is_err() {
-            tracing::debug!(%order, "the launcher has ended; the row is taken once more");
+    fn no_longer_waits(&self, launched: Launched) {
+        if self.settled.send(launched).is_err() {
+            tracing::debug!(order = %launched.order_id, "the launcher has ended; the row is taken once more");
         }
     }
 
@@ -336,7 +337,7 @@ impl Launcher {
         self.settle_batch(&mut batch).await;
     }
 
-    async fn settle_batch(&self, batch: &mut Vec<Uuid>) -> bool {
+    async fn settle_batch(&self, batch: &mut Vec<Launched>) -> bool {
         match launches::settle(&self.database, batch).await {
             Ok(()) => {
                 batch.clear();

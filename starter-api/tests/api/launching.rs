@@ -319,6 +319,35 @@ async fn an_order_whose_workflow_was_lost_is_launched_anew(database: PgPool) {
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_order_that_is_found_lost_while_it_is_launched_waits_to_be_launched_again(
+    database: PgPool,
+) {
+    stop_the_line(&database).await;
+    let shop = Shop::open(database.clone()).await;
+    let lost = id_of(&shop.post("/v1/orders", &order("ada")).await);
+    // `recover` marks the order between the moment it is taken and the moment it is launched.
+    let mark = format!(
+        "create function public.mark() returns trigger language plpgsql security definer as $$
+         begin
+             update orders.launches set is_recovery = true, not_before = 'infinity'
+             where order_id = new.order_id;
+             return null;
+         end $$;
+         create trigger mark after update of not_before on orders.launches for each row
+         when (new.order_id = '{lost}' and not new.is_recovery) execute function public.mark()"
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(mark)).execute(&database).await.unwrap();
+    resume_the_line(&shop).await;
+    let launched = async { while workflow(&temporal().await, lost).await.is_none() {} };
+    timeout(Duration::from_mins(1), launched).await.expect("it was launched");
+    // What was launched later is taken off the list later.
+    let later = id_of(&shop.post("/v1/orders", &order("ada")).await);
+    let settled = async { while waiting(&database).await.contains(&later) {} };
+    timeout(Duration::from_mins(1), settled).await.expect("the later one was taken off");
+    assert_eq!(waiting(&database).await, [lost]);
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_starter_can_write_no_order_but_by_placing_it(database: PgPool) {
     let starter = as_starter(&database);
     let id = Uuid::now_v7();

@@ -217,14 +217,14 @@ pub(super) async fn look_at_workflows(
         .try_collect()
         .await?;
     let looked_at = count(running.union(&must_run).count());
-    let worked_on = Finding::of("I9", WORKED_ON, "open orders", Seen::of(looked_at, complaints));
+    let worked_on = Finding::of("I9", WORKED_ON, "open orders", Seen::all(looked_at, complaints));
     let open = running.iter().filter(|order| must_run.contains(order) || may_run.contains(order));
     let told = told(pool, client, open.copied().collect()).await?;
 
     let unknown: Vec<_> = ever.iter().copied().filter(|order| !known.contains_key(order)).collect();
     let missing = still_missing(pool, &unknown).await?;
     let on_record =
-        Finding::of("I11", ON_RECORD, "workflows", Seen::of(count(ever.len()), missing));
+        Finding::of("I11", ON_RECORD, "workflows", Seen::all(count(ever.len()), missing));
     Ok([worked_on, told, on_record])
 }
 
@@ -239,7 +239,7 @@ async fn told(pool: &PgPool, client: &Client, open: Vec<Uuid>) -> Result<Finding
         .await;
     match complaints {
         Ok(complaints) => {
-            Ok(Finding::of("I9", TOLD, "open orders", Seen::of(looked_at, complaints)))
+            Ok(Finding::of("I9", TOLD, "open orders", Seen::all(looked_at, complaints)))
         }
         Err(RecoverError::Temporal(why)) => {
             let finding = Finding::not_shown("I9", TOLD, "not checked: no worker answers");

@@ -413,10 +413,16 @@ impl Shop {
         update.await.map_err(|error| format!("{error:?}"))
     }
 
+    /// The database with the worker's rights alone, as the commands have it.
+    pub fn db_as_worker(&self) -> PgPool {
+        testkit::as_role(&self.db, "ordersaga_worker")
+    }
+
     /// Every invariant that the database and Temporal can show holds.
     pub async fn assert_proven(&self) {
-        let db = testkit::as_role(&self.db, "ordersaga_worker");
+        let db = self.db_as_worker();
         let findings = prove(&db, Some(&self.client)).await.unwrap();
+        db.close().await;
         assert!(!findings.iter().any(worker::prove::Finding::is_broken), "{}", table(&findings));
     }
 

@@ -7,10 +7,11 @@ use crate::chaos::recovery::{Kind, Recovery, by_kind, median};
 use crate::latency::Took;
 use crate::screen::{heading, say};
 
-pub(super) fn opening(storm: &Storm, seed: u64, deaths: usize) -> io::Result<()> {
+pub(super) fn opening(storm: &Storm, per_second: u32, seed: u64, deaths: usize) -> io::Result<()> {
+    heading("everything is killed again and again")?;
     say(format_args!(
         "{} orders a second for {} s, and {deaths} times somebody dies; the same again: SEED={seed}",
-        storm.per_second, storm.seconds,
+        per_second, storm.seconds,
     ))
 }
 

@@ -62,7 +62,14 @@ pub(crate) enum Due {
     /// Launch it.
     Launch(Box<Launch>),
     /// Nothing: it has ended.
-    Ended(OrderId),
+    Ended(Launched),
+}
+
+/// A launch row whose order has its workflow, or has ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Launched {
+    pub(crate) order_id: OrderId,
+    pub(crate) is_recovery: bool,
 }
 
 /// Why an order cannot be launched.
@@ -106,7 +113,9 @@ impl DueRow {
         let order_id = OrderId::of(self.order_id);
         match self.has_ended {
             None => return Err(Unreadable::NotOnRecord),
-            Some(true) => return Ok(Due::Ended(order_id)),
+            Some(true) => {
+                return Ok(Due::Ended(Launched { order_id, is_recovery: self.is_recovery }));
+            }
             Some(false) => {}
         }
         let terms = self.terms.and_then(|terms| Terms::deserialize(terms).ok());
@@ -136,12 +145,21 @@ impl DueRow {
     }
 }
 
-/// The orders have their workflow, or have ended: they no longer wait.
-pub(crate) async fn settle(database: &PgPool, orders: &[Uuid]) -> Result<(), sqlx::Error> {
-    sqlx::query!("delete from orders.launches where order_id = any($1)", orders)
-        .execute(database)
-        .await
-        .map(|_deleted| ())
+/// The orders have their workflow, or have ended: they no longer wait. One that `recover` has
+/// marked since it was taken is another launch, and waits on.
+pub(crate) async fn settle(database: &PgPool, launched: &[Launched]) -> Result<(), sqlx::Error> {
+    let orders: Vec<_> = launched.iter().map(|one| one.order_id.uuid()).collect();
+    let recoveries: Vec<_> = launched.iter().map(|one| one.is_recovery).collect();
+    sqlx::query!(
+        "delete from orders.launches as waiting
+         using unnest($1::uuid[], $2::boolean[]) as launched (order_id, is_recovery)
+         where waiting.order_id = launched.order_id and waiting.is_recovery = launched.is_recovery",
+        &orders,
+        &recoveries,
+    )
+    .execute(database)
+    .await
+    .map(|_deleted| ())
 }
 
 /// Temporal did not answer: the order is tried again a second later.

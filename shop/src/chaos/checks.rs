@@ -1,4 +1,4 @@
-//! What must hold once the storm is over.
+//! What must hold once the worst is over.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -8,9 +8,9 @@ use futures::{StreamExt, stream};
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use super::Asked;
-use crate::chaos::ChaosError;
-use crate::chaos::records::Records;
+use super::ChaosError;
+use super::customers::Asked;
+use super::records::Records;
 use crate::ordersaga::Ordersaga;
 use crate::screen::{heading, say};
 
@@ -20,21 +20,20 @@ const SHOWN_MAX: usize = 5;
 const AT_ONCE: usize = 8;
 
 /// A promise, what it was looked at on, and what is wrong.
-struct Check {
-    promise: &'static str,
-    looked_at: String,
-    complaints: Vec<String>,
+pub(super) struct Check {
+    pub(super) promise: &'static str,
+    pub(super) looked_at: String,
+    pub(super) complaints: Vec<String>,
 }
 
-/// Looks at all of it, and shows it; whether all of it holds.
-pub(super) async fn all(
+/// Looks at all that must hold after a storm, and shows it; whether all of it holds.
+pub(super) async fn after_storm(
     shop: &Ordersaga,
     records: &Records,
     asked: &[Asked],
     statuses: &BTreeMap<Uuid, String>,
 ) -> Result<bool, ChaosError> {
-    heading("what came of them")?;
-    let checks = [
+    show(&[
         on_record_once(asked, statuses),
         nobody_elses(asked, statuses),
         unrefused(asked),
@@ -42,10 +41,15 @@ pub(super) async fn all(
         as_planned(shop, asked).await,
         met_again(shop, asked).await,
         workflows(records, statuses).await?,
-    ];
-    for Check { promise, looked_at, complaints } in &checks {
+    ])
+}
+
+/// Shows what was found; whether all of it holds.
+pub(super) fn show(checks: &[Check]) -> Result<bool, ChaosError> {
+    heading("what came of it")?;
+    for Check { promise, looked_at, complaints } in checks {
         let mark = if complaints.is_empty() { "✔" } else { "✘" };
-        say(format_args!("{mark} {promise:<62} {looked_at}"))?;
+        say(format_args!("{mark} {promise:<66} {looked_at}"))?;
         for complaint in complaints.iter().take(SHOWN_MAX) {
             say(format_args!("    - {complaint}"))?;
         }
@@ -56,7 +60,7 @@ pub(super) async fn all(
     Ok(checks.iter().all(|check| check.complaints.is_empty()))
 }
 
-fn on_record_once(asked: &[Asked], statuses: &BTreeMap<Uuid, String>) -> Check {
+pub(super) fn on_record_once(asked: &[Asked], statuses: &BTreeMap<Uuid, String>) -> Check {
     let accepted = asked.iter().filter_map(|asked| Some((asked.order_id()?, &asked.key)));
     let (mut seen, mut complaints) = (BTreeSet::new(), Vec::new());
     for (order, key) in accepted {
@@ -94,9 +98,10 @@ fn nobody_elses(asked: &[Asked], statuses: &BTreeMap<Uuid, String>) -> Check {
 }
 
 /// Without an answer is one thing; an answer that says no, to an order that is in order, another.
-fn unrefused(asked: &[Asked]) -> Check {
+pub(super) fn unrefused(asked: &[Asked]) -> Check {
     let complaints = asked.iter().filter_map(|asked| {
-        let cancel = asked.trouble.as_ref().map(|why| format!("{}: {why}", asked.key));
+        let cancel = asked.cancelled.as_ref().and_then(|cancelled| cancelled.as_ref().err());
+        let cancel = cancel.map(|why| format!("{}: {why}", asked.key));
         match &asked.accepted {
             Err(error) if !error.is_silence() => Some(format!("{}: {error}", asked.key)),
             Ok(_) | Err(_) => cancel,
@@ -109,7 +114,7 @@ fn unrefused(asked: &[Asked]) -> Check {
     }
 }
 
-fn ended(statuses: &BTreeMap<Uuid, String>) -> Check {
+pub(super) fn ended(statuses: &BTreeMap<Uuid, String>) -> Check {
     let open = statuses
         .iter()
         .filter(|(_, status)| !matches!(status.as_str(), "completed" | "cancelled" | "rejected"));
@@ -126,7 +131,7 @@ fn ended(statuses: &BTreeMap<Uuid, String>) -> Check {
     }
 }
 
-async fn as_planned(shop: &Ordersaga, asked: &[Asked]) -> Check {
+pub(super) async fn as_planned(shop: &Ordersaga, asked: &[Asked]) -> Check {
     let looks = stream::iter(asked.iter().filter_map(|asked| {
         let id = asked.accepted.as_ref().ok()?.answer.id.clone();
         Some((id, asked.planned.twist))
@@ -144,7 +149,7 @@ async fn as_planned(shop: &Ordersaga, asked: &[Asked]) -> Check {
     }
 }
 
-async fn met_again(shop: &Ordersaga, asked: &[Asked]) -> Check {
+pub(super) async fn met_again(shop: &Ordersaga, asked: &[Asked]) -> Check {
     let looks = stream::iter(asked.iter().filter(|asked| asked.accepted.is_ok()));
     let looks = looks.map(async |asked| {
         let first = asked.order_id();
@@ -174,12 +179,14 @@ async fn workflows(
         let open = open.map(|(order, _)| format!("the workflow of order {order} is open"));
         let unknown = workflows.keys().filter(|order| !statuses.contains_key(order));
         let unknown = unknown.map(|order| format!("a workflow runs for {order}, which is nowhere"));
-        let without = statuses.keys().filter(|order| !workflows.contains_key(order));
-        let without = without.map(|order| format!("order {order} has no workflow"));
+        // One that is cancelled before its launch never has a workflow.
+        let launched = statuses.iter().filter(|(_, status)| status.as_str() != "cancelled");
+        let without = launched.filter(|(order, _)| !workflows.contains_key(order));
+        let without = without.map(|(order, _)| format!("order {order} has no workflow"));
         let complaints = open.chain(unknown).chain(without).collect::<Vec<_>>();
         look = look.saturating_add(1);
         if complaints.is_empty() || look == LOOKS {
-            let promise = "Temporal has one workflow for each order, and none is open";
+            let promise = "Temporal has one workflow for each launched order, and none is open";
             let looked_at = format!("{} workflows", workflows.len());
             return Ok(Check { promise, looked_at, complaints });
         }

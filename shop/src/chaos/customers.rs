@@ -1,0 +1,117 @@
+//! A shop's customers, who order at an even pace, whoever is down.
+
+use std::io;
+use std::pin::pin;
+use std::time::{Duration, Instant, SystemTime};
+
+use chrono::{DateTime, Utc};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
+use uuid::Uuid;
+
+use super::ChaosError;
+use crate::ordersaga::{Answered, ApiError, Cancelled, Order, Ordersaga};
+use crate::plan::{Planned, Twist};
+use crate::retail::RetailOrders;
+use crate::screen::say;
+
+/// A request, and what was heard of it.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) planned: Planned,
+    pub(super) key: String,
+    pub(super) accepted: Result<Answered<Order>, ApiError>,
+    /// When the shop heard of it.
+    pub(super) answered_at: DateTime<Utc>,
+    /// What was answered to the cancel, if the customer changed their mind.
+    pub(super) cancelled: Option<Result<Answered<Cancelled>, ApiError>>,
+}
+
+impl Asked {
+    /// The order that the shop was told of.
+    pub(super) fn order_id(&self) -> Option<Uuid> {
+        self.accepted.as_ref().ok().and_then(|placed| placed.answer.id.parse().ok())
+    }
+}
+
+/// Who orders, and how often.
+pub(super) struct Customers {
+    /// Asks again until there is an answer.
+    pub(super) patient: Ordersaga,
+    /// Does not ask again. One customer in so many orders through it, if there is one.
+    pub(super) hasty: Option<Ordersaga>,
+    pub(super) per_second: u32,
+}
+
+/// One customer in so many does not ask again when no answer comes.
+const WALKS_AWAY_ONE_IN: usize = 10;
+
+/// More orders than any part of the chaos lasts for, in seconds.
+const SECONDS_MAX: u32 = 600;
+const LINE_INTERVAL: Duration = Duration::from_secs(10);
+
+impl Customers {
+    /// Orders until it is enough; every request, once each has been answered or given up.
+    pub(super) async fn order_until(
+        &self,
+        enough: impl Future<Output = ()>,
+    ) -> Result<Vec<Asked>, ChaosError> {
+        let (began, run) = (Instant::now(), format!("{:x}", new_seed()));
+        let many = usize::try_from(self.per_second.saturating_mul(SECONDS_MAX));
+        let mut orders = RetailOrders::read(None, many.unwrap_or(usize::MAX))?.orders.into_iter();
+        let (mut asked, mut under_way) = (Vec::<Asked>::new(), JoinSet::new());
+        let (mut enough, mut is_enough) = (pin!(enough), false);
+        let mut pace =
+            interval(Duration::from_secs(1).checked_div(self.per_second).unwrap_or_default());
+        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut lines = interval(LINE_INTERVAL);
+        lines.tick().await;
+        while !(is_enough && under_way.is_empty()) {
+            tokio::select! {
+                () = &mut enough, if !is_enough => is_enough = true,
+                _ = pace.tick(), if !is_enough => if let Some((position, order)) = orders.next() {
+                    let planned = Planned::of(position, order);
+                    let key = format!("chaos-{run}-{}", planned.invoice);
+                    under_way.spawn(place(self.shop_of(position), planned, key));
+                },
+                Some(heard) = under_way.join_next() => {
+                    asked.push(heard.map_err(io::Error::other)?);
+                }
+                _ = lines.tick() => {
+                    let accepted = asked.iter().filter(|asked| asked.accepted.is_ok()).count();
+                    say(format_args!(
+                        "{:>5.1} s  {} requests answered, {accepted} of them accepted",
+                        began.elapsed().as_secs_f32(),
+                        asked.len(),
+                    ))?;
+                }
+            }
+        }
+        Ok(asked)
+    }
+
+    fn shop_of(&self, position: usize) -> Ordersaga {
+        let walks_away = position.checked_rem(WALKS_AWAY_ONE_IN) == Some(7);
+        let hasty = self.hasty.as_ref().filter(|_| walks_away);
+        hasty.unwrap_or(&self.patient).clone()
+    }
+}
+
+async fn place(shop: Ordersaga, planned: Planned, key: String) -> Asked {
+    let accepted = shop.place(&key, &planned.request).await;
+    let answered_at = DateTime::from(SystemTime::now());
+    let cancelled = match (&accepted, planned.twist) {
+        (Ok(placed), Twist::Cancelled) => Some(shop.cancel(&placed.answer.id, REASON).await),
+        _ => None,
+    };
+    Asked { planned, key, accepted, answered_at, cancelled }
+}
+
+/// Why a customer cancels.
+pub(super) const REASON: &str = "the customer has changed their mind";
+
+/// Another one each second, and short enough to be typed.
+pub(super) fn new_seed() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    now.as_secs()
+}

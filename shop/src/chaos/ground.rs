@@ -1,0 +1,208 @@
+//! What every part of the chaos stands on: the API, the records, and orders that are brought to a
+//! certain point.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
+use tokio::time::sleep;
+use uuid::Uuid;
+
+use super::ChaosError;
+use super::customers::{Customers, REASON};
+use super::records::{Records, Standing};
+use crate::ordersaga::{ApiArgs, Ordersaga, PlaceOrder, ShipTo};
+use crate::retail::RetailLine;
+
+/// Where everything is.
+#[derive(Clone, Args)]
+pub(super) struct GroundArgs {
+    /// How many orders are placed a second.
+    #[arg(long, env = "PER_SECOND", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    per_second: u32,
+
+    #[command(flatten)]
+    api: ApiArgs,
+
+    /// The secret of the client `operator`, who decides about orders that are stuck.
+    #[arg(long, env = "ORDERSAGA_OPERATOR_SECRET", hide_env_values = true)]
+    operator_secret: String,
+
+    /// The shop's database.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    database_url: String,
+
+    /// The same, as the owner of its schemas, to mend the sandbox's payments.
+    #[arg(long, env = "MIGRATE_DATABASE_URL", hide_env_values = true)]
+    migrate_database_url: String,
+
+    /// Where the first worker tells whether it serves.
+    #[arg(long, env = "WORKER_OPS_LISTEN", default_value = "127.0.0.1:9464")]
+    worker_ops: String,
+
+    /// How many seconds to repeat a request that nobody answers, and to wait for the next order
+    /// to end.
+    #[arg(long, default_value_t = 120)]
+    patience_seconds: u64,
+}
+
+/// The same, reached.
+pub(super) struct Ground {
+    pub(super) api: ApiArgs,
+    pub(super) records: Records,
+    /// The shop's backend, which asks until it is answered.
+    pub(super) shop: Ordersaga,
+    /// A person who decides.
+    pub(super) operator: Ordersaga,
+    pub(super) per_second: u32,
+    /// The provider's side of the sandbox.
+    provider: PgPool,
+    worker_ops: String,
+    patience: Duration,
+}
+
+const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
+
+impl Ground {
+    pub(super) async fn of(args: &GroundArgs) -> Result<Self, ChaosError> {
+        let patience = Duration::from_secs(args.patience_seconds);
+        let shop = Ordersaga::at(&args.api, patience)?;
+        let provider = PgPoolOptions::new().max_connections(1);
+        Ok(Self {
+            api: args.api.clone(),
+            records: Records::at(&args.database_url).await?,
+            operator: shop.asked_by("operator", &args.operator_secret),
+            shop,
+            per_second: args.per_second,
+            provider: provider
+                .connect_lazy(&args.migrate_database_url)
+                .map_err(ChaosError::Provider)?,
+            worker_ops: args.worker_ops.clone(),
+            patience,
+        })
+    }
+
+    /// Customers who all ask until they are answered.
+    pub(super) fn customers(&self) -> Customers {
+        Customers { patient: self.shop.clone(), hasty: None, per_second: self.per_second }
+    }
+
+    /// Places orders that can be cancelled for so long, and waits until they are paid.
+    pub(super) async fn in_their_window(
+        &self,
+        count: usize,
+        token: &'static str,
+        window: Duration,
+    ) -> Result<Vec<Uuid>, ChaosError> {
+        let mut orders = Vec::new();
+        for _one in 0..count {
+            let request = PlaceOrder {
+                customer_id: "17850".to_owned(),
+                lines: vec![RetailLine { sku: "85123A".to_owned(), quantity: 6 }],
+                ship_to: ShipTo::country("GB"),
+                payment_token: token,
+                cancel_window_seconds: u32::try_from(window.as_secs()).ok(),
+            };
+            let placed = self.shop.place(&Uuid::now_v7().to_string(), &request).await?;
+            orders.push(placed.answer.id.parse()?);
+        }
+        let is_paid = |order: &Standing| order.payment_status == "paid";
+        self.until("orders are paid and in their window", &orders, is_paid).await?;
+        Ok(orders)
+    }
+
+    /// Orders that are cancelled, and whose refund the provider answers with nonsense.
+    pub(super) async fn stuck(&self, count: usize) -> Result<Vec<Uuid>, ChaosError> {
+        let orders = self.in_their_window(count, BROKEN_REFUND, Duration::from_hours(1)).await?;
+        self.cancel(&orders).await?;
+        let waits = |order: &Standing| order.needs_attention;
+        self.until("orders wait for a person", &orders, waits).await?;
+        Ok(orders)
+    }
+
+    /// Calls orders off.
+    pub(super) async fn cancel(&self, orders: &[Uuid]) -> Result<(), ChaosError> {
+        for order in orders {
+            self.shop.cancel(&order.to_string(), REASON).await?;
+        }
+        Ok(())
+    }
+
+    /// The provider mends its refunds, and the operator has what waits tried again. Answers the
+    /// orders that do not wait.
+    pub(super) async fn decide(&self, orders: &[Uuid]) -> Result<Vec<Uuid>, ChaosError> {
+        let mut unasked = Vec::new();
+        for order in orders {
+            let mended = sqlx::query_scalar::<_, String>(
+                "insert into sandbox_provider.repairs values ($1) on conflict do nothing
+                 returning idempotency_key",
+            );
+            let key = format!("{order}:charge-payment:1");
+            mended.bind(key).fetch_optional(&self.provider).await.map_err(ChaosError::Provider)?;
+            let order = order.to_string();
+            match self.operator.show(&order).await?.needs_attention {
+                Some(waits) => self.operator.retry(&order, &waits).await?,
+                None => unasked.extend(order.parse::<Uuid>()),
+            }
+        }
+        Ok(unasked)
+    }
+
+    /// Waits until all of these orders are so.
+    pub(super) async fn until(
+        &self,
+        what: &'static str,
+        orders: &[Uuid],
+        is_so: impl Fn(&Standing) -> bool,
+    ) -> Result<(), ChaosError> {
+        let began = Instant::now();
+        loop {
+            let standings = self.records.standings().await?;
+            if orders.iter().all(|order| standings.get(order).is_some_and(&is_so)) {
+                return Ok(());
+            }
+            if began.elapsed() > self.patience {
+                return Err(ChaosError::Never { what, seconds: self.patience.as_secs() });
+            }
+            sleep(BETWEEN_LOOKS).await;
+        }
+    }
+
+    /// Waits until no order on record is open any more, nor its workflow, or none has ended for as
+    /// long as the patience.
+    pub(super) async fn until_ended(&self) -> Result<BTreeMap<Uuid, String>, ChaosError> {
+        let (mut open_before, mut last_end) = (usize::MAX, Instant::now());
+        loop {
+            let standings = self.records.standings().await?;
+            let workflows = self.records.workflows().await?;
+            let has_workflow = |order| workflows.get(order).is_some_and(|open| *open);
+            let open = standings.iter().filter(|(id, one)| one.is_open() || has_workflow(*id));
+            let open = open.count();
+            if open < open_before {
+                (open_before, last_end) = (open, Instant::now());
+            }
+            if open == 0 || last_end.elapsed() > self.patience {
+                return Ok(standings.into_iter().map(|(id, one)| (id, one.status)).collect());
+            }
+            sleep(BETWEEN_LOOKS).await;
+        }
+    }
+
+    /// Waits until the first worker serves, and so answers what is asked of workflows.
+    pub(super) async fn until_a_worker_serves(&self) -> Result<(), ChaosError> {
+        let (began, url) = (Instant::now(), format!("http://{}/ready", self.worker_ops));
+        while !reqwest::get(&url).await.is_ok_and(|answer| answer.status().is_success()) {
+            if began.elapsed() > self.patience {
+                let what = "a worker serves";
+                return Err(ChaosError::Never { what, seconds: self.patience.as_secs() });
+            }
+            sleep(BETWEEN_LOOKS).await;
+        }
+        Ok(())
+    }
+}
+
+/// A card whose refunds fail until the provider mends them.
+const BROKEN_REFUND: &str = "tok_refund_broken";
