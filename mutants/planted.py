@@ -500,8 +500,14 @@ PLANTED = [
         "starter:launching",
         (
             LAUNCHES,
-            "            Some(true) => return Ok(Due::Ended(order_id)),\n            Some(false) => {}",
-            "            Some(_) => {}",
+            "            Some(true) => {\n                return Ok(Due::Ended(",
+            "            Some(_) if terms_are_missing => {\n                return Ok(Due::Ended(",
+        ),
+        (LAUNCHES, "            Some(false) => {}\n", "            Some(_) => {}\n"),
+        (
+            LAUNCHES,
+            "        match self.has_ended {\n",
+            "        let terms_are_missing = self.terms.is_none();\n        match self.has_ended {\n",
         ),
     ),
     mutant(
@@ -520,7 +526,7 @@ PLANTED = [
             "launcher.carry_out_due(row).await })",
             "match due {\n"
             "                Due::Launch(launch) => launcher.carry_out(&launch).await,\n"
-            "                Due::Ended(order) => launcher.no_longer_waits(order.uuid()),\n"
+            "                Due::Ended(ended) => launcher.no_longer_waits(ended),\n"
             "            } })",
         ),
     ),
@@ -541,12 +547,12 @@ PLANTED = [
     ),
     mutant(
         "a missing column is taken for a bug in an order",
-        "runtime activities:faults",
+        "activities:faults",
         ("runtime/src/database.rs", '            "42P01" | "42703" | "42883"', '            "42P01" | "42883"'),
     ),
     mutant(
         "a program too old for the database goes on",
-        "runtime",
+        "schema",
         ("runtime/src/schema.rs", "filter(|minimum| known < *minimum)", "filter(|minimum| known.is_negative() && known < *minimum)"),
     ),
 ]

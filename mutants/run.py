@@ -31,17 +31,18 @@ TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "mutants"
 # A check that hangs has seen the bug, too: nothing hangs without it.
 HANGS_AFTER = 180.0
 
-# What a check builds. `activities:stock` runs those of its tests whose module is `stock`.
+# What a check builds. `activities:stock` runs those of its tests whose module is `stock`. Chosen out
+# of the whole workspace, a test shares with all others what it is built of.
 CHECKS = {
     "domain": ["-p", "domain", "--lib"],
-    "runtime": ["-p", "runtime"],
-    "activities": ["-p", "activities", "--test", "main"],
-    "starter": ["-p", "starter-api", "--test", "api"],
-    "mechanism": ["-p", "saga", "--test", "mechanism"],
-    "saga": ["-p", "worker", "--test", "saga"],
-    "replay": ["-p", "worker", "--test", "replay"],
-    "recover": ["-p", "worker", "--test", "recover"],
-    "matrix": ["-p", "worker", "--test", "matrix"],
+    "schema": ["--workspace", "--test", "schema"],
+    "activities": ["--workspace", "--test", "main"],
+    "starter": ["--workspace", "--test", "api"],
+    "mechanism": ["--workspace", "--test", "mechanism"],
+    "saga": ["--workspace", "--test", "saga"],
+    "replay": ["--workspace", "--test", "replay"],
+    "recover": ["--workspace", "--test", "recover"],
+    "matrix": ["--workspace", "--test", "matrix"],
 }
 ARGUMENTS = {"matrix": ["--fail-fast", "--give-up-after", "60"]}
 

@@ -12,6 +12,7 @@ use workflows::order::Resolution;
 
 use crate::app::App;
 use crate::app::input::line_of_text;
+use crate::app::orders::resolve::tell as tell_decision;
 use crate::app::orders::store::attention::{self as store, Occurrence};
 use crate::app::paging::{Page, PageSize};
 use crate::error::{Problem, Rules};
@@ -147,7 +148,7 @@ pub(crate) async fn resolve_all(
             by: caller.name().to_owned(),
             why: why.clone(),
         };
-        match app.temporal.resolve(order_id, resolution).await {
+        match tell_decision(app, order_id, &resolution).await {
             Ok(Taken::Yes) => Ok(order_id),
             Ok(Taken::Refused(reason)) => Err(refused(order_id, reason)),
             Ok(Taken::NotOpen) => Err(refused(order_id, "the order's workflow has ended")),

@@ -1,13 +1,16 @@
 //! An operator decides about an order that waits for a person.
 
-use domain::{Decision, OrderId, OrderStatus};
+use std::time::Duration;
+
+use domain::{Attention, Decision, OrderId, OrderStatus};
 use serde::Serialize;
+use tokio::time::{Instant, sleep};
 use utoipa::ToSchema;
 use workflows::order::Resolution;
 
 use crate::app::App;
 use crate::app::input::{WholeNumber, line_of_text};
-use crate::app::orders::{parse_id, read};
+use crate::app::orders::{parse_id, read, store};
 use crate::error::{Kind, Problem, Rules};
 use crate::identity::Caller;
 use crate::temporal::Taken;
@@ -79,7 +82,7 @@ pub(crate) async fn resolve(
     let ResolveOrder { step, occurrence, decision, why, .. } = command;
     let by = caller.name().to_owned();
     let resolution = Resolution { step: step.clone(), occurrence, decision, by: by.clone(), why };
-    match app.temporal.resolve(order_id, resolution).await? {
+    match tell(app, order_id, &resolution).await? {
         Taken::Yes => {
             tracing::info!(%order_id, step, occurrence, by, %decision, "an operator decided");
             Ok(Resolved { order_id, step, occurrence, decision, by })
@@ -89,6 +92,46 @@ pub(crate) async fn resolve(
         }
         Taken::NotOpen => Err(not_stuck("The order's workflow has ended.".to_owned())),
     }
+}
+
+/// Tells the order's workflow the decision. What is on record as asked is heard by the workflow a
+/// moment later, so a decision that comes in between is told again.
+pub(crate) async fn tell(
+    app: &App,
+    order_id: OrderId,
+    resolution: &Resolution,
+) -> Result<Taken, Problem> {
+    let listening = Instant::now().checked_add(LISTENS_WITHIN);
+    loop {
+        let taken = app.temporal.resolve(order_id, resolution.clone()).await?;
+        if !matches!(taken, Taken::Refused(_)) {
+            return Ok(taken);
+        }
+        let stored = store::find(&app.database, order_id).await?;
+        let Some(asked) = stored.and_then(|stored| stored.resource.state.needs_attention) else {
+            return Ok(taken);
+        };
+        if let Some(why_not) = not_asked(&asked, resolution) {
+            return Ok(Taken::Refused(why_not));
+        }
+        if listening.is_none_or(|listening| Instant::now() > listening) {
+            return Ok(taken);
+        }
+        sleep(TOLD_AGAIN_AFTER).await;
+    }
+}
+
+const LISTENS_WITHIN: Duration = Duration::from_secs(3);
+const TOLD_AGAIN_AFTER: Duration = Duration::from_millis(50);
+
+/// Why the decision is none that the order asks for.
+fn not_asked(asked: &Attention, resolution: &Resolution) -> Option<String> {
+    let Attention { step, occurrence, decisions, .. } = asked;
+    if (step.name(), *occurrence) != (resolution.step.as_str(), resolution.occurrence) {
+        return Some(format!("{step} (occurrence {occurrence}) waits for a decision"));
+    }
+    let decision = resolution.decision;
+    (!decisions.contains(&decision)).then(|| format!("{decision} cannot be decided for {step}"))
 }
 
 fn has_ended(status: &OrderStatus) -> String {
