@@ -169,11 +169,11 @@ async fn a_record_that_was_set_back_is_told_what_was_done(db: PgPool) {
     in_its_window(&shop, &forgotten).await;
 
     let shop = shop.set_back_to(backup).await;
-    let proof = worker::prove::prove(&shop.db, Some(&shop.client)).await.unwrap();
-    let table = worker::prove::table(&proof);
     // Its workflow finds no record, and a run of it that was lost may have done anything.
     let forgotten_under_way = order();
     ended(&shop.launch(&forgotten_under_way, None).await).await;
+    let proof = worker::prove::prove(&shop.db, Some(&shop.client)).await.unwrap();
+    let table = worker::prove::table(&proof);
     let disagreeing =
         [&in_window, &completed, &cancelled, &unwinding, &forgotten, &forgotten_under_way];
     for order in disagreeing {

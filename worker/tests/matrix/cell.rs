@@ -4,6 +4,7 @@ use std::fmt;
 
 use domain::{OrderStatus, Rejection, StepName};
 use saga::{Contract, Role};
+use serde::{Deserialize, Serialize};
 use workflows::{PROCESSES, contract_of};
 
 use crate::support::{Call, FOR_EVER, Fault, Gate};
@@ -28,7 +29,7 @@ pub struct Point {
 }
 
 /// Where the order would go if nothing but this happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 pub enum Course {
     /// It ships.
     Ships,
@@ -296,7 +297,10 @@ impl Cell {
     /// that was taken in, in time, is kept.
     pub fn complaint(&self, ended: &OrderStatus, taken_in: bool) -> Option<String> {
         let as_planned = match (self.end(), ended) {
-            (End::Completed, OrderStatus::Completed) => !self.must_be_kept(taken_in),
+            (End::Completed, OrderStatus::Completed) => {
+                // What has left stays sold, whoever has called the order off meanwhile.
+                self.point.course == Course::IsAccepted || !self.must_be_kept(taken_in)
+            }
             (End::Failed, OrderStatus::Failed { .. }) => true,
             (End::Rejected(why), OrderStatus::Rejected { rejection }) => why == *rejection,
             (_, OrderStatus::Cancelled { .. }) => self.cancel.is_some(),

@@ -24,11 +24,9 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 use workflows::Queue;
 
-use crate::cell::{Cell, Course, Point, Trouble, last_step};
+use crate::cell::{Cell, Course, Point, Trouble};
 use crate::run::{self, Manner, Outcome};
-use crate::support::{
-    Call, FOR_EVER, Fault, Faults, Gate, OrderHandle, Shop, ended, failed, serve,
-};
+use crate::support::{Call, Faults, Gate, OrderHandle, Shop, ended, failed, serve};
 
 /// Deaths in a row before everybody may recover. Each takes the orders of those before it along,
 /// and Temporal lets a task wait that was lost ten times.
@@ -49,8 +47,8 @@ struct Sentence {
 /// What a process is told on its standard input.
 #[derive(Debug, Deserialize, Serialize)]
 struct Errand {
-    /// Orders whose last step that can be undone never answers.
-    unwinding: Vec<OrderId>,
+    /// Orders, and the course that each is to take.
+    courses: Vec<(OrderId, Course)>,
     sentence: Option<Sentence>,
 }
 
@@ -74,12 +72,12 @@ pub async fn run(
     shop.send_workers_home().await;
     let mut outcomes = Vec::new();
     for row in cells.chunks(IN_A_ROW) {
-        let mut unwinding = Vec::new();
+        let mut courses = Vec::new();
         let mut bereft = Vec::new();
         for cell in row {
-            bereft.push(die(shop, points, cell, &mut unwinding, manner).await);
+            bereft.push(die(shop, points, cell, &mut courses, manner).await);
         }
-        let _heir = start(shop, &Errand { unwinding, sentence: None }).await;
+        let _heir = start(shop, &Errand { courses, sentence: None }).await;
         let recovering = bereft.into_iter().map(|order| recover(shop, order, manner));
         outcomes.extend(join_all(recovering).await);
         println!("  {} of {}", outcomes.len(), cells.len());
@@ -95,15 +93,13 @@ async fn die(
     shop: &Shop,
     points: &BTreeSet<Point>,
     cell: &Cell,
-    unwinding: &mut Vec<OrderId>,
+    courses: &mut Vec<(OrderId, Course)>,
     manner: Manner,
 ) -> Bereft {
     let order = run::order_on(shop, cell.point.course);
-    if cell.point.course == Course::Unwinds {
-        unwinding.push(order.order_id);
-    }
+    courses.push((order.order_id, cell.point.course));
     let errand = Errand {
-        unwinding: unwinding.clone(),
+        courses: courses.clone(),
         sentence: Some(Sentence {
             order: order.order_id,
             activity: cell.point.activity.clone(),
@@ -118,7 +114,13 @@ async fn die(
     };
     let mut process = start(shop, &errand).await;
     let handle = shop.place_within(&order, Some(WORKFLOW_TASK_TIMEOUT)).await;
-    let last_words = timeout(manner.give_up_after, last_words(&mut process)).await;
+    let words = async {
+        tokio::select! {
+            words = last_words(&mut process) => words,
+            never = run::decide(shop, &handle, order.order_id, cell.point.course, false) => never,
+        }
+    };
+    let last_words = timeout(manner.give_up_after, words).await;
     let complaint = match last_words {
         Ok(words) if words.trim() == order.order_id.to_string() => None,
         Ok(_) => Some("its worker died of something else, see above".to_owned()),
@@ -133,7 +135,13 @@ async fn die(
 /// Waits for the order's end, whoever brings it there.
 async fn recover(shop: &Shop, bereft: Bereft, manner: Manner) -> Outcome {
     let Bereft { cell, order, handle, taken_in, complaint } = bereft;
-    let complaint = match (complaint, timeout(manner.give_up_after, ended(&handle)).await) {
+    let end = async {
+        tokio::select! {
+            status = ended(&handle) => status,
+            never = run::decide(shop, &handle, order.order_id, cell.point.course, false) => never,
+        }
+    };
+    let complaint = match (complaint, timeout(manner.give_up_after, end).await) {
         (Some(complaint), _) => Some(complaint),
         (None, Err(_elapsed)) => Some("has not ended".to_owned()),
         (None, Ok(status)) => match cell.complaint(&status, taken_in) {
@@ -174,10 +182,10 @@ async fn last_words(process: &mut Child) -> String {
 pub async fn serve_until_death() {
     let mut told = String::new();
     io::stdin().read_line(&mut told).unwrap();
-    let Errand { unwinding, sentence } = serde_json::from_str(&told).unwrap();
+    let Errand { courses, sentence } = serde_json::from_str(&told).unwrap();
     let faults = Faults::default();
-    for order in unwinding {
-        faults.plan(order, last_step().name, Fault::AnswerLost(FOR_EVER));
+    for (order, course) in courses {
+        run::plan_course(&faults, order, course);
     }
     let db = PgPool::connect(&std::env::var("DATABASE_URL").unwrap()).await.unwrap();
     let client = Temporal::from_env("ordersaga-matrix").unwrap().connect().await.unwrap();

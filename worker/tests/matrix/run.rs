@@ -8,6 +8,7 @@ use domain::{Attention, Decision, Order, OrderId, OrderStatus};
 use futures::FutureExt;
 use futures::stream::{self, StreamExt};
 use saga::{Role, WaitingFor};
+use serde_json::json;
 use sqlx::types::Json;
 use temporalio_client::{WorkflowCancelOptions, WorkflowFetchHistoryOptions};
 use temporalio_common::protos::temporal::api::enums::v1::EventType;
@@ -17,7 +18,7 @@ use workflows::order::{CancelRequest, OrderSaga, signal_payload};
 
 use crate::cell::{Cancel, Cell, Course, Moment, Point, Way, contracts, last_step};
 use crate::support::{
-    self, FOR_EVER, Fault, Gate, OrderHandle, Shop, Traces, decided, ended, history,
+    self, FOR_EVER, Fault, Faults, Gate, OrderHandle, Shop, Traces, decided, ended, history,
 };
 
 /// What came of a cell.
@@ -139,12 +140,19 @@ pub fn order_on(shop: &Shop, course: Course) -> Order {
     order.terms.patience_seconds = None;
     if course != Course::Ships {
         order.terms.patience_seconds = Some(1);
-        shop.faults.plan(order.order_id, last_step().name, Fault::AnswerLost(FOR_EVER));
+    }
+    plan_course(&shop.faults, order.order_id, course);
+    order
+}
+
+/// Plans what makes an order take its course.
+pub fn plan_course(faults: &Faults, order: OrderId, course: Course) {
+    if course != Course::Ships {
+        faults.plan(order, last_step().name, Fault::AnswerLost(FOR_EVER));
     }
     if course == Course::IsAccepted {
-        shop.faults.plan(order.order_id, RECALL, Fault::Broken(FOR_EVER));
+        faults.plan(order, RECALL, Fault::Broken(FOR_EVER));
     }
-    order
 }
 
 /// The undo that is broken for good where the parcel has left.
@@ -222,23 +230,28 @@ pub async fn call_off(handle: &OrderHandle, cancel: Option<Cancel>, gate: &Gate)
     taken_in
 }
 
-/// A person who has everything tried again, or, where the parcel has left, accepts that it has.
-/// Never comes to an end by itself.
-async fn decide(
+/// A person who has everything tried again, except the recall of a parcel that cannot be recalled:
+/// if the carrier has it, it has left; if not, there is nothing to recall. Never comes to an end by
+/// itself.
+pub async fn decide<T>(
     shop: &Shop,
     handle: &OrderHandle,
     order: OrderId,
     course: Course,
     is_needed: bool,
-) -> OrderStatus {
+) -> T {
     let has_left = course == Course::IsAccepted;
     if !is_needed && !has_left {
         return std::future::pending().await;
     }
     // The order may have gone on by itself since it was looked at, and then it takes no decision.
     let take = async |waiting: &WaitingFor| {
-        let is_parcel = has_left && waiting.step == last_step().step;
-        let decision = if is_parcel { Decision::AcceptAsDone } else { Decision::Retry };
+        let is_recall = has_left && waiting.decisions.contains(&saga::Decision::AcceptAsDone);
+        let decision = match is_recall {
+            true if shop.traces(order).await.parcels > 0 => Decision::AcceptAsDone,
+            true => Decision::Skip,
+            false => Decision::Retry,
+        };
         shop.decide(handle, &decided(waiting, decision)).await.is_ok()
     };
     let mut looks = interval(LOOK_EVERY);
@@ -273,8 +286,9 @@ async fn waits_on_record(shop: &Shop, order: OrderId) -> Option<WaitingFor> {
             .fetch_one(&shop.db)
             .await
             .unwrap();
-    let Json(Attention { step, occurrence, .. }) = attention?;
-    Some(WaitingFor { step: step.to_string(), occurrence, decisions: Vec::new() })
+    let Json(Attention { step, occurrence, decisions, .. }) = attention?;
+    let decisions = serde_json::from_value(json!(decisions)).unwrap();
+    Some(WaitingFor { step: step.to_string(), occurrence, decisions })
 }
 
 /// What the workflow says that it waits for; nothing while no worker answers.

@@ -130,7 +130,7 @@ pub struct Traces {
     /// Whether the customer has paid for something that was not handed over.
     is_owed: bool,
     /// Parcels that were not called off, in the carrier's own records.
-    parcels: i64,
+    pub parcels: i64,
 }
 
 impl Traces {
