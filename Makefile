@@ -25,8 +25,8 @@ test: ## every test, against a real Temporal server and a real Postgres
 	@ORDERSAGA_PROFILE=dev $(STACK) fuzz -- 3
 
 matrix: ## every fault at every step and undo, cancelled at every moment; then several at once (ORDERS=300 SEED=42 ONLY=text)
-	@$(STACK) test -- sh -c 'cargo test --quiet --locked -p worker --test matrix -- --whole $(if $(ONLY),--only "$(ONLY)") \
-		&& cargo test --quiet --locked -p worker --test matrix -- --orders $(or $(ORDERS),300) $(if $(SEED),--seed $(SEED))'
+	@$(STACK) test -- sh -c 'cargo test --quiet --locked --workspace --test matrix -- --whole $(if $(ONLY),--only "$(ONLY)") \
+		&& cargo test --quiet --locked --workspace --test matrix -- --orders $(or $(ORDERS),300) $(if $(SEED),--seed $(SEED))'
 
 mutants: ## plants one bug at a time in a copy of the code: each is to be caught (ONLY=text)
 	@$(STACK) test -- $(PYTHON) mutants/run.py $(if $(ONLY),--only "$(ONLY)")
