@@ -1,5 +1,7 @@
 //! The orders that wait for a person's decision, and deciding about many at once.
 
+mod store;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use chrono::{DateTime, Utc};
@@ -10,10 +12,10 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 use workflows::order::Resolution;
 
+use self::store::Occurrence;
 use crate::app::App;
 use crate::app::input::line_of_text;
 use crate::app::orders::resolve::tell as tell_decision;
-use crate::app::orders::store::attention::{self as store, Occurrence};
 use crate::app::paging::{Page, PageSize};
 use crate::error::{Problem, Rules};
 use crate::identity::Caller;

@@ -1,6 +1,5 @@
 //! Every SQL statement about orders.
 
-pub(crate) mod attention;
 pub(crate) mod launches;
 pub(crate) mod related;
 

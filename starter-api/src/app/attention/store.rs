@@ -5,7 +5,7 @@ use sqlx::PgPool;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use crate::app::attention::{AttentionCursor, Waiting};
+use super::{AttentionCursor, Waiting};
 use crate::error::{OrProblem, Problem};
 
 #[derive(Debug, thiserror::Error)]
@@ -13,7 +13,7 @@ use crate::error::{OrProblem, Problem};
 struct BadCustomer(Uuid);
 
 /// The orders that wait, the longest waiting first, after the cursor; at most so many.
-pub(crate) async fn waiting(
+pub(super) async fn waiting(
     database: &PgPool,
     after: Option<&AttentionCursor>,
     most: i64,
@@ -50,14 +50,14 @@ pub(crate) async fn waiting(
 
 /// An order that waits, and which of its waits it is.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Occurrence {
-    pub(crate) order_id: Uuid,
-    pub(crate) occurrence: i32,
+pub(super) struct Occurrence {
+    pub(super) order_id: Uuid,
+    pub(super) occurrence: i32,
 }
 
 /// The orders that wait at this step and whose reason begins with this, the longest waiting first;
 /// at most so many.
-pub(crate) async fn waiting_alike(
+pub(super) async fn waiting_alike(
     database: &PgPool,
     step: &str,
     cause: &str,
