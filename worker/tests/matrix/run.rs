@@ -10,11 +10,13 @@ use futures::stream::{self, StreamExt};
 use saga::{Role, WaitingFor};
 use serde_json::json;
 use sqlx::types::Json;
-use temporalio_client::{WorkflowCancelOptions, WorkflowFetchHistoryOptions};
+use temporalio_client::{
+    WorkflowCancelOptions, WorkflowDescribeOptions, WorkflowFetchHistoryOptions,
+};
 use temporalio_common::protos::temporal::api::enums::v1::EventType;
 use temporalio_common::protos::temporal::api::history::v1::HistoryEvent;
 use tokio::time::{MissedTickBehavior, interval, timeout};
-use workflows::order::{CancelRequest, OrderSaga, signal_payload};
+use workflows::order::{CancelRequest, NEEDS_ATTENTION, OrderSaga, signal_payload};
 
 use crate::cell::{Cancel, Cell, Course, Moment, Point, Way, contracts, last_step};
 use crate::support::{
@@ -292,7 +294,15 @@ async fn waits_on_record(shop: &Shop, order: OrderId) -> Option<WaitingFor> {
 }
 
 /// What the workflow says that it waits for; nothing while no worker answers.
+///
+/// It is asked only once it is at rest: the SDK answers a query after whatever has happened, also
+/// what no workflow task has brought yet, and then goes on from there in the next one. Replay
+/// brings both in one step, and stops with a non-determinism error.
 pub async fn waits(handle: &OrderHandle) -> Option<WaitingFor> {
+    let description = handle.describe(WorkflowDescribeOptions::default()).await.ok()?;
+    if description.search_attributes().get(&NEEDS_ATTENTION) != Some(true) {
+        return None;
+    }
     let view = handle.query(OrderSaga::order, (), Default::default()).await;
     view.ok()?.waiting_for
 }
