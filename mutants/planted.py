@@ -58,7 +58,7 @@ def mutant(name: str, checks: str, *edits: tuple[str, str, str]) -> Mutant:
 PLANTED = [
     mutant(
         "an undo is registered after its step",
-        "mechanism matrix",
+        "mechanism:every_outcome mechanism",
         (SAGA, "        saga.undos.push(Undo { step: A::CONTRACT.step, can_be_accepted, attempt });\n", ""),
         (
             SAGA,
@@ -80,7 +80,7 @@ PLANTED = [
     ),
     mutant(
         "what a lost run did is forgotten",
-        "saga matrix",
+        "saga:a_cancel_that_overtakes saga",
         (
             SAGA,
             "        self.unless_cancelled(&forward)?;\n        self.mark(name, StepState::Running);",
@@ -94,7 +94,7 @@ PLANTED = [
     ),
     mutant(
         "undos run first to last",
-        "mechanism matrix",
+        "mechanism:every_outcome mechanism",
         (
             SAGA,
             "while let Some(Undo { step, can_be_accepted, attempt }) = self.undos.pop() {",
@@ -104,7 +104,7 @@ PLANTED = [
     ),
     mutant(
         "a cancel reaches the undos",
-        "mechanism matrix",
+        "mechanism:no_cancellation mechanism",
         (
             ATTEMPT,
             "            let token = until_decided(&ctx);\n"
@@ -115,7 +115,7 @@ PLANTED = [
     ),
     mutant(
         "a broken undo is given up",
-        "mechanism matrix",
+        "mechanism:a_broken_undo mechanism",
         (
             ATTENTION,
             "                Err(failure) => failure,\n            };\n            let step = self.step;",
@@ -125,12 +125,12 @@ PLANTED = [
     ),
     mutant(
         "what is broken is not tried again by itself",
-        "mechanism",
+        "mechanism:what_is_broken mechanism",
         (ATTENTION, "        let done = retry().await;", "        let done = None;\n        let _unused = &retry;"),
     ),
     mutant(
         "an unknown outcome is taken for a refusal",
-        "mechanism matrix",
+        "mechanism:every_outcome mechanism",
         (
             SAGA,
             "            Err(StepFailure::NotOpen { .. }) => self.undos.clear(),",
@@ -140,22 +140,22 @@ PLANTED = [
     ),
     mutant(
         "a refused order is not unwound",
-        "saga matrix",
+        "saga:a_step_that_is_refused saga",
         (PROCESS, "    match saga.unwind().await {", "    match Unwound::Undone {"),
     ),
     mutant(
         "a cancel that was accepted is forgotten when the step succeeds",
-        "saga matrix",
+        "saga:a_cancel_that_is_accepted saga",
         (SAGA, "        self.unless_cancelled(&forward)?;\n        Ok(output)", "        Ok(output)"),
     ),
     mutant(
         "a cancel is accepted after the hand-over",
-        "saga matrix",
+        "saga:once_the_parcel saga",
         (PROCESS, "if self.progress.is_past_return() || self.status.is_terminal() {", "if self.status.is_terminal() {"),
     ),
     mutant(
         "a decision decides whatever waits",
-        "mechanism saga",
+        "mechanism:a_broken_undo mechanism",
         (
             PROGRESS,
             "        if (waiting.step.as_str(), waiting.occurrence) != named {",
@@ -164,22 +164,22 @@ PLANTED = [
     ),
     mutant(
         "a parcel that has left can only be skipped",
-        "saga matrix",
+        "saga:a_parcel_that_has_left saga",
         (ATTENTION, "*decision != Decision::AcceptAsDone || self.can_be_accepted", "*decision != Decision::AcceptAsDone"),
     ),
     mutant(
         "an order that is accepted as shipped is unwound all the same",
-        "saga matrix",
+        "mechanism:what_counts_as_done saga",
         (SAGA, "                    return Unwound::AcceptedAsDone(step);", "                    continue;"),
     ),
     mutant(
         "a hint of a party restarts the patience",
-        "mechanism",
+        "mechanism:a_hint_does_not mechanism",
         (ATTEMPT, "limit.saturating_sub(waited().unwrap_or_default())", "limit"),
     ),
     mutant(
         "a cancel from the Web UI is not heard",
-        "mechanism saga",
+        "mechanism:cancel saga",
         (
             SAGA,
             "let forward = ctx.cancellation_token().child_token();",
@@ -188,12 +188,12 @@ PLANTED = [
     ),
     mutant(
         "that an order unwinds is noted as quickly as its end",
-        "saga matrix",
+        "saga:what_was_done_is saga",
         (PROCESS, "note(ctx, NoteUnwinding, noted, false).await", "note(ctx, NoteUnwinding, noted, true).await"),
     ),
     mutant(
         "a person's retry is taken for a skip",
-        "mechanism matrix",
+        "mechanism:a_broken_undo mechanism",
         (
             ATTENTION,
             "                        Decision::Retry => {}\n"
@@ -203,17 +203,17 @@ PLANTED = [
     ),
     mutant(
         "another run of an order ends it in its own way",
-        "activities:orders activities saga",
+        "activities:the_first_ending_of activities",
         (RECORD_SQL, "    if known.ending is not null then\n", "    if false then\n"),
     ),
     mutant(
         "any run may take a completion back",
-        "activities:orders activities",
+        "activities:only_the_run activities",
         (RECORD_SQL, "                and step_keys.run_id = the_run\n", "                and the_run is not null\n"),
     ),
     mutant(
         "a step that timed out counts as broken",
-        "mechanism matrix",
+        "mechanism:every_outcome mechanism",
         (
             FAILURE,
             'Some(FailureInfo::TimeoutFailureInfo(_)) => Self::Unknown("timed out".to_owned())',
@@ -228,7 +228,7 @@ PLANTED = [
     ),
     mutant(
         "a step's key is made anew for every attempt",
-        "activities:payment matrix",
+        "activities:a_charge_takes_the_money_once activities",
         (
             PAYMENT,
             "    let charge = order.charge();\n    match recorded {",
@@ -240,32 +240,32 @@ PLANTED = [
     ),
     mutant(
         "a refund leaves no tombstone",
-        "activities:payment activities matrix",
+        "activities:a_charge_that_comes_after activities",
         (PAYMENT, "    idempotency::leave_tombstone(db, charge.key).await?;\n", ""),
     ),
     mutant(
         "releasing stock leaves no tombstone",
-        "activities:stock activities matrix",
+        "activities:a_reservation_that_comes_after activities",
         (STOCK, "    idempotency::leave_tombstone(db, key).await?;\n", ""),
     ),
     mutant(
         "a reversal leaves no tombstone",
-        "activities:ledger activities matrix",
+        "activities:a_posting_that_comes_after activities",
         (BOOKS, "    idempotency::leave_tombstone(db, key).await?;\n", ""),
     ),
     mutant(
         "recalling a parcel leaves no tombstone",
-        "activities:shipping activities matrix",
+        "activities:a_parcel_that_comes_after activities",
         (SHIPPING, "    idempotency::leave_tombstone(db, parcel.key).await?;\n", ""),
     ),
     mutant(
         "an order that has ended is carried on",
-        "activities:orders activities saga",
+        "activities:a_step_of_an_order_that_has_ended activities",
         (RECORD, "        Recorded::Open if is_terminal(&status)? => {", "        Recorded::Open if is_terminal(&status)? && false => {"),
     ),
     mutant(
         "a charge does not look for its tombstone before it captures",
-        "activities:payment activities",
+        "activities:a_zombie_charge activities",
         (
             PAYMENT,
             "        Recorded::Undone => return take_back(db, provider, &charge).await,\n"
@@ -281,7 +281,7 @@ PLANTED = [
     ),
     mutant(
         "a refund trusts the shop's memory instead of asking the provider",
-        "activities:payment activities matrix",
+        "activities:refunding_twice activities",
         (
             PAYMENT,
             "        PaymentState::Captured | PaymentState::Refunded => {\n"
@@ -293,37 +293,37 @@ PLANTED = [
     ),
     mutant(
         "the reversal is missing",
-        "activities:ledger activities matrix",
+        "activities:reversing_twice activities",
         (BOOKS, "            on conflict do nothing\n            returning transaction_id, order_id, reverses", "            limit 0\n            returning transaction_id, order_id, reverses"),
     ),
     mutant(
         "a reservation expires while its order only waits",
-        "activities:stock activities",
+        "activities:goods_are_held_while activities",
         (STOCK, "greatest(now(), $8)", "least(now(), $8)"),
     ),
     mutant(
         "a reservation of a lost order stops the sweep",
-        "activities:stock activities",
+        "activities:a_reservation_without_its_order activities",
         (STOCK, "            join orders.orders using (order_id)\n            where state = 'held'", "            where state = 'held'"),
     ),
     mutant(
         "a parcel that is accepted stays in the stock",
-        "activities:shipping activities saga",
+        "activities:a_parcel_that_is_accepted_after activities",
         (SHIPPING, "where state <> 'sold'", "where state = 'sold'"),
     ),
     mutant(
         "stock is read, and then written",
-        "activities:stock activities",
+        "activities:of_two_buyers activities",
         (STOCK, "            order by sku for update\n        ), short as", "            order by sku\n        ), short as"),
     ),
     mutant(
         "what is short is sold all the same",
-        "activities:stock activities",
+        "activities:one_short_article activities",
         (STOCK, "where quantity > coalesce(available, 0)\n", "where false and quantity > coalesce(available, 0)\n"),
     ),
     mutant(
         "goods are given back twice",
-        "activities:stock activities",
+        "activities:releasing_twice activities",
         (
             STOCK,
             "where reservation_key = $1 and state = 'held'\n            returning reservation_key, order_id",
@@ -333,7 +333,7 @@ PLANTED = [
     ),
     mutant(
         "a parcel is sent though its goods are not held",
-        "activities:shipping activities",
+        "activities:an_expired_reservation_is_not activities",
         (SHIPPING, "    if !goods.are_held {", "    if false {"),
         (
             SHIPPING,
@@ -343,7 +343,7 @@ PLANTED = [
     ),
     mutant(
         "an event's message is lost",
-        "activities:projection activities",
+        "activities:every_event_has_its_message activities",
         (
             RECORD_SQL,
             "    insert into outbox.messages (aggregatetype, aggregateid, sequence, type, payload)\n"
@@ -353,42 +353,42 @@ PLANTED = [
     ),
     mutant(
         "a terminal status can be left",
-        "activities:projection activities",
+        "activities:whatever_happens_to_an_order activities",
         (RECORD_SQL, "            when orders.is_terminal(known.status) then known.status_data\n", ""),
     ),
     mutant(
         "the database knows another transition of payments",
-        "activities:projection activities",
+        "activities:the_database_has_the_same_state_machines activities",
         (RECORD_SQL, "    when 'paid' then next in ('partially-refunded', 'refunded', 'disputed')", "    when 'paid' then next in ('partially-refunded', 'refunded', 'disputed', 'voided')"),
     ),
     mutant(
         "an order is placed twice under one key",
-        "activities:placing activities",
+        "activities:the_same_order_twice activities",
         (RECORD_SQL, "    on conflict (order_id) do nothing;\n    return found;", "    on conflict (order_id) do update set updated_at = excluded.updated_at;\n    return found;"),
     ),
     mutant(
         "a cancelled order is launched all the same",
-        "activities:placing activities starter:launching",
+        "activities:cancelled_before_its_launch activities",
         (RECORD_SQL, "    select order_id, 'reserve-stock', record_version, now()\n", "    select order_id, 'post-entries', record_version, now()\n"),
     ),
     mutant(
         "an unpublished message is swept",
-        "activities:retention activities",
+        "activities:messages_are_removed activities",
         (RECORD_SQL, "select position from outbox.messages where published_at < now() - outbox_for", "select position from outbox.messages where created_at < now() - outbox_for"),
     ),
     mutant(
         "the same note of a run needs a person twice",
-        "activities:orders activities",
+        "activities:the_same_note_twice activities",
         (RECORD_SQL, "    if found then\n        return answered;", "    if false then\n        return answered;"),
     ),
     mutant(
         "the starter may read how customers pay",
-        "activities:rights activities",
+        "activities:rights:: activities",
         (RECORD_SQL, "        -- To launch an order is to see it,", "        grant usage on schema payments to ordersaga_starter;\n        grant select on payments.methods to ordersaga_starter;\n        -- To launch an order is to see it,"),
     ),
     mutant(
         "an event's times run against its numbers",
-        "activities:projection activities",
+        "activities:projection:: activities",
         (RECORD_SQL, "    happened_at := clock_timestamp();", "    happened_at := now();"),
     ),
     mutant(
@@ -403,12 +403,12 @@ PLANTED = [
     ),
     mutant(
         "books that do not balance are accepted",
-        "activities:ledger activities",
+        "activities:the_database_refuses activities",
         (CLOSED_SQL, "        if total.difference <> 0 then", "        if false then"),
     ),
     mutant(
         "what is booked can be rewritten",
-        "activities:ledger activities",
+        "activities:the_database_refuses activities",
         (
             LEDGER_SQL,
             "    before update or delete or truncate on ledger.entries",
@@ -417,7 +417,7 @@ PLANTED = [
     ),
     mutant(
         "the application may change the books",
-        "activities:rights activities",
+        "activities:rights:: activities",
         (
             ROLE_SQL,
             "    -- What was received is the warehouse's to say.",
@@ -426,7 +426,7 @@ PLANTED = [
     ),
     mutant(
         "the starter may write orders",
-        "activities:rights activities",
+        "activities:rights:: activities",
         (
             ROLE_SQL,
             "    -- Where a parcel goes is put down once",
@@ -436,7 +436,7 @@ PLANTED = [
     ),
     mutant(
         "whoever guesses a password never has to wait",
-        "starter:signing_in starter",
+        "starter:an_account_that_is_guessed starter",
         (
             "starter-api/src/identity/attempts.rs",
             "                where known.wait_until <= now()",
@@ -468,12 +468,12 @@ PLANTED = [
     ),
     mutant(
         "a stopped line launches all the same",
-        "starter:launching",
+        "starter:while_the_line_is_stopped starter",
         (LAUNCHER, "!sight.is_stopped && self.take_due(sight.is_away).await", "self.take_due(sight.is_away).await"),
     ),
     mutant(
         "an order that waits for its launch cannot be cancelled",
-        "starter:launching",
+        "starter:an_order_that_is_cancelled_before starter",
         (
             CANCEL,
             "    if store::cancel_before_launch(&app.database, order_id, &reason).await? {",
@@ -487,17 +487,17 @@ PLANTED = [
     ),
     mutant(
         "orders are accepted however many wait",
-        "starter:launching",
+        "starter:more_than_the_shop starter",
         (LAUNCHER, "if sight.waiting >= self.backlog_max {", "if sight.waiting > u64::MAX - self.backlog_max {"),
     ),
     mutant(
         "an order that recover found lost is taken for launched",
-        "starter:launching",
+        "starter:an_order_that_is_found_lost starter",
         (LAUNCHES, "            is_recovery: self.is_recovery,", "            is_recovery: false,"),
     ),
     mutant(
         "an order that has ended is launched",
-        "starter:launching",
+        "starter:an_order_that_has_ended_is_not starter",
         (
             LAUNCHES,
             "            Some(true) => {\n                return Ok(Due::Ended(",
@@ -512,7 +512,7 @@ PLANTED = [
     ),
     mutant(
         "one order that cannot be launched stops the others",
-        "starter:launching",
+        "starter:an_order_that_cannot_be_launched starter",
         (
             LAUNCHER,
             "        let launching = rows.into_iter().map(|row| {",
@@ -532,27 +532,27 @@ PLANTED = [
     ),
     mutant(
         "recover leaves a run that knows more than the record",
-        "recover",
+        "recover:a_record_that_was_set_back recover",
         (RECOVER, "    Ok((!lacked.is_empty()).then_some(Behind { lacked, ending: view.ending }))", "    Ok(lacked.is_empty().then_some(Behind { lacked, ending: view.ending }).filter(|_| false))"),
     ),
     mutant(
         "recover forgets that an order was being unwound",
-        "recover",
+        "recover:whatever_a_lost recover",
         (RECOVER, "    if let Some(ending) = ending {", "    if let Some(ending) = ending.filter(|_| false) {"),
     ),
     mutant(
         "recover leaves an order whose workflow is gone",
-        "recover",
+        "recover:whatever_a_lost recover",
         (RECOVER, "        Workflow::Missing if waits => return Ok(None),", "        Workflow::Missing => return Ok(None),"),
     ),
     mutant(
         "a missing column is taken for a bug in an order",
-        "activities:faults",
+        "activities:faults::",
         ("runtime/src/database.rs", '            "42P01" | "42703" | "42883"', '            "42P01" | "42883"'),
     ),
     mutant(
         "a program too old for the database goes on",
-        "schema",
+        "schema:a_program_below schema",
         ("runtime/src/schema.rs", "filter(|minimum| known < *minimum)", "filter(|minimum| known.is_negative() && known < *minimum)"),
     ),
 ]

@@ -31,12 +31,12 @@ TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "mutants"
 # A check that hangs has seen the bug, too: nothing hangs without it.
 HANGS_AFTER = 180.0
 
-# What a check builds. `activities:stock` runs those of its tests whose module is `stock`. Chosen out
-# of the whole workspace, a test shares with all others what it is built of.
+# What a check builds. `activities:stock::` runs those of its tests whose name contains `stock::`.
+# Chosen out of the whole workspace, a test shares with all others what it is built of.
 CHECKS = {
     "domain": ["-p", "domain", "--lib"],
     "schema": ["--workspace", "--test", "schema"],
-    "activities": ["--workspace", "--test", "main"],
+    "activities": ["--workspace", "--test", "activities"],
     "starter": ["--workspace", "--test", "api"],
     "mechanism": ["--workspace", "--test", "mechanism"],
     "saga": ["--workspace", "--test", "saga"],
@@ -122,11 +122,11 @@ def cargo(check: str, *more: str, limit: float | None = None) -> int:
 
 def caught_by(mutant: Mutant) -> str | None:
     for name in mutant.checks:
-        check, _, module = name.partition(":")
+        check, _, tests = name.partition(":")
         if cargo(check, "--no-run") != 0:
             log = (COPY / "last.log").read_text()
             raise NotPlanted(f"it does not compile:\n{log[-2000:]}")
-        arguments = ARGUMENTS.get(check, []) + ([f"{module}::"] if module else [])
+        arguments = [*ARGUMENTS.get(check, []), *filter(None, [tests])]
         if code := cargo(check, "--", *arguments, limit=HANGS_AFTER):
             return f"{name}, which hangs" if code == 124 else name
     return None
@@ -138,7 +138,11 @@ def main() -> int:
     only = parser.parse_args().only
     # Whoever ends this ends the check that is under way, too.
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(143))
-    mutants = [mutant for mutant in PLANTED if only in mutant.name]
+    # The bugs of one crate follow each other: a crate is built anew for the next bug only.
+    mutants = sorted(
+        (mutant for mutant in PLANTED if only in mutant.name),
+        key=lambda mutant: mutant.edits[0].file.split("/")[0],
+    )
     copy_of_the_code()
     libraries_built_before()
     begun_all = time.monotonic()

@@ -29,9 +29,15 @@ pub(crate) struct Told {
 }
 
 /// Runs a command of Ordersaga and listens.
+///
+/// **Errors.** It has not looked, but ended before that: its log says why.
 pub(crate) async fn told(command: &str) -> io::Result<Told> {
     let program = beside_this_program("ordersaga")?;
     let output = Command::new(program).arg(command).stderr(Stdio::inherit()).output().await?;
+    if !matches!(output.status.code(), Some(0 | 1)) {
+        let why = format!("`ordersaga {command}` was not completed: {}", output.status);
+        return Err(io::Error::other(why));
+    }
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     Ok(Told { is_content: output.status.success(), text })
 }
