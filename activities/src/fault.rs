@@ -8,10 +8,13 @@ use std::time::Duration;
 use domain::Rejection;
 use runtime::chain;
 use runtime::database::{DatabaseFault, alarm};
-use saga::{BROKEN, NOT_OPEN, REJECTED, UNAVAILABLE};
+use saga::{BROKEN, BUSY, NOT_OPEN, REJECTED, UNAVAILABLE};
 use serde_json::Value;
 use temporalio_common::error::{ApplicationErrorCategory, ApplicationFailure};
 use temporalio_sdk::activities::ActivityError;
+
+/// The longest pause that a party is granted. Whoever asks for more is asked every hour.
+const PAUSE_MAX: Duration = Duration::from_hours(1);
 
 /// What lies behind a fault. For logs; it never reaches a customer or a history.
 pub(crate) type Cause = Box<dyn Error + Send + Sync>;
@@ -103,9 +106,10 @@ impl ActivityFault {
             }
             Self::Unavailable { retry_after, source, .. } => {
                 tracing::warn!(%incident, cause = chain(source.as_ref()), "{message}");
+                let type_name = if retry_after.is_some() { BUSY } else { UNAVAILABLE };
                 ApplicationFailure::builder(message)
-                    .type_name(UNAVAILABLE.to_owned())
-                    .maybe_next_retry_delay(retry_after)
+                    .type_name(type_name.to_owned())
+                    .maybe_next_retry_delay(retry_after.map(|delay| delay.min(PAUSE_MAX)))
                     .build()
             }
             Self::Broken { source, .. } => {

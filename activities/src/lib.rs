@@ -24,14 +24,18 @@ use sqlx::PgPool;
 pub use fault::ActivityFault;
 use payment::PaymentProvider;
 use shipping::Carrier;
+use stock::ArticleQueues;
 
 /// The activities' implementations and their dependencies.
 ///
 /// **Shape.** The provider and the carrier are parties of their own and get connections of
-/// their own; `db` is the shop's, as the role `ordersaga_worker`.
+/// their own; `db` is the shop's, as the role `ordersaga_worker`. Clones share everything.
+#[derive(Clone)]
 pub struct Activities {
     /// The shop's database.
     pub db: PgPool,
+    /// Where orders wait for the articles that others change.
+    pub articles: ArticleQueues,
     /// Who takes the customers' money.
     pub provider: Arc<dyn PaymentProvider>,
     /// Who takes the parcels.

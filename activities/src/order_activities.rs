@@ -23,7 +23,8 @@ impl Activities {
         ctx: ActivityContext,
         key: StepKey,
     ) -> Result<(), ActivityError> {
-        step(&ctx, key, stock::reserve(&self.db, self.settings.reservation_ttl, key)).await
+        let ttl = self.settings.reservation_ttl;
+        step(&ctx, key, stock::reserve(&self.db, &self.articles, ttl, key)).await
     }
 
     /// See [`stock::release`].
@@ -33,7 +34,7 @@ impl Activities {
         ctx: ActivityContext,
         key: StepKey,
     ) -> Result<(), ActivityError> {
-        step(&ctx, key, stock::release(&self.db, key)).await
+        step(&ctx, key, stock::release(&self.db, &self.articles, key)).await
     }
 
     /// See [`payment::charge`].
@@ -83,7 +84,8 @@ impl Activities {
         ctx: ActivityContext,
         key: StepKey,
     ) -> Result<Shipment, ActivityError> {
-        step(&ctx, key, shipping::ship(&self.db, self.carrier.as_ref(), key)).await
+        let carrier = self.carrier.as_ref();
+        step(&ctx, key, shipping::ship(&self.db, &self.articles, carrier, key)).await
     }
 
     /// See [`shipping::cancel`].
@@ -93,7 +95,8 @@ impl Activities {
         ctx: ActivityContext,
         key: StepKey,
     ) -> Result<(), ActivityError> {
-        step(&ctx, key, shipping::cancel(&self.db, self.carrier.as_ref(), key)).await
+        let carrier = self.carrier.as_ref();
+        step(&ctx, key, shipping::cancel(&self.db, &self.articles, carrier, key)).await
     }
 
     /// See [`shipping::accept`].
@@ -103,7 +106,7 @@ impl Activities {
         ctx: ActivityContext,
         key: StepKey,
     ) -> Result<(), ActivityError> {
-        step(&ctx, key, shipping::accept(&self.db, key)).await
+        step(&ctx, key, shipping::accept(&self.db, &self.articles, key)).await
     }
 
     /// See [`ledger::recognise_revenue`].

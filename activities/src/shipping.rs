@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::event::{OrderEvent, Parcelled};
-use domain::{CountryCode, Parcel, Rejection, Shipment, StepKey};
+use domain::{CountryCode, Order, Parcel, Rejection, Shipment, StepKey};
 use serde_json::Value;
 use sqlx::PgPool;
 
@@ -14,6 +14,7 @@ use crate::ActivityFault;
 use crate::fault::Cause;
 use crate::idempotency::{self, Outcome, Recorded};
 use crate::orders::{self, Begun};
+use crate::stock::ArticleQueues;
 
 /// Who takes the parcels, as far as the shop deals with it.
 ///
@@ -99,6 +100,7 @@ impl CarrierError {
 /// the stock once.
 pub async fn ship(
     db: &PgPool,
+    articles: &ArticleQueues,
     carrier: &dyn Carrier,
     key: StepKey,
 ) -> Result<Shipment, ActivityFault> {
@@ -107,7 +109,7 @@ pub async fn ship(
     match recorded {
         Recorded::Open => {}
         Recorded::Answered(outcome) => return outcome.into_answer(),
-        Recorded::Undone => return recall_late(db, carrier, &parcel).await,
+        Recorded::Undone => return recall_late(db, articles, carrier, &order).await,
     }
     let goods = goods_of(db, &parcel).await?;
     if !goods.are_held {
@@ -130,7 +132,10 @@ pub async fn ship(
         }
         Err(error) => return Err(error.into_fault("booking a parcel")),
     };
-    let recorded = match record_shipment(db, &parcel, &shipment).await? {
+    let turn = articles.turn(&order).await?;
+    let outcome = record_shipment(db, &parcel, &shipment).await?;
+    drop(turn);
+    let recorded = match outcome {
         Some(outcome) => Recorded::Answered(Outcome::read(outcome)?),
         None => idempotency::recall(db, key).await?,
     };
@@ -140,7 +145,7 @@ pub async fn ship(
             recall_parcel(carrier, &parcel).await?;
             Err(ActivityFault::Rejected(rejection))
         }
-        Recorded::Undone => recall_late(db, carrier, &parcel).await,
+        Recorded::Undone => recall_late(db, articles, carrier, &order).await,
         Recorded::Open => recorded.into_answer(key),
     }
 }
@@ -148,11 +153,12 @@ pub async fn ship(
 /// A booking that comes after its own undo is recalled as the undo would have done.
 async fn recall_late(
     db: &PgPool,
+    articles: &ArticleQueues,
     carrier: &dyn Carrier,
-    parcel: &Parcel,
+    order: &Order,
 ) -> Result<Shipment, ActivityFault> {
-    settle(db, carrier, parcel).await?;
-    Err(idempotency::already_undone(parcel.key))
+    settle(db, articles, carrier, order).await?;
+    Err(idempotency::already_undone(order.parcel().key))
 }
 
 struct Goods {
@@ -300,17 +306,27 @@ async fn record_shipment(
 /// person decides; see [`accept`].
 /// **Repeats.** The carrier recalls a parcel once, and the goods come back once. Without a parcel
 /// the tombstone alone is left, and a booking that comes late is recalled.
-pub async fn cancel(db: &PgPool, carrier: &dyn Carrier, key: StepKey) -> Result<(), ActivityFault> {
-    let parcel = orders::on_record(db, key).await?.parcel();
-    settle(db, carrier, &parcel).await
+pub async fn cancel(
+    db: &PgPool,
+    articles: &ArticleQueues,
+    carrier: &dyn Carrier,
+    key: StepKey,
+) -> Result<(), ActivityFault> {
+    let order = orders::on_record(db, key).await?;
+    settle(db, articles, carrier, &order).await
 }
 
-async fn settle(db: &PgPool, carrier: &dyn Carrier, parcel: &Parcel) -> Result<(), ActivityFault> {
+async fn settle(
+    db: &PgPool,
+    articles: &ArticleQueues,
+    carrier: &dyn Carrier,
+    order: &Order,
+) -> Result<(), ActivityFault> {
+    let parcel = order.parcel();
     idempotency::leave_tombstone(db, parcel.key).await?;
-    match recall_parcel(carrier, parcel).await? {
-        Some(shipment) => record_cancel(db, parcel, &shipment).await,
-        None => Ok(()),
-    }
+    let Some(shipment) = recall_parcel(carrier, &parcel).await? else { return Ok(()) };
+    let _turn = articles.turn(order).await?;
+    record_cancel(db, &parcel, &shipment).await
 }
 
 async fn recall_parcel(
@@ -327,9 +343,15 @@ async fn recall_parcel(
 /// Where the shop never had the carrier's answer, the parcel is recorded under its reference.
 ///
 /// **Repeats.** A parcel that is recorded as handed over is not recorded again.
-pub async fn accept(db: &PgPool, key: StepKey) -> Result<(), ActivityFault> {
+pub async fn accept(
+    db: &PgPool,
+    articles: &ArticleQueues,
+    key: StepKey,
+) -> Result<(), ActivityFault> {
     const DOING: &str = "recording that a parcel has left";
-    let parcel = orders::on_record(db, key).await?.parcel();
+    let order = orders::on_record(db, key).await?;
+    let parcel = order.parcel();
+    let _turn = articles.turn(&order).await?;
     let pieces =
         i64::try_from(parcel.pieces).map_err(|error| ActivityFault::broken(DOING, error))?;
     let unknown = Shipment { tracking: key.to_string() };

@@ -4,6 +4,8 @@
 //! checks and takes them. Two orders for the same articles therefore queue and cannot deadlock,
 //! and what was checked is still so when it is taken.
 
+mod queues;
+
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -12,6 +14,7 @@ use domain::{Order, StepKey, StockClaim};
 use serde_json::Value;
 use sqlx::PgPool;
 
+pub use self::queues::ArticleQueues;
 use crate::ActivityFault;
 use crate::idempotency::{self, Outcome, Recorded};
 use crate::orders::{self, Begun};
@@ -25,11 +28,17 @@ use crate::orders::{self, Begun};
 /// warehouse has never seen has nothing available. Not open if the order is not on record or has
 /// ended.
 /// **Repeats.** By key: the second time gives the first answer and takes nothing.
-pub async fn reserve(db: &PgPool, ttl: Duration, key: StepKey) -> Result<(), ActivityFault> {
+pub async fn reserve(
+    db: &PgPool,
+    articles: &ArticleQueues,
+    ttl: Duration,
+    key: StepKey,
+) -> Result<(), ActivityFault> {
     let Begun { order, recorded } = orders::begin(db, key).await?;
     if let Recorded::Answered(_) | Recorded::Undone = recorded {
         return recorded.into_answer(key);
     }
+    let _turn = articles.turn(&order).await?;
     let recorded = take(db, expiry(&order, ttl), &order.stock_claim()).await?;
     idempotency::answer(db, key, recorded).await
 }
@@ -125,12 +134,17 @@ async fn take(
 /// **Errors.** Broken if the goods have left the house: the shipment is undone first.
 /// **Repeats.** Goods are given back while they are held, so once. If there is nothing to give
 /// back, the tombstone alone is left, and a reservation that comes late is refused.
-pub async fn release(db: &PgPool, key: StepKey) -> Result<(), ActivityFault> {
+pub async fn release(
+    db: &PgPool,
+    articles: &ArticleQueues,
+    key: StepKey,
+) -> Result<(), ActivityFault> {
     const DOING: &str = "releasing stock";
     let order = orders::on_record(db, key).await?;
     idempotency::leave_tombstone(db, key).await?;
     let reservation_key = key.to_string();
     let event = OrderEvent::StockReleased(StockLines { lines: order.stock_claim().lines });
+    let _turn = articles.turn(&order).await?;
     let released = sqlx::query_scalar!(
         r#"
         with released as (

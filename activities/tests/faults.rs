@@ -6,19 +6,20 @@ use std::time::Duration;
 use activities::{Activities, Settings};
 use domain::{Order, Rejection, StepName};
 use runtime::schema::MIGRATIONS;
-use saga::{BROKEN, NOT_OPEN, REJECTED, UNAVAILABLE};
+use saga::{BROKEN, BUSY, NOT_OPEN, REJECTED, UNAVAILABLE};
 use sqlx::PgPool;
 use temporalio_common::error::{ApplicationErrorCategory, ApplicationFailure};
 use temporalio_sdk::activities::ActivityError;
 use temporalio_sdk::testing::{ActivityEnvironment, ActivityEnvironmentError};
 
-use crate::support::{HEART, Shop, TTL, cancelled, order, order_of, paid_with};
+use crate::support::{HEART, Shop, TTL, another_worker, cancelled, order, order_of, paid_with};
 
 fn environment(shop: Shop) -> ActivityEnvironment {
     let Shop { db, provider, carrier, .. } = shop;
     ActivityEnvironment::builder()
         .register_activities(Activities {
             db,
+            articles: another_worker(),
             provider: Arc::new(provider),
             carrier: Arc::new(carrier),
             settings: Settings { reservation_ttl: TTL },
@@ -55,7 +56,7 @@ async fn a_refusal_is_final_and_benign_and_says_why(db: PgPool) {
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_party_that_does_not_answer_is_tried_again_when_it_said(db: PgPool) {
     let unanswered = charge_fails(&db, &paid_with(order(1), "tok_unavailable_1")).await;
-    assert_eq!(unanswered.type_name(), Some(UNAVAILABLE));
+    assert_eq!(unanswered.type_name(), Some(BUSY));
     assert!(!unanswered.is_non_retryable());
     assert_eq!(unanswered.next_retry_delay(), Some(Duration::from_secs(1)));
 }

@@ -10,7 +10,9 @@ use sqlx::PgPool;
 use std::time::Duration;
 use tokio::sync::Notify;
 
-use crate::support::{HEART, Shop, assert_unavailable, breakage, country, order, refusal, sent_to};
+use crate::support::{
+    HEART, Shop, another_worker, assert_unavailable, breakage, country, order, refusal, sent_to,
+};
 
 const LATE: Rejection = Rejection::AlreadyUndone { step: StepName::ShipOrder };
 const A_SECOND: Option<Duration> = Some(Duration::from_secs(1));
@@ -232,8 +234,8 @@ async fn a_zombie_parcel_is_not_sent_after_its_order_was_unwound(db: PgPool) {
         shop.releases(&order).await.unwrap();
         carrier.go_on.notify_one();
     };
-    let (answer, ()) =
-        futures::join!(ship(&shop.db, &carrier, order.key(StepName::ShipOrder)), unwind);
+    let (worker, key) = (another_worker(), order.key(StepName::ShipOrder));
+    let (answer, ()) = futures::join!(ship(&shop.db, &worker, &carrier, key), unwind);
     assert_eq!(refusal(answer), LATE);
     assert_eq!(carrier_records(&shop).await, (0, 1));
     assert_eq!(shop.pieces_of(HEART).await, (100, 0, 0, 100));
@@ -250,8 +252,8 @@ async fn a_reservation_that_expires_while_the_carrier_answers_is_not_shipped(db:
         stock::release_expired(&shop.db, 10).await.unwrap();
         carrier.go_on.notify_one();
     };
-    let (answer, ()) =
-        futures::join!(ship(&shop.db, &carrier, order.key(StepName::ShipOrder)), sweep);
+    let (worker, key) = (another_worker(), order.key(StepName::ShipOrder));
+    let (answer, ()) = futures::join!(ship(&shop.db, &worker, &carrier, key), sweep);
     assert_eq!(refusal(answer), Rejection::ReservationExpired);
     assert_eq!(carrier_records(&shop).await, (0, 1));
     assert_eq!(shop.pieces_of(HEART).await, (100, 0, 0, 100));

@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
+use activities::stock::ArticleQueues;
 use activities::{ActivityFault, stock};
-use domain::{Rejection, StepName, Terms};
+use domain::{Order, Rejection, StepName, Terms};
 use futures::future::join_all;
 use runtime::schema::MIGRATIONS;
 use sqlx::PgPool;
 
-use crate::support::{BABUSHKA, HEART, Shop, TTL, breakage, order, order_of, refusal, sku};
+use crate::support::{
+    BABUSHKA, HEART, Shop, TTL, assert_unavailable, breakage, order, order_of, refusal, sku,
+};
 
 const LATE: Rejection = Rejection::AlreadyUndone { step: StepName::ReserveStock };
 
@@ -67,6 +70,33 @@ async fn of_two_buyers_that_meet_at_the_shelf_the_second_is_told_what_is_left(db
     let short = Rejection::OutOfStock { sku: sku(HEART), wanted: 60, available: 40 };
     assert_eq!(refusal(loser), short);
     assert_eq!(shop.pieces_of(HEART).await, (40, 60, 0, 100));
+}
+
+/// Twenty orders of one worker want an article that another transaction holds, and the worker has
+/// two connections.
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_locked_article_stops_its_own_orders_and_no_others(db: PgPool) {
+    let shop = Shop::stocked(db).await;
+    let (worker, pool) = (ArticleQueues::default(), shop.small_pool(2, Duration::from_millis(100)));
+    let stopped: Vec<_> = (1..=20).map(|number| order_of(number, &[(HEART, 1)])).collect();
+    let (mixed, free) =
+        (order_of(21, &[(BABUSHKA, 1), (HEART, 1)]), order_of(22, &[(BABUSHKA, 1)]));
+    for order in stopped.iter().chain([&mixed, &free]) {
+        shop.places(order).await;
+    }
+    let reserve =
+        |order: &Order| stock::reserve(&pool, &worker, TTL, order.key(StepName::ReserveStock));
+    let shelf = shop.holds_up(HEART).await;
+    let all = join_all(stopped.iter().chain([&mixed]).map(reserve));
+    let (all, free) = futures::join!(all, reserve(&free));
+    free.unwrap();
+    for one in all {
+        assert_unavailable(one, None);
+    }
+    shelf.commit().await.unwrap();
+    reserve(&mixed).await.unwrap();
+    assert_eq!(shop.pieces_of(HEART).await, (99, 1, 0, 100));
+    assert_eq!(shop.pieces_of(BABUSHKA).await, (98, 2, 0, 100));
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]

@@ -26,7 +26,7 @@ pub(crate) async fn run(args: ProveArgs) -> Result<ExitCode> {
         let client = Temporal::from_env("ordersaga-prove")?.connect().await;
         Some(client.context("use --without-temporal to look at the database alone")?)
     };
-    let pool = args.database.pool().context("DATABASE_URL")?;
+    let pool = args.database.unlimited_pool().context("DATABASE_URL")?;
     database::reach(&pool, &database::schema_gate()).await?;
     let findings = prove(&pool, client.as_ref()).await?;
     print(table(&findings))?;

@@ -19,7 +19,7 @@ pub(crate) struct RecoverArgs {
 /// Exits with 1 if something is left that cannot be settled, or could not be looked at.
 pub(crate) async fn run(args: RecoverArgs) -> Result<ExitCode> {
     let client = Temporal::from_env("ordersaga-recover")?.connect().await?;
-    let pool = args.database.pool().context("DATABASE_URL")?;
+    let pool = args.database.unlimited_pool().context("DATABASE_URL")?;
     database::reach(&pool, &database::schema_gate()).await?;
     let found = recover(&pool, &client).await?;
     for one in &found {

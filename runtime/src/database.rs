@@ -11,6 +11,9 @@ use crate::chain;
 /// Errors of a database that does not fit the program. Any increase is an alarm.
 const MISDEPLOYED: &str = "ordersaga_database_misdeployed_total";
 
+/// A program that has gone away in the middle of a transaction leaves its locks after this time.
+const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(10);
+
 /// How a program uses its database.
 #[derive(Clone, Copy, Debug)]
 pub struct PoolSettings {
@@ -20,8 +23,10 @@ pub struct PoolSettings {
     pub connections: u32,
     /// How long to wait for a free connection.
     pub acquire_timeout: Duration,
-    /// How long one statement may take.
+    /// How long one statement may take; no limit if none.
     pub statement_timeout: Option<Duration>,
+    /// How long it may wait for what another transaction has locked; no limit if none.
+    pub lock_timeout: Option<Duration>,
     /// Whether a connection is asked whether it still works before each use.
     pub test_before_acquire: bool,
 }
@@ -41,10 +46,15 @@ pub fn parse_url(url: &str) -> Result<PgConnectOptions, BadUrl> {
 impl PoolSettings {
     /// A pool that connects at the first use, so that the program can start before its database.
     pub fn lazy(&self, url: &str) -> Result<PgPool, BadUrl> {
-        let mut options = parse_url(url)?.application_name(self.program);
-        if let Some(limit) = self.statement_timeout {
-            options = options.options([("statement_timeout", limit.as_millis().to_string())]);
-        }
+        let limits = [
+            ("statement_timeout", self.statement_timeout),
+            ("lock_timeout", self.lock_timeout),
+            ("idle_in_transaction_session_timeout", Some(IDLE_IN_TRANSACTION)),
+        ];
+        let limits = limits
+            .into_iter()
+            .filter_map(|(name, limit)| Some((name, limit?.as_millis().to_string())));
+        let options = parse_url(url)?.application_name(self.program).options(limits);
         Ok(PgPoolOptions::new()
             .max_connections(self.connections)
             .acquire_timeout(self.acquire_timeout)
@@ -188,6 +198,7 @@ mod tests {
             connections: 1,
             acquire_timeout: Duration::from_secs(1),
             statement_timeout: None,
+            lock_timeout: None,
             test_before_acquire: true,
         };
         let refused = settings.lazy("mysql//shop:secret@localhost").unwrap_err();

@@ -14,7 +14,7 @@ use temporalio_workflow::{
 use crate::attention::until_written;
 use crate::process::{show, tell, uninterrupted};
 use crate::{
-    Activity, BROKEN, Contract, HEARTBEAT_TIMEOUT, NOT_OPEN, Process, REJECTED, StepFailure,
+    Activity, BROKEN, BUSY, Contract, HEARTBEAT_TIMEOUT, NOT_OPEN, Process, REJECTED, StepFailure,
 };
 
 /// An activity with its argument, ready to be tried again and again.
@@ -89,7 +89,7 @@ async fn patient<P: Process, A: Activity>(
     }
 }
 
-/// How often the quick way tries. The number of tries ends it, and the time limit only ends a
+/// How often the quick way tries, unless the party says when to ask again. The number of tries ends it, and the time limit only ends a
 /// try that hangs: the SDK drops a local activity's time limit when it strikes between two
 /// tries, and would go on trying for ever.
 const QUICK_TRIES: u32 = 3;
@@ -99,7 +99,7 @@ fn quick(contract: &Contract, token: &WorkflowCancellationToken) -> LocalActivit
         .initial_interval(Duration::from_millis(200))
         .maximum_interval(Duration::from_secs(1))
         .maximum_attempts(QUICK_TRIES)
-        .non_retryable_error_types([REJECTED, BROKEN, NOT_OPEN])
+        .non_retryable_error_types([REJECTED, BROKEN, NOT_OPEN, BUSY])
         .build();
     LocalActivityOptions::builder()
         .retry_policy(retry)

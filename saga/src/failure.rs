@@ -15,6 +15,11 @@ pub const REJECTED: &str = "Rejected";
 /// unknown.
 pub const UNAVAILABLE: &str = "Unavailable";
 
+/// The failure type of a party that does not answer, and says when to ask again (the failure's
+/// next retry delay). Like [`UNAVAILABLE`], but it ends the quick way at once: that would hold the
+/// worker's place while it waits.
+pub const BUSY: &str = "Busy";
+
 /// The failure type of a bug or a violated invariant. Not retryable.
 pub const BROKEN: &str = "Broken";
 

@@ -463,6 +463,19 @@ async fn past_the_point_of_no_return_a_broken_step_waits_and_no_cancel_turns_it_
 }
 
 #[tokio::test]
+async fn a_party_that_says_when_to_ask_again_holds_no_workflow_task_until_then() {
+    let agency = Agency::open().await;
+    let start = trip("busy");
+    agency.world.plan(&start.trip, "BookHotel", Fault::RetryAfter(Duration::from_millis(1)));
+    let handle = agency.start(&start).await;
+    assert_eq!(agency.ended(&handle).await, "booked");
+    let record = agency.world.record(&start.trip);
+    let calls = record.calls.iter().filter(|call| call.activity == "BookHotel");
+    assert_eq!(calls.map(|call| call.is_local).collect::<Vec<_>>(), [true, false]);
+    agency.close().await;
+}
+
+#[tokio::test]
 async fn a_hint_cuts_a_patient_wait_short() {
     let agency = Agency::open().await;
     let start = trip("hint");

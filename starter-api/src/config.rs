@@ -213,6 +213,7 @@ impl ServeArgs {
             acquire_timeout: Duration::from_secs(2),
             // A statement that outlives its caller's patience only takes the next one's place.
             statement_timeout: Some(Duration::from_secs(4)),
+            lock_timeout: Some(Duration::from_secs(2)),
             // A connection found dead costs its caller one 503; asking before each use would
             // cost every caller a round trip.
             test_before_acquire: false,

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use metrics::{counter, histogram};
-use saga::{BROKEN, NOT_OPEN, REJECTED, Role, UNAVAILABLE};
+use saga::{BROKEN, BUSY, NOT_OPEN, REJECTED, Role, UNAVAILABLE};
 use temporalio_sdk::activities::ActivityError;
 use temporalio_sdk::interceptors::{
     ActivityInboundInterceptor, ExecuteActivityInput, ExecuteActivityOutput, Next,
@@ -64,7 +64,7 @@ fn name_of(error: &ActivityError) -> &'static str {
     match error {
         ActivityError::Application(failure) => match failure.type_name() {
             Some(REJECTED) => "rejected",
-            Some(UNAVAILABLE) => "unavailable",
+            Some(UNAVAILABLE | BUSY) => "unavailable",
             Some(BROKEN) => "broken",
             Some(NOT_OPEN) => "not-open",
             Some(_) | None => "unclassified",

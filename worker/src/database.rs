@@ -18,17 +18,32 @@ pub struct DatabaseArgs {
 }
 
 impl DatabaseArgs {
-    /// A pool that connects at the first use.
+    /// The worker's pool, which connects at the first use. No order holds a connection for long.
     pub fn pool(&self) -> Result<PgPool, BadUrl> {
-        let settings = PoolSettings {
+        // Within the ten seconds of a patient attempt: one that is given up leaves no statement
+        // behind that keeps its connection.
+        let statement_timeout = Some(Duration::from_secs(8));
+        // Within the three seconds of a quick try: what is locked for longer is tried again.
+        let lock_timeout = Some(Duration::from_secs(1));
+        PoolSettings { statement_timeout, lock_timeout, ..self.unlimited() }
+            .lazy(&self.database_url)
+    }
+
+    /// A pool for what reads the whole database, and may take as long as that takes.
+    pub fn unlimited_pool(&self) -> Result<PgPool, BadUrl> {
+        self.unlimited().lazy(&self.database_url)
+    }
+
+    const fn unlimited(&self) -> PoolSettings {
+        PoolSettings {
             program: "ordersaga-worker",
             connections: self.worker_database_connections,
             // A step's quick try has three seconds; what waits longer is better tried again.
             acquire_timeout: Duration::from_secs(3),
             statement_timeout: None,
+            lock_timeout: None,
             test_before_acquire: true,
-        };
-        settings.lazy(&self.database_url)
+        }
     }
 }
 

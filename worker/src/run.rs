@@ -7,6 +7,7 @@ use std::time::Duration;
 use activities::Activities;
 use activities::payment::sandbox::SandboxProvider;
 use activities::shipping::sandbox::SandboxCarrier;
+use activities::stock::ArticleQueues;
 use runtime::chain;
 use runtime::database::BadUrl;
 use runtime::schema::{SchemaFault, SchemaGate};
@@ -191,7 +192,7 @@ pub fn worker_options(
         .graceful_shutdown_period(Duration::from_secs(settings.grace_seconds.into()))
         .activity_inbound_interceptor(watch)
         .build();
-    options.register_activities(clone_activities(activities));
+    options.register_activities(activities.clone());
     if queue == Queue::Orders {
         macro_rules! register {
             ($workflow:ty) => {
@@ -201,17 +202,6 @@ pub fn worker_options(
         workflows::for_each_process!(register);
     }
     Ok(options)
-}
-
-/// The SDK takes a set of activities for each worker; what they work with is shared.
-fn clone_activities(activities: &Activities) -> Activities {
-    let Activities { db, provider, carrier, settings } = activities;
-    Activities {
-        db: db.clone(),
-        provider: Arc::clone(provider),
-        carrier: Arc::clone(carrier),
-        settings: *settings,
-    }
 }
 
 /// Serves the queues until `stop`, and then until what is under way has finished.
@@ -262,6 +252,7 @@ impl RunArgs {
         let party = || self.database.pool();
         Ok(Activities {
             db: db.clone(),
+            articles: ArticleQueues::default(),
             provider: Arc::new(SandboxProvider::new(party()?, self.random_decline_percent)),
             carrier: Arc::new(SandboxCarrier::new(party()?)),
             settings: activities::Settings {

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use activities::catalogue::{Article, Stocking};
 use activities::payment::sandbox::SandboxProvider;
 use activities::shipping::sandbox::SandboxCarrier;
+use activities::stock::ArticleQueues;
 use activities::{Activities, ledger, orders, payment, shipping, stock};
 use domain::{AddressId, Ending, Order, OrderId, Rejection, StepKey, StepName};
 use runtime::schema::MIGRATIONS;
@@ -46,6 +47,7 @@ async fn trade(db: &PgPool) {
     activities::catalogue::load(db, &articles, stocking).await.unwrap();
     let hands = Activities {
         db: db.clone(),
+        articles: ArticleQueues::default(),
         provider: Arc::new(SandboxProvider::new(db.clone(), 0)),
         carrier: Arc::new(SandboxCarrier::new(db.clone())),
         settings: activities::Settings { reservation_ttl: std::time::Duration::from_hours(1) },
@@ -62,7 +64,8 @@ async fn trade(db: &PgPool) {
     let mut shipped = Order { order_id: OrderId::of(SHIPPED), ..order() };
     shipped.ship_to.address_id = Some(AddressId::of(ADDRESS));
     go_forward(&hands, &shipped).await;
-    shipping::ship(db, hands.carrier.as_ref(), shipped.key(StepName::ShipOrder)).await.unwrap();
+    let key = shipped.key(StepName::ShipOrder);
+    shipping::ship(db, &hands.articles, hands.carrier.as_ref(), key).await.unwrap();
     let recognise = shipped.key(StepName::RecogniseRevenue);
     ledger::recognise_revenue(db, recognise, "a run").await.unwrap();
 
@@ -76,16 +79,17 @@ async fn trade(db: &PgPool) {
     ledger::reverse(db, key(StepName::PostEntries)).await.unwrap();
     let provider = hands.provider.as_ref();
     payment::refund(db, provider, key(StepName::ChargePayment)).await.unwrap();
-    stock::release(db, key(StepName::ReserveStock)).await.unwrap();
+    stock::release(db, &hands.articles, key(StepName::ReserveStock)).await.unwrap();
     let end = EndNote { order_id: rejected.order_id, status: ending.into() };
     orders::note_end(db, &end).await.unwrap();
 }
 
 async fn go_forward(hands: &Activities, order: &Order) {
-    let Activities { db, provider, settings, .. } = hands;
+    let Activities { db, articles, provider, settings, .. } = hands;
     put_on_record(db, order, &serde_json::to_value(order.placed()).unwrap()).await;
     let key = |step| order.key(step);
-    stock::reserve(db, settings.reservation_ttl, key(StepName::ReserveStock)).await.unwrap();
+    let ttl = settings.reservation_ttl;
+    stock::reserve(db, articles, ttl, key(StepName::ReserveStock)).await.unwrap();
     payment::charge(db, provider.as_ref(), key(StepName::ChargePayment)).await.unwrap();
     ledger::post(db, key(StepName::PostEntries)).await.unwrap();
 }

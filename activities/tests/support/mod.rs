@@ -5,6 +5,7 @@ use std::time::Duration;
 use activities::catalogue::{self, Article, Stocking};
 use activities::payment::sandbox::SandboxProvider;
 use activities::shipping::sandbox::SandboxCarrier;
+use activities::stock::ArticleQueues;
 use activities::{ActivityFault, ledger, orders, payment, shipping, stock};
 use domain::{
     AddressId, CountryCode, CustomerId, Decision, Destination, Ending, Fingerprint, Order, OrderId,
@@ -14,6 +15,7 @@ use domain::{
 use rust_decimal::Decimal;
 use serde_json::Value;
 use sqlx::postgres::types::PgInterval;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{PgPool, Postgres, Transaction};
 use testkit::pounds;
 use workflows::order::{AttentionNote, EndNote, ResolvedNote, UnwindingNote};
@@ -50,6 +52,15 @@ impl Shop {
         let provider = SandboxProvider::new(db.clone(), 0);
         let carrier = SandboxCarrier::new(db.clone());
         Self { db, starter, owner, provider, carrier }
+    }
+
+    /// The shop's database for a worker that has few connections, and waits for locks no longer.
+    pub(crate) fn small_pool(&self, connections: u32, lock_timeout: Duration) -> PgPool {
+        let limit = lock_timeout.as_millis().to_string();
+        let options = PgConnectOptions::clone(&self.db.connect_options());
+        PgPoolOptions::new()
+            .max_connections(connections)
+            .connect_lazy_with(options.options([("lock_timeout", limit)]))
     }
 
     /// A shop with a hundred pieces of each article of [`order`].
@@ -106,7 +117,7 @@ impl Shop {
     }
 
     pub(crate) async fn reserves(&self, order: &Order) -> Result<(), ActivityFault> {
-        stock::reserve(&self.db, TTL, order.key(StepName::ReserveStock)).await
+        self.reserves_for(order, TTL).await
     }
 
     /// Sets the goods aside for no longer than this beyond the time that the order waits.
@@ -115,11 +126,12 @@ impl Shop {
         order: &Order,
         ttl: Duration,
     ) -> Result<(), ActivityFault> {
-        stock::reserve(&self.db, ttl, order.key(StepName::ReserveStock)).await
+        let key = order.key(StepName::ReserveStock);
+        stock::reserve(&self.db, &another_worker(), ttl, key).await
     }
 
     pub(crate) async fn releases(&self, order: &Order) -> Result<(), ActivityFault> {
-        stock::release(&self.db, order.key(StepName::ReserveStock)).await
+        stock::release(&self.db, &another_worker(), order.key(StepName::ReserveStock)).await
     }
 
     pub(crate) async fn charges(&self, order: &Order) -> Result<PaymentReference, ActivityFault> {
@@ -139,15 +151,17 @@ impl Shop {
     }
 
     pub(crate) async fn ships(&self, order: &Order) -> Result<Shipment, ActivityFault> {
-        shipping::ship(&self.db, &self.carrier, order.key(StepName::ShipOrder)).await
+        let key = order.key(StepName::ShipOrder);
+        shipping::ship(&self.db, &another_worker(), &self.carrier, key).await
     }
 
     pub(crate) async fn cancels_shipment(&self, order: &Order) -> Result<(), ActivityFault> {
-        shipping::cancel(&self.db, &self.carrier, order.key(StepName::ShipOrder)).await
+        let key = order.key(StepName::ShipOrder);
+        shipping::cancel(&self.db, &another_worker(), &self.carrier, key).await
     }
 
     pub(crate) async fn accepts_shipment(&self, order: &Order) -> Result<(), ActivityFault> {
-        shipping::accept(&self.db, order.key(StepName::ShipOrder)).await
+        shipping::accept(&self.db, &another_worker(), order.key(StepName::ShipOrder)).await
     }
 
     /// Books the sale, which completes the order.
@@ -320,6 +334,11 @@ pub(crate) fn order_of(number: u32, lines: &[(&str, i64)]) -> Order {
     let basket: Vec<_> = lines.iter().map(bought).collect();
     let customer_id = CustomerId::parse("17850").unwrap();
     testkit::order_of(OrderId::for_request(&customer_id, &number.to_string()), &basket)
+}
+
+/// Orders that meet in the database come from different workers: those of one queue before that.
+pub(crate) fn another_worker() -> ArticleQueues {
+    ArticleQueues::default()
 }
 
 pub(crate) fn paid_with(mut order: Order, token: &str) -> Order {

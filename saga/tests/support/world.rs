@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use saga::{BROKEN, NOT_OPEN, REJECTED, Role, UNAVAILABLE};
+use saga::{BROKEN, BUSY, NOT_OPEN, REJECTED, Role, UNAVAILABLE};
 use temporalio_macros::activities;
 use temporalio_sdk::ApplicationFailure;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
@@ -205,7 +205,7 @@ fn refused(why: &str) -> ActivityError {
 
 fn unavailable(delay: Option<Duration>) -> ActivityError {
     let failure = ApplicationFailure::builder("no answer".to_owned())
-        .type_name(UNAVAILABLE.to_owned())
+        .type_name(if delay.is_some() { BUSY } else { UNAVAILABLE }.to_owned())
         .maybe_next_retry_delay(delay);
     ActivityError::application(failure.build())
 }

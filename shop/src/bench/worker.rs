@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use activities::payment::sandbox::SandboxProvider;
 use activities::shipping::sandbox::SandboxCarrier;
+use activities::stock::ArticleQueues;
 use activities::{Activities, Settings};
 use clap::Args;
 use sqlx::postgres::PgPoolOptions;
@@ -50,6 +51,7 @@ pub(crate) async fn serve(options: &BenchWorker) -> Result<(), BenchError> {
     let database = || PgPoolOptions::new().max_connections(24).connect_lazy(&options.database_url);
     let activities = Activities {
         db: database()?,
+        articles: ArticleQueues::default(),
         provider: Arc::new(SandboxProvider::new(database()?, 0)),
         carrier: Arc::new(SandboxCarrier::new(database()?)),
         settings: Settings { reservation_ttl: Duration::from_hours(1) },

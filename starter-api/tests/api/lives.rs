@@ -8,6 +8,7 @@ use std::time::Duration;
 use activities::Activities;
 use activities::payment::sandbox::SandboxProvider;
 use activities::shipping::sandbox::SandboxCarrier;
+use activities::stock::ArticleQueues;
 use futures::StreamExt;
 use futures::future::join_all;
 use ordersaga_grpc::v1::{
@@ -130,6 +131,7 @@ async fn serve(as_worker: &PgPool, client: &Client, stop: &CancellationToken) {
     };
     let activities = Activities {
         db: pool(),
+        articles: ArticleQueues::default(),
         provider: Arc::new(SandboxProvider::new(pool(), 0)),
         carrier: Arc::new(SandboxCarrier::new(pool())),
         settings: activities::Settings { reservation_ttl: Duration::from_hours(24) },

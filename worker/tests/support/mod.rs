@@ -26,6 +26,7 @@ use activities::Activities;
 use activities::catalogue::{Article, Stocking};
 use activities::payment::sandbox::SandboxProvider;
 use activities::shipping::sandbox::SandboxCarrier;
+use activities::stock::ArticleQueues;
 use chrono::{DateTime, SubsecRound as _, Utc};
 use domain::{Decision, Order, OrderId, OrderStatus, PaymentToken, Quantity, Sku, Terms};
 pub use faults::{Call, FOR_EVER, Fault, Faults, Gate, failed};
@@ -589,6 +590,7 @@ where
             };
             let activities = Activities {
                 db: pool(),
+                articles: ArticleQueues::default(),
                 provider: Arc::new(SandboxProvider::new(pool(), 0)),
                 carrier: Arc::new(SandboxCarrier::new(pool())),
                 settings: activities::Settings { reservation_ttl: Duration::from_hours(24) },
