@@ -342,6 +342,17 @@ PLANTED = [
         ),
     ),
     mutant(
+        "orders wait for a locked article with a connection in hand",
+        "activities:a_locked_article activities",
+        (STOCK, "    let _turn = articles.turn(&order).await?;\n    let recorded = take", "    let _unused = articles;\n    let recorded = take"),
+    ),
+    mutant(
+        "a party that says when to ask again is waited for in the workflow task",
+        "mechanism:a_party_that_says mechanism",
+        (ATTEMPT, "[REJECTED, BROKEN, NOT_OPEN, BUSY]", "[REJECTED, BROKEN, NOT_OPEN]"),
+        (ATTEMPT, "Activity, BROKEN, BUSY, Contract,", "Activity, BROKEN, Contract,"),
+    ),
+    mutant(
         "an event's message is lost",
         "activities:every_event_has_its_message activities",
         (
