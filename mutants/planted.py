@@ -558,7 +558,7 @@ PLANTED = [
     ),
     mutant(
         "a missing column is taken for a bug in an order",
-        "activities:faults::",
+        "runtime",
         ("runtime/src/database.rs", '            "42P01" | "42703" | "42883"', '            "42P01" | "42883"'),
     ),
     mutant(

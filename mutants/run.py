@@ -36,6 +36,7 @@ HANGS_AFTER = {"named": 45.0, "all": 180.0}
 # Chosen out of the whole workspace, a test shares with all others what it is built of.
 CHECKS = {
     "domain": ["-p", "domain", "--lib"],
+    "runtime": ["-p", "runtime", "--lib"],
     "schema": ["--workspace", "--test", "schema"],
     "activities": ["--workspace", "--test", "activities"],
     "starter": ["--workspace", "--test", "api"],
