@@ -213,7 +213,7 @@ PLANTED = [
     ),
     mutant(
         "a step that timed out counts as broken",
-        "mechanism:every_outcome mechanism",
+        "saga:a_step_whose_answer_never matrix",
         (
             FAILURE,
             'Some(FailureInfo::TimeoutFailureInfo(_)) => Self::Unknown("timed out".to_owned())',
