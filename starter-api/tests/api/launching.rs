@@ -226,14 +226,41 @@ async fn an_order_that_cannot_be_launched_does_not_stop_the_others(database: PgP
     assert!(workflow(&temporal().await, damaged).await.is_some());
 }
 
+/// Orders again and again until an answer is as wanted; what waits is counted once a second.
+async fn ordered_until(
+    shop: &Shop,
+    placed: &mut Vec<Uuid>,
+    is_wanted: impl Fn(&Answer) -> bool,
+) -> Answer {
+    let wanted = order("ada");
+    let answered = async {
+        loop {
+            let answer = shop.post("/v1/orders", &wanted).await;
+            if answer.status == 201 {
+                placed.push(id_of(&answer));
+            }
+            if is_wanted(&answer) {
+                break answer;
+            }
+        }
+    };
+    timeout(Duration::from_secs(30), answered).await.unwrap()
+}
+
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn while_the_line_is_stopped_orders_are_accepted_and_wait_in_their_order(database: PgPool) {
     stop_the_line(&database).await;
-    let shop = Shop::open(database.clone()).await;
+    stock(&database).await;
+    let limits = Limits { backlog_max: 3, ..Limits::default() };
+    let shop = Shop::with(database.clone(), Temporal::from_env().unwrap(), limits).await;
     let mut placed = Vec::new();
-    for _ in 0..3 {
-        placed.push(id_of(&shop.post("/v1/orders", &order("ada")).await));
+    let refused = |answer: &Answer| answer.status == 503;
+    // The launcher has looked once it refuses more, and has looked again once it takes more.
+    ordered_until(&shop, &mut placed, refused).await;
+    for id in placed.drain(2..) {
+        shop.post(&format!("/v1/orders/{id}/cancel"), &json!({ "reason": "too many" })).await;
     }
+    ordered_until(&shop, &mut placed, |answer| !refused(answer)).await;
     assert_eq!(waiting(&database).await, placed);
     let client = temporal().await;
     for id in &placed {
@@ -254,16 +281,7 @@ async fn more_than_the_shop_lets_wait_is_asked_to_come_again(database: PgPool) {
     let shop = Shop::with(database.clone(), Temporal::from_env().unwrap(), limits).await;
     let (key, wanted) = (fresh("key"), order("ada"));
     let first = shop.place(&key, &wanted).await;
-    let refused = async {
-        loop {
-            // What waits is counted once a second.
-            let answer = shop.post("/v1/orders", &wanted).await;
-            if answer.status != 201 {
-                break answer;
-            }
-        }
-    };
-    let refused = timeout(Duration::from_secs(30), refused).await.unwrap();
+    let refused = ordered_until(&shop, &mut Vec::new(), |answer| answer.status != 201).await;
     assert_eq!((refused.status.as_u16(), refused.problem().as_str()), (503, "overloaded"));
     // Nothing is launched, so nobody knows when.
     assert_eq!(refused.header("retry-after"), Some("300"));
