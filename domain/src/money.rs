@@ -47,6 +47,9 @@ pub enum MoneyError {
     /// Beyond what a decimal holds exactly, or below zero after a subtraction.
     #[error("the amount is out of range")]
     OutOfRange,
+    /// More than any price or order comes to.
+    #[error("an amount is at most {} {}; what is more is a mistake", Money::REASON, .0.code())]
+    BeyondReason(Currency),
     /// A code that is no money one can pay with, such as gold or a test code.
     #[error("{} is not a currency to pay in", .0.code())]
     NotPayable(Currency),
@@ -82,6 +85,22 @@ impl Money {
             amount.round_dp_with_strategy(digits, RoundingStrategy::MidpointAwayFromZero),
             currency,
         )
+    }
+
+    /// The most that a price, or an order, comes to, in major units. An order of this much, as
+    /// often as a shop ever sells, adds up to a sum that a decimal of 28 digits still holds.
+    pub const REASON: u64 = 1_000_000_000_000;
+
+    /// The amount, if a price or an order can come to it.
+    ///
+    /// **Errors.** [`MoneyError::BeyondReason`]. Asked where amounts come in, not where they are
+    /// read: what is on record stays readable.
+    pub fn within_reason(self) -> Result<Self, MoneyError> {
+        if self.amount > Decimal::from(Self::REASON) {
+            Err(MoneyError::BeyondReason(self.currency))
+        } else {
+            Ok(self)
+        }
     }
 
     /// No money at all, in this currency.
@@ -256,6 +275,14 @@ mod tests {
         assert_eq!(rounded("0.135", Currency::GBP), "0.14 GBP");
         assert_eq!(rounded("2.5", Currency::JPY), "3 JPY");
         assert_eq!(rounded("0.0005", Currency::KWD), "0.001 KWD");
+    }
+
+    #[test]
+    fn what_no_order_comes_to_is_beyond_reason() {
+        let yen = |amount: u64| Money::new(amount.into(), Currency::JPY).unwrap();
+        assert!(yen(Money::REASON).within_reason().is_ok());
+        let beyond = yen(Money::REASON.saturating_add(1)).within_reason();
+        assert_eq!(beyond, Err(MoneyError::BeyondReason(Currency::JPY)));
     }
 
     #[test]

@@ -98,7 +98,7 @@ impl PriceList {
     /// Prices a basket for a destination.
     ///
     /// **Errors.** [`InvalidOrder`]: no or too many lines, two currencies, a destination that
-    /// is not served, nothing to pay.
+    /// is not served, nothing to pay, more than any order comes to.
     pub fn of(
         basket: &[(PricedSku, Quantity)],
         discount: Option<Discount>,
@@ -117,7 +117,7 @@ impl PriceList {
         let shipping = rates.shipping_rate(country, currency)?.of(goods)?;
         let taxed = goods.checked_add(shipping)?;
         let tax = taxed.percent(rates.tax(country)?)?;
-        let total = taxed.checked_add(tax)?;
+        let total = taxed.checked_add(tax)?.within_reason()?;
         if total.is_zero() {
             return Err(InvalidOrder::NothingToPay);
         }
@@ -125,7 +125,7 @@ impl PriceList {
         Ok(Self {
             lines,
             totals: Totals { subtotal, discount, shipping, tax, total },
-            cost_of_goods: Some(Money::sum(currency, costs)?),
+            cost_of_goods: Some(Money::sum(currency, costs)?.within_reason()?),
         })
     }
 }

@@ -105,15 +105,17 @@ impl DatabaseFault {
     /// **Source.** PostgreSQL's appendix of error codes; the first two letters are the class.
     fn of_state(code: &str) -> Self {
         match code {
-            // Serialization failure, deadlock, lock not available; the outcome of a commit is
-            // unknown, which the statement's idempotency key settles.
-            "40001" | "40P01" | "40003" | "55P03"
+            // Of transactions rolled back, the one that broke a constraint: it breaks it again.
+            "40002" => return Self::Broken,
+            // A lock that is not available, an object that is in use, a snapshot that is too old.
+            "55P03" | "55006" | "72000"
             // A standby that has not been promoted yet.
             | "25006"
             // A transaction that was idle or took too long.
             | "25P03" | "25P04" => return Self::Transient,
-            // Undefined table, column, function or object; insufficient privilege.
-            "42P01" | "42703" | "42883" | "42704" | "42501"
+            // Undefined table, column, function or object; a function that is there twice; an
+            // `on conflict` without its constraint; insufficient privilege.
+            "42P01" | "42703" | "42883" | "42704" | "42725" | "42P10" | "42501"
             // A prepared statement that is unknown or already exists: a proxy gave the session
             // to another client.
             | "26000" | "42P05"
@@ -122,11 +124,13 @@ impl DatabaseFault {
             _ => {}
         }
         match code.get(..2) {
-            // Connection exception, insufficient resources, operator intervention (statement
-            // time limit, shutdown, starting), system error (input or output).
-            Some("08" | "53" | "57" | "58") => Self::Transient,
-            // Invalid authorisation, database name or schema name.
-            Some("28" | "3D" | "3F") => Self::Misdeployed,
+            // Connection exception; transaction rolled back (serialization failure, deadlock, or the
+            // outcome of a commit is unknown, which the statement's idempotency key settles);
+            // insufficient resources, operator intervention (statement time limit, shutdown,
+            // starting), system error (input or output).
+            Some("08" | "40" | "53" | "57" | "58") => Self::Transient,
+            // Invalid authorisation, role, database name or schema name.
+            Some("0P" | "28" | "3D" | "3F") => Self::Misdeployed,
             Some(_) | None => Self::Broken,
         }
     }
@@ -157,7 +161,8 @@ mod tests {
     fn what_passes_by_itself_is_transient() {
         for code in [
             "08000", "08006", "25006", "40001", "40003", "40P01", "53100", "53300", "55P03",
-            "57014", "57P01", "57P02", "57P03", "58030", "25P03", "25P04",
+            "57014", "57P01", "57P02", "57P03", "58030", "25P03", "25P04", "40000", "55006",
+            "72000",
         ] {
             assert_eq!(DatabaseFault::of_state(code), DatabaseFault::Transient, "{code}");
         }
@@ -175,7 +180,7 @@ mod tests {
     fn what_an_operator_has_to_put_right_is_misdeployed_and_never_broken() {
         for code in [
             "42P01", "42703", "42883", "42704", "42501", "26000", "42P05", "0A000", "28P01",
-            "28000", "3D000", "3F000",
+            "28000", "3D000", "3F000", "0P000", "42725", "42P10",
         ] {
             assert_eq!(DatabaseFault::of_state(code), DatabaseFault::Misdeployed, "{code}");
         }
@@ -185,7 +190,9 @@ mod tests {
 
     #[test]
     fn what_a_developer_has_to_put_right_is_broken() {
-        for code in ["23505", "23514", "23503", "22003", "42601", "42804", "XX000", "P0001", ""] {
+        for code in
+            ["23505", "23514", "23503", "22003", "40002", "42601", "42804", "XX000", "P0001", ""]
+        {
             assert_eq!(DatabaseFault::of_state(code), DatabaseFault::Broken, "{code}");
         }
         assert_eq!(DatabaseFault::of(&sqlx::Error::RowNotFound), DatabaseFault::Broken);

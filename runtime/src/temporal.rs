@@ -23,7 +23,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// A server that no longer answers is noticed after both together. Temporal closes connections
 /// that send pings more often than every 10 s (`frontend.keepAliveMinTime`).
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// One connection to Temporal, made at the first call that needs it. Clones share it.
 #[derive(Clone)]
@@ -156,7 +156,7 @@ mod tests {
             connection.identity
         );
         let keep_alive = connection.keep_alive.as_ref().unwrap();
-        assert_eq!((keep_alive.interval.as_secs(), keep_alive.timeout.as_secs()), (10, 5));
+        assert_eq!((keep_alive.interval.as_secs(), keep_alive.timeout.as_secs()), (10, 4));
         assert_eq!(connection.grpc_compression, GrpcCompression::None);
         assert_eq!(temporal.namespace(), "shop");
         assert!(!format!("{temporal:?}").contains("secret"));

@@ -17,16 +17,22 @@ pub(crate) mod products;
 pub(crate) mod queues;
 pub(crate) mod quote;
 pub(crate) mod stock;
+pub(crate) mod turn;
 
 use std::sync::Arc;
 
+use domain::CustomerId;
 use sqlx::PgPool;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::catalogue::Catalogue;
 use crate::app::launch::Launcher;
+use crate::shares::Shares;
 use crate::temporal::Temporal;
+
+/// One customer has at most an eighth of the streams that all callers share.
+const SHARES: usize = 8;
 
 /// What commands and queries work with.
 #[derive(Debug)]
@@ -38,6 +44,11 @@ pub(crate) struct App {
     pub(crate) settings: Settings,
     /// One permit for each order that is being watched.
     pub(crate) streams: Arc<Semaphore>,
+    /// One permit for each caller that waits for its order to be decided.
+    pub(crate) waits: Arc<Semaphore>,
+    /// How many streams each customer has. The shop's own programs act for many customers, and have
+    /// as many as there are.
+    pub(crate) streams_of_customers: Arc<Shares<CustomerId>>,
     /// Cancelled once the process was asked to stop.
     pub(crate) leaving: CancellationToken,
 }
@@ -53,6 +64,8 @@ pub(crate) struct Settings {
     pub(crate) wait_seconds_max: u32,
     /// How many orders can be watched at once.
     pub(crate) streams_max: usize,
+    /// How many callers can wait for their orders at once.
+    pub(crate) waits_max: usize,
     /// With so many orders waiting for their launch, no more are accepted.
     pub(crate) backlog_max: u64,
 }
@@ -68,6 +81,8 @@ impl App {
             temporal,
             settings,
             streams: Arc::new(Semaphore::new(settings.streams_max)),
+            waits: Arc::new(Semaphore::new(settings.waits_max)),
+            streams_of_customers: Shares::of(settings.streams_max.div_ceil(SHARES)),
             leaving: CancellationToken::new(),
         }
     }

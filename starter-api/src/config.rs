@@ -11,7 +11,9 @@ use reqwest::Url;
 use runtime::database::PoolSettings;
 use sqlx::PgPool;
 
-use crate::http::{Limits, RATE_PER_ADDRESS, RATE_PER_TOKEN, REGISTRATIONS_PER_ADDRESS};
+use crate::http::{
+    Limits, ProxyHeader, RATE_PER_ADDRESS, RATE_PER_TOKEN, REGISTRATIONS_PER_ADDRESS,
+};
 use crate::identity::{
     Client, EmbeddedSettings, ExternalIssuer, Identity, REFETCH_PAUSE, http_client, is_safe,
 };
@@ -22,6 +24,11 @@ pub struct ServeArgs {
     /// Where to listen for HTTP.
     #[arg(long, env = "ORDERSAGA_LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
+
+    /// Where `/health`, `/ready` and `/metrics` are answered whatever callers of the API do. They
+    /// are answered where the API listens, too.
+    #[arg(long, env = "ORDERSAGA_OPS_LISTEN", default_value = "127.0.0.1:9466")]
+    pub api_ops_listen: SocketAddr,
 
     /// The most connections of the API to the database at once.
     #[arg(long, env = "ORDERSAGA_DATABASE_CONNECTIONS", default_value_t = 10,
@@ -37,15 +44,49 @@ pub struct ServeArgs {
           value_parser = clap::value_parser!(u64).range(1..=600))]
     pub request_timeout_seconds: u64,
 
-    /// How many seconds a caller may take to send the head of a request.
-    #[arg(long, env = "ORDERSAGA_HEADERS_TIMEOUT_SECONDS", default_value_t = 30,
+    /// How many seconds a caller may take to send the head of its first request. An idle connection
+    /// is closed after this time, too, while three quarters of all connections are taken.
+    #[arg(long, env = "ORDERSAGA_HEADERS_TIMEOUT_SECONDS", default_value_t = 10,
           value_parser = clap::value_parser!(u64).range(1..=600))]
     pub headers_timeout_seconds: u64,
+
+    /// How many seconds a caller may take to send a body; after that it is answered with 408.
+    #[arg(long, env = "ORDERSAGA_BODY_TIMEOUT_SECONDS", default_value_t = 15,
+          value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub body_timeout_seconds: u64,
+
+    /// How many seconds a caller may take to read the next part of an answer (64 KiB, or an event)
+    /// before its connection is closed.
+    #[arg(long, env = "ORDERSAGA_SEND_TIMEOUT_SECONDS", default_value_t = 30,
+          value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub send_timeout_seconds: u64,
+
+    /// How many seconds an idle connection is kept: longer than a load balancer in front of the
+    /// starter keeps one.
+    #[arg(long, env = "ORDERSAGA_IDLE_TIMEOUT_SECONDS", default_value_t = 75,
+          value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    pub idle_timeout_seconds: u64,
+
+    /// How many connections there may be at once; the next one waits.
+    #[arg(long, env = "ORDERSAGA_CONNECTIONS_MAX", default_value_t = 4_096,
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub connections_max: u32,
+
+    /// How many connections one address may have; the next one is closed at once. Does not count
+    /// where proxies are trusted.
+    #[arg(long, env = "ORDERSAGA_CONNECTIONS_PER_ADDRESS", default_value_t = 1_024,
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub connections_per_address: u32,
 
     /// How many requests may be under way at once; the next one is answered with 503.
     #[arg(long, env = "ORDERSAGA_REQUESTS_MAX", default_value_t = 1_024,
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub requests_max: u32,
+
+    /// How many of those one address may have, and one token; the next one is answered with 503.
+    #[arg(long, env = "ORDERSAGA_REQUESTS_PER_CALLER", default_value_t = 512,
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub requests_per_caller: u32,
 
     /// How many requests a second one address may send; the next one is answered with 429.
     #[arg(long, env = "ORDERSAGA_RATE_PER_ADDRESS", default_value_t = RATE_PER_ADDRESS)]
@@ -60,11 +101,15 @@ pub struct ServeArgs {
           default_value_t = REGISTRATIONS_PER_ADDRESS)]
     pub registrations_per_address: NonZeroU32,
 
-    /// How many proxies in front of the starter add to `X-Forwarded-For`, by which callers are
-    /// told apart then.
+    /// How many proxies in front of the starter write down where a request came from, by which
+    /// callers are told apart then.
     #[arg(long, env = "ORDERSAGA_TRUSTED_PROXIES", default_value_t = 0,
           value_parser = clap::value_parser!(u8).range(0..=10))]
     pub trusted_proxies: u8,
+
+    /// In which header they write it; the other one is not looked at.
+    #[arg(long, env = "ORDERSAGA_PROXY_HEADER", value_enum, default_value = "x-forwarded-for")]
+    pub proxy_header: ProxyHeader,
 
     /// From which origins browsers may call the API, with commas between; none by default.
     #[arg(long, env = "ORDERSAGA_CORS_ORIGINS", value_delimiter = ',')]
@@ -80,6 +125,12 @@ pub struct ServeArgs {
     #[arg(long, env = "ORDERSAGA_STREAMS_MAX", default_value_t = 256,
           value_parser = clap::value_parser!(u32).range(0..=100_000))]
     pub streams_max: u32,
+
+    /// How many callers can wait for their orders at once (`Prefer: wait`); the next one is answered
+    /// at once, with the order as it stands.
+    #[arg(long, env = "ORDERSAGA_WAITS_MAX", default_value_t = 256,
+          value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    pub waits_max: u32,
 
     /// How long an order waits to be called off before it is packed, in seconds, unless the
     /// order itself says otherwise.
@@ -155,13 +206,21 @@ impl ServeArgs {
             body_bytes_max: self.body_bytes_max,
             request_timeout: Duration::from_secs(self.request_timeout_seconds),
             headers_timeout: Duration::from_secs(self.headers_timeout_seconds),
+            body_timeout: Duration::from_secs(self.body_timeout_seconds),
+            send_timeout: Duration::from_secs(self.send_timeout_seconds),
+            idle_timeout: Duration::from_secs(self.idle_timeout_seconds),
+            connections_max: many(self.connections_max),
+            connections_per_address: many(self.connections_per_address),
             requests_max: many(self.requests_max),
+            requests_per_caller: many(self.requests_per_caller),
             rate_per_address: self.rate_per_address,
             rate_per_token: self.rate_per_token,
             registrations_per_address: self.registrations_per_address,
             trusted_proxies: self.trusted_proxies.into(),
+            proxy_header: self.proxy_header,
             notice: Duration::from_secs(self.notice_seconds),
             streams_max: many(self.streams_max),
+            waits_max: many(self.waits_max),
             cancel_window_seconds: self.cancel_window_seconds,
             patience_seconds: self.patience_seconds,
             backlog_max: self.backlog_max,

@@ -1,21 +1,27 @@
 //! Orders with everything that belongs to them, in one GraphQL query.
 //!
 //! The cost of a query is bounded before it is executed, and what belongs to several orders is
-//! read in one query of the database.
+//! read in one query of the database. Only so many queries are executed at once: what they cost
+//! is spent by the threads that serve everybody.
 
 mod error;
 mod loads;
 mod order;
+mod size;
 mod types;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_graphql::dataloader::DataLoader;
 use async_graphql::{
     Context, EmptyMutation, EmptySubscription, Error, ID, Object, Request, Response, Schema,
+    ServerError,
 };
-use domain::{CustomerId, OrderId};
+use domain::CustomerId;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use crate::app::App;
 use crate::app::input::SearchText;
@@ -24,7 +30,7 @@ use crate::app::orders::filter::{
     FulfilmentStatuses, ListOrders, OrderCursor, PaymentStatuses, Statuses,
 };
 use crate::app::paging::PageSize;
-use crate::error::Kind;
+use crate::error::{Kind, Problem};
 use crate::graphql::error::graphql_error;
 use crate::graphql::loads::Reader;
 use crate::graphql::order::{GraphOrder, OrderPage};
@@ -36,9 +42,19 @@ const DEPTH_MAX: usize = 12;
 /// A hundred orders with a page of fields each.
 const COMPLEXITY_MAX: usize = 5_000;
 
+/// How many directives one field may have.
+const DIRECTIVES_MAX: usize = 4;
+
+/// How many queries are executed at once, and how long the next one waits for its turn.
+const AT_ONCE_MAX: usize = 16;
+const TURN_WITHIN: Duration = Duration::from_secs(3);
+
 /// The schema with its limits. Built once, and cheap to clone.
 #[derive(Clone)]
-pub(crate) struct GraphqlSchema(Schema<Query, EmptyMutation, EmptySubscription>);
+pub(crate) struct GraphqlSchema {
+    schema: Schema<Query, EmptyMutation, EmptySubscription>,
+    turns: Arc<Semaphore>,
+}
 
 impl fmt::Debug for GraphqlSchema {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -48,40 +64,62 @@ impl fmt::Debug for GraphqlSchema {
 
 impl GraphqlSchema {
     pub(crate) fn new() -> Self {
-        let schema = Schema::build(Query, EmptyMutation, EmptySubscription);
-        Self(schema.limit_depth(DEPTH_MAX).limit_complexity(COMPLEXITY_MAX).finish())
+        let schema = Schema::build(Query, EmptyMutation, EmptySubscription)
+            .limit_depth(DEPTH_MAX)
+            .limit_complexity(COMPLEXITY_MAX)
+            .limit_directives(DIRECTIVES_MAX);
+        Self { schema: schema.finish(), turns: Arc::new(Semaphore::new(AT_ONCE_MAX)) }
     }
 
     /// The schema in GraphQL's schema language.
     pub(crate) fn sdl(&self) -> String {
-        self.0.sdl()
+        self.schema.sdl()
     }
 
     /// Executes a query on behalf of a caller who may read orders.
+    ///
+    /// **Errors.** 503 while more queries are executed than the starter takes at once. A query that
+    /// is wrong, or costs too much, is answered with `errors`.
     pub(crate) async fn execute(
         &self,
         app: &Arc<App>,
         caller: Caller,
-        request: Request,
-    ) -> Response {
+        mut request: Request,
+    ) -> Result<Response, Problem> {
+        match size::parse(&request.query) {
+            Ok(parsed) => request.set_parsed_query(parsed),
+            Err(refused) => {
+                let error = ServerError::new(refused.to_string(), None);
+                return Ok(Response::from_errors(vec![error]));
+            }
+        }
+        let Ok(Ok(_turn)) = timeout(TURN_WITHIN, self.turns.acquire()).await else {
+            return Err(Problem::overloaded(
+                "This process executes as many GraphQL queries as it allows. Send the query again \
+                 after the time in Retry-After.",
+            ));
+        };
         let request = request
             .data(caller)
             .data(DataLoader::new(Reader(Arc::clone(app)), tokio::spawn))
             .data(Arc::clone(app));
-        self.0.execute(request).await
+        Ok(self.schema.execute(request).await)
     }
 }
 
 /// The root of every query.
 pub(crate) struct Query;
 
+/// A field that asks the database costs something however little is selected of it, so that it
+/// cannot be asked for a thousand times under a thousand names.
 #[Object]
 impl Query {
     /// One order; null if there is none that the caller may see.
+    #[graphql(complexity = "100 + child_complexity")]
     async fn order(&self, ctx: &Context<'_>, id: ID) -> Result<Option<GraphOrder>, Error> {
         let (app, caller) = (ctx.data::<Arc<App>>()?, ctx.data::<Caller>()?);
-        let Ok(id) = id.parse() else { return Ok(None) };
-        match orders::read::read(app, caller, OrderId::of(id)).await {
+        let Ok(id) = orders::parse_id(&id) else { return Ok(None) };
+        match orders::read::read(app, caller, id).await {
             Ok(order) => Ok(Some(order.into())),
             Err(problem) if problem.kind() == Kind::OrderNotFound => Ok(None),
             Err(problem) => Err(graphql_error(&problem)),
@@ -90,7 +128,7 @@ impl Query {
 
     /// Orders, newest first.
     #[expect(clippy::too_many_arguments, reason = "each is an argument of the GraphQL field")]
-    #[graphql(complexity = "1 + usize::from(first) * child_complexity")]
+    #[graphql(complexity = "100 + usize::from(first) * (1 + child_complexity)")]
     async fn orders(
         &self,
         ctx: &Context<'_>,

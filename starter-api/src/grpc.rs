@@ -22,8 +22,9 @@ use crate::app::App;
 use crate::app::orders;
 use crate::app::orders::cancel::{self, CancelOrder};
 use crate::app::orders::place::command::PlaceOrder;
-use crate::app::orders::place::{self, IdempotencyKey};
+use crate::app::orders::place::{self, IdempotencyKey, Wait};
 use crate::app::orders::watch::Watch;
+use crate::app::turn::Turn;
 use crate::error::{Kind, Problem};
 use crate::identity::scope::{self, HasScope};
 use crate::identity::{Caller, Identity};
@@ -80,6 +81,7 @@ impl OrderService for Orders {
         &self,
         request: Request<PlaceOrderRequest>,
     ) -> Result<Response<PlaceOrderResponse>, Status> {
+        let turn: Turn = request.extensions().get().cloned().unwrap_or_default();
         let (caller, message) = self.open::<scope::PlaceOrders, _>(request).await?;
         let key = message.idempotency_key.as_deref().map(|key| {
             IdempotencyKey::parse(key).ok_or_else(|| {
@@ -88,7 +90,10 @@ impl OrderService for Orders {
             })
         });
         let key = key.transpose()?;
-        let wait = message.wait.as_ref().map(|wait| u32::try_from(wait.seconds).unwrap_or(0));
+        let wait = message.wait.as_ref().map(|wait| {
+            let seconds = u32::try_from(wait.seconds.max(0)).unwrap_or(u32::MAX);
+            Wait { seconds, turn }
+        });
         let command = PlaceOrder::check(&caller, &messages::order_input(&message))?;
         let placed = place::place(&self.app, &command, key.as_ref(), wait).await?;
         let (order, replayed) = (Some(messages::order(placed.resource)), placed.replayed);

@@ -6,6 +6,7 @@ mod attention;
 mod conditional;
 mod customers;
 mod extract;
+mod forwarded;
 mod graphql;
 mod identity;
 mod ledger;
@@ -20,11 +21,13 @@ mod products;
 mod queues;
 mod quotes;
 mod rate_limit;
+mod receive;
 mod state;
 mod stock;
 
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::routing::get;
 use axum::{Router, middleware};
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -33,6 +36,8 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub use forwarded::ProxyHeader;
+pub(crate) use rate_limit::block_of;
 pub use state::{Limits, State};
 pub(crate) use state::{RATE_PER_ADDRESS, RATE_PER_TOKEN, REGISTRATIONS_PER_ADDRESS};
 
@@ -51,13 +56,25 @@ pub fn router(state: State) -> Router {
     with_layers(routes, &state).with_state(state)
 }
 
+/// What operators, load balancers and Prometheus ask for, for a listener of its own. Nothing limits
+/// them there.
+pub(crate) fn ops_router(state: State) -> Router {
+    Router::new()
+        .route("/health", get(ops::health::health))
+        .route("/ready", get(ops::ready::ready))
+        .route("/metrics", get(ops::metrics::metrics))
+        .fallback(route_not_found)
+        .layer(CatchPanicLayer::custom(observe::panicked))
+        .with_state(state)
+}
+
 /// What is around every route, outermost first: one layer, because each is boxed and copied with
 /// every request.
 fn with_layers<S: Clone + Send + Sync + 'static>(routes: Router<S>, state: &State) -> Router<S> {
     let (gate, limits) = (state.gate.clone(), state.limits);
     routes.layer(
         ServiceBuilder::new()
-            .layer(middleware::from_fn_with_state(limits.request_timeout, observe::request))
+            .layer(middleware::from_fn(observe::request))
             .option_layer(cors(&state.cors_origins))
             .layer(middleware::from_fn_with_state(gate, rate_limit::admit))
             .layer(DefaultBodyLimit::max(limits.body_bytes_max))
@@ -74,7 +91,8 @@ fn cors(origins: &[HeaderValue]) -> Option<CorsLayer> {
     let named = |names: &[&'static str]| -> Vec<_> {
         names.iter().copied().map(HeaderName::from_static).collect()
     };
-    let mut sent = vec![header::AUTHORIZATION, header::CONTENT_TYPE, header::IF_NONE_MATCH];
+    let mut sent = vec![header::AUTHORIZATION, header::CONTENT_TYPE];
+    sent.extend([header::IF_MATCH, header::IF_NONE_MATCH]);
     sent.extend(named(&[
         "idempotency-key",
         "last-event-id",
@@ -157,7 +175,6 @@ mod tests {
 
     use axum::body::{Body, to_bytes};
     use axum::http::{Request, Response};
-    use axum::routing::get;
     use tower::ServiceExt;
 
     use super::*;

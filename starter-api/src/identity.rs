@@ -183,7 +183,9 @@ impl Identity {
             None => BTreeSet::new(),
             Some(scope) => parse_scopes(scope.as_str()?),
         };
-        Caller::of(&roles, text("sub")?, customer, &scope, expires)
+        // The name goes on record with what the caller does, and is told to people.
+        let name = text("sub").filter(|name| is_a_name(name))?;
+        Caller::of(&roles, name, customer, &scope, expires)
     }
 
     /// The shop's own issuer.
@@ -208,6 +210,11 @@ fn validation(issuer: &str, audience: &str) -> Validation {
     validation.validate_nbf = true;
     validation.leeway = LEEWAY_SECONDS;
     validation
+}
+
+/// Whether a token's subject can be kept and shown (`OpenID` Connect: 255 characters at most).
+fn is_a_name(subject: &str) -> bool {
+    (1..=255).contains(&subject.chars().count()) && !subject.chars().any(char::is_control)
 }
 
 /// A claim by its name, or by its JSON pointer where it stands deeper.

@@ -7,6 +7,7 @@
 //! Each module may use those above it and none below:
 //!
 //! - `error`: how the starter refuses, in every protocol's stead;
+//! - `shares`: what each of several callers has of something scarce;
 //! - `identity`: who calls, and what they may do;
 //! - `temporal`: the connection to the order engine;
 //! - `app`: the commands and queries, the same for every protocol;
@@ -21,14 +22,15 @@ mod grpc;
 mod http;
 mod identity;
 pub mod serve;
+mod shares;
 mod temporal;
 
 pub use config::ServeArgs;
 pub use error::{Kind, Problem};
-pub use http::{Limits, State, description, graphql_schema, router};
+pub use http::{Limits, ProxyHeader, State, description, graphql_schema, router};
 pub use identity::{
     Client, EmbeddedSettings, ExternalIssuer, Identity, InvalidClient, REFETCH_PAUSE, http_client,
     is_safe,
 };
-pub use serve::serve;
+pub use serve::{serve, serve_ops};
 pub use temporal::Temporal;

@@ -1,29 +1,33 @@
 //! The starter as a program: from its settings to connections, and from connections to requests,
 //! with a limit on each, and an orderly end.
 
-use std::net::SocketAddr;
+mod connection;
+
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use axum::Router;
 use axum::extract::{ConnectInfo, Request};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt;
+use tokio_util::task::TaskTracker;
+use tower::{ServiceExt, service_fn};
 
 use crate::config::ServeArgs;
-use crate::http::State;
+use crate::http::{Limits, State, block_of};
+use crate::serve::connection::{Activity, Answer, Over, Patience};
+use crate::shares::Shares;
 use crate::temporal::Temporal;
-
-/// How many callers are listened to at once; the next one waits in the kernel's queue.
-const CONNECTIONS_MAX: usize = 4_096;
 
 /// The largest head of a request, in bytes; hyper answers a larger one with 431.
 const HEAD_BYTES_MAX: usize = 32_768;
@@ -33,6 +37,15 @@ const STREAMS_PER_CONNECTION_MAX: u32 = 256;
 
 /// How long requests under way may take once the process was asked to stop.
 const FAREWELL: Duration = Duration::from_secs(20);
+
+/// How long a caller that is told to go may take to hang up.
+const HANGING_UP: Duration = Duration::from_secs(2);
+
+/// How many connections the listener for operators takes: monitoring, and nobody else.
+const OPS_CONNECTIONS_MAX: usize = 64;
+
+/// Connections that were closed because their address has too many.
+pub(crate) const CONNECTIONS_REFUSED: &str = "ordersaga_connections_refused_total";
 
 /// Serves the API until `stop`, and then until the requests under way are answered.
 pub async fn run(
@@ -45,17 +58,26 @@ pub async fn run(
     let identity = args.identity(&database)?;
     let state = State::new(database, temporal, identity, args.limits());
     let state = state.open_to_pages_of(&args.cors_origins);
-    let listener = TcpListener::bind(args.listen).await;
-    let listener = listener.with_context(|| format!("cannot listen on {}", args.listen))?;
-    let address = listener.local_addr()?;
+    let (listener, address) = listen(args.listen).await?;
+    let (ops_listener, ops) = listen(args.api_ops_listen).await?;
     tracing::info!(%address, "listening; the API's page is at /docs");
+    tracing::info!(%ops, "health, readiness and metrics have a listener of their own");
 
-    let checking = tokio::spawn(check_schema(state.clone()));
-    let tidying = tokio::spawn(tidy_up(state.clone()));
+    let tasks = [
+        tokio::spawn(check_schema(state.clone())),
+        tokio::spawn(tidy_up(state.clone())),
+        tokio::spawn(serve_ops(ops_listener, state.clone())),
+    ];
     serve(listener, state, stop.cancelled_owned()).await;
-    checking.abort();
-    tidying.abort();
+    tasks.iter().for_each(tokio::task::JoinHandle::abort);
     Ok(())
+}
+
+async fn listen(on: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(on).await;
+    let listener = listener.with_context(|| format!("cannot listen on {on}"))?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
 }
 
 /// Says once in the log what is wrong with the database; `/ready` goes on saying it.
@@ -76,60 +98,178 @@ async fn tidy_up(state: State) {
 /// Serves until `asked_to_stop`; then tells whoever asks that it is not ready, still serves for
 /// the time that a load balancer needs to notice, answers what is under way, and returns.
 pub async fn serve(listener: TcpListener, state: State, asked_to_stop: impl Future<Output = ()>) {
-    let mut http = Builder::new(TokioExecutor::new());
-    let patience = state.limits.headers_timeout;
-    // Whoever drips its headers byte by byte, or keeps an idle connection, is let go.
-    http.http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(patience)
-        .max_buf_size(HEAD_BYTES_MAX);
-    http.http2()
-        .timer(TokioTimer::new())
-        .max_header_list_size(16_384)
-        .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
-        .keep_alive_interval(Some(patience))
-        .keep_alive_timeout(patience);
-    let (graceful, places) = (GracefulShutdown::new(), Arc::new(Semaphore::new(CONNECTIONS_MAX)));
-    let router = crate::router(state.clone());
+    let door = Door::of(&state.limits, crate::router(state.clone()));
     let (served, launcher) = (CancellationToken::new(), Arc::clone(&state.app.launcher));
     let launching = tokio::spawn(launcher.run(state.leaving.clone(), served.clone()));
-
-    let accepting = async {
-        loop {
-            // The semaphore is never closed, so this waits for a place and cannot fail.
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-            let (caller, address) = next_caller(&listener).await;
-            let service = router.clone().map_request(move |mut request: Request<Incoming>| {
-                request.extensions_mut().insert(ConnectInfo(address));
-                request
-            });
-            let connection = http
-                .serve_connection_with_upgrades(
-                    TokioIo::new(caller),
-                    TowerToHyperService::new(service),
-                )
-                .into_owned();
-            let connection = graceful.watch(connection);
-            tokio::spawn(async move {
-                if let Err(error) = connection.await {
-                    tracing::debug!(error, "a connection broke");
-                }
-                drop(place);
-            });
-        }
-    };
     tokio::select! {
-        () = accepting => {}
+        () = door.open(&listener) => {}
         () = leave(&state, asked_to_stop) => {}
     }
     drop(listener);
-    if timeout(FAREWELL, graceful.shutdown()).await.is_err() {
+    if timeout(FAREWELL, door.close()).await.is_err() {
         tracing::warn!("some requests were still under way when the process ended");
     }
     served.cancel();
     if timeout(FAREWELL, launching).await.is_err() {
         tracing::warn!("some orders were still being launched; another starter takes them");
     }
+}
+
+/// Answers operators, load balancers and Prometheus, for as long as it is polled: whatever the
+/// callers of the API do to its listener, these still get through.
+pub async fn serve_ops(listener: TcpListener, state: State) {
+    let limits = Limits {
+        connections_max: OPS_CONNECTIONS_MAX,
+        connections_per_address: OPS_CONNECTIONS_MAX,
+        ..state.limits
+    };
+    Door::of(&limits, crate::http::ops_router(state)).open(&listener).await;
+}
+
+/// Where callers come in: how many at once, how many from one address, and how long each may stay.
+struct Door {
+    http: Builder<TokioExecutor>,
+    router: Router,
+    patience: Patience,
+    connections_max: usize,
+    places: Arc<Semaphore>,
+    /// `None` where all callers come from the same few addresses: those of proxies.
+    per_address: Option<Arc<Shares<IpAddr>>>,
+    inside: TaskTracker,
+    closing: CancellationToken,
+}
+
+impl Door {
+    fn of(limits: &Limits, router: Router) -> Self {
+        let mut http = Builder::new(TokioExecutor::new());
+        // How long a head may take is a matter of `connection`, for both versions of HTTP.
+        http.http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(None)
+            .max_buf_size(HEAD_BYTES_MAX);
+        // A caller that is gone without a word is noticed, though it has a stream open.
+        http.http2()
+            .timer(TokioTimer::new())
+            .max_header_list_size(16_384)
+            .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
+            .keep_alive_interval(Some(limits.headers_timeout))
+            .keep_alive_timeout(limits.headers_timeout);
+        let shares = || Shares::of(limits.connections_per_address);
+        Self {
+            http,
+            router,
+            patience: Patience {
+                first: limits.headers_timeout,
+                idle: limits.idle_timeout,
+                unread: limits.send_timeout,
+            },
+            connections_max: limits.connections_max,
+            places: Arc::new(Semaphore::new(limits.connections_max)),
+            per_address: (limits.trusted_proxies == 0).then(shares),
+            inside: TaskTracker::new(),
+            closing: CancellationToken::new(),
+        }
+    }
+
+    /// Lets callers in, for as long as it is polled.
+    async fn open(&self, listener: &TcpListener) {
+        loop {
+            // The semaphore is never closed, so this waits for a place and cannot fail.
+            let Ok(place) = Arc::clone(&self.places).acquire_owned().await else { return };
+            let (caller, address) = next_caller(listener).await;
+            let share = self.per_address.as_ref().map(|shares| shares.take(block_of(address.ip())));
+            if matches!(share, Some(None)) {
+                metrics::counter!(CONNECTIONS_REFUSED).increment(1);
+                tracing::debug!(%address, "an address has as many connections as it may have");
+                continue;
+            }
+            let served = self.serve(caller, address, place);
+            self.inside.spawn(async move {
+                served.await;
+                drop(share);
+            });
+        }
+    }
+
+    /// Serves one caller to the end of its connection.
+    fn serve(
+        &self,
+        caller: TcpStream,
+        address: SocketAddr,
+        place: OwnedSemaphorePermit,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let (router, activity) = (self.router.clone(), Activity::new());
+        let observed = Arc::clone(&activity);
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(ConnectInfo(address));
+            let (under_way, answered) = (activity.begin(), router.clone().oneshot(request));
+            async move {
+                let answered = answered.await?;
+                Ok::<_, Infallible>(answered.map(|body| Answer::new(body, under_way)))
+            }
+        });
+        let connection = self
+            .http
+            .serve_connection(TokioIo::new(caller), TowerToHyperService::new(service))
+            .into_owned();
+        let (patience, closing, places) =
+            (self.patience, self.closing.clone(), Arc::clone(&self.places));
+        let few = self.connections_max.div_ceil(4);
+        async move {
+            let _place = place;
+            let mut connection = pin!(connection);
+            let is_crowded = || places.available_permits() < few;
+            let ended = tokio::select! {
+                ended = connection.as_mut() => Some(ended),
+                over = out_of_patience(&observed, &patience, is_crowded) => match over {
+                    Over::Abusive => return,
+                    Over::Idle => None,
+                },
+                () = closing.cancelled() => None,
+            };
+            let ended = match ended {
+                Some(ended) => ended,
+                None => {
+                    connection.as_mut().graceful_shutdown();
+                    tokio::select! {
+                        ended = connection.as_mut() => ended,
+                        () = hung_up(&observed, &patience) => return,
+                    }
+                }
+            };
+            if let Err(error) = ended {
+                tracing::debug!(error, "a connection broke");
+            }
+        }
+    }
+
+    /// Asks all callers to go, and waits until what they have asked is answered.
+    async fn close(&self) {
+        self.closing.cancel();
+        self.inside.close();
+        self.inside.wait().await;
+    }
+}
+
+/// Waits until the connection is to be let go.
+async fn out_of_patience(
+    activity: &Activity,
+    patience: &Patience,
+    is_crowded: impl Fn() -> bool,
+) -> Over {
+    loop {
+        match activity.look(patience, is_crowded()) {
+            Ok(next) => sleep_until(next).await,
+            Err(over) => return over,
+        }
+    }
+}
+
+/// Waits until a caller who was asked to go has had its time: what it has asked is answered first.
+async fn hung_up(activity: &Activity, patience: &Patience) {
+    let idle = patience.idle.min(HANGING_UP);
+    let hurry = Patience { first: idle, idle, unread: patience.unread };
+    out_of_patience(activity, &hurry, || false).await;
 }
 
 async fn leave(state: &State, asked_to_stop: impl Future<Output = ()>) {

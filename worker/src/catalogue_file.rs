@@ -81,7 +81,8 @@ impl Columns {
         Ok(Article {
             sku: Sku::parse(text(self.sku))?,
             name: text(self.name).to_owned(),
-            unit_price: Money::new(Decimal::from_str_exact(text(self.price))?, self.currency)?,
+            unit_price: Money::new(Decimal::from_str_exact(text(self.price))?, self.currency)?
+                .within_reason()?,
         })
     }
 }

@@ -41,6 +41,7 @@ impl Program {
             .env("STARTER_DATABASE_URL", url(database, Some("ordersaga_starter")))
             .env("TEMPORAL_ADDRESS", temporal)
             .env("ORDERSAGA_LISTEN", "127.0.0.1:0")
+            .env("ORDERSAGA_OPS_LISTEN", "127.0.0.1:0")
             .env("WORKER_OPS_LISTEN", "127.0.0.1:0")
             .env("ORDERSAGA_CLIENTS", CLIENTS)
             .env("ORDERSAGA_NOTICE_SECONDS", "0")

@@ -14,6 +14,7 @@ async fn program() -> (Child, String, Log) {
         .args(["api", "--listen", "127.0.0.1:0", "--log-format", "json"])
         .env("STARTER_DATABASE_URL", "postgres://nobody@127.0.0.1:9/nothing")
         .env("ORDERSAGA_NOTICE_SECONDS", "3")
+        .env("ORDERSAGA_OPS_LISTEN", "127.0.0.1:0")
         .env_remove("RUST_LOG")
         .stderr(Stdio::piped())
         .kill_on_drop(true)

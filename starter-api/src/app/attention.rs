@@ -14,7 +14,7 @@ use workflows::order::Resolution;
 
 use self::store::Occurrence;
 use crate::app::App;
-use crate::app::input::line_of_text;
+use crate::app::input::{line_as_written, line_of_text};
 use crate::app::orders::resolve::tell as tell_decision;
 use crate::app::paging::{Page, PageSize};
 use crate::error::{Problem, Rules};
@@ -120,7 +120,7 @@ impl ResolveAll {
         let mut rules = Rules::default();
         let step = rules.check("/step", line_of_text(step, 64));
         let why = rules.check("/why", line_of_text(why, 200));
-        let cause = rules.check("/cause", line_of_text(cause, 500));
+        let cause = rules.check("/cause", line_as_written(cause, 500));
         let ((step, why), cause) = rules.kept(step.zip(why).zip(cause))?;
         Ok(Self { step, cause, decision, why })
     }

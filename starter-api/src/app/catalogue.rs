@@ -26,7 +26,22 @@ pub(crate) struct Catalogue {
     database: PgPool,
     products: Cache<Sku, Arc<PricedSku>>,
     rates: Cache<(), Arc<RateTable>>,
-    discounts: Cache<DiscountCode, Discount>,
+    discounts: Cache<DiscountCode, KnownDiscount>,
+}
+
+/// What a basket costs, and by which discount.
+#[derive(Clone, Debug)]
+pub(crate) struct Priced {
+    pub(crate) prices: PriceList,
+    /// The code as the shop writes it, whichever way the customer did.
+    pub(crate) discount_code: Option<DiscountCode>,
+}
+
+/// A discount, and its code as the shop writes it.
+#[derive(Clone, Debug)]
+struct KnownDiscount {
+    code: DiscountCode,
+    discount: Discount,
 }
 
 /// A row that the schema allows and the domain does not, such as an unknown currency.
@@ -46,7 +61,7 @@ impl Catalogue {
     ///
     /// **Errors.** Each article the shop does not sell, an unknown discount code, a destination
     /// it does not serve: 422 with a pointer.
-    pub(crate) async fn price(&self, basket: &Basket) -> Result<PriceList, Problem> {
+    pub(crate) async fn price(&self, basket: &Basket) -> Result<Priced, Problem> {
         let known = self.products(basket).await?;
         let mut breaches = Vec::new();
         let mut priced = Vec::with_capacity(basket.lines.len());
@@ -76,8 +91,10 @@ impl Catalogue {
             return Err(Problem::invalid(breaches));
         }
         let rates = self.rates().await?;
-        PriceList::of(&priced, discount, basket.country, &rates)
-            .map_err(|error| pricing_refused(&error))
+        let (discount_code, discount) = discount.map(|known| (known.code, known.discount)).unzip();
+        let prices = PriceList::of(&priced, discount, basket.country, &rates)
+            .map_err(|error| pricing_refused(&error))?;
+        Ok(Priced { prices, discount_code })
     }
 
     /// Drops an article from this process's cache. Other copies of the starter read the change some
@@ -120,25 +137,31 @@ impl Catalogue {
         Ok(known)
     }
 
-    async fn discount(&self, code: &DiscountCode) -> Result<Option<Discount>, Problem> {
+    /// The discount of this code. People type codes in any case, so case does not matter; where two
+    /// codes differ by it alone, the one that was typed counts.
+    async fn discount(&self, code: &DiscountCode) -> Result<Option<KnownDiscount>, Problem> {
         const DOING: &str = "reading a discount code";
         if let Some(discount) = self.discounts.get(code).await {
             return Ok(Some(discount));
         }
         let row = sqlx::query!(
-            "select kind, value, currency from catalog.discount_codes
-             where code = $1 and now() between valid_from and valid_until",
+            "select code, kind, value, currency from catalog.discount_codes
+             where upper(code) = upper($1) and now() between valid_from and valid_until
+             order by code = $1 desc, code limit 1",
             code.as_str(),
         )
         .fetch_optional(&self.database)
         .await
         .or_problem(DOING)?;
         let Some(row) = row else { return Ok(None) };
-        let discount = discount(&row.kind, row.value, row.currency.as_deref())
+        let discount = discount(&row.kind, row.value, row.currency.as_deref());
+        let known = DiscountCode::parse(row.code).ok().zip(discount);
+        let (known_code, discount) = known
             .ok_or_else(|| BadRow { what: "discount code", name: code.to_string() })
             .map_err(|error| Problem::internal(DOING, &error))?;
-        self.discounts.insert(code.clone(), discount).await;
-        Ok(Some(discount))
+        let known = KnownDiscount { code: known_code, discount };
+        self.discounts.insert(code.clone(), known.clone()).await;
+        Ok(Some(known))
     }
 
     async fn rates(&self) -> Result<Arc<RateTable>, Problem> {

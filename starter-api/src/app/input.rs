@@ -1,6 +1,8 @@
 //! Values that callers write, on their way to being checked.
 
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
+use unicode_normalization::UnicodeNormalization as _;
 
 /// A number as a caller wrote it. `None` stands for one that is not a whole number, such as 1.5,
 /// so that it is refused together with the other broken rules.
@@ -24,8 +26,15 @@ impl WholeNumber {
 }
 
 /// Text that people write on one line: trimmed, not empty, not too long, without control
-/// characters.
+/// characters; in one form of Unicode (NFC), so that the same text is the same from every keyboard.
 pub(crate) fn line_of_text(text: &str, length_max: usize) -> Result<String, String> {
+    // Looked at no further than it can be taken.
+    let some = text.trim().chars().take(length_max.saturating_mul(4).saturating_add(1));
+    line_as_written(&some.nfc().collect::<String>(), length_max)
+}
+
+/// The same, for text that is to be compared with what a program has written.
+pub(crate) fn line_as_written(text: &str, length_max: usize) -> Result<String, String> {
     let text = text.trim();
     let length = text.chars().count();
     if (1..=length_max).contains(&length) && !text.chars().any(char::is_control) {
@@ -51,5 +60,68 @@ impl TryFrom<String> for SearchText {
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         line_of_text(&text, 100).map(Self)
+    }
+}
+
+/// A moment that a caller names.
+///
+/// **Shape.** RFC 3339, such as `2026-01-01T00:00:00Z`: a year of four digits, which every column
+/// of the database holds.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub(crate) struct Moment(pub(crate) DateTime<Utc>);
+
+impl TryFrom<String> for Moment {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let moment = DateTime::parse_from_rfc3339(&text);
+        // The library takes a space for the `T`, too.
+        let moment = moment.ok().filter(|_moment| !text.contains(' '));
+        let moment = moment.map(|moment| moment.to_utc());
+        moment.map(Self).ok_or("a moment as RFC 3339 writes it, such as 2026-01-01T00:00:00Z")
+    }
+}
+
+impl From<Moment> for String {
+    fn from(Moment(moment): Moment) -> Self {
+        moment.to_rfc3339_opts(SecondsFormat::AutoSi, true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_the_same_in_each_form_of_unicode() {
+        assert_eq!(line_of_text(" cafe\u{301} ", 4).unwrap(), "caf\u{e9}");
+        assert!(line_of_text("cafes", 4).is_err());
+        assert!(line_of_text(&"x".repeat(1_000_000), 200).is_err());
+        assert!(line_of_text("a\u{0}b", 4).is_err());
+    }
+
+    #[test]
+    fn a_moment_is_one_that_every_column_holds() {
+        let read = |text: &str| Moment::try_from(text.to_owned()).map(String::from).ok();
+        let same = |text: &str| assert_eq!(read(text).as_deref(), Some(text));
+        same("2026-01-01T00:00:00Z");
+        same("0000-01-01T00:00:00.000001Z");
+        same("9999-12-31T23:59:59Z");
+        assert_eq!(read("2026-01-01T01:00:00+01:00").as_deref(), Some("2026-01-01T00:00:00Z"));
+        for wrong in [
+            "-5000-01-01T00:00:00Z",
+            "+294277-01-01T00:00:00Z",
+            "12026-01-01T00:00:00Z",
+            "2026-01-01 00:00:00Z",
+            "2026-1-1T0:0:0Z",
+            "2026-01-01",
+            "2026-01-01T00:00:00",
+            "2026-13-01T00:00:00Z",
+            "yesterday",
+            "",
+        ] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
     }
 }

@@ -19,6 +19,7 @@ use domain::{
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
+use uuid::fmt::Hyphenated;
 
 use crate::error::Problem;
 
@@ -111,5 +112,8 @@ impl OrderEvent {
 
 /// The order id that a caller wrote. Text that is not an id names no order.
 pub(crate) fn parse_id(text: &str) -> Result<OrderId, Problem> {
-    text.parse().map(OrderId::of).map_err(|_no_uuid| Problem::order_not_found())
+    // With hyphens and nothing around it, as ids are written everywhere.
+    let id = Some(text).filter(|text| text.len() == Hyphenated::LENGTH);
+    let id = id.and_then(|text| text.parse().ok()).map(OrderId::of);
+    id.ok_or_else(Problem::order_not_found)
 }

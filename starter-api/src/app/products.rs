@@ -5,13 +5,14 @@ pub(crate) mod list;
 pub(crate) mod read;
 pub(crate) mod update;
 
+use chrono::{DateTime, Utc};
 use domain::{Currency, Money, Sku};
 use rust_decimal::Decimal;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::app::input::line_of_text;
-use crate::app::money::stored_money;
+use crate::app::money::{stored_money, written_amount};
 use crate::error::{Problem, Rules};
 
 /// An article of the shop.
@@ -19,6 +20,10 @@ use crate::error::{Problem, Rules};
 pub(crate) struct Product {
     /// The article's number (SKU).
     pub(crate) sku: Sku,
+    /// When its terms last changed, those that are not shown included.
+    #[serde(skip)]
+    #[schema(ignore)]
+    pub(crate) updated_at: Option<DateTime<Utc>>,
     /// What it is, in words.
     name: String,
     /// What one piece costs, before tax.
@@ -34,6 +39,7 @@ struct Row {
     name: String,
     unit_price: Decimal,
     currency: String,
+    updated_at: DateTime<Utc>,
     available: i64,
 }
 
@@ -45,13 +51,13 @@ impl TryFrom<Row> for Product {
     type Error = Problem;
 
     fn try_from(row: Row) -> Result<Self, Problem> {
-        let Row { sku, name, unit_price, currency, available } = row;
+        let Row { sku, name, unit_price, currency, updated_at, available } = row;
         let (Ok(known), Some(unit_price)) =
             (Sku::parse(&*sku), stored_money(unit_price, &currency))
         else {
             return Err(Problem::internal("reading a product", &BadProduct(sku)));
         };
-        Ok(Self { sku: known, name, unit_price, available })
+        Ok(Self { sku: known, updated_at: Some(updated_at), name, unit_price, available })
     }
 }
 
@@ -84,10 +90,9 @@ impl ArticleTerms {
         let known = Currency::from_code(input.currency);
         let currency = rules.check("/currency", known.ok_or("a code of ISO 4217, such as GBP"));
         let mut amount = |pointer, text: &str| {
-            let amount = Decimal::from_str_exact(text)
-                .map_err(|_no_decimal| "a decimal number as text, such as \"19.99\"");
+            let amount = written_amount(text).ok_or("a decimal number as text, such as \"19.99\"");
             let amount = rules.check(pointer, amount);
-            rules.check(pointer, Money::new(amount?, currency?))
+            rules.check(pointer, Money::new(amount?, currency?).and_then(Money::within_reason))
         };
         let unit_price = amount("/unit_price", input.unit_price);
         let unit_cost = amount("/unit_cost", input.unit_cost);

@@ -2,7 +2,7 @@
 
 use runtime::database::{DatabaseFault, alarm};
 
-use crate::error::{OrProblem, Problem};
+use crate::error::{Kind, OrProblem, Problem};
 
 impl Problem {
     /// What the database's error means: it does not answer, it does not fit the starter, which
@@ -15,9 +15,26 @@ impl Problem {
                 alarm(doing, error);
                 Self::unavailable(doing, error)
             }
+            DatabaseFault::Broken if is_no_value(error) => {
+                tracing::error!(doing, error = runtime::chain(error), "a value reached no column");
+                Self::new(
+                    Kind::MalformedRequest,
+                    "A value of the request is one that the shop cannot keep: a number or a moment \
+                     out of range, or text with a character that has no meaning.",
+                )
+            }
             DatabaseFault::Broken => Self::internal(doing, error),
         }
     }
+}
+
+/// Whether the database refused a value that its type cannot hold. Each is refused where it comes
+/// in, in words that fit it; one that was overlooked there is still no bug that stops a request.
+///
+/// **Source.** PostgreSQL's appendix of error codes: a number, a moment or a character out of range.
+fn is_no_value(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| matches!(&*code, "22003" | "22008" | "22021" | "22P05"))
 }
 
 impl<T> OrProblem<T> for Result<T, sqlx::Error> {

@@ -48,6 +48,12 @@ pub enum Kind {
     OrderAlreadyRejected,
     /// There is nothing to cancel: a fault stopped the order.
     OrderAlreadyFailed,
+    /// The order's workflow was ended from outside, and the order has not come to its end.
+    OrderInterrupted,
+    /// The resource is not as the caller believes it to be.
+    ChangedMeanwhile,
+    /// The body did not come in time.
+    BodyTooSlow,
     /// The body is larger than the starter reads.
     BodyTooLarge,
     /// The body is not declared as JSON.
@@ -100,6 +106,9 @@ impl Kind {
             Self::OrderAlreadyShipped => "The parcel has been handed over",
             Self::OrderAlreadyRejected => "The shop has refused the order",
             Self::OrderAlreadyFailed => "The order was stopped by a fault",
+            Self::OrderInterrupted => "The order's workflow was ended from outside",
+            Self::ChangedMeanwhile => "The resource has changed meanwhile",
+            Self::BodyTooSlow => "The body took too long",
             Self::BodyTooLarge => "The body is too large",
             Self::UnsupportedMediaType => "The body is not declared as JSON",
             Self::InvalidRequest => "The request breaks a rule",

@@ -47,8 +47,8 @@ pub(crate) struct GraphOrder {
     needs_attention: Option<GraphAttention>,
     /// The carrier's tracking number, once the parcel was handed over.
     tracking: Option<String>,
-    /// What was bought, at the prices of that moment.
-    lines: Vec<GraphLine>,
+    #[graphql(skip)]
+    bought: Vec<GraphLine>,
     /// The price of the goods.
     subtotal: GraphMoney,
     /// The discount.
@@ -64,7 +64,7 @@ pub(crate) struct GraphOrder {
 }
 
 /// One article of an order.
-#[derive(SimpleObject)]
+#[derive(Clone, SimpleObject)]
 #[graphql(name = "OrderLine")]
 pub(crate) struct GraphLine {
     /// The article.
@@ -80,29 +80,35 @@ pub(crate) struct GraphLine {
 /// The complexity of a list within an order is the length it has for most orders.
 #[ComplexObject]
 impl GraphOrder {
+    /// What was bought, at the prices of that moment.
+    #[graphql(complexity = "10 + 10 * child_complexity")]
+    async fn lines(&self) -> &[GraphLine] {
+        &self.bought
+    }
+
     /// What happened to it, oldest first, at most 500 events.
-    #[graphql(complexity = "10 * child_complexity")]
+    #[graphql(complexity = "10 + 10 * child_complexity")]
     async fn events(&self, ctx: &Context<'_>) -> Result<Vec<GraphEvent>, Error> {
         let reader = ctx.data::<DataLoader<Reader>>()?;
         Ok(reader.load_one(EventsOf(self.order_id)).await?.unwrap_or_default())
     }
 
     /// What was charged for it, and refunded.
-    #[graphql(complexity = "2 * child_complexity")]
+    #[graphql(complexity = "10 + 2 * child_complexity")]
     async fn payments(&self, ctx: &Context<'_>) -> Result<Vec<GraphPayment>, Error> {
         let reader = ctx.data::<DataLoader<Reader>>()?;
         Ok(reader.load_one(PaymentsOf(self.order_id)).await?.unwrap_or_default())
     }
 
     /// Its parcels.
-    #[graphql(complexity = "2 * child_complexity")]
+    #[graphql(complexity = "10 + 2 * child_complexity")]
     async fn shipments(&self, ctx: &Context<'_>) -> Result<Vec<GraphShipment>, Error> {
         let reader = ctx.data::<DataLoader<Reader>>()?;
         Ok(reader.load_one(ShipmentsOf(self.order_id)).await?.unwrap_or_default())
     }
 
     /// Its journal entries; for callers who may see the books.
-    #[graphql(complexity = "10 * child_complexity")]
+    #[graphql(complexity = "10 + 10 * child_complexity")]
     async fn ledger_entries(&self, ctx: &Context<'_>) -> Result<Vec<GraphEntry>, Error> {
         let allowed = ctx.data::<Caller>()?.require(Scope::ReadLedger);
         allowed.map_err(|problem| graphql_error(&problem))?;
@@ -130,7 +136,7 @@ impl From<OrderResource> for GraphOrder {
             unwinding: order.state.unwinding,
             needs_attention: order.state.needs_attention.map(Into::into),
             tracking: order.state.tracking,
-            lines: lines.collect(),
+            bought: lines.collect(),
             subtotal: order.totals.subtotal.into(),
             discount: order.totals.discount.into(),
             shipping: order.totals.shipping.into(),

@@ -55,12 +55,15 @@ const fn code(kind: Kind) -> Code {
         | Kind::OrderNotStuck
         | Kind::OrderAlreadyShipped
         | Kind::OrderAlreadyRejected
-        | Kind::OrderAlreadyFailed => Code::FailedPrecondition,
+        | Kind::OrderAlreadyFailed
+        | Kind::OrderInterrupted
+        | Kind::ChangedMeanwhile => Code::FailedPrecondition,
         Kind::IdempotencyKeyReused
         | Kind::EmailTaken
         | Kind::ProductExists
         | Kind::ReferenceReused => Code::AlreadyExists,
         Kind::TooManyRequests | Kind::SignInDelayed => Code::ResourceExhausted,
+        Kind::BodyTooSlow => Code::DeadlineExceeded,
         Kind::Internal => Code::Internal,
         Kind::TryAgain | Kind::Overloaded => Code::Unavailable,
     }

@@ -1,34 +1,129 @@
-//! Responses that a caller may already have: `ETag`, and `If-None-Match` answered with 304
-//! (RFC 9110).
+//! Conditional requests (RFC 9110): an answer that the caller may already have, and a change that
+//! the caller makes to what it has seen.
 
-use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::digest::{Context, SHA256};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use headers::{ETag, HeaderMapExt, IfNoneMatch};
+use headers::{ETag, HeaderMapExt, IfMatch, IfNoneMatch};
 use serde::Serialize;
 
-use crate::error::Problem;
+use crate::app::customers::CustomerResource;
+use crate::app::orders::OrderResource;
+use crate::app::products::Product;
+use crate::error::{Kind, Problem};
 
-/// The body as JSON, or 304 if the caller has it. The tag is a hash of the body, so that no change
-/// of it, whatever its cause, is missed.
+const DOING: &str = "writing a response";
+
+/// Something that has an `ETag`: a hash of what is shown of it, so that no change of that, whatever
+/// its cause, is missed.
+pub(crate) trait Tagged: Serialize {
+    /// What tells two states of it apart beyond what is shown.
+    fn version(&self) -> Option<String> {
+        None
+    }
+}
+
+impl Tagged for OrderResource {}
+
+impl Tagged for CustomerResource {}
+
+impl Tagged for Product {
+    /// What a piece costs the shop is not shown, and is changed with what is.
+    fn version(&self) -> Option<String> {
+        self.updated_at.map(|updated_at| updated_at.timestamp_micros().to_string())
+    }
+}
+
+/// What is shown, as JSON, with its tag.
+struct Shown {
+    body: Vec<u8>,
+    tag: HeaderValue,
+}
+
+impl Shown {
+    fn of(thing: &impl Tagged) -> Result<Self, Problem> {
+        let body = serde_json::to_vec(thing).map_err(|error| Problem::internal(DOING, &error))?;
+        let mut hash = Context::new(&SHA256);
+        hash.update(&body);
+        hash.update(thing.version().unwrap_or_default().as_bytes());
+        // 128 bits are enough to tell one answer from another.
+        let short = hash.finish().as_ref().first_chunk().copied().map(u128::from_be_bytes);
+        let tag = HeaderValue::try_from(format!("\"{:032x}\"", short.unwrap_or_default()));
+        Ok(Self { body, tag: tag.map_err(|error| Problem::internal(DOING, &error))? })
+    }
+
+    fn etag(&self) -> Result<ETag, Problem> {
+        let tag = self.tag.to_str().map_err(|error| Problem::internal(DOING, &error))?;
+        tag.parse().map_err(|error| Problem::internal(DOING, &error))
+    }
+
+    fn head(&self) -> [(header::HeaderName, HeaderValue); 2] {
+        let cached = HeaderValue::from_static("private, no-cache");
+        [(header::ETAG, self.tag.clone()), (header::CACHE_CONTROL, cached)]
+    }
+
+    fn into_response(self) -> Response {
+        let json = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+        (self.head(), json, self.body).into_response()
+    }
+}
+
+/// The answer to a `GET`: as JSON, or 304 if the caller has it.
 ///
 /// Caches keep the response for this caller alone, and ask each time whether it is still valid.
-pub(crate) fn respond(request: &HeaderMap, body: &impl Serialize) -> Result<Response, Problem> {
-    const DOING: &str = "writing a response";
-    let body = serde_json::to_vec(body).map_err(|error| Problem::internal(DOING, &error))?;
-    let hash = digest(&SHA256, &body);
-    // 128 bits are enough to tell one answer from another.
-    let short = hash.as_ref().first_chunk().copied().map(u128::from_be_bytes);
-    let tag = format!("\"{:032x}\"", short.unwrap_or_default());
-    let etag: ETag = tag.parse().map_err(|error| Problem::internal(DOING, &error))?;
-    let tag = HeaderValue::try_from(tag).map_err(|error| Problem::internal(DOING, &error))?;
+pub(crate) fn respond(request: &HeaderMap, thing: &impl Tagged) -> Result<Response, Problem> {
+    let shown = Shown::of(thing)?;
+    let etag = shown.etag()?;
     let if_none_match = request.typed_get::<IfNoneMatch>();
     let has_it = if_none_match.is_some_and(|header| !header.precondition_passes(&etag));
-    let cached = HeaderValue::from_static("private, no-cache");
-    let head = [(header::ETAG, tag), (header::CACHE_CONTROL, cached)];
     if has_it {
-        return Ok((StatusCode::NOT_MODIFIED, head).into_response());
+        return Ok((StatusCode::NOT_MODIFIED, shown.head()).into_response());
     }
-    let json = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
-    Ok((head, json, body).into_response())
+    Ok(shown.into_response())
+}
+
+/// The answer to a change: what there is now, with its tag.
+pub(crate) fn changed(thing: &impl Tagged) -> Result<Response, Problem> {
+    Shown::of(thing).map(Shown::into_response)
+}
+
+/// Whether a change may be made to what there is at present.
+///
+/// **Errors.** 412 if it is not what `If-Match` names, or exists in spite of `If-None-Match: *`; 400
+/// if one of them cannot be read: without it the change would be made to whatever there is.
+pub(crate) fn allows<T: Tagged>(request: &HeaderMap, present: Option<&T>) -> Result<(), Problem> {
+    let if_match = readable::<IfMatch>(request, &header::IF_MATCH)?;
+    let if_none_match = readable::<IfNoneMatch>(request, &header::IF_NONE_MATCH)?;
+    if if_match.is_none() && if_none_match.is_none() {
+        return Ok(());
+    }
+    let etag = present.map(|present| Shown::of(present)?.etag()).transpose()?;
+    let passes = match &etag {
+        Some(etag) => {
+            if_match.is_none_or(|header| header.precondition_passes(etag))
+                && if_none_match.is_none_or(|header| header.precondition_passes(etag))
+        }
+        // Nothing matches what does not exist.
+        None => if_match.is_none(),
+    };
+    if passes {
+        return Ok(());
+    }
+    Err(Problem::new(
+        Kind::ChangedMeanwhile,
+        "Nothing was done: this is not what the condition of the request names. Read it again, and \
+         send the change with the new ETag if it is still wanted.",
+    ))
+}
+
+fn readable<H: headers::Header>(
+    request: &HeaderMap,
+    name: &header::HeaderName,
+) -> Result<Option<H>, Problem> {
+    request.typed_try_get::<H>().map_err(|_unreadable| {
+        Problem::new(
+            Kind::MalformedRequest,
+            format!("`{name}` is one or more entity tags in quotes, or `*`."),
+        )
+    })
 }

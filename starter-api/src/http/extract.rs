@@ -11,7 +11,7 @@ use mime::Mime;
 use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
 
-use crate::app::orders::place::IdempotencyKey;
+use crate::app::orders::place::{IdempotencyKey, Wait};
 use crate::error::{Kind, Problem};
 use crate::identity::scope::HasScope;
 use crate::identity::{Authorized, Identity};
@@ -39,10 +39,11 @@ pub(crate) struct IdempotencyKeyHeader(pub Option<IdempotencyKey>);
 
 /// How many seconds the caller is willing to wait for an order to be paid or refused.
 ///
-/// **Shape.** The header `Prefer: wait=N` (RFC 7240). A preference that cannot be read is ignored,
-/// as that standard requires.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Wait(pub Option<u32>);
+/// **Shape.** The header `Prefer: wait=N` (RFC 7240): its name in any case, its value in quotes or
+/// not, with parameters or without, on one line or several; the first `wait` counts. A preference
+/// that cannot be read is ignored, as that standard requires.
+#[derive(Clone, Debug)]
+pub(crate) struct PreferWait(pub Option<Wait>);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     type Rejection = Problem;
@@ -89,19 +90,43 @@ impl<S: Sync> FromRequestParts<S> for IdempotencyKeyHeader {
     }
 }
 
-impl<S: Sync> FromRequestParts<S> for Wait {
+impl<S: Sync> FromRequestParts<S> for PreferWait {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
-        let preferences = parts.headers.get_all("prefer").iter();
-        Ok(Self(
-            preferences
-                .filter_map(|header| header.to_str().ok())
-                .flat_map(|header| header.split(','))
-                .filter_map(|preference| preference.trim().strip_prefix("wait="))
-                .find_map(|seconds| seconds.parse().ok()),
-        ))
+        let turn = parts.extensions.get().cloned().unwrap_or_default();
+        let seconds = wait_seconds(&parts.headers);
+        Ok(Self(seconds.map(|seconds| Wait { seconds, turn })))
     }
+}
+
+fn wait_seconds(headers: &HeaderMap) -> Option<u32> {
+    let lines = headers.get_all("prefer").iter().filter_map(|line| line.to_str().ok());
+    let mut preferences = lines.flat_map(|line| split_unquoted(line, ','));
+    let value = preferences.find_map(|preference| {
+        let preference = split_unquoted(preference, ';').next().unwrap_or_default();
+        let (name, value) = preference.split_once('=').unwrap_or((preference, ""));
+        name.trim().eq_ignore_ascii_case("wait").then_some(value.trim())
+    })?;
+    let quoted = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
+    let digits = quoted.unwrap_or(value);
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    // Longer than can be counted is longer than anybody waits.
+    is_number.then(|| digits.parse().unwrap_or(u32::MAX))
+}
+
+/// The text's parts between separators that are not within quotes (RFC 9110, quoted-string).
+fn split_unquoted(text: &str, separator: char) -> impl Iterator<Item = &str> {
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    text.split(move |character| {
+        let escaped = std::mem::take(&mut is_escaped);
+        match character {
+            '\\' if is_quoted && !escaped => is_escaped = true,
+            '"' if !escaped => is_quoted = !is_quoted,
+            _ => {}
+        }
+        character == separator && !is_quoted
+    })
 }
 
 impl From<BytesRejection> for Problem {
@@ -238,4 +263,50 @@ fn pointer(path: &serde_path_to_error::Path) -> String {
         pointer.extend(segment.chars().take(64));
         pointer
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_read_however_it_is_spelled() {
+        let read = |lines: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append("prefer", line.parse().unwrap());
+            }
+            wait_seconds(&headers)
+        };
+        for lines in [
+            &["wait=5"][..],
+            &["Wait=5"],
+            &["WAIT = 5"],
+            &["wait=\"5\""],
+            &["wait=5; strict"],
+            &["wait=5;x=\"a;b\""],
+            &["respond-async, wait=5"],
+            &["foo=\"bar, wait=9\", wait=5"],
+            &["foo=\"\\\", wait=9\", wait=5"],
+            &["return=minimal", "handling=lenient , Wait=\"5\" ; p=1"],
+            &["wait=5", "wait=9"],
+            &["wait=5, wait=x"],
+        ] {
+            assert_eq!(read(lines), Some(5), "{lines:?}");
+        }
+        for lines in [
+            &["wait"][..],
+            &["wait="],
+            &["wait=+5"],
+            &["wait=-5"],
+            &["wait=5.5"],
+            &["wait=five, wait=5"],
+            &["waiting=5"],
+            &["x; wait=5"],
+            &[],
+        ] {
+            assert_eq!(read(lines), None, "{lines:?}");
+        }
+        assert_eq!(read(&["wait=99999999999"]), Some(u32::MAX));
+    }
 }

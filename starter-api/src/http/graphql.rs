@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::error::Problem;
 use crate::http::State;
 use crate::http::extract::Body;
 use crate::http::problem::{AuthResponses, WriteProblems};
@@ -37,8 +38,9 @@ pub(crate) struct GraphqlRequest {
 /// may see the books, ledger entries.
 ///
 /// As usual in GraphQL, the answer is 200 with `errors` when the query is wrong. A query is at most
-/// 12 levels deep and has a complexity of at most 5,000: each field counts once for each order
-/// that a page may have.
+/// 16 KiB long and 12 levels deep, selects at most 1,000 fields with its fragments written out, and
+/// has a complexity of at most 5,000: each field counts once for each order that a page may have,
+/// and whatever is read from the database counts beside its fields.
 #[utoipa::path(
     post, path = "/v1/graphql", tag = "orders", security(("bearer" = ["orders:read"])),
     request_body(content = GraphqlRequest, description = "The query and its variables"),
@@ -52,7 +54,7 @@ pub(crate) async fn ask(
     Authorized { caller, .. }: Authorized<scope::ReadOrders>,
     Shared(state): Shared<State>,
     Body(body): Body<GraphqlRequest>,
-) -> Json<async_graphql::Response> {
+) -> Result<Json<async_graphql::Response>, Problem> {
     let mut request = async_graphql::Request::new(body.query);
     if let Some(name) = body.operation_name {
         request = request.operation_name(name);
@@ -60,5 +62,5 @@ pub(crate) async fn ask(
     if let Some(variables) = body.variables {
         request = request.variables(Variables::from_json(variables));
     }
-    Json(state.graphql.execute(&state.app, caller, request).await)
+    state.graphql.execute(&state.app, caller, request).await.map(Json)
 }

@@ -1,12 +1,12 @@
-//! What is around every request: its id, its time limit, its line in the log, its metrics.
+//! What is around every request: its id, its line in the log, its metrics.
 
 use std::any::Any;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use axum::extract::{MatchedPath, Request, State as Shared};
-use axum::http::HeaderValue;
+use axum::extract::{MatchedPath, Request};
 use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::{HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -19,6 +19,8 @@ use crate::app::launch::{BACKLOG, BACKLOG_OLDEST, LAUNCHED, LAUNCHES_FAILED};
 use crate::app::orders::place::ORDERS_ACCEPTED;
 use crate::error::Problem;
 use crate::http::extract::visible_ascii;
+use crate::http::ops::metrics::{DATABASE_CONNECTIONS, STREAMS, WAITS};
+use crate::serve::CONNECTIONS_REFUSED;
 
 const TRACE_PARENT: &str = "traceparent";
 
@@ -34,17 +36,13 @@ struct TooSlow(Duration);
 #[error("{0}")]
 struct Panicked(String);
 
-/// Gives the request its id and its time limit, and writes down what became of it.
+/// Gives the request its id, and writes down what became of it.
 ///
 /// The log has the route, never the path's query or the body: those can hold whatever a
 /// customer typed.
-pub(crate) async fn request(
-    Shared(limit): Shared<Duration>,
-    request: Request,
-    next: Next,
-) -> Response {
+pub(crate) async fn request(request: Request, next: Next) -> Response {
     let begun = Instant::now();
-    let method = request.method().as_str().to_owned();
+    let method = method_label(request.method());
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str);
     let route = route.to_owned();
     // Asked every few seconds by machines; what they find out is told elsewhere.
@@ -59,16 +57,7 @@ pub(crate) async fn request(
     let trace = request.headers().get(TRACE_PARENT).and_then(TraceParent::read);
     let (trace_id, parent_id) = trace.map(|trace| (trace.trace_id, trace.parent_id)).unzip();
     let span = info_span!("request", id, trace_id);
-    let mut response = async {
-        match timeout(limit, next.run(request)).await {
-            Ok(response) => response,
-            Err(_elapsed) => {
-                Problem::unavailable("answering in time", &TooSlow(limit)).into_response()
-            }
-        }
-    }
-    .instrument(span)
-    .await;
+    let mut response = next.run(request).instrument(span).await;
 
     if is_grpc {
         response = in_grpc(response);
@@ -81,7 +70,8 @@ pub(crate) async fn request(
     } else {
         tracing::info!(id, trace_id, parent_id, method, route, status = code, ?took, "answered");
     }
-    let labels = [("method", method), ("route", route), ("status", status.as_str().to_owned())];
+    let labels =
+        [("method", method.to_owned()), ("route", route), ("status", status.as_str().to_owned())];
     metrics::counter!(REQUESTS_TOTAL, &labels).increment(1);
     metrics::histogram!(REQUEST_DURATION, &labels).record(took);
     let headers = response.headers_mut();
@@ -93,6 +83,21 @@ pub(crate) async fn request(
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
     response
+}
+
+/// The answer, or 503 if there is none within the limit.
+pub(super) async fn in_time(limit: Duration, answer: impl Future<Output = Response>) -> Response {
+    timeout(limit, answer).await.unwrap_or_else(|_elapsed| {
+        Problem::unavailable("answering in time", &TooSlow(limit)).into_response()
+    })
+}
+
+/// The methods that have a name in log and metrics. Whatever no operation has is one name: a caller
+/// may invent as many as it likes, and each label is kept for as long as the process lives.
+const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+
+fn method_label(method: &Method) -> &'static str {
+    METHODS.into_iter().find(|name| *name == method.as_str()).unwrap_or("other")
 }
 
 /// The answer, where it is a problem, in words that a caller by gRPC reads.
@@ -149,6 +154,10 @@ pub(crate) fn metrics() -> PrometheusHandle {
     let handle = recorder();
     metrics::describe_counter!(REQUESTS_TOTAL, "Requests answered");
     metrics::describe_histogram!(REQUEST_DURATION, "Time to the answer");
+    metrics::describe_gauge!(DATABASE_CONNECTIONS, "Connections of the API to the database");
+    metrics::describe_gauge!(STREAMS, "Orders that are being watched");
+    metrics::describe_gauge!(WAITS, "Callers that wait for their order to be decided");
+    metrics::describe_counter!(CONNECTIONS_REFUSED, "Connections closed: too many of one address");
     metrics::describe_counter!(ORDERS_ACCEPTED, "Orders accepted, and repeats of them");
     metrics::describe_counter!(LAUNCHED, "Orders whose workflow was started");
     metrics::describe_counter!(LAUNCHES_FAILED, "Launches that failed for the order's own reason");

@@ -63,6 +63,9 @@ pub(crate) enum WriteProblems {
     /// The body cannot be read, or has an unknown field.
     #[response(status = 400, content_type = "application/problem+json")]
     Malformed(Document),
+    /// The body did not come in time.
+    #[response(status = 408, content_type = "application/problem+json")]
+    TooSlow(Document),
     /// The body is too large.
     #[response(status = 413, content_type = "application/problem+json")]
     TooLarge(Document),
@@ -119,7 +122,10 @@ impl Kind {
             | Self::OrderNotStuck
             | Self::OrderAlreadyShipped
             | Self::OrderAlreadyRejected
-            | Self::OrderAlreadyFailed => StatusCode::CONFLICT,
+            | Self::OrderAlreadyFailed
+            | Self::OrderInterrupted => StatusCode::CONFLICT,
+            Self::ChangedMeanwhile => StatusCode::PRECONDITION_FAILED,
+            Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::InvalidRequest | Self::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,

@@ -18,8 +18,12 @@ use governor::state::keyed::DefaultKeyedStateStore;
 use governor::{Quota, RateLimiter};
 use tokio::sync::Semaphore;
 
+use crate::app::turn::Turn;
 use crate::error::Problem;
-use crate::http::Limits;
+use crate::http::forwarded::{self, ProxyHeader};
+use crate::http::receive::Reception;
+use crate::http::{Limits, observe};
+use crate::shares::Shares;
 
 /// The fields of draft-ietf-httpapi-ratelimit-headers.
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -40,8 +44,20 @@ pub(crate) struct Gate {
     registrations: Arc<Rate<IpAddr>>,
     /// Identifies tokens without storing them.
     hasher: RandomState,
-    under_way: Arc<Semaphore>,
+    places: Places,
+    reception: Reception,
     proxies: usize,
+    proxy_header: ProxyHeader,
+    request_timeout: Duration,
+}
+
+/// The places of requests that are worked on at once: how many there are, and how many of them one
+/// address and one token have.
+#[derive(Clone)]
+struct Places {
+    all: Arc<Semaphore>,
+    addresses: Arc<Shares<IpAddr>>,
+    tokens: Arc<Shares<u64>>,
 }
 
 /// A rate limit for each key.
@@ -75,8 +91,15 @@ impl Gate {
                 REGISTRATIONS_WINDOW_SECONDS,
             )),
             hasher: RandomState::new(),
-            under_way: Arc::new(Semaphore::new(limits.requests_max)),
+            places: Places {
+                all: Arc::new(Semaphore::new(limits.requests_max)),
+                addresses: Shares::of(limits.requests_per_caller),
+                tokens: Shares::of(limits.requests_per_caller),
+            },
+            reception: Reception::of(limits.body_bytes_max, limits.body_timeout),
             proxies: limits.trusted_proxies,
+            proxy_header: limits.proxy_header,
+            request_timeout: limits.request_timeout,
         }
     }
 
@@ -92,12 +115,29 @@ impl Gate {
     fn address(&self, request: &Request) -> Option<IpAddr> {
         let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
         let Some(nearest) = self.proxies.checked_sub(1) else { return peer };
-        let seen = request.headers().get_all("x-forwarded-for").iter();
-        let seen: Vec<_> = seen
-            .filter_map(|header| header.to_str().ok())
-            .flat_map(|header| header.split(','))
-            .collect();
-        seen.iter().rev().nth(nearest).and_then(|address| address.trim().parse().ok()).or(peer)
+        let seen = forwarded::callers(request.headers(), self.proxy_header);
+        seen.into_iter().rev().nth(nearest).flatten().or(peer)
+    }
+}
+
+impl Places {
+    /// A place for a request of this address and token.
+    ///
+    /// **Errors.** 503 while all are taken, or all that this caller may have.
+    fn take(&self, address: Option<IpAddr>, token: Option<u64>) -> Result<Turn, Problem> {
+        let taken = || {
+            Problem::overloaded(
+                "This caller has as many requests in progress as one caller may have. Wait for \
+                 their answers before sending more.",
+            )
+        };
+        let address = address.map(|address| self.addresses.take(address).ok_or_else(taken));
+        let address = address.transpose()?;
+        let token = token.map(|token| self.tokens.take(token).ok_or_else(taken)).transpose()?;
+        let place = Arc::clone(&self.all).try_acquire_owned().map_err(|_full| {
+            Problem::overloaded("This process has as many requests in progress as it allows.")
+        })?;
+        Ok(Turn::taking((address, token, place)))
     }
 }
 
@@ -126,6 +166,15 @@ impl<K: Hash + Eq + Clone> Rate<K> {
         }
     }
 
+    /// Counts one more, and writes what is left.
+    ///
+    /// **Errors.** 429 if it is one too many.
+    fn count(&self, key: &K, told: &mut HeaderMap) -> Result<(), Problem> {
+        let state = self.ask(key);
+        self.write(&state, told);
+        state.wait.map_or(Ok(()), |wait| Err(Problem::too_many_requests(wait)))
+    }
+
     /// Writes the policy and what is left of it.
     fn write(&self, state: &QuotaState, headers: &mut HeaderMap) {
         let (name, quota, window) = (self.name, self.quota, self.window_seconds);
@@ -144,38 +193,63 @@ impl<K: Hash + Eq + Clone> Rate<K> {
 /// Admits a request, or says when to try again.
 ///
 /// Every request counts for its address, so that trying many tokens is slowed down; one with a
-/// token counts for the token too, whatever its address.
+/// token counts for the token too, whatever its address. A place is taken once the whole request
+/// is there, and given up when it is answered, or waits.
 pub(crate) async fn admit(Shared(gate): Shared<Gate>, request: Request, next: Next) -> Response {
     if is_probe(&request) {
-        return next.run(request).await;
+        return observe::in_time(gate.request_timeout, next.run(request)).await;
     }
+    let address = gate.address(&request).map(block_of);
+    let token = request.headers().get(header::AUTHORIZATION);
+    let token = token.map(|token| gate.hasher.hash_one(token));
     let mut quota_headers = HeaderMap::new();
-    let mut wait = None;
-    if let Some(address) = gate.address(&request) {
-        let quota = gate.addresses.ask(&block_of(address));
-        gate.addresses.write(&quota, &mut quota_headers);
-        wait = quota.wait;
-        if wait.is_none() && is_registration(&request) {
-            let quota = gate.registrations.ask(&block_of(address));
-            gate.registrations.write(&quota, &mut quota_headers);
-            wait = quota.wait;
-        }
-    }
-    if let Some(token) = request.headers().get(header::AUTHORIZATION).filter(|_| wait.is_none()) {
-        let quota = gate.tokens.ask(&gate.hasher.hash_one(token));
-        gate.tokens.write(&quota, &mut quota_headers);
-        wait = quota.wait;
-    }
-    let mut response = match (wait, gate.under_way.try_acquire()) {
-        (Some(wait), _) => Problem::too_many_requests(wait).into_response(),
-        (None, Err(_full)) => {
-            Problem::overloaded("This process has as many requests in progress as it allows.")
-                .into_response()
-        }
-        (None, Ok(_place)) => next.run(request).await,
+    let mut response = match gate.count(&request, address, token, &mut quota_headers) {
+        Ok(()) => match gate.work_on(request, address, token, next).await {
+            Ok(response) => response,
+            Err(problem) => problem.into_response(),
+        },
+        Err(problem) => problem.into_response(),
     };
     response.headers_mut().extend(quota_headers);
     response
+}
+
+impl Gate {
+    /// Counts the request.
+    ///
+    /// **Errors.** 429 where it is one too many.
+    fn count(
+        &self,
+        request: &Request,
+        address: Option<IpAddr>,
+        token: Option<u64>,
+        told: &mut HeaderMap,
+    ) -> Result<(), Problem> {
+        if let Some(address) = address {
+            self.addresses.count(&address, told)?;
+            if is_registration(request) {
+                self.registrations.count(&address, told)?;
+            }
+        }
+        token.map_or(Ok(()), |token| self.tokens.count(&token, told))
+    }
+
+    /// Receives the request, and has it answered once there is a place for it.
+    async fn work_on(
+        &self,
+        request: Request,
+        address: Option<IpAddr>,
+        token: Option<u64>,
+        next: Next,
+    ) -> Result<Response, Problem> {
+        let (mut request, memory) = self.reception.receive(request).await?;
+        let turn = self.places.take(address, token)?;
+        request.extensions_mut().insert(turn.clone());
+        let response = observe::in_time(self.request_timeout, next.run(request)).await;
+        turn.give_up();
+        drop(memory);
+        Ok(response)
+    }
 }
 
 /// Probes are always admitted: monitoring must work when the process is busiest.
@@ -190,7 +264,7 @@ fn is_registration(request: &Request) -> bool {
 }
 
 /// A household or company is assigned a whole block of IPv6 addresses, and counts as one.
-fn block_of(address: IpAddr) -> IpAddr {
+pub(crate) fn block_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         v4 @ IpAddr::V4(_) => v4,
         IpAddr::V6(v6) => {
@@ -225,6 +299,28 @@ mod tests {
         assert_eq!(address_behind(2, &forged).unwrap(), "2.2.2.2");
         assert_eq!(address_behind(9, &forged).unwrap(), "10.0.0.1");
         assert_eq!(address_behind(1, &["not an address"]).unwrap(), "10.0.0.1");
+        assert_eq!(address_behind(1, &["1.1.1.1", "3.3.3.3:40000"]).unwrap(), "3.3.3.3");
+        assert_eq!(address_behind(1, &["[2001:db8::1]:40000"]).unwrap(), "2001:db8::1");
+    }
+
+    #[test]
+    fn one_caller_cannot_take_the_places_of_all() {
+        let limits = Limits { requests_max: 3, requests_per_caller: 2, ..Limits::default() };
+        let places = Gate::of(&limits).places;
+        let address = |text: &str| text.parse().ok();
+        let (here, there) = (address("192.0.2.1"), address("192.0.2.2"));
+        let taken = [places.take(here, Some(1)).unwrap(), places.take(here, Some(2)).unwrap()];
+        assert!(places.take(here, Some(3)).is_err(), "the address has its share");
+        assert!(places.take(there, Some(1)).is_ok());
+        let third = places.take(there, None).unwrap();
+        assert!(places.take(None, None).is_err(), "all are taken");
+        taken[0].give_up();
+        assert!(places.take(here, Some(1)).is_ok());
+        drop((taken, third));
+        assert_eq!(places.all.available_permits(), 3);
+        let taken = [places.take(here, Some(1)).unwrap(), places.take(there, Some(1)).unwrap()];
+        assert!(places.take(None, Some(1)).is_err(), "the token has its share");
+        drop(taken);
     }
 
     #[test]

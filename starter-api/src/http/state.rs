@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, Settings};
 use crate::graphql::GraphqlSchema;
+use crate::http::forwarded::ProxyHeader;
 use crate::http::observe;
 use crate::http::ops::ready;
 use crate::http::rate_limit::Gate;
@@ -56,22 +57,39 @@ pub struct Limits {
     pub body_bytes_max: usize,
     /// The longest that a request may take.
     pub request_timeout: Duration,
-    /// How long a caller may take to send the head of a request.
+    /// How long a caller may take to send the head of its first request; while connections are few,
+    /// how long an idle one is kept.
     pub headers_timeout: Duration,
+    /// How long a caller may take to send a body.
+    pub body_timeout: Duration,
+    /// How long a caller may take to read the next part of an answer.
+    pub send_timeout: Duration,
+    /// How long an idle connection is kept.
+    pub idle_timeout: Duration,
+    /// How many connections there may be at once.
+    pub connections_max: usize,
+    /// How many connections one address may have, where no proxies are trusted.
+    pub connections_per_address: usize,
     /// How many requests may be under way at once.
     pub requests_max: usize,
+    /// How many of those one address may have, and one token.
+    pub requests_per_caller: usize,
     /// How many requests a second one address may send.
     pub rate_per_address: NonZeroU32,
     /// How many requests a second one token may be used for.
     pub rate_per_token: NonZeroU32,
     /// How many customers a minute one address may register.
     pub registrations_per_address: NonZeroU32,
-    /// How many proxies in front of the starter add to `X-Forwarded-For`.
+    /// How many proxies in front of the starter write down where a request came from.
     pub trusted_proxies: usize,
+    /// In which header they do.
+    pub proxy_header: ProxyHeader,
     /// How long requests are still taken after the process was asked to stop.
     pub notice: Duration,
     /// How many orders can be watched at once.
     pub streams_max: usize,
+    /// How many callers can wait for their orders at once; the next one is answered at once.
+    pub waits_max: usize,
     /// The cancel window of an order that does not name one.
     pub cancel_window_seconds: u32,
     /// The patience of an order that does not name one.
@@ -85,14 +103,22 @@ impl Default for Limits {
         Self {
             body_bytes_max: 1_048_576,
             request_timeout: Duration::from_secs(40),
-            headers_timeout: Duration::from_secs(30),
+            headers_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(15),
+            send_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(75),
+            connections_max: 4_096,
+            connections_per_address: 1_024,
             requests_max: 1_024,
+            requests_per_caller: 512,
             rate_per_address: RATE_PER_ADDRESS,
             rate_per_token: RATE_PER_TOKEN,
             registrations_per_address: REGISTRATIONS_PER_ADDRESS,
             trusted_proxies: 0,
+            proxy_header: ProxyHeader::XForwardedFor,
             notice: Duration::from_secs(2),
             streams_max: 256,
+            waits_max: 256,
             cancel_window_seconds: 0,
             patience_seconds: None,
             backlog_max: 100_000,
@@ -107,6 +133,7 @@ impl Limits {
             patience_seconds: self.patience_seconds,
             wait_seconds_max: self.wait_seconds_max(),
             streams_max: self.streams_max,
+            waits_max: self.waits_max,
             backlog_max: self.backlog_max,
         }
     }

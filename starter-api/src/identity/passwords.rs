@@ -1,5 +1,8 @@
 //! Passwords and secrets, kept as argon2id hashes. Hashing is slow on purpose, so the number of
 //! concurrent hashes is limited.
+//!
+//! One keyboard writes `é` as one character and another as two. A password is hashed in one form,
+//! Unicode's NFC, as RFC 8265 has it, so that it is the same from every device.
 
 use std::num::NonZero;
 use std::sync::Arc;
@@ -12,6 +15,7 @@ use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
+use unicode_normalization::UnicodeNormalization as _;
 
 use crate::error::Problem;
 
@@ -44,6 +48,7 @@ impl Passwords {
     /// The hash to store for a password.
     pub(super) async fn hash(&self, password: String) -> Result<String, Problem> {
         const DOING: &str = "hashing a password";
+        let password: String = password.nfc().collect();
         let hash = move || Argon2::default().hash_password(password.as_bytes());
         let hash = self.run_limited(DOING, hash).await?;
         hash.map(|hash| hash.to_string()).map_err(|error| Problem::internal(DOING, &error))
@@ -61,7 +66,9 @@ impl Passwords {
         let hash = hash.unwrap_or_else(|| DECOY.to_owned());
         let check = move || {
             let hash = PasswordHash::new(&hash)?;
-            Ok(Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
+            let same =
+                |form: &String| Argon2::default().verify_password(form.as_bytes(), &hash).is_ok();
+            Ok(forms(&password).iter().any(same))
         };
         let same = self.run_limited(DOING, check).await?;
         let same = same
@@ -85,9 +92,42 @@ impl Passwords {
     }
 }
 
+/// The forms in which a password may have been hashed: NFC, and, from before that was settled, as
+/// it was typed on one device or another. Most passwords have one form.
+fn forms(password: &str) -> Vec<String> {
+    let mut forms = vec![password.nfc().collect()];
+    for form in [password.to_owned(), password.nfd().collect()] {
+        if !forms.contains(&form) {
+            forms.push(form);
+        }
+    }
+    forms
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_password_is_the_same_in_each_form_of_unicode() {
+        let (composed, decomposed) = ("caf\u{e9} horse battery", "cafe\u{301} horse battery");
+        let passwords = Passwords::default();
+        let before = Argon2::default().hash_password(decomposed.as_bytes()).unwrap().to_string();
+        let hashes = [
+            passwords.hash(composed.to_owned()).await.unwrap(),
+            passwords.hash(decomposed.to_owned()).await.unwrap(),
+            before,
+        ];
+        for hash in hashes {
+            for typed in [composed, decomposed] {
+                let same = passwords.verify(typed.to_owned(), Some(hash.clone())).await.unwrap();
+                assert!(same, "{typed:?}");
+            }
+            let other = passwords.verify("cafe horse battery".to_owned(), Some(hash)).await;
+            assert!(!other.unwrap());
+        }
+        assert_eq!(forms("correct horse"), ["correct horse"]);
+    }
 
     #[tokio::test]
     async fn a_password_is_recognised_and_no_other_is() {

@@ -1,6 +1,7 @@
 //! Registers a customer with the shop's own issuer.
 
 use domain::CustomerId;
+use unicode_normalization::UnicodeNormalization as _;
 use uuid::Uuid;
 
 use crate::error::{Kind, OrProblem, Problem, Rules};
@@ -50,10 +51,11 @@ impl EmbeddedIssuer {
     }
 }
 
-/// The address in the form in which addresses are compared. Only a message to it could tell
+/// The address in the form in which addresses are compared: in lower case, and in one form of
+/// Unicode. Only a message to it could tell
 /// whether it can be reached.
 pub(super) fn normalized_email(text: &str) -> Result<String, &'static str> {
-    let email = text.trim().to_lowercase();
+    let email: String = text.trim().nfc().flat_map(char::to_lowercase).nfc().collect();
     let is_shaped = email
         .split_once('@')
         .is_some_and(|(name, host)| !name.is_empty() && !host.is_empty() && !host.contains('@'));

@@ -1,14 +1,18 @@
 use domain::event::OrderEvent;
 use expect_test::expect;
 use futures::TryStreamExt;
+use ordersaga_grpc::v1::CancelOrderRequest;
 use runtime::schema::MIGRATIONS;
 use serde_json::json;
 use sqlx::PgPool;
 use temporalio_client::envconfig::LoadClientConfigProfileOptions;
-use temporalio_client::{Client, ClientOptions, UntypedWorkflow, WorkflowFetchHistoryOptions};
+use temporalio_client::{
+    Client, ClientOptions, UntypedWorkflow, WorkflowFetchHistoryOptions, WorkflowTerminateOptions,
+};
 use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
 use uuid::Uuid;
 
+use crate::grpc::Program;
 use crate::life::{
     cancelled, captured, failed, happen, needs_attention, posted, record, rejected, reserved,
     unwinding, unwound, whole_life,
@@ -132,12 +136,34 @@ async fn an_order_that_is_only_accepted_can_be_previewed_and_still_goes_on(datab
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]
-async fn an_order_without_a_workflow_is_not_said_to_be_cancelled(database: PgPool) {
+async fn an_order_without_a_workflow_is_not_said_to_be_cancelled_but_to_need_an_operator(
+    database: PgPool,
+) {
     let shop = Shop::open(database.clone()).await;
     let id = Uuid::now_v7();
     record(&database, id, "ada", "2026-01-02T03:04:05Z").await;
     let answer = shop.post(&format!("/v1/orders/{id}/cancel"), &json!({"reason": "why"})).await;
-    assert_eq!((answer.problem().as_str(), answer.status.as_u16()), ("try-again", 503));
+    assert_eq!((answer.problem().as_str(), answer.status.as_u16()), ("order-interrupted", 409));
+    assert!(answer.text.contains("ordersaga recover"), "{}", answer.text);
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_order_whose_workflow_was_terminated_is_said_to_need_an_operator(database: PgPool) {
+    let shop = Shop::open(database.clone()).await;
+    let id = under_way(&database, &shop).await;
+    let saga = temporal().await.get_workflow_handle::<UntypedWorkflow>(format!("order-{id}"));
+    saga.terminate(WorkflowTerminateOptions::default()).await.unwrap();
+    let path = format!("/v1/orders/{id}/cancel");
+    let answer = shop.post(&path, &json!({"reason": "why"})).await;
+    assert_eq!((answer.problem().as_str(), answer.status.as_u16()), ("order-interrupted", 409));
+    let mut program = Program::of(&shop, "backend", "service").await;
+    let wish = CancelOrderRequest {
+        order_id: id.to_string(),
+        reason: "why".to_owned(),
+        ..CancelOrderRequest::default()
+    };
+    let refused = program.orders.cancel_order(program.asks(wish)).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::FailedPrecondition);
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]

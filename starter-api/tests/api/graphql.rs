@@ -181,3 +181,37 @@ async fn a_question_that_costs_too_much_is_not_answered(database: PgPool) {
     let malformed = shop.post("/v1/graphql", &json!({"question": "?"})).await;
     assert_eq!(malformed.problem(), "malformed-request");
 }
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_question_that_multiplies_is_refused_before_anybody_follows_it(database: PgPool) {
+    let shop = Shop::open(database).await.asked_by_customer("ada");
+    // Each fragment spreads the next one twice: nobody would live to see the hundredth.
+    let doubling = (0_u32..100).fold("{ ...f0 }".to_owned(), |query, level| {
+        let next = level.saturating_add(1);
+        format!("{query} fragment f{level} on Query {{ ...f{next} ...f{next} }}")
+    });
+    let refused =
+        asked(&shop, &format!("{doubling} fragment f100 on Query {{ __typename }}")).await;
+    let message = refused["errors"][0]["message"].as_str().unwrap();
+    assert!(message.starts_with("Query selects too much"), "{message}");
+
+    // What the database is asked for costs something, however little is selected of it.
+    let many = |field: &str, count: usize| {
+        let fields: String = (0..count).map(|number| format!("a{number}: {field} ")).collect();
+        format!("{{ {fields} }}")
+    };
+    for field in [
+        "orders(first: 100) { __typename }",
+        "orders(first: 1) { __typename }",
+        "order(id: \"x\") { __typename }",
+    ] {
+        let refused = asked(&shop, &many(field, 60)).await;
+        assert_eq!(refused["errors"][0]["message"], "Query is too complex.", "{field}");
+    }
+    for list in ["lines", "events", "payments", "shipments"] {
+        let names = many(&format!("{list} {{ __typename }}"), 90);
+        let query = format!("{{ orders(first: 100) {{ items {names} }} }}");
+        let refused = asked(&shop, &query).await;
+        assert_eq!(refused["errors"][0]["message"], "Query is too complex.", "{list}");
+    }
+}

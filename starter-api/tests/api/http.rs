@@ -114,7 +114,25 @@ async fn requests_are_counted_by_route_and_not_by_path() {
     let counted = r#"http_requests_total{method="GET",route="/v1/products/{sku}",status="503"}"#;
     assert!(metrics.text.contains(counted), "{}", metrics.text);
     assert!(metrics.text.contains("http_request_duration_seconds_bucket"), "{}", metrics.text);
+    for gauge in ["ordersaga_api_db_connections", "ordersaga_streams", "ordersaga_waits"] {
+        assert!(metrics.text.contains(&format!("# TYPE {gauge} gauge")), "{}", metrics.text);
+    }
     assert!(!metrics.text.contains("special"), "{}", metrics.text);
+}
+
+#[tokio::test]
+async fn what_callers_invent_is_no_label_of_a_metric() {
+    let shop = shop().await;
+    for number in 0..3 {
+        send(shop.request(&format!("INVENTED{number}"), "/v1/orders")).await;
+        send(shop.request(&format!("INVENTED{number}"), &format!("/invented/{number}"))).await;
+        let grpc = shop.request("POST", &format!("/ordersaga.v1.OrderService/Invented{number}"));
+        send(grpc.header("content-type", "application/grpc")).await;
+    }
+    let metrics = shop.get("/metrics").await.text.to_lowercase();
+    assert!(!metrics.contains("invented"), "{metrics}");
+    let counted = r#"http_requests_total{method="other",route="/v1/orders",status="405"}"#;
+    assert!(metrics.contains(counted), "{metrics}");
 }
 
 #[tokio::test]

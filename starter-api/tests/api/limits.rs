@@ -91,7 +91,7 @@ async fn whoever_drips_its_request_is_let_go() {
 
 #[tokio::test]
 async fn a_body_that_never_ends_is_given_up() {
-    let limits = Limits { request_timeout: Duration::from_millis(50), ..Limits::default() };
+    let limits = Limits { body_timeout: Duration::from_millis(50), ..Limits::default() };
     let shop = shop(limits).await;
     let mut caller = TcpStream::connect(shop.address.trim_start_matches("http://")).await.unwrap();
     let head = "POST /v1/quotes HTTP/1.1\r\nhost: shop\r\ncontent-type: application/json\r\n\
@@ -101,7 +101,7 @@ async fn a_body_that_never_ends_is_given_up() {
     let read = timeout(Duration::from_secs(20), caller.read(&mut answer)).await;
     let length = read.unwrap().unwrap();
     let answer = String::from_utf8_lossy(&answer[..length]).into_owned();
-    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
 }
 
 #[tokio::test]

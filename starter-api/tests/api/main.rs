@@ -8,6 +8,7 @@
 #![expect(clippy::format_push_string, reason = "a test's text is short, and reads better so")]
 
 mod access;
+mod attacks;
 mod cancelling;
 mod examples;
 mod graphql;

@@ -305,3 +305,78 @@ async fn one_decision_reaches_all_that_wait_for_the_same_cause(database: PgPool)
     let refused = ada.post("/v1/attention/resolve", &decision).await;
     assert_eq!(refused.problem(), "insufficient-scope");
 }
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_change_of_what_somebody_else_has_changed_is_refused(database: PgPool) {
+    let shop = Shop::open(database.clone()).await;
+    let put_if = async |path: &str, name: &str, condition: &str, body: &Value| {
+        send(shop.request("PUT", path).header(name, condition).json(body)).await
+    };
+    let ada = json!({"name": "Ada", "phone": "1"});
+    for (path, body, other) in [
+        ("/v1/products/71053", lantern("3.39"), lantern("4.00")),
+        ("/v1/customers/17850", ada.clone(), json!({"name": "Ada", "phone": "2"})),
+    ] {
+        assert_eq!(put(&shop, path, &body).await.status, 200);
+        let read = shop.get(path).await;
+        let seen = read.header("etag").unwrap().to_owned();
+        assert_eq!(
+            send(shop.request("GET", path).header("if-none-match", &seen)).await.status,
+            304
+        );
+        let changed = put_if(path, "if-match", &seen, &other).await;
+        assert_eq!(changed.status, 200, "{}", changed.text);
+        let now = changed.header("etag").unwrap().to_owned();
+        assert_eq!(shop.get(path).await.header("etag"), Some(now.as_str()));
+        for stale in [seen.as_str(), "\"x\"", "no-quotes", &format!("W/{now}")] {
+            let refused = put_if(path, "if-match", stale, &body).await;
+            let told = (refused.status.as_u16(), refused.problem());
+            assert_eq!(told, (412, "changed-meanwhile".to_owned()), "{stale}");
+        }
+        assert_eq!(shop.get(path).await.header("etag"), Some(now.as_str()), "nothing was done");
+        for readable in [format!("\"x\", {now}"), "*".to_owned()] {
+            assert_eq!(put_if(path, "if-match", &readable, &other).await.status, 200, "{readable}");
+        }
+        let exists = put_if(path, "if-none-match", "*", &body).await;
+        assert_eq!(exists.problem(), "changed-meanwhile");
+    }
+    // What a piece costs the shop is not shown, and is changed with the price.
+    let seen = shop.get("/v1/products/71053").await.header("etag").unwrap().to_owned();
+    let mut cheaper = lantern("4.00");
+    cheaper["unit_cost"] = json!("1.00");
+    assert_eq!(put(&shop, "/v1/products/71053", &cheaper).await.status, 200);
+    let refused = put_if("/v1/products/71053", "if-match", &seen, &lantern("5.00")).await;
+    assert_eq!(refused.problem(), "changed-meanwhile");
+
+    let unknown = "/v1/customers/nobody-yet";
+    assert_eq!(put_if(unknown, "if-match", "*", &ada).await.problem(), "changed-meanwhile");
+    assert_eq!(put_if(unknown, "if-none-match", "*", &ada).await.status, 200);
+    let none = put_if("/v1/products/NOPE", "if-match", "*", &lantern("1.00")).await;
+    assert_eq!(none.problem(), "product-not-found");
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_price_beyond_reason_is_refused_at_the_door(database: PgPool) {
+    let shop = Shop::open(database).await.asked_by("eve", "operator");
+    let absurd = |field: &str, amount: &str| {
+        let mut article = json!({
+            "sku": "GOLD", "name": "GOLD", "unit_price": "1", "unit_cost": "1", "currency": "JPY",
+        });
+        article[field] = json!(amount);
+        article
+    };
+    for field in ["unit_price", "unit_cost"] {
+        for amount in ["70000000000000000000000000000", "1000000000001", "2_5", "+25", ".5"] {
+            let refused = shop.post("/v1/products", &absurd(field, amount)).await;
+            assert_eq!(refused.problem(), "invalid-request", "{field} {amount}");
+            assert_eq!(refused.json()["errors"][0]["pointer"], format!("/{field}"));
+        }
+    }
+    // A price that is still one, and an order that is none any more.
+    let dear = shop.post("/v1/products", &absurd("unit_price", "1000000000000")).await;
+    assert_eq!(dear.status, 201, "{}", dear.text);
+    let basket = json!({"lines": [{"sku": "GOLD", "quantity": 2}], "ship_to": {"country": "GB"}});
+    let refused = shop.post("/v1/quotes", &basket).await;
+    assert_eq!(refused.problem(), "invalid-request");
+    assert_eq!(refused.json()["errors"][0]["pointer"], "/lines");
+}

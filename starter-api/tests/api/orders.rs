@@ -251,6 +251,10 @@ async fn a_listing_that_cannot_be_read_is_refused(database: PgPool) {
         "fulfilment_status=paid",
         "needs_attention=perhaps",
         "placed_from=yesterday",
+        "placed_from=-5000-01-01T00:00:00Z",
+        "placed_before=%2B262000-01-01T00:00:00Z",
+        "cursor=-9000000000000000000_00000000-0000-0000-0000-000000000001",
+        "cursor=8000000000000000000_00000000-0000-0000-0000-000000000001",
         "q=%20",
     ] {
         let answer = shop.get(&format!("/v1/orders?{query}")).await;
@@ -269,7 +273,11 @@ async fn a_listing_that_cannot_be_read_is_refused(database: PgPool) {
         payment_status=paid,lost: payment_status: the payment statuses are none, awaiting-customer, authorised, paid, partially-refunded, refunded, voided, declined, disputed
         fulfilment_status=paid: fulfilment_status: the fulfilment statuses are none, reserved, shipped, delivered, partially-returned, returned, lost, cancelled
         needs_attention=perhaps: needs_attention: provided string was not `true` or `false`
-        placed_from=yesterday: placed_from: input contains invalid characters
+        placed_from=yesterday: placed_from: a moment as RFC 3339 writes it, such as 2026-01-01T00:00:00Z
+        placed_from=-5000-01-01T00:00:00Z: placed_from: a moment as RFC 3339 writes it, such as 2026-01-01T00:00:00Z
+        placed_before=%2B262000-01-01T00:00:00Z: placed_before: a moment as RFC 3339 writes it, such as 2026-01-01T00:00:00Z
+        cursor=-9000000000000000000_00000000-0000-0000-0000-000000000001: cursor: a cursor is the `next_cursor` of the page before
+        cursor=8000000000000000000_00000000-0000-0000-0000-000000000001: cursor: a cursor is the `next_cursor` of the page before
         q=%20: q: a text of 1 to 100 characters on one line
     "#]]
     .assert_eq(&told);

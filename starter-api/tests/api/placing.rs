@@ -238,6 +238,7 @@ async fn a_bad_order_is_told_every_broken_rule_and_leaves_nothing_behind(databas
         ("/expected_total", json!({"amount": "100.5", "currency": "JPY"})),
         ("/expected_total", json!({"amount": "-1", "currency": "GBP"})),
         ("/expected_total", json!({"amount": "1e3", "currency": "GBP"})),
+        ("/expected_total", json!({"amount": "2_5.98", "currency": "GBP"})),
         ("/expected_total", json!({"amount": "1", "currency": "XAU"})),
         ("/expected_total", json!({"amount": "1", "currency": "ZZZ"})),
         ("/cancel_window_seconds", json!(-1)),
@@ -299,6 +300,8 @@ async fn a_bad_order_is_told_every_broken_rule_and_leaves_nothing_behind(databas
         /expected_total/amount = {"amount":"-1","currency":"GBP"}
             an amount is never negative; direction is given by the account
         /expected_total/amount = {"amount":"1e3","currency":"GBP"}
+            an amount is a decimal number as text, such as "19.99"
+        /expected_total/amount = {"amount":"2_5.98","currency":"GBP"}
             an amount is a decimal number as text, such as "19.99"
         /expected_total/amount = {"amount":"1","currency":"XAU"}
             XAU is not a currency to pay in
@@ -402,4 +405,57 @@ async fn terms_that_are_not_asked_for_are_the_shops(database: PgPool) {
     wish["cancel_window_seconds"] = json!(0);
     let placed = shop.post("/v1/orders", &wish).await.json();
     assert_eq!(placed["terms"]["cancel_window_seconds"], 0);
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_address_is_complete_with_what_its_country_has(database: PgPool) {
+    let shop = Shop::open(database.clone()).await;
+    let place = async |ship_to: serde_json::Value| {
+        let mut wish = order("ada");
+        wish["ship_to"] = ship_to;
+        shop.place(&fresh("key"), &wish).await
+    };
+    for country in ["HK", "AE"] {
+        let bare = json!({"country": country, "name": "Ada", "line1": "1 Queen's Road"});
+        let placed = place(bare).await;
+        assert_eq!(placed.status, 201, "{country}: {}", placed.text);
+    }
+    let empty =
+        json!({"country": "IE", "name": "Ada", "line1": "1 St", "city": "Cork", "postal_code": ""});
+    assert_eq!(place(empty).await.status, 201);
+    let kept = sqlx::query_scalar::<_, String>(
+        "select city || '/' || postal_code from customers.addresses order by country",
+    );
+    assert_eq!(kept.fetch_all(&database).await.unwrap(), ["/", "/", "Cork/"]);
+    // Where there is one, it is wanted.
+    let without = json!({"country": "GB", "name": "Ada", "line1": "1 St", "city": "London"});
+    let refused = place(without).await;
+    assert_eq!(refused.problem(), "invalid-request");
+    assert_eq!(refused.json()["errors"][0]["pointer"], "/ship_to/postal_code");
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_discount_code_counts_in_any_case_and_is_kept_as_the_shop_writes_it(database: PgPool) {
+    sqlx::raw_sql(
+        "insert into catalog.discount_codes (code, kind, value) values
+             ('Spring', 'percent', 10), ('SPRING', 'percent', 20), ('lower', 'percent', 10)",
+    )
+    .execute(&database)
+    .await
+    .unwrap();
+    let shop = Shop::open(database).await;
+    for (typed, kept, discount) in [
+        ("welcome10", "WELCOME10", "1.53"),
+        ("WELCOME10", "WELCOME10", "1.53"),
+        ("LOWER", "lower", "1.53"),
+        ("Spring", "Spring", "1.53"),
+        ("SPRING", "SPRING", "3.06"),
+    ] {
+        let mut wish = order("ada");
+        wish["discount_code"] = json!(typed);
+        let placed = shop.place(&fresh("key"), &wish).await;
+        assert_eq!(placed.status, 201, "{typed}: {}", placed.text);
+        assert_eq!(placed.json()["discount_code"], kept);
+        assert_eq!(placed.json()["totals"]["discount"]["amount"], discount, "{typed}");
+    }
 }

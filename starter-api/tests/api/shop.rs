@@ -22,6 +22,8 @@ pub(crate) struct Shop {
     pub(crate) address: String,
     pub(crate) database: PgPool,
     pub(crate) issuer: Issuer,
+    /// Cancelled to stop the starter.
+    pub(crate) closing: CancellationToken,
     client: reqwest::Client,
     token: Option<String>,
     /// The starter is stopped with the last clone, so that it does not outlive its database.
@@ -64,8 +66,8 @@ impl Shop {
         tokio::spawn(starter_api::serve(listener, state, closing.clone().cancelled_owned()));
         let token = Some(issuer.token("staff", &["service", "operator", "finance"]));
         let client = reqwest::Client::builder().build().unwrap();
-        let open = Arc::new(closing.drop_guard());
-        Self { address, database, issuer, client, token, _open: open }
+        let open = Arc::new(closing.clone().drop_guard());
+        Self { address, database, issuer, closing, client, token, _open: open }
     }
 
     /// The same shop, asked by somebody in this role.

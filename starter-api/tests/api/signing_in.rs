@@ -408,3 +408,45 @@ async fn a_token_of_one_starter_counts_at_another_and_wherever_the_keys_are_read
         assert!(answer.text.contains("http://shop.example"), "{}", answer.text);
     }
 }
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_secret_is_read_form_encoded_and_as_it_is(database: PgPool) {
+    let secret = "a+b/c%20 d=&:e\u{e9}";
+    let entry = format!("web-shop:service:{secret}");
+    let shop = shop_with(database, settings(&[&entry])).await;
+    let ask = async |id: &str, secret: &str| {
+        let basic = shop.request("POST", "/oauth/token").basic_auth(id, Some(secret));
+        send(basic.form(&[("grant_type", "client_credentials")])).await.status.as_u16()
+    };
+    let encoded = "a%2Bb%2Fc%2520+d%3D%26%3Ae%C3%A9";
+    assert_eq!(ask("web-shop", secret).await, 200);
+    assert_eq!(ask("web-shop", encoded).await, 200);
+    assert_eq!(ask("web%2Dshop", encoded).await, 200, "an id is encoded, too");
+    assert_eq!(ask("web-shop", "e\u{301} is something else").await, 401);
+    assert_eq!(granted(&shop, &form("web-shop", secret)).await.status, 200);
+    // In a form nothing is encoded twice.
+    assert_eq!(granted(&shop, &form("web-shop", encoded)).await.status, 401);
+    // What no column holds is no client.
+    for nobody in ["web\u{0}shop", "", &"x".repeat(1_000)] {
+        assert_eq!(granted(&shop, &form(nobody, secret)).await.status, 401, "{nobody:?}");
+    }
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_password_and_an_address_count_in_each_form_of_unicode(database: PgPool) {
+    let shop = shop(database).await;
+    let login = |email: &str, password: &str| json!({"email": email, "password": password});
+    let (composed, decomposed) = ("caf\u{e9} horse battery", "cafe\u{301} horse battery");
+    let registered = login("ren\u{e9}e@example.org", composed);
+    assert_eq!(shop.post("/v1/customers", &registered).await.status, 201);
+    for email in ["ren\u{e9}e@example.org", "Rene\u{301}e@Example.org"] {
+        for password in [composed, decomposed] {
+            let answer = shop.post("/v1/sessions", &login(email, password)).await;
+            assert_eq!(answer.status, 200, "{email:?} {password:?}");
+        }
+    }
+    let again = login("rene\u{301}e@example.org", composed);
+    assert_eq!(shop.post("/v1/customers", &again).await.problem(), "email-taken");
+    let wrong = shop.post("/v1/sessions", &login("ren\u{e9}e@example.org", "cafe horse")).await;
+    assert_eq!(wrong.problem(), "sign-in-failed");
+}

@@ -72,6 +72,10 @@ async fn claims_that_are_not_right_are_refused() {
         ("The token does not name a subject that this shop accepts", json!({"sub": "a b"})),
         (
             "The token does not name a subject that this shop accepts",
+            json!({"sub": "eve\u{0}", "roles": ["operator"]}),
+        ),
+        (
+            "The token does not name a subject that this shop accepts",
             json!({"iss": [shop.issuer.url]}),
         ),
         (

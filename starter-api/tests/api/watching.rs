@@ -171,6 +171,21 @@ async fn only_so_many_orders_are_watched_at_once(database: PgPool) {
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]
+async fn one_customer_does_not_take_the_streams_of_all(database: PgPool) {
+    let limits = Limits { streams_max: 8, ..Limits::default() };
+    let shop = Shop::with(database.clone(), Temporal::from_env().unwrap(), limits).await;
+    let (hers, his) = (recorded(&database).await, Uuid::now_v7());
+    record(&database, his, "bob", "2026-01-02T03:04:05Z").await;
+    let (ada, bob) = (shop.asked_by_customer("ada"), shop.asked_by_customer("bob"));
+    let _first = Stream::open(&ada, hers, None).await;
+    let second = ada.request("GET", &format!("/v1/orders/{hers}/events"));
+    let second = send(second.header("accept", "text/event-stream")).await;
+    assert_eq!((second.problem().as_str(), second.status.as_u16()), ("overloaded", 503));
+    let _other = Stream::open(&bob, his, None).await;
+    let _staff = Stream::open(&shop, hers, None).await;
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_orders_life_is_told_to_people(database: PgPool) {
     let shop = Shop::open(database.clone()).await;
     let id = Uuid::from_u128(1);

@@ -6,15 +6,17 @@ use crate::app::input::line_of_text;
 use crate::error::{OrProblem, Problem, Rules};
 use crate::identity::Caller;
 
-/// Changes name and phone of a customer; what is `None` is deleted. A customer who is not known
-/// yet becomes known.
+/// Changes name and phone of a customer, unless the caller refuses to, having seen what is known of
+/// them; what is `None` is deleted. A customer who is not known yet becomes known.
 pub(crate) async fn update(
     app: &App,
     caller: &Caller,
     customer_id: &str,
     name: Option<&str>,
     phone: Option<&str>,
+    consent: impl FnOnce(Option<&CustomerResource>) -> Result<(), Problem>,
 ) -> Result<CustomerResource, Problem> {
+    const DOING: &str = "changing a customer";
     let customer_id = visible(caller, customer_id)?;
     let mut rules = Rules::default();
     let mut line = |pointer: &str, text: Option<&str>, length_max| {
@@ -22,7 +24,18 @@ pub(crate) async fn update(
     };
     let (name, phone) = (line("/name", name, 200), line("/phone", phone, 40));
     rules.kept(Some(()))?;
-    sqlx::query_as!(
+    let mut transaction = app.database.begin().await.or_problem(DOING)?;
+    let present = sqlx::query_as!(
+        CustomerResource,
+        "select customer_id, email, name, phone, created_at
+         from customers.customers where customer_id = $1 for no key update",
+        customer_id.as_str(),
+    )
+    .fetch_optional(&mut *transaction)
+    .await
+    .or_problem(DOING)?;
+    consent(present.as_ref())?;
+    let customer = sqlx::query_as!(
         CustomerResource,
         "insert into customers.customers as known (customer_id, name, phone) values ($1, $2, $3)
          on conflict (customer_id) do update
@@ -32,7 +45,9 @@ pub(crate) async fn update(
         name,
         phone,
     )
-    .fetch_one(&app.database)
+    .fetch_one(&mut *transaction)
     .await
-    .or_problem("changing a customer")
+    .or_problem(DOING)?;
+    transaction.commit().await.or_problem(DOING)?;
+    Ok(customer)
 }

@@ -128,36 +128,58 @@ pub(crate) async fn cancel(
     if store::cancel_before_launch(&app.database, order_id, &reason).await? {
         return decided(app, order_id, CancelAnswer::Cancelled).await;
     }
-    match app.temporal.cancel(order_id, CancelRequest { reason: reason.clone() }).await? {
-        Cancelled::Answered(CancelDecision::Unwinding) => {
-            decided(app, order_id, CancelAnswer::Unwinding).await
-        }
-        Cancelled::Answered(CancelDecision::AlreadyUnwinding) => {
-            already(known(app, order_id).await?)
-        }
-        Cancelled::Refused => match known(app, order_id).await? {
-            order if goes_forward(&order.state) => Err(already_shipped()),
-            order => already(order),
-        },
-        Cancelled::Kept => decided(app, order_id, CancelAnswer::Pending).await,
-        Cancelled::NotOpen => without_workflow(app, order_id, &reason).await,
+    let request = CancelRequest { reason };
+    let heard = app.temporal.cancel(order_id, request.clone()).await?;
+    if matches!(heard, Cancelled::NotOpen) {
+        return without_workflow(app, order_id, request).await;
     }
+    outcome(app, order_id, heard).await
 }
 
-/// The order has no open workflow: it ended a moment ago, or its workflow is about to be started.
+/// The order has no open workflow: it ended a moment ago, its workflow is about to be started, or
+/// was ended from outside.
 async fn without_workflow(
     app: &App,
     order_id: OrderId,
-    reason: &str,
+    request: CancelRequest,
 ) -> Result<CancelOutcome, Problem> {
     let order = known(app, order_id).await?;
     if !goes_forward(&order.state) {
         return already(order);
     }
-    if store::cancel_before_launch(&app.database, order_id, reason).await? {
+    if store::cancel_before_launch(&app.database, order_id, &request.reason).await? {
         return decided(app, order_id, CancelAnswer::Cancelled).await;
     }
-    Err(Problem::unavailable("cancelling an order", &BeingLaunched))
+    if store::launches::waits(&app.database, order_id).await? {
+        return Err(Problem::unavailable("cancelling an order", &BeingLaunched));
+    }
+    // Launched a moment ago, it has a workflow by now.
+    outcome(app, order_id, app.temporal.cancel(order_id, request).await?).await
+}
+
+/// What became of the request, by what the order's workflow said to it.
+async fn outcome(app: &App, order_id: OrderId, heard: Cancelled) -> Result<CancelOutcome, Problem> {
+    let too_late = match heard {
+        Cancelled::Answered(CancelDecision::Unwinding) => {
+            return decided(app, order_id, CancelAnswer::Unwinding).await;
+        }
+        Cancelled::Answered(CancelDecision::AlreadyUnwinding) => {
+            return already(known(app, order_id).await?);
+        }
+        Cancelled::Kept => return decided(app, order_id, CancelAnswer::Pending).await,
+        Cancelled::Refused => already_shipped(),
+        Cancelled::NotOpen => lost(),
+    };
+    let order = known(app, order_id).await?;
+    if goes_forward(&order.state) { Err(too_late) } else { already(order) }
+}
+
+fn lost() -> Problem {
+    Problem::new(
+        Kind::OrderInterrupted,
+        "The order's workflow was ended from outside before the order had come to its end. Have an \
+         operator run `ordersaga recover`, which lets the order go on, and cancel it then.",
+    )
 }
 
 const fn goes_forward(state: &OrderState) -> bool {

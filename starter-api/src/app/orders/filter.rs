@@ -1,6 +1,6 @@
 //! Which orders to list.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike as _, Utc};
 use domain::{CustomerId, FulfilmentStatus, OrderStatus, PaymentStatus};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -96,7 +96,8 @@ impl TryFrom<String> for OrderCursor {
     fn try_from(cursor: String) -> Result<Self, Self::Error> {
         let parsed = cursor.split_once('_').and_then(|(micros, order_id)| {
             Some(Self {
-                placed_at: DateTime::from_timestamp_micros(micros.parse().ok()?)?,
+                placed_at: DateTime::from_timestamp_micros(micros.parse().ok()?)
+                    .filter(|placed_at| (0..=9_999).contains(&placed_at.year()))?,
                 order_id: order_id.parse().ok()?,
             })
         });

@@ -8,18 +8,23 @@ pub(crate) mod command;
 use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, SubsecRound, Utc};
-use domain::{Destination, Fingerprint, Money, Order, OrderId, OrderState, PriceList, Terms};
+use domain::{Destination, Fingerprint, Money, Order, OrderId, OrderState, Terms};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::app::catalogue::Priced;
 use crate::app::orders::place::command::PlaceOrder;
 use crate::app::orders::{OrderResource, StoredOrder, store};
+use crate::app::turn::Turn;
 use crate::error::{Kind, Problem};
 
 /// How soon and how often at least a caller's wait looks at the record.
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_millis(200);
+
+/// With so many callers waiting, each looks half as often as one alone.
+const WAITING_FREELY: usize = 64;
 
 /// Orders accepted, by whether the request was a repeat.
 pub(crate) const ORDERS_ACCEPTED: &str = "orders_accepted_total";
@@ -30,6 +35,13 @@ pub(crate) const ORDERS_ACCEPTED: &str = "orders_accepted_total";
 /// is the same key as without.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct IdempotencyKey(String);
+
+/// How long a caller waits for its order to be decided, and the place that it gives up meanwhile.
+#[derive(Clone, Debug)]
+pub(crate) struct Wait {
+    pub(crate) seconds: u32,
+    pub(crate) turn: Turn,
+}
 
 /// An order that was placed, by this request or by the one that it repeats.
 #[derive(Debug)]
@@ -62,8 +74,8 @@ impl IdempotencyKey {
 
 /// Places an order, or finds that it was placed before under the same key.
 ///
-/// If `wait_seconds` is given, the answer comes when the order is paid or refused, or after that
-/// time as it stands then.
+/// If the caller waits, the answer comes when the order is paid or refused, or after that time as
+/// it stands then; at once, if as many wait as may.
 ///
 /// **Repeats.** The order's id is derived from the customer and the key, so a repeat finds the
 /// first request's order.
@@ -71,21 +83,24 @@ pub(crate) async fn place(
     app: &App,
     command: &PlaceOrder,
     key: Option<&IdempotencyKey>,
-    wait_seconds: Option<u32>,
+    wait: Option<Wait>,
 ) -> Result<Placed, Problem> {
     let (order_id, repeatable) = match key {
         Some(key) => (OrderId::for_request(&command.customer_id, &key.0), true),
         None => (OrderId::of(Uuid::now_v7()), false),
     };
-    let wait_seconds = wait_seconds.unwrap_or(0).min(app.settings.wait_seconds_max);
-    let placing = Placing { app, order_id, fingerprint: command.fingerprint(), wait_seconds };
+    let mut wait = wait.filter(|wait| wait.seconds > 0);
+    if let Some(wait) = &mut wait {
+        wait.seconds = wait.seconds.min(app.settings.wait_seconds_max);
+    }
+    let placing = Placing { app, order_id, fingerprint: command.fingerprint(), wait };
 
     // A repeat needs no price.
     if repeatable && let Some(stored) = store::find(&app.database, order_id).await? {
         return placing.repeated(stored).await;
     }
-    let prices = match price(app, command).await {
-        Ok(prices) => prices,
+    let priced = match price(app, command).await {
+        Ok(priced) => priced,
         // What is refused now may have been accepted a moment ago, at another price.
         Err(problem) if repeatable => match store::find(&app.database, order_id).await? {
             Some(stored) => return placing.repeated(stored).await,
@@ -94,7 +109,7 @@ pub(crate) async fn place(
         Err(problem) => return Err(problem),
     };
     let admission = app.launcher.admit()?;
-    let order = placing.order(command, prices)?;
+    let order = placing.order(command, priced)?;
     let (recipient, launch_after) = (command.recipient.as_ref(), admission.launch_after());
     let fingerprint = &placing.fingerprint;
     if store::place(&app.database, &order, fingerprint, recipient, launch_after).await? {
@@ -108,13 +123,13 @@ pub(crate) async fn place(
 }
 
 /// The price, if it is the one that the customer was shown.
-async fn price(app: &App, command: &PlaceOrder) -> Result<PriceList, Problem> {
-    let prices = app.catalogue.price(&command.basket).await?;
+async fn price(app: &App, command: &PlaceOrder) -> Result<Priced, Problem> {
+    let priced = app.catalogue.price(&command.basket).await?;
     match command.expected_total {
-        Some(expected) if expected != prices.totals.total => {
-            Err(Problem::price_changed(expected, prices.totals.total))
+        Some(expected) if expected != priced.prices.totals.total => {
+            Err(Problem::price_changed(expected, priced.prices.totals.total))
         }
-        Some(_) | None => Ok(prices),
+        Some(_) | None => Ok(priced),
     }
 }
 
@@ -123,12 +138,13 @@ struct Placing<'a> {
     app: &'a App,
     order_id: OrderId,
     fingerprint: Fingerprint,
-    wait_seconds: u32,
+    wait: Option<Wait>,
 }
 
 impl Placing<'_> {
     /// The order at these prices.
-    fn order(&self, command: &PlaceOrder, prices: PriceList) -> Result<Order, Problem> {
+    fn order(&self, command: &PlaceOrder, priced: Priced) -> Result<Order, Problem> {
+        let Priced { prices, discount_code } = priced;
         let nothing = || Money::zero(prices.totals.total.currency());
         let cost_of_goods = prices.cost_of_goods.map_or_else(nothing, Ok);
         let settings = self.app.settings;
@@ -142,7 +158,7 @@ impl Placing<'_> {
                 .map_err(|error| Problem::internal("adding up what an order costs", &error))?,
             lines: prices.lines,
             totals: prices.totals,
-            discount_code: command.basket.discount_code.clone(),
+            discount_code,
             ship_to: Destination {
                 country: command.basket.country,
                 address_id: command.recipient.as_ref().map(|recipient| recipient.address_id),
@@ -173,7 +189,7 @@ impl Placing<'_> {
         metrics::counter!(ORDERS_ACCEPTED, "repeat" => "yes").increment(1);
         // A repeat is answered like the first request, though the order may have moved on since.
         // A caller who wants to know its status waits for it, or reads the order.
-        let resource = if self.wait_seconds == 0 {
+        let resource = if self.wait.is_none() {
             OrderResource { state: OrderState::placed(), ..stored.resource }
         } else {
             stored.resource
@@ -182,19 +198,30 @@ impl Placing<'_> {
     }
 
     async fn placed(self, mut resource: OrderResource) -> Placed {
-        let seconds = self.wait_seconds;
-        if seconds > 0 {
-            resource = self.decided(resource).await;
+        let mut decided_within = None;
+        if let Some(wait) = &self.wait {
+            resource = self.decided(resource, wait).await;
+            decided_within = resource.state.is_decided().then_some(wait.seconds);
         }
-        let decided_within = (seconds > 0 && resource.state.is_decided()).then_some(seconds);
         Placed { resource, replayed: false, decided_within }
+    }
+
+    /// How often at least the record is looked at: the more wait, the less often each, so that all
+    /// of them together leave the database to others.
+    fn pause_max(&self) -> Duration {
+        let App { settings, waits, .. } = self.app;
+        let waiting = settings.waits_max.saturating_sub(waits.available_permits());
+        let times = waiting.div_euclid(WAITING_FREELY).saturating_add(1);
+        PAUSE_MAX.saturating_mul(u32::try_from(times).unwrap_or(u32::MAX))
     }
 
     /// The order once it is paid or refused, or as it stands when the time is over or the process
     /// is about to end. It has been accepted already, so a failure to learn more is not a failure
-    /// of the request.
-    async fn decided(&self, mut resource: OrderResource) -> OrderResource {
-        let patience = Duration::from_secs(self.wait_seconds.into());
+    /// of the request. Nor is one too many that waits: it is answered like one that does not.
+    async fn decided(&self, mut resource: OrderResource, wait: &Wait) -> OrderResource {
+        let Ok(_waiting) = self.app.waits.try_acquire() else { return resource };
+        wait.turn.give_up();
+        let patience = Duration::from_secs(wait.seconds.into());
         let begun = Instant::now();
         let mut pause = PAUSE_MIN;
         while !resource.state.is_decided() {
@@ -203,7 +230,7 @@ impl Placing<'_> {
             if left.is_zero() || pausing.await.is_none() {
                 break;
             }
-            pause = pause.saturating_mul(2).min(PAUSE_MAX);
+            pause = pause.saturating_mul(2).min(self.pause_max());
             match store::find(&self.app.database, self.order_id).await {
                 Ok(Some(stored)) => resource = stored.resource,
                 Ok(None) | Err(_) => break,

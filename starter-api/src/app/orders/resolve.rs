@@ -90,7 +90,7 @@ pub(crate) async fn resolve(
         Taken::Refused(why) => {
             Err(not_stuck(format!("The order did not take the decision: {why}.")))
         }
-        Taken::NotOpen => Err(not_stuck("The order's workflow has ended.".to_owned())),
+        Taken::NotOpen => Err(not_stuck(WORKFLOW_ENDED.to_owned())),
     }
 }
 
@@ -120,6 +120,10 @@ pub(crate) async fn tell(
         sleep(TOLD_AGAIN_AFTER).await;
     }
 }
+
+/// Of an order that has not ended itself.
+const WORKFLOW_ENDED: &str = "The order's workflow was ended from outside. `ordersaga recover` lets \
+                             the order go on; it asks again if it still has to.";
 
 const LISTENS_WITHIN: Duration = Duration::from_secs(3);
 const TOLD_AGAIN_AFTER: Duration = Duration::from_millis(50);

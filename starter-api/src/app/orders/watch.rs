@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::OrderId;
+use domain::{CustomerId, OrderId};
 use futures::{Stream, TryStreamExt, stream as streams};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -18,6 +18,7 @@ use crate::app::orders::OrderEvent;
 use crate::app::orders::{read, store};
 use crate::error::Problem;
 use crate::identity::Caller;
+use crate::shares::Share;
 
 /// How soon a stream polls again after an event.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -40,7 +41,7 @@ pub(crate) struct Watch {
     pause: Duration,
     closes: Instant,
     /// Held for as long as the stream is open.
-    _permit: OwnedSemaphorePermit,
+    _permit: (Option<Share<CustomerId>>, OwnedSemaphorePermit),
 }
 
 impl Watch {
@@ -53,6 +54,12 @@ impl Watch {
         seen: i32,
     ) -> Result<Option<Self>, Problem> {
         read::read(app, caller, order_id).await?;
+        let share = caller.customer().map(|customer| {
+            app.streams_of_customers.take(customer.clone()).ok_or_else(|| {
+                Problem::overloaded("You have as many open event streams as one customer may have.")
+            })
+        });
+        let share = share.transpose()?;
         let permit = app.streams.clone().try_acquire_owned().map_err(|_full| {
             Problem::overloaded("This process has as many open event streams as it allows.")
         })?;
@@ -64,7 +71,7 @@ impl Watch {
             closes: Instant::now()
                 .checked_add(caller.time_left().min(OPEN_FOR))
                 .unwrap_or_else(Instant::now),
-            _permit: permit,
+            _permit: (share, permit),
         };
         let progress = store::progress(&app.database, order_id).await?;
         Ok(if progress.is_over && progress.version <= seen { None } else { Some(watch) })

@@ -36,5 +36,11 @@ pub(crate) async fn create(
             "An article with this number exists already. Change it with PUT.",
         ));
     }
-    Ok(Product { sku, name: terms.name, unit_price: terms.unit_price, available: 0 })
+    Ok(Product {
+        sku,
+        updated_at: None,
+        name: terms.name,
+        unit_price: terms.unit_price,
+        available: 0,
+    })
 }

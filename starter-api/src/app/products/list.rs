@@ -17,7 +17,7 @@ pub(crate) async fn list(
 ) -> Result<Page<Product>, Problem> {
     let rows = sqlx::query_as!(
         Row,
-        r#"select sku, name, unit_price, currency,
+        r#"select sku, name, unit_price, currency, products.updated_at,
                coalesce(on_hand - reserved, 0) as "available!"
            from catalog.products left join inventory.stock using (sku)
            where sku > coalesce($1, '')

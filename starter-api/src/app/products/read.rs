@@ -9,7 +9,7 @@ pub(crate) async fn read(app: &App, sku: &str) -> Result<Product, Problem> {
     let sku = parse_sku(sku)?;
     let row = sqlx::query_as!(
         Row,
-        r#"select sku, name, unit_price, currency,
+        r#"select sku, name, unit_price, currency, products.updated_at,
                coalesce(on_hand - reserved, 0) as "available!"
            from catalog.products left join inventory.stock using (sku)
            where sku = $1"#,

@@ -1,11 +1,13 @@
 //! `GET /v1/customers/{customer_id}`: shows a customer.
 
-use axum::Json;
 use axum::extract::State as Shared;
+use axum::http::HeaderMap;
+use axum::response::Response;
 
 use crate::app::customers::{self, CustomerResource};
 use crate::error::Problem;
 use crate::http::State;
+use crate::http::conditional;
 use crate::http::extract::Path;
 use crate::http::problem::{AuthResponses, Document, ReadProblems};
 use crate::identity::{Authorized, scope};
@@ -14,9 +16,13 @@ use crate::identity::{Authorized, scope};
 #[utoipa::path(
     get, path = "/v1/customers/{customer_id}", tag = "customers",
     security(("bearer" = ["customers:read"])),
-    params(("customer_id" = domain::CustomerId, Path, description = "The customer", example = "17850")),
+    params(("customer_id" = domain::CustomerId, Path, description = "The customer", example = "17850"),
+           ("If-None-Match" = Option<String>, Header,
+            description = "The `ETag` of the answer that the caller has")),
     responses(
-        (status = 200, description = "The customer", body = CustomerResource),
+        (status = 200, description = "The customer", body = CustomerResource,
+         headers(("ETag" = String, description = "Names this very answer"))),
+        (status = 304, description = "The caller has the answer already"),
         (status = 404, description = "There is no such customer", body = Document,
          content_type = "application/problem+json"),
         AuthResponses,
@@ -27,6 +33,8 @@ pub(crate) async fn show(
     Authorized { caller, .. }: Authorized<scope::ReadCustomers>,
     Shared(state): Shared<State>,
     Path(customer_id): Path<String>,
-) -> Result<Json<CustomerResource>, Problem> {
-    customers::read::read(&state.app, &caller, &customer_id).await.map(Json)
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let customer = customers::read::read(&state.app, &caller, &customer_id).await?;
+    conditional::respond(&headers, &customer)
 }

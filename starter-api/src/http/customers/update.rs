@@ -1,13 +1,15 @@
 //! `PUT /v1/customers/{customer_id}`: changes a customer.
 
-use axum::Json;
 use axum::extract::State as Shared;
+use axum::http::HeaderMap;
+use axum::response::Response;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::app::customers::{self, CustomerResource};
 use crate::error::Problem;
 use crate::http::State;
+use crate::http::conditional;
 use crate::http::extract::{Body, Path};
 use crate::http::problem::{AuthResponses, Document, WriteProblems};
 use crate::identity::{Authorized, scope};
@@ -32,12 +34,19 @@ pub(crate) struct CustomerRequest {
 #[utoipa::path(
     put, path = "/v1/customers/{customer_id}", tag = "customers",
     security(("bearer" = ["customers:write"])),
-    params(("customer_id" = domain::CustomerId, Path, description = "The customer", example = "17850")),
+    params(("customer_id" = domain::CustomerId, Path, description = "The customer", example = "17850"),
+           ("If-Match" = Option<String>, Header,
+            description = "The `ETag` of the customer that the change is meant for"),
+           ("If-None-Match" = Option<String>, Header, example = "*",
+            description = "`*`: only if the customer is not known yet")),
     request_body(content = CustomerRequest, description = "The customer's particulars"),
     responses(
-        (status = 200, description = "The customer as they are now", body = CustomerResource),
+        (status = 200, description = "The customer as they are now", body = CustomerResource,
+         headers(("ETag" = String, description = "Names this very answer"))),
         (status = 404, description = "There is no such customer", body = Document,
          content_type = "application/problem+json"),
+        (status = 412, description = "It is not the customer that the condition names",
+         body = Document, content_type = "application/problem+json"),
         AuthResponses,
         WriteProblems,
     ),
@@ -46,10 +55,13 @@ pub(crate) async fn update(
     Authorized { caller, .. }: Authorized<scope::WriteCustomers>,
     Shared(state): Shared<State>,
     Path(customer_id): Path<String>,
+    headers: HeaderMap,
     Body(request): Body<CustomerRequest>,
-) -> Result<Json<CustomerResource>, Problem> {
+) -> Result<Response, Problem> {
     let CustomerRequest { name, phone } = request;
-    customers::update::update(&state.app, &caller, &customer_id, name.as_deref(), phone.as_deref())
-        .await
-        .map(Json)
+    let (name, phone) = (name.as_deref(), phone.as_deref());
+    let consent = |present: Option<&CustomerResource>| conditional::allows(&headers, present);
+    let changed =
+        customers::update::update(&state.app, &caller, &customer_id, name, phone, consent).await?;
+    conditional::changed(&changed)
 }

@@ -49,7 +49,7 @@ pub(crate) struct TokenRefused {
 
 /// Issues a token to a client.
 ///
-/// The client sends its id and secret as HTTP Basic, or in the form.
+/// The client sends its id and secret as HTTP Basic, form-encoded or as they are, or in the form.
 #[utoipa::path(
     post, path = "/oauth/token", tag = "identity",
     request_body(content = TokenRequest, content_type = "application/x-www-form-urlencoded",
@@ -71,13 +71,18 @@ pub(crate) async fn token(
     form: Bytes,
 ) -> Result<Response, Problem> {
     let issuer = state.identity.own_issuer()?;
-    let Credentials { client_id, secret, scopes } = match read(&headers, &form) {
+    let Credentials { readings, scopes } = match read(&headers, &form) {
         Ok(credentials) => credentials,
         Err(refused) => return Ok(refused.into_response()),
     };
-    let Some(role) = issuer.client(&client_id, &secret).await? else {
-        return Ok(NO_SUCH_CLIENT.into_response());
-    };
+    let mut known = None;
+    for (client_id, secret) in readings {
+        if let Some(role) = issuer.client(&client_id, &secret).await? {
+            known = Some((client_id, role));
+            break;
+        }
+    }
+    let Some((client_id, role)) = known else { return Ok(NO_SUCH_CLIENT.into_response()) };
     let allows = |scope| scopes.as_ref().is_none_or(|scopes| scopes.contains(&scope));
     if !role.scopes().iter().any(|scope| allows(*scope)) {
         return Ok(NO_SUCH_SCOPE.into_response());
@@ -86,10 +91,10 @@ pub(crate) async fn token(
     Ok((NO_STORE, Json(token)).into_response())
 }
 
-/// The client's credentials, and which scopes it asks for.
+/// What a client shows, and which scopes it asks for.
 struct Credentials {
-    client_id: String,
-    secret: String,
+    /// Id and secret, in each way that they can be meant.
+    readings: Vec<(String, String)>,
     scopes: Option<BTreeSet<Scope>>,
 }
 
@@ -104,12 +109,29 @@ fn read(headers: &HeaderMap, form: &[u8]) -> Result<Credentials, TokenRefused> {
     let sent = match headers.typed_get::<Authorization<Basic>>() {
         // More than one way of authenticating is an error (RFC 6749, 2.3).
         Some(_) if request.client_secret.is_some() => return Err(NOT_A_FORM),
-        Some(basic) => Some((basic.username().to_owned(), basic.password().to_owned())),
-        None => request.client_id.zip(request.client_secret),
+        Some(basic) => Some(readings(basic.username(), basic.password())),
+        None => request.client_id.zip(request.client_secret).map(|sent| vec![sent]),
     };
-    let (client_id, secret) = sent.ok_or(NO_SUCH_CLIENT)?;
     let scopes = request.scope.as_deref().map(parse_scopes);
-    Ok(Credentials { client_id, secret, scopes })
+    Ok(Credentials { readings: sent.ok_or(NO_SUCH_CLIENT)?, scopes })
+}
+
+/// Id and secret of HTTP Basic: form-encoded, as RFC 6749 (2.3.1) says, or as they are, as many
+/// programs send them.
+fn readings(username: &str, password: &str) -> Vec<(String, String)> {
+    let as_sent = (username.to_owned(), password.to_owned());
+    let decoded = form_decoded(username).zip(form_decoded(password));
+    let decoded = decoded.filter(|decoded| *decoded != as_sent);
+    decoded.into_iter().chain([as_sent]).collect()
+}
+
+fn form_decoded(text: &str) -> Option<String> {
+    let form = format!("text={text}");
+    let fields = serde_urlencoded::from_str::<Vec<(String, String)>>(&form).ok()?;
+    match <[_; 1]>::try_from(fields) {
+        Ok([(_name, text)]) => Some(text),
+        Err(_several) => None,
+    }
 }
 
 const NOT_A_FORM: TokenRefused = TokenRefused {

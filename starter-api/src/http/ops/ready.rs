@@ -23,6 +23,10 @@ pub(crate) const RIGHTS: &[Right] = &[
     Right { privilege: Privilege::Insert, object: "customers.customers" },
     Right { privilege: Privilege::Insert, object: "operations.paused_queues" },
     Right { privilege: Privilege::Execute, object: "ledger.book_movement" },
+    Right { privilege: Privilege::Insert, object: "identity.logins" },
+    Right { privilege: Privilege::Select, object: "identity.signing_keys" },
+    Right { privilege: Privilege::Delete, object: "identity.clients" },
+    Right { privilege: Privilege::Update, object: "identity.sign_in_attempts" },
 ];
 
 /// Whether the parties that an order needs answer.

@@ -2,12 +2,11 @@
 
 use axum::extract::State as Shared;
 use axum::response::Response;
-use chrono::{DateTime, Utc};
 use domain::CustomerId;
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
-use crate::app::input::SearchText;
+use crate::app::input::{Moment, SearchText};
 use crate::app::orders::OrderResource;
 use crate::app::orders::filter::{
     FulfilmentStatuses, ListOrders, OrderCursor, PaymentStatuses, Statuses,
@@ -49,12 +48,12 @@ pub(crate) struct ListQuery {
     unwinding: Option<bool>,
     /// Placed at this moment or later.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[param(example = "2026-01-01T00:00:00Z")]
-    placed_from: Option<DateTime<Utc>>,
+    #[param(value_type = Option<String>, format = DateTime, example = "2026-01-01T00:00:00Z")]
+    placed_from: Option<Moment>,
     /// Placed before this moment.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[param(example = "2026-02-01T00:00:00Z")]
-    placed_before: Option<DateTime<Utc>>,
+    #[param(value_type = Option<String>, format = DateTime, example = "2026-02-01T00:00:00Z")]
+    placed_before: Option<Moment>,
     /// The beginning of the order's id or customer, or a SKU, a discount code or a tracking number
     /// of it; case does not matter.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -79,8 +78,8 @@ impl ListQuery {
             fulfilment_statuses: self.fulfilment_status.clone(),
             needs_attention: self.needs_attention,
             unwinding: self.unwinding,
-            placed_from: self.placed_from,
-            placed_before: self.placed_before,
+            placed_from: self.placed_from.map(|Moment(from)| from),
+            placed_before: self.placed_before.map(|Moment(before)| before),
             text: self.q.clone(),
             size: self.limit,
             after: self.cursor,

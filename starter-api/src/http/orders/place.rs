@@ -14,7 +14,7 @@ use crate::app::orders::place::command::{AddressInput, MoneyInput, OrderInput, P
 use crate::app::orders::place::{self, Placed};
 use crate::error::Problem;
 use crate::http::State;
-use crate::http::extract::{Body, IdempotencyKeyHeader, Wait};
+use crate::http::extract::{Body, IdempotencyKeyHeader, PreferWait};
 use crate::http::line::{LineRequest, whole_number};
 use crate::http::problem::{AuthResponses, Document, WriteProblems};
 use crate::identity::{Authorized, scope};
@@ -50,8 +50,8 @@ pub(crate) struct OrderRequest {
     pub patience_seconds: Option<Number>,
 }
 
-/// Where the parcel goes. The country alone is enough for a trial; with any other field, name,
-/// line1, city and `postal_code` are all required.
+/// Where the parcel goes. The country alone is enough for a trial; with any other field, name and
+/// line1 are required, and city and `postal_code` where the country has them.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = ShipTo)]
@@ -68,10 +68,10 @@ pub(crate) struct ShipToRequest {
     /// Anything else that the carrier needs.
     #[schema(max_length = 200)]
     pub line2: Option<String>,
-    /// The town.
+    /// The town. Required, but in countries whose addresses need none, such as Hong Kong.
     #[schema(max_length = 100)]
     pub city: Option<String>,
-    /// The postal code.
+    /// The postal code. Required where the country's addresses need one.
     #[schema(max_length = 20)]
     pub postal_code: Option<String>,
 }
@@ -130,8 +130,8 @@ impl OrderRequest {
 /// the repeat gets the same answer (with `Idempotency-Replayed: true` added) and places no second
 /// order. A key never expires: it is valid for as long as the order is kept. A request that was
 /// refused does not consume its key. With `Prefer: wait=N` the answer comes when the order is paid
-/// or refused, or after N seconds with its status then; the header is not part of what a repeat is
-/// compared by.
+/// or refused, or after N seconds with its status then, or at once when too many callers wait; the
+/// header is not part of what a repeat is compared by.
 #[utoipa::path(
     post, path = "/v1/orders", tag = "orders", security(("bearer" = ["orders:place"])),
     params(
@@ -140,7 +140,7 @@ impl OrderRequest {
                         belongs to the customer and never expires"),
         ("Prefer" = Option<String>, Header, example = "wait=5",
          description = "`wait=N`: answer when the order is paid or refused, at most after N \
-                        seconds (30 at most)"),
+                        seconds (30 at most), or at once when too many wait"),
     ),
     request_body(content = OrderRequest, description = "What is bought, where it goes and how it is paid"),
     responses(
@@ -159,11 +159,11 @@ pub(crate) async fn place(
     Authorized { caller, .. }: Authorized<scope::PlaceOrders>,
     Shared(state): Shared<State>,
     IdempotencyKeyHeader(key): IdempotencyKeyHeader,
-    Wait(wait_seconds): Wait,
+    PreferWait(wait): PreferWait,
     Body(request): Body<OrderRequest>,
 ) -> Result<Response, Problem> {
     let command = PlaceOrder::check(&caller, &request.input())?;
-    respond(place::place(&state.app, &command, key.as_ref(), wait_seconds).await?)
+    respond(place::place(&state.app, &command, key.as_ref(), wait).await?)
 }
 
 fn respond(placed: Placed) -> Result<Response, Problem> {

@@ -1,7 +1,8 @@
 //! `PUT /v1/products/{sku}`: changes an article.
 
-use axum::Json;
 use axum::extract::State as Shared;
+use axum::http::HeaderMap;
+use axum::response::Response;
 use domain::Sku;
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -9,6 +10,7 @@ use utoipa::ToSchema;
 use crate::app::products::{self, Product, TermsInput};
 use crate::error::Problem;
 use crate::http::State;
+use crate::http::conditional;
 use crate::http::extract::{Body, Path};
 use crate::http::problem::{AuthResponses, Document, WriteProblems};
 use crate::identity::{Authorized, scope};
@@ -35,14 +37,20 @@ pub(crate) struct TermsRequest {
 /// Changes an article's name and prices.
 ///
 /// An order keeps the price it was placed at. Other copies of the starter use the old price for
-/// some seconds more.
+/// some seconds more. With `If-Match`, the article is changed only if nobody has changed it since it
+/// was read; a piece sold or received is a change, too.
 #[utoipa::path(
     put, path = "/v1/products/{sku}", tag = "products", security(("bearer" = ["products:write"])),
-    params(("sku" = Sku, Path, description = "The article's number", example = "85123A")),
+    params(("sku" = Sku, Path, description = "The article's number", example = "85123A"),
+           ("If-Match" = Option<String>, Header,
+            description = "The `ETag` of the article that the change is meant for")),
     request_body(content = TermsRequest, description = "The article's name and prices from now on"),
     responses(
-        (status = 200, description = "The article as it is now", body = Product),
+        (status = 200, description = "The article as it is now", body = Product,
+         headers(("ETag" = String, description = "Names this very answer"))),
         (status = 404, description = "The shop does not sell it", body = Document,
+         content_type = "application/problem+json"),
+        (status = 412, description = "It is not the article that `If-Match` names", body = Document,
          content_type = "application/problem+json"),
         AuthResponses,
         WriteProblems,
@@ -52,13 +60,15 @@ pub(crate) async fn update(
     _allowed: Authorized<scope::WriteProducts>,
     Shared(state): Shared<State>,
     Path(sku): Path<String>,
+    headers: HeaderMap,
     Body(request): Body<TermsRequest>,
-) -> Result<Json<Product>, Problem> {
+) -> Result<Response, Problem> {
     let terms = TermsInput {
         name: &request.name,
         unit_price: &request.unit_price,
         unit_cost: &request.unit_cost,
         currency: &request.currency,
     };
-    products::update::update(&state.app, &sku, &terms).await.map(Json)
+    let consent = |present: &Product| conditional::allows(&headers, Some(present));
+    conditional::changed(&products::update::update(&state.app, &sku, &terms, consent).await?)
 }

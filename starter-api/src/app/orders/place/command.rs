@@ -1,11 +1,11 @@
 //! The command to place an order: what a caller wrote, and what is left when it was checked.
 
-use domain::{AddressId, Currency, CustomerId, Fingerprint, Money, PaymentToken};
-use rust_decimal::Decimal;
+use domain::{AddressId, CountryCode, Currency, CustomerId, Fingerprint, Money, PaymentToken};
 use serde_json::{Value, json};
 
 use crate::app::basket::{Basket, BasketInput};
 use crate::app::input::{WholeNumber, line_of_text};
+use crate::app::money::written_amount;
 use crate::app::orders::{CANCEL_WINDOW_SECONDS_MAX, PATIENCE_SECONDS_MAX};
 use crate::error::{Problem, Rules};
 use crate::identity::Caller;
@@ -61,8 +61,8 @@ pub(crate) struct Recipient {
     pub(crate) name: String,
     pub(crate) line1: String,
     pub(crate) line2: Option<String>,
-    pub(crate) city: String,
-    pub(crate) postal_code: String,
+    pub(crate) city: Option<String>,
+    pub(crate) postal_code: Option<String>,
 }
 
 impl PlaceOrder {
@@ -120,8 +120,8 @@ impl PlaceOrder {
             .given("name", to.map(|to| &to.name))
             .given("line1", to.map(|to| &to.line1))
             .given("line2", to.and_then(|to| to.line2.as_ref()))
-            .given("city", to.map(|to| &to.city))
-            .given("postal_code", to.map(|to| &to.postal_code))
+            .given("city", to.and_then(|to| to.city.as_ref()))
+            .given("postal_code", to.and_then(|to| to.postal_code.as_ref()))
             .field("payment_token", payment_token)
             .given("expected_total", self.expected_total.map(Money::amount))
             .given("expected_currency", self.expected_total.map(|total| total.currency().code()))
@@ -148,8 +148,11 @@ impl Recipient {
     /// What is kept of it, as `orders.place` reads it.
     pub(crate) fn to_json(&self) -> Value {
         let Self { name, line1, line2, city, postal_code, .. } = self;
+        // Both columns are older than countries that lack them, and hold no null.
+        let (city, postal_code) = (city.as_deref(), postal_code.as_deref());
         json!({
-            "name": name, "line1": line1, "line2": line2, "city": city, "postal_code": postal_code,
+            "name": name, "line1": line1, "line2": line2,
+            "city": city.unwrap_or_default(), "postal_code": postal_code.unwrap_or_default(),
         })
     }
 
@@ -161,6 +164,7 @@ impl Recipient {
         address: &AddressInput<'_>,
     ) -> Option<Self> {
         let AddressInput { name, line1, line2, city, postal_code } = *address;
+        let known = CountryCode::parse(country).ok();
         if [name, line1, line2, city, postal_code].iter().all(Option::is_none) {
             return None;
         }
@@ -169,20 +173,24 @@ impl Recipient {
         };
         let name = required("/ship_to/name", name, 200);
         let line1 = required("/ship_to/line1", line1, 200);
-        let city = required("/ship_to/city", city, 100);
-        let postal_code = required("/ship_to/postal_code", postal_code, 20);
-        let line2 = line2.map(|text| line_of_text(text, 200));
-        let line2 = rules.check_given("/ship_to/line2", line2);
-        let (name, line1, city, postal_code) = (name?, line1?, city?, postal_code?);
-        let whole = [
-            name.as_str(),
-            line1.as_str(),
-            line2.as_deref().unwrap_or_default(),
-            city.as_str(),
-            postal_code.as_str(),
-            country,
-        ];
-        let address_id = AddressId::for_address(customer_id?, &whole.join("\n"));
+        // Not every country has towns with names, or postal codes.
+        let mut wanted = |pointer: &str, field: Option<&str>, length_max, is_needed: bool| {
+            let field = field.filter(|text| is_needed || !text.trim().is_empty());
+            let line = field.or(is_needed.then_some(""));
+            let line = line.map(|text| line_of_text(text, length_max)).transpose();
+            rules.check(pointer, line)
+        };
+        let is_needed = |needs: fn(CountryCode) -> bool| known.is_none_or(needs);
+        let has_towns = is_needed(CountryCode::needs_city);
+        let city = wanted("/ship_to/city", city, 100, has_towns);
+        let has_codes = is_needed(CountryCode::needs_postal_code);
+        let postal_code = wanted("/ship_to/postal_code", postal_code, 20, has_codes);
+        let line2 = wanted("/ship_to/line2", line2, 200, false);
+        let (name, line1, line2, city, postal_code) = (name?, line1?, line2?, city?, postal_code?);
+        let text = |line: &Option<String>| line.clone().unwrap_or_default();
+        let whole =
+            [&name, &line1, &text(&line2), &text(&city), &text(&postal_code), country].join("\n");
+        let address_id = AddressId::for_address(customer_id?, &whole);
         Some(Self { address_id, name, line1, line2, city, postal_code })
     }
 }
@@ -190,8 +198,8 @@ impl Recipient {
 fn expected_total(rules: &mut Rules, total: &MoneyInput<'_>) -> Option<Money> {
     let amount = rules.check(
         "/expected_total/amount",
-        Decimal::from_str_exact(total.amount)
-            .map_err(|_no_decimal| "an amount is a decimal number as text, such as \"19.99\""),
+        written_amount(total.amount)
+            .ok_or("an amount is a decimal number as text, such as \"19.99\""),
     );
     let currency = rules.check(
         "/expected_total/currency",
@@ -202,7 +210,8 @@ fn expected_total(rules: &mut Rules, total: &MoneyInput<'_>) -> Option<Money> {
 
 #[cfg(test)]
 mod tests {
-    use domain::{CountryCode, DiscountCode, Quantity, Sku};
+    use domain::{DiscountCode, Quantity, Sku};
+    use rust_decimal::Decimal;
     use uuid::Uuid;
 
     use super::*;
@@ -239,8 +248,8 @@ mod tests {
                 name: "Ada Lovelace".to_owned(),
                 line1: "1 High St".to_owned(),
                 line2: Some("c/o Babbage".to_owned()),
-                city: "London".to_owned(),
-                postal_code: "N1".to_owned(),
+                city: Some("London".to_owned()),
+                postal_code: Some("N1".to_owned()),
             }),
             expected_total: Some(Money::new(Decimal::new(2310, 2), Currency::GBP).unwrap()),
             cancel_window_seconds: Some(60),
@@ -289,7 +298,7 @@ mod tests {
             |order| order.payment_token = PaymentToken::parse("tok_mastercard").unwrap(),
             |order| order.cancel_window_seconds = Some(61),
             |order| order.patience_seconds = None,
-            |order| order.recipient.as_mut().unwrap().city = "Leeds".to_owned(),
+            |order| order.recipient.as_mut().unwrap().city = Some("Leeds".to_owned()),
         ];
         for apply in changes {
             let mut other = full_request();

@@ -11,6 +11,7 @@ use workflows::Queue;
 use workflows::order::OrderStart;
 
 use crate::app::money::stored_money;
+use crate::error::{OrProblem, Problem};
 use crate::temporal::Launch;
 
 /// What waits, at one moment.
@@ -36,6 +37,17 @@ pub(crate) async fn look(database: &PgPool) -> Result<Backlog, sqlx::Error> {
     )
     .fetch_one(database)
     .await
+}
+
+/// Whether the order waits to be launched.
+pub(crate) async fn waits(database: &PgPool, order_id: OrderId) -> Result<bool, Problem> {
+    sqlx::query_scalar!(
+        r#"select exists (select from orders.launches where order_id = $1) as "waits!""#,
+        order_id.uuid(),
+    )
+    .fetch_one(database)
+    .await
+    .or_problem("looking whether an order waits to be launched")
 }
 
 /// An order whose launch is due, as the database has it. Each field is read by itself, so that one

@@ -1,0 +1,294 @@
+//! One caller's connection, and when it is let go: one that has sent no request yet, one that is
+//! idle, one whose caller does not read what it asked for, and one that asks without end.
+//!
+//! A connection is a place that another caller could have. hyper's own limit for reading a head
+//! begins only once it is known which HTTP a caller speaks, and does not see HTTP/2; so time is
+//! taken here, from outside, and the same for both.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
+use tokio::time::Instant;
+
+/// An answer is handed over in parts of this size, so that it shows whether the caller reads on.
+const PART_BYTES: usize = 65_536;
+
+/// How long one request may go on to be answered: longer than any stream of events is open.
+const ANSWERED_WITHIN: Duration = Duration::from_mins(15);
+
+/// How patient the starter is with a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// With one that has not sent a whole request yet, and with an idle one while places are few.
+    pub(super) first: Duration,
+    /// With one that is idle.
+    pub(super) idle: Duration,
+    /// With a caller who does not take the next part of an answer.
+    pub(super) unread: Duration,
+}
+
+/// Why a connection is let go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Over {
+    /// Nothing is under way: what there was is answered.
+    Idle,
+    /// It never asked, does not read, or never ends.
+    Abusive,
+}
+
+/// What is under way on one connection.
+#[derive(Debug)]
+pub(super) struct Activity {
+    next: AtomicU64,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug)]
+struct Known {
+    has_asked: bool,
+    /// Since when no request is under way.
+    quiet_since: Instant,
+    requests: HashMap<u64, Progress>,
+}
+
+/// How far a request is.
+#[derive(Clone, Copy, Debug)]
+struct Progress {
+    since: Instant,
+    /// Since when the caller has not asked for the next part of the answer.
+    unread_since: Option<Instant>,
+}
+
+impl Activity {
+    pub(super) fn new() -> Arc<Self> {
+        let requests = HashMap::new();
+        let known = Known { has_asked: false, quiet_since: Instant::now(), requests };
+        Arc::new(Self { next: AtomicU64::new(0), known: Mutex::new(known) })
+    }
+
+    /// A request has come; it is under way until what is returned is dropped.
+    pub(super) fn begin(self: &Arc<Self>) -> UnderWay {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let progress = Progress { since: Instant::now(), unread_since: None };
+        let mut known = self.known();
+        known.has_asked = true;
+        known.requests.insert(id, progress);
+        drop(known);
+        UnderWay { activity: Arc::clone(self), id }
+    }
+
+    /// Whether the connection is to be let go now, and otherwise when to look at it again.
+    pub(super) fn look(&self, patience: &Patience, is_crowded: bool) -> Result<Instant, Over> {
+        let known = self.known();
+        let now = Instant::now();
+        let soon = patience.first.min(patience.idle).min(patience.unread);
+        // Whatever begins after this look cannot last too long before the next one.
+        let mut next = later(now, soon);
+        if known.requests.is_empty() {
+            let limit = if !known.has_asked {
+                patience.first
+            } else if is_crowded {
+                patience.first.min(patience.idle)
+            } else {
+                patience.idle
+            };
+            let over = later(known.quiet_since, limit);
+            if over <= now {
+                return Err(if known.has_asked { Over::Idle } else { Over::Abusive });
+            }
+            next = next.min(over);
+        }
+        for request in known.requests.values() {
+            let unread = request.unread_since.map(|since| later(since, patience.unread));
+            let ends = later(request.since, ANSWERED_WITHIN);
+            let over = unread.map_or(ends, |unread| unread.min(ends));
+            if over <= now {
+                return Err(Over::Abusive);
+            }
+            next = next.min(over);
+        }
+        Ok(next)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn later(moment: Instant, by: Duration) -> Instant {
+    moment.checked_add(by).unwrap_or(moment)
+}
+
+/// A request that is being answered.
+#[derive(Debug)]
+pub(super) struct UnderWay {
+    activity: Arc<Activity>,
+    id: u64,
+}
+
+impl UnderWay {
+    fn unread_since(&self, since: Option<Instant>) {
+        if let Some(progress) = self.activity.known().requests.get_mut(&self.id) {
+            progress.unread_since = since;
+        }
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let mut known = self.activity.known();
+        known.requests.remove(&self.id);
+        known.quiet_since = Instant::now();
+    }
+}
+
+/// The body of an answer, which tells whether its caller reads it.
+#[derive(Debug)]
+pub(super) struct Answer {
+    body: axum::body::Body,
+    /// What was taken from the body and is yet to be handed over.
+    rest: Bytes,
+    request: UnderWay,
+}
+
+impl Answer {
+    pub(super) fn new(body: axum::body::Body, request: UnderWay) -> Self {
+        Self { body, rest: Bytes::new(), request }
+    }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        self.request.unread_since(None);
+        if self.rest.is_empty() {
+            match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => self.rest = data,
+                    Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                },
+                ended => return Poll::Ready(ended),
+            }
+        }
+        let length = self.rest.len().min(PART_BYTES);
+        let part = self.rest.split_to(length);
+        if !self.is_end_stream() {
+            self.request.unread_since(Some(Instant::now()));
+        }
+        Poll::Ready(Some(Ok(Frame::data(part))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let left = u64::try_from(self.rest.len()).unwrap_or(u64::MAX);
+        let inner = self.body.size_hint();
+        let mut hint = SizeHint::new();
+        hint.set_lower(inner.lower().saturating_add(left));
+        if let Some(upper) = inner.upper().and_then(|upper| upper.checked_add(left)) {
+            hint.set_upper(upper);
+        }
+        hint
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body as AnyBody;
+    use futures::{StreamExt, stream};
+    use tokio::time::advance;
+
+    use super::*;
+
+    const PATIENCE: Patience = Patience {
+        first: Duration::from_secs(10),
+        idle: Duration::from_secs(75),
+        unread: Duration::from_secs(30),
+    };
+
+    async fn pass(seconds: u64) {
+        advance(Duration::from_secs(seconds)).await;
+    }
+
+    fn over(activity: &Activity) -> Option<Over> {
+        activity.look(&PATIENCE, false).err()
+    }
+
+    async fn next(answer: &mut Answer) -> Option<usize> {
+        let frame = std::future::poll_fn(|context| Pin::new(&mut *answer).poll_frame(context));
+        frame.await.map(|frame| frame.unwrap().into_data().unwrap().len())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_asks_nothing_is_let_go_and_an_idle_one_later() {
+        let activity = Activity::new();
+        pass(9).await;
+        assert_eq!(over(&activity), None);
+        pass(1).await;
+        assert_eq!(over(&activity), Some(Over::Abusive));
+        // A request that is being worked on has all the time that the starter takes for it.
+        let request = activity.begin();
+        pass(100).await;
+        assert_eq!(over(&activity), None);
+        drop(request);
+        pass(74).await;
+        assert_eq!(over(&activity), None);
+        assert_eq!(activity.look(&PATIENCE, true), Err(Over::Idle), "places are few");
+        pass(1).await;
+        assert_eq!(over(&activity), Some(Over::Idle));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_who_does_not_read_is_let_go_and_one_who_waits_for_news_is_not() {
+        let activity = Activity::new();
+        let news = stream::iter(["one", "two"]).map(Ok::<_, axum::Error>).chain(stream::pending());
+        let mut answer = Answer::new(AnyBody::from_stream(news), activity.begin());
+        assert_eq!(next(&mut answer).await, Some(3));
+        pass(29).await;
+        assert_eq!(over(&activity), None);
+        assert_eq!(next(&mut answer).await, Some(3));
+        pass(29).await;
+        assert_eq!(over(&activity), None, "it has read on");
+        pass(1).await;
+        assert_eq!(over(&activity), Some(Over::Abusive));
+        // It asks for more, and there is none: that is not its fault.
+        let none = std::future::poll_fn(|context| {
+            Poll::Ready(Pin::new(&mut answer).poll_frame(context).is_pending())
+        });
+        assert!(none.await);
+        pass(600).await;
+        assert_eq!(over(&activity), None);
+        pass(600).await;
+        assert_eq!(over(&activity), Some(Over::Abusive), "it never ends");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_large_answer_is_handed_over_in_parts_of_known_length() {
+        let activity = Activity::new();
+        let body = AnyBody::from(vec![0; 150_000]);
+        let mut answer = Answer::new(body, activity.begin());
+        assert_eq!(answer.size_hint().exact(), Some(150_000));
+        assert_eq!(next(&mut answer).await, Some(65_536));
+        assert_eq!(answer.size_hint().exact(), Some(150_000 - 65_536));
+        assert_eq!(next(&mut answer).await, Some(65_536));
+        pass(20).await;
+        assert_eq!(next(&mut answer).await, Some(150_000 - 2 * 65_536));
+        assert!(answer.is_end_stream());
+        drop(answer);
+        pass(20).await;
+        assert_eq!(over(&activity), None);
+    }
+}

@@ -1,0 +1,256 @@
+//! Callers who mean harm, or behave as if: what they take is not taken from others.
+
+use std::time::Duration;
+
+use ordersaga_grpc::v1::{PlaceOrderRequest, WatchOrderRequest};
+use prost_types::Duration as Patience;
+use runtime::schema::MIGRATIONS;
+use serde_json::json;
+use sqlx::PgPool;
+use starter_api::{Identity, Limits, State, Temporal};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use crate::grpc::{Program, wish};
+use crate::issuer::Issuer;
+use crate::life::record;
+use crate::shop::{Shop, no_database, nowhere, order, send};
+use crate::watching::Stream;
+
+/// What none of these tests waits for, unless it fails.
+const LONG: Duration = Duration::from_secs(20);
+
+const MOMENT: Duration = Duration::from_millis(100);
+
+async fn shop(limits: Limits) -> Shop {
+    Shop::with(no_database(), nowhere(), limits).await
+}
+
+async fn caller(shop: &Shop) -> TcpStream {
+    TcpStream::connect(shop.address.trim_start_matches("http://")).await.unwrap()
+}
+
+/// Everything that is sent until the connection is closed.
+async fn until_closed(caller: &mut TcpStream) -> Vec<u8> {
+    let mut read = Vec::new();
+    // A connection that is reset is closed, too.
+    let closed = timeout(LONG, caller.read_to_end(&mut read)).await.expect("it stays open");
+    if let Err(error) = closed {
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    }
+    read
+}
+
+#[tokio::test]
+async fn whoever_asks_nothing_is_let_go() {
+    let shop = shop(Limits { headers_timeout: MOMENT, ..Limits::default() }).await;
+    let preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    for begun in ["", "G", "GET /health HTTP/1.1\r\nhost: shop\r\n", &preface[..20], preface] {
+        let mut silent = caller(&shop).await;
+        silent.write_all(begun.as_bytes()).await.unwrap();
+        let told = until_closed(&mut silent).await;
+        assert!(!String::from_utf8_lossy(&told).contains("200"), "{begun:?}");
+    }
+}
+
+/// A frame of HTTP/2 without a payload, or a `PING`.
+fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(payload.len()).unwrap();
+    [&[0, 0, length, kind, flags, 0, 0, 0, 0], payload].concat()
+}
+
+#[tokio::test]
+async fn whoever_only_answers_pings_is_let_go() {
+    let shop = shop(Limits { headers_timeout: MOMENT, ..Limits::default() }).await;
+    let mut lively = caller(&shop).await;
+    let mut sent = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    sent.extend(frame(4, 0, &[]));
+    lively.write_all(&sent).await.unwrap();
+    let answering = async {
+        let mut head = [0; 9];
+        while lively.read_exact(&mut head).await.is_ok() {
+            let length = u16::from_be_bytes([head[1], head[2]]);
+            let mut payload = vec![0; usize::from(length)];
+            lively.read_exact(&mut payload).await.unwrap();
+            if (head[3], head[4]) == (6, 0)
+                && lively.write_all(&frame(6, 1, &payload)).await.is_err()
+            {
+                break;
+            }
+        }
+    };
+    timeout(LONG, answering).await.expect("it stays open");
+}
+
+#[tokio::test]
+async fn whoever_has_asked_and_is_idle_is_let_go() {
+    let shop = shop(Limits { idle_timeout: MOMENT, ..Limits::default() }).await;
+    let mut idle = caller(&shop).await;
+    idle.write_all(b"GET /health HTTP/1.1\r\nhost: shop\r\n\r\n").await.unwrap();
+    let told = until_closed(&mut idle).await;
+    assert!(told.starts_with(b"HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn whoever_does_not_read_is_let_go() {
+    let shop = shop(Limits { send_timeout: MOMENT, ..Limits::default() }).await;
+    let mut deaf = caller(&shop).await;
+    // Answers that nobody reads pile up until the starter cannot send any more, and reads no more.
+    let asking = async {
+        let ask = b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nhost: shop\r\n\r\n";
+        while deaf.write_all(ask).await.is_ok() {}
+    };
+    timeout(LONG, asking).await.expect("it stays open");
+}
+
+#[tokio::test]
+async fn an_address_has_only_so_many_connections() {
+    let shop = shop(Limits { connections_per_address: 2, ..Limits::default() }).await;
+    let ask = async || {
+        let mut caller = caller(&shop).await;
+        caller.write_all(b"GET /health HTTP/1.1\r\nhost: shop\r\n\r\n").await.unwrap();
+        let mut read = [0; 12];
+        let is_served = caller.read_exact(&mut read).await.is_ok();
+        (caller, is_served)
+    };
+    let ((first, one), (_second, two), (_third, three)) = (ask().await, ask().await, ask().await);
+    assert_eq!([one, two, three], [true, true, false]);
+    // Whoever goes away makes room.
+    drop(first);
+    let freed = async { while !ask().await.1 {} };
+    timeout(LONG, freed).await.unwrap();
+}
+
+#[tokio::test]
+async fn those_who_watch_over_the_process_are_answered_while_nobody_else_gets_in() {
+    let state = State::new(
+        no_database(),
+        nowhere(),
+        Identity::external(Issuer::start().await.trusted()),
+        Limits { connections_max: 1, ..Limits::default() },
+    );
+    let (api, ops) =
+        (TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await);
+    let (ops, address) = (ops.unwrap(), api.local_addr().unwrap());
+    let watched = format!("http://{}", ops.local_addr().unwrap());
+    tokio::spawn(starter_api::serve_ops(ops, state.clone()));
+    tokio::spawn(starter_api::serve(api, state, std::future::pending()));
+    let mut only = TcpStream::connect(address).await.unwrap();
+    only.write_all(b"GET /health HTTP/1.1\r\nhost: shop\r\n\r\n").await.unwrap();
+    only.read_exact(&mut [0; 12]).await.unwrap();
+
+    let client = reqwest::Client::builder().build().unwrap();
+    for (path, status) in
+        [("/health", 200), ("/ready", 503), ("/metrics", 200), ("/v1/orders", 404)]
+    {
+        assert_eq!(send(client.get(format!("{watched}{path}"))).await.status, status, "{path}");
+    }
+    // The only place is still taken.
+    only.write_all(b"GET /health HTTP/1.1\r\nhost: shop\r\n\r\n").await.unwrap();
+    only.read_exact(&mut [0; 12]).await.unwrap();
+}
+
+/// A request whose body has begun and does not go on.
+async fn half_sent(shop: &Shop, path: &str) -> TcpStream {
+    let mut slow = caller(shop).await;
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: shop\r\ncontent-type: application/json\r\n\
+         content-length: 100\r\n\r\n{{"
+    );
+    slow.write_all(head.as_bytes()).await.unwrap();
+    slow
+}
+
+#[tokio::test]
+async fn half_sent_bodies_take_no_places_from_others() {
+    let shop = shop(Limits { requests_max: 1, ..Limits::default() }).await;
+    let mut slow = Vec::new();
+    for path in ["/v1/quotes", "/v1/sessions", "/v1/customers", "/oauth/token", "/v1/graphql"] {
+        slow.push(half_sent(&shop, path).await);
+    }
+    // One at a time is worked on, and this one is.
+    for _ in 0..5 {
+        assert_eq!(shop.get("/nowhere").await.problem(), "route-not-found");
+        let whole = shop.post("/v1/quotes", &json!({})).await;
+        assert_eq!(whole.problem(), "malformed-request");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_sent_too_slowly_is_given_up() {
+    let shop = shop(Limits { body_timeout: MOMENT, ..Limits::default() }).await;
+    for path in ["/v1/quotes", "/ordersaga.v1.OrderService/PlaceOrder"] {
+        let mut slow = half_sent(&shop, path).await;
+        let told = String::from_utf8(until_closed(&mut slow).await).unwrap();
+        assert!(told.starts_with("HTTP/1.1 408"), "{told}");
+        assert!(told.contains("body-too-slow"), "{told}");
+    }
+}
+
+/// An order that nobody carries on, and that whoever placed it waits for.
+fn waited_for(shop: &Shop) -> impl Future<Output = crate::shop::Answer> + use<> {
+    let request = shop.request("POST", "/v1/orders").header("prefer", "Wait=\"30\"");
+    send(request.json(&order("ada")))
+}
+
+async fn until_placed(shop: &Shop, number: usize) {
+    let placed = async {
+        loop {
+            let page = shop.get("/v1/orders").await;
+            if page.status == 200 && page.json()["items"].as_array().unwrap().len() == number {
+                return;
+            }
+        }
+    };
+    timeout(LONG, placed).await.expect("nothing is read while somebody waits");
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn those_who_wait_for_an_order_take_no_places_from_others(database: PgPool) {
+    let limits = Limits { requests_max: 2, waits_max: 2, ..Limits::default() };
+    crate::shop::stock(&database).await;
+    let shop = Shop::with(database, Temporal::from_env().unwrap(), limits).await;
+    let first = tokio::spawn(waited_for(&shop));
+    until_placed(&shop, 1).await;
+    let program = Program::of(&shop, "backend", "service").await;
+    let by_grpc =
+        PlaceOrderRequest { wait: Some(Patience { seconds: 30, nanos: 0 }), ..wish("ada") };
+    let by_grpc = program.asks(by_grpc);
+    let mut orders = program.orders.clone();
+    let second = tokio::spawn(async move { orders.place_order(by_grpc).await });
+    until_placed(&shop, 2).await;
+    // Two wait, so a third is answered at once.
+    let third = timeout(LONG, waited_for(&shop)).await.expect("it waits, too");
+    assert_eq!((third.status.as_u16(), third.header("preference-applied")), (201, None));
+    assert!(!first.is_finished() && !second.is_finished());
+
+    // Whoever waits when the process is asked to stop is answered, and knows of its order.
+    shop.closing.cancel();
+    let first = timeout(LONG, first).await.expect("it waits on").unwrap();
+    assert_eq!((first.status.as_u16(), &first.json()["status"]), (201, &json!("processing")));
+    let second = timeout(LONG, second).await.expect("it waits on").unwrap().unwrap().into_inner();
+    assert!(!second.order.unwrap().order_id.is_empty());
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn streams_take_no_places_from_others_and_end_with_the_process(database: PgPool) {
+    let limits = Limits { requests_max: 1, ..Limits::default() };
+    let shop = Shop::with(database.clone(), nowhere(), limits).await;
+    let id = Uuid::now_v7();
+    record(&database, id, "ada", "2026-01-02T03:04:05Z").await;
+    let mut events = Stream::open(&shop, id, None).await;
+    assert_eq!(events.next().await.unwrap(), "1 order.placed");
+    let mut program = Program::of(&shop, "backend", "service").await;
+    let watch = WatchOrderRequest { order_id: id.to_string(), after_sequence: 0 };
+    let watched = program.orders.watch_order(program.asks(watch)).await.unwrap();
+    let mut watched = watched.into_inner();
+    assert_eq!(watched.message().await.unwrap().unwrap().sequence, 1);
+    assert_eq!(shop.get("/v1/orders").await.status, 200);
+
+    shop.closing.cancel();
+    assert_eq!(timeout(LONG, events.next()).await.expect("it goes on"), None);
+    let ended = timeout(LONG, watched.message()).await.expect("it goes on");
+    assert!(ended.unwrap().is_none());
+}
