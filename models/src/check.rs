@@ -1,0 +1,139 @@
+//! How a model is checked: every state that can be reached is visited, none is sampled.
+
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt::Debug;
+use std::hash::Hash;
+
+use stateright::{Checker, Expectation, HasDiscoveries, Model};
+
+/// What a search of all states of a model has found.
+#[derive(Debug)]
+pub struct Findings {
+    /// How many different states there are.
+    pub states: usize,
+    /// How many steps the longest of all shortest ways to a state has.
+    pub depth: usize,
+    /// The promises that are broken, each with the steps that break it.
+    pub broken: BTreeMap<&'static str, Vec<String>>,
+    /// What should be possible and never happens: a model in which it is missing promises nothing.
+    pub never: Vec<&'static str>,
+}
+
+/// Visits every state of the model and checks every promise in each.
+#[must_use]
+pub fn search<M>(model: M) -> Findings
+where
+    M: Model + Send + Sync + 'static,
+    M::State: Clone + Debug + Hash + PartialEq + Send + Sync + 'static,
+    M::Action: Clone + Debug + PartialEq,
+{
+    let checker = model.checker().spawn_bfs().join();
+    let mut ways: BTreeMap<_, _> = checker
+        .discoveries()
+        .into_iter()
+        .map(|(name, path)| (name, steps(path.into_actions())))
+        .collect();
+    let mut never = Vec::new();
+    for property in checker.model().properties() {
+        if property.expectation == Expectation::Sometimes && ways.remove(property.name).is_none() {
+            never.push(property.name);
+        }
+    }
+    Findings {
+        states: checker.unique_state_count(),
+        depth: checker.max_depth(),
+        broken: ways,
+        never,
+    }
+}
+
+/// Looks for a way to break one promise, shortest ways first; the steps of the first that is found.
+#[must_use]
+pub fn counterexample<M>(model: M, promise: &'static str) -> Option<Vec<String>>
+where
+    M: Model + Send + Sync + 'static,
+    M::State: Clone + Debug + Hash + PartialEq + Send + Sync + 'static,
+    M::Action: Clone + Debug + PartialEq,
+{
+    let found = HasDiscoveries::AllOf(BTreeSet::from([promise]));
+    let checker = model.checker().finish_when(found).spawn_bfs().join();
+    checker.discovery(promise).map(|path| steps(path.into_actions()))
+}
+
+/// Whether no state can be reached from itself.
+///
+/// What is promised to happen *eventually* is checked at the ends of all ways. Without a cycle, every
+/// way has an end.
+#[must_use]
+pub fn is_acyclic<M>(model: &M) -> bool
+where
+    M: Model,
+    M::State: Clone + Eq + Hash,
+{
+    // The value says whether the state is on the present way.
+    let mut seen = HashMap::new();
+    let mut way = Vec::new();
+    for state in model.init_states() {
+        way.push((state.clone(), model.next_states(&state)));
+        seen.insert(state, true);
+        while let Some((state, next)) = way.last_mut() {
+            let Some(next) = next.pop() else {
+                seen.insert(state.clone(), false);
+                way.pop();
+                continue;
+            };
+            match seen.entry(next) {
+                Entry::Occupied(known) if *known.get() => return false,
+                Entry::Occupied(_) => {}
+                Entry::Vacant(new) => {
+                    let state = new.key().clone();
+                    new.insert(true);
+                    let next = model.next_states(&state);
+                    way.push((state, next));
+                }
+            }
+        }
+    }
+    true
+}
+
+fn steps<A: Debug>(actions: Vec<A>) -> Vec<String> {
+    actions.into_iter().map(|action| format!("{action:?}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Counts up to ten, and, on request, round and round.
+    struct Counter {
+        is_round: bool,
+    }
+
+    impl Model for Counter {
+        type State = u8;
+        type Action = u8;
+
+        fn init_states(&self) -> Vec<u8> {
+            vec![0]
+        }
+
+        fn actions(&self, state: &u8, actions: &mut Vec<u8>) {
+            actions.extend((state + 1..=10).take(2));
+            if self.is_round && *state == 10 {
+                actions.push(0);
+            }
+        }
+
+        fn next_state(&self, _state: &u8, action: u8) -> Option<u8> {
+            Some(action)
+        }
+    }
+
+    #[test]
+    fn a_cycle_is_seen_and_a_join_is_none() {
+        assert!(is_acyclic(&Counter { is_round: false }));
+        assert!(!is_acyclic(&Counter { is_round: true }));
+    }
+}
