@@ -20,7 +20,7 @@ pub use country::{CountryCode, UnknownCountry};
 pub use fingerprint::Fingerprint;
 pub use ids::{AddressId, CustomerId, DiscountCode, IdError, OrderId, PaymentToken, Sku};
 pub use iso_currency::Currency;
-pub use money::{Money, MoneyError, minor_digits};
+pub use money::{Money, MoneyError, minor_digits, written_amount};
 pub use order::{
     Destination, InvalidOrder, LINES_MAX, Order, OrderLine, QUANTITY_MAX, Quantity, Terms, Totals,
 };

@@ -60,6 +60,19 @@ pub fn minor_digits(currency: Currency) -> Result<u32, MoneyError> {
     currency.exponent().map(u32::from).ok_or(MoneyError::NotPayable(currency))
 }
 
+/// The number that somebody wrote as an amount: digits, and a point between digits. A decimal's own
+/// reader takes more, such as `2_5.98`.
+#[must_use]
+pub fn written_amount(text: &str) -> Option<Decimal> {
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    // One below zero is a number, and is refused for what it is.
+    let unsigned = text.strip_prefix('-').unwrap_or(text);
+    let is_plain = unsigned
+        .split_once('.')
+        .map_or_else(|| digits(unsigned), |(whole, fraction)| digits(whole) && digits(fraction));
+    Decimal::from_str_exact(text).ok().filter(|_number| is_plain)
+}
+
 impl Money {
     /// Takes an exact amount.
     ///
@@ -275,6 +288,20 @@ mod tests {
         assert_eq!(rounded("0.135", Currency::GBP), "0.14 GBP");
         assert_eq!(rounded("2.5", Currency::JPY), "3 JPY");
         assert_eq!(rounded("0.0005", Currency::KWD), "0.001 KWD");
+    }
+
+    #[test]
+    fn an_amount_is_digits_and_a_point_between_them() {
+        for (text, written) in [("25.98", "25.98"), ("0", "0"), ("007", "7"), ("-1.50", "-1.50")] {
+            assert_eq!(written_amount(text).unwrap().to_string(), written);
+        }
+        for loose in [
+            "2_5.98", "25_.98", "25.9_8", "+25.98", ".98", "25.", "25,98", " 25.98", "25.98 ",
+            "1e3", "\u{661}", "", "-", ".", "1.2.3", "--1", "0x1", "inf",
+        ] {
+            assert_eq!(written_amount(loose), None, "{loose}");
+        }
+        assert_eq!(written_amount(&"9".repeat(40)), None);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 mod connection;
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::{ServiceExt, service_fn};
@@ -40,6 +41,10 @@ const FAREWELL: Duration = Duration::from_secs(20);
 
 /// How long a caller that is told to go may take to hang up.
 const HANGING_UP: Duration = Duration::from_secs(2);
+
+/// gRPC's own services: whoever watches the health of another, or asks for the contract, may do so
+/// for as long as it likes.
+const ENDLESS: &str = "/grpc.";
 
 /// How many connections the listener for operators takes: monitoring, and nobody else.
 const OPS_CONNECTIONS_MAX: usize = 64;
@@ -162,6 +167,7 @@ impl Door {
                 first: limits.headers_timeout,
                 idle: limits.idle_timeout,
                 unread: limits.send_timeout,
+                endless: true,
             },
             connections_max: limits.connections_max,
             places: Arc::new(Semaphore::new(limits.connections_max)),
@@ -202,7 +208,9 @@ impl Door {
         let observed = Arc::clone(&activity);
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(ConnectInfo(address));
-            let (under_way, answered) = (activity.begin(), router.clone().oneshot(request));
+            let is_endless = request.uri().path().starts_with(ENDLESS);
+            let (under_way, answered) =
+                (activity.begin(is_endless), router.clone().oneshot(request));
             async move {
                 let answered = answered.await?;
                 Ok::<_, Infallible>(answered.map(|body| Answer::new(body, under_way)))
@@ -219,26 +227,18 @@ impl Door {
             let _place = place;
             let mut connection = pin!(connection);
             let is_crowded = || places.available_permits() < few;
-            let ended = tokio::select! {
-                ended = connection.as_mut() => Some(ended),
-                over = out_of_patience(&observed, &patience, is_crowded) => match over {
-                    Over::Abusive => return,
-                    Over::Idle => None,
-                },
-                () = closing.cancelled() => None,
+            let over = tokio::select! {
+                ended = connection.as_mut() => return note(ended),
+                over = out_of_patience(&observed, &patience, is_crowded) => over,
+                () = closing.cancelled() => Over::Idle,
             };
-            let ended = match ended {
-                Some(ended) => ended,
-                None => {
-                    connection.as_mut().graceful_shutdown();
-                    tokio::select! {
-                        ended = connection.as_mut() => ended,
-                        () = hung_up(&observed, &patience) => return,
-                    }
-                }
-            };
-            if let Err(error) = ended {
-                tracing::debug!(error, "a connection broke");
+            if over == Over::Abusive {
+                return;
+            }
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                ended = connection.as_mut() => note(ended),
+                () = hung_up(&observed, &patience) => {}
             }
         }
     }
@@ -258,7 +258,7 @@ async fn out_of_patience(
     is_crowded: impl Fn() -> bool,
 ) -> Over {
     loop {
-        match activity.look(patience, is_crowded()) {
+        match activity.look(patience, is_crowded(), Instant::now()) {
             Ok(next) => sleep_until(next).await,
             Err(over) => return over,
         }
@@ -268,8 +268,16 @@ async fn out_of_patience(
 /// Waits until a caller who was asked to go has had its time: what it has asked is answered first.
 async fn hung_up(activity: &Activity, patience: &Patience) {
     let idle = patience.idle.min(HANGING_UP);
-    let hurry = Patience { first: idle, idle, unread: patience.unread };
+    sleep(idle).await;
+    let hurry = Patience { first: idle, idle, unread: patience.unread, endless: false };
     out_of_patience(activity, &hurry, || false).await;
+}
+
+/// A connection that breaks is its caller's business, and of interest to whoever looks for it.
+fn note(ended: Result<(), Box<dyn Error + Send + Sync>>) {
+    if let Err(error) = ended {
+        tracing::debug!(error, "a connection broke");
+    }
 }
 
 async fn leave(state: &State, asked_to_stop: impl Future<Output = ()>) {

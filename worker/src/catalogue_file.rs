@@ -7,8 +7,7 @@ use std::str::FromStr as _;
 
 use activities::catalogue::Article;
 use csv::StringRecord;
-use domain::{Currency, IdError, Money, MoneyError, Sku};
-use rust_decimal::Decimal;
+use domain::{Currency, IdError, Money, MoneyError, Sku, written_amount};
 
 /// What a price column is called, before its currency.
 const PRICE: &str = "unit_price_";
@@ -40,7 +39,7 @@ pub enum NotAnArticle {
     Sku(#[from] IdError),
     /// Its price, which is no number.
     #[error("the price is no decimal number")]
-    Price(#[from] rust_decimal::Error),
+    Price,
     /// Its price, which is no amount of money.
     #[error(transparent)]
     Money(#[from] MoneyError),
@@ -78,11 +77,11 @@ impl Columns {
 
     fn article(&self, record: &StringRecord) -> Result<Article, NotAnArticle> {
         let text = |column: usize| record.get(column).unwrap_or_default();
+        let price = written_amount(text(self.price)).ok_or(NotAnArticle::Price)?;
         Ok(Article {
             sku: Sku::parse(text(self.sku))?,
             name: text(self.name).to_owned(),
-            unit_price: Money::new(Decimal::from_str_exact(text(self.price))?, self.currency)?
-                .within_reason()?,
+            unit_price: Money::new(price, self.currency)?.within_reason()?,
         })
     }
 }

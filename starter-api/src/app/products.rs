@@ -6,13 +6,13 @@ pub(crate) mod read;
 pub(crate) mod update;
 
 use chrono::{DateTime, Utc};
-use domain::{Currency, Money, Sku};
+use domain::{Currency, Money, Sku, written_amount};
 use rust_decimal::Decimal;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::app::input::line_of_text;
-use crate::app::money::{stored_money, written_amount};
+use crate::app::money::stored_money;
 use crate::error::{Problem, Rules};
 
 /// An article of the shop.

@@ -105,8 +105,8 @@ mod tests {
         let told = read(ProxyHeader::Forwarded, "forwarded", &lines);
         let some = |text: &str| Some(text.to_owned());
         assert_eq!(told, [some("192.0.2.43"), some("2001:db8:cafe::17"), None]);
-        assert_eq!(read(ProxyHeader::Forwarded, "x-forwarded-for", &["1.1.1.1"]), []);
-        assert_eq!(read(ProxyHeader::XForwardedFor, "forwarded", &["for=1.1.1.1"]), []);
+        assert!(read(ProxyHeader::Forwarded, "x-forwarded-for", &["1.1.1.1"]).is_empty());
+        assert!(read(ProxyHeader::XForwardedFor, "forwarded", &["for=1.1.1.1"]).is_empty());
         // A quote that a caller has opened does not swallow what the proxy adds.
         let forged = read(ProxyHeader::Forwarded, "forwarded", &["for=\"x, for=203.0.113.7"]);
         assert_eq!(forged.last().unwrap().as_deref(), Some("203.0.113.7"));

@@ -31,6 +31,9 @@ pub(super) struct Patience {
     pub(super) idle: Duration,
     /// With a caller who does not take the next part of an answer.
     pub(super) unread: Duration,
+    /// With streams that do not end by themselves. Without it, a connection that has nothing else
+    /// is idle.
+    pub(super) endless: bool,
 }
 
 /// Why a connection is let go.
@@ -61,6 +64,8 @@ struct Known {
 #[derive(Clone, Copy, Debug)]
 struct Progress {
     since: Instant,
+    /// Whether its answer is a stream that does not end by itself, not even with the process.
+    is_endless: bool,
     /// Since when the caller has not asked for the next part of the answer.
     unread_since: Option<Instant>,
 }
@@ -73,9 +78,9 @@ impl Activity {
     }
 
     /// A request has come; it is under way until what is returned is dropped.
-    pub(super) fn begin(self: &Arc<Self>) -> UnderWay {
+    pub(super) fn begin(self: &Arc<Self>, is_endless: bool) -> UnderWay {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let progress = Progress { since: Instant::now(), unread_since: None };
+        let progress = Progress { since: Instant::now(), is_endless, unread_since: None };
         let mut known = self.known();
         known.has_asked = true;
         known.requests.insert(id, progress);
@@ -84,13 +89,18 @@ impl Activity {
     }
 
     /// Whether the connection is to be let go now, and otherwise when to look at it again.
-    pub(super) fn look(&self, patience: &Patience, is_crowded: bool) -> Result<Instant, Over> {
+    pub(super) fn look(
+        &self,
+        patience: &Patience,
+        is_crowded: bool,
+        now: Instant,
+    ) -> Result<Instant, Over> {
         let known = self.known();
-        let now = Instant::now();
         let soon = patience.first.min(patience.idle).min(patience.unread);
         // Whatever begins after this look cannot last too long before the next one.
         let mut next = later(now, soon);
-        if known.requests.is_empty() {
+        let waits_for = |request: &Progress| patience.endless || !request.is_endless;
+        if !known.requests.values().any(waits_for) {
             let limit = if !known.has_asked {
                 patience.first
             } else if is_crowded {
@@ -209,7 +219,6 @@ impl Body for Answer {
 mod tests {
     use axum::body::Body as AnyBody;
     use futures::{StreamExt, stream};
-    use tokio::time::advance;
 
     use super::*;
 
@@ -217,14 +226,13 @@ mod tests {
         first: Duration::from_secs(10),
         idle: Duration::from_secs(75),
         unread: Duration::from_secs(30),
+        endless: true,
     };
 
-    async fn pass(seconds: u64) {
-        advance(Duration::from_secs(seconds)).await;
-    }
-
-    fn over(activity: &Activity) -> Option<Over> {
-        activity.look(&PATIENCE, false).err()
+    /// What a look says so many seconds from now.
+    fn over(activity: &Activity, patience: &Patience, seconds: u64) -> Option<Over> {
+        let then = later(Instant::now(), Duration::from_secs(seconds));
+        activity.look(patience, false, then).err()
     }
 
     async fn next(answer: &mut Answer) -> Option<usize> {
@@ -232,63 +240,63 @@ mod tests {
         frame.await.map(|frame| frame.unwrap().into_data().unwrap().len())
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_connection_that_asks_nothing_is_let_go_and_an_idle_one_later() {
+    #[test]
+    fn a_connection_that_asks_nothing_is_let_go_and_an_idle_one_later() {
         let activity = Activity::new();
-        pass(9).await;
-        assert_eq!(over(&activity), None);
-        pass(1).await;
-        assert_eq!(over(&activity), Some(Over::Abusive));
+        assert_eq!(over(&activity, &PATIENCE, 9), None);
+        assert_eq!(over(&activity, &PATIENCE, 10), Some(Over::Abusive));
         // A request that is being worked on has all the time that the starter takes for it.
-        let request = activity.begin();
-        pass(100).await;
-        assert_eq!(over(&activity), None);
+        let request = activity.begin(false);
+        assert_eq!(over(&activity, &PATIENCE, 100), None);
         drop(request);
-        pass(74).await;
-        assert_eq!(over(&activity), None);
-        assert_eq!(activity.look(&PATIENCE, true), Err(Over::Idle), "places are few");
-        pass(1).await;
-        assert_eq!(over(&activity), Some(Over::Idle));
+        assert_eq!(over(&activity, &PATIENCE, 74), None);
+        assert_eq!(over(&activity, &PATIENCE, 75), Some(Over::Idle));
+        let soon = later(Instant::now(), Duration::from_secs(10));
+        assert_eq!(activity.look(&PATIENCE, true, soon), Err(Over::Idle), "places are few");
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_caller_who_does_not_read_is_let_go_and_one_who_waits_for_news_is_not() {
         let activity = Activity::new();
         let news = stream::iter(["one", "two"]).map(Ok::<_, axum::Error>).chain(stream::pending());
-        let mut answer = Answer::new(AnyBody::from_stream(news), activity.begin());
-        assert_eq!(next(&mut answer).await, Some(3));
-        pass(29).await;
-        assert_eq!(over(&activity), None);
-        assert_eq!(next(&mut answer).await, Some(3));
-        pass(29).await;
-        assert_eq!(over(&activity), None, "it has read on");
-        pass(1).await;
-        assert_eq!(over(&activity), Some(Over::Abusive));
+        let mut answer = Answer::new(AnyBody::from_stream(news), activity.begin(false));
+        for _ in 0..2 {
+            assert_eq!(next(&mut answer).await, Some(3));
+            assert_eq!(over(&activity, &PATIENCE, 29), None);
+            assert_eq!(over(&activity, &PATIENCE, 30), Some(Over::Abusive));
+        }
         // It asks for more, and there is none: that is not its fault.
         let none = std::future::poll_fn(|context| {
             Poll::Ready(Pin::new(&mut answer).poll_frame(context).is_pending())
         });
         assert!(none.await);
-        pass(600).await;
-        assert_eq!(over(&activity), None);
-        pass(600).await;
-        assert_eq!(over(&activity), Some(Over::Abusive), "it never ends");
+        assert_eq!(over(&activity, &PATIENCE, 800), None);
+        assert_eq!(over(&activity, &PATIENCE, 900), Some(Over::Abusive), "it never ends");
     }
 
-    #[tokio::test(start_paused = true)]
+    #[test]
+    fn a_stream_without_end_is_not_waited_for_when_the_process_ends() {
+        let activity = Activity::new();
+        let watching = activity.begin(true);
+        assert_eq!(over(&activity, &PATIENCE, 800), None);
+        let hurry = Patience { endless: false, ..PATIENCE };
+        assert_eq!(over(&activity, &hurry, 800), Some(Over::Idle));
+        let asking = activity.begin(false);
+        assert_eq!(over(&activity, &hurry, 800), None);
+        drop((watching, asking));
+    }
+
+    #[tokio::test]
     async fn a_large_answer_is_handed_over_in_parts_of_known_length() {
         let activity = Activity::new();
-        let body = AnyBody::from(vec![0; 150_000]);
-        let mut answer = Answer::new(body, activity.begin());
-        assert_eq!(answer.size_hint().exact(), Some(150_000));
-        assert_eq!(next(&mut answer).await, Some(65_536));
-        assert_eq!(answer.size_hint().exact(), Some(150_000 - 65_536));
-        assert_eq!(next(&mut answer).await, Some(65_536));
-        pass(20).await;
-        assert_eq!(next(&mut answer).await, Some(150_000 - 2 * 65_536));
+        let mut answer = Answer::new(AnyBody::from(vec![0; 150_000]), activity.begin(false));
+        let mut left = 150_000;
+        for part in [65_536, 65_536, 18_928] {
+            assert_eq!(answer.size_hint().exact(), Some(left));
+            assert_eq!(next(&mut answer).await, Some(part));
+            left = answer.size_hint().exact().unwrap();
+        }
         assert!(answer.is_end_stream());
-        drop(answer);
-        pass(20).await;
-        assert_eq!(over(&activity), None);
+        assert_eq!(left, 0);
     }
 }

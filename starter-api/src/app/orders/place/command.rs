@@ -1,11 +1,12 @@
 //! The command to place an order: what a caller wrote, and what is left when it was checked.
 
-use domain::{AddressId, CountryCode, Currency, CustomerId, Fingerprint, Money, PaymentToken};
+use domain::{
+    AddressId, CountryCode, Currency, CustomerId, Fingerprint, Money, PaymentToken, written_amount,
+};
 use serde_json::{Value, json};
 
 use crate::app::basket::{Basket, BasketInput};
 use crate::app::input::{WholeNumber, line_of_text};
-use crate::app::money::written_amount;
 use crate::app::orders::{CANCEL_WINDOW_SECONDS_MAX, PATIENCE_SECONDS_MAX};
 use crate::error::{Problem, Rules};
 use crate::identity::Caller;
