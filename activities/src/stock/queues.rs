@@ -98,7 +98,7 @@ mod tests {
         skus.iter().map(line).collect()
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn an_article_in_use_stops_nobody_elses_orders() {
         let queues = ArticleQueues::default();
         let (busy, both, other) = (articles(&["A"]), articles(&["A", "B"]), articles(&["B"]));
@@ -110,7 +110,7 @@ mod tests {
         queues.turn_at(&both).await.unwrap();
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn orders_for_one_article_follow_each_other() {
         let queues = ArticleQueues::default();
         let article = articles(&["A"]);
