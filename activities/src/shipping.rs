@@ -348,10 +348,14 @@ pub async fn accept(
     articles: &ArticleQueues,
     key: StepKey,
 ) -> Result<(), ActivityFault> {
-    const DOING: &str = "recording that a parcel has left";
     let order = orders::on_record(db, key).await?;
-    let parcel = order.parcel();
     let _turn = articles.turn(&order).await?;
+    record_accepted(db, &order.parcel()).await
+}
+
+async fn record_accepted(db: &PgPool, parcel: &Parcel) -> Result<(), ActivityFault> {
+    const DOING: &str = "recording that a parcel has left";
+    let key = parcel.key;
     let pieces =
         i64::try_from(parcel.pieces).map_err(|error| ActivityFault::broken(DOING, error))?;
     let unknown = Shipment { tracking: key.to_string() };

@@ -36,7 +36,7 @@ async fn caller(shop: &Shop) -> TcpStream {
 async fn until_closed(caller: &mut TcpStream) -> Vec<u8> {
     let mut read = Vec::new();
     // A connection that is reset is closed, too.
-    let closed = timeout(LONG, caller.read_to_end(&mut read)).await.expect("it stays open");
+    let closed = timeout(LONG, caller.read_to_end(&mut read)).await.unwrap();
     if let Err(error) = closed {
         assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
     }
@@ -81,7 +81,7 @@ async fn whoever_only_answers_pings_is_let_go() {
             }
         }
     };
-    timeout(LONG, answering).await.expect("it stays open");
+    timeout(LONG, answering).await.unwrap();
 }
 
 #[tokio::test]
@@ -102,7 +102,7 @@ async fn whoever_does_not_read_is_let_go() {
         let ask = b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nhost: shop\r\n\r\n";
         while deaf.write_all(ask).await.is_ok() {}
     };
-    timeout(LONG, asking).await.expect("it stays open");
+    timeout(LONG, asking).await.unwrap();
 }
 
 #[tokio::test]
@@ -204,7 +204,7 @@ async fn until_placed(shop: &Shop, number: usize) {
             }
         }
     };
-    timeout(LONG, placed).await.expect("nothing is read while somebody waits");
+    timeout(LONG, placed).await.unwrap();
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]

@@ -197,7 +197,8 @@ async fn a_question_that_multiplies_is_refused_before_anybody_follows_it(databas
 
     // What the database is asked for costs something, however little is selected of it.
     let many = |field: &str, count: usize| {
-        let fields: String = (0..count).map(|number| format!("a{number}: {field} ")).collect();
+        let fields: Vec<_> = (0..count).map(|number| format!("a{number}: {field}")).collect();
+        let fields = fields.join(" ");
         format!("{{ {fields} }}")
     };
     for field in [
