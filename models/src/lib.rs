@@ -4,6 +4,7 @@
 //! | module | what it models |
 //! |---|---|
 //! | [`payments`] | paying in two halves, with a provider that forgets keys and finds things late |
+//! | [`steps`] | a step and its undo, within the shop and at another party |
 //!
 //! Each model has switches that plant an error in it; its tests demand that the promises hold
 //! without one, and that the search finds how each error breaks them. See `docs/models.md`.
