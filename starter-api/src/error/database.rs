@@ -33,7 +33,7 @@ impl Problem {
 ///
 /// **Source.** PostgreSQL's appendix of error codes: a number, a moment or a character out of range.
 fn is_no_value(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(|error| error.code());
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
     code.is_some_and(|code| matches!(&*code, "22003" | "22008" | "22021" | "22P05"))
 }
 

@@ -36,7 +36,7 @@ async fn caller(shop: &Shop) -> TcpStream {
 async fn until_closed(caller: &mut TcpStream) -> Vec<u8> {
     let mut read = Vec::new();
     // A connection that is reset is closed, too.
-    let closed = timeout(LONG, caller.read_to_end(&mut read)).await.expect("it stays open");
+    let closed = timeout(LONG, caller.read_to_end(&mut read)).await.unwrap();
     if let Err(error) = closed {
         assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
     }
@@ -204,7 +204,8 @@ async fn until_placed(shop: &Shop, number: usize) {
             }
         }
     };
-    timeout(LONG, placed).await.expect("nothing is read while somebody waits");
+    // Nothing may keep others from reading while somebody waits.
+    timeout(LONG, placed).await.unwrap();
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]

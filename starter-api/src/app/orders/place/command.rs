@@ -177,7 +177,7 @@ impl Recipient {
         // Not every country has towns with names, or postal codes.
         let mut wanted = |pointer: &str, field: Option<&str>, length_max, is_needed: bool| {
             let field = field.filter(|text| is_needed || !text.trim().is_empty());
-            let line = field.or(is_needed.then_some(""));
+            let line = field.or_else(|| is_needed.then_some(""));
             let line = line.map(|text| line_of_text(text, length_max)).transpose();
             rules.check(pointer, line)
         };
