@@ -64,10 +64,10 @@ impl Catalogue {
     pub(crate) async fn price(&self, basket: &Basket) -> Result<Priced, Problem> {
         let known = self.products(basket).await?;
         let mut breaches = Vec::new();
-        let mut lines = Vec::with_capacity(basket.lines.len());
+        let mut articles = Vec::with_capacity(basket.lines.len());
         for (index, line) in basket.lines.iter().enumerate() {
             match known.get(&line.sku) {
-                Some(product) => lines.push((product.as_ref().clone(), line.quantity)),
+                Some(product) => articles.push((product.as_ref().clone(), line.quantity)),
                 None => breaches.push(Breach {
                     pointer: format!("/lines/{index}/sku"),
                     detail: format!("the shop does not sell {}", line.sku),
@@ -92,7 +92,7 @@ impl Catalogue {
         }
         let rates = self.rates().await?;
         let (discount_code, discount) = discount.map(|known| (known.code, known.discount)).unzip();
-        let prices = PriceList::of(&lines, discount, basket.country, &rates)
+        let prices = PriceList::of(&articles, discount, basket.country, &rates)
             .map_err(|error| pricing_refused(&error))?;
         Ok(Priced { prices, discount_code })
     }

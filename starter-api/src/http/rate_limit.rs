@@ -125,16 +125,15 @@ impl Places {
     ///
     /// **Errors.** 503 while all are taken, or all that this caller may have.
     fn take(&self, address: Option<IpAddr>, token: Option<u64>) -> Result<Turn, Problem> {
-        let has_its_share = || {
+        let full = || {
             Problem::overloaded(
                 "This caller has as many requests in progress as one caller may have. Wait for \
                  their answers before sending more.",
             )
         };
-        let address = address.map(|address| self.addresses.take(address).ok_or_else(has_its_share));
+        let address = address.map(|address| self.addresses.take(address).ok_or_else(full));
         let address = address.transpose()?;
-        let token =
-            token.map(|token| self.tokens.take(token).ok_or_else(has_its_share)).transpose()?;
+        let token = token.map(|token| self.tokens.take(token).ok_or_else(full)).transpose()?;
         let place = Arc::clone(&self.all).try_acquire_owned().map_err(|_full| {
             Problem::overloaded("This process has as many requests in progress as it allows.")
         })?;
