@@ -9,5 +9,7 @@
 //! without one, and that the search finds how each error breaks them. See `docs/models.md`.
 
 pub mod check;
+pub mod decisions;
+pub mod launching;
 pub mod payments;
 pub mod steps;
