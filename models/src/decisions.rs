@@ -97,6 +97,7 @@ struct Letter {
 }
 
 /// Everything in the model at one moment.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct State {
     phase: Phase,
@@ -171,15 +172,14 @@ impl Decisions {
     fn attempt(&self, state: &mut State, subject: Subject) {
         match subject {
             Subject::Undo(number) if state.is_repaired[number] => {
-                state.settle(number, Outcome::Done)
+                state.settle(number, Outcome::Done);
             }
             Subject::Undo(number) => state.phase = Phase::At(Subject::Note(number)),
             Subject::Note(_) | Subject::Resolved(..) if state.is_record_broken => {
                 state.record_waits = state.record_waits.saturating_add(1);
-                let occurrence = match self.rules {
-                    Rules::RecordWaitsCountedPerRun => state.record_waits,
-                    _ => state.unique_number(),
-                };
+                let is_per_run = self.rules == Rules::RecordWaitsCountedPerRun;
+                let occurrence =
+                    if is_per_run { state.record_waits } else { state.unique_number() };
                 self.wait(state, subject, occurrence);
             }
             Subject::Note(number) => {
@@ -241,10 +241,8 @@ impl Decisions {
                 state.phase = Phase::At(Subject::Resolved(number, outcome));
             }
             Subject::Note(number) if is_skipped => {
-                let occurrence = match self.rules {
-                    Rules::UnnumberedWithoutRecord => 0,
-                    _ => state.unique_number(),
-                };
+                let has_none = self.rules == Rules::UnnumberedWithoutRecord;
+                let occurrence = if has_none { 0 } else { state.unique_number() };
                 self.wait(state, Subject::Undo(number), occurrence);
             }
             Subject::Resolved(number, outcome) if is_skipped => state.settle(number, outcome),

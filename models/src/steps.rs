@@ -120,6 +120,7 @@ enum Phase {
 }
 
 /// One attempt, and what it knows.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Attempt {
     phase: Phase,
@@ -281,7 +282,7 @@ impl Steps {
         state.put(role, number, attempt);
     }
 
-    fn actions_of(&self, role: Role, state: &State, actions: &mut Vec<Action>) {
+    fn actions_of(role: Role, state: &State, actions: &mut Vec<Action>) {
         let may_begin = role == Role::Do
             || matches!(state.order, Order::Unwinding | Order::Undone | Order::Accepted);
         if !may_begin {
@@ -360,8 +361,8 @@ impl Model for Steps {
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
-        self.actions_of(Role::Do, state, actions);
-        self.actions_of(Role::Undo, state, actions);
+        Self::actions_of(Role::Do, state, actions);
+        Self::actions_of(Role::Undo, state, actions);
         match state.order {
             Order::Forward => actions.push(Action::Unwinds),
             Order::Standing => actions.extend([Action::Unwinds, Action::Completes]),

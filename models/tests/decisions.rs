@@ -22,14 +22,12 @@ const THREE_DECISIONS: Decisions = Decisions { decisions: 3, vain_retries: 0, ..
 
 #[test]
 fn a_decision_acts_upon_its_own_wait_once() {
-    for (model, at_least) in [(TWO_UNDOS, 10_000), (BROKEN_RECORD, 10_000)] {
-        let t = std::time::Instant::now();
+    for model in [TWO_UNDOS, BROKEN_RECORD] {
         let found = search(model);
-        println!("decisions: {} states, {} deep {:?}", found.states, found.depth, t.elapsed());
-        assert!(found.states > at_least, "{found:?}");
+        println!("decisions: {} states, {} deep", found.states, found.depth);
+        assert!(found.states > 60_000, "{found:?}");
         assert!(found.broken.is_empty() && found.never.is_empty(), "{found:?}");
         assert!(is_acyclic(&model));
-        println!("{:?}", t.elapsed());
     }
 }
 

@@ -31,7 +31,7 @@ pub const END_IS_TRUE: &str =
 /// Whoever cancels in time gets no parcel.
 pub const NEVER_LAUNCHED: &str = "an order that was cancelled before its launch takes no step";
 /// A promise to the customer.
-pub const CANCEL_IS_KEPT: &str = "a cancel that was accepted before the order ended is kept";
+pub const CANCEL_IS_KEPT: &str = "a cancel that was accepted is kept";
 /// Temporal carries out an order once.
 pub const ONE_RUN: &str = "an order has at most one open run";
 
@@ -77,6 +77,10 @@ pub enum Rules {
     AnyRunTakesBack,
     /// The last step completes an order although it is being unwound.
     CompletesWhileUnwinding,
+    /// A step that is done answers so although the order is being unwound.
+    AnswersWhileUnwinding,
+    /// The customer is told that the order is cancelled before that is on record.
+    PromisesBeforeNoting,
 }
 
 /// How the order stands on record.
@@ -159,6 +163,7 @@ enum Closed {
 }
 
 /// Everything in the model at one moment.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct State {
     record: Option<Record>,
@@ -249,9 +254,9 @@ impl Launching {
                 Launcher::Launched(launch)
             }
             (Launcher::Launched(launch), row, _) => {
-                let is_this = |row: &Launch| match self.rules {
-                    Rules::SettlesByKind => row.is_recovery == launch.is_recovery,
-                    _ => *row == launch,
+                let by_kind = self.rules == Rules::SettlesByKind;
+                let is_this = |row: &Launch| {
+                    *row == launch || (by_kind && row.is_recovery == launch.is_recovery)
                 };
                 state.row = row.filter(|row| !is_this(row));
                 Launcher::Idle
@@ -363,6 +368,7 @@ impl Launching {
         }
         let run = &mut state.open[number];
         run.has_noted |= task.at == At::UndoLast;
+        state.has_promised |= run.hears_cancel && was_at == At::NoteUnwinding && run.has_noted;
         run.task = task;
         if task.at != At::Over {
             return;
@@ -381,12 +387,12 @@ impl Launching {
     fn hand_out_again(&self, state: &mut State, number: usize) {
         let run = &mut state.open[number];
         let hears_cancel = run.is_cancelled && !run.has_noted;
+        run.hears_cancel |= hears_cancel;
         run.is_cancelled = false;
-        run.task.at = run.begins_at(hears_cancel);
-        let (id, record) = (run.task.run, state.record);
-        let is_in_time =
-            record.is_some_and(|record| !record.has_ended() || record.completed_by == Some(id));
-        state.has_promised |= hears_cancel && is_in_time;
+        run.task.at = run.begins_at();
+        let has_ended = state.record.is_some_and(|record| record.has_ended());
+        let promises = self.rules == Rules::PromisesBeforeNoting && hears_cancel && !has_ended;
+        state.has_promised |= promises;
     }
 
     fn actions_of_runs(state: &State, actions: &mut Vec<Action>) {
@@ -617,5 +623,5 @@ impl Model for Launching {
 
 fn first_free(taken: impl Iterator<Item = usize>) -> usize {
     let taken: BTreeSet<_> = taken.collect();
-    (0..).find(|number| !taken.contains(number)).unwrap_or_default()
+    (0..=taken.len()).find(|number| !taken.contains(number)).unwrap_or_default()
 }

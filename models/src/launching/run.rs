@@ -29,12 +29,15 @@ pub(super) struct Task {
 }
 
 /// A run, as Temporal knows it.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Run {
     pub(super) task: Task,
     is_unwinding: bool,
     /// A cancel is on the server, and was not heard yet.
     pub(super) is_cancelled: bool,
+    /// It stops because of a cancel.
+    pub(super) hears_cancel: bool,
     /// The note that the order is unwound is in the history.
     pub(super) has_noted: bool,
 }
@@ -49,12 +52,13 @@ impl At {
 impl Run {
     pub(super) fn start(run: usize, is_unwinding: bool) -> Self {
         let at = if is_unwinding { At::NoteUnwinding } else { At::ReadFirst };
-        Self { task: Task { run, at }, is_unwinding, is_cancelled: false, has_noted: false }
+        let task = Task { run, at };
+        Self { task, is_unwinding, is_cancelled: false, hears_cancel: false, has_noted: false }
     }
 
     /// Where a task begins that is handed out again.
-    pub(super) const fn begins_at(&self, hears_cancel: bool) -> At {
-        match (self.has_noted, hears_cancel || self.is_unwinding) {
+    pub(super) const fn begins_at(&self) -> At {
+        match (self.has_noted, self.hears_cancel || self.is_unwinding) {
             (true, _) => At::UndoLast,
             (false, true) => At::NoteUnwinding,
             (false, false) => At::ReadFirst,
@@ -67,7 +71,7 @@ impl Task {
     pub(super) fn step(&mut self, record: &mut Record, rules: Rules) -> bool {
         let mut changes_end = false;
         self.at = match self.at {
-            At::ReadFirst => begin(record, record.first, At::TakeFirst, At::ReadLast),
+            At::ReadFirst => begin(record, rules, record.first, (At::TakeFirst, At::ReadLast)),
             At::TakeFirst => match record.first {
                 Key::Open => {
                     record.first = Key::Done;
@@ -76,7 +80,7 @@ impl Task {
                 Key::Done => At::ReadLast,
                 Key::Undone => At::NoteUnwinding,
             },
-            At::ReadLast => begin(record, record.last, At::TakeLast, At::Over),
+            At::ReadLast => begin(record, rules, record.last, (At::TakeLast, At::Over)),
             At::TakeLast => self.take_last(record, rules),
             At::NoteUnwinding => {
                 let is_own = record.completed_by == Some(self.run);
@@ -128,9 +132,11 @@ impl Task {
     }
 }
 
-/// Reads what is under a step's key, and whether the order is open.
-fn begin(record: &Record, key: Key, take: At, next: At) -> At {
+/// Reads what is under a step's key, and how the order stands: first where to go if the step is to
+/// be taken, then where if it is done.
+fn begin(record: &Record, rules: Rules, key: Key, (take, next): (At, At)) -> At {
     match key {
+        _ if record.is_unwinding && rules != Rules::AnswersWhileUnwinding => At::NoteUnwinding,
         Key::Done => next,
         Key::Undone => At::NoteUnwinding,
         Key::Open if record.has_ended() => At::Over,
