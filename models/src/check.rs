@@ -120,7 +120,7 @@ mod tests {
         }
 
         fn actions(&self, state: &u8, actions: &mut Vec<u8>) {
-            actions.extend((*state..=10).skip(1).take(2));
+            actions.extend((1..=10).filter(|next| next > state).take(2));
             if self.is_round && *state == 10 {
                 actions.push(0);
             }

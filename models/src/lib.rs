@@ -3,12 +3,16 @@
 //!
 //! | module | what it models |
 //! |---|---|
+//! | [`launching`] | an order is put on record, launched, and launched again when its workflow is lost |
+//! | [`steps`] | a step and its undo, which leaves a tombstone |
 //! | [`payments`] | paying in two halves, with a provider that forgets keys and finds things late |
-//! | [`steps`] | a step and its undo, within the shop and at another party |
+//! | [`decisions`] | what operators decide, and what it acts upon |
 //!
 //! Each model has switches that plant an error in it; its tests demand that the promises hold
 //! without one, and that the search finds how each error breaks them. See `docs/models.md`.
 
 pub mod check;
+pub mod decisions;
+pub mod launching;
 pub mod payments;
 pub mod steps;

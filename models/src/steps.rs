@@ -120,7 +120,7 @@ enum Phase {
 }
 
 /// One attempt, and what it knows.
-#[expect(clippy::struct_excessive_bools, reason = "each is a thing that it knows or does not know")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Attempt {
     phase: Phase,

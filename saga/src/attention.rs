@@ -14,7 +14,7 @@ use crate::{Process, StepFailure, WaitingFor};
 const RECORD: &str = "record";
 
 /// What a person can decide about a step that cannot go on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Decision {
     /// The cause is repaired: try again.
@@ -26,7 +26,7 @@ pub enum Decision {
 }
 
 /// A person's decision.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Resolution {
     /// The step that it decides about.
     pub step: String,

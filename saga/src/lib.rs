@@ -15,5 +15,7 @@ pub use contract::__private;
 pub use contract::{Activity, Contract, HEARTBEAT_TIMEOUT, Role, Step, WORKFLOW_TASK_TIMEOUT};
 pub use failure::{BROKEN, BUSY, NOT_OPEN, REJECTED, StepFailure, UNAVAILABLE};
 pub use process::{Process, answer_all, tell};
-pub use progress::{Progress, StepProgress, StepState, TIMELINE_MAX, TimelineEntry, WaitingFor};
+pub use progress::{
+    Progress, StepProgress, StepState, TIMELINE_MAX, TimelineEntry, Wait, WaitingFor,
+};
 pub use saga::{Declared, Saga, Stop, Undeclared, Unwound};

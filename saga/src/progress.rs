@@ -58,7 +58,7 @@ pub struct TimelineEntry {
 }
 
 /// What waits for a person's decision.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct WaitingFor {
     /// The step that cannot go on.
     pub step: String,
@@ -80,14 +80,62 @@ enum Direction {
     Onward,
 }
 
-/// A wait for a person's decision.
-#[derive(Debug)]
-struct Wait {
+/// A wait for a person's decision: which decisions it takes, and that it takes one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Wait {
     about: WaitingFor,
     /// What was decided and the saga has not yet acted on.
     resolution: Option<Resolution>,
-    /// Cancelled by the decision: it ends the pause, and a retry under way.
-    decided: WorkflowCancellationToken,
+}
+
+impl Wait {
+    /// Begins to wait.
+    #[must_use]
+    pub const fn about(about: WaitingFor) -> Self {
+        Self { about, resolution: None }
+    }
+
+    /// What waits.
+    #[must_use]
+    pub const fn waiting_for(&self) -> &WaitingFor {
+        &self.about
+    }
+
+    /// Whether a decision would be taken.
+    ///
+    /// **Errors.** Why it would be ignored. A decision that was meant for another occurrence, or
+    /// is sent twice, must not decide whatever comes next.
+    pub fn check(&self, resolution: &Resolution) -> Result<(), String> {
+        let waiting = &self.about;
+        let named = (resolution.step.as_str(), resolution.occurrence);
+        if (waiting.step.as_str(), waiting.occurrence) != named {
+            return Err(format!(
+                "{} (occurrence {}) waits for a decision, not {} (occurrence {})",
+                waiting.step, waiting.occurrence, resolution.step, resolution.occurrence,
+            ));
+        }
+        if !waiting.decisions.contains(&resolution.decision) {
+            return Err(format!("{} cannot be decided for {}", resolution.decision, waiting.step));
+        }
+        if self.resolution.is_some() {
+            return Err("a decision was made a moment ago".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Takes a decision.
+    ///
+    /// **Errors.** As for [`Wait::check`].
+    pub fn resolve(&mut self, resolution: Resolution) -> Result<(), String> {
+        self.check(&resolution)?;
+        self.resolution = Some(resolution);
+        Ok(())
+    }
+
+    /// What was decided, to be acted on once.
+    pub const fn take_resolution(&mut self) -> Option<Resolution> {
+        self.resolution.take()
+    }
 }
 
 /// The part of a workflow's state that belongs to the saga.
@@ -101,6 +149,8 @@ pub struct Progress {
     forward: WorkflowCancellationToken,
     direction: Direction,
     wait: Option<Wait>,
+    /// Cancelled by the decision that is waited for: it ends the pause, and a retry under way.
+    decided: WorkflowCancellationToken,
     /// How many notes this run has written.
     notes: u32,
     /// How often this run has waited because the record could not be written.
@@ -117,6 +167,7 @@ impl Default for Progress {
             forward: WorkflowCancellationToken::new(),
             direction: Direction::Forward,
             wait: None,
+            decided: WorkflowCancellationToken::new(),
             notes: 0,
             record_waits: 0,
             hints: BTreeMap::new(),
@@ -157,7 +208,7 @@ impl Progress {
     /// What waits for a person's decision, if anything does.
     #[must_use]
     pub fn waiting_for(&self) -> Option<&WaitingFor> {
-        self.wait.as_ref().map(|wait| &wait.about)
+        self.wait.as_ref().map(Wait::waiting_for)
     }
 
     /// Cancels the process, if it still goes forward; whether it did.
@@ -174,36 +225,17 @@ impl Progress {
     ///
     /// **Errors.** As for [`Progress::check`].
     pub fn resolve(&mut self, resolution: Resolution) -> Result<(), String> {
-        self.check(&resolution)?;
-        if let Some(wait) = &mut self.wait {
-            wait.decided.cancel_with_reason("decided");
-            wait.resolution = Some(resolution);
-        }
+        let wait = self.wait.as_mut().ok_or_else(nothing_waits)?;
+        wait.resolve(resolution)?;
+        self.decided.cancel_with_reason("decided");
         Ok(())
     }
 
     /// Whether a decision would be taken.
     ///
-    /// **Errors.** Why it would be ignored. A decision that was meant for another occurrence, or
-    /// is sent twice, must not decide whatever comes next.
+    /// **Errors.** Nothing waits; or as for [`Wait::check`].
     pub fn check(&self, resolution: &Resolution) -> Result<(), String> {
-        let Some(Wait { about: waiting, resolution: earlier, .. }) = &self.wait else {
-            return Err("nothing waits for a decision".to_owned());
-        };
-        let named = (resolution.step.as_str(), resolution.occurrence);
-        if (waiting.step.as_str(), waiting.occurrence) != named {
-            return Err(format!(
-                "{} (occurrence {}) waits for a decision, not {} (occurrence {})",
-                waiting.step, waiting.occurrence, resolution.step, resolution.occurrence,
-            ));
-        }
-        if !waiting.decisions.contains(&resolution.decision) {
-            return Err(format!("{} cannot be decided for {}", resolution.decision, waiting.step));
-        }
-        if earlier.is_some() {
-            return Err("a decision was made a moment ago".to_owned());
-        }
-        Ok(())
+        self.wait.as_ref().ok_or_else(nothing_waits)?.check(resolution)
     }
 
     /// A party says that something has changed on its side: whatever waits for it on this queue
@@ -284,13 +316,13 @@ impl Progress {
 
     /// Waits for a person from now on; the token is cancelled by the decision.
     pub(crate) fn wait_for(&mut self, about: WaitingFor) -> WorkflowCancellationToken {
-        let decided = WorkflowCancellationToken::new();
-        self.wait = Some(Wait { about, resolution: None, decided: decided.clone() });
-        decided
+        self.wait = Some(Wait::about(about));
+        self.decided = WorkflowCancellationToken::new();
+        self.decided.clone()
     }
 
     pub(crate) fn take_resolution(&mut self) -> Option<Resolution> {
-        self.wait.as_mut().and_then(|wait| wait.resolution.take())
+        self.wait.as_mut().and_then(Wait::take_resolution)
     }
 
     pub(crate) fn end_wait(&mut self) {
@@ -300,7 +332,7 @@ impl Progress {
     /// What ends an attempt at something that must be done: a person's decision, made while the
     /// saga tries again by itself. Without a wait for a decision, nothing does.
     pub(crate) fn until_decided(&self) -> WorkflowCancellationToken {
-        self.wait.as_ref().map(|wait| wait.decided.clone()).unwrap_or_default()
+        self.wait.as_ref().map(|_wait| self.decided.clone()).unwrap_or_default()
     }
 
     /// Numbers a wait for the record over the whole run: a decision about an earlier one must not
@@ -314,6 +346,10 @@ impl Progress {
         self.notes = self.notes.saturating_add(1);
         self.notes
     }
+}
+
+fn nothing_waits() -> String {
+    "nothing waits for a decision".to_owned()
 }
 
 #[cfg(test)]
