@@ -297,6 +297,16 @@ PLANTED = [
         (BOOKS, "            on conflict do nothing\n            returning transaction_id, order_id, reverses", "            limit 0\n            returning transaction_id, order_id, reverses"),
     ),
     mutant(
+        "a sale that is booked late completes an order that is unwound",
+        "activities:a_sale_that_is_booked_late activities",
+        (BOOKS, "where order_id = $1 and ending is null\n            for no key", "where order_id = $1\n            for no key"),
+    ),
+    mutant(
+        "an order that is accepted as shipped stays an unwound one",
+        "activities:a_parcel_that_has_left_for_good activities",
+        (SHIPPING, "select case when ending is null then version", "select case when ending is null or true then version"),
+    ),
+    mutant(
         "a reservation expires while its order only waits",
         "activities:goods_are_held_while activities",
         (STOCK, "greatest(now(), $8)", "least(now(), $8)"),

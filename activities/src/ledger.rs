@@ -65,6 +65,8 @@ pub async fn post(db: &PgPool, key: StepKey) -> Result<(), ActivityFault> {
 ///
 /// `run_id` is the workflow run that completes the order; see `orders.note_unwinding`.
 ///
+/// **Errors.** As for [`post`]; and rejected as undone if the order is being unwound: a workflow task
+/// that timed out may come here late, and must not complete what another one undoes.
 /// **Repeats.** As for [`post`].
 pub async fn recognise_revenue(
     db: &PgPool,
@@ -81,9 +83,13 @@ pub async fn recognise_revenue(
     let completed = OrderEvent::OrderCompleted(Completed {});
     let recorded = sqlx::query_scalar!(
         r#"
-        with taken as (
+        with going_forward as materialized (
+            select order_id from orders.orders
+            where order_id = $1 and ending is null
+            for no key update
+        ), taken as (
             insert into orders.step_keys (order_id, step, version, outcome, run_id)
-            values ($1, $2, $3, $4, $5)
+            select order_id, $2, $3, $4, $5 from going_forward
             on conflict do nothing
             returning outcome
         ), booked as (
@@ -122,7 +128,13 @@ pub async fn recognise_revenue(
     .fetch_optional(db)
     .await
     .map_err(|error| ActivityFault::of_database("booking a sale", error))?;
-    idempotency::answer(db, key, recorded).await
+    if recorded.is_some() {
+        return idempotency::answer(db, key, recorded).await;
+    }
+    match idempotency::recall(db, key).await? {
+        Recorded::Open => Err(idempotency::already_undone(key)),
+        recorded @ (Recorded::Answered(_) | Recorded::Undone) => recorded.into_answer(key),
+    }
 }
 
 /// Books the reversal of what was booked under the key, which stays in the books for ever.

@@ -405,9 +405,22 @@ async fn record_accepted(db: &PgPool, parcel: &Parcel) -> Result<(), ActivityFau
             on conflict (shipment_key) do update set cancelled_at = null
         )
         select number
-        from accepted cross join lateral orders.record(
-            $1, 'order.shipped', jsonb_build_object('tracking', tracking)
-        ) as number
+        from accepted
+        -- The order goes forward again. The decision has said so, unless its note was skipped.
+        cross join lateral (
+            select case when ending is null then version else orders.record(
+                $1, 'order.attention-resolved', jsonb_build_object(
+                    'step', $2::text, 'occurrence', attentions, 'decision', 'accept-as-done',
+                    'by', 'ordersaga', 'why', 'accepted without a note of the decision'
+                )
+            ) end as resolved
+            from orders.orders where order_id = $1
+        ) as forward
+        -- Refers to the event before, so that it comes after it.
+        cross join lateral (
+            select orders.record($1, 'order.shipped', jsonb_build_object('tracking', tracking)) as number
+            where resolved > 0
+        ) as shipped
         "#,
         key.order_id.uuid(),
         key.step.name(),

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use workflows::order::{AttentionNote, EndNote, ResolvedNote, UnwindingNote};
 
-use crate::support::{HEART, Shop, cancelled, not_open, order};
+use crate::support::{HEART, Shop, cancelled, not_open, order, refusal};
 
 async fn notes_unwinding(shop: &Shop, order: &Order, ending: &Ending, run: &str) -> Ending {
     try_note_unwinding(shop, order, ending, run).await.unwrap()
@@ -242,6 +242,49 @@ async fn only_the_run_that_completed_an_order_takes_that_back(db: PgPool) {
         "#
     );
     assert_eq!(booked.fetch_one(&shop.db).await.unwrap(), 0, "everything booked is reversed");
+}
+
+/// A workflow task that has timed out books the sale while the next one takes the order back.
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_sale_that_is_booked_late_does_not_complete_an_order_that_is_unwound(db: PgPool) {
+    let (shop, order) = (Shop::stocked(db).await, order(1));
+    shop.takes_up_to_posting(&order).await;
+    shop.ships(&order).await.unwrap();
+    shop.unwinds(&order).await;
+    let late = Rejection::AlreadyUndone { step: StepName::RecogniseRevenue };
+    assert_eq!(refusal(shop.recognises(&order).await), late);
+    assert_eq!(shop.status_of(&order).await, "processing");
+
+    shop.cancels_shipment(&order).await.unwrap();
+    shop.reverses_revenue(&order).await.unwrap();
+    assert_eq!(refusal(shop.recognises(&order).await), late);
+    shop.reverses(&order).await.unwrap();
+    shop.refunds(&order).await.unwrap();
+    shop.releases(&order).await.unwrap();
+    shop.ends(&order, cancelled("changed my mind")).await;
+    assert_eq!(shop.status_of(&order).await, "cancelled");
+}
+
+/// The note of the unwinding has the order's row when the sale is about to be booked.
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn of_a_sale_and_an_unwinding_at_once_the_first_counts(db: PgPool) {
+    let (shop, order) = (Shop::stocked(db).await, order(1));
+    shop.takes_up_to_posting(&order).await;
+    shop.ships(&order).await.unwrap();
+    let mut unwinding = shop.holds_up_order(&order).await;
+    let notes = async {
+        shop.until_waiting(1).await;
+        sqlx::query("select orders.record($1, 'order.unwinding', $2)")
+            .bind(order.order_id.uuid())
+            .bind(json!({ "ending": cancelled("changed my mind") }))
+            .execute(&mut *unwinding)
+            .await
+            .unwrap();
+        unwinding.commit().await.unwrap();
+    };
+    let (booked, ()) = futures::join!(shop.recognises(&order), notes);
+    refusal(booked);
+    assert_eq!(shop.status_of(&order).await, "processing");
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]

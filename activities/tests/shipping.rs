@@ -274,6 +274,8 @@ async fn a_parcel_that_has_left_for_good_is_accepted_once_and_its_goods_are_sold
     assert_eq!(shop.pieces_of(HEART).await, (94, 0, 6, 100));
     assert_eq!(shop.fulfilment_of(&order).await, "shipped");
     assert_eq!(shop.events_of(&order).await.last().unwrap(), "order.shipped");
+    let decided = shop.events_of(&order).await.iter().rev().nth(1).cloned();
+    assert_eq!(decided.as_deref(), Some("order.attention-resolved"), "its own note was skipped");
     let unknown = Shipment { tracking: key };
     assert_eq!(shop.ships(&order).await.unwrap(), unknown, "the tombstone is gone");
     let (row, events) = (shop.row_of(&order).await, shop.events_of(&order).await);
