@@ -72,7 +72,7 @@ pub(crate) async fn recall<T: DeserializeOwned>(
         where order_id = $1 and step = $2 and version = $3
         "#,
         key.order_id.uuid(),
-        key.step.name(),
+        key.name_on_record(),
         version(key)?,
     )
     .fetch_optional(db)
@@ -95,7 +95,7 @@ pub(crate) async fn leave_tombstone(db: &PgPool, key: StepKey) -> Result<(), Act
          on conflict (order_id, step, version) do update
          set undone_at = coalesce(known.undone_at, excluded.undone_at)",
         key.order_id.uuid(),
-        key.step.name(),
+        key.name_on_record(),
         version(key)?,
     )
     .execute(db)
@@ -121,7 +121,7 @@ pub(crate) async fn refuse(
         where outcome is not null
         "#,
         key.order_id.uuid(),
-        key.step.name(),
+        key.name_on_record(),
         version(key)?,
         Outcome::<()>::Refused(rejection).into_json(),
         event.event_type().name(),
@@ -176,6 +176,24 @@ impl<T: DeserializeOwned> Recorded<T> {
             Some(_) | None if is_undone => Self::Undone,
             Some(outcome @ Outcome::Done(_)) => Self::Answered(outcome),
             None => Self::Open,
+        })
+    }
+}
+
+impl Recorded<Value> {
+    /// The same with the step's own answer.
+    pub(crate) fn read<T: DeserializeOwned>(self) -> Result<Recorded<T>, ActivityFault> {
+        Ok(match self {
+            Self::Open => Recorded::Open,
+            Self::Undone => Recorded::Undone,
+            Self::Answered(Outcome::Refused(rejection)) => {
+                Recorded::Answered(Outcome::Refused(rejection))
+            }
+            Self::Answered(Outcome::Done(answer)) => {
+                let answer = serde_json::from_value(answer)
+                    .map_err(|error| ActivityFault::broken("reading an answer", error))?;
+                Recorded::Answered(Outcome::Done(answer))
+            }
         })
     }
 }

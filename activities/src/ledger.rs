@@ -43,7 +43,7 @@ pub async fn post(db: &PgPool, key: StepKey) -> Result<(), ActivityFault> {
         where outcome is not null
         "#,
         key.order_id.uuid(),
-        key.step.name(),
+        key.name_on_record(),
         idempotency::version(key)?,
         Outcome::Done(()).into_json(),
         key.to_string(),
@@ -111,7 +111,7 @@ pub async fn recognise_revenue(
         ) as completed
         "#,
         key.order_id.uuid(),
-        key.step.name(),
+        key.name_on_record(),
         idempotency::version(key)?,
         Outcome::Done(()).into_json(),
         run_id,

@@ -3,7 +3,7 @@
 //! A step is called with a reference and reads the order on record. What it does is one statement:
 //! its idempotency record, its effect, the order's event and the message that tells of it commit
 //! together or not at all, in one round trip. Why a repeat has no second effect is told in
-//! `idempotency`; why a late charge cannot outlive its refund, in [`payment`].
+//! `idempotency`; why nothing that comes late outlives its undo, in [`payment`].
 
 pub mod catalogue;
 mod fault;
@@ -22,7 +22,7 @@ use std::time::Duration;
 use sqlx::PgPool;
 
 pub use fault::ActivityFault;
-use payment::PaymentProvider;
+use payment::port::PaymentProvider;
 use shipping::Carrier;
 use stock::ArticleQueues;
 

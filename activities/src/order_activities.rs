@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use domain::{Ending, OrderStatus, PaymentReference, Shipment, StepKey};
+use domain::{Authorisation, Ending, OrderStatus, Shipment, StepKey};
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use workflows::order::{AttentionNote, EndNote, ResolvedNote, UnwindingNote};
@@ -37,14 +37,34 @@ impl Activities {
         step(&ctx, key, stock::release(&self.db, &self.articles, key)).await
     }
 
-    /// See [`payment::charge`].
-    #[activity(definition = workflows::order::ChargePayment)]
-    pub async fn charge_payment(
+    /// See [`payment::authorise`].
+    #[activity(definition = workflows::order::AuthorisePayment)]
+    pub async fn authorise_payment(
         self: Arc<Self>,
         ctx: ActivityContext,
         key: StepKey,
-    ) -> Result<PaymentReference, ActivityError> {
-        step(&ctx, key, payment::charge(&self.db, self.provider.as_ref(), key)).await
+    ) -> Result<Authorisation, ActivityError> {
+        step(&ctx, key, payment::authorise(&self.db, self.provider.as_ref(), key)).await
+    }
+
+    /// See [`payment::void`].
+    #[activity(definition = workflows::order::VoidPayment)]
+    pub async fn void_payment(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        key: StepKey,
+    ) -> Result<(), ActivityError> {
+        step(&ctx, key, payment::void(&self.db, self.provider.as_ref(), key)).await
+    }
+
+    /// See [`payment::capture`].
+    #[activity(definition = workflows::order::CapturePayment)]
+    pub async fn capture_payment(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        key: StepKey,
+    ) -> Result<(), ActivityError> {
+        step(&ctx, key, payment::capture(&self.db, self.provider.as_ref(), key)).await
     }
 
     /// See [`payment::refund`].

@@ -89,7 +89,7 @@ async fn read(db: &PgPool, key: StepKey) -> Result<Row, ActivityFault> {
         where orders.order_id = $1 and record_version = $3
         "#,
         key.order_id.uuid(),
-        key.step.name(),
+        key.name_on_record(),
         idempotency::version(key)?,
     )
     .fetch_optional(db)

@@ -1,346 +1,352 @@
-//! The customer's money: charging it, and giving it back.
+//! The customer's money: having it set aside, taking it, and letting it go or giving it back.
 //!
-//! # Why a late charge cannot outlive its refund
+//! # Why nothing that comes late outlives its undo
 //!
-//! A charge may be under way, its answer lost, while the order is already being unwound. Both
-//! sides go by these rules, in this order:
+//! A request may be under way, its answer lost, while the order is already being unwound. What is
+//! done next, by whoever comes when, is decided by [`domain::payment`] from what is known; this
+//! module only carries it out. The rules are these:
 //!
-//! - The charge authorises, then looks at its key row, then captures only if there is no
-//!   tombstone, then records the capture under the key.
-//! - The refund leaves the tombstone and commits it, and only then asks the provider by key what
-//!   became of the charge: it voids what is authorised and refunds what is captured.
+//! - Opening a payment moves no money. Its id is stored in the statement that begins the step's
+//!   idempotency record, and only then is the bank asked.
+//! - An undo leaves the tombstone and commits it, and only then reads the id: a payment that it
+//!   does not see will never be authorised. It asks the provider by that id what became of the
+//!   payment, voids what is not captured and refunds what is. What is voided cannot be authorised
+//!   or captured any more, so a request that is still on its way finds nothing to take.
 //!
-//! So if the refund's question came before the authorisation, the charge's look at the row comes
-//! after the tombstone, and the charge takes itself back. If the question came after it, the
-//! refund voids it, and the provider refuses to capture what is voided; or it finds it captured,
-//! and refunds. A charge that could still capture between look and question finds the tombstone
-//! when it records, and refunds itself. A worker that dies in between leaves at worst an
-//! authorisation, which takes no money and lapses by itself; its next attempt voids it.
+//! `models/` shows that they hold in every order in which attempts can overtake each other and die.
 
+pub mod port;
 pub mod sandbox;
+mod store;
 
-use std::time::Duration;
-
-use async_trait::async_trait;
-use domain::event::{OrderEvent, PaymentMoved};
-use domain::{Charge, Money, PaymentReference, Rejection, StepKey};
+use domain::event::OrderEvent;
+use domain::payment::{self, Call, KeyState, Known, PaymentState};
+use domain::{Authorisation, Charge, Order, Rejection, StepKey, StepName};
+use serde_json::Value;
 use sqlx::PgPool;
 
+use self::port::{Payment, PaymentId, PaymentProvider, ProviderError};
 use crate::ActivityFault;
-use crate::fault::Cause;
 use crate::idempotency::{self, Outcome, Recorded};
 use crate::orders::{self, Begun};
 
-/// Who takes the customers' money, as far as the shop deals with it.
+/// Has the customer's money set aside. Undone by [`void`].
 ///
-/// **Repeats.** The provider knows a payment by the charge's key: asked twice, it gives the same
-/// answer and acts once.
-#[async_trait]
-pub trait PaymentProvider: Send + Sync {
-    /// Asks the customer's bank to set the money aside.
-    ///
-    /// **Errors.** [`ProviderError::Declined`] when the bank says no.
-    async fn authorise(&self, charge: &Charge) -> Result<PaymentReference, ProviderError>;
-
-    /// Takes the money that was set aside.
-    ///
-    /// **Errors.** [`ProviderError::MovedOn`] when it was voided.
-    async fn capture(&self, charge: StepKey) -> Result<(), ProviderError>;
-
-    /// Lets go of money that was set aside and not taken.
-    ///
-    /// **Errors.** [`ProviderError::MovedOn`] when it was captured.
-    async fn void(&self, charge: StepKey) -> Result<(), ProviderError>;
-
-    /// Gives back what was taken; `refund_key` makes twice once.
-    async fn refund(
-        &self,
-        charge: StepKey,
-        refund_key: &str,
-        amount: Money,
-    ) -> Result<(), ProviderError>;
-
-    /// What really became of a charge. None: the provider has never heard of it.
-    async fn look_up(&self, charge: StepKey) -> Result<Option<Payment>, ProviderError>;
-}
-
-/// A payment in the provider's own records.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Payment {
-    /// The provider's name for it.
-    pub reference: PaymentReference,
-    /// What became of it.
-    pub state: PaymentState,
-}
-
-/// What can have become of a payment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PaymentState {
-    /// The bank said no.
-    Declined,
-    /// The money is set aside.
-    Authorised,
-    /// The money is taken.
-    Captured,
-    /// The money is not set aside any more.
-    Voided,
-    /// The money was taken and given back.
-    Refunded,
-}
-
-/// Why the provider has not done as asked.
-#[derive(Debug, thiserror::Error)]
-pub enum ProviderError {
-    /// The customer's bank says no.
-    #[error("declined: {decline_code}")]
-    Declined {
-        /// The provider's word for why.
-        decline_code: String,
-    },
-    /// The payment is not any more in the state that the request is about.
-    #[error("the payment has moved on meanwhile")]
-    MovedOn,
-    /// No answer, or an answer that asks to try again. The request may have been carried out.
-    #[error("the payment provider does not answer")]
-    Unavailable {
-        /// When to try again, if the provider said so.
-        retry_after: Option<Duration>,
-        /// What happened.
-        source: Cause,
-    },
-    /// An answer that makes no sense.
-    #[error("the payment provider's answer makes no sense")]
-    Broken(#[source] Cause),
-}
-
-impl ProviderError {
-    fn into_fault(self, doing: &'static str) -> ActivityFault {
-        match self {
-            Self::Unavailable { retry_after, source } => {
-                ActivityFault::Unavailable { doing, retry_after, source }
-            }
-            error @ (Self::Declined { .. } | Self::MovedOn | Self::Broken(_)) => {
-                ActivityFault::broken(doing, error)
-            }
-        }
-    }
-}
-
-/// Takes the customer's money. Undone by [`refund`].
+/// Where an earlier attempt's authorisation has expired, that payment is let go first.
 ///
 /// **Errors.** Rejected as declined, with the provider's reason. Not open if the order is not on
 /// record or has ended.
-/// **Repeats.** By key, here and at the provider: an answer that was lost is found again, and the
-/// money is taken once. What is answered already is not asked of the provider again.
-pub async fn charge(
+/// **Repeats.** By key here, and by the payment's id at the provider: an answer that was lost is
+/// found again. What is answered already is not asked of the provider again.
+pub async fn authorise(
     db: &PgPool,
     provider: &dyn PaymentProvider,
     key: StepKey,
-) -> Result<PaymentReference, ActivityFault> {
+) -> Result<Authorisation, ActivityFault> {
     let Begun { order, recorded } = orders::begin(db, key).await?;
-    let charge = order.charge();
-    match recorded {
-        Recorded::Open => {}
-        Recorded::Answered(outcome) => return outcome.into_answer(),
-        Recorded::Undone => return take_back(db, provider, &charge).await,
-    }
-    let reference = match provider.authorise(&charge).await {
-        Ok(reference) => reference,
-        Err(ProviderError::Declined { decline_code }) => {
-            let rejection = Rejection::CardDeclined { decline_code };
-            let recorded =
-                idempotency::refuse(db, key, rejection, OrderEvent::PaymentDeclined).await?;
-            return idempotency::answer(db, key, recorded).await;
-        }
-        Err(error) => return Err(error.into_fault("authorising a payment")),
-    };
-    match idempotency::recall(db, key).await? {
-        Recorded::Open => {}
-        Recorded::Answered(outcome) => return outcome.into_answer(),
-        Recorded::Undone => return take_back(db, provider, &charge).await,
-    }
-    match provider.capture(key).await {
-        Ok(()) => {}
-        Err(ProviderError::MovedOn) => return idempotency::answer(db, key, None).await,
-        Err(error) => return Err(error.into_fault("capturing a payment")),
-    }
-    if let Some(outcome) = record_capture(db, &charge, &reference).await? {
-        return idempotency::answer(db, key, Some(outcome)).await;
-    }
-    match idempotency::recall(db, key).await? {
-        Recorded::Undone => take_back(db, provider, &charge).await,
-        recorded @ (Recorded::Open | Recorded::Answered(_)) => recorded.into_answer(key),
-    }
+    let Recorded::Open = recorded else { return recorded.into_answer(key) };
+    let mut attempt = Attempt::of(db, provider, key, order);
+    attempt.let_go_of_the_one_before().await?;
+    attempt.go_on(|attempt| payment::authorise(attempt.key_state(), attempt.known)).await?;
+    attempt.recorded.unwrap_or(Recorded::Open).read()?.into_answer(key)
 }
 
-/// A charge that finds itself undone leaves the customer's money as the undo would have.
-async fn take_back(
+/// Takes the money that is set aside. Undone by [`refund`].
+///
+/// **Errors.** Rejected as expired, if it is not set aside any more. Not open as for [`authorise`].
+/// **Repeats.** As for [`authorise`]: the money is taken once.
+pub async fn capture(
     db: &PgPool,
     provider: &dyn PaymentProvider,
-    charge: &Charge,
-) -> Result<PaymentReference, ActivityFault> {
-    settle(db, provider, charge).await?;
-    Err(idempotency::already_undone(charge.key))
+    key: StepKey,
+) -> Result<(), ActivityFault> {
+    let Begun { order, recorded } = orders::begin(db, key).await?;
+    let Recorded::Open = recorded else { return recorded.into_answer(key) };
+    let mut attempt = Attempt::of(db, provider, key, order);
+    attempt.go_on(|attempt| payment::capture(attempt.key_state(), attempt.known)).await?;
+    attempt.recorded.unwrap_or(Recorded::Open).read()?.into_answer(key)
 }
 
-fn moved(charge: &Charge, reference: &PaymentReference) -> PaymentMoved {
-    let provider_reference = reference.provider_reference.clone();
-    PaymentMoved { amount: charge.amount, provider_reference }
-}
-
-async fn record_capture(
-    db: &PgPool,
-    charge: &Charge,
-    reference: &PaymentReference,
-) -> Result<Option<serde_json::Value>, ActivityFault> {
-    let Charge { key, amount, .. } = charge;
-    let event = OrderEvent::PaymentCaptured(moved(charge, reference));
-    sqlx::query_scalar!(
-        r#"
-        with taken as materialized (
-            select orders.take_step($1, $2, $3, $4) as outcome
-        ), charged as (
-            insert into payments.charges
-                (charge_key, order_id, provider_reference, currency, amount, captured)
-            select $5, $1, $6, $7, $8, $8 from taken where outcome is not null
-        )
-        select outcome as "outcome!"
-        from taken cross join lateral orders.record($1, $9, $10)
-        where outcome is not null
-        "#,
-        key.order_id.uuid(),
-        key.step.name(),
-        idempotency::version(*key)?,
-        Outcome::Done(reference).into_json(),
-        key.to_string(),
-        reference.provider_reference,
-        amount.currency().code(),
-        amount.amount(),
-        event.event_type().name(),
-        idempotency::data(&event)?,
-    )
-    .fetch_optional(db)
-    .await
-    .map_err(|error| ActivityFault::of_database("recording a payment", error))
-}
-
-/// Asks the provider what became of the charge, and gives the money back if it was taken.
+/// Asks the provider what became of a payment, and lets it go; or gives the money back, if it was
+/// taken after all.
 ///
-/// **Repeats.** The provider voids and refunds once by key, and the shop's record of it is
-/// written once. Without a charge the tombstone alone is left, and one that comes late is
-/// refused.
+/// **Repeats.** The provider voids and refunds once, and the shop's record of it is written once.
+/// Without a payment the tombstone alone is left, and a step that comes late is refused.
+pub async fn void(
+    db: &PgPool,
+    provider: &dyn PaymentProvider,
+    key: StepKey,
+) -> Result<(), ActivityFault> {
+    close(db, provider, key).await
+}
+
+/// Asks the provider what became of the payment that was to be captured, and gives the money back;
+/// or lets it go, if it was not taken: a capture that is still on its way must find nothing.
+///
+/// **Repeats.** As for [`void`].
 pub async fn refund(
     db: &PgPool,
     provider: &dyn PaymentProvider,
     key: StepKey,
 ) -> Result<(), ActivityFault> {
-    let charge = orders::on_record(db, key).await?.charge();
-    settle(db, provider, &charge).await
+    close(db, provider, key).await
 }
 
-async fn settle(
+async fn close(
     db: &PgPool,
     provider: &dyn PaymentProvider,
-    charge: &Charge,
+    key: StepKey,
 ) -> Result<(), ActivityFault> {
-    const LOOKING: &str = "asking what became of a payment";
-    idempotency::leave_tombstone(db, charge.key).await?;
-    let found = provider.look_up(charge.key).await.map_err(|error| error.into_fault(LOOKING))?;
-    let Some(Payment { reference, state }) = found else { return Ok(()) };
-    match state {
-        PaymentState::Declined => Ok(()),
-        PaymentState::Voided => record_void(db, charge, &reference).await,
-        PaymentState::Authorised => match provider.void(charge.key).await {
-            Ok(()) => record_void(db, charge, &reference).await,
-            // A charge that had looked before the tombstone has captured it at this moment.
-            Err(ProviderError::MovedOn) => give_back(db, provider, charge, &reference).await,
-            Err(error) => Err(error.into_fault("voiding a payment")),
-        },
-        // Asking again for a refund that was made repeats nothing but its answer.
-        PaymentState::Captured | PaymentState::Refunded => {
-            give_back(db, provider, charge, &reference).await
+    let order = orders::on_record(db, key).await?;
+    let mut attempt = Attempt::of(db, provider, key, order);
+    attempt
+        .go_on(|attempt| {
+            payment::close(attempt.has_left_tombstone, attempt.key_state(), attempt.known)
+        })
+        .await
+}
+
+/// One attempt at a step or an undo, and what it knows.
+struct Attempt<'a> {
+    db: &'a PgPool,
+    provider: &'a dyn PaymentProvider,
+    /// The step's key; the payment that it is about may be another step's.
+    key: StepKey,
+    order: Order,
+    /// The payment's own: its key is that of the step which authorises it.
+    charge: Charge,
+    recorded: Option<Recorded<Value>>,
+    known: Known,
+    id: Option<PaymentId>,
+    /// What the provider answered last.
+    payment: Option<Payment>,
+    /// Whether money was set aside or taken, if that can be told.
+    held_money: Option<bool>,
+    has_left_tombstone: bool,
+}
+
+/// A payment that has not come to rest after so many calls never will.
+const CALLS_MAX: usize = 30;
+
+impl<'a> Attempt<'a> {
+    fn of(db: &'a PgPool, provider: &'a dyn PaymentProvider, key: StepKey, order: Order) -> Self {
+        let attempt = if key.step == StepName::AuthorisePayment { key.attempt } else { 1 };
+        let charge = order.charge(attempt);
+        Self {
+            db,
+            provider,
+            key,
+            order,
+            charge,
+            recorded: None,
+            known: Known::Nothing,
+            id: None,
+            payment: None,
+            held_money: None,
+            has_left_tombstone: false,
         }
     }
-}
 
-async fn give_back(
-    db: &PgPool,
-    provider: &dyn PaymentProvider,
-    charge: &Charge,
-    reference: &PaymentReference,
-) -> Result<(), ActivityFault> {
-    let refund_key = format!("{}:refund", charge.key);
-    let refunded = provider.refund(charge.key, &refund_key, charge.amount).await;
-    refunded.map_err(|error| error.into_fault("refunding a payment"))?;
-    record_refund(db, charge, reference, &refund_key).await
-}
+    fn key_state(&self) -> Option<KeyState> {
+        self.recorded.as_ref().map(|recorded| KeyState {
+            is_answered: matches!(recorded, Recorded::Answered(_)),
+            is_undone: matches!(recorded, Recorded::Undone),
+        })
+    }
 
-/// The charge is recorded with its refund if its own answer was lost: what the provider took
-/// and gave back, the shop's books of payments show.
-async fn record_refund(
-    db: &PgPool,
-    charge: &Charge,
-    reference: &PaymentReference,
-    refund_key: &str,
-) -> Result<(), ActivityFault> {
-    sqlx::query!(
-        r#"
-        with charge as (
-            insert into payments.charges as known
-                (charge_key, order_id, provider_reference, currency, amount, captured, refunded)
-            values ($1, $2, $3, $4, $5, $5, $5)
-            on conflict (charge_key) do update set refunded = excluded.refunded
-            where known.refunded = 0
-            returning charge_key
-        ), refund as (
-            insert into payments.refunds
-                (refund_key, charge_key, provider_reference, currency, amount)
-            select $6, charge_key, $3, $4, $5 from charge
-            returning refund_key
-        )
-        select number
-        from refund cross join lateral orders.record($2, 'payment.refunded', $7) as number
-        "#,
-        charge.key.to_string(),
-        charge.key.order_id.uuid(),
-        reference.provider_reference,
-        charge.amount.currency().code(),
-        charge.amount.amount(),
-        refund_key,
-        idempotency::data(&OrderEvent::PaymentRefunded(moved(charge, reference)))?,
-    )
-    .fetch_optional(db)
-    .await
-    .map_err(|error| ActivityFault::of_database("recording a refund", error))?;
-    Ok(())
-}
+    /// Carries out what comes next, until nothing does.
+    async fn go_on(&mut self, next: impl Fn(&Self) -> Call) -> Result<(), ActivityFault> {
+        for _ in 0..CALLS_MAX {
+            match next(self) {
+                Call::Finish => return Ok(()),
+                call => self.carry_out(call).await?,
+            }
+        }
+        Err(ActivityFault::broken("dealing with a payment", "it does not come to rest"))
+    }
 
-async fn record_void(
-    db: &PgPool,
-    charge: &Charge,
-    reference: &PaymentReference,
-) -> Result<(), ActivityFault> {
-    sqlx::query!(
-        r#"
-        with charge as (
-            insert into payments.charges
-                (charge_key, order_id, provider_reference, currency, amount, captured)
-            values ($1, $2, $3, $4, $5, 0)
-            on conflict (charge_key) do nothing
-            returning charge_key
-        )
-        select number
-        from charge cross join lateral orders.record($2, 'payment.voided', $6) as number
-        "#,
-        charge.key.to_string(),
-        charge.key.order_id.uuid(),
-        reference.provider_reference,
-        charge.amount.currency().code(),
-        charge.amount.amount(),
-        idempotency::data(&OrderEvent::PaymentVoided(moved(charge, reference)))?,
-    )
-    .fetch_optional(db)
-    .await
-    .map_err(|error| ActivityFault::of_database("recording a void", error))?;
-    Ok(())
+    async fn carry_out(&mut self, call: Call) -> Result<(), ActivityFault> {
+        match call {
+            Call::Read => self.read().await,
+            Call::Open => self.open().await,
+            Call::Store => self.store().await,
+            Call::LookUp => {
+                let found = self.provider.look_up(self.id()?).await;
+                self.learn(found, "asking what became of a payment")
+            }
+            Call::Authorise => {
+                let authorised = self.provider.authorise(self.id()?).await;
+                self.learn(authorised, "authorising a payment")
+            }
+            Call::Capture => {
+                let captured = self.provider.capture(self.id()?, self.charge.amount).await;
+                self.learn(captured, "capturing a payment")
+            }
+            Call::Void => {
+                let voided = self.provider.void(self.id()?).await;
+                self.learn(voided, "voiding a payment")
+            }
+            Call::Refund => self.give_back().await,
+            Call::RecordDone => self.record_done().await,
+            Call::RecordRefusal => self.record_refusal().await,
+            Call::LeaveTombstone => {
+                idempotency::leave_tombstone(self.db, self.key).await?;
+                self.has_left_tombstone = true;
+                Ok(())
+            }
+            Call::RecordReturn => self.record_return().await,
+            Call::Finish => Ok(()),
+        }
+    }
+
+    /// What is on record may be behind, so an undo asks the provider. A capture tries, and is told.
+    async fn read(&mut self) -> Result<(), ActivityFault> {
+        let stored = store::read(self.db, self.key).await?;
+        self.recorded = Some(stored.recorded);
+        let Some(payment) = stored.payment else { return Ok(()) };
+        self.charge = self.order.charge(payment.attempt);
+        self.known = match payment.state {
+            PaymentState::Authorised if !self.has_left_tombstone => Known::Is(payment.state),
+            _ => Known::Unasked,
+        };
+        self.held_money = match payment.state {
+            PaymentState::Opened => None,
+            PaymentState::Declined | PaymentState::Voided => Some(false),
+            PaymentState::Authorised | PaymentState::Captured | PaymentState::Refunded => Some(true),
+        };
+        self.id = Some(payment.id);
+        Ok(())
+    }
+
+    async fn open(&mut self) -> Result<(), ActivityFault> {
+        let opened = self.provider.open(&self.charge).await;
+        self.id = Some(opened.map_err(|error| error.into_fault("opening a payment"))?);
+        self.known = Known::Fresh;
+        Ok(())
+    }
+
+    /// Another attempt may have stored another payment's id: that one counts.
+    async fn store(&mut self) -> Result<(), ActivityFault> {
+        let opened = self.id()?.clone();
+        if store::store(self.db, &self.charge, &opened).await? {
+            self.known = Known::Is(PaymentState::Opened);
+            return Ok(());
+        }
+        (self.id, self.known) = (None, Known::Nothing);
+        self.read().await
+    }
+
+    fn learn(
+        &mut self,
+        answer: Result<Payment, ProviderError>,
+        doing: &'static str,
+    ) -> Result<(), ActivityFault> {
+        match answer {
+            Ok(payment) => {
+                self.held_money = match payment.state {
+                    PaymentState::Authorised | PaymentState::Captured => Some(true),
+                    PaymentState::Opened | PaymentState::Declined => Some(false),
+                    PaymentState::Voided | PaymentState::Refunded => self.held_money,
+                };
+                self.known = Known::Is(payment.state);
+                self.payment = Some(payment);
+                Ok(())
+            }
+            Err(ProviderError::MovedOn) => {
+                self.known = Known::Unasked;
+                Ok(())
+            }
+            Err(error) => Err(error.into_fault(doing)),
+        }
+    }
+
+    async fn give_back(&mut self) -> Result<(), ActivityFault> {
+        let captured = self.payment.as_ref().map_or(self.charge.amount, |payment| payment.captured);
+        let refunded = self.provider.refund(self.id()?, &self.refund_key(), captured).await;
+        self.learn(refunded, "refunding a payment")
+    }
+
+    async fn record_done(&mut self) -> Result<(), ActivityFault> {
+        let id = self.id()?.clone();
+        let moved = store::moved(&self.charge, &id);
+        let (outcome, event) = if self.key.step == StepName::AuthorisePayment {
+            let expires_at = self.payment.as_ref().and_then(|payment| payment.expires_at);
+            let authorisation = Authorisation { provider_reference: id.0, expires_at };
+            (Outcome::Done(authorisation).into_json(), OrderEvent::PaymentAuthorised(moved))
+        } else {
+            (Outcome::Done(()).into_json(), OrderEvent::PaymentCaptured(moved))
+        };
+        self.answer(outcome, event).await
+    }
+
+    async fn record_refusal(&mut self) -> Result<(), ActivityFault> {
+        let decline_code = match &self.payment {
+            Some(Payment { state: PaymentState::Declined, decline_code, .. }) => {
+                Some(decline_code.clone().unwrap_or_else(|| "unspecified".to_owned()))
+            }
+            _ => None,
+        };
+        let (outcome, event) = match decline_code {
+            Some(decline_code) => store::refusal(
+                Rejection::CardDeclined { decline_code },
+                OrderEvent::PaymentDeclined,
+            ),
+            None => store::refusal(Rejection::AuthorisationExpired, OrderEvent::PaymentExpired),
+        };
+        self.answer(outcome, event).await
+    }
+
+    async fn answer(&mut self, outcome: Value, event: OrderEvent) -> Result<(), ActivityFault> {
+        let (charge, payment) = (&self.charge, self.payment.as_ref());
+        let is_answered =
+            store::answer(self.db, self.key, &outcome, &event, charge, payment).await?;
+        self.recorded = Some(if is_answered {
+            Recorded::Answered(Outcome::read(outcome)?)
+        } else {
+            store::read(self.db, self.key).await?.recorded
+        });
+        Ok(())
+    }
+
+    async fn record_return(&mut self) -> Result<(), ActivityFault> {
+        let id = self.id()?.clone();
+        let Some(payment) = &self.payment else { return Ok(()) };
+        let moved = store::moved(&self.charge, &id);
+        let event = match payment.state {
+            PaymentState::Refunded => Some(OrderEvent::PaymentRefunded(moved)),
+            // Nothing was set aside: there is nothing to tell.
+            _ if self.held_money == Some(false) => None,
+            _ => Some(OrderEvent::PaymentVoided(moved)),
+        };
+        let refund_key = self.refund_key();
+        store::record_return(self.db, &self.charge, &id, payment, &refund_key, event.as_ref())
+            .await?;
+        self.known = Known::Nothing;
+        Ok(())
+    }
+
+    /// An authorisation that has expired may be one at the provider for a moment longer.
+    async fn let_go_of_the_one_before(&mut self) -> Result<(), ActivityFault> {
+        const DOING: &str = "voiding a payment that another replaces";
+        let Some(before) = self.key.attempt.checked_sub(1).filter(|before| *before > 0) else {
+            return Ok(());
+        };
+        let key = StepKey { attempt: before, ..self.key };
+        let Some(payment) = store::read(self.db, key).await?.payment else { return Ok(()) };
+        match self.provider.void(&payment.id).await {
+            Ok(_) | Err(ProviderError::MovedOn) => {}
+            Err(error) => return Err(error.into_fault(DOING)),
+        }
+        store::record_replaced(self.db, &self.order.charge(before)).await
+    }
+
+    fn refund_key(&self) -> String {
+        format!("{}:refund", self.charge.key)
+    }
+
+    fn id(&self) -> Result<&PaymentId, ActivityFault> {
+        self.id.as_ref().ok_or_else(|| {
+            ActivityFault::broken("dealing with a payment", "it has no id at the provider")
+        })
+    }
 }

@@ -283,7 +283,7 @@ async fn record_shipment(
         where outcome is not null
         "#,
         parcel.key.order_id.uuid(),
-        parcel.key.step.name(),
+        parcel.key.name_on_record(),
         idempotency::version(parcel.key)?,
         Outcome::Done(shipment).into_json(),
         Outcome::<Shipment>::Refused(Rejection::ReservationExpired).into_json(),
@@ -423,7 +423,7 @@ async fn record_accepted(db: &PgPool, parcel: &Parcel) -> Result<(), ActivityFau
         ) as shipped
         "#,
         key.order_id.uuid(),
-        key.step.name(),
+        key.name_on_record(),
         idempotency::version(key)?,
         key.to_string(),
         unknown.tracking,

@@ -114,7 +114,7 @@ async fn take(
         where outcome is not null
         "#,
         key.order_id.uuid(),
-        key.step.name(),
+        key.name_on_record(),
         idempotency::version(*key)?,
         Outcome::Done(()).into_json(),
         &skus,

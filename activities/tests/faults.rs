@@ -39,8 +39,8 @@ fn failure<T>(answer: Result<T, ActivityEnvironmentError>) -> ApplicationFailure
 async fn charge_fails(db: &PgPool, order: &Order) -> ApplicationFailure {
     let shop = Shop::on(db.clone());
     shop.places(order).await;
-    let key = order.key(StepName::ChargePayment);
-    failure(environment(shop).run(Activities::charge_payment, key).await)
+    let key = order.key(StepName::AuthorisePayment);
+    failure(environment(shop).run(Activities::authorise_payment, key).await)
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]
@@ -111,7 +111,8 @@ async fn an_order_goes_all_the_way_through_the_contract(db: PgPool) {
     shop.places(&order).await;
     let (environment, key) = (environment(shop), |step| order.key(step));
     environment.run(Activities::reserve_stock, key(StepName::ReserveStock)).await.unwrap();
-    environment.run(Activities::charge_payment, key(StepName::ChargePayment)).await.unwrap();
+    environment.run(Activities::authorise_payment, key(StepName::AuthorisePayment)).await.unwrap();
+    environment.run(Activities::capture_payment, key(StepName::CapturePayment)).await.unwrap();
     environment.run(Activities::post_entries, key(StepName::PostEntries)).await.unwrap();
     environment.run(Activities::ship_order, key(StepName::ShipOrder)).await.unwrap();
     environment.run(Activities::recognise_revenue, key(StepName::RecogniseRevenue)).await.unwrap();
@@ -125,6 +126,7 @@ async fn an_order_goes_all_the_way_through_the_contract(db: PgPool) {
         [
             "order.placed",
             "stock.reserved",
+            "payment.authorised",
             "payment.captured",
             "ledger.posted",
             "order.shipped",

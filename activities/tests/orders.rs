@@ -34,7 +34,7 @@ fn attention(order: &Order, run: &str, number: u32) -> AttentionNote {
         order_id: order.order_id,
         run_id: run.to_owned(),
         number,
-        step: StepName::ChargePayment,
+        step: StepName::CapturePayment,
         undoing: true,
         why: "the provider answers nonsense".to_owned(),
         decisions: vec![Decision::Retry, Decision::Skip],
@@ -44,7 +44,7 @@ fn attention(order: &Order, run: &str, number: u32) -> AttentionNote {
 fn resolved(order: &Order, occurrence: u32, decision: Decision) -> ResolvedNote {
     ResolvedNote {
         order_id: order.order_id,
-        step: StepName::ChargePayment,
+        step: StepName::CapturePayment,
         occurrence,
         decision,
         by: "Ada".to_owned(),
@@ -374,6 +374,6 @@ async fn what_has_happened_cannot_be_made_undone(db: PgPool) {
         let refused = sqlx::raw_sql(attempt).execute(&shop.owner).await;
         assert!(refused.is_err(), "was not refused: {attempt}");
     }
-    let events = ["order.placed", "stock.reserved", "payment.captured", "ledger.posted"];
+    let events = ["order.placed", "stock.reserved", "payment.authorised", "payment.captured", "ledger.posted"];
     assert_eq!(shop.events_of(&order).await, events);
 }

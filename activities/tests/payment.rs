@@ -2,10 +2,15 @@
 
 use std::time::Duration;
 
+use activities::ActivityFault;
 use activities::payment::sandbox::SandboxProvider;
-use activities::payment::{Payment, PaymentProvider, ProviderError, charge, refund};
+use activities::payment::port::{
+    Capabilities, Payment, PaymentId, PaymentProvider, ProviderError,
+};
+use activities::payment::{authorise, capture, refund};
 use async_trait::async_trait;
-use domain::{Charge, Money, PaymentReference, Rejection, StepKey, StepName};
+use domain::payment::PaymentState;
+use domain::{Charge, Money, Order, Rejection, StepName};
 use runtime::schema::MIGRATIONS;
 use sqlx::PgPool;
 use testkit::pounds;
@@ -13,7 +18,8 @@ use tokio::sync::Notify;
 
 use crate::support::{Shop, assert_unavailable, breakage, order, paid_with, refusal};
 
-const LATE: Rejection = Rejection::AlreadyUndone { step: StepName::ChargePayment };
+const LATE: Rejection = Rejection::AlreadyUndone { step: StepName::AuthorisePayment };
+const LATE_CAPTURE: Rejection = Rejection::AlreadyUndone { step: StepName::CapturePayment };
 const A_SECOND: Option<Duration> = Some(Duration::from_secs(1));
 
 /// What the provider's own records say: each payment's state, and how often it was refunded.
@@ -50,13 +56,20 @@ async fn a_charge_takes_the_money_once_however_often_it_is_asked(db: PgPool) {
     let (shop, order) = (Shop::on(db), order(1));
     shop.places(&order).await;
     shop.unwinds(&order).await;
-    let (first, second) = futures::join!(shop.charges(&order), shop.charges(&order));
-    let reference = first.unwrap();
-    assert_eq!(second.unwrap(), reference);
-    assert_eq!(shop.charges(&order).await.unwrap(), reference);
-    assert_eq!(provider_records(&shop).await, once("captured", 0));
+    let (first, second) = futures::join!(shop.authorises(&order), shop.authorises(&order));
+    let authorisation = first.unwrap();
+    assert_eq!(second.unwrap(), authorisation);
+    assert_eq!(shop.payment_of(&order).await, "authorised");
+    let (first, second) = futures::join!(shop.captures(&order), shop.captures(&order));
+    first.unwrap();
+    second.unwrap();
+    assert_eq!(shop.authorises(&order).await.unwrap(), authorisation);
+    shop.captures(&order).await.unwrap();
+    let of_the_order = provider_records(&shop).await;
+    let captured = of_the_order.iter().filter(|(state, _)| state == "captured").count();
+    assert_eq!(captured, 1, "{of_the_order:?}");
     assert_eq!(shop_records(&shop).await, (order.totals.total, pounds("0")));
-    let events = ["order.placed", "order.unwinding", "payment.captured"];
+    let events = ["order.placed", "order.unwinding", "payment.authorised", "payment.captured"];
     assert_eq!(shop.events_of(&order).await, events);
     assert_eq!(shop.status_of(&order).await, "processing");
     assert_eq!(shop.payment_of(&order).await, "paid", "the customer's money is where it is");
@@ -73,8 +86,78 @@ async fn refunding_twice_gives_the_money_back_once(db: PgPool) {
     shop.refunds(&order).await.unwrap();
     assert_eq!(provider_records(&shop).await, once("captured", 1));
     assert_eq!(shop_records(&shop).await, (order.totals.total, order.totals.total));
-    let events = ["order.placed", "payment.captured", "payment.refunded"];
+    let events = ["order.placed", "payment.authorised", "payment.captured", "payment.refunded"];
     assert_eq!(shop.events_of(&order).await, events);
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_authorisation_that_is_undone_moves_no_money(db: PgPool) {
+    let (shop, order) = (Shop::on(db), order(1));
+    shop.places(&order).await;
+    shop.authorises(&order).await.unwrap();
+    shop.refunds(&order).await.unwrap();
+    shop.refunds(&order).await.unwrap();
+    assert_eq!(refusal(shop.captures(&order).await), LATE_CAPTURE);
+    assert_eq!(refusal(shop.authorises(&order).await), LATE);
+    assert_eq!(provider_records(&shop).await, once("voided", 0));
+    assert_eq!(shop_records(&shop).await, (pounds("0"), pounds("0")));
+    let events = ["order.placed", "payment.authorised", "payment.voided"];
+    assert_eq!(shop.events_of(&order).await, events);
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_authorisation_that_has_expired_is_not_captured(db: PgPool) {
+    let (shop, order) = (Shop::on(db), paid_with(order(1), "tok_expires_0"));
+    shop.places(&order).await;
+    shop.authorises(&order).await.unwrap();
+    assert_eq!(refusal(shop.captures(&order).await), Rejection::AuthorisationExpired);
+    assert_eq!(refusal(shop.captures(&order).await), Rejection::AuthorisationExpired);
+    shop.refunds(&order).await.unwrap();
+    let events = ["order.placed", "payment.authorised", "payment.expired"];
+    assert_eq!(shop.events_of(&order).await, events);
+    assert_eq!(shop.payment_of(&order).await, "voided");
+    assert_eq!(shop_records(&shop).await, (pounds("0"), pounds("0")));
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_authorisation_that_has_expired_is_asked_for_again_and_that_one_is_captured(db: PgPool) {
+    let (shop, order) = (Shop::on(db), paid_with(order(1), "tok_expires_1000"));
+    shop.places(&order).await;
+    let first = shop.authorises(&order).await.unwrap();
+    let again = shop.authorises_again(&order).await.unwrap();
+    assert_ne!(first.provider_reference, again.provider_reference);
+    assert_eq!(shop.authorises_again(&order).await.unwrap(), again);
+    assert_eq!(shop.authorises(&order).await.unwrap(), first, "a reset asks in the same order");
+    shop.captures(&order).await.unwrap();
+    let payments = [("voided".to_owned(), 0), ("captured".to_owned(), 0)];
+    assert_eq!(provider_records(&shop).await, payments);
+    assert_eq!(shop_records(&shop).await, (order.totals.total, pounds("0")));
+    assert_eq!(shop.payment_of(&order).await, "paid");
+    shop.refunds(&order).await.unwrap();
+    assert_eq!(shop_records(&shop).await, (order.totals.total, order.totals.total));
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_provider_that_forgets_keys_authorises_and_captures_one_payment(db: PgPool) {
+    let (shop, order) = (Shop::on(db), paid_with(order(1), "tok_forgetful"));
+    shop.places(&order).await;
+    let (first, second) = futures::join!(shop.authorises(&order), shop.authorises(&order));
+    assert_eq!(first.unwrap(), second.unwrap());
+    shop.charges(&order).await.unwrap();
+    let states = provider_records(&shop).await.into_iter().map(|(state, _)| state);
+    assert_eq!(states.filter(|state| state != "opened").collect::<Vec<_>>(), ["captured"]);
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_payment_that_is_not_found_yet_is_asked_about_again(db: PgPool) {
+    let (shop, order) = (Shop::on(db), paid_with(order(1), "tok_lags_2"));
+    shop.places(&order).await;
+    shop.authorises(&order).await.unwrap();
+    for _ in 0..2 {
+        assert_unavailable(shop.refunds(&order).await, None);
+    }
+    shop.refunds(&order).await.unwrap();
+    assert_eq!(provider_records(&shop).await, once("voided", 0));
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]
@@ -95,6 +178,7 @@ async fn a_charge_that_was_refunded_is_not_made_again(db: PgPool) {
     shop.charges(&order).await.unwrap();
     shop.refunds(&order).await.unwrap();
     assert_eq!(refusal(shop.charges(&order).await), LATE);
+    assert_eq!(refusal(shop.captures(&order).await), LATE_CAPTURE);
     assert_eq!(provider_records(&shop).await, once("captured", 1));
 }
 
@@ -137,10 +221,10 @@ async fn a_share_of_all_cards_is_declined_and_a_repeat_meets_the_same_luck(db: P
     let provider = SandboxProvider::new(db, 50);
     let mut declined = Vec::new();
     for number in 1..=20 {
-        let charge = order(number).charge();
-        let first = provider.authorise(&charge).await;
-        assert_eq!(provider.authorise(&charge).await.is_err(), first.is_err());
-        declined.push(first.is_err());
+        let payment = provider.open(&order(number).charge(1)).await.unwrap();
+        let first = provider.authorise(&payment).await.unwrap().state;
+        assert_eq!(provider.authorise(&payment).await.unwrap().state, first);
+        declined.push(first == PaymentState::Declined);
     }
     assert!(declined.contains(&true) && declined.contains(&false), "{declined:?}");
     assert_eq!(provider_records(&shop).await.len(), 20);
@@ -165,7 +249,8 @@ async fn a_capture_whose_answer_is_lost_is_refunded_all_the_same(db: PgPool) {
     shop.refunds(&order).await.unwrap();
     assert_eq!(provider_records(&shop).await, once("captured", 1));
     assert_eq!(shop_records(&shop).await, (order.totals.total, order.totals.total));
-    assert_eq!(shop.events_of(&order).await, ["order.placed", "payment.refunded"]);
+    let events = ["order.placed", "payment.authorised", "payment.refunded"];
+    assert_eq!(shop.events_of(&order).await, events);
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]
@@ -216,7 +301,7 @@ async fn a_refund_that_is_broken_works_once_the_provider_is_repaired(db: PgPool)
     assert_eq!(provider_records(&shop).await, once("captured", 0));
     sqlx::query!(
         "insert into sandbox_provider.repairs (idempotency_key) values ($1)",
-        order.charge().key.to_string(),
+        order.charge(1).key.to_string(),
     )
     .execute(&shop.owner)
     .await
@@ -228,6 +313,8 @@ async fn a_refund_that_is_broken_works_once_the_provider_is_repaired(db: PgPool)
 /// Where a call to the provider can be held up.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Moment {
+    BeforeOpen,
+    AfterOpen,
     BeforeAuthorise,
     AfterAuthorise,
     BeforeCapture,
@@ -238,18 +325,18 @@ enum Moment {
 /// The sandbox, on a line that holds calls up until they are told to go on.
 struct HeldUp<'shop> {
     provider: &'shop SandboxProvider,
-    moments: &'static [Moment],
+    moment: Moment,
     reached: Notify,
     go_on: Notify,
 }
 
 impl<'shop> HeldUp<'shop> {
-    fn at(moments: &'static [Moment], shop: &'shop Shop) -> Self {
-        Self { provider: &shop.provider, moments, reached: Notify::new(), go_on: Notify::new() }
+    fn at(moment: Moment, shop: &'shop Shop) -> Self {
+        Self { provider: &shop.provider, moment, reached: Notify::new(), go_on: Notify::new() }
     }
 
     async fn pass(&self, moment: Moment) {
-        if self.moments.contains(&moment) {
+        if self.moment == moment {
             self.reached.notify_one();
             self.go_on.notified().await;
         }
@@ -258,62 +345,76 @@ impl<'shop> HeldUp<'shop> {
 
 #[async_trait]
 impl PaymentProvider for HeldUp<'_> {
-    async fn authorise(&self, charge: &Charge) -> Result<PaymentReference, ProviderError> {
-        self.pass(Moment::BeforeAuthorise).await;
-        let reference = self.provider.authorise(charge).await;
-        self.pass(Moment::AfterAuthorise).await;
-        reference
+    fn capabilities(&self) -> Capabilities {
+        self.provider.capabilities()
     }
 
-    async fn capture(&self, charge: StepKey) -> Result<(), ProviderError> {
+    async fn open(&self, charge: &Charge) -> Result<PaymentId, ProviderError> {
+        self.pass(Moment::BeforeOpen).await;
+        let opened = self.provider.open(charge).await;
+        self.pass(Moment::AfterOpen).await;
+        opened
+    }
+
+    async fn authorise(&self, payment: &PaymentId) -> Result<Payment, ProviderError> {
+        self.pass(Moment::BeforeAuthorise).await;
+        let authorised = self.provider.authorise(payment).await;
+        self.pass(Moment::AfterAuthorise).await;
+        authorised
+    }
+
+    async fn capture(&self, payment: &PaymentId, amount: Money) -> Result<Payment, ProviderError> {
         self.pass(Moment::BeforeCapture).await;
-        let captured = self.provider.capture(charge).await;
+        let captured = self.provider.capture(payment, amount).await;
         self.pass(Moment::AfterCapture).await;
         captured
     }
 
-    async fn void(&self, charge: StepKey) -> Result<(), ProviderError> {
+    async fn void(&self, payment: &PaymentId) -> Result<Payment, ProviderError> {
         self.pass(Moment::BeforeVoid).await;
-        self.provider.void(charge).await
+        self.provider.void(payment).await
     }
 
     async fn refund(
         &self,
-        charge: StepKey,
+        payment: &PaymentId,
         refund_key: &str,
         amount: Money,
-    ) -> Result<(), ProviderError> {
-        self.provider.refund(charge, refund_key, amount).await
+    ) -> Result<Payment, ProviderError> {
+        self.provider.refund(payment, refund_key, amount).await
     }
 
-    async fn look_up(&self, charge: StepKey) -> Result<Option<Payment>, ProviderError> {
-        self.provider.look_up(charge).await
+    async fn look_up(&self, payment: &PaymentId) -> Result<Payment, ProviderError> {
+        self.provider.look_up(payment).await
     }
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]
-async fn a_zombie_charge_leaves_nothing_captured_wherever_its_refund_overtakes_it(db: PgPool) {
+async fn a_zombie_leaves_nothing_set_aside_or_taken_wherever_its_undo_overtakes_it(db: PgPool) {
     let shop = Shop::on(db);
-    let ends: [(&[Moment], _, _); 4] = [
-        (&[Moment::BeforeAuthorise], "voided", 0),
-        (&[Moment::AfterAuthorise], "voided", 0),
-        (&[Moment::BeforeCapture], "voided", 0),
-        (&[Moment::AfterCapture], "captured", 1),
+    let ends = [
+        (Moment::BeforeOpen, "opened", 0),
+        (Moment::AfterOpen, "opened", 0),
+        (Moment::BeforeAuthorise, "voided", 0),
+        (Moment::AfterAuthorise, "voided", 0),
+        (Moment::BeforeCapture, "voided", 0),
+        (Moment::AfterCapture, "captured", 1),
     ];
     let mut expected = Vec::new();
     for (number, (moment, state, refunds)) in (1..).zip(ends) {
         let order = order(number);
         shop.places(&order).await;
         let held_up = HeldUp::at(moment, &shop);
-        let key = order.key(StepName::ChargePayment);
-        let zombie = charge(&shop.db, &held_up, key);
+        let zombie = charges_through(&shop, &held_up, &order);
         let undo = async {
             held_up.reached.notified().await;
             shop.refunds(&order).await.unwrap();
             held_up.go_on.notify_one();
         };
         let (answer, ()) = futures::join!(zombie, undo);
-        assert_eq!(refusal(answer), LATE, "overtaken at {moment:?}");
+        let late = matches!(moment, Moment::BeforeCapture | Moment::AfterCapture);
+        let late = if late { LATE_CAPTURE } else { LATE };
+        assert_eq!(refusal(answer), late, "overtaken at {moment:?}");
         expected.push((state.to_owned(), refunds));
         assert_eq!(provider_records(&shop).await, expected, "overtaken at {moment:?}");
     }
@@ -321,69 +422,49 @@ async fn a_zombie_charge_leaves_nothing_captured_wherever_its_refund_overtakes_i
     assert_eq!(captured, refunded);
 }
 
-#[sqlx::test(migrator = "MIGRATIONS")]
-async fn a_capture_between_the_refunds_question_and_its_void_is_refunded_by_the_refund(db: PgPool) {
-    let (shop, order) = (Shop::on(db), order(1));
-    shop.places(&order).await;
-    let charging = HeldUp::at(&[Moment::BeforeCapture, Moment::AfterCapture], &shop);
-    let refunding = HeldUp::at(&[Moment::BeforeVoid], &shop);
-    let key = order.key(StepName::ChargePayment);
-    let undo = async {
-        charging.reached.notified().await;
-        refund(&shop.db, &refunding, key).await.unwrap();
-        assert_eq!(provider_records(&shop).await, once("captured", 1));
-        charging.go_on.notify_one();
-    };
-    let conductor = async {
-        refunding.reached.notified().await;
-        charging.go_on.notify_one();
-        charging.reached.notified().await;
-        refunding.go_on.notify_one();
-    };
-    let zombie = charge(&shop.db, &charging, key);
-    let (answer, (), ()) = futures::join!(zombie, undo, conductor);
-    assert_eq!(refusal(answer), LATE);
-    assert_eq!(provider_records(&shop).await, once("captured", 1));
-    assert_eq!(shop_records(&shop).await, (order.totals.total, order.totals.total));
-    assert_eq!(shop.events_of(&order).await, ["order.placed", "payment.refunded"]);
+async fn charges_through(
+    shop: &Shop,
+    provider: &HeldUp<'_>,
+    order: &Order,
+) -> Result<(), ActivityFault> {
+    authorise(&shop.db, provider, order.key(StepName::AuthorisePayment)).await?;
+    capture(&shop.db, provider, order.key(StepName::CapturePayment)).await
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]
-async fn a_capture_between_the_refunds_question_and_its_void_is_refunded_by_the_charge_itself(
-    db: PgPool,
-) {
+async fn a_capture_between_the_undos_question_and_its_void_is_given_back_by_the_undo(db: PgPool) {
     let (shop, order) = (Shop::on(db), order(1));
     shop.places(&order).await;
-    let charging = HeldUp::at(&[Moment::BeforeCapture], &shop);
-    let refunding = HeldUp::at(&[Moment::BeforeVoid], &shop);
-    let key = order.key(StepName::ChargePayment);
+    let capturing = HeldUp::at(Moment::BeforeCapture, &shop);
+    let voiding = HeldUp::at(Moment::BeforeVoid, &shop);
+    let key = order.key(StepName::CapturePayment);
     let undo = async {
-        charging.reached.notified().await;
-        refund(&shop.db, &refunding, key).await.unwrap();
+        capturing.reached.notified().await;
+        refund(&shop.db, &voiding, key).await.unwrap();
     };
     let zombie = async {
-        assert_eq!(refusal(charge(&shop.db, &charging, key).await), LATE);
-        assert_eq!(provider_records(&shop).await, once("captured", 1));
-        refunding.go_on.notify_one();
+        assert_eq!(refusal(charges_through(&shop, &capturing, &order).await), LATE_CAPTURE);
+        assert_eq!(provider_records(&shop).await, once("captured", 0));
+        voiding.go_on.notify_one();
     };
     let conductor = async {
-        refunding.reached.notified().await;
-        charging.go_on.notify_one();
+        voiding.reached.notified().await;
+        capturing.go_on.notify_one();
     };
     futures::join!(zombie, undo, conductor);
     assert_eq!(provider_records(&shop).await, once("captured", 1));
     assert_eq!(shop_records(&shop).await, (order.totals.total, order.totals.total));
-    assert_eq!(shop.events_of(&order).await, ["order.placed", "payment.refunded"]);
+    let events = ["order.placed", "payment.authorised", "payment.refunded"];
+    assert_eq!(shop.events_of(&order).await, events);
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]
-async fn a_charge_that_died_after_authorising_is_voided_by_its_undo(db: PgPool) {
+async fn an_authorisation_whose_worker_died_is_voided_by_its_undo(db: PgPool) {
     let (shop, order) = (Shop::on(db), order(1));
     shop.places(&order).await;
-    let held_up = HeldUp::at(&[Moment::AfterAuthorise], &shop);
-    let key = order.key(StepName::ChargePayment);
+    let held_up = HeldUp::at(Moment::AfterAuthorise, &shop);
     tokio::select! {
-        _ = charge(&shop.db, &held_up, key) => unreachable!("it is held up"),
+        _ = charges_through(&shop, &held_up, &order) => unreachable!("it is held up"),
         () = held_up.reached.notified() => {}
     }
     assert_eq!(provider_records(&shop).await, once("authorised", 0));

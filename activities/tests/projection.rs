@@ -322,11 +322,11 @@ async fn lives(shop: &Shop) -> Vec<domain::Order> {
     shop.unwinds(&mended).await;
     shop.reverses(&mended).await.unwrap();
     let why = breakage(shop.refunds(&mended).await);
-    shop.needs_a_person(&mended, StepName::ChargePayment, &why).await;
-    shop.decides(&mended, StepName::ChargePayment, 1, Decision::Retry).await;
+    shop.needs_a_person(&mended, StepName::CapturePayment, &why).await;
+    shop.decides(&mended, StepName::CapturePayment, 1, Decision::Retry).await;
     sqlx::query!(
         "insert into sandbox_provider.repairs (idempotency_key) values ($1)",
-        mended.key(StepName::ChargePayment).to_string(),
+        mended.key(StepName::AuthorisePayment).to_string(),
     )
     .execute(&shop.owner)
     .await

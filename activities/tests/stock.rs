@@ -337,7 +337,11 @@ async fn every_piece_is_accounted_for_by_a_movement(db: PgPool) {
 async fn goods_are_held_while_the_order_waits_as_agreed_and_then_for_a_time(db: PgPool) {
     let (shop, mut order) = (Shop::stocked(db).await, order(1));
     let (window, patience, ttl) = (30 * 86_400, 3_600, Duration::from_hours(24));
-    order.terms = Terms { cancel_window_seconds: window, patience_seconds: Some(patience) };
+    order.terms = Terms {
+        cancel_window_seconds: window,
+        patience_seconds: Some(patience),
+        ..Terms::default()
+    };
     let now = sqlx::query_scalar!(r#"select now() as "now!""#);
     order.placed_at = now.fetch_one(&shop.owner).await.unwrap();
     shop.places(&order).await;

@@ -86,6 +86,10 @@ events! {
     StockReleased(StockLines) = "stock.released";
     /// The goods were held for too long and given back.
     ReservationExpired(Expired) = "stock.reservation-expired";
+    /// The customer's money was set aside.
+    PaymentAuthorised(PaymentMoved) = "payment.authorised";
+    /// The money was not set aside any more when it was to be taken.
+    PaymentExpired(Refused) = "payment.expired";
     /// The customer's money was taken.
     PaymentCaptured(PaymentMoved) = "payment.captured";
     /// The customer's bank said no.
@@ -335,9 +339,10 @@ impl OrderEvent {
     #[expect(clippy::wildcard_enum_match_arm, reason = "most events say nothing about it")]
     pub const fn payment_status(&self) -> Option<PaymentStatus> {
         match self {
+            Self::PaymentAuthorised(_) => Some(PaymentStatus::Authorised),
             Self::PaymentCaptured(_) => Some(PaymentStatus::Paid),
             Self::PaymentDeclined(_) => Some(PaymentStatus::Declined),
-            Self::PaymentVoided(_) => Some(PaymentStatus::Voided),
+            Self::PaymentVoided(_) | Self::PaymentExpired(_) => Some(PaymentStatus::Voided),
             Self::PaymentRefunded(_) => Some(PaymentStatus::Refunded),
             _ => None,
         }

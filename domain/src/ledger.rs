@@ -297,7 +297,7 @@ mod tests {
 
     fn key() -> StepKey {
         let order_id = OrderId::of(Uuid::from_u128(1));
-        StepKey { order_id, step: StepName::PostEntries, version: 1 }
+        StepKey { order_id, step: StepName::PostEntries, version: 1, attempt: 1 }
     }
 
     fn pence(amount: u32) -> Money {

@@ -11,6 +11,7 @@ mod ids;
 pub mod ledger;
 mod money;
 mod order;
+pub mod payment;
 mod pricing;
 mod rejection;
 mod status;
@@ -22,7 +23,8 @@ pub use ids::{AddressId, CustomerId, DiscountCode, IdError, OrderId, PaymentToke
 pub use iso_currency::Currency;
 pub use money::{Money, MoneyError, minor_digits, written_amount};
 pub use order::{
-    Destination, InvalidOrder, LINES_MAX, Order, OrderLine, QUANTITY_MAX, Quantity, Terms, Totals,
+    CaptureAt, Destination, InvalidOrder, LINES_MAX, Order, OrderLine, QUANTITY_MAX, Quantity,
+    Terms, Totals,
 };
 pub use pricing::{Discount, DiscountKind, PriceList, PricedSku, RateTable, ShippingRate};
 pub use rejection::Rejection;
@@ -30,5 +32,5 @@ pub use status::{
     Attention, Ending, FulfilmentStatus, InvalidTransition, OrderState, OrderStatus, PaymentStatus,
 };
 pub use steps::{
-    Charge, ClaimLine, Decision, Parcel, PaymentReference, Shipment, StepKey, StepName, StockClaim,
+    Authorisation, Charge, ClaimLine, Decision, Parcel, Shipment, StepKey, StepName, StockClaim,
 };

@@ -145,6 +145,33 @@ pub struct Terms {
     /// How long a step may wait for a party that does not answer before the order is unwound;
     /// without it, the step's own limit holds.
     pub patience_seconds: Option<u32>,
+    /// When the customer's money is taken.
+    #[serde(default)]
+    pub capture_at: CaptureAt,
+}
+
+/// When the customer's money, which is set aside as soon as the stock is, is taken.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    strum::EnumString,
+    strum::IntoStaticStr,
+)]
+#[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum CaptureAt {
+    /// Right before the parcel is handed over: a cancel inside the window moves no money.
+    #[default]
+    HandOver,
+    /// As soon as the order is placed.
+    Placement,
 }
 
 impl Terms {
@@ -192,7 +219,7 @@ impl Order {
     /// The key of one of this order's steps.
     #[must_use]
     pub const fn key(&self, step: StepName) -> StepKey {
-        StepKey { order_id: self.order_id, step, version: self.record_version }
+        StepKey { order_id: self.order_id, step, version: self.record_version, attempt: 1 }
     }
 
     /// The event of its placing, from which its record can be rebuilt.
@@ -235,11 +262,11 @@ impl Order {
         StockClaim { key: self.key(StepName::ReserveStock), lines }
     }
 
-    /// What the customer pays.
+    /// What the customer pays, as it is asked for at this attempt of authorising it.
     #[must_use]
-    pub fn charge(&self) -> Charge {
+    pub fn charge(&self, attempt: u32) -> Charge {
         Charge {
-            key: self.key(StepName::ChargePayment),
+            key: StepKey { attempt, ..self.key(StepName::AuthorisePayment) },
             customer_id: self.customer_id.clone(),
             amount: self.totals.total,
             payment_token: self.payment_token.clone(),

@@ -40,6 +40,9 @@ pub enum Rejection {
     /// The goods were held for as long as the shop holds them, and then given back.
     #[error("the stock reservation expired before the parcel could be sent")]
     ReservationExpired,
+    /// The money that was set aside for the order was not any more when it was to be taken.
+    #[error("the payment's authorisation expired before the money could be taken")]
+    AuthorisationExpired,
     /// The step arrived after its own undo: it must not take effect any more.
     #[error("{step} came after it had been undone")]
     AlreadyUndone {

@@ -341,10 +341,12 @@ impl OrderState {
             && self.fulfilment_status != FulfilmentStatus::Shipped
     }
 
-    /// Whether the customer can be told how it went: paid, or not going to be.
+    /// Whether the customer can be told how it went: the money is taken or set aside, or neither is
+    /// going to be.
     #[must_use]
     pub fn is_decided(&self) -> bool {
-        self.is_at_rest() || (!self.unwinding && self.payment_status == PaymentStatus::Paid)
+        let has_paid = matches!(self.payment_status, PaymentStatus::Authorised | PaymentStatus::Paid);
+        self.is_at_rest() || (!self.unwinding && has_paid)
     }
 
     /// Takes one event in.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use strum::{EnumIter, EnumString, IntoStaticStr};
 
@@ -31,8 +32,10 @@ use crate::{CustomerId, Destination, Money, OrderId, PaymentToken, Sku};
 pub enum StepName {
     /// Stock is set aside.
     ReserveStock,
-    /// The customer pays.
-    ChargePayment,
+    /// The customer's money is set aside at their bank.
+    AuthorisePayment,
+    /// The money is taken.
+    CapturePayment,
     /// The payment is booked as a deposit.
     PostEntries,
     /// The parcel is handed over.
@@ -56,10 +59,11 @@ impl fmt::Display for StepName {
 }
 
 /// The reference that a step and its undo are called with, and the idempotency key of both:
-/// `order_id:step:version`.
+/// `order_id:step:version`, and from the second time that the order needs the step on,
+/// `order_id:step:version:attempt`.
 ///
 /// **Shape.** Derived from the order alone, never from a run (a reset changes it) and never
-/// random; text such as `0190…:charge-payment:1`. It says where to read what the step needs: the
+/// random; text such as `0190…:capture-payment:1`. It says where to read what the step needs: the
 /// order on record, which is immutable per version.
 /// **Repeats.** The same key gives the first answer again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -71,11 +75,32 @@ pub struct StepKey {
     pub step: StepName,
     /// The version of the order's record that the step reads.
     pub version: u32,
+    /// Counts how often the order has needed this step, from 1: an authorisation that has expired
+    /// is asked for again. Whoever only tries again keeps the number.
+    pub attempt: u32,
+}
+
+impl StepKey {
+    /// The same step once more, where its first result does not hold any more.
+    #[must_use]
+    pub const fn again(self) -> Self {
+        Self { attempt: self.attempt.saturating_add(1), ..self }
+    }
+
+    /// What its idempotency record is called within the order.
+    #[must_use]
+    pub fn name_on_record(self) -> String {
+        match self.attempt {
+            1 => self.step.name().to_owned(),
+            attempt => format!("{}:{attempt}", self.step),
+        }
+    }
 }
 
 impl fmt::Display for StepKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}", self.order_id, self.step, self.version)
+        write!(f, "{}:{}:{}", self.order_id, self.step, self.version)?;
+        if self.attempt == 1 { Ok(()) } else { write!(f, ":{}", self.attempt) }
     }
 }
 
@@ -87,7 +112,7 @@ impl From<StepKey> for String {
 
 /// The text is no step key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a step key is `order_id:step:version`")]
+#[error("a step key is `order_id:step:version`, with `:attempt` from the second on")]
 pub struct NotAStepKey;
 
 impl FromStr for StepKey {
@@ -95,15 +120,20 @@ impl FromStr for StepKey {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut parts = text.split(':');
-        let (Some(order), Some(step), Some(version), None) =
-            (parts.next(), parts.next(), parts.next(), parts.next())
+        let (Some(order), Some(step), Some(version), attempt, None) =
+            (parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
         else {
             return Err(NotAStepKey);
         };
+        let attempt = attempt.map(str::parse).transpose().map_err(|_| NotAStepKey)?;
+        if attempt.is_some_and(|attempt| attempt < 2) {
+            return Err(NotAStepKey);
+        }
         Ok(Self {
             order_id: OrderId::of(order.parse().map_err(|_| NotAStepKey)?),
             step: step.parse().map_err(|_| NotAStepKey)?,
             version: version.parse().map_err(|_| NotAStepKey)?,
+            attempt: attempt.unwrap_or(1),
         })
     }
 }
@@ -138,7 +168,7 @@ pub struct StockClaim {
 /// What the customer pays.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Charge {
-    /// `…:charge-payment:…`; also the provider's idempotency key.
+    /// `…:authorise-payment:…`; the idempotency keys of the requests to the provider are made of it.
     pub key: StepKey,
     /// Who pays.
     pub customer_id: CustomerId,
@@ -148,11 +178,14 @@ pub struct Charge {
     pub payment_token: PaymentToken,
 }
 
-/// What the provider calls the customer's payment.
+/// Money that is set aside at the customer's bank.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PaymentReference {
+pub struct Authorisation {
     /// The provider's own name for the payment, for its dashboard and for disputes.
     pub provider_reference: String,
+    /// Until when the bank sets the money aside, if the provider says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<DateTime<Utc>>,
 }
 
 /// What is handed to the carrier.
@@ -228,12 +261,19 @@ mod tests {
     #[test]
     fn a_key_is_read_back_as_it_was_written() {
         for step in StepName::iter() {
-            let key = StepKey { order_id: OrderId::of(Uuid::from_u128(7)), step, version: 3 };
-            assert_eq!(key.to_string().parse(), Ok(key));
+            let order_id = OrderId::of(Uuid::from_u128(7));
+            let key = StepKey { order_id, step, version: 3, attempt: 1 };
+            assert_eq!(key.to_string(), format!("{order_id}:{step}:3"));
+            assert_eq!(key.again().to_string(), format!("{order_id}:{step}:3:2"));
+            assert_eq!(key.name_on_record(), step.name());
+            for key in [key, key.again(), key.again().again()] {
+                assert_eq!(key.to_string().parse(), Ok(key));
+            }
             assert_eq!(serde_json::to_value(step).unwrap(), step.name());
         }
-        for wrong in ["", "a:b:c", "00000000-0000-0000-0000-000000000007:charge-payment"] {
-            assert_eq!(wrong.parse::<StepKey>(), Err(NotAStepKey));
+        let order = "00000000-0000-0000-0000-000000000007";
+        for wrong in ["", "a:b:c", ":ship-order", ":ship-order:1:1", ":ship-order:1:0", ":ship-order:1:2:3"] {
+            assert_eq!(format!("{order}{wrong}").parse::<StepKey>(), Err(NotAStepKey));
         }
     }
 }

@@ -69,6 +69,8 @@ struct Undo<P: Process> {
 #[must_use = "a step runs once it says how it is undone"]
 pub struct Undeclared<'saga, P: Process, A: Step> {
     saga: &'saga mut Saga<P>,
+    /// Where its undo stands among the others.
+    position: usize,
     activity: A,
     argument: A::Input,
 }
@@ -95,7 +97,16 @@ impl<P: Process> Saga<P> {
 
     /// Names a step and what it is told. The same argument goes to its undo.
     pub const fn step<A: Step>(&mut self, activity: A, argument: A::Input) -> Undeclared<'_, P, A> {
-        Undeclared { saga: self, activity, argument }
+        let position = self.undos.len();
+        Undeclared { saga: self, position, activity, argument }
+    }
+
+    /// Names a step that was declared before and is needed once more, with another argument. Its
+    /// undo stands beside the first one's: what was declared after that is still undone before.
+    pub fn step_again<A: Step>(&mut self, activity: A, argument: A::Input) -> Undeclared<'_, P, A> {
+        let first = self.undos.iter().rposition(|undo| undo.step == A::CONTRACT.step);
+        let position = first.map_or(self.undos.len(), |first| first.saturating_add(1));
+        Undeclared { saga: self, position, activity, argument }
     }
 
     /// Runs a step, unless the process has been cancelled.
@@ -281,10 +292,10 @@ impl<P: Process, A: Step> Undeclared<'_, P, A> {
     /// Registers the undo, which takes the same argument. Only the undo that stands on the step's
     /// row of the contract table compiles.
     pub fn undone_by(self, undo: A::Undo) -> Declared<A> {
-        let Self { saga, activity, argument } = self;
+        let Self { saga, position, activity, argument } = self;
         let attempt = detached(&saga.ctx, undo, &argument);
         let can_be_accepted = A::Undo::CONTRACT.can_be_accepted;
-        saga.undos.push(Undo { step: A::CONTRACT.step, can_be_accepted, attempt });
+        saga.undos.insert(position, Undo { step: A::CONTRACT.step, can_be_accepted, attempt });
         Declared { activity, argument }
     }
 }

@@ -21,7 +21,7 @@ pub(crate) mod turn;
 
 use std::sync::Arc;
 
-use domain::CustomerId;
+use domain::{CaptureAt, CustomerId};
 use sqlx::PgPool;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -60,6 +60,8 @@ pub(crate) struct Settings {
     pub(crate) cancel_window_seconds: u32,
     /// The patience of an order that does not name one.
     pub(crate) patience_seconds: Option<u32>,
+    /// When customers' money is taken.
+    pub(crate) capture_at: CaptureAt,
     /// The longest that a caller may wait for an order to be decided.
     pub(crate) wait_seconds_max: u32,
     /// How many orders can be watched at once.

@@ -7,6 +7,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use axum::http::HeaderValue;
 use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use domain::CaptureAt;
 use reqwest::Url;
 use runtime::database::PoolSettings;
 use sqlx::PgPool;
@@ -144,6 +146,13 @@ pub struct ServeArgs {
           value_parser = clap::value_parser!(u32).range(1..=i64::from(crate::app::orders::PATIENCE_SECONDS_MAX)))]
     pub patience_seconds: Option<u32>,
 
+    /// When customers' money is taken, which is set aside as soon as the stock is: `hand-over`,
+    /// right before the parcel is handed over, so that a cancel in time moves no money; or
+    /// `placement`.
+    #[arg(long, env = "ORDERSAGA_CAPTURE", default_value = "hand-over",
+          value_parser = PossibleValuesParser::new(["hand-over", "placement"]).try_map(|at| at.parse::<CaptureAt>()))]
+    pub capture: CaptureAt,
+
     /// How many orders may wait for their launch; further ones are answered with 503.
     #[arg(long, env = "ORDERSAGA_BACKLOG_MAX", default_value_t = 100_000,
           value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
@@ -223,6 +232,7 @@ impl ServeArgs {
             waits_max: many(self.waits_max),
             cancel_window_seconds: self.cancel_window_seconds,
             patience_seconds: self.patience_seconds,
+            capture_at: self.capture,
             backlog_max: self.backlog_max,
         }
     }

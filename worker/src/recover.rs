@@ -258,7 +258,8 @@ pub(crate) async fn behind_running(
     };
     let recorded = sqlx::query!(
         r#"
-        select step, undone_at is not null as "is_undone!" from orders.step_keys where order_id = $1
+        select step, undone_at is not null as "is_undone!" from orders.step_keys
+        where order_id = $1 and (outcome is not null or undone_at is not null)
         "#,
         order.uuid(),
     )

@@ -169,7 +169,7 @@ impl Orders {
         windowed.terms.cancel_window_seconds = 3_600;
         let in_its_window = shop.place(&windowed).await;
         until_in_history(&in_its_window, EventType::TimerStarted, timers(release)).await;
-        shop.until_event(windowed.order_id, "ledger.posted").await;
+        shop.until_event(windowed.order_id, "payment.authorised").await;
 
         let mut retried = order();
         retried.terms.patience_seconds = None;

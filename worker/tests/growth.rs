@@ -14,7 +14,7 @@ mod support;
 use std::fmt::Debug;
 
 use chrono::{DateTime, Utc};
-use domain::{Decision, Ending, OrderStatus, PaymentReference, Rejection, Shipment, StepName};
+use domain::{Authorisation, Decision, Ending, OrderStatus, Rejection, Shipment, StepName};
 use prost_reflect::prost::Message as _;
 use runtime::schema::MIGRATIONS;
 use serde::Serialize;
@@ -93,7 +93,7 @@ fn whatever_a_workflow_is_told_or_answered_may_get_another_field() {
     is_read(Resolution { step: text(), occurrence: 1, decision, by: text(), why: text() });
     is_read(CancelRequest { reason: text() });
     is_read(PartyUpdate { reference: text(), status: text() });
-    is_read(PaymentReference { provider_reference: text() });
+    is_read(Authorisation { provider_reference: text(), expires_at: None });
     is_read(Shipment { tracking: text() });
     is_read(OrderView {
         order_id,

@@ -34,7 +34,7 @@ async fn a_step_on_a_paused_queue_waits_and_goes_on(db: PgPool) {
     // Three quick tries fail; the patient one waits on the paused queue.
     shop.faults.plan(order.order_id, "ShipOrder", Fault::Unavailable(3));
     let handle = shop.place(&order).await;
-    shop.until_event(order.order_id, "ledger.posted").await;
+    shop.until_event(order.order_id, "payment.authorised").await;
     resume(&shop.db).await;
     assert_eq!(ended(&handle).await, OrderStatus::Completed);
     shop.assert_proven().await;

@@ -76,9 +76,10 @@ async fn trade(db: &PgPool) {
     let ending = Ending::Rejected { rejection };
     let unwinding = UnwindingNote { order_id: rejected.order_id, ending: ending.clone() };
     orders::note_unwinding(db, &unwinding, "a run").await.unwrap();
-    ledger::reverse(db, key(StepName::PostEntries)).await.unwrap();
     let provider = hands.provider.as_ref();
-    payment::refund(db, provider, key(StepName::ChargePayment)).await.unwrap();
+    payment::refund(db, provider, key(StepName::CapturePayment)).await.unwrap();
+    ledger::reverse(db, key(StepName::PostEntries)).await.unwrap();
+    payment::void(db, provider, key(StepName::AuthorisePayment)).await.unwrap();
     stock::release(db, &hands.articles, key(StepName::ReserveStock)).await.unwrap();
     let end = EndNote { order_id: rejected.order_id, status: ending.into() };
     orders::note_end(db, &end).await.unwrap();
@@ -90,7 +91,9 @@ async fn go_forward(hands: &Activities, order: &Order) {
     let key = |step| order.key(step);
     let ttl = settings.reservation_ttl;
     stock::reserve(db, articles, ttl, key(StepName::ReserveStock)).await.unwrap();
-    payment::charge(db, provider.as_ref(), key(StepName::ChargePayment)).await.unwrap();
+    let provider = provider.as_ref();
+    payment::authorise(db, provider, key(StepName::AuthorisePayment)).await.unwrap();
+    payment::capture(db, provider, key(StepName::CapturePayment)).await.unwrap();
     ledger::post(db, key(StepName::PostEntries)).await.unwrap();
 }
 
@@ -195,13 +198,13 @@ violations! {
     money_taken_for_no_order_is_found:
         "an order is paid exactly if it stands",
         "insert into payments.charges
-            (charge_key, order_id, provider_reference, currency, amount, captured)
-         values ('x', '00000000-0000-0000-0000-000000000009', 'x', 'GBP', 1, 1)";
+            (charge_key, order_id, provider_reference, currency, amount, captured, state)
+         values ('x', '00000000-0000-0000-0000-000000000009', 'x', 'GBP', 1, 1, 'captured')";
     a_second_capture_is_found:
         "one capture and one full refund at most, by the provider's own records",
         "insert into sandbox_provider.payments
-            (idempotency_key, merchant_reference, amount, currency, token, state)
-         select 'another', merchant_reference, amount, currency, token, state
+            (idempotency_key, merchant_reference, amount, currency, token, state, captured)
+         select 'another', merchant_reference, amount, currency, token, state, captured
          from sandbox_provider.payments
          where merchant_reference = '00000000-0000-0000-0000-000000000001'";
     a_second_refund_is_found:
@@ -217,7 +220,7 @@ violations! {
          delete from payments.charges where order_id = '00000000-0000-0000-0000-000000000001'";
     a_capture_that_the_provider_does_not_know_is_found:
         "the provider's records and the shop's say the same, at rest",
-        "update sandbox_provider.payments set state = 'voided'
+        "update sandbox_provider.payments set state = 'voided', captured = 0
          where merchant_reference = '00000000-0000-0000-0000-000000000001'";
     a_refund_beyond_the_capture_is_found:
         "no more is refunded than was captured",
@@ -247,7 +250,7 @@ violations! {
         "each event has one message, in the order's own order",
         "update outbox.messages set sequence = case sequence when 2 then 3 else 2 end,
             type = case type when 'ordersaga.stock.reserved.v1'
-                then 'ordersaga.payment.captured.v1' else 'ordersaga.stock.reserved.v1' end
+                then 'ordersaga.payment.authorised.v1' else 'ordersaga.stock.reserved.v1' end
          where sequence in (2, 3)";
     a_message_that_says_something_else_is_found:
         "each event has one message, in the order's own order",
@@ -353,7 +356,7 @@ async fn an_order_settled_by_hand_is_left_out_and_counted(db: PgPool) {
     trade(&db).await;
     sqlx::raw_sql(
         "select orders.record('00000000-0000-0000-0000-000000000002', 'order.attention-resolved',
-            '{\"step\":\"charge-payment\",\"occurrence\":1,\"decision\":\"skip\",\"by\":\"Ada\",\"why\":\"paid by bank\"}');
+            '{\"step\":\"capture-payment\",\"occurrence\":1,\"decision\":\"skip\",\"by\":\"Ada\",\"why\":\"paid by bank\"}');
          update payments.charges set refunded = 0
          where order_id = '00000000-0000-0000-0000-000000000002'",
     )
@@ -365,7 +368,7 @@ async fn an_order_settled_by_hand_is_left_out_and_counted(db: PgPool) {
     assert_eq!(paid.verdict, Verdict::Holds);
     assert_eq!(
         paid.remark.as_deref(),
-        Some("1 orders are left out because a person decided to skip charge-payment")
+        Some("1 orders are left out because a person decided to skip capture-payment")
     );
 }
 
@@ -379,7 +382,7 @@ async fn orders_and_workflows_that_do_not_match_are_found(db: PgPool) {
     let mut waiting = order();
     waiting.terms.cancel_window_seconds = 600;
     let abandoned = shop.place(&waiting).await;
-    shop.until_event(waiting.order_id, "ledger.posted").await;
+    shop.until_event(waiting.order_id, "payment.authorised").await;
     let findings = prove(&shop.db, Some(&shop.client)).await.unwrap();
     for promise in [OPEN, ON_RECORD] {
         assert_eq!(find(&findings, promise).verdict, Verdict::Holds, "{}", table(&findings));
@@ -406,7 +409,7 @@ async fn a_card_number_in_a_history_is_found(db: PgPool) {
     let mut order = order();
     order.terms.cancel_window_seconds = 600;
     let handle = shop.place(&order).await;
-    shop.until_event(order.order_id, "ledger.posted").await;
+    shop.until_event(order.order_id, "payment.authorised").await;
     let reason = "charge 4111-1111-1111-1111 instead".to_owned();
     let cancel = signal_payload(&CancelRequest { reason }).unwrap();
     handle.signal(OrderSaga::cancel_signal, cancel, Default::default()).await.unwrap();

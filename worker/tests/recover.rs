@@ -69,7 +69,7 @@ async fn launched(shop: &Shop, order: &Order) -> OrderHandle {
 
 async fn in_its_window(shop: &Shop, order: &Order) -> OrderHandle {
     let handle = shop.place(order).await;
-    shop.until_event(order.order_id, "ledger.posted").await;
+    shop.until_event(order.order_id, "payment.authorised").await;
     handle
 }
 
@@ -103,7 +103,7 @@ async fn whatever_a_lost_workflow_was_at_its_order_comes_to_its_right_end(db: Pg
     assert_eq!(to_be_launched_again(&shop).await, [in_window.order_id, stuck.order_id]);
 
     let again = launched(&shop, &in_window).await;
-    shop.until_view(&again, |view| view.steps.len() == 3).await;
+    shop.until_view(&again, |view| view.steps.len() == 2).await;
     cancel(&again, "changed my mind", &Gate::default()).await.unwrap();
     assert!(matches!(ended(&again).await, OrderStatus::Cancelled { .. }));
     shop.assert_clean_slate(in_window.order_id).await;
@@ -130,7 +130,7 @@ async fn live_traffic_is_left_alone(db: PgPool) {
     let waits = shop.place(&stuck).await;
     shop.until_needs_attention(&waits).await;
     let held = order();
-    let gate = shop.faults.hold(held.order_id, "ChargePayment");
+    let gate = shop.faults.hold(held.order_id, "AuthorisePayment");
     let under_way = shop.place(&held).await;
     gate.reached().await;
     assert_eq!(found(&shop).await, []);
@@ -158,7 +158,7 @@ async fn a_record_that_was_set_back_is_told_what_was_done(db: PgPool) {
     let (shop, backup) = shop.back_up().await;
 
     let ahead = launched(&shop, &in_window).await;
-    shop.until_event(in_window.order_id, "ledger.posted").await;
+    shop.until_event(in_window.order_id, "payment.authorised").await;
     assert_eq!(ended(&launched(&shop, &completed).await).await, OrderStatus::Completed);
     cancel(&to_cancel, "changed my mind", &Gate::default()).await.unwrap();
     ended(&to_cancel).await;
@@ -180,12 +180,12 @@ async fn a_record_that_was_set_back_is_told_what_was_done(db: PgPool) {
         assert!(table.contains(&order.order_id.to_string()), "{}\n{table}", order.order_id);
     }
     let mut expected = vec![
-        set_back(&in_window, &["reserve-stock", "charge-payment", "post-entries"]),
+        set_back(&in_window, &["reserve-stock", "authorise-payment"]),
         set_back(&completed, &["its end (completed)"]),
         set_back(&cancelled, &["its end (cancelled)"]),
         set_back(
             &unwinding,
-            &["charge-payment", "post-entries", "the question about reserve-stock"],
+            &["authorise-payment", "the question about reserve-stock"],
         ),
     ];
     let lost = [&forgotten, &forgotten_under_way];
@@ -198,7 +198,7 @@ async fn a_record_that_was_set_back_is_told_what_was_done(db: PgPool) {
 
     assert!(matches!(ended(&ahead).await, OrderStatus::Failed { .. }), "was terminated");
     let again = launched(&shop, &in_window).await;
-    shop.until_view(&again, |view| view.steps.len() == 3).await;
+    shop.until_view(&again, |view| view.steps.len() == 2).await;
     cancel(&again, "changed my mind", &Gate::default()).await.unwrap();
     ended(&again).await;
     shop.assert_clean_slate(in_window.order_id).await;

@@ -45,7 +45,7 @@ async fn come_to(shop: &Shop, end: &str) -> OrderHandle {
     match end {
         "completed-after-a-wait" => {
             order.terms.patience_seconds = None;
-            plan("ChargePayment", Fault::Unavailable(3));
+            plan("AuthorisePayment", Fault::Unavailable(3));
         }
         "rejected-without-an-answer" => plan("ShipOrder", Fault::AnswerLost(u32::MAX)),
         "cancelled" => order.terms.cancel_window_seconds = 3_600,
@@ -62,7 +62,7 @@ async fn come_to(shop: &Shop, end: &str) -> OrderHandle {
     }
     let handle = shop.place(&order).await;
     if end == "cancelled" {
-        shop.until_event(order.order_id, "ledger.posted").await;
+        shop.until_event(order.order_id, "payment.authorised").await;
         let options = WorkflowCancelOptions::builder().reason("changed my mind").build();
         handle.cancel(options).await.unwrap();
     } else if end == "rejected-after-a-decision" {

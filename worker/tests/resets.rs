@@ -62,7 +62,7 @@ async fn a_cancelled_order_stays_cancelled(db: PgPool) {
     let mut order = order();
     order.terms.cancel_window_seconds = 3_600;
     let handle = shop.place(&order).await;
-    shop.until_event(order.order_id, "ledger.posted").await;
+    shop.until_event(order.order_id, "payment.authorised").await;
     let answer = cancel(&handle, "changed my mind", &Gate::default()).await;
     assert_eq!(answer.unwrap(), CancelDecision::Unwinding);
     let end = OrderStatus::Cancelled { reason: "changed my mind".to_owned() };
@@ -83,7 +83,7 @@ async fn an_order_in_its_cancel_window_can_still_be_cancelled(db: PgPool) {
     let before = done_for(&shop, &order).await;
     let second = reset(&first, tasks(&first).await[0]).await;
     // Has gone as far as the window again.
-    shop.until_view(&second, |view| view.steps.len() == 3).await;
+    shop.until_view(&second, |view| view.steps.len() == 2).await;
     assert_eq!(done_for(&shop, &order).await, before);
     cancel(&second, "changed my mind", &Gate::default()).await.unwrap();
     let end = OrderStatus::Cancelled { reason: "changed my mind".to_owned() };
@@ -105,7 +105,7 @@ async fn waiting(shop: &Shop) -> (Order, OrderHandle) {
     shop.faults.plan(order.order_id, "RefundPayment", Fault::Broken(FOR_EVER));
     let handle = shop.place(&order).await;
     let waiting = shop.until_needs_attention(&handle).await;
-    assert_eq!((waiting.step.as_str(), waiting.occurrence), ("charge-payment", 1));
+    assert_eq!((waiting.step.as_str(), waiting.occurrence), ("capture-payment", 1));
     (order, handle)
 }
 

@@ -266,11 +266,11 @@ async fn a_person_can_go_on_without_an_undo_and_is_on_record_for_it(db: PgPool) 
     shop.resolve(&handle, Decision::Skip).await;
     assert_eq!(ended(&handle).await, OrderStatus::Rejected { rejection: refusal() });
     let steps = shop.view(&handle).await.steps;
-    let skipped = steps.iter().find(|step| step.step == StepName::ChargePayment.name());
+    let skipped = steps.iter().find(|step| step.step == StepName::CapturePayment.name());
     assert_eq!(skipped.map(|step| step.state), Some(StepState::Skipped));
     let decisions = shop.data_of(order.order_id, "order.attention-resolved").await;
     let expected = json!({
-        "step": "charge-payment", "occurrence": 1, "decision": "skip", "by": "Ada",
+        "step": "capture-payment", "occurrence": 1, "decision": "skip", "by": "Ada",
         "why": "the cause is known",
     });
     assert_eq!(decisions, [expected]);
@@ -398,7 +398,7 @@ async fn a_decision_about_one_undo_never_decides_the_next(db: PgPool) {
     assert_eq!(
         decisions,
         [
-            (Some("charge-payment"), Some(1), Some("skip")),
+            (Some("capture-payment"), Some(1), Some("skip")),
             (Some("reserve-stock"), Some(2), Some("retry")),
         ]
     );
@@ -517,7 +517,7 @@ async fn cancelling_in_time_means_the_same_by_update_signal_and_temporal(db: PgP
         let mut order = order();
         order.terms.cancel_window_seconds = 3_600;
         let handle = shop.place(&order).await;
-        shop.until_event(order.order_id, "ledger.posted").await;
+        shop.until_event(order.order_id, "payment.authorised").await;
         let request = CancelRequest { reason: way.to_owned() };
         match way {
             "update" => {
@@ -589,7 +589,7 @@ async fn once_the_parcel_is_handed_over_a_cancel_is_refused_with_the_reason(db: 
 async fn a_party_with_news_is_asked_again_at_once(db: PgPool) {
     let shop = Shop::open(db).await;
     let news = PartyUpdate { reference: "pay_1".to_owned(), status: "succeeded".to_owned() };
-    for step in ["ChargePayment", "ShipOrder"] {
+    for step in ["AuthorisePayment", "ShipOrder"] {
         let mut order = order();
         order.terms.patience_seconds = None;
         shop.faults.plan(order.order_id, step, Fault::Unavailable(FOR_EVER));
@@ -597,7 +597,7 @@ async fn a_party_with_news_is_asked_again_at_once(db: PgPool) {
         until_waiting(&handle).await;
         let payload = signal_payload(&news).unwrap();
         match step {
-            "ChargePayment" => {
+            "AuthorisePayment" => {
                 handle.signal(OrderSaga::payment_update, payload, Default::default()).await
             }
             _ => handle.signal(OrderSaga::shipment_update, payload, Default::default()).await,
@@ -618,7 +618,7 @@ async fn a_signal_that_cannot_be_read_leaves_a_line_and_nothing_else(db: PgPool)
     let mut order = order();
     order.terms.cancel_window_seconds = 3_600;
     let handle = shop.place(&order).await;
-    shop.until_event(order.order_id, "ledger.posted").await;
+    shop.until_event(order.order_id, "payment.authorised").await;
     let none = Default::default;
     handle.signal(OrderSaga::cancel_signal, unreadable(), none()).await.unwrap();
     handle.signal(OrderSaga::payment_update, unreadable(), none()).await.unwrap();

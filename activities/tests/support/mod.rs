@@ -8,8 +8,8 @@ use activities::shipping::sandbox::SandboxCarrier;
 use activities::stock::ArticleQueues;
 use activities::{ActivityFault, ledger, orders, payment, shipping, stock};
 use domain::{
-    AddressId, CountryCode, CustomerId, Decision, Destination, Ending, Fingerprint, Order, OrderId,
-    OrderStatus, PaymentReference, PaymentToken, PricedSku, Quantity, Rejection, Shipment, Sku,
+    Authorisation, AddressId, CountryCode, CustomerId, Decision, Destination, Ending, Fingerprint, Order, OrderId,
+    OrderStatus, PaymentToken, PricedSku, Quantity, Rejection, Shipment, Sku,
     StepName,
 };
 use rust_decimal::Decimal;
@@ -134,12 +134,40 @@ impl Shop {
         stock::release(&self.db, &another_worker(), order.key(StepName::ReserveStock)).await
     }
 
-    pub(crate) async fn charges(&self, order: &Order) -> Result<PaymentReference, ActivityFault> {
-        payment::charge(&self.db, &self.provider, order.key(StepName::ChargePayment)).await
+    pub(crate) async fn authorises(&self, order: &Order) -> Result<Authorisation, ActivityFault> {
+        let key = order.key(StepName::AuthorisePayment);
+        payment::authorise(&self.db, &self.provider, key).await
     }
 
+    /// Has the money set aside once more, because that has expired or is about to.
+    pub(crate) async fn authorises_again(
+        &self,
+        order: &Order,
+    ) -> Result<Authorisation, ActivityFault> {
+        let key = order.key(StepName::AuthorisePayment).again();
+        payment::authorise(&self.db, &self.provider, key).await
+    }
+
+    pub(crate) async fn captures(&self, order: &Order) -> Result<(), ActivityFault> {
+        payment::capture(&self.db, &self.provider, order.key(StepName::CapturePayment)).await
+    }
+
+    /// Has the money set aside, and takes it.
+    pub(crate) async fn charges(&self, order: &Order) -> Result<(), ActivityFault> {
+        self.authorises(order).await?;
+        self.captures(order).await
+    }
+
+    /// Undoes the capture and then the authorisation, as an unwinding order does.
     pub(crate) async fn refunds(&self, order: &Order) -> Result<(), ActivityFault> {
-        payment::refund(&self.db, &self.provider, order.key(StepName::ChargePayment)).await
+        let key = order.key(StepName::CapturePayment);
+        payment::refund(&self.db, &self.provider, key).await?;
+        self.voids(order).await
+    }
+
+    pub(crate) async fn voids(&self, order: &Order) -> Result<(), ActivityFault> {
+        let key = order.key(StepName::AuthorisePayment);
+        payment::void(&self.db, &self.provider, key).await
     }
 
     pub(crate) async fn posts(&self, order: &Order) -> Result<(), ActivityFault> {

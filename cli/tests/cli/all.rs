@@ -188,6 +188,7 @@ async fn an_order_goes_through_one_process_and_an_operator_sees_it(database: PgP
         [
             "order.placed",
             "stock.reserved",
+            "payment.authorised",
             "payment.captured",
             "ledger.posted",
             "order.shipped",

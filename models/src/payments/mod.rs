@@ -1,16 +1,16 @@
 //! Payments: an order that stands is paid for once, and one that is unwound keeps no money.
 //!
-//! The provider forgets idempotency keys, and its search shows a payment some time after it was
-//! made; asked by a payment's own id it answers consistently. Several attempts of a charge and of
-//! its refund run beside each other; each may die between any two steps, and what it has asked for
-//! last may then arrive at any later moment. The order may be unwound at any moment until it is
-//! completed.
+//! What is done next is decided by [`domain::payment`], the functions that the activities carry
+//! out. The provider forgets idempotency keys, and its search shows a payment some time after it
+//! was made; asked by a payment's own id it answers consistently. Several attempts at authorising,
+//! at capturing and at the undo of both run beside each other; each may die between any two steps,
+//! and what it has asked for last may then arrive at any later moment. The order may be unwound at
+//! any moment until it is completed.
 
 mod one_call;
-pub mod protocol;
 
 use domain::PaymentStatus;
-use protocol::{Answer, Key, Payment, PaymentState, Step};
+use domain::payment::{self, Call as Right, KeyState, Known, PaymentState};
 use stateright::{Model, Property};
 
 /// No order is charged twice.
@@ -29,10 +29,12 @@ pub const ENDS: &str = "the order is completed or unwound in the end";
 /// A model of one order's payment.
 #[derive(Clone, Copy, Debug)]
 pub struct Payments {
-    /// How many attempts of the charge there are, beside or after each other.
-    pub charges: usize,
-    /// How many attempts of the refund there are.
-    pub refunds: usize,
+    /// How many attempts at authorising there are, beside or after each other.
+    pub authorises: usize,
+    /// How many attempts at capturing there are.
+    pub captures: usize,
+    /// How many attempts at the undo of both there are.
+    pub closes: usize,
     /// What the provider is like.
     pub provider: Habits,
     /// How payments are called.
@@ -60,43 +62,56 @@ impl Habits {
 /// How payments are called: rightly, or with one error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rules {
-    /// In two halves, as [`protocol`] has it.
+    /// In two halves, as [`domain::payment`] has it.
     TwoHalves,
-    /// Made and authorised in one call under the charge's key, and searched by it.
+    /// Made and authorised in one call under the step's key, and searched by it.
     OneCall,
-    /// The refund searches for the payment instead of asking by its id.
-    RefundSearches,
+    /// The undo searches for the payment instead of asking by its id.
+    UndoSearches,
     /// The payment's id is stored after the payment is authorised.
     StoredTooLate,
     /// The payment's id is stored whether or not there is a tombstone.
     StoredBlindly,
-    /// The refund reads the payment's id before it leaves its tombstone.
+    /// The undo reads the payment's id before it leaves its tombstone.
     ReadTooEarly,
-    /// The refund leaves a declined payment as it is.
+    /// The undo leaves a declined payment as it is.
     DeclinedIsLeftOpen,
+    /// The undo believes the shop's own record of the payment instead of asking the provider.
+    RecordIsBelieved,
 }
 
 /// Where the order stands, as far as its payment is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Order {
-    /// The charge has not been answered.
-    Charging,
-    /// The charge has succeeded.
+    /// Authorising has not been answered.
+    Authorising,
+    /// The money is set aside, and capturing it has not been answered.
+    Capturing,
+    /// The money is taken.
     Standing,
     /// It will not be unwound any more.
     Completed,
-    /// The refund is to be done.
+    /// What was done is to be undone.
     Unwinding,
-    /// The refund is done.
+    /// It is undone.
     Unwound,
 }
 
 type Id = usize;
 
-/// What is on record under the charge's key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// What is on record under a step's key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+struct Step {
+    /// Whether it was answered with yes or no, if it was answered.
+    answer: Option<bool>,
+    is_undone: bool,
+}
+
+/// What is on record of the payment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct Record {
-    key: Key,
+    authorise: Step,
+    capture: Step,
     payment: Option<Id>,
     status: PaymentStatus,
 }
@@ -125,19 +140,21 @@ enum Phase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Attempt {
     phase: Phase,
-    key: Option<Key>,
-    payment: Payment,
+    key: Option<KeyState>,
+    payment: Known,
     id: Option<Id>,
     is_stored: bool,
     has_looked_again: bool,
     has_searched: bool,
     has_left_tombstone: bool,
+    /// Of an undo: whether it has undone the capture, and goes on with the authorisation.
+    has_closed_capture: bool,
 }
 
 /// What an attempt does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Call {
-    By(Step),
+    By(Right),
     /// Makes a payment and authorises it, in one call.
     AuthoriseByKey,
     /// Reads the key's record between authorisation and capture.
@@ -152,18 +169,23 @@ pub struct State {
     order: Order,
     record: Record,
     provider: Provider,
-    charges: Vec<Attempt>,
-    refunds: Vec<Attempt>,
+    authorises: Vec<Attempt>,
+    captures: Vec<Attempt>,
+    closes: Vec<Attempt>,
 }
 
 /// Who attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// An attempt of the charge.
-    Charge,
-    /// An attempt of the refund.
-    Refund,
+    /// An attempt at authorising.
+    Authorise,
+    /// An attempt at capturing.
+    Capture,
+    /// An attempt at the undo of capturing, and then of authorising.
+    Close,
 }
+
+const ROLES: [Role; 3] = [Role::Authorise, Role::Capture, Role::Close];
 
 /// What can happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,18 +213,31 @@ impl Attempt {
     const NEW: Self = Self {
         phase: Phase::Alive,
         key: None,
-        payment: Payment::Nothing,
+        payment: Known::Nothing,
         id: None,
         is_stored: false,
         has_looked_again: false,
         has_searched: false,
         has_left_tombstone: false,
+        has_closed_capture: false,
     };
 
-    fn learn(&mut self, record: &Record) {
-        self.key = Some(record.key);
+    /// Which step's key it is about.
+    const fn step(self, role: Role) -> Role {
+        match (role, self.has_closed_capture) {
+            (Role::Authorise, _) | (Role::Close, true) => Role::Authorise,
+            (Role::Capture, _) | (Role::Close, false) => Role::Capture,
+        }
+    }
+
+    /// Reads the record. A capture takes what it says for what is so, and is corrected.
+    fn learn(&mut self, role: Role, record: &Record) {
+        self.key = Some(record.step(self.step(role)).key());
         if record.payment.is_some() && self.id != record.payment {
-            (self.id, self.payment) = (record.payment, Payment::Unasked);
+            (self.id, self.payment) = (record.payment, Known::Unasked);
+            if role == Role::Capture && record.authorise.answer == Some(true) {
+                self.payment = Known::Is(PaymentState::Authorised);
+            }
         }
         self.is_stored = record.payment.is_some();
     }
@@ -217,22 +252,63 @@ impl Call {
     const fn acts(self) -> bool {
         !matches!(
             self,
-            Self::LookAgain | Self::Search | Self::By(Step::Read | Step::LookUp | Step::Finish)
+            Self::LookAgain | Self::Search | Self::By(Right::Read | Right::LookUp | Right::Finish)
         )
     }
 
     /// Whether the bank decides.
     const fn asks_the_bank(self) -> bool {
-        matches!(self, Self::AuthoriseByKey | Self::By(Step::Authorise))
+        matches!(self, Self::AuthoriseByKey | Self::By(Right::Authorise))
+    }
+}
+
+impl Step {
+    const fn key(self) -> KeyState {
+        KeyState { is_answered: self.answer.is_some(), is_undone: self.is_undone }
+    }
+
+    fn is_open(self) -> bool {
+        self == Self::default()
     }
 }
 
 impl Record {
-    fn answer(&mut self, answer: Answer, payment: PaymentState) {
-        if self.key == Key::default() {
-            self.key.answer = Some(answer);
-            self.status = protocol::recorded(self.status, payment);
+    const fn step(&self, role: Role) -> Step {
+        match role {
+            Role::Authorise => self.authorise,
+            Role::Capture | Role::Close => self.capture,
         }
+    }
+
+    const fn step_mut(&mut self, role: Role) -> &mut Step {
+        match role {
+            Role::Authorise => &mut self.authorise,
+            Role::Capture | Role::Close => &mut self.capture,
+        }
+    }
+
+    /// What the record alone would have one think of the payment.
+    const fn believed(&self) -> Known {
+        match (self.payment, self.capture.answer, self.authorise.answer) {
+            (None, _, _) => Known::Nothing,
+            (Some(_), Some(true), _) => Known::Is(PaymentState::Captured),
+            (Some(_), _, Some(true)) => Known::Is(PaymentState::Authorised),
+            (Some(_), _, _) => Known::Nothing,
+        }
+    }
+
+    fn answer(&mut self, role: Role, is_done: bool) {
+        if !self.step(role).is_open() {
+            return;
+        }
+        self.step_mut(role).answer = Some(is_done);
+        let payment = match (role, is_done) {
+            (Role::Authorise, true) => PaymentState::Authorised,
+            (Role::Authorise, false) => PaymentState::Declined,
+            (Role::Capture | Role::Close, true) => PaymentState::Captured,
+            (Role::Capture | Role::Close, false) => PaymentState::Voided,
+        };
+        self.status = payment::recorded(self.status, payment);
     }
 }
 
@@ -243,126 +319,140 @@ impl Payments {
         }
         let Attempt { key, payment, is_stored, has_left_tombstone, has_searched, .. } = *attempt;
         let right = match role {
-            Role::Charge => protocol::charge(key, payment),
-            Role::Refund => protocol::refund(has_left_tombstone, key, payment),
+            Role::Authorise => payment::authorise(key, payment),
+            Role::Capture => payment::capture(key, payment),
+            Role::Close => payment::close(has_left_tombstone, key, payment),
         };
-        let is_open = key == Some(Key::default());
+        let is_open = key == Some(KeyState::default());
         match (self.rules, role) {
-            (Rules::OneCall, Role::Charge) => one_call::charge(attempt),
-            (Rules::OneCall, Role::Refund) => one_call::refund(attempt),
-            (Rules::RefundSearches, Role::Refund) if has_left_tombstone && !has_searched => {
+            (Rules::OneCall, role) => one_call::next(role, attempt),
+            (Rules::UndoSearches, Role::Close) if has_left_tombstone && !has_searched => {
                 Call::Search
             }
-            (Rules::StoredTooLate, Role::Charge) if is_open && payment == Payment::Fresh => {
-                Call::By(Step::Authorise)
+            (Rules::StoredTooLate, Role::Authorise) if is_open && payment == Known::Fresh => {
+                Call::By(Right::Authorise)
             }
-            (Rules::StoredTooLate, Role::Charge)
-                if is_open && !is_stored && matches!(payment, Payment::Is(_)) =>
+            (Rules::StoredTooLate, Role::Authorise)
+                if is_open && !is_stored && matches!(payment, Known::Is(_)) =>
             {
-                Call::By(Step::Store)
+                Call::By(Right::Store)
             }
-            (Rules::ReadTooEarly, Role::Refund) if key.is_none() => Call::By(Step::Read),
-            (Rules::DeclinedIsLeftOpen, Role::Refund)
-                if has_left_tombstone && payment == Payment::Is(PaymentState::Declined) =>
+            (Rules::ReadTooEarly, Role::Close) if key.is_none() => Call::By(Right::Read),
+            (Rules::DeclinedIsLeftOpen, Role::Close)
+                if has_left_tombstone && payment == Known::Is(PaymentState::Declined) =>
             {
-                Call::By(Step::Finish)
+                Call::By(Right::Finish)
             }
             _ => Call::By(right),
         }
     }
 
     /// Lets the attempt's next call take effect where it arrives, and the attempt learn the answer.
-    fn carry_out(&self, state: &mut State, attempt: &mut Attempt, call: Call, is_approved: bool) {
+    fn carry_out(
+        &self,
+        state: &mut State,
+        role: Role,
+        attempt: &mut Attempt,
+        call: Call,
+        is_approved: bool,
+    ) {
         let State { record, provider, .. } = state;
         match call {
-            Call::By(Step::Read) => attempt.learn(record),
+            Call::By(Right::Read) => {
+                attempt.learn(role, record);
+                if self.rules == Rules::RecordIsBelieved && role == Role::Close {
+                    attempt.payment = record.believed();
+                }
+            }
             Call::LookAgain => {
-                attempt.key = Some(record.key);
+                attempt.key = Some(record.step(attempt.step(role)).key());
                 attempt.has_looked_again = true;
             }
-            Call::By(Step::Open) => {
+            Call::By(Right::Open) => {
                 attempt.id = Some(provider.make(PaymentState::Opened, self.provider));
-                attempt.payment = Payment::Fresh;
+                attempt.payment = Known::Fresh;
             }
             Call::AuthoriseByKey => {
                 let state =
                     if is_approved { PaymentState::Authorised } else { PaymentState::Declined };
                 let id = provider.make(state, self.provider);
                 attempt.id = Some(id);
-                attempt.payment = Payment::Is(provider.replayed(id));
+                attempt.payment = Known::Is(provider.replayed(id));
             }
             Call::Search => {
                 attempt.has_searched = true;
-                attempt.key = Some(record.key);
+                attempt.key = Some(record.step(attempt.step(role)).key());
                 attempt.id = provider.listed.checked_sub(1);
                 let found = attempt.id.map(|id| provider.payments[id]);
-                attempt.payment = found.map_or(Payment::Nothing, Payment::Is);
+                attempt.payment = found.map_or(Known::Nothing, Known::Is);
             }
-            Call::By(Step::LookUp) => {
+            Call::By(Right::LookUp) => {
                 let found = attempt.id.map(|id| provider.payments[id]);
-                attempt.payment = found.map_or(Payment::Nothing, Payment::Is);
+                attempt.payment = found.map_or(Known::Nothing, Known::Is);
             }
-            Call::By(step @ (Step::Authorise | Step::Capture | Step::Void | Step::Refund)) => {
-                attempt.payment = provider.asked(attempt.id, step, is_approved);
+            Call::By(call @ (Right::Authorise | Right::Capture | Right::Void | Right::Refund)) => {
+                attempt.payment = provider.asked(attempt.id, call, is_approved);
             }
-            Call::By(Step::Store) => self.store(record, attempt),
-            Call::By(Step::RecordCharge) => {
-                record.answer(Answer::Charged, PaymentState::Captured);
-                attempt.learn(record);
+            Call::By(Right::Store) => self.store(record, attempt),
+            Call::By(done @ (Right::RecordDone | Right::RecordRefusal)) => {
+                record.answer(role, done == Right::RecordDone);
+                attempt.learn(role, record);
             }
-            Call::By(Step::RecordRefusal) => {
-                record.answer(Answer::Refused, PaymentState::Declined);
-                attempt.learn(record);
-            }
-            Call::By(Step::LeaveTombstone) => {
-                record.key.is_undone = true;
+            Call::By(Right::LeaveTombstone) => {
+                record.step_mut(attempt.step(role)).is_undone = true;
                 attempt.has_left_tombstone = true;
             }
-            Call::By(Step::RecordReturn) => {
-                if let Payment::Is(payment) = attempt.payment {
-                    record.status = protocol::recorded(record.status, payment);
+            Call::By(Right::RecordReturn) => {
+                if let Known::Is(payment) = attempt.payment {
+                    record.status = payment::recorded(record.status, payment);
                 }
-                attempt.payment = Payment::Nothing;
+                attempt.payment = Known::Nothing;
             }
-            Call::By(Step::Finish) => {}
+            Call::By(Right::Finish) => {}
         }
     }
 
     fn store(&self, record: &mut Record, attempt: &mut Attempt) {
-        let is_open = record.key == Key::default();
-        let may_store = is_open || self.rules == Rules::StoredBlindly;
+        let may_store = record.authorise.is_open() || self.rules == Rules::StoredBlindly;
         if record.payment.is_none() && may_store {
             record.payment = attempt.id;
         }
         let key = attempt.key;
-        attempt.learn(record);
+        attempt.learn(Role::Authorise, record);
         if self.rules == Rules::StoredBlindly {
             attempt.key = key;
         }
-        if attempt.payment == Payment::Fresh {
-            attempt.payment = Payment::Is(PaymentState::Opened);
+        if attempt.payment == Known::Fresh {
+            attempt.payment = Known::Is(PaymentState::Opened);
         }
     }
 
-    fn finish(state: &mut State, role: Role, attempt: &Attempt) {
-        let answer = attempt.key.filter(|key| !key.is_undone).and_then(|key| key.answer);
+    /// Whether the attempt is over, and not only the first half of an undo.
+    fn finish(state: &mut State, role: Role, attempt: &mut Attempt) -> bool {
+        let Step { answer, is_undone } = state.record.step(attempt.step(role));
+        let answer = answer.filter(|_| !is_undone);
+        if role == Role::Close && !attempt.has_closed_capture {
+            *attempt = Attempt { has_closed_capture: true, ..Attempt::NEW };
+            return false;
+        }
         state.order = match (role, state.order, answer) {
-            (Role::Charge, Order::Charging, Some(Answer::Charged)) => Order::Standing,
-            (Role::Charge, Order::Charging, Some(Answer::Refused)) => Order::Unwinding,
-            (Role::Refund, Order::Unwinding, _) => Order::Unwound,
-            (Role::Charge | Role::Refund, order, _) => order,
+            (Role::Authorise, Order::Authorising, Some(true)) => Order::Capturing,
+            (Role::Capture, Order::Capturing, Some(true)) => Order::Standing,
+            (Role::Authorise, Order::Authorising, Some(false))
+            | (Role::Capture, Order::Capturing, Some(false)) => Order::Unwinding,
+            (Role::Close, Order::Unwinding, _) => Order::Unwound,
+            (Role::Authorise | Role::Capture | Role::Close, order, _) => order,
         };
+        true
     }
 
     fn step(&self, state: &mut State, role: Role, number: usize, is_approved: bool) {
         let mut attempt = state.attempts(role)[number];
         let call = self.next_call(role, &attempt);
-        self.carry_out(state, &mut attempt, call, is_approved);
+        self.carry_out(state, role, &mut attempt, call, is_approved);
         let is_late = attempt.phase != Phase::Alive;
-        if is_late || call == Call::By(Step::Finish) {
-            if !is_late {
-                Self::finish(state, role, &attempt);
-            }
+        let is_finished = call == Call::By(Right::Finish);
+        if is_late || (is_finished && Self::finish(state, role, &mut attempt)) {
             attempt.over();
         }
         state.put(role, number, attempt);
@@ -371,12 +461,17 @@ impl Payments {
     fn actions_of(&self, role: Role, state: &State, actions: &mut Vec<Action>) {
         let attempts = state.attempts(role);
         let is_unwinding = matches!(state.order, Order::Unwinding | Order::Unwound);
-        if role == Role::Refund && !is_unwinding {
+        let has_come_so_far = match role {
+            Role::Authorise => true,
+            Role::Capture => state.record.authorise.answer == Some(true),
+            Role::Close => is_unwinding,
+        };
+        if !has_come_so_far {
             return;
         }
         let alive = attempts.iter().filter(|attempt| attempt.phase == Phase::Alive).count();
         // An undo never gives up: whoever dies, another attempt comes.
-        let may_die = role == Role::Charge || alive > 1 || state.order == Order::Unwound;
+        let may_die = role != Role::Close || alive > 1 || state.order == Order::Unwound;
         for (number, attempt) in attempts.iter().enumerate() {
             let is_twin = number.checked_sub(1).is_some_and(|before| attempts[before] == *attempt);
             if attempt.phase == Phase::Over || is_twin {
@@ -420,16 +515,16 @@ impl Provider {
         }
     }
 
-    fn asked(&mut self, id: Option<Id>, step: Step, is_approved: bool) -> Payment {
+    fn asked(&mut self, id: Option<Id>, call: Right, is_approved: bool) -> Known {
         let Some(payment) = id.and_then(|id| self.payments.get_mut(id)) else {
-            return Payment::Nothing;
+            return Known::Nothing;
         };
-        match protocol::at_the_provider(step, is_approved, *payment) {
+        match payment::at_the_provider(call, is_approved, *payment) {
             Some(next) => {
                 *payment = next;
-                Payment::Is(next)
+                Known::Is(next)
             }
-            None => Payment::Unasked,
+            None => Known::Unasked,
         }
     }
 
@@ -441,16 +536,18 @@ impl Provider {
 impl State {
     fn attempts(&self, role: Role) -> &[Attempt] {
         match role {
-            Role::Charge => &self.charges,
-            Role::Refund => &self.refunds,
+            Role::Authorise => &self.authorises,
+            Role::Capture => &self.captures,
+            Role::Close => &self.closes,
         }
     }
 
     /// Attempts of one kind are alike, so which is which does not count.
     fn put(&mut self, role: Role, number: usize, attempt: Attempt) {
         let attempts = match role {
-            Role::Charge => &mut self.charges,
-            Role::Refund => &mut self.refunds,
+            Role::Authorise => &mut self.authorises,
+            Role::Capture => &mut self.captures,
+            Role::Close => &mut self.closes,
         };
         attempts[number] = attempt;
         attempts.sort_unstable();
@@ -470,19 +567,23 @@ impl Model for Payments {
     type Action = Action;
 
     fn init_states(&self) -> Vec<State> {
-        let record =
-            Record { key: Key::default(), payment: None, status: PaymentStatus::default() };
         let provider = Provider { payments: Vec::new(), remembered: None, listed: 0 };
-        let charges = vec![Attempt::NEW; self.charges];
-        let refunds = vec![Attempt::NEW; self.refunds];
-        vec![State { order: Order::Charging, record, provider, charges, refunds }]
+        vec![State {
+            order: Order::Authorising,
+            record: Record::default(),
+            provider,
+            authorises: vec![Attempt::NEW; self.authorises],
+            captures: vec![Attempt::NEW; self.captures],
+            closes: vec![Attempt::NEW; self.closes],
+        }]
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
-        self.actions_of(Role::Charge, state, actions);
-        self.actions_of(Role::Refund, state, actions);
+        for role in ROLES {
+            self.actions_of(role, state, actions);
+        }
         match state.order {
-            Order::Charging => actions.push(Action::Unwinds),
+            Order::Authorising | Order::Capturing => actions.push(Action::Unwinds),
             Order::Standing => actions.extend([Action::Unwinds, Action::Completes]),
             Order::Completed | Order::Unwinding | Order::Unwound => {}
         }
@@ -561,7 +662,7 @@ impl Model for Payments {
             }),
             Property::sometimes("a late request arrives after the end", |_, state: &State| {
                 let is_late = |attempt: &Attempt| matches!(attempt.phase, Phase::Late(_));
-                state.order == Order::Unwound && state.charges.iter().any(is_late)
+                state.order == Order::Unwound && state.captures.iter().any(is_late)
             }),
         ]
     }

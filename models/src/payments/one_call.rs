@@ -1,42 +1,69 @@
-//! The payment protocol without halves: the charge's key is all that the shop has, and one call
-//! makes a payment and authorises it. It is right as long as the provider never forgets a key and
-//! its search never lags.
+//! The payment protocol without halves: the step's key is all that the shop has, and one call makes
+//! a payment and authorises it. It is right as long as the provider never forgets a key and its
+//! search never lags.
 
-use super::protocol::{Key, Payment, PaymentState as S, Step};
-use super::{Attempt, Call};
+use domain::payment::{Call as Right, KeyState, Known, PaymentState as S};
 
-/// What a charge does next. One that finds the tombstone takes itself back.
-pub(super) const fn charge(attempt: &Attempt) -> Call {
-    if attempt.has_left_tombstone {
-        return refund(attempt);
-    }
-    match (attempt.key, attempt.payment) {
-        (None, _) => Call::By(Step::Read),
-        (Some(Key { answer: Some(_), .. }), _) => Call::By(Step::Finish),
-        (Some(Key { is_undone: true, .. }), _) => Call::By(Step::LeaveTombstone),
-        (Some(_), Payment::Nothing | Payment::Fresh) => Call::AuthoriseByKey,
-        (Some(_), Payment::Unasked) => Call::By(Step::LookUp),
-        (Some(_), Payment::Is(S::Authorised)) if !attempt.has_looked_again => Call::LookAgain,
-        (Some(_), Payment::Is(S::Authorised)) => Call::By(Step::Capture),
-        (Some(_), Payment::Is(S::Captured)) => Call::By(Step::RecordCharge),
-        (Some(_), Payment::Is(S::Declined)) => Call::By(Step::RecordRefusal),
-        (Some(_), Payment::Is(S::Opened | S::Voided | S::Refunded)) => Call::By(Step::Finish),
+use super::{Attempt, Call, Role};
+
+/// What an attempt does next.
+pub(super) const fn next(role: Role, attempt: &Attempt) -> Call {
+    match role {
+        Role::Authorise => authorise(attempt),
+        Role::Capture => capture(attempt),
+        Role::Close => close(attempt),
     }
 }
 
-/// What a refund does next: it asks by key, and trusts that nothing found is nothing there.
-pub(super) const fn refund(attempt: &Attempt) -> Call {
+const fn authorise(attempt: &Attempt) -> Call {
+    match (attempt.key, attempt.payment) {
+        (None, _) => Call::By(Right::Read),
+        (Some(KeyState { is_answered: true, .. } | KeyState { is_undone: true, .. }), _) => {
+            Call::By(Right::Finish)
+        }
+        (Some(_), Known::Nothing | Known::Fresh) => Call::AuthoriseByKey,
+        (Some(_), Known::Unasked) => Call::By(Right::LookUp),
+        (Some(_), Known::Is(S::Authorised | S::Captured)) => Call::By(Right::RecordDone),
+        (Some(_), Known::Is(S::Opened | S::Declined | S::Voided | S::Refunded)) => {
+            Call::By(Right::RecordRefusal)
+        }
+    }
+}
+
+/// What a capture does next. It looks once more for its tombstone before it takes the money.
+const fn capture(attempt: &Attempt) -> Call {
+    match (attempt.key, attempt.payment) {
+        (None, _) => Call::By(Right::Read),
+        (Some(KeyState { is_answered: true, .. } | KeyState { is_undone: true, .. }), _) => {
+            Call::By(Right::Finish)
+        }
+        (Some(_), _) if !attempt.has_searched => Call::Search,
+        (Some(_), Known::Unasked) => Call::By(Right::LookUp),
+        (Some(_), Known::Is(S::Authorised)) if !attempt.has_looked_again => Call::LookAgain,
+        (Some(_), Known::Is(S::Authorised)) => Call::By(Right::Capture),
+        (Some(_), Known::Is(S::Captured)) => Call::By(Right::RecordDone),
+        (
+            Some(_),
+            Known::Nothing
+            | Known::Fresh
+            | Known::Is(S::Opened | S::Declined | S::Voided | S::Refunded),
+        ) => Call::By(Right::RecordRefusal),
+    }
+}
+
+/// What an undo does next: it asks by key, and trusts that nothing found is nothing there.
+const fn close(attempt: &Attempt) -> Call {
     if !attempt.has_left_tombstone {
-        return Call::By(Step::LeaveTombstone);
+        return Call::By(Right::LeaveTombstone);
     }
     match (attempt.has_searched, attempt.payment) {
         (false, _) => Call::Search,
-        (true, Payment::Nothing | Payment::Fresh | Payment::Is(S::Opened | S::Declined)) => {
-            Call::By(Step::Finish)
+        (true, Known::Nothing | Known::Fresh | Known::Is(S::Opened | S::Declined)) => {
+            Call::By(Right::Finish)
         }
-        (true, Payment::Unasked) => Call::By(Step::LookUp),
-        (true, Payment::Is(S::Authorised)) => Call::By(Step::Void),
-        (true, Payment::Is(S::Captured)) => Call::By(Step::Refund),
-        (true, Payment::Is(S::Voided | S::Refunded)) => Call::By(Step::RecordReturn),
+        (true, Known::Unasked) => Call::By(Right::LookUp),
+        (true, Known::Is(S::Authorised)) => Call::By(Right::Void),
+        (true, Known::Is(S::Captured)) => Call::By(Right::Refund),
+        (true, Known::Is(S::Voided | S::Refunded)) => Call::By(Right::RecordReturn),
     }
 }

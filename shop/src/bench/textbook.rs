@@ -9,7 +9,8 @@ use domain::{StepKey, StepName};
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{ActivityOptions, WorkflowContext, WorkflowResult};
 use workflows::order::{
-    ChargePayment, OrderStart, PostEntries, RecogniseRevenue, ReserveStock, ShipOrder,
+    AuthorisePayment, CapturePayment, OrderStart, PostEntries, RecogniseRevenue, ReserveStock,
+    ShipOrder,
 };
 
 /// Where both wait for their worker, apart from the real orders.
@@ -43,9 +44,12 @@ impl TextbookSaga {
     /// Carries an order through that nothing goes wrong with; answers its tracking number.
     #[run(name = "TextbookSaga")]
     pub async fn run(ctx: &mut WorkflowContext<Self>, order: OrderStart) -> WorkflowResult<String> {
-        let key = |step| StepKey { order_id: order.order_id, step, version: order.record_version };
+        let OrderStart { order_id, record_version: version, .. } = order;
+        let key = |step| StepKey { order_id, step, version, attempt: 1 };
         ctx.execute_activity(ReserveStock, key(StepName::ReserveStock), options()).await?;
-        ctx.execute_activity(ChargePayment, key(StepName::ChargePayment), options()).await?;
+        let authorise = key(StepName::AuthorisePayment);
+        ctx.execute_activity(AuthorisePayment, authorise, options()).await?;
+        ctx.execute_activity(CapturePayment, key(StepName::CapturePayment), options()).await?;
         ctx.execute_activity(PostEntries, key(StepName::PostEntries), options()).await?;
         let parcel = ctx.execute_activity(ShipOrder, key(StepName::ShipOrder), options()).await?;
         let recognise = key(StepName::RecogniseRevenue);

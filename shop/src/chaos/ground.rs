@@ -139,7 +139,7 @@ impl Ground {
                 "insert into sandbox_provider.repairs values ($1) on conflict do nothing
                  returning idempotency_key",
             );
-            let key = format!("{order}:charge-payment:1");
+            let key = format!("{order}:authorise-payment:1");
             mended.bind(key).fetch_optional(&self.provider).await.map_err(ChaosError::Provider)?;
             let order = order.to_string();
             match self.operator.show(&order).await?.needs_attention {

@@ -49,12 +49,15 @@ pub(crate) struct GraphEvent {
     pub(crate) occurred_at: String,
 }
 
-/// What was charged for an order, and refunded.
+/// A payment of an order. Where an authorisation has expired, an order has another one.
 #[derive(Clone, SimpleObject)]
 #[graphql(name = "Payment")]
 pub(crate) struct GraphPayment {
     /// The provider's own id for it.
     pub(crate) provider_reference: String,
+    /// What the shop knows of it: `opened`, `declined`, `authorised`, `captured`, `voided` or
+    /// `refunded`.
+    pub(crate) state: String,
     /// The amount captured.
     pub(crate) captured: GraphMoney,
     /// The amount refunded.
@@ -127,6 +130,7 @@ impl From<Payment> for GraphPayment {
     fn from(payment: Payment) -> Self {
         Self {
             provider_reference: payment.provider_reference,
+            state: payment.state,
             captured: payment.captured.into(),
             refunded: payment.refunded.into(),
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use axum::extract::FromRef;
 use axum::http::HeaderValue;
+use domain::CaptureAt;
 use metrics_exporter_prometheus::PrometheusHandle;
 use runtime::schema::SchemaGate;
 use sqlx::PgPool;
@@ -94,6 +95,8 @@ pub struct Limits {
     pub cancel_window_seconds: u32,
     /// The patience of an order that does not name one.
     pub patience_seconds: Option<u32>,
+    /// When customers' money is taken.
+    pub capture_at: CaptureAt,
     /// How many orders may wait for their launch before no more are accepted.
     pub backlog_max: u64,
 }
@@ -121,6 +124,7 @@ impl Default for Limits {
             waits_max: 256,
             cancel_window_seconds: 0,
             patience_seconds: None,
+            capture_at: CaptureAt::HandOver,
             backlog_max: 100_000,
         }
     }
@@ -131,6 +135,7 @@ impl Limits {
         Settings {
             cancel_window_seconds: self.cancel_window_seconds,
             patience_seconds: self.patience_seconds,
+            capture_at: self.capture_at,
             wait_seconds_max: self.wait_seconds_max(),
             streams_max: self.streams_max,
             waits_max: self.waits_max,

@@ -81,9 +81,9 @@ async fn a_preview_says_what_a_cancel_would_do_and_does_nothing(database: PgPool
         if charged {
             sqlx::query!(
                 "insert into payments.charges
-                     (charge_key, order_id, provider_reference, currency, amount, captured)
-                 values ($1, $2, 'pay_1', 'GBP', 23.10, 23.10)",
-                format!("{id}:charge-payment:1"),
+                     (charge_key, order_id, provider_reference, currency, amount, captured, state)
+                 values ($1, $2, 'pay_1', 'GBP', 23.10, 23.10, 'captured')",
+                format!("{id}:authorise-payment:1"),
                 id,
             )
             .execute(&database)

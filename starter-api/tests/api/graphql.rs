@@ -28,8 +28,8 @@ async fn sent(database: &PgPool, number: u128, customer: &str) -> Uuid {
     sqlx::query!(
         "with charged as (
              insert into payments.charges
-                 (charge_key, order_id, provider_reference, currency, amount, captured)
-             values ($1 || ':charge', $2, 'pay_1', 'GBP', 23.10, 23.10)
+                 (charge_key, order_id, provider_reference, currency, amount, captured, state)
+             values ($1 || ':charge', $2, 'pay_1', 'GBP', 23.10, 23.10, 'captured')
          ), sent as (
              insert into shipping.shipments
                  (shipment_key, order_id, reservation_key, tracking, country, pieces)

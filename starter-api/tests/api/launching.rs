@@ -379,7 +379,7 @@ async fn a_starter_can_write_no_order_but_by_placing_it(database: PgPool) {
         "insert into orders.launches (order_id, placed_at) values (gen_random_uuid(), now())",
         "update orders.launches set is_recovery = true",
         "insert into orders.step_keys (order_id, step, version)
-         values (gen_random_uuid(), 'charge-payment', 1)",
+         values (gen_random_uuid(), 'capture-payment', 1)",
         "insert into payments.methods (order_id, method) values (gen_random_uuid(), 'tok_x')",
         "select method from payments.methods",
         "insert into outbox.messages (aggregatetype, aggregateid, sequence, type, payload)

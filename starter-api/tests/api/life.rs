@@ -106,7 +106,7 @@ pub(crate) fn unwound(ending: &Ending) -> Vec<OrderEvent> {
 /// The refund cannot be made, and a person has to decide.
 pub(crate) fn needs_attention(occurrence: u32, why: &str) -> OrderEvent {
     OrderEvent::AttentionNeeded(AttentionNeeded {
-        step: StepName::ChargePayment,
+        step: StepName::CapturePayment,
         occurrence,
         undoing: true,
         why: why.to_owned(),
@@ -116,7 +116,7 @@ pub(crate) fn needs_attention(occurrence: u32, why: &str) -> OrderEvent {
 
 pub(crate) fn decided(by: &str, why: &str) -> OrderEvent {
     OrderEvent::AttentionResolved(AttentionResolved {
-        step: StepName::ChargePayment,
+        step: StepName::CapturePayment,
         occurrence: 1,
         decision: Decision::Retry,
         by: by.to_owned(),

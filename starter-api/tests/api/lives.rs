@@ -169,6 +169,7 @@ async fn an_order_placed_by_grpc_ships_and_is_watched_to_its_end(database: PgPoo
         [
             "order.placed",
             "stock.reserved",
+            "payment.authorised",
             "payment.captured",
             "ledger.posted",
             "order.shipped",
@@ -197,7 +198,7 @@ async fn a_cancel_by_grpc_within_the_window_takes_all_back(database: PgPool) {
     let stream = program.orders.watch_order(program.asks(watched)).await.unwrap().into_inner();
     let mut told = stream.map(|event| event.unwrap().r#type).boxed();
     // Paid and booked, it now waits to be packed.
-    while told.next().await.unwrap() != "ledger.posted" {}
+    while told.next().await.unwrap() != "payment.authorised" {}
 
     let wish =
         CancelOrderRequest { order_id: id.clone(), reason: "ordered twice".into(), dry_run: false };
@@ -236,7 +237,7 @@ async fn a_stuck_order_is_found_and_ends_by_a_persons_decision(database: PgPool)
     let waiting = open.until_it_waits_for_somebody(id).await;
     assert_eq!(
         (&waiting["step"], &waiting["occurrence"], &waiting["undoing"], &waiting["customer_id"]),
-        (&json!("charge-payment"), &json!(1), &json!(true), &json!("ada"))
+        (&json!("capture-payment"), &json!(1), &json!(true), &json!("ada"))
     );
     let path = format!("/v1/orders/{id}/resolve");
     // A decision about another occurrence, another step, or one that cannot be made decides nothing.
@@ -250,7 +251,7 @@ async fn a_stuck_order_is_found_and_ends_by_a_persons_decision(database: PgPool)
         let refused = eve.post(&path, &wrong).await;
         assert_eq!((refused.status.as_u16(), refused.problem().as_str()), (409, "order-not-stuck"));
         let told = refused.json()["detail"].as_str().unwrap().to_owned();
-        assert!(told.contains("charge-payment"), "{told}");
+        assert!(told.contains("capture-payment"), "{told}");
     }
 
     // The provider mends the refund, and eve has it tried again.
@@ -299,7 +300,7 @@ async fn orders_that_wait_for_the_same_cause_are_decided_about_at_once(database:
         causes.push(why.split_once("; incident").unwrap().0.to_owned());
     }
     assert_eq!(causes[0], causes[1]);
-    let all = json!({"step": "charge-payment", "cause": causes[0], "decision": "skip",
+    let all = json!({"step": "capture-payment", "cause": causes[0], "decision": "skip",
                      "why": "paid back by cheque"});
     let mut resolved = Vec::new();
     // An order may be listed a moment before its workflow waits.

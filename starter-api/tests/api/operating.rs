@@ -228,7 +228,7 @@ async fn the_orders_that_wait_for_a_person_are_listed_longest_first(database: Pg
     assert_eq!(
         first,
         json!({
-            "order_id": waiting[0], "customer_id": "ada", "step": "charge-payment",
+            "order_id": waiting[0], "customer_id": "ada", "step": "capture-payment",
             "occurrence": 1, "undoing": true, "why": "no such payment",
             "decisions": ["retry", "skip"],
         })
@@ -243,7 +243,7 @@ async fn a_decision_that_nobody_takes_is_not_said_to_be_taken(database: PgPool) 
     let shop = Shop::open(database.clone()).await;
     let eve = shop.asked_by("eve", "operator");
     let resolve = |id: Uuid| format!("/v1/orders/{id}/resolve");
-    let decision = json!({"step": "charge-payment", "occurrence": 1, "decision": "retry",
+    let decision = json!({"step": "capture-payment", "occurrence": 1, "decision": "retry",
                           "why": "the provider has mended it"});
     // Its workflow is lost.
     let lost = stuck(&database, &["no such payment"]).await[0];
@@ -289,7 +289,7 @@ async fn one_decision_reaches_all_that_wait_for_the_same_cause(database: PgPool)
     let shop = Shop::open(database.clone()).await;
     let eve = shop.asked_by("eve", "operator");
     let waiting = stuck(&database, &["no such payment", "HTTP 500", "no such payment"]).await;
-    let decision = json!({"step": "charge-payment", "cause": "no such payment",
+    let decision = json!({"step": "capture-payment", "cause": "no such payment",
                           "decision": "skip", "why": "paid back by cheque"});
     let told = eve.post("/v1/attention/resolve", &decision).await;
     let reason = "the order's workflow has ended";

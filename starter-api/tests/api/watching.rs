@@ -223,8 +223,8 @@ async fn an_orders_life_is_told_to_people(database: PgPool) {
         Refused: the payment was declined: do\_not\_honour
         Everything done so far is being undone: cancelled, ordered twice
         The goods were given back to the stock
-        charge-payment cannot be undone and waits for an operator: no such payment
-        Ada decided retry for charge-payment: it was mended
+        capture-payment cannot be undone and waits for an operator: no such payment
+        Ada decided retry for capture-payment: it was mended
         The order was cancelled: \<b\>\[click\]\(http://x\)
         parcel.lost
     "#]]

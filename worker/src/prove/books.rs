@@ -7,7 +7,7 @@ use super::{Finding, Seen, Skipped};
 
 /// The steps that move an order's money between accounts.
 const BOOKINGS: &[StepName] =
-    &[StepName::ChargePayment, StepName::PostEntries, StepName::RecogniseRevenue];
+    &[StepName::CapturePayment, StepName::PostEntries, StepName::RecogniseRevenue];
 
 pub(super) async fn look(
     db: &mut PgConnection,

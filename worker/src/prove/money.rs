@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use super::{Finding, Seen, Skipped};
 
 /// The step that moves the customer's money.
-const CHARGE: &[StepName] = &[StepName::ChargePayment];
+const CHARGE: &[StepName] = &[StepName::AuthorisePayment, StepName::CapturePayment];
 
 pub(super) async fn look(
     db: &mut PgConnection,
@@ -110,8 +110,8 @@ async fn once(db: &mut PgConnection) -> Result<Seen, sqlx::Error> {
                 when standing > 1
                 then format('order %s has %s payments that stand', merchant_reference, standing)
                 when refunds > 1 then format('%s was refunded %s times', idempotency_key, refunds)
-                when refunds = 1 and (state <> 'captured' or refunded <> amount)
-                then format('%s of %s, %s, was refunded as %s', idempotency_key, amount, state, refunded)
+                when refunds = 1 and (state <> 'captured' or refunded <> captured)
+                then format('%s of %s, %s, was refunded as %s', idempotency_key, captured, state, refunded)
             end as complaint
             from payment
         )
@@ -132,15 +132,15 @@ async fn same(db: &mut PgConnection, skipped: &Skipped) -> Result<Seen, sqlx::Er
         Seen,
         r#"
         with theirs as (
-            select idempotency_key as key, merchant_reference as order_id, currency,
-                case state when 'captured' then amount else 0 end as captured,
+            select 'sandbox-payment-' || payment_id as key, merchant_reference as order_id,
+                currency, captured,
                 coalesce((
                     select sum(refunds.amount) from sandbox_provider.refunds
                     where refunds.payment_id = payments.payment_id
                 ), 0) as refunded
             from sandbox_provider.payments
         ), ours as (
-            select charge_key as key, order_id::text, currency, captured, refunded
+            select provider_reference as key, order_id::text, currency, captured, refunded
             from payments.charges
         ), checked as (
             select case

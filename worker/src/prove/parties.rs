@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 use super::{Finding, Seen, Skipped};
 
 const PARCEL: &[StepName] = &[StepName::ShipOrder];
-const CHARGE: &[StepName] = &[StepName::ChargePayment];
+const CHARGE: &[StepName] = &[StepName::AuthorisePayment, StepName::CapturePayment];
 
 pub(super) async fn look(
     db: &mut PgConnection,

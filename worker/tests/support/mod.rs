@@ -514,7 +514,7 @@ pub fn order_of(lines: usize, token: &str) -> Order {
         // The database keeps microseconds.
         placed_at: DateTime::<Utc>::from(std::time::SystemTime::now()).trunc_subsecs(6),
         payment_token: PaymentToken::parse(token).unwrap(),
-        terms: Terms { cancel_window_seconds: 0, patience_seconds: Some(1) },
+        terms: Terms { patience_seconds: Some(1), ..Terms::default() },
         ..testkit::order_of(OrderId::of(Uuid::now_v7()), &basket)
     }
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use domain::{
-    Decision, Ending, OrderId, OrderStatus, PaymentReference, Shipment, StepKey, StepName,
+    Authorisation, Decision, Ending, OrderId, OrderStatus, Shipment, StepKey, StepName,
 };
 use serde::{Deserialize, Serialize};
 
@@ -78,9 +78,14 @@ saga::contract! {
     step "reserve-stock": ReserveStock(StepKey) -> (), undone by ReleaseStock,
         on Queue::Orders.name(), quick 3 s, attempt 10 s, patience TEN_MINUTES;
 
-    /// Takes the customer's money. Refused as declined. The undo asks the provider what became of
-    /// the charge, and gives the money back if it was taken.
-    step "charge-payment": ChargePayment(StepKey) -> PaymentReference, undone by RefundPayment,
+    /// Has the customer's money set aside. Refused as declined. The undo asks the provider what
+    /// became of the payment, and lets it go.
+    step "authorise-payment": AuthorisePayment(StepKey) -> Authorisation, undone by VoidPayment,
+        on Queue::Payments.name(), quick 5 s, attempt 30 s, patience TEN_MINUTES;
+
+    /// Takes the money that is set aside. Refused as expired. The undo asks the provider what
+    /// became of the payment, and gives the money back if it was taken.
+    step "capture-payment": CapturePayment(StepKey) -> (), undone by RefundPayment,
         on Queue::Payments.name(), quick 5 s, attempt 30 s, patience TEN_MINUTES;
 
     /// Books the payment. The undo books the reversal; nothing in the books is ever erased.

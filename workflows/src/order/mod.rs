@@ -10,8 +10,8 @@ mod view;
 use std::error::Error;
 use std::mem;
 
-use chrono::{DateTime, Utc};
-use domain::{Ending, OrderStatus, Rejection, StepName};
+use chrono::{DateTime, TimeDelta, Utc};
+use domain::{Authorisation, CaptureAt, Ending, OrderStatus, Rejection, StepName};
 use saga::{
     AttentionNeeded, Process, Progress, Resolved, Saga, StepFailure, StepState, Stop, Unwound,
     answer_all, note, tell,
@@ -47,8 +47,11 @@ async fn fulfil(
 ) -> Result<(), Stop<Rejection>> {
     let key = |step| order.key(step);
     let reserve = saga.step(ReserveStock, key(StepName::ReserveStock)).undone_by(ReleaseStock);
-    let charge = saga.step(ChargePayment, key(StepName::ChargePayment)).undone_by(RefundPayment);
+    let authorise =
+        saga.step(AuthorisePayment, key(StepName::AuthorisePayment)).undone_by(VoidPayment);
+    // Declared before the capture, so reversed after the refund: what is held, the books show.
     let post = saga.step(PostEntries, key(StepName::PostEntries)).undone_by(ReverseEntries);
+    let capture = saga.step(CapturePayment, key(StepName::CapturePayment)).undone_by(RefundPayment);
     let recognise =
         saga.step(RecogniseRevenue, key(StepName::RecogniseRevenue)).undone_by(ReverseRevenue);
     // Declared last, so recalled first: if the parcel has left for good, nothing else is undone.
@@ -59,9 +62,21 @@ async fn fulfil(
         return Err(Stop::Cancelled);
     }
     saga.run(reserve).await?;
-    saga.run(charge).await?;
-    saga.run(post).await?;
-    saga.cancel_window(order.window_left(now(ctx))).await?;
+    let authorised = saga.run(authorise).await?;
+    if order.capture_at == CaptureAt::Placement {
+        saga.run(capture).await?;
+        saga.run(post).await?;
+        saga.cancel_window(order.window_left(now(ctx))).await?;
+    } else {
+        saga.cancel_window(order.window_left(now(ctx))).await?;
+        if has_expired(&authorised, now(ctx)) {
+            let again = key(StepName::AuthorisePayment).again();
+            let authorise = saga.step_again(AuthorisePayment, again).undone_by(VoidPayment);
+            saga.run(authorise).await?;
+        }
+        saga.run(capture).await?;
+        saga.run(post).await?;
+    }
     saga.run(ship).await?;
 
     // The parcel is out of the house: from here there is no way back, only on.
@@ -340,6 +355,14 @@ fn known(step: &str) -> Result<StepName, StepFailure<Rejection>> {
 
 fn now(ctx: &Ctx) -> Option<DateTime<Utc>> {
     ctx.workflow_time().map(DateTime::from)
+}
+
+/// Whether the bank sets the money aside no more, or not for long enough to take it in peace.
+fn has_expired(authorised: &Authorisation, now: Option<DateTime<Utc>>) -> bool {
+    /// Taking the money may be tried for ten minutes.
+    const MARGIN: TimeDelta = TimeDelta::minutes(15);
+    let left = authorised.expires_at.zip(now).map(|(until, now)| until.signed_duration_since(now));
+    left.is_some_and(|left| left < MARGIN)
 }
 
 /// Puts on record how the order ended, which may be how an earlier run ended it.

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::{Decision, Ending, Order, OrderId, OrderStatus, StepKey, StepName};
+use domain::{CaptureAt, Decision, Ending, Order, OrderId, OrderStatus, StepKey, StepName};
 use saga::{StepProgress, TimelineEntry, WaitingFor};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -24,6 +24,9 @@ pub struct OrderStart {
     /// How long a step may wait for a party that does not answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub patience_seconds: Option<u32>,
+    /// When the customer's money is taken.
+    #[serde(default)]
+    pub capture_at: CaptureAt,
     /// Whether the record says that the order is being unwound already: this run goes on with
     /// that.
     #[serde(default)]
@@ -39,6 +42,7 @@ impl OrderStart {
             record_version: order.record_version,
             cancellable_until: order.cancellable_until(),
             patience_seconds: order.terms.patience_seconds,
+            capture_at: order.terms.capture_at,
             is_unwinding: false,
         }
     }
@@ -48,7 +52,7 @@ impl OrderStart {
     }
 
     pub(super) const fn key(&self, step: StepName) -> StepKey {
-        StepKey { order_id: self.order_id, step, version: self.record_version }
+        StepKey { order_id: self.order_id, step, version: self.record_version, attempt: 1 }
     }
 
     pub(super) fn window_left(&self, now: Option<DateTime<Utc>>) -> Duration {

@@ -105,7 +105,7 @@ mod tests {
     fn the_orders_that_a_text_names_are_found() {
         let id = "7d649ac5-c0b9-5405-be4c-582d7405200c";
         let text =
-            format!("I9  x  BROKEN\n       - order {id}: its record\n {id}:charge-payment:1: x");
+            format!("I9  x  BROKEN\n       - order {id}: its record\n {id}:capture-payment:1: x");
         assert_eq!(ids(&text).map(|id| id.to_string()).collect::<Vec<_>>(), [id, id]);
         assert_eq!(ids("no order, not even order-1-2").count(), 0);
     }

@@ -9,9 +9,9 @@ use super::{Books, LedgerError, Tried, Verdict};
 
 pub(super) async fn try_all(books: &Books) -> Result<Vec<Tried>, LedgerError> {
     let order_id = books.completed_order().await?;
-    let key = |step| StepKey { order_id, step, version: 1 };
+    let key = |step| StepKey { order_id, step, version: 1, attempt: 1 };
     let nobodys = OrderId::of(Uuid::from_u128(u128::MAX));
-    let made_up = StepKey { order_id: nobodys, step: StepName::PostEntries, version: 1 };
+    let made_up = StepKey { order_id: nobodys, ..key(StepName::PostEntries) };
     let another_version = StepKey { version: 2, ..key(StepName::PostEntries) };
     let mut tried = Vec::new();
     for (what, key) in [

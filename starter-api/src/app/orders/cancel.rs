@@ -60,12 +60,11 @@ pub(crate) enum CancelEffect {
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum PaymentFate {
-    /// Nothing was charged, and nothing is being charged.
+    /// Nothing is set aside, and nothing is being set aside.
     Nothing,
-    /// It is being charged: the authorisation is voided, or the charge refunded if it is captured by
-    /// then.
+    /// The authorisation is voided; or the payment is refunded, if it is captured by then.
     Void,
-    /// It was charged and is refunded in full.
+    /// It was captured and is refunded in full.
     Refund,
 }
 

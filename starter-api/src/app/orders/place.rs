@@ -169,6 +169,7 @@ impl Placing<'_> {
                     .cancel_window_seconds
                     .unwrap_or(settings.cancel_window_seconds),
                 patience_seconds: command.patience_seconds.or(settings.patience_seconds),
+                capture_at: settings.capture_at,
             },
         })
     }

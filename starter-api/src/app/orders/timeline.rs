@@ -78,10 +78,14 @@ fn sentence(event: &Happened) -> String {
         Happened::StockReserved(_) => "The goods were set aside".to_owned(),
         Happened::StockRefused(refused)
         | Happened::PaymentDeclined(refused)
+        | Happened::PaymentExpired(refused)
         | Happened::ShipmentRefused(refused) => format!("Refused: {}", refused.rejection),
         Happened::StockReleased(_) => "The goods were given back to the stock".to_owned(),
         Happened::ReservationExpired(_) => {
             "The goods were held for too long and given back".to_owned()
+        }
+        Happened::PaymentAuthorised(moved) => {
+            format!("The payment was set aside: {}", moved.amount)
         }
         Happened::PaymentCaptured(moved) => format!("The payment was taken: {}", moved.amount),
         Happened::PaymentVoided(moved) => {

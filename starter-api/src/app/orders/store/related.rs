@@ -27,6 +27,7 @@ pub(crate) struct StoredAmount {
 pub(crate) struct Payment {
     /// The provider's own id for it.
     pub(crate) provider_reference: String,
+    pub(crate) state: String,
     pub(crate) captured: StoredAmount,
     pub(crate) refunded: StoredAmount,
 }
@@ -103,8 +104,8 @@ pub(crate) async fn payments(
     orders: &[OrderId],
 ) -> Result<ByOrder<Payment>, Problem> {
     let rows = sqlx::query!(
-        "select order_id, provider_reference, currency, captured, refunded
-             from payments.charges where order_id = any($1) order by charge_key",
+        "select order_id, provider_reference, state, currency, captured, refunded
+             from payments.charges where order_id = any($1) order by order_id, attempt",
         &uuids(orders),
     )
     .fetch_all(database)
@@ -113,6 +114,7 @@ pub(crate) async fn payments(
     Ok(by_order(rows.into_iter().map(|row| {
         let payment = Payment {
             provider_reference: row.provider_reference,
+            state: row.state,
             captured: stored_amount(row.captured, &row.currency),
             refunded: stored_amount(row.refunded, &row.currency),
         };

@@ -1,0 +1,109 @@
+//! The payment provider as the shop deals with it, whoever that is.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use domain::payment::PaymentState;
+use domain::{Charge, Money};
+
+use crate::ActivityFault;
+use crate::fault::Cause;
+
+/// Who takes the customers' money.
+///
+/// A payment is called in two halves. [`open`](Self::open) moves no money; the id that it answers
+/// is stored before anything else is asked. Every other request names that id, and its effect
+/// depends on the payment's state alone: done twice, it is done once.
+#[async_trait]
+pub trait PaymentProvider: Send + Sync {
+    /// What this provider promises, and what it cannot do.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Opens a payment. No money moves, and none is set aside.
+    ///
+    /// **Repeats.** The charge's key is its idempotency key. A repeat after the provider has
+    /// forgotten it opens another payment, which nobody will ever ask for anything.
+    async fn open(&self, charge: &Charge) -> Result<PaymentId, ProviderError>;
+
+    /// Asks the customer's bank to set the money aside. Answered with the payment as it is then,
+    /// authorised or declined.
+    async fn authorise(&self, payment: &PaymentId) -> Result<Payment, ProviderError>;
+
+    /// Takes money that was set aside: all of it or a part. The rest is let go.
+    async fn capture(&self, payment: &PaymentId, amount: Money) -> Result<Payment, ProviderError>;
+
+    /// Lets go of a payment that is not captured, so that it can never be authorised or captured
+    /// any more.
+    async fn void(&self, payment: &PaymentId) -> Result<Payment, ProviderError>;
+
+    /// Gives back what was taken; `refund_key` makes twice once.
+    async fn refund(
+        &self,
+        payment: &PaymentId,
+        refund_key: &str,
+        amount: Money,
+    ) -> Result<Payment, ProviderError>;
+
+    /// What really became of a payment: the truth at this moment, never what an index has.
+    async fn look_up(&self, payment: &PaymentId) -> Result<Payment, ProviderError>;
+}
+
+/// What a provider promises, and what it cannot do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// How long it remembers idempotency keys. What is repeated later is found by the payment's
+    /// id, so a short time costs nothing but payments that were opened twice.
+    pub keys_last: Duration,
+    /// How long after it was opened a payment may not be found by its id.
+    pub may_lag: Duration,
+    /// Whether a part of what is set aside can be taken. Where not, all of it is.
+    pub captures_in_part: bool,
+}
+
+/// What the provider calls a payment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PaymentId(pub String);
+
+/// A payment in the provider's own records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Payment {
+    /// What became of it.
+    pub state: PaymentState,
+    /// How much was taken.
+    pub captured: Money,
+    /// Why the bank said no, if it did: the provider's word for it.
+    pub decline_code: Option<String>,
+    /// Until when the money is set aside, if it is and the provider says so.
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// Why the provider has not done as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ProviderError {
+    /// The payment is not in a state that the request is about: look it up.
+    #[error("the payment has moved on meanwhile")]
+    MovedOn,
+    /// No answer, or an answer that asks to try again. The request may have been carried out.
+    #[error("the payment provider does not answer")]
+    Unavailable {
+        /// When to try again, if the provider said so.
+        retry_after: Option<Duration>,
+        /// What happened.
+        source: Cause,
+    },
+    /// An answer that makes no sense.
+    #[error("the payment provider's answer makes no sense")]
+    Broken(#[source] Cause),
+}
+
+impl ProviderError {
+    pub(super) fn into_fault(self, doing: &'static str) -> ActivityFault {
+        match self {
+            Self::Unavailable { retry_after, source } => {
+                ActivityFault::Unavailable { doing, retry_after, source }
+            }
+            error @ (Self::MovedOn | Self::Broken(_)) => ActivityFault::broken(doing, error),
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! The shop's own record of its customers' payments.
+
+use domain::event::{OrderEvent, PaymentMoved, Refused};
+use domain::payment::PaymentState;
+use domain::{Charge, Rejection, StepKey, StepName};
+use serde_json::Value;
+use sqlx::PgPool;
+
+use super::port::{Payment, PaymentId};
+use crate::ActivityFault;
+use crate::idempotency::{self, Outcome, Recorded};
+
+/// What is on record of a payment, beside the idempotency record of the step that asks.
+pub(super) struct Stored {
+    pub(super) recorded: Recorded<Value>,
+    pub(super) payment: Option<StoredPayment>,
+}
+
+pub(super) struct StoredPayment {
+    pub(super) id: PaymentId,
+    pub(super) attempt: u32,
+    pub(super) state: PaymentState,
+}
+
+/// Reads both. Authorising has a payment of its own; whoever captures, or undoes a capture, is
+/// about the order's newest.
+pub(super) async fn read(db: &PgPool, key: StepKey) -> Result<Stored, ActivityFault> {
+    const DOING: &str = "looking up a payment";
+    let own = (key.step == StepName::AuthorisePayment).then(|| key.to_string());
+    let row = sqlx::query!(
+        r#"
+        select
+            outcome as "outcome?", undone_at is not null as "is_undone!",
+            provider_reference as "provider_reference?", attempt as "attempt?", state as "state?"
+        from (values (true)) as always
+        left join orders.step_keys on (order_id, step, version) = ($1, $2, $3)
+        left join lateral (
+            select provider_reference, attempt, state from payments.charges
+            where charges.order_id = $1 and ($4::text is null or charge_key = $4)
+            order by attempt desc limit 1
+        ) as newest on true
+        "#,
+        key.order_id.uuid(),
+        key.name_on_record(),
+        idempotency::version(key)?,
+        own,
+    )
+    .fetch_one(db)
+    .await
+    .map_err(|error| ActivityFault::of_database(DOING, error))?;
+    let recorded = Recorded::of(row.outcome, row.is_undone)?;
+    let payment = row.provider_reference.zip(row.attempt).zip(row.state);
+    let payment = payment.map(|((reference, attempt), state)| {
+        let attempt = u32::try_from(attempt).map_err(|error| ActivityFault::broken(DOING, error))?;
+        let state = state.parse().map_err(|error| ActivityFault::broken(DOING, error))?;
+        Ok(StoredPayment { id: PaymentId(reference), attempt, state })
+    });
+    Ok(Stored { recorded, payment: payment.transpose()? })
+}
+
+/// Stores the id of a payment that was opened a moment ago, with the beginning of its step's
+/// idempotency record; whether it did. Neither is stored if the step has a payment, an answer or a
+/// tombstone already.
+pub(super) async fn store(
+    db: &PgPool,
+    charge: &Charge,
+    PaymentId(reference): &PaymentId,
+) -> Result<bool, ActivityFault> {
+    let Charge { key, amount, .. } = charge;
+    let attempt = i32::try_from(key.attempt)
+        .map_err(|error| ActivityFault::broken("storing a payment", error))?;
+    let stored = sqlx::query!(
+        r#"
+        with begun as (
+            insert into orders.step_keys (order_id, step, version) values ($1, $2, $3)
+            on conflict do nothing
+            returning order_id
+        )
+        insert into payments.charges
+            (charge_key, order_id, attempt, provider_reference, currency, amount, state)
+        select $4, order_id, $5, $6, $7, $8, 'opened' from begun
+        "#,
+        key.order_id.uuid(),
+        key.name_on_record(),
+        idempotency::version(*key)?,
+        key.to_string(),
+        attempt,
+        reference,
+        amount.currency().code(),
+        amount.amount(),
+    )
+    .execute(db)
+    .await
+    .map_err(|error| ActivityFault::of_database("storing a payment", error))?;
+    Ok(stored.rows_affected() > 0)
+}
+
+/// Answers a step with what it made of the payment; whether it did, and nobody else before.
+pub(super) async fn answer(
+    db: &PgPool,
+    key: StepKey,
+    outcome: &Value,
+    event: &OrderEvent,
+    charge: &Charge,
+    payment: Option<&Payment>,
+) -> Result<bool, ActivityFault> {
+    let answered = sqlx::query!(
+        r#"
+        with taken as materialized (
+            select orders.take_step($1, $2, $3, $4) as outcome
+        ), kept as (
+            update payments.charges
+            set state = coalesce($6, state), captured = coalesce($7, captured),
+                expires_at = coalesce($8, expires_at)
+            from taken where charge_key = $5 and outcome is not null
+        )
+        select number
+        from taken cross join lateral orders.record($1, $9, $10) as number
+        where outcome is not null
+        "#,
+        key.order_id.uuid(),
+        key.name_on_record(),
+        idempotency::version(key)?,
+        outcome,
+        charge.key.to_string(),
+        payment.map(|payment| payment.state.name()),
+        payment.map(|payment| payment.captured.amount()),
+        payment.and_then(|payment| payment.expires_at),
+        event.event_type().name(),
+        idempotency::data(event)?,
+    )
+    .fetch_optional(db)
+    .await
+    .map_err(|error| ActivityFault::of_database("recording a payment", error))?;
+    Ok(answered.is_some())
+}
+
+/// Records that a payment was let go or given back, once. `event` says so where there was money to
+/// let go.
+pub(super) async fn record_return(
+    db: &PgPool,
+    charge: &Charge,
+    PaymentId(reference): &PaymentId,
+    payment: &Payment,
+    refund_key: &str,
+    event: Option<&OrderEvent>,
+) -> Result<(), ActivityFault> {
+    sqlx::query!(
+        r#"
+        with returned as (
+            update payments.charges
+            set state = $2, captured = $3, refunded = $3
+            where charge_key = $1 and state <> $2
+            returning charge_key, order_id, captured
+        ), refund as (
+            insert into payments.refunds
+                (refund_key, charge_key, provider_reference, currency, amount)
+            select $4, charge_key, $5, $6, captured from returned where captured > 0
+        )
+        select case when $7::text is not null then orders.record(order_id, $7, $8) end as number
+        from returned
+        "#,
+        charge.key.to_string(),
+        payment.state.name(),
+        payment.captured.amount(),
+        refund_key,
+        reference,
+        charge.amount.currency().code(),
+        event.map(|event| event.event_type().name()),
+        event.map(idempotency::data).transpose()?,
+    )
+    .fetch_optional(db)
+    .await
+    .map_err(|error| ActivityFault::of_database("recording what was given back", error))?;
+    Ok(())
+}
+
+/// Records that a payment was let go because another took its place: no event, the order is still
+/// to be paid.
+pub(super) async fn record_replaced(db: &PgPool, charge: &Charge) -> Result<(), ActivityFault> {
+    sqlx::query!(
+        "update payments.charges set state = 'voided'
+         where charge_key = $1 and state in ('opened', 'declined', 'authorised')",
+        charge.key.to_string(),
+    )
+    .execute(db)
+    .await
+    .map_err(|error| ActivityFault::of_database("recording a payment", error))?;
+    Ok(())
+}
+
+pub(super) fn moved(charge: &Charge, PaymentId(reference): &PaymentId) -> PaymentMoved {
+    PaymentMoved { amount: charge.amount, provider_reference: reference.clone() }
+}
+
+/// A refusal as the idempotency record keeps it, and as an event.
+pub(super) fn refusal(
+    rejection: Rejection,
+    event: impl FnOnce(Refused) -> OrderEvent,
+) -> (Value, OrderEvent) {
+    let event = event(Refused { rejection: rejection.clone() });
+    (Outcome::<()>::Refused(rejection).into_json(), event)
+}

@@ -1,0 +1,213 @@
+//! What authorising, capturing and closing a payment do next, from what they know: pure functions,
+//! without a provider or a database.
+//!
+//! A payment is called in two halves. Opening it moves no money; its id at the provider is stored
+//! under the step's key before anything decisive is asked. From then on every question and every
+//! request names that id, whose state the provider answers consistently. Neither a key that the
+//! provider has forgotten nor a search that lags decides anything.
+//!
+//! The activities carry these calls out one by one. `models/` drives the same functions through
+//! every order in which attempts can overtake each other, die, and be forgotten.
+
+use serde::{Deserialize, Serialize};
+use strum::{EnumString, IntoStaticStr};
+
+use crate::PaymentStatus;
+
+/// What can have become of a payment at the provider.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    EnumString,
+    IntoStaticStr,
+)]
+#[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum PaymentState {
+    /// Nothing has been asked of the bank.
+    Opened,
+    /// The bank said no. Asked again, it may say yes.
+    Declined,
+    /// The money is set aside.
+    Authorised,
+    /// The money is taken.
+    Captured,
+    /// Nothing is set aside, and nothing ever will be.
+    Voided,
+    /// The money was taken and given back.
+    Refunded,
+}
+
+impl PaymentState {
+    /// The name as the database and JSON write it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+}
+
+/// What is on record under a step's key, as far as a decision depends on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyState {
+    /// Whether the step has answered, with yes or no.
+    pub is_answered: bool,
+    /// Whether the tombstone is there.
+    pub is_undone: bool,
+}
+
+impl KeyState {
+    const fn is_open(self) -> bool {
+        !self.is_answered && !self.is_undone
+    }
+}
+
+/// What is known of the payment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Known {
+    /// No id is on record.
+    #[default]
+    Nothing,
+    /// It is opened, and its id is not on record yet.
+    Fresh,
+    /// Its id is on record; what became of it has to be asked.
+    Unasked,
+    /// What the provider answered about this id.
+    Is(PaymentState),
+}
+
+/// What is done next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Call {
+    /// Reads the key's record and the payment's id.
+    Read,
+    /// Asks the provider to open a payment. No money moves.
+    Open,
+    /// Stores the payment's id under the key, in a statement that changes nothing if there is an
+    /// id, an answer or a tombstone; and reads what is there then.
+    Store,
+    /// Asks the provider what became of the payment with this id.
+    LookUp,
+    /// Asks the provider to set the money aside.
+    Authorise,
+    /// Asks the provider to take the money.
+    Capture,
+    /// Answers that the step is done, if nothing was answered and there is no tombstone.
+    RecordDone,
+    /// Answers that the step is refused, under the same condition.
+    RecordRefusal,
+    /// Leaves the tombstone, in a statement of its own.
+    LeaveTombstone,
+    /// Asks the provider to let the payment go.
+    Void,
+    /// Asks the provider to give the money back.
+    Refund,
+    /// Records what became of the money.
+    RecordReturn,
+    /// Nothing: the answer is on record.
+    Finish,
+}
+
+/// What authorising does next.
+///
+/// One that finds the tombstone leaves the payment alone: its id was stored before the tombstone
+/// was left, so the undo sees it and closes the payment.
+#[must_use]
+pub const fn authorise(key: Option<KeyState>, payment: Known) -> Call {
+    use PaymentState as S;
+    match (key, payment) {
+        (None, _) => Call::Read,
+        (Some(key), _) if !key.is_open() => Call::Finish,
+        (Some(_), Known::Nothing) => Call::Open,
+        (Some(_), Known::Fresh) => Call::Store,
+        (Some(_), Known::Unasked) => Call::LookUp,
+        (Some(_), Known::Is(S::Opened)) => Call::Authorise,
+        (Some(_), Known::Is(S::Authorised | S::Captured)) => Call::RecordDone,
+        // Declined; or lapsed, or taken back by hand, before it was recorded.
+        (Some(_), Known::Is(S::Declined | S::Voided | S::Refunded)) => Call::RecordRefusal,
+    }
+}
+
+/// What capturing does next. It takes the payment that was authorised, and opens none.
+#[must_use]
+pub const fn capture(key: Option<KeyState>, payment: Known) -> Call {
+    use PaymentState as S;
+    match (key, payment) {
+        (None, _) => Call::Read,
+        (Some(key), _) if !key.is_open() => Call::Finish,
+        (Some(_), Known::Unasked) => Call::LookUp,
+        (Some(_), Known::Is(S::Authorised)) => Call::Capture,
+        (Some(_), Known::Is(S::Captured)) => Call::RecordDone,
+        // The money is not set aside any more.
+        (
+            Some(_),
+            Known::Nothing
+            | Known::Fresh
+            | Known::Is(S::Opened | S::Declined | S::Voided | S::Refunded),
+        ) => Call::RecordRefusal,
+    }
+}
+
+/// What the undo of either does next. It reads the payment's id only after the tombstone is
+/// committed: from then on no id is stored any more.
+///
+/// Whatever is not captured is voided, a declined payment too: a late request to authorise it might
+/// find the bank of another mind, and a late request to capture it must find nothing to take.
+#[must_use]
+pub const fn close(has_left_tombstone: bool, key: Option<KeyState>, payment: Known) -> Call {
+    use PaymentState as S;
+    if !has_left_tombstone {
+        return Call::LeaveTombstone;
+    }
+    match (key, payment) {
+        (None, _) => Call::Read,
+        (Some(_), Known::Nothing | Known::Fresh) => Call::Finish,
+        (Some(_), Known::Unasked) => Call::LookUp,
+        (Some(_), Known::Is(S::Opened | S::Declined | S::Authorised)) => Call::Void,
+        (Some(_), Known::Is(S::Captured)) => Call::Refund,
+        (Some(_), Known::Is(S::Voided | S::Refunded)) => Call::RecordReturn,
+    }
+}
+
+/// What a request makes of a payment at the provider; none if the payment has moved on, and nothing
+/// was done.
+#[must_use]
+pub const fn at_the_provider(
+    call: Call,
+    is_approved: bool,
+    now: PaymentState,
+) -> Option<PaymentState> {
+    use PaymentState as S;
+    match (call, now) {
+        (Call::Authorise, S::Opened | S::Declined) => {
+            Some(if is_approved { S::Authorised } else { S::Declined })
+        }
+        (Call::Capture, S::Authorised) => Some(S::Captured),
+        (Call::Void, S::Opened | S::Declined | S::Authorised) => Some(S::Voided),
+        (Call::Refund, S::Captured) => Some(S::Refunded),
+        _ => None,
+    }
+}
+
+/// What the order's payment status becomes once this is recorded; as `OrderState::apply`, a
+/// transition that the status machine does not have changes nothing.
+#[must_use]
+pub fn recorded(status: PaymentStatus, payment: PaymentState) -> PaymentStatus {
+    let next = match payment {
+        PaymentState::Opened => return status,
+        PaymentState::Authorised => PaymentStatus::Authorised,
+        PaymentState::Declined => PaymentStatus::Declined,
+        PaymentState::Captured => PaymentStatus::Paid,
+        PaymentState::Voided => PaymentStatus::Voided,
+        PaymentState::Refunded => PaymentStatus::Refunded,
+    };
+    status.transition_to(next).unwrap_or(status)
+}
