@@ -21,6 +21,8 @@ KEYS = "activities/src/idempotency.rs"
 RECORD = "activities/src/orders.rs"
 RECORD_SQL = "migrations/0040_on_record_before_launch.sql"
 PAYMENT = "activities/src/payment.rs"
+PAYMENTS = "activities/src/payment/store.rs"
+PROTOCOL = "domain/src/payment.rs"
 STOCK = "activities/src/stock.rs"
 SHIPPING = "activities/src/shipping.rs"
 BOOKS = "activities/src/ledger.rs"
@@ -59,7 +61,7 @@ PLANTED = [
     mutant(
         "an undo is registered after its step",
         "mechanism:every_outcome mechanism",
-        (SAGA, "        saga.undos.push(Undo { step: A::CONTRACT.step, can_be_accepted, attempt });\n", ""),
+        (SAGA, "        saga.undos.insert(position, Undo { step: A::CONTRACT.step, can_be_accepted, attempt });\n", "        let _unused = position;\n"),
         (
             SAGA,
             "        Declared { activity, argument }\n",
@@ -223,25 +225,24 @@ PLANTED = [
     mutant(
         "the order is shipped before it is paid",
         "replay",
-        (PROCESS, "    saga.run(charge).await?;\n", ""),
-        (PROCESS, "    saga.run(ship).await?;\n", "    saga.run(ship).await?;\n    saga.run(charge).await?;\n"),
+        (PROCESS, "            saga.run(authorise).await?;\n        }\n", "            saga.run(authorise).await?;\n        }\n        saga.run(ship).await?;\n"),
+        (PROCESS, "    }\n    saga.run(ship).await?;\n", "    }\n"),
     ),
     mutant(
         "a step's key is made anew for every attempt",
         "activities:a_charge_takes_the_money_once activities",
         (
             PAYMENT,
-            "    let charge = order.charge();\n    match recorded {",
-            "    let mut charge = order.charge();\n"
-            "    charge.key.version = std::time::UNIX_EPOCH.elapsed()\n"
+            "    attempt.let_go_of_the_one_before().await?;\n",
+            "    attempt.charge.key.version = std::time::UNIX_EPOCH.elapsed()\n"
             "        .map_or(7, |since| since.subsec_micros());\n"
-            "    match recorded {",
+            "    attempt.let_go_of_the_one_before().await?;\n",
         ),
     ),
     mutant(
         "a refund leaves no tombstone",
         "activities:a_charge_that_comes_after activities",
-        (PAYMENT, "    idempotency::leave_tombstone(db, charge.key).await?;\n", ""),
+        (PAYMENT, "                idempotency::leave_tombstone(self.db, self.key).await?;\n", ""),
     ),
     mutant(
         "releasing stock leaves no tombstone",
@@ -264,32 +265,45 @@ PLANTED = [
         (RECORD, "        Recorded::Open if is_terminal(&status)? => {", "        Recorded::Open if is_terminal(&status)? && false => {"),
     ),
     mutant(
-        "a charge does not look for its tombstone before it captures",
-        "activities:a_zombie_charge activities",
+        "a payment's id is stored although its undo came first",
+        "activities:a_zombie activities",
         (
-            PAYMENT,
-            "        Recorded::Undone => return take_back(db, provider, &charge).await,\n"
-            "    }\n    match provider.capture",
-            "        Recorded::Undone => {}\n    }\n    match provider.capture",
-        ),
-        (
-            PAYMENT,
-            "        Recorded::Undone => take_back(db, provider, &charge).await,\n"
-            "        recorded @",
-            "        Recorded::Undone => Err(idempotency::already_undone(key)),\n        recorded @",
+            PAYMENTS,
+            "            on conflict do nothing\n            returning order_id",
+            "            on conflict (order_id, step, version) do update set recorded_at = now()\n"
+            "            returning step_keys.order_id",
         ),
     ),
     mutant(
-        "a refund trusts the shop's memory instead of asking the provider",
+        "an undo leaves the money where it is",
         "activities:refunding_twice activities",
-        (
-            PAYMENT,
-            "        PaymentState::Captured | PaymentState::Refunded => {\n"
-            "            give_back(db, provider, charge, &reference).await\n",
-            "        PaymentState::Captured | PaymentState::Refunded => {\n"
-            "            let _unused = give_back(db, provider, charge, &reference);\n"
-            "            Ok(())\n",
-        ),
+        (PROTOCOL, "(Some(_), Known::Is(S::Captured)) => Call::Refund", "(Some(_), Known::Is(S::Captured)) => Call::RecordReturn"),
+    ),
+    mutant(
+        "a payment is authorised before its id is stored",
+        "payments activities",
+        (PROTOCOL, "(Some(_), Known::Fresh) => Call::Store", "(Some(_), Known::Fresh) => Call::Authorise"),
+    ),
+    mutant(
+        "an undo leaves a declined payment open",
+        "payments activities",
+        (PROTOCOL, "(Some(_), Known::Nothing | Known::Fresh) => Call::Finish", "(Some(_), Known::Nothing | Known::Fresh | Known::Is(S::Declined)) => Call::Finish"),
+    ),
+    mutant(
+        "the books are reversed before the money is back",
+        "saga:while_a_refund_waits saga",
+        (PROCESS, "    let post = saga.step(PostEntries, key(StepName::PostEntries)).undone_by(ReverseEntries);\n", ""),
+        (PROCESS, "    let recognise =\n        saga.step(RecogniseRevenue", "    let post = saga.step(PostEntries, key(StepName::PostEntries)).undone_by(ReverseEntries);\n    let recognise =\n        saga.step(RecogniseRevenue"),
+    ),
+    mutant(
+        "an authorisation expires unheeded",
+        "saga:money_whose_authorisation saga",
+        (PROCESS, "    left.is_some_and(|left| left < MARGIN)\n", "    left.is_some_and(|left| left < MARGIN) && now.is_none()\n"),
+    ),
+    mutant(
+        "a step that is needed again is undone before all others",
+        "mechanism:a_step_that_is_needed_again mechanism",
+        (SAGA, "first.map_or(self.undos.len(), |first| first.saturating_add(1))", "first.map_or(self.undos.len(), |_first| self.undos.len())"),
     ),
     mutant(
         "the reversal is missing",

@@ -36,10 +36,11 @@ HANGS_AFTER = {"named": 45.0, "all": 400.0}
 # Chosen out of the whole workspace, a test shares with all others what it is built of.
 CHECKS = {
     "domain": ["-p", "domain", "--lib"],
-    "runtime": ["-p", "runtime", "--lib"],
+    "runtime": ["--workspace", "--lib"],
     "schema": ["--workspace", "--test", "schema"],
     "activities": ["--workspace", "--test", "activities"],
     "starter": ["--workspace", "--test", "api"],
+    "payments": ["--workspace", "--test", "payments"],
     "mechanism": ["--workspace", "--test", "mechanism"],
     "saga": ["--workspace", "--test", "saga"],
     "replay": ["--workspace", "--test", "replay"],

@@ -283,6 +283,21 @@ async fn a_cancel_during_a_step_undoes_it_too() {
 }
 
 #[tokio::test]
+async fn a_step_that_is_needed_again_is_undone_where_the_first_one_is() {
+    let agency = Agency::open().await;
+    let mut start = trip("again");
+    start.hotel_again = true;
+    agency.world.plan(&start.trip, "BookCar", Fault::Refused("no cars"));
+    let handle = agency.start(&start).await;
+    assert_eq!(agency.ended(&handle).await, "refused: no cars");
+    let record = agency.world.record(&start.trip);
+    let undone = ["NoteUnwinding", "CancelCar", "CancelHotel", "CancelFlight", "NoteEnd"];
+    assert!(record.activities().ends_with(&undone), "{:?}", record.activities());
+    assert_eq!((record.times("BookHotel"), record.times("CancelHotel")), (2, 2));
+    agency.close().await;
+}
+
+#[tokio::test]
 async fn a_cancel_window_is_cut_short_by_a_cancel() {
     let agency = Agency::open().await;
     let mut start = trip("cancel window");

@@ -11,7 +11,7 @@
 
 mod support;
 
-use domain::{Decision, Ending, OrderStatus, Rejection, StepName};
+use domain::{CaptureAt, Decision, Ending, Order, OrderStatus, Rejection, StepName};
 use futures::future::join_all;
 use runtime::schema::MIGRATIONS;
 use saga::{Contract, Role, StepState, WaitingFor};
@@ -537,6 +537,71 @@ async fn cancelling_in_time_means_the_same_by_update_signal_and_temporal(db: PgP
         assert_eq!(ended(&handle).await, OrderStatus::Cancelled { reason: way.to_owned() });
         shop.assert_clean_slate(order.order_id).await;
     }
+    shop.assert_proven().await;
+    shop.close().await;
+}
+
+/// What became of the order's money, told by its events.
+async fn of_the_payment(shop: &Shop, order: &Order) -> Vec<String> {
+    let events = shop.events_on_record(order.order_id).await.into_iter();
+    events.filter(|event| event.starts_with("payment.")).collect()
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn money_is_taken_before_or_after_the_cancel_window_as_agreed(db: PgPool) {
+    let shop = Shop::open(db).await;
+    for (capture_at, until, moved) in [
+        (CaptureAt::HandOver, "payment.authorised", ["payment.voided"].as_slice()),
+        (CaptureAt::Placement, "ledger.posted", &["payment.captured", "payment.refunded"]),
+    ] {
+        let mut order = order();
+        order.terms.capture_at = capture_at;
+        order.terms.cancel_window_seconds = 3_600;
+        let handle = shop.place(&order).await;
+        shop.until_event(order.order_id, until).await;
+        let options = WorkflowCancelOptions::builder().reason("changed my mind").build();
+        handle.cancel(options).await.unwrap();
+        let end = OrderStatus::Cancelled { reason: "changed my mind".to_owned() };
+        assert_eq!(ended(&handle).await, end);
+        let events = of_the_payment(&shop, &order).await;
+        assert_eq!(events[0], "payment.authorised");
+        assert_eq!(&events[1..], moved, "{capture_at:?}");
+        shop.assert_clean_slate(order.order_id).await;
+    }
+    shop.assert_proven().await;
+    shop.close().await;
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn while_a_refund_waits_for_a_person_the_books_show_what_is_held(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let order = order();
+    shop.faults.plan(order.order_id, "ShipOrder", Fault::Refused(refusal()));
+    shop.faults.plan(order.order_id, "RefundPayment", Fault::Broken(FOR_EVER));
+    let handle = shop.place(&order).await;
+    let waiting = shop.until_needs_attention(&handle).await;
+    assert_eq!(waiting.step, StepName::CapturePayment.name());
+    let traces = shop.traces(order.order_id).await;
+    assert!(traces.is_owed && traces.payments == 1, "{traces:?}");
+    shop.faults.heal(order.order_id, "RefundPayment");
+    shop.decide(&handle, &decided(&waiting, Decision::Retry)).await.unwrap();
+    assert_eq!(ended(&handle).await, OrderStatus::Rejected { rejection: refusal() });
+    shop.assert_clean_slate(order.order_id).await;
+    shop.close().await;
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn money_whose_authorisation_is_about_to_expire_is_set_aside_anew(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let (sold, unwound) = (order_paid_by("tok_expires_60"), order_paid_by("tok_expires_60"));
+    shop.faults.plan(unwound.order_id, "ShipOrder", Fault::Refused(refusal()));
+    assert_eq!(ended(&shop.place(&sold).await).await, OrderStatus::Completed);
+    let again = ["payment.authorised", "payment.authorised", "payment.captured"];
+    assert_eq!(of_the_payment(&shop, &sold).await, again);
+    assert_eq!(shop.traces(sold.order_id).await, Traces::of_a_sale());
+    let end = OrderStatus::Rejected { rejection: refusal() };
+    assert_eq!(ended(&shop.place(&unwound).await).await, end);
+    shop.assert_clean_slate(unwound.order_id).await;
     shop.assert_proven().await;
     shop.close().await;
 }

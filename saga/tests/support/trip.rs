@@ -40,6 +40,8 @@ pub struct TripStart {
     pub cancel_window: Duration,
     /// Whether the car is booked before the hotel, although it is declared after it.
     pub car_first: bool,
+    /// Whether the hotel is needed once more, right after it was booked.
+    pub hotel_again: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,6 +117,10 @@ async fn travel(saga: &mut Saga<Trip>, start: &TripStart) -> Result<(), Stop<Ref
         saga.run(hotel).await?;
     } else {
         saga.run(hotel).await?;
+        if start.hotel_again {
+            let again = saga.step_again(BookHotel, trip.clone()).undone_by(CancelHotel);
+            saga.run(again).await?;
+        }
         saga.cancel_window(start.cancel_window).await?;
         saga.run(car).await?;
     }
