@@ -78,8 +78,9 @@ pub async fn recognise_revenue(
         return recorded.into_answer(key);
     }
     let revenue = JournalEntry::revenue(&order).map_err(unbalanced)?;
-    let columns = Columns::of(revenue.entries());
-    let event = OrderEvent::RevenueRecognised(Booked { entries: revenue.entries().to_vec() });
+    let entries = revenue.as_ref().map(JournalEntry::entries).unwrap_or_default();
+    let columns = Columns::of(entries);
+    let event = OrderEvent::RevenueRecognised(Booked { entries: entries.to_vec() });
     let completed = OrderEvent::OrderCompleted(Completed {});
     let recorded = sqlx::query_scalar!(
         r#"
@@ -94,7 +95,8 @@ pub async fn recognise_revenue(
             returning outcome
         ), booked as (
             insert into ledger.transactions (key, order_id)
-            select $6, $1 from taken
+            -- Where there is nothing to book, there is no transaction.
+            select $6, $1 from taken where cardinality($7::text[]) > 0
             returning transaction_id
         ), entry as (
             insert into ledger.entries (transaction_id, line, account, side, amount, currency)

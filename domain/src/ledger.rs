@@ -236,7 +236,8 @@ impl JournalEntry {
     }
 
     /// The sale, once the parcel is handed over: the debt to the customer is settled in goods.
-    pub fn revenue(order: &Order) -> Result<Self, Unbalanced> {
+    /// Nothing, where neither the customer paid anything nor the goods cost the shop anything.
+    pub fn revenue(order: &Order) -> Result<Option<Self>, Unbalanced> {
         let totals = order.totals;
         let goods = totals.subtotal.checked_sub(totals.discount)?;
         let entries = [
@@ -247,10 +248,12 @@ impl JournalEntry {
             Entry::debit(Account::CostOfGoods, order.cost_of_goods),
             Entry::credit(Account::Inventory, order.cost_of_goods),
         ];
-        Self::balanced(
-            order.key(StepName::RecogniseRevenue),
-            entries.into_iter().filter(|entry| !entry.amount.is_zero()).collect(),
-        )
+        let entries: Vec<_> =
+            entries.into_iter().filter(|entry| !entry.amount.is_zero()).collect();
+        if entries.is_empty() {
+            return Ok(None);
+        }
+        Self::balanced(order.key(StepName::RecogniseRevenue), entries).map(Some)
     }
 
     /// The transaction's name in the books.
@@ -360,7 +363,7 @@ mod tests {
             debit  cost-of-goods 9.18 GBP
             credit inventory 9.18 GBP
         "]]
-        .assert_eq(&told(&JournalEntry::revenue(&order).unwrap()));
+        .assert_eq(&told(&JournalEntry::revenue(&order).unwrap().unwrap()));
     }
 
     #[test]
@@ -395,7 +398,7 @@ mod tests {
         ) {
             let discount = goods.div_euclid(100).saturating_mul(off);
             let order = order(goods, discount, shipping, tax, cost);
-            for posting in [JournalEntry::deposit(&order).unwrap(), JournalEntry::revenue(&order).unwrap()] {
+            for posting in [JournalEntry::deposit(&order).unwrap(), JournalEntry::revenue(&order).unwrap().unwrap()] {
                 let reversed = posting.reversed();
                 prop_assert_eq!(JournalEntry::balanced(key(), reversed.entries().to_vec()).is_ok(), true);
                 for (entry, back) in posting.entries().iter().zip(reversed.entries().iter().rev()) {

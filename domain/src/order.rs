@@ -41,9 +41,6 @@ pub enum InvalidOrder {
     /// An amount that cannot be: see [`MoneyError`].
     #[error(transparent)]
     Money(#[from] MoneyError),
-    /// Everything was free.
-    #[error("there is nothing to pay; an order costs more than nothing")]
-    NothingToPay,
     /// The shop has no tax rate for the country.
     #[error("the shop does not sell to {0}")]
     NotServed(CountryCode),

@@ -98,7 +98,7 @@ impl PriceList {
     /// Prices a basket for a destination.
     ///
     /// **Errors.** [`InvalidOrder`]: no or too many lines, two currencies, a destination that
-    /// is not served, nothing to pay, more than any order comes to.
+    /// is not served, more than any order comes to. What comes to nothing is an order, too.
     pub fn of(
         basket: &[(PricedSku, Quantity)],
         discount: Option<Discount>,
@@ -118,9 +118,6 @@ impl PriceList {
         let taxed = goods.checked_add(shipping)?;
         let tax = taxed.percent(rates.tax(country)?)?;
         let total = taxed.checked_add(tax)?.within_reason()?;
-        if total.is_zero() {
-            return Err(InvalidOrder::NothingToPay);
-        }
         let costs = basket.iter().map(cost).collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
             lines,

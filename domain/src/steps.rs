@@ -172,7 +172,7 @@ pub struct Charge {
     pub key: StepKey,
     /// Who pays.
     pub customer_id: CustomerId,
-    /// How much; more than nothing.
+    /// How much; more than nothing: an order that costs nothing is not charged.
     pub amount: Money,
     /// The provider's stand-in for the card.
     pub payment_token: PaymentToken,

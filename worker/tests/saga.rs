@@ -11,7 +11,9 @@
 
 mod support;
 
-use domain::{CaptureAt, Decision, Ending, Order, OrderStatus, Rejection, StepName};
+use domain::{
+    CaptureAt, Decision, Ending, Money, Order, OrderStatus, Rejection, StepName, Totals,
+};
 use futures::future::join_all;
 use runtime::schema::MIGRATIONS;
 use saga::{Contract, Role, StepState, WaitingFor};
@@ -568,6 +570,37 @@ async fn money_is_taken_before_or_after_the_cancel_window_as_agreed(db: PgPool) 
         assert_eq!(&events[1..], moved, "{capture_at:?}");
         shop.assert_clean_slate(order.order_id).await;
     }
+    shop.assert_proven().await;
+    shop.close().await;
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_order_that_costs_nothing_ships_and_moves_no_money(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let free = |mut order: Order| {
+        let nothing = Money::zero(order.totals.total.currency()).unwrap();
+        order.totals = Totals {
+            discount: order.totals.subtotal,
+            shipping: nothing,
+            tax: nothing,
+            total: nothing,
+            ..order.totals
+        };
+        order
+    };
+    let (sold, mut given) = (free(order()), free(order()));
+    // Neither did the goods cost the shop anything.
+    given.cost_of_goods = given.totals.total;
+    for order in [&sold, &given] {
+        assert_eq!(ended(&shop.place(order).await).await, OrderStatus::Completed);
+        assert!(of_the_payment(&shop, order).await.is_empty());
+        assert_eq!(shop.traces(order.order_id).await.parcels, 1);
+    }
+    let unwound = free(order());
+    shop.faults.plan(unwound.order_id, "ShipOrder", Fault::Refused(refusal()));
+    let end = OrderStatus::Rejected { rejection: refusal() };
+    assert_eq!(ended(&shop.place(&unwound).await).await, end);
+    shop.assert_clean_slate(unwound.order_id).await;
     shop.assert_proven().await;
     shop.close().await;
 }

@@ -79,8 +79,7 @@ pub(crate) fn pricing_refused(error: &InvalidOrder) -> Problem {
         InvalidOrder::Quantity(_)
         | InvalidOrder::NoLines
         | InvalidOrder::TooManyLines(_)
-        | InvalidOrder::Money(_)
-        | InvalidOrder::NothingToPay => "/lines",
+        | InvalidOrder::Money(_) => "/lines",
         InvalidOrder::NotServed(_) | InvalidOrder::NoShippingRate { .. } => "/ship_to/country",
         InvalidOrder::DiscountCurrency { .. } => "/discount_code",
     };

@@ -435,6 +435,23 @@ async fn an_address_is_complete_with_what_its_country_has(database: PgPool) {
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_order_that_comes_to_nothing_is_accepted(database: PgPool) {
+    sqlx::raw_sql(
+        "insert into catalog.discount_codes (code, kind, value) values ('GIFT', 'percent', 100);
+         update catalog.shipping_rates set fee = 0 where country = 'GB'",
+    )
+    .execute(&database)
+    .await
+    .unwrap();
+    let shop = Shop::open(database).await;
+    let mut wish = order("ada");
+    wish["discount_code"] = json!("GIFT");
+    let placed = shop.place(&fresh("key"), &wish).await;
+    assert_eq!(placed.status, 201, "{}", placed.text);
+    assert_eq!(placed.json()["totals"]["total"]["amount"], "0.00");
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_discount_code_counts_in_any_case_and_is_kept_as_the_shop_writes_it(database: PgPool) {
     sqlx::raw_sql(
         "insert into catalog.discount_codes (code, kind, value) values

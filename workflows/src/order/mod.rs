@@ -62,12 +62,15 @@ async fn fulfil(
         return Err(Stop::Cancelled);
     }
     saga.run(reserve).await?;
-    let authorised = saga.run(authorise).await?;
-    if order.capture_at == CaptureAt::Placement {
+    if order.is_free {
+        saga.cancel_window(order.window_left(now(ctx))).await?;
+    } else if order.capture_at == CaptureAt::Placement {
+        saga.run(authorise).await?;
         saga.run(capture).await?;
         saga.run(post).await?;
         saga.cancel_window(order.window_left(now(ctx))).await?;
     } else {
+        let authorised = saga.run(authorise).await?;
         saga.cancel_window(order.window_left(now(ctx))).await?;
         if has_expired(&authorised, now(ctx)) {
             let again = key(StepName::AuthorisePayment).again();

@@ -27,6 +27,9 @@ pub struct OrderStart {
     /// When the customer's money is taken.
     #[serde(default)]
     pub capture_at: CaptureAt,
+    /// Whether there is nothing to pay.
+    #[serde(default)]
+    pub is_free: bool,
     /// Whether the record says that the order is being unwound already: this run goes on with
     /// that.
     #[serde(default)]
@@ -43,6 +46,7 @@ impl OrderStart {
             cancellable_until: order.cancellable_until(),
             patience_seconds: order.terms.patience_seconds,
             capture_at: order.terms.capture_at,
+            is_free: order.totals.total.is_zero(),
             is_unwinding: false,
         }
     }
