@@ -339,10 +339,9 @@ mod tests {
     /// The party is not called: when to come again, and why.
     async fn is_refused(breaker: &Breaker) -> (Duration, NotCalled) {
         let called = |_: &mut Context<'_>| -> Poll<Result<(), Trouble>> { panic!("it is called") };
-        match breaker.call(poll_fn(called)).await {
-            Err(Trouble::NotCalled(retry_after, why)) => (retry_after, why),
-            other => panic!("{other:?}"),
-        }
+        let refused = breaker.call(poll_fn(called)).await;
+        let Err(Trouble::NotCalled(retry_after, why)) = refused else { panic!("{refused:?}") };
+        (retry_after, why)
     }
 
     /// The party is not called, and this pause has only just begun.
