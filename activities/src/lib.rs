@@ -3,7 +3,8 @@
 //! A step is called with a reference and reads the order on record. What it does is one statement:
 //! its idempotency record, its effect, the order's event and the message that tells of it commit
 //! together or not at all, in one round trip. Why a repeat has no second effect is told in
-//! `idempotency`; why nothing that comes late outlives its undo, in [`payment`].
+//! `idempotency`; why nothing that comes late outlives its undo, in [`payment`]. A party that is not
+//! the shop's own and does not answer is left alone for a while, by [`party`].
 
 pub mod catalogue;
 mod fault;
@@ -12,6 +13,7 @@ mod idempotency;
 pub mod ledger;
 mod order_activities;
 pub mod orders;
+pub mod party;
 pub mod payment;
 pub mod shipping;
 pub mod stock;
@@ -36,9 +38,9 @@ pub struct Activities {
     pub db: PgPool,
     /// Where orders wait for the articles that others change.
     pub articles: ArticleQueues,
-    /// Who takes the customers' money.
+    /// Who takes the customers' money; in a worker, [`party::Guarded`].
     pub provider: Arc<dyn PaymentProvider>,
-    /// Who takes the parcels.
+    /// Who takes the parcels; in a worker, [`party::Guarded`].
     pub carrier: Arc<dyn Carrier>,
     /// What the shop has decided.
     pub settings: Settings,

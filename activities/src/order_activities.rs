@@ -196,13 +196,15 @@ impl Activities {
     }
 }
 
-/// Does the work with heartbeats, and tells Temporal of its fault under the incident's name.
+/// Does the work with heartbeats, and tells Temporal of its fault under the incident's name, or
+/// that it was given up.
 async fn step<T>(
     ctx: &ActivityContext,
     incident: impl std::fmt::Display,
     work: impl Future<Output = Result<T, ActivityFault>>,
 ) -> Result<T, ActivityError> {
-    with_heartbeat(ctx, work).await.map_err(|fault| fault.into_activity_error(&incident))
+    let ended = with_heartbeat(ctx, work).await;
+    ended.and_then(|done| done.map_err(|fault| fault.into_activity_error(&incident)))
 }
 
 fn run_id(ctx: &ActivityContext) -> String {

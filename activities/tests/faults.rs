@@ -1,21 +1,34 @@
 //! How Temporal is told what went wrong: it decides from this what happens next.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
+use activities::party::{Breaker, Guarded};
+use activities::shipping::sandbox::SandboxCarrier;
+use activities::shipping::{Booking, Carrier, CarrierError};
 use activities::{Activities, Settings};
-use domain::{Order, Rejection, StepName};
+use async_trait::async_trait;
+use chrono::DateTime;
+use domain::{Order, Party, Rejection, Shipment, StepKey, StepName};
 use runtime::schema::MIGRATIONS;
 use saga::{BROKEN, BUSY, NOT_OPEN, REJECTED, UNAVAILABLE};
 use sqlx::PgPool;
 use temporalio_common::error::{ApplicationErrorCategory, ApplicationFailure};
 use temporalio_sdk::activities::ActivityError;
 use temporalio_sdk::testing::{ActivityEnvironment, ActivityEnvironmentError};
+use tokio::sync::Notify;
 
 use crate::support::{HEART, Shop, TTL, another_worker, cancelled, order, order_of, paid_with};
 
 fn environment(shop: Shop) -> ActivityEnvironment {
-    let Shop { db, provider, carrier, .. } = shop;
+    let carrier = SandboxCarrier::new(shop.db.clone());
+    environment_with(shop, carrier)
+}
+
+/// The same, with another carrier than the shop's.
+fn environment_with(shop: Shop, carrier: impl Carrier + 'static) -> ActivityEnvironment {
+    let Shop { db, provider, .. } = shop;
     ActivityEnvironment::builder()
         .register_activities(Activities {
             db,
@@ -102,6 +115,57 @@ async fn a_database_that_is_gone_is_tried_again(db: PgPool) {
     let key = order(1).key(StepName::ReserveStock);
     let gone = failure(environment(shop).run(Activities::reserve_stock, key).await);
     assert_eq!(gone.type_name(), Some(UNAVAILABLE));
+}
+
+/// A carrier that takes every call and answers none.
+struct Silent {
+    is_called: Arc<Notify>,
+}
+
+#[async_trait]
+impl Carrier for Silent {
+    async fn book(&self, _booking: &Booking) -> Result<Shipment, CarrierError> {
+        self.is_called.notify_one();
+        pending().await
+    }
+
+    async fn cancel(&self, _reference: StepKey) -> Result<Option<Shipment>, CarrierError> {
+        pending().await
+    }
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_attempt_that_is_called_off_is_given_up_and_the_next_one_goes_on(db: PgPool) {
+    let (shop, order) = (Shop::stocked(db.clone()).await, order(1));
+    shop.takes_up_to_posting(&order).await;
+    let is_called = Arc::new(Notify::new());
+    let silent = environment_with(shop, Silent { is_called: Arc::clone(&is_called) });
+    let key = order.key(StepName::ShipOrder);
+    let call_off = async {
+        is_called.notified().await;
+        silent.cancel();
+    };
+    let (answer, ()) = futures::join!(silent.run(Activities::ship_order, key), call_off);
+    let Err(ActivityEnvironmentError::Activity(ActivityError::Cancelled { .. })) = answer else {
+        panic!("{answer:?}")
+    };
+    environment(Shop::on(db)).run(Activities::ship_order, key).await.unwrap();
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_step_whose_party_is_stopped_is_tried_again_once_the_stop_may_be_over(db: PgPool) {
+    let (shop, order) = (Shop::stocked(db).await, order(1));
+    shop.takes_up_to_posting(&order).await;
+    let breaker = Arc::new(Breaker::new(Party::Carrier));
+    let carrier = Guarded::new(SandboxCarrier::new(shop.db.clone()), Arc::clone(&breaker));
+    let (environment, key) = (environment_with(shop, carrier), order.key(StepName::ShipOrder));
+    breaker.stop(Some(DateTime::from_timestamp(1_291_190_760, 0).unwrap()));
+    let stopped = failure(environment.run(Activities::ship_order, key).await);
+    assert_eq!(stopped.type_name(), Some(BUSY));
+    assert!(!stopped.is_non_retryable());
+    assert_eq!(stopped.next_retry_delay(), Some(Duration::from_secs(5)));
+    breaker.stop(None);
+    environment.run(Activities::ship_order, key).await.unwrap();
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]

@@ -72,6 +72,7 @@ async fn the_starter_writes_neither_orders_nor_money_nor_books(db: PgPool) {
             "inventory.movements",
             "inventory.stock",
             "operations.paused_queues",
+            "operations.stopped_parties",
             "orders.launches",
         ]
     );
@@ -102,6 +103,8 @@ async fn the_starter_writes_neither_orders_nor_money_nor_books(db: PgPool) {
         "update inventory.stock set reserved = 0",
         "select name, line1 from customers.addresses",
         "select * from sandbox_provider.payments",
+        // How a party is dealt with is the workers' to say.
+        "delete from operations.party_standings",
     ] {
         assert_eq!(refused(&db, "ordersaga_starter", statement).await, NOT_ALLOWED, "{statement}");
     }
@@ -114,6 +117,7 @@ async fn the_worker_writes_what_orders_change_and_nothing_else(db: PgPool) {
         [
             "inventory.reservations",
             "inventory.stock",
+            "operations.party_standings",
             "orders.launches",
             "orders.orders",
             "orders.step_keys",
@@ -140,13 +144,17 @@ async fn the_worker_writes_what_orders_change_and_nothing_else(db: PgPool) {
 
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn only_who_may_come_and_what_stands_still_is_ever_removed(db: PgPool) {
-    assert_eq!(tables(&db, "ordersaga_worker", "delete").await, ["orders.launches"]);
+    assert_eq!(
+        tables(&db, "ordersaga_worker", "delete").await,
+        ["operations.party_standings", "orders.launches"]
+    );
     assert_eq!(
         tables(&db, "ordersaga_starter", "delete").await,
         [
             "identity.clients",
             "identity.sign_in_attempts",
             "operations.paused_queues",
+            "operations.stopped_parties",
             "orders.launches"
         ]
     );
@@ -194,6 +202,10 @@ async fn the_worker_cannot_place_an_order_nor_change_how_it_is_paid(db: PgPool) 
         "delete from outbox.messages",
         "update outbox.messages set published_at = now()",
         "delete from orders.step_keys",
+        // Who stops a party is an operator.
+        "insert into operations.stopped_parties (party, stopped_by, why)
+            values ('carrier', 'worker', 'by hand')",
+        "delete from operations.stopped_parties",
     ] {
         assert_eq!(refused(&db, "ordersaga_worker", statement).await, NOT_ALLOWED, "{statement}");
     }

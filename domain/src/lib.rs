@@ -11,6 +11,7 @@ mod ids;
 pub mod ledger;
 mod money;
 mod order;
+mod party;
 pub mod payment;
 mod pricing;
 mod rejection;
@@ -26,6 +27,7 @@ pub use order::{
     CaptureAt, Destination, InvalidOrder, LINES_MAX, Order, OrderLine, QUANTITY_MAX, Quantity,
     Terms, Totals,
 };
+pub use party::{Party, PartyState};
 pub use pricing::{Discount, DiscountKind, PriceList, PricedSku, RateTable, ShippingRate};
 pub use rejection::Rejection;
 pub use status::{

@@ -19,6 +19,14 @@ pub mod shutdown;
 pub mod temporal;
 
 use std::error::Error;
+use std::process;
+
+/// What this process is called among those of the same kind: its number and its machine, such as
+/// `17@web-3`.
+#[must_use]
+pub fn process_name() -> String {
+    format!("{}@{}", process::id(), gethostname::gethostname().to_string_lossy())
+}
 
 /// An error and its causes in one line, for a log.
 #[must_use]

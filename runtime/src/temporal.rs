@@ -2,7 +2,6 @@
 //! `TEMPORAL_NAMESPACE`, `TEMPORAL_TLS_…`, `TEMPORAL_API_KEY`, or a profile of its config file.
 
 use std::fmt;
-use std::process;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +15,8 @@ use temporalio_client::{
 use temporalio_common::protos::temporal::api::workflowservice::v1::DescribeNamespaceRequest;
 use temporalio_common::telemetry::metrics::TemporalMeter;
 use tokio::sync::OnceCell;
+
+use crate::process_name;
 
 /// How long one attempt to connect may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -76,8 +77,7 @@ impl Temporal {
                 .timeout(KEEP_ALIVE_TIMEOUT)
                 .build(),
         );
-        let host = gethostname::gethostname();
-        connection.identity = format!("{program} {}@{}", process::id(), host.to_string_lossy());
+        connection.identity = format!("{program} {}", process_name());
         Self { target: Arc::new((connection, client)), client: Arc::default() }
     }
 
@@ -151,7 +151,7 @@ mod tests {
         let temporal = Temporal::at(connection, ClientOptions::new("shop").build(), "ordersaga-x");
         let (connection, _client) = &*temporal.target;
         assert!(
-            connection.identity.starts_with(&format!("ordersaga-x {}@", process::id())),
+            connection.identity.starts_with(&format!("ordersaga-x {}@", std::process::id())),
             "{}",
             connection.identity
         );

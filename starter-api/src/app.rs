@@ -13,6 +13,7 @@ pub(crate) mod ledger;
 pub(crate) mod money;
 pub(crate) mod orders;
 pub(crate) mod paging;
+pub(crate) mod parties;
 pub(crate) mod products;
 pub(crate) mod queues;
 pub(crate) mod quote;

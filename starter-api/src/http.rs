@@ -16,6 +16,7 @@ mod openapi;
 mod ops;
 mod orders;
 mod page;
+mod parties;
 mod problem;
 mod products;
 mod queues;
@@ -142,6 +143,9 @@ fn every_operation() -> OpenApiRouter<State> {
         .routes(routes!(queues::list::list))
         .routes(routes!(queues::pause::pause))
         .routes(routes!(queues::resume::resume))
+        .routes(routes!(parties::list::parties))
+        .routes(routes!(parties::stop::stop_party))
+        .routes(routes!(parties::resume::resume_party))
         .routes(routes!(products::list::list, products::create::create))
         .routes(routes!(products::show::show, products::update::update))
         .routes(routes!(stock::list::list))

@@ -59,6 +59,8 @@ const RIGHTS: &[Right] = &[
     Right { privilege: Privilege::Insert, object: "ledger.entries" },
     Right { privilege: Privilege::Insert, object: "shipping.shipments" },
     Right { privilege: Privilege::Select, object: "operations.paused_queues" },
+    Right { privilege: Privilege::Select, object: "operations.stopped_parties" },
+    Right { privilege: Privilege::Delete, object: "operations.party_standings" },
     Right { privilege: Privilege::Execute, object: "operations.sweep" },
 ];
 

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`run`] | serves the task queues until it is told to stop |
 //! | [`ops`] | what an operator and a load balancer ask it: `/health`, `/ready`, `/metrics` |
+//! | [`parties`] | obeys operators' stops of a party, and tells how each party stands |
 //! | [`catalogue_file`] | reads a supplier's list |
 //! | [`recover`] | launches orders anew whose workflow is lost |
 //! | [`housekeeping`] | gives expired reservations back, and removes what is kept only for a time |
@@ -20,6 +21,7 @@ pub mod catalogue_file;
 pub mod database;
 pub mod housekeeping;
 pub mod ops;
+pub mod parties;
 pub mod pausable_queue;
 pub mod prove;
 pub mod recover;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use activities::Activities;
+use activities::party::Guarded;
 use activities::payment::sandbox::SandboxProvider;
 use activities::shipping::sandbox::SandboxCarrier;
 use activities::stock::ArticleQueues;
@@ -30,6 +31,7 @@ use crate::activity_metrics::{self, ActivityMetrics};
 use crate::database::{self, DatabaseArgs};
 use crate::housekeeping::{self, Retention};
 use crate::ops::{Ops, Parties, Polling};
+use crate::parties::{self, Breakers};
 use crate::pausable_queue;
 use crate::release::Release;
 use crate::telemetry::Telemetry;
@@ -226,12 +228,18 @@ pub async fn run(
     }
     ops.found(Parties { pool: pool.clone(), gate: gate.clone(), client: client.clone() });
 
-    let activities = args.activities(&pool)?;
+    let breakers = Breakers::default();
+    let activities = args.activities(&pool, &breakers)?;
     if args.queues.contains(&Queue::Orders) {
         tokio::spawn(housekeeping::run(pool.clone(), args.retention, stop.clone()));
     }
     let mut served = JoinSet::new();
     served.spawn(until_too_old(pool.clone(), gate, stop.clone()));
+    let parties = parties::run(pool.clone(), breakers, stop.clone());
+    served.spawn(async move {
+        parties.await;
+        Ok(())
+    });
     let making = Arc::new((telemetry.runtime, client, activities, args.settings));
     for queue in args.queues.iter().copied() {
         let making = Arc::clone(&making);
@@ -248,13 +256,16 @@ pub async fn run(
 
 impl RunArgs {
     /// The provider and the carrier are parties of their own, and get connections of their own.
-    fn activities(&self, db: &PgPool) -> Result<Activities, RunError> {
+    /// While one of them is away or stopped, it is not called.
+    fn activities(&self, db: &PgPool, breakers: &Breakers) -> Result<Activities, RunError> {
         let party = || self.database.pool();
+        let provider = SandboxProvider::new(party()?, self.random_decline_percent);
+        let carrier = SandboxCarrier::new(party()?);
         Ok(Activities {
             db: db.clone(),
             articles: ArticleQueues::default(),
-            provider: Arc::new(SandboxProvider::new(party()?, self.random_decline_percent)),
-            carrier: Arc::new(SandboxCarrier::new(party()?)),
+            provider: Arc::new(Guarded::new(provider, Arc::clone(&breakers.provider))),
+            carrier: Arc::new(Guarded::new(carrier, Arc::clone(&breakers.carrier))),
             settings: activities::Settings {
                 reservation_ttl: Duration::from_secs(self.reservation_seconds.into()),
             },

@@ -1,4 +1,4 @@
-//! A queue is paused and resumed by a person's decision.
+//! A queue or a party is stopped and resumed by a person's decision.
 
 #![expect(clippy::unwrap_used, reason = "what cannot be prepared or read fails its test")]
 
@@ -7,6 +7,8 @@ mod support;
 use domain::OrderStatus;
 use sqlx::PgPool;
 use support::{FOR_EVER, Fault, Shop, ended, order};
+use tokio_util::sync::CancellationToken;
+use worker::parties::{self, Breakers};
 use workflows::Queue;
 
 async fn pause(db: &PgPool, queue: Queue) {
@@ -52,4 +54,50 @@ async fn an_order_that_is_under_way_does_not_stand_still_with_the_queue_of_order
     assert_eq!(ended(&handle).await, OrderStatus::Completed);
     shop.assert_proven().await;
     shop.close().await;
+}
+
+/// How each worker deals with each party, by its own word.
+async fn standings(db: &PgPool) -> Vec<(String, String)> {
+    let rows = sqlx::query!("select party, state from operations.party_standings order by party")
+        .fetch_all(db)
+        .await
+        .unwrap();
+    rows.into_iter().map(|row| (row.party, row.state)).collect()
+}
+
+/// Waits until the only worker says so of the carrier and of the provider.
+async fn until_told(db: &PgPool, carrier: &str, provider: &str) {
+    let told = [("carrier", carrier), ("payment-provider", provider)];
+    let told = told.map(|(party, state)| (party.to_owned(), state.to_owned()));
+    while standings(db).await != told {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[sqlx::test(migrator = "runtime::schema::MIGRATIONS")]
+async fn a_worker_obeys_a_stop_and_says_how_it_deals_with_each_party(db: PgPool) {
+    sqlx::query!(
+        "insert into operations.stopped_parties (party, stopped_by, why)
+         values ('carrier', 'eve', 'a strike')"
+    )
+    .execute(&db)
+    .await
+    .unwrap();
+    // Said by a worker that was killed.
+    sqlx::query!(
+        "insert into operations.party_standings values
+             ('carrier', '1@gone', 'left-alone', now(), null, now() - interval '2 minutes')"
+    )
+    .execute(&db)
+    .await
+    .unwrap();
+    let as_worker = testkit::as_role(&db, "ordersaga_worker");
+    let stop = CancellationToken::new();
+    let working = tokio::spawn(parties::run(as_worker, Breakers::default(), stop.clone()));
+    until_told(&db, "stopped", "answering").await;
+    sqlx::query!("delete from operations.stopped_parties").execute(&db).await.unwrap();
+    until_told(&db, "answering", "answering").await;
+    stop.cancel();
+    working.await.unwrap();
+    assert!(standings(&db).await.is_empty());
 }

@@ -26,6 +26,8 @@ pub enum Kind {
     CustomerNotFound,
     /// There is no such task queue.
     QueueNotFound,
+    /// There is no such party.
+    PartyNotFound,
     /// There is no such ledger account.
     AccountNotFound,
     /// The path does not support this method.
@@ -95,6 +97,7 @@ impl Kind {
             Self::ProductNotFound => "There is no such product",
             Self::CustomerNotFound => "There is no such customer",
             Self::QueueNotFound => "There is no such task queue",
+            Self::PartyNotFound => "There is no such party",
             Self::AccountNotFound => "There is no such account",
             Self::MethodNotAllowed => "The path does not support this method",
             Self::PriceChanged => "The price has changed",

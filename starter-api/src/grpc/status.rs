@@ -48,6 +48,7 @@ const fn code(kind: Kind) -> Code {
         | Kind::ProductNotFound
         | Kind::CustomerNotFound
         | Kind::QueueNotFound
+        | Kind::PartyNotFound
         | Kind::AccountNotFound
         | Kind::IssuedElsewhere => Code::NotFound,
         Kind::PriceChanged

@@ -112,6 +112,7 @@ impl Kind {
             | Self::ProductNotFound
             | Self::CustomerNotFound
             | Self::QueueNotFound
+            | Self::PartyNotFound
             | Self::AccountNotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::PriceChanged

@@ -44,7 +44,7 @@ scopes! {
     CancelOrders = "orders:cancel";
     /// Decide what becomes of an order that is stuck.
     ResolveOrders = "orders:resolve";
-    /// Pause and resume task queues.
+    /// Pause and resume task queues, and stop and resume the calls to a party.
     OperateQueues = "queues:operate";
     /// See the books.
     ReadLedger = "ledger:read";

@@ -165,6 +165,8 @@ async fn every_request_of_the_examples_is_accepted(database: PgPool) {
         ("stock.shift", operator),
         ("operators.pause", operator),
         ("operators.resume", operator),
+        ("operators.stop_party", operator),
+        ("operators.resume_party", operator),
     ] {
         story.tells(name, token).await;
         told.push(name);

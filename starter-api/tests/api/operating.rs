@@ -190,6 +190,71 @@ async fn the_line_stops_and_goes_on_by_a_persons_decision(database: PgPool) {
     );
 }
 
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_party_is_stopped_and_resumed_by_a_persons_decision(database: PgPool) {
+    let shop = Shop::open(database).await.asked_by("eve", "operator");
+    let path = "/v1/parties/carrier/stop";
+    let stopped = shop.post(path, &json!({"why": "a strike"})).await;
+    let stop = stopped.json()["stopped"].clone();
+    assert_eq!((&stop["stopped_by"], &stop["why"]), (&json!("eve"), &json!("a strike")));
+    // Whoever comes second finds it stopped, by the first.
+    let fay = shop.asked_by("fay", "operator");
+    assert_eq!(fay.post(path, &json!({"why": "me too"})).await.json()["stopped"], stop);
+    let parties = shop.get("/v1/parties").await.json();
+    assert_eq!(
+        parties,
+        json!([
+            {"party": "payment-provider", "state": "unknown", "workers": []},
+            {"party": "carrier", "state": "unknown", "stopped": stop, "workers": []},
+        ])
+    );
+    let resumed = send(fay.request("POST", "/v1/parties/carrier/resume")).await;
+    let called = json!({"party": "carrier", "state": "unknown", "workers": []});
+    assert_eq!(resumed.json(), called);
+    assert_eq!(shop.get("/v1/parties").await.json()[1], called);
+
+    let refused = shop.post(path, &json!({"why": " "})).await;
+    assert_eq!(refused.problem(), "invalid-request");
+    assert_eq!(refused.json()["errors"][0]["pointer"], "/why");
+    let unknown = shop.post("/v1/parties/nobody/stop", &json!({"why": "x"})).await;
+    assert_eq!((unknown.status.as_u16(), unknown.problem().as_str()), (404, "party-not-found"));
+    let unknown = send(shop.request("POST", "/v1/parties/nobody/resume")).await;
+    assert_eq!(unknown.problem(), "party-not-found");
+    let ada = shop.asked_by_customer("ada");
+    assert_eq!(ada.get("/v1/parties").await.problem(), "insufficient-scope");
+    assert_eq!(ada.post(path, &json!({"why": "x"})).await.problem(), "insufficient-scope");
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_party_stands_as_badly_as_with_the_worker_it_stands_worst_with(database: PgPool) {
+    let shop = Shop::open(database.clone()).await.asked_by("eve", "operator");
+    sqlx::query!(
+        "insert into operations.party_standings
+             (party, worker, state, since, last_failure, seen_at) values
+             ('carrier', '1@a', 'answering', '2026-01-02T03:04:05Z', null, now()),
+             ('carrier', '2@b', 'left-alone', '2026-01-02T03:04:05Z', 'no answer', now()),
+             ('carrier', '3@c', 'stopped', '2026-01-02T03:04:05Z', null,
+              now() - interval '2 minutes'),
+             ('payment-provider', '1@a', 'answering', '2026-01-02T03:04:05Z', 'no answer', now())"
+    )
+    .execute(&database)
+    .await
+    .unwrap();
+    let since = "2026-01-02T03:04:05Z";
+    assert_eq!(
+        shop.get("/v1/parties").await.json(),
+        json!([
+            {"party": "payment-provider", "state": "answering", "workers": [
+                {"worker": "1@a", "state": "answering", "since": since, "last_failure": "no answer"},
+            ]},
+            {"party": "carrier", "state": "left-alone", "workers": [
+                {"worker": "1@a", "state": "answering", "since": since},
+                {"worker": "2@b", "state": "left-alone", "since": since, "last_failure": "no answer"},
+            ]},
+        ])
+    );
+}
+
 /// Orders that wait, the longest waiting first, with what each waits for.
 async fn stuck(database: &PgPool, whys: &[&str]) -> Vec<Uuid> {
     let mut stuck = Vec::new();

@@ -1,0 +1,489 @@
+//! A party that is away, or that an operator has stopped, is not called.
+//!
+//! Every call to a party passes the worker's [`Breaker`] for it. Once ten calls in a row have not
+//! been answered, the party is left alone for a while: a call is then refused here, at once and
+//! with a time to come again, so that no step keeps a place and a connection while it waits for an
+//! answer that does not come. After that while a single call is let through; its answer decides
+//! whether the others follow, or the party is left alone for twice as long.
+//!
+//! A call that is refused here was not made. To the saga it is one that the party has not
+//! answered, which is more careful than it need be.
+
+mod guarded;
+
+use std::error::Error;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use chrono::{DateTime, Utc};
+use domain::{Party, PartyState};
+pub use guarded::Guarded;
+use metrics::{counter, gauge};
+use tokio::time::Instant;
+use tracing::warn;
+
+/// So many calls in a row without an answer, and the party is left alone.
+const FAILURES_MAX: u32 = 10;
+
+/// How long a party is left alone at first.
+const PAUSE_MIN: Duration = Duration::from_secs(5);
+
+/// How long it is left alone at most, before it is called again to see whether it answers.
+const PAUSE_MAX: Duration = Duration::from_mins(1);
+
+/// When to come again while a party is stopped. An operator who resumes it waits no longer.
+const STOPPED_PAUSE: Duration = Duration::from_secs(5);
+
+/// When to come again while one call finds out whether the party answers.
+const PROBE_PAUSE: Duration = Duration::from_secs(1);
+
+/// 1 for the state that a party is in, and 0 for the others.
+const STATE: &str = "ordersaga_party_state";
+
+/// Calls that were refused here.
+const CALLS_NOT_MADE: &str = "ordersaga_party_calls_not_made_total";
+
+/// An error that a party's call can end with.
+pub trait PartyError: Error + Sized {
+    /// The party was not called, and is not to be called again sooner than this.
+    fn not_called(retry_after: Duration, why: NotCalled) -> Self;
+
+    /// Whether the party has not answered. Every other error is an answer, whatever it says.
+    fn is_no_answer(&self) -> bool;
+}
+
+/// Why a party was not called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotCalled {
+    /// It has not answered for a while.
+    #[error("the party is left alone for a while, because it did not answer")]
+    LeftAlone,
+    /// An operator has stopped it.
+    #[error("the party is left alone, because an operator has stopped it")]
+    Stopped,
+}
+
+/// How a party is dealt with, as operators are told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Whether it is called.
+    pub state: PartyState,
+    /// Since when.
+    pub since: DateTime<Utc>,
+    /// What the last call without an answer ended with, if there was one. It is the error's own
+    /// sentence and never its cause, so it tells nothing about a customer.
+    pub last_failure: Option<String>,
+}
+
+/// Lets calls to a party through, or refuses them while the party is away or stopped.
+///
+/// **Shape.** One for each party and process: processes find out by themselves whether a party
+/// answers them. An operator's stop is for all of them.
+#[derive(Debug)]
+pub struct Breaker {
+    party: Party,
+    course: Mutex<Course>,
+}
+
+/// What a breaker knows.
+#[derive(Debug)]
+struct Course {
+    circuit: Circuit,
+    /// Since when the circuit is closed, or open.
+    since: DateTime<Utc>,
+    stopped_at: Option<DateTime<Utc>>,
+    last_failure: Option<String>,
+}
+
+/// Whether the party's own behaviour lets calls through.
+#[derive(Clone, Copy, Debug)]
+enum Circuit {
+    /// Calls are made; so many in a row were not answered.
+    Closed { failures: u32 },
+    /// No call is made until then, and then a single one.
+    Open { pause: Duration, until: Instant, is_probed: bool },
+}
+
+impl Circuit {
+    const CLOSED: Self = Self::Closed { failures: 0 };
+
+    fn open_for(pause: Duration, now: Instant) -> Self {
+        let until = now.checked_add(pause).unwrap_or(now);
+        Self::Open { pause, until, is_probed: false }
+    }
+
+    const fn state(self) -> PartyState {
+        match self {
+            Self::Closed { .. } => PartyState::Answering,
+            Self::Open { .. } => PartyState::LeftAlone,
+        }
+    }
+
+    /// What a call's end makes of it.
+    fn after(self, is_probe: bool, is_answered: bool, now: Instant) -> Self {
+        match self {
+            Self::Closed { .. } if is_answered => Self::CLOSED,
+            Self::Closed { failures } if failures.saturating_add(1) < FAILURES_MAX => {
+                Self::Closed { failures: failures.saturating_add(1) }
+            }
+            Self::Closed { .. } => Self::open_for(PAUSE_MIN, now),
+            // It was made before; how the party is now, the probe finds out.
+            Self::Open { .. } if !is_probe => self,
+            Self::Open { .. } if is_answered => Self::CLOSED,
+            Self::Open { pause, .. } => Self::open_for(pause.saturating_mul(2).min(PAUSE_MAX), now),
+        }
+    }
+}
+
+impl Course {
+    /// Whether a call is let through, and whether as a probe.
+    ///
+    /// **Errors.** When to come again, and why the party is not called.
+    fn admit(&mut self, now: Instant) -> Result<bool, (Duration, NotCalled)> {
+        if self.stopped_at.is_some() {
+            return Err((STOPPED_PAUSE, NotCalled::Stopped));
+        }
+        match &mut self.circuit {
+            Circuit::Closed { .. } => Ok(false),
+            Circuit::Open { until, is_probed, .. } => {
+                let rest = until.saturating_duration_since(now);
+                if !rest.is_zero() || *is_probed {
+                    return Err((rest.max(PROBE_PAUSE), NotCalled::LeftAlone));
+                }
+                *is_probed = true;
+                Ok(true)
+            }
+        }
+    }
+
+    fn state(&self) -> PartyState {
+        if self.stopped_at.is_some() { PartyState::Stopped } else { self.circuit.state() }
+    }
+}
+
+impl Breaker {
+    /// Lets every call through, until the party does not answer or is stopped.
+    #[must_use]
+    pub fn new(party: Party) -> Self {
+        let course = Course {
+            circuit: Circuit::CLOSED,
+            since: SystemTime::now().into(),
+            stopped_at: None,
+            last_failure: None,
+        };
+        // From the beginning, so that the first refusal is a rise.
+        counter!(CALLS_NOT_MADE, "party" => party.name()).absolute(0);
+        show(party, course.state());
+        Self { party, course: Mutex::new(course) }
+    }
+
+    /// Calls the party, unless it is left alone or stopped.
+    ///
+    /// **Errors.** The party's own; or [`PartyError::not_called`], and then `work` was not begun.
+    pub async fn call<T, E: PartyError>(
+        &self,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let under_way = match self.admit() {
+            Ok(under_way) => under_way,
+            Err((retry_after, why)) => {
+                counter!(CALLS_NOT_MADE, "party" => self.party.name()).increment(1);
+                return Err(E::not_called(retry_after, why));
+            }
+        };
+        let answer = work.await;
+        let failure = match &answer {
+            Err(error) if error.is_no_answer() => Some(error.to_string()),
+            Ok(_) | Err(_) => None,
+        };
+        under_way.end(failure);
+        answer
+    }
+
+    /// Stops every call to the party since this moment, or ends the stop: then the party is dealt
+    /// with as before, left alone or called.
+    ///
+    /// **Repeats.** Nothing changes, and nothing is logged a second time.
+    pub fn stop(&self, stopped_at: Option<DateTime<Utc>>) {
+        let mut course = self.course();
+        match (course.stopped_at, stopped_at) {
+            (None, Some(_)) => warn!(party = self.party.name(), "an operator has stopped a party"),
+            (Some(_), None) => warn!(party = self.party.name(), "an operator has resumed a party"),
+            (None, None) | (Some(_), Some(_)) => {}
+        }
+        course.stopped_at = stopped_at;
+        show(self.party, course.state());
+    }
+
+    /// How the party is dealt with at this moment.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        let course = self.course();
+        Standing {
+            state: course.state(),
+            since: course.stopped_at.unwrap_or(course.since),
+            last_failure: course.last_failure.clone(),
+        }
+    }
+
+    fn admit(&self) -> Result<UnderWay<'_>, (Duration, NotCalled)> {
+        let is_probe = self.course().admit(Instant::now())?;
+        Ok(UnderWay { breaker: self, is_probe, has_ended: false })
+    }
+
+    /// Takes note of how a call ended: without an answer, or with one.
+    fn learn(&self, is_probe: bool, failure: Option<String>) {
+        let mut course = self.course();
+        let was = course.circuit.state();
+        course.circuit = course.circuit.after(is_probe, failure.is_none(), Instant::now());
+        if failure.is_some() {
+            course.last_failure = failure;
+        }
+        let is = course.circuit.state();
+        if is != was {
+            course.since = SystemTime::now().into();
+            let (party, failure) = (self.party.name(), course.last_failure.as_deref());
+            warn!(party, failure, state = is.name(), "a party answers again, or is left alone");
+            show(self.party, course.state());
+        }
+    }
+
+    fn course(&self) -> MutexGuard<'_, Course> {
+        self.course.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn show(party: Party, now: PartyState) {
+    for state in PartyState::all() {
+        let is_now = f64::from(u8::from(state == now));
+        gauge!(STATE, "party" => party.name(), "state" => state.name()).set(is_now);
+    }
+}
+
+/// A call that is being made. One that is dropped before it ends has not been answered.
+struct UnderWay<'a> {
+    breaker: &'a Breaker,
+    is_probe: bool,
+    has_ended: bool,
+}
+
+impl UnderWay<'_> {
+    fn end(mut self, failure: Option<String>) {
+        self.has_ended = true;
+        self.breaker.learn(self.is_probe, failure);
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            let failure = "the call was given up before it was answered".to_owned();
+            self.breaker.learn(self.is_probe, Some(failure));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, poll_fn};
+    use std::task::{Context, Poll};
+
+    use futures::poll;
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    /// How a call of these tests ends, other than well.
+    #[derive(Debug, PartialEq, Eq, thiserror::Error)]
+    enum Trouble {
+        #[error("nobody answers")]
+        Silence,
+        #[error("the party says no")]
+        Refusal,
+        #[error("not called: {1}")]
+        NotCalled(Duration, NotCalled),
+    }
+
+    impl PartyError for Trouble {
+        fn not_called(retry_after: Duration, why: NotCalled) -> Self {
+            Self::NotCalled(retry_after, why)
+        }
+
+        fn is_no_answer(&self) -> bool {
+            match self {
+                Self::Silence | Self::NotCalled(..) => true,
+                Self::Refusal => false,
+            }
+        }
+    }
+
+    fn breaker() -> Breaker {
+        Breaker::new(Party::Carrier)
+    }
+
+    fn state_of(breaker: &Breaker) -> PartyState {
+        breaker.standing().state
+    }
+
+    async fn is_answered(breaker: &Breaker) {
+        breaker.call(async { Ok::<(), Trouble>(()) }).await.unwrap();
+    }
+
+    async fn is_not_answered(breaker: &Breaker, times: u32) {
+        for _ in 0..times {
+            let answer = breaker.call(async { Err::<(), _>(Trouble::Silence) }).await;
+            assert_eq!(answer, Err(Trouble::Silence));
+        }
+    }
+
+    /// The party is not called: when to come again, and why.
+    async fn is_refused(breaker: &Breaker) -> (Duration, NotCalled) {
+        let called = |_: &mut Context<'_>| -> Poll<Result<(), Trouble>> { panic!("it is called") };
+        let refused = breaker.call(poll_fn(called)).await;
+        let Err(Trouble::NotCalled(retry_after, why)) = refused else { panic!("{refused:?}") };
+        (retry_after, why)
+    }
+
+    /// The party is not called, and this pause has only just begun.
+    async fn is_left_alone_for(breaker: &Breaker, pause: Duration) {
+        let (rest, why) = is_refused(breaker).await;
+        assert_eq!(why, NotCalled::LeftAlone);
+        let half = pause.checked_div(2).unwrap();
+        assert!(half < rest && rest <= pause, "{rest:?} of {pause:?}");
+    }
+
+    /// Lets so much time pass for the breaker.
+    fn pass(breaker: &Breaker, time: Duration) {
+        if let Circuit::Open { until, .. } = &mut breaker.course().circuit {
+            *until = until.checked_sub(time).unwrap();
+        }
+    }
+
+    async fn left_alone() -> Breaker {
+        let breaker = breaker();
+        is_not_answered(&breaker, FAILURES_MAX).await;
+        breaker
+    }
+
+    #[tokio::test]
+    async fn ten_calls_in_a_row_without_an_answer_and_the_party_is_left_alone() {
+        let breaker = breaker();
+        is_not_answered(&breaker, 9).await;
+        assert_eq!(state_of(&breaker), PartyState::Answering);
+        is_not_answered(&breaker, 1).await;
+        assert_eq!(state_of(&breaker), PartyState::LeftAlone);
+        is_left_alone_for(&breaker, PAUSE_MIN).await;
+    }
+
+    #[tokio::test]
+    async fn an_answer_in_between_begins_the_count_anew() {
+        let breaker = breaker();
+        is_not_answered(&breaker, 9).await;
+        is_answered(&breaker).await;
+        is_not_answered(&breaker, 9).await;
+        // A refusal is an answer too.
+        let refused = breaker.call(async { Err::<(), _>(Trouble::Refusal) }).await;
+        assert_eq!(refused, Err(Trouble::Refusal));
+        is_not_answered(&breaker, 9).await;
+        assert_eq!(state_of(&breaker), PartyState::Answering);
+    }
+
+    #[tokio::test]
+    async fn one_call_finds_out_whether_the_party_answers_again() {
+        let breaker = left_alone().await;
+        pass(&breaker, PAUSE_MIN);
+        let mut probe = Box::pin(breaker.call(pending::<Result<(), Trouble>>()));
+        assert!(poll!(probe.as_mut()).is_pending());
+        assert_eq!(is_refused(&breaker).await, (PROBE_PAUSE, NotCalled::LeftAlone));
+        // Given up, it is no answer.
+        drop(probe);
+        is_left_alone_for(&breaker, PAUSE_MIN.saturating_mul(2)).await;
+        pass(&breaker, PAUSE_MIN.saturating_mul(2));
+        is_answered(&breaker).await;
+        assert_eq!(state_of(&breaker), PartyState::Answering);
+        is_answered(&breaker).await;
+    }
+
+    #[tokio::test]
+    async fn a_party_that_stays_away_is_left_alone_for_longer_and_longer() {
+        let breaker = left_alone().await;
+        let since = breaker.standing().since;
+        for pause in [5, 10, 20, 40, 60, 60].map(Duration::from_secs) {
+            is_left_alone_for(&breaker, pause).await;
+            pass(&breaker, pause);
+            is_not_answered(&breaker, 1).await;
+        }
+        assert_eq!(breaker.standing().since, since);
+        // Once it has answered, all is forgotten.
+        pass(&breaker, PAUSE_MAX);
+        is_answered(&breaker).await;
+        is_not_answered(&breaker, FAILURES_MAX).await;
+        is_left_alone_for(&breaker, PAUSE_MIN).await;
+    }
+
+    #[tokio::test]
+    async fn a_call_that_is_given_up_has_not_been_answered() {
+        let breaker = breaker();
+        for _ in 0..FAILURES_MAX {
+            let mut call = Box::pin(breaker.call(pending::<Result<(), Trouble>>()));
+            assert!(poll!(call.as_mut()).is_pending());
+        }
+        assert_eq!(state_of(&breaker), PartyState::LeftAlone);
+        // One that was never begun says nothing.
+        let never_begun = breaker.call(pending::<Result<(), Trouble>>());
+        drop(never_begun);
+        is_left_alone_for(&breaker, PAUSE_MIN).await;
+    }
+
+    #[tokio::test]
+    async fn what_was_called_before_decides_nothing_once_the_party_is_left_alone() {
+        let (breaker, go_on) = (breaker(), Notify::new());
+        let call = || {
+            Box::pin(breaker.call(async {
+                go_on.notified().await;
+                Ok::<(), Trouble>(())
+            }))
+        };
+        let (mut late, mut given_up) = (call(), call());
+        assert!(poll!(late.as_mut()).is_pending());
+        assert!(poll!(given_up.as_mut()).is_pending());
+        is_not_answered(&breaker, FAILURES_MAX).await;
+        go_on.notify_waiters();
+        late.await.unwrap();
+        assert_eq!(state_of(&breaker), PartyState::LeftAlone);
+        drop(given_up);
+        is_left_alone_for(&breaker, PAUSE_MIN).await;
+    }
+
+    #[tokio::test]
+    async fn a_stop_comes_before_everything_and_its_end_leaves_what_was() {
+        let breaker = breaker();
+        let stopped_at = DateTime::from_timestamp(1_291_190_760, 0).unwrap();
+        breaker.stop(Some(stopped_at));
+        breaker.stop(Some(stopped_at));
+        assert_eq!(is_refused(&breaker).await, (STOPPED_PAUSE, NotCalled::Stopped));
+        let standing = breaker.standing();
+        assert_eq!((standing.state, standing.since), (PartyState::Stopped, stopped_at));
+        breaker.stop(None);
+        is_not_answered(&breaker, FAILURES_MAX).await;
+        let before = breaker.standing();
+        assert_eq!(before.state, PartyState::LeftAlone);
+        breaker.stop(Some(stopped_at));
+        // Not even to see whether it answers.
+        pass(&breaker, PAUSE_MIN);
+        assert_eq!(is_refused(&breaker).await, (STOPPED_PAUSE, NotCalled::Stopped));
+        breaker.stop(None);
+        assert_eq!(breaker.standing(), before);
+        is_answered(&breaker).await;
+        assert_eq!(state_of(&breaker), PartyState::Answering);
+    }
+
+    #[tokio::test]
+    async fn the_last_failure_is_told_in_one_sentence() {
+        let breaker = breaker();
+        assert_eq!(breaker.standing().last_failure, None);
+        is_not_answered(&breaker, 1).await;
+        is_answered(&breaker).await;
+        assert_eq!(breaker.standing().last_failure.as_deref(), Some("nobody answers"));
+    }
+}

@@ -1,0 +1,164 @@
+//! The provider and the carrier, each behind its breaker.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use domain::{Charge, Money, Shipment, StepKey};
+
+use super::{Breaker, NotCalled, PartyError};
+use crate::payment::port::{Capabilities, Payment, PaymentId, PaymentProvider, ProviderError};
+use crate::shipping::{Booking, Carrier, CarrierError};
+
+/// A party, of which every call passes a breaker.
+///
+/// **Errors.** The party's own; unavailable, with a time to come again, while it is not called.
+pub struct Guarded<P> {
+    party: P,
+    breaker: Arc<Breaker>,
+}
+
+impl<P> Guarded<P> {
+    /// Has every call to the party pass this breaker.
+    #[must_use]
+    pub const fn new(party: P, breaker: Arc<Breaker>) -> Self {
+        Self { party, breaker }
+    }
+}
+
+#[async_trait]
+impl<P: PaymentProvider> PaymentProvider for Guarded<P> {
+    fn capabilities(&self) -> Capabilities {
+        self.party.capabilities()
+    }
+
+    async fn open(&self, charge: &Charge) -> Result<PaymentId, ProviderError> {
+        self.breaker.call(self.party.open(charge)).await
+    }
+
+    async fn authorise(&self, payment: &PaymentId) -> Result<Payment, ProviderError> {
+        self.breaker.call(self.party.authorise(payment)).await
+    }
+
+    async fn capture(&self, payment: &PaymentId, amount: Money) -> Result<Payment, ProviderError> {
+        self.breaker.call(self.party.capture(payment, amount)).await
+    }
+
+    async fn void(&self, payment: &PaymentId) -> Result<Payment, ProviderError> {
+        self.breaker.call(self.party.void(payment)).await
+    }
+
+    async fn refund(
+        &self,
+        payment: &PaymentId,
+        refund_key: &str,
+        amount: Money,
+    ) -> Result<Payment, ProviderError> {
+        self.breaker.call(self.party.refund(payment, refund_key, amount)).await
+    }
+
+    async fn look_up(&self, payment: &PaymentId) -> Result<Payment, ProviderError> {
+        self.breaker.call(self.party.look_up(payment)).await
+    }
+}
+
+#[async_trait]
+impl<P: Carrier> Carrier for Guarded<P> {
+    async fn book(&self, booking: &Booking) -> Result<Shipment, CarrierError> {
+        self.breaker.call(self.party.book(booking)).await
+    }
+
+    async fn cancel(&self, reference: StepKey) -> Result<Option<Shipment>, CarrierError> {
+        self.breaker.call(self.party.cancel(reference)).await
+    }
+}
+
+impl PartyError for ProviderError {
+    fn not_called(retry_after: Duration, why: NotCalled) -> Self {
+        Self::Unavailable { retry_after: Some(retry_after), source: why.into() }
+    }
+
+    fn is_no_answer(&self) -> bool {
+        match self {
+            Self::Unavailable { .. } => true,
+            Self::MovedOn | Self::Broken(_) => false,
+        }
+    }
+}
+
+impl PartyError for CarrierError {
+    fn not_called(retry_after: Duration, why: NotCalled) -> Self {
+        Self::Unavailable { retry_after: Some(retry_after), source: why.into() }
+    }
+
+    fn is_no_answer(&self) -> bool {
+        match self {
+            Self::Unavailable { .. } => true,
+            Self::Undeliverable { .. } | Self::Broken(_) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::{OrderId, Party, PartyState, StepName};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::party::Standing;
+
+    /// A carrier that answers each call in the same way.
+    struct Always(fn() -> CarrierError);
+
+    #[async_trait]
+    impl Carrier for Always {
+        async fn book(&self, _booking: &Booking) -> Result<Shipment, CarrierError> {
+            Err(self.0())
+        }
+
+        async fn cancel(&self, _reference: StepKey) -> Result<Option<Shipment>, CarrierError> {
+            Err(self.0())
+        }
+    }
+
+    /// Calls it twelve times; the last answer, and how the carrier is dealt with then.
+    async fn called(answer: fn() -> CarrierError) -> (CarrierError, Standing) {
+        let breaker = Arc::new(Breaker::new(Party::Carrier));
+        let carrier = Guarded::new(Always(answer), Arc::clone(&breaker));
+        let order_id = OrderId::of(Uuid::from_u128(7));
+        let parcel = StepKey { order_id, step: StepName::ShipOrder, version: 1, attempt: 1 };
+        let mut last = carrier.cancel(parcel).await.unwrap_err();
+        for _ in 0..11 {
+            last = carrier.cancel(parcel).await.unwrap_err();
+        }
+        (last, breaker.standing())
+    }
+
+    #[tokio::test]
+    async fn a_carrier_that_does_not_answer_is_left_alone_and_nothing_is_told_of_the_cause() {
+        let silence = || CarrierError::Unavailable {
+            retry_after: None,
+            source: "17 High Street, London".into(),
+        };
+        let (last, standing) = called(silence).await;
+        let CarrierError::Unavailable { retry_after: Some(_), source } = &last else {
+            panic!("{last:?}")
+        };
+        assert_eq!(source.to_string(), NotCalled::LeftAlone.to_string());
+        assert_eq!(standing.state, PartyState::LeftAlone);
+        assert_eq!(standing.last_failure.as_deref(), Some("the carrier does not answer"));
+    }
+
+    #[tokio::test]
+    async fn a_carrier_that_refuses_or_answers_with_nonsense_has_answered() {
+        let answers: [fn() -> CarrierError; 2] = [
+            || CarrierError::Undeliverable { why: "no ship sails there".to_owned() },
+            || CarrierError::Broken("<html>It works!</html>".into()),
+        ];
+        for answer in answers {
+            let (_, standing) = called(answer).await;
+            assert_eq!(standing.state, PartyState::Answering);
+            assert_eq!(standing.last_failure, None);
+        }
+    }
+}
