@@ -191,36 +191,48 @@ async fn state_of(db: &PgPool, reservation_key: &str) -> Result<Option<String>, 
 }
 
 /// Gives back what was set aside for orders that did not come to their end in time; returns how
-/// many reservations that were, at most `limit`.
+/// many reservations that were, at most `limit`. What another transaction holds at this moment, the
+/// order or one of its articles, is left to the next round, and stops no other.
 ///
 /// **Repeats.** Any number of copies may run: each reservation is expired by one of them. The
 /// order itself learns of it when it tries to ship.
 pub async fn release_expired(db: &PgPool, limit: i64) -> Result<usize, ActivityFault> {
     let numbers = sqlx::query_scalar!(
         r#"
-        with due as materialized (
-            select reservation_key, order_id from inventory.reservations
+        with overdue as materialized (
+            select reservation_key from inventory.reservations
             -- One whose order is not on record is `prove`'s to report, and must not stop the rest.
             join orders.orders using (order_id)
             where state = 'held' and expires_at <= now()
             order by expires_at
             limit $1
+        ), free as materialized (
+            select sku from inventory.stock
+            where sku in (
+                select sku from overdue join inventory.reservation_lines using (reservation_key)
+            )
+            order by sku
+            for update skip locked
+        ), due as materialized (
+            select reservation_key, order_id
+            from overdue
+            join inventory.reservations using (reservation_key)
+            join orders.orders using (order_id)
+            where state = 'held' and not exists (
+                select from inventory.reservation_lines as line
+                where line.reservation_key = overdue.reservation_key
+                    and sku not in (select sku from free)
+            )
             for update of reservations skip locked
+            for no key update of orders skip locked
         ), expired as (
             update inventory.reservations set state = 'expired'
             from due where reservations.reservation_key = due.reservation_key
         ), line as (
             select due.reservation_key, line.sku, line.quantity
             from due join inventory.reservation_lines as line using (reservation_key)
-        ), locked as materialized (
-            select stock.sku from inventory.stock
-            where stock.sku in (select sku from line)
-            order by stock.sku
-            for update
         ), total as (
-            select locked.sku, sum(line.quantity)::bigint as quantity
-            from locked join line on line.sku = locked.sku
-            group by locked.sku
+            select sku, sum(quantity)::bigint as quantity from line group by sku
         ), given_back as (
             update inventory.stock set reserved = stock.reserved - total.quantity
             from total where stock.sku = total.sku

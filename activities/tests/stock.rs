@@ -100,6 +100,25 @@ async fn a_locked_article_stops_its_own_orders_and_no_others(db: PgPool) {
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_article_or_an_order_in_use_expires_later_and_stops_no_other(db: PgPool) {
+    let shop = Shop::stocked(db).await;
+    let (of_locked, busy, free) =
+        (order_of(1, &[(HEART, 1)]), order_of(2, &[(BABUSHKA, 1)]), order_of(3, &[(BABUSHKA, 1)]));
+    for order in [&of_locked, &busy, &free] {
+        shop.places(order).await;
+        shop.reserves_for(order, Duration::ZERO).await.unwrap();
+    }
+    let (shelf, row) = (shop.holds_up(HEART).await, shop.holds_up_order(&busy).await);
+    assert_eq!(stock::release_expired(&shop.db, 10).await.unwrap(), 1);
+    assert_eq!(shop.fulfilment_of(&free).await, "cancelled");
+    shelf.commit().await.unwrap();
+    row.commit().await.unwrap();
+    assert_eq!(stock::release_expired(&shop.db, 10).await.unwrap(), 2);
+    assert_eq!(shop.pieces_of(HEART).await, (100, 0, 0, 100));
+    assert_eq!(shop.pieces_of(BABUSHKA).await, (100, 0, 0, 100));
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn releasing_twice_gives_the_goods_back_once(db: PgPool) {
     let (shop, order, other) = (Shop::stocked(db).await, order(1), order(2));
     for order in [&order, &other] {
