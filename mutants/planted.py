@@ -290,6 +290,16 @@ PLANTED = [
         (PROTOCOL, "(Some(_), Known::Nothing | Known::Fresh) => Call::Finish", "(Some(_), Known::Nothing | Known::Fresh | Known::Is(S::Declined)) => Call::Finish"),
     ),
     mutant(
+        "an attempt that is called off keeps its connection",
+        "activities:called_off activities",
+        ("activities/src/heartbeat.rs", "if !has_come_late => return", "if has_come_late => return"),
+    ),
+    mutant(
+        "a party that an operator has stopped is called all the same",
+        "activities:a_step_whose_party_is_stopped activities",
+        ("activities/src/party.rs", "        if self.stopped_at.is_some() {\n            return Err((STOPPED_PAUSE", "        if self.stopped_at.is_some_and(|at| at > DateTime::<Utc>::MAX_UTC) {\n            return Err((STOPPED_PAUSE"),
+    ),
+    mutant(
         "the books are reversed before the money is back",
         "saga:while_a_refund_waits saga",
         (PROCESS, "    let post = saga.step(PostEntries, key(StepName::PostEntries)).undone_by(ReverseEntries);\n", ""),
@@ -328,7 +338,14 @@ PLANTED = [
     mutant(
         "a reservation of a lost order stops the sweep",
         "activities:a_reservation_without_its_order activities",
-        (STOCK, "            join orders.orders using (order_id)\n            where state = 'held'", "            where state = 'held'"),
+        (STOCK, "            join orders.orders using (order_id)\n            where state = 'held' and expires_at", "            where state = 'held' and expires_at"),
+        (STOCK, "            join orders.orders using (order_id)\n            where state = 'held' and not exists", "            where state = 'held' and not exists"),
+        (STOCK, "            for no key update of orders skip locked\n", ""),
+    ),
+    mutant(
+        "an article in use stops the sweep",
+        "activities:an_article_or_an_order_in_use activities",
+        (STOCK, "            order by sku\n            for update skip locked\n        ), due as", "            order by sku\n            for update\n        ), due as"),
     ),
     mutant(
         "a parcel that is accepted stays in the stock",
