@@ -450,7 +450,7 @@ PLANTED = [
     ),
     mutant(
         "an order under way that needs a person looks cancellable for ever",
-        "domain activities",
+        "activities:projection:: activities",
         (STATUS, "            self.unwinding = false;\n            self.needs_attention = None;", "            self.unwinding = false;"),
     ),
     mutant(
@@ -544,7 +544,7 @@ PLANTED = [
     ),
     mutant(
         "an order that recover found lost is taken for launched",
-        "starter:an_order_that_is_found_lost starter",
+        "starter:an_order_whose_workflow_was_lost starter",
         (LAUNCHES, "            is_recovery: self.is_recovery,", "            is_recovery: false,"),
     ),
     mutant(
@@ -599,7 +599,7 @@ PLANTED = [
     ),
     mutant(
         "a missing column is taken for a bug in an order",
-        "runtime",
+        "schema:what_a_database_lacks schema",
         ("runtime/src/database.rs", '            "42P01" | "42703" | "42883"', '            "42P01" | "42883"'),
     ),
     mutant(

@@ -14,29 +14,29 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from planted import PLANTED, Mutant
 
 ROOT = Path(__file__).resolve().parent.parent
-COPY = ROOT / ".ordersaga" / "mutants"
 
-# Cargo tells a crate of the copy from the same one here by its path inside the workspace, that is,
-# not at all: in one folder for both, a later test would run with a bug in it.
-TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "mutants"
+# What was built here, which every copy begins with.
+BUILT = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 
 # A check that hangs has seen the bug, too: nothing hangs without it. A few tests that are named take
 # seconds, a whole suite a minute or two.
-HANGS_AFTER = {"named": 45.0, "all": 400.0}
+HANGS_AFTER = {"named": 30.0, "all": 400.0}
 
 # What a check builds. `activities:stock::` runs those of its tests whose name contains `stock::`.
 # Chosen out of the whole workspace, a test shares with all others what it is built of.
 CHECKS = {
     "domain": ["-p", "domain", "--lib"],
-    "runtime": ["--workspace", "--lib"],
     "schema": ["--workspace", "--test", "schema"],
     "activities": ["--workspace", "--test", "activities"],
     "starter": ["--workspace", "--test", "api"],
@@ -49,128 +49,205 @@ CHECKS = {
 }
 ARGUMENTS = {"matrix": ["--fail-fast", "--give-up-after", "60"]}
 
+# These have a database for each test; the starter's share the Temporal server that is running. The
+# others start one of their own.
+ON_WHAT_RUNS = {"domain", "schema", "activities", "starter", "payments"}
+
 
 class NotPlanted(Exception):
     """The list of bugs does not fit the code any more."""
 
 
-def copy_of_the_code() -> None:
-    """What git knows of, as it lies here, changed or not."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT, check=True, capture_output=True, text=True,
-    )
-    shutil.rmtree(COPY, ignore_errors=True)
-    for name in filter(None, listed.stdout.split("\0")):
-        if (ROOT / name).is_file():
-            (COPY / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, COPY / name)
+@dataclass(frozen=True)
+class Copy:
+    """A copy of the code, in which bugs are planted, with a folder of its own for what is built.
 
+    Cargo tells a crate of the copy from the same one here by its path inside the workspace, that
+    is, not at all: in one folder for both, a later test would run with a bug in it.
+    """
 
-@contextmanager
-def planted(mutant: Mutant) -> Iterator[None]:
-    originals: dict[Path, str] = {}
-    try:
-        for edit in mutant.edits:
-            path = COPY / edit.file
-            text = path.read_text()
-            if (times := text.count(edit.old)) != 1:
-                raise NotPlanted(f"{edit.file} has {times} times: {edit.old.strip()[:70]!r}")
-            originals.setdefault(path, text)
-            path.write_text(text.replace(edit.old, edit.new))
-        yield
-    finally:
-        for path, text in originals.items():
-            path.write_text(text)
+    name: str
 
+    @property
+    def code(self) -> Path:
+        return ROOT / ".ordersaga" / "mutants" / self.name
 
-def libraries_built_before() -> None:
-    """Begins with what is built of other people's libraries, which have no bugs planted."""
-    built = TARGET.parent / "debug"
-    if TARGET.exists() or not built.exists():
-        return
-    for part in ("deps", "build", ".fingerprint"):
-        shutil.copytree(built / part, TARGET / "debug" / part, copy_function=os.link)
-    # Files that cargo would write to are the other folder's files, too: they go first.
-    metadata = subprocess.run(
-        ["cargo", "metadata", "--no-deps", "--format-version", "1"],
-        cwd=COPY, check=True, capture_output=True, text=True,
-    )
-    ours = [f"--package={package['name']}" for package in json.loads(metadata.stdout)["packages"]]
-    clean = ["cargo", "clean", "--quiet", *ours]
-    subprocess.run(clean, cwd=COPY, check=True, env={**os.environ, "CARGO_TARGET_DIR": str(TARGET)})
+    @property
+    def target(self) -> Path:
+        return BUILT / "mutants" / self.name
 
-
-def cargo(check: str, *more: str, limit: float | None = None) -> int:
-    """The exit code of a check; 124 if it hangs."""
-    # A changed query is asked of the database, because nobody has its answer on file.
-    env = {**os.environ, "SQLX_OFFLINE": "false", "RUST_BACKTRACE": "0"}
-    env["CARGO_TARGET_DIR"] = str(TARGET)
-    command = ["cargo", "test", "--quiet", "--locked", *CHECKS[check], *more]
-    with (COPY / "last.log").open("w") as log:
-        process = subprocess.Popen(
-            command, cwd=COPY, env=env, stdout=log, stderr=subprocess.STDOUT,
-            start_new_session=True,
+    def prepare(self) -> None:
+        """Takes what git knows of, as it lies here, changed or not."""
+        listed = subprocess.run(
+            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+            cwd=ROOT, check=True, capture_output=True, text=True,
         )
+        shutil.rmtree(self.code, ignore_errors=True)
+        for name in filter(None, listed.stdout.split("\0")):
+            if (ROOT / name).is_file():
+                (self.code / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / name, self.code / name)
+        self.begin_with_libraries()
+
+    def begin_with_libraries(self) -> None:
+        """Takes what is built of other people's libraries, which have no bugs planted."""
+        if self.target.exists() or not (BUILT / "debug").exists():
+            return
+        for part in ("deps", "build", ".fingerprint"):
+            built = BUILT / "debug" / part
+            shutil.copytree(built, self.target / "debug" / part, copy_function=os.link)
+        # Files that cargo would write to are the other folder's files, too: they go first.
+        metadata = subprocess.run(
+            ["cargo", "metadata", "--no-deps", "--format-version", "1"],
+            cwd=self.code, check=True, capture_output=True, text=True,
+        )
+        packages = json.loads(metadata.stdout)["packages"]
+        ours = [f"--package={package['name']}" for package in packages]
+        env = {**os.environ, "CARGO_TARGET_DIR": str(self.target)}
+        subprocess.run(["cargo", "clean", "--quiet", *ours], cwd=self.code, check=True, env=env)
+
+    @contextmanager
+    def planted(self, mutant: Mutant) -> Iterator[None]:
+        originals: dict[Path, str] = {}
         try:
-            return process.wait(limit)
-        except subprocess.TimeoutExpired:
-            return 124
+            for edit in mutant.edits:
+                path = self.code / edit.file
+                text = path.read_text()
+                if (times := text.count(edit.old)) != 1:
+                    raise NotPlanted(f"{edit.file} has {times} times: {edit.old.strip()[:70]!r}")
+                originals.setdefault(path, text)
+                path.write_text(text.replace(edit.old, edit.new))
+            yield
         finally:
-            # Servers that a test started end with it, however it ended.
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            for path, text in originals.items():
+                path.write_text(text)
+
+    def cargo(
+        self, check: str, *more: str, offline: bool = True, limit: float | None = None
+    ) -> int:
+        """The exit code of a check; 124 if it hangs."""
+        env = {
+            **os.environ,
+            "SQLX_OFFLINE": str(offline).lower(),
+            "RUST_BACKTRACE": "0",
+            "CARGO_TARGET_DIR": str(self.target),
+        }
+        command = ["cargo", "test", "--quiet", "--locked", *CHECKS[check], *more]
+        with (self.code / "last.log").open("w") as log:
+            process = subprocess.Popen(
+                command, cwd=self.code, env=env, stdout=log, stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            UNDER_WAY.add(process.pid)
+            try:
+                return process.wait(limit)
+            except subprocess.TimeoutExpired:
+                return 124
+            finally:
+                # Servers that a test started end with it, however it ended.
+                end(process.pid)
+                process.wait()
+                UNDER_WAY.discard(process.pid)
+
+    def caught_by(self, mutant: Mutant) -> str | None:
+        for name in mutant.checks:
+            check, _, tests = name.partition(":")
+            # A query that was changed is asked of the database: nobody has its answer on file.
+            offline = self.cargo(check, "--no-run") == 0
+            if not offline and self.cargo(check, "--no-run", offline=False) != 0:
+                log = (self.code / "last.log").read_text()
+                raise NotPlanted(f"it does not compile:\n{log[-2000:]}")
+            arguments = [*ARGUMENTS.get(check, []), *filter(None, [tests])]
+            limit = HANGS_AFTER["named" if tests else "all"]
+            if code := self.cargo(check, "--", *arguments, offline=offline, limit=limit):
+                return f"{name}, which hangs" if code == 124 else name
+        return None
 
 
-def caught_by(mutant: Mutant) -> str | None:
-    for name in mutant.checks:
-        check, _, tests = name.partition(":")
-        if cargo(check, "--no-run") != 0:
-            log = (COPY / "last.log").read_text()
-            raise NotPlanted(f"it does not compile:\n{log[-2000:]}")
-        arguments = [*ARGUMENTS.get(check, []), *filter(None, [tests])]
-        limit = HANGS_AFTER["named" if tests else "all"]
-        if code := cargo(check, "--", *arguments, limit=limit):
-            return f"{name}, which hangs" if code == 124 else name
-    return None
+# The processes that end when this one is told to.
+UNDER_WAY: set[int] = set()
+
+
+def end(group: int) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
+
+
+def end_all(*_signal: object) -> None:
+    for group in list(UNDER_WAY):
+        end(group)
+    os._exit(143)
+
+
+class Report:
+    """Prints a line for each bug, as soon as it is known what became of it."""
+
+    def __init__(self, mutants: list[Mutant]) -> None:
+        self.mutants = mutants
+        self.told = 0
+        self.caught = 0
+        self.begun = time.monotonic()
+        self.one_at_a_time = threading.Lock()
+
+    def of(self, copy: Copy, mutant: Mutant) -> None:
+        begun = time.monotonic()
+        try:
+            with copy.planted(mutant):
+                by = copy.caught_by(mutant)
+        except NotPlanted as error:
+            by, verdict = None, f"NOT PLANTED: {error}"
+        else:
+            verdict = f"caught by {by}" if by else "NOT CAUGHT"
+        took = f"{time.monotonic() - begun:4.0f} s"
+        width = max(len(mutant.name) for mutant in self.mutants)
+        with self.one_at_a_time:
+            self.told += 1
+            self.caught += by is not None
+            place = f"{self.told:>2}/{len(self.mutants)}"
+            print(f"{place} {took}  {mutant.name:<{width}}  {verdict}", flush=True)
+
+    def concludes(self) -> bool:
+        minutes = (time.monotonic() - self.begun) / 60
+        all_of_them = len(self.mutants)
+        print(f"{self.caught} of {all_of_them} planted bugs were caught, in {minutes:.0f} min")
+        return self.caught == all_of_them > 0
+
+
+def one_after_the_other(copy: Copy, mutants: list[Mutant], report: Report) -> None:
+    copy.prepare()
+    # The bugs of one crate follow each other: a crate is built anew for the next bug only.
+    for mutant in sorted(mutants, key=lambda mutant: mutant.edits[0].file.split("/")[0]):
+        report.of(copy, mutant)
+
+
+def starts_a_server(mutant: Mutant) -> bool:
+    return not ON_WHAT_RUNS.issuperset(check.partition(":")[0] for check in mutant.checks)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="bugs whose name contains this")
     only = parser.parse_args().only
-    # Whoever ends this ends the check that is under way, too.
-    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(143))
-    # The bugs of one crate follow each other: a crate is built anew for the next bug only.
-    mutants = sorted(
-        (mutant for mutant in PLANTED if only in mutant.name),
-        key=lambda mutant: mutant.edits[0].file.split("/")[0],
-    )
-    copy_of_the_code()
-    libraries_built_before()
-    begun_all = time.monotonic()
+    signal.signal(signal.SIGTERM, end_all)
+    signal.signal(signal.SIGINT, end_all)
     subprocess.run(
         ["cargo", "run", "--quiet", "--locked", "--example", "migrate"],
         cwd=ROOT, check=True, env={**os.environ, "SQLX_OFFLINE": "true"},
     )
-    caught = 0
-    width = max((len(mutant.name) for mutant in mutants), default=0)
-    for number, mutant in enumerate(mutants, 1):
-        begun = time.monotonic()
-        try:
-            with planted(mutant):
-                by = caught_by(mutant)
-        except NotPlanted as error:
-            by, verdict = None, f"NOT PLANTED: {error}"
-        else:
-            verdict = f"caught by {by}" if by else "NOT CAUGHT"
-        caught += by is not None
-        took = f"{time.monotonic() - begun:4.0f} s"
-        print(f"{number:>2}/{len(mutants)} {took}  {mutant.name:<{width}}  {verdict}", flush=True)
-    minutes = (time.monotonic() - begun_all) / 60
-    print(f"{caught} of {len(mutants)} planted bugs were caught, in {minutes:.0f} min")
-    return 0 if mutants and caught == len(mutants) else 1
+    mutants = [mutant for mutant in PLANTED if only in mutant.name]
+    report = Report(mutants)
+    # Two at once: building a crate keeps one core busy, and so does a test. Nothing is shared.
+    on_what_runs = [mutant for mutant in mutants if not starts_a_server(mutant)]
+    on_their_own = [mutant for mutant in mutants if starts_a_server(mutant)]
+    with ThreadPoolExecutor() as both:
+        under_way = [
+            both.submit(one_after_the_other, Copy(name), chosen, report)
+            for name, chosen in (("shared", on_what_runs), ("own", on_their_own))
+            if chosen
+        ]
+        for done in under_way:
+            done.result()
+    return 0 if report.concludes() else 1
 
 
 if __name__ == "__main__":

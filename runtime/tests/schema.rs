@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 use runtime::chain;
+use runtime::database::DatabaseFault;
 use runtime::schema::{
     MIGRATIONS, Migrated, Privilege, Right, SchemaFault, SchemaGate, SchemaState, migrate,
 };
@@ -41,6 +42,20 @@ async fn a_migrated_database_fits_the_roles_of_worker_and_starter(owner: PgPool)
     for role in ["ordersaga_worker", "ordersaga_starter"] {
         let state = gate().check(&seen_by(role, &owner)).await;
         assert_eq!(state.unwrap(), SchemaState::Current, "{role}");
+    }
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn what_a_database_lacks_is_the_deployments_fault(owner: PgPool) {
+    let starter = seen_by("ordersaga_starter", &owner);
+    for (database, statement) in [
+        (&owner, "select from orders.no_such_table"),
+        (&owner, "select no_such_column from orders.orders"),
+        (&owner, "select orders.no_such_function()"),
+        (&starter, "select method from payments.methods"),
+    ] {
+        let error = sqlx::raw_sql(statement).execute(database).await.unwrap_err();
+        assert_eq!(DatabaseFault::of(&error), DatabaseFault::Misdeployed, "{error}");
     }
 }
 

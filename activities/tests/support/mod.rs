@@ -54,13 +54,12 @@ impl Shop {
         Self { db, starter, owner, provider, carrier }
     }
 
-    /// The shop's database for a worker that has few connections, and waits for locks no longer.
-    pub(crate) fn small_pool(&self, connections: u32, lock_timeout: Duration) -> PgPool {
-        let limit = lock_timeout.as_millis().to_string();
-        let options = PgConnectOptions::clone(&self.db.connect_options());
+    /// A worker's pool of so few connections that whoever waits with one in hand is missed soon.
+    pub(crate) fn small_pool(&self, connections: u32) -> PgPool {
         PgPoolOptions::new()
             .max_connections(connections)
-            .connect_lazy_with(options.options([("lock_timeout", limit)]))
+            .acquire_timeout(Duration::from_secs(5))
+            .connect_lazy_with(PgConnectOptions::clone(&self.db.connect_options()))
     }
 
     /// A shop with a hundred pieces of each article of [`order`].
