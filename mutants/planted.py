@@ -222,7 +222,7 @@ PLANTED = [
     ),
     mutant(
         "the order is shipped before it is paid",
-        "replay",
+        "replay:the_histories_on_file replay",
         (PROCESS, "    saga.run(charge).await?;\n", ""),
         (PROCESS, "    saga.run(ship).await?;\n", "    saga.run(ship).await?;\n    saga.run(charge).await?;\n"),
     ),
@@ -409,7 +409,7 @@ PLANTED = [
     ),
     mutant(
         "an event's times run against its numbers",
-        "activities:projection:: activities",
+        "activities:an_events_time_follows activities",
         (RECORD_SQL, "    happened_at := clock_timestamp();", "    happened_at := now();"),
     ),
     mutant(
@@ -558,7 +558,7 @@ PLANTED = [
     ),
     mutant(
         "recover forgets that an order was being unwound",
-        "recover:whatever_a_lost recover",
+        "recover:a_record_that_was_set_back recover",
         (RECOVER, "    if let Some(ending) = ending {", "    if let Some(ending) = ending.filter(|_| false) {"),
     ),
     mutant(

@@ -1,6 +1,7 @@
 //! What happened to an order is on record, once, and an order that is not open is left alone.
 
 use activities::{ActivityFault, orders};
+use chrono::{DateTime, Utc};
 use domain::event::Completed;
 use domain::{Decision, Ending, Order, OrderStatus, Rejection, StepName};
 use runtime::schema::MIGRATIONS;
@@ -285,6 +286,32 @@ async fn of_a_sale_and_an_unwinding_at_once_the_first_counts(db: PgPool) {
     let (booked, ()) = futures::join!(shop.recognises(&order), notes);
     refusal(booked);
     assert_eq!(shop.status_of(&order).await, "processing");
+}
+
+/// A transaction that began before another one records after it.
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_events_time_follows_its_number_whichever_transaction_began_first(db: PgPool) {
+    let (shop, order) = (Shop::on(db), order(1));
+    shop.places(&order).await;
+    let mut slow = shop.db.begin().await.unwrap();
+    sqlx::query("select now()").execute(&mut *slow).await.unwrap();
+    shop.unwinds(&order).await;
+    sqlx::query("select orders.record($1, 'order.cancelled', $2)")
+        .bind(order.order_id.uuid())
+        .bind(json!({ "reason": "changed my mind" }))
+        .execute(&mut *slow)
+        .await
+        .unwrap();
+    slow.commit().await.unwrap();
+    let times: Vec<DateTime<Utc>> = sqlx::query_scalar(
+        "select occurred_at from orders.order_events where order_id = $1 order by sequence",
+    )
+    .bind(order.order_id.uuid())
+    .fetch_all(&shop.db)
+    .await
+    .unwrap();
+    assert_eq!(times.len(), 3);
+    assert!(times.is_sorted(), "{times:?}");
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]
