@@ -224,7 +224,7 @@ PLANTED = [
     ),
     mutant(
         "the order is shipped before it is paid",
-        "replay",
+        "replay:the_histories_on_file replay",
         (PROCESS, "            saga.run(authorise).await?;\n        }\n", "            saga.run(authorise).await?;\n        }\n        saga.run(ship).await?;\n"),
         (PROCESS, "    }\n    saga.run(ship).await?;\n", "    }\n"),
     ),
@@ -440,7 +440,7 @@ PLANTED = [
     ),
     mutant(
         "an event's times run against its numbers",
-        "activities:projection:: activities",
+        "activities:an_events_time_follows activities",
         (RECORD_SQL, "    happened_at := clock_timestamp();", "    happened_at := now();"),
     ),
     mutant(
@@ -589,7 +589,7 @@ PLANTED = [
     ),
     mutant(
         "recover forgets that an order was being unwound",
-        "recover:whatever_a_lost recover",
+        "recover:a_record_that_was_set_back recover",
         (RECOVER, "    if let Some(ending) = ending {", "    if let Some(ending) = ending.filter(|_| false) {"),
     ),
     mutant(

@@ -353,6 +353,10 @@ pub async fn accept(
     record_accepted(db, &order.parcel()).await
 }
 
+#[expect(
+    clippy::too_many_lines,
+    reason = "it is one statement, so that all of it commits or nothing"
+)]
 async fn record_accepted(db: &PgPool, parcel: &Parcel) -> Result<(), ActivityFault> {
     const DOING: &str = "recording that a parcel has left";
     let key = parcel.key;

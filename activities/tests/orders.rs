@@ -1,11 +1,12 @@
 //! What happened to an order is on record, once, and an order that is not open is left alone.
 
 use activities::{ActivityFault, orders};
+use chrono::{DateTime, Utc};
 use domain::event::Completed;
 use domain::{Decision, Ending, Order, OrderStatus, Rejection, StepName};
 use runtime::schema::MIGRATIONS;
 use serde_json::{Value, json};
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use workflows::order::{AttentionNote, EndNote, ResolvedNote, UnwindingNote};
 
 use crate::support::{HEART, Shop, cancelled, not_open, order, refusal};
@@ -265,6 +266,14 @@ async fn a_sale_that_is_booked_late_does_not_complete_an_order_that_is_unwound(d
     assert_eq!(shop.status_of(&order).await, "cancelled");
 }
 
+/// Records an event in a transaction that goes on.
+async fn records(transaction: &mut PgConnection, order: &Order, event: &str, data: &Value) {
+    sqlx::query!("select orders.record($1, $2, $3)", order.order_id.uuid(), event, data)
+        .fetch_one(transaction)
+        .await
+        .unwrap();
+}
+
 /// The note of the unwinding has the order's row when the sale is about to be booked.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn of_a_sale_and_an_unwinding_at_once_the_first_counts(db: PgPool) {
@@ -274,17 +283,33 @@ async fn of_a_sale_and_an_unwinding_at_once_the_first_counts(db: PgPool) {
     let mut unwinding = shop.holds_up_order(&order).await;
     let notes = async {
         shop.until_waiting(1).await;
-        sqlx::query("select orders.record($1, 'order.unwinding', $2)")
-            .bind(order.order_id.uuid())
-            .bind(json!({ "ending": cancelled("changed my mind") }))
-            .execute(&mut *unwinding)
-            .await
-            .unwrap();
+        let ending = json!({ "ending": cancelled("changed my mind") });
+        records(&mut unwinding, &order, "order.unwinding", &ending).await;
         unwinding.commit().await.unwrap();
     };
     let (booked, ()) = futures::join!(shop.recognises(&order), notes);
     refusal(booked);
     assert_eq!(shop.status_of(&order).await, "processing");
+}
+
+/// A transaction that began before another one records after it.
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_events_time_follows_its_number_whichever_transaction_began_first(db: PgPool) {
+    let (shop, order) = (Shop::on(db), order(1));
+    shop.places(&order).await;
+    let mut slow = shop.db.begin().await.unwrap();
+    shop.unwinds(&order).await;
+    records(&mut slow, &order, "order.cancelled", &json!({ "reason": "changed my mind" })).await;
+    slow.commit().await.unwrap();
+    let times: Vec<DateTime<Utc>> = sqlx::query_scalar(
+        "select occurred_at from orders.order_events where order_id = $1 order by sequence",
+    )
+    .bind(order.order_id.uuid())
+    .fetch_all(&shop.db)
+    .await
+    .unwrap();
+    assert_eq!(times.len(), 3);
+    assert!(times.is_sorted(), "{times:?}");
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]

@@ -9,9 +9,7 @@ use futures::future::join_all;
 use runtime::schema::MIGRATIONS;
 use sqlx::PgPool;
 
-use crate::support::{
-    BABUSHKA, HEART, Shop, TTL, breakage, order, order_of, refusal, sku,
-};
+use crate::support::{BABUSHKA, HEART, Shop, TTL, breakage, order, order_of, refusal, sku};
 
 const LATE: Rejection = Rejection::AlreadyUndone { step: StepName::ReserveStock };
 

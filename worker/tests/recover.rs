@@ -59,12 +59,17 @@ async fn launched(shop: &Shop, order: &Order) -> OrderHandle {
     let workflow_id = order.order_id.workflow_id();
     let options = WorkflowStartOptions::new(Queue::Orders.name(), workflow_id).build();
     let handle = shop.client.start_workflow(OrderSaga::run, start, options).await.unwrap();
+    is_launched(shop, order).await;
+    handle
+}
+
+/// The order does not wait for its launch any more.
+async fn is_launched(shop: &Shop, order: &Order) {
     sqlx::query("delete from orders.launches where order_id = $1")
         .bind(order.order_id.uuid())
         .execute(&shop.db)
         .await
         .unwrap();
-    handle
 }
 
 async fn in_its_window(shop: &Shop, order: &Order) -> OrderHandle {
@@ -81,6 +86,7 @@ async fn lose(handle: &OrderHandle) {
 async fn whatever_a_lost_workflow_was_at_its_order_comes_to_its_right_end(db: PgPool) {
     let shop = Shop::open(db).await;
     let (in_window, stuck, waiting, completed) = (patient_order(), order(), order(), order());
+    let forgotten = order();
     let lost = in_its_window(&shop, &in_window).await;
     lose(&lost).await;
     shop.faults.plan(stuck.order_id, "ShipOrder", Fault::Refused(refusal()));
@@ -91,16 +97,20 @@ async fn whatever_a_lost_workflow_was_at_its_order_comes_to_its_right_end(db: Pg
     shop.put_on_record(&waiting).await;
     let handle = shop.place(&completed).await;
     assert_eq!(ended(&handle).await, OrderStatus::Completed);
+    // It was launched, and Temporal knows nothing of it.
+    shop.put_on_record(&forgotten).await;
+    is_launched(&shop, &forgotten).await;
 
     // Twice at once, and once more: each order is launched again once.
     let (first, second) = join(recovered(&shop), recovered(&shop)).await;
-    assert_eq!(first.len().saturating_add(second.len()), 2, "{first:?} {second:?}");
-    for order in [&in_window, &stuck] {
+    assert_eq!(first.len().saturating_add(second.len()), 3, "{first:?} {second:?}");
+    for order in [&in_window, &stuck, &forgotten] {
         let relaunched = Recovered::Relaunched(order.order_id);
         assert!(first.contains(&relaunched) || second.contains(&relaunched), "{first:?}");
     }
     assert_eq!(found(&shop).await, []);
-    assert_eq!(to_be_launched_again(&shop).await, [in_window.order_id, stuck.order_id]);
+    let all = [&in_window, &stuck, &forgotten].map(|order| order.order_id);
+    assert_eq!(to_be_launched_again(&shop).await, all);
 
     let again = launched(&shop, &in_window).await;
     shop.until_view(&again, |view| view.steps.len() == 2).await;
@@ -115,7 +125,9 @@ async fn whatever_a_lost_workflow_was_at_its_order_comes_to_its_right_end(db: Pg
     assert_eq!(ended(&again).await, OrderStatus::Rejected { rejection: refusal() });
     shop.assert_clean_slate(stuck.order_id).await;
 
-    assert_eq!(ended(&launched(&shop, &waiting).await).await, OrderStatus::Completed);
+    for order in [&waiting, &forgotten] {
+        assert_eq!(ended(&launched(&shop, order).await).await, OrderStatus::Completed);
+    }
     shop.assert_proven().await;
     shop.close().await;
 }

@@ -54,7 +54,8 @@ impl Shop {
         Self { db, starter, owner, provider, carrier }
     }
 
-    /// A worker's pool of so few connections that whoever waits with one in hand is missed soon.
+    /// A small pool, as a busy worker's: a statement that finds no free connection within five seconds
+    /// fails.
     pub(crate) fn small_pool(&self, connections: u32) -> PgPool {
         PgPoolOptions::new()
             .max_connections(connections)

@@ -48,8 +48,9 @@ async fn a_program_that_is_asked_to_stop_says_so_and_answers_what_it_has_begun()
     // First it is not ready any more, and then it does not listen any more.
     let client = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
     let ask = async || client.get(format!("http://{address}/ready")).send().await;
-    let warned: serde_json::Value = ask().await.unwrap().json().await.unwrap();
-    assert_eq!(warned["leaving"], true);
+    let readiness = async || ask().await.unwrap().json::<serde_json::Value>().await.unwrap();
+    // The signal is logged before every part of the program has heard of it.
+    while readiness().await["leaving"] != true {}
     while ask().await.is_ok() {}
 
     caller.write_all(b"}").await.unwrap();
