@@ -126,10 +126,10 @@ pub struct Traces {
     goods_held: i64,
     goods_sold: i64,
     /// Payments that were not given back, in the provider's own records.
-    payments: i64,
+    pub payments: i64,
     has_balance: bool,
     /// Whether the customer has paid for something that was not handed over.
-    is_owed: bool,
+    pub is_owed: bool,
     /// Parcels that were not called off, in the carrier's own records.
     pub parcels: i64,
 }
