@@ -212,7 +212,9 @@ impl<'a> Attempt<'a> {
         self.held_money = match payment.state {
             PaymentState::Opened => None,
             PaymentState::Declined | PaymentState::Voided => Some(false),
-            PaymentState::Authorised | PaymentState::Captured | PaymentState::Refunded => Some(true),
+            PaymentState::Authorised | PaymentState::Captured | PaymentState::Refunded => {
+                Some(true)
+            }
         };
         self.id = Some(payment.id);
         Ok(())

@@ -399,6 +399,12 @@ async fn what_has_happened_cannot_be_made_undone(db: PgPool) {
         let refused = sqlx::raw_sql(attempt).execute(&shop.owner).await;
         assert!(refused.is_err(), "was not refused: {attempt}");
     }
-    let events = ["order.placed", "stock.reserved", "payment.authorised", "payment.captured", "ledger.posted"];
+    let events = [
+        "order.placed",
+        "stock.reserved",
+        "payment.authorised",
+        "payment.captured",
+        "ledger.posted",
+    ];
     assert_eq!(shop.events_of(&order).await, events);
 }

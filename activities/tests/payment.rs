@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use activities::ActivityFault;
+use activities::payment::port::{Capabilities, Payment, PaymentId, PaymentProvider, ProviderError};
 use activities::payment::sandbox::SandboxProvider;
-use activities::payment::port::{
-    Capabilities, Payment, PaymentId, PaymentProvider, ProviderError,
-};
 use activities::payment::{authorise, capture, refund};
 use async_trait::async_trait;
 use domain::payment::PaymentState;

@@ -272,7 +272,9 @@ mod tests {
             assert_eq!(serde_json::to_value(step).unwrap(), step.name());
         }
         let order = "00000000-0000-0000-0000-000000000007";
-        for wrong in ["", "a:b:c", ":ship-order", ":ship-order:1:1", ":ship-order:1:0", ":ship-order:1:2:3"] {
+        for wrong in
+            ["", "a:b:c", ":ship-order", ":ship-order:1:1", ":ship-order:1:0", ":ship-order:1:2:3"]
+        {
             assert_eq!(format!("{order}{wrong}").parse::<StepKey>(), Err(NotAStepKey));
         }
     }

@@ -133,6 +133,10 @@ violations! {
         "debits = credits in each transaction and currency",
         "alter table ledger.entries disable trigger user;
          update ledger.entries set amount = amount + 0.01 where transaction_id = 2 and line = 1";
+    a_cost_that_was_changed_past_the_books_is_found:
+        "the inventory account is what the goods in the house cost",
+        "alter table catalog.products disable trigger user;
+         update catalog.products set unit_cost = unit_cost + 1";
     a_transaction_without_entries_is_found:
         "debits = credits in each transaction and currency",
         "alter table ledger.transactions disable trigger user;

@@ -11,9 +11,7 @@
 
 mod support;
 
-use domain::{
-    CaptureAt, Decision, Ending, Money, Order, OrderStatus, Rejection, StepName, Totals,
-};
+use domain::{CaptureAt, Decision, Ending, Money, Order, OrderStatus, Rejection, StepName, Totals};
 use futures::future::join_all;
 use runtime::schema::MIGRATIONS;
 use saga::{Contract, Role, StepState, WaitingFor};

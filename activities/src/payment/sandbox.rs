@@ -291,7 +291,11 @@ impl PaymentProvider for SandboxProvider {
         .await
         .map_err(no_answer)?;
         let payment = self.now(id, voided).await?;
-        if payment.state == PaymentState::Voided { Ok(payment) } else { Err(ProviderError::MovedOn) }
+        if payment.state == PaymentState::Voided {
+            Ok(payment)
+        } else {
+            Err(ProviderError::MovedOn)
+        }
     }
 
     async fn refund(

@@ -51,7 +51,8 @@ pub(super) async fn read(db: &PgPool, key: StepKey) -> Result<Stored, ActivityFa
     let recorded = Recorded::of(row.outcome, row.is_undone)?;
     let payment = row.provider_reference.zip(row.attempt).zip(row.state);
     let payment = payment.map(|((reference, attempt), state)| {
-        let attempt = u32::try_from(attempt).map_err(|error| ActivityFault::broken(DOING, error))?;
+        let attempt =
+            u32::try_from(attempt).map_err(|error| ActivityFault::broken(DOING, error))?;
         let state = state.parse().map_err(|error| ActivityFault::broken(DOING, error))?;
         Ok(StoredPayment { id: PaymentId(reference), attempt, state })
     });

@@ -8,8 +8,8 @@ use activities::shipping::sandbox::SandboxCarrier;
 use activities::stock::ArticleQueues;
 use activities::{ActivityFault, ledger, orders, payment, shipping, stock};
 use domain::{
-    Authorisation, AddressId, CountryCode, CustomerId, Decision, Destination, Ending, Fingerprint, Order, OrderId,
-    OrderStatus, PaymentToken, PricedSku, Quantity, Rejection, Shipment, Sku,
+    AddressId, Authorisation, CountryCode, CustomerId, Decision, Destination, Ending, Fingerprint,
+    Order, OrderId, OrderStatus, PaymentToken, PricedSku, Quantity, Rejection, Shipment, Sku,
     StepName,
 };
 use rust_decimal::Decimal;

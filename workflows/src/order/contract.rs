@@ -3,9 +3,7 @@
 
 use std::time::Duration;
 
-use domain::{
-    Authorisation, Decision, Ending, OrderId, OrderStatus, Shipment, StepKey, StepName,
-};
+use domain::{Authorisation, Decision, Ending, OrderId, OrderStatus, Shipment, StepKey, StepName};
 use serde::{Deserialize, Serialize};
 
 use crate::Queue;
