@@ -119,6 +119,8 @@ impl DatabaseFault {
             // A prepared statement that is unknown or already exists: a proxy gave the session
             // to another client.
             | "26000" | "42P05"
+            // A message that the server, or a proxy in front of it, does not take.
+            | "08P01"
             // A cached plan whose result type a migration has changed.
             | "0A000" => return Self::Misdeployed,
             _ => {}
@@ -179,8 +181,8 @@ mod tests {
     #[test]
     fn what_an_operator_has_to_put_right_is_misdeployed_and_never_broken() {
         for code in [
-            "42P01", "42703", "42883", "42704", "42501", "26000", "42P05", "0A000", "28P01",
-            "28000", "3D000", "3F000", "0P000", "42725", "42P10",
+            "42P01", "42703", "42883", "42704", "42501", "26000", "42P05", "08P01", "0A000",
+            "28P01", "28000", "3D000", "3F000", "0P000", "42725", "42P10",
         ] {
             assert_eq!(DatabaseFault::of_state(code), DatabaseFault::Misdeployed, "{code}");
         }
