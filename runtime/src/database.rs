@@ -46,14 +46,13 @@ pub fn parse_url(url: &str) -> Result<PgConnectOptions, BadUrl> {
 impl PoolSettings {
     /// A pool that connects at the first use, so that the program can start before its database.
     pub fn lazy(&self, url: &str) -> Result<PgPool, BadUrl> {
+        // Said in any case: the role may have limits of its own.
         let limits = [
-            ("statement_timeout", self.statement_timeout),
-            ("lock_timeout", self.lock_timeout),
-            ("idle_in_transaction_session_timeout", Some(IDLE_IN_TRANSACTION)),
+            ("statement_timeout", self.statement_timeout.unwrap_or_default()),
+            ("lock_timeout", self.lock_timeout.unwrap_or_default()),
+            ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION),
         ];
-        let limits = limits
-            .into_iter()
-            .filter_map(|(name, limit)| Some((name, limit?.as_millis().to_string())));
+        let limits = limits.map(|(name, limit)| (name, limit.as_millis().to_string()));
         let options = parse_url(url)?.application_name(self.program).options(limits);
         Ok(PgPoolOptions::new()
             .max_connections(self.connections)
