@@ -21,6 +21,7 @@ KEYS = "activities/src/idempotency.rs"
 RECORD = "activities/src/orders.rs"
 RECORD_SQL = "migrations/0040_on_record_before_launch.sql"
 PAYMENT = "activities/src/payment.rs"
+FAULT = "activities/src/fault.rs"
 PAYMENTS = "activities/src/payment/store.rs"
 PROTOCOL = "domain/src/payment.rs"
 STOCK = "activities/src/stock.rs"
@@ -407,6 +408,11 @@ PLANTED = [
         "mechanism:a_party_that_says mechanism",
         (ATTEMPT, "[REJECTED, BROKEN, NOT_OPEN, BUSY, INVALID_ANSWER]", "[REJECTED, BROKEN, NOT_OPEN, INVALID_ANSWER]"),
         (ATTEMPT, "Activity, BROKEN, BUSY, Contract,", "Activity, BROKEN, Contract,"),
+    ),
+    mutant(
+        "an answer that makes no sense counts as a bug of our own",
+        "activities:an_answer_that_makes_no_sense activities",
+        (FAULT, "InvalidAnswer { doing, source, .. } if ask_again_for.is_zero() => {", "InvalidAnswer { doing, source, .. } if ask_again_for > Duration::ZERO || ask_again_for.is_zero() => {"),
     ),
     mutant(
         "an event's message is lost",
