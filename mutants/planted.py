@@ -412,7 +412,7 @@ PLANTED = [
     mutant(
         "an answer that makes no sense counts as a bug of our own",
         "activities:an_answer_that_makes_no_sense activities",
-        (FAULT, "InvalidAnswer { doing, source, .. } if ask_again_for.is_zero() => {", "InvalidAnswer { doing, source, .. } if ask_again_for > Duration::ZERO || ask_again_for.is_zero() => {"),
+        (FAULT, "InvalidAnswer { doing, source, .. } if ask_again_for.is_zero() => {", "InvalidAnswer { doing, source, .. } if ask_again_for < Duration::MAX => {"),
     ),
     mutant(
         "an event's message is lost",
