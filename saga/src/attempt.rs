@@ -310,3 +310,29 @@ pub async fn try_note<P: Process, A: Activity>(
 fn until_decided<P: Process>(ctx: &WorkflowContext<P>) -> WorkflowCancellationToken {
     ctx.state(|process| process.progress().until_decided())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: u64) -> Option<SystemTime> {
+        SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(second))
+    }
+
+    #[test]
+    fn what_ends_first_ends_the_attempts_however_often_the_party_is_asked_anew() {
+        let seconds = Duration::from_secs;
+        let begun = at(100);
+        let doubt = Doubt { message: "no sense".to_owned(), since: at(130), limit: seconds(60) };
+        for (now, patience, doubt, limit) in [
+            (at(150), None, None, Limit::Never),
+            (at(150), Some(seconds(80)), None, Limit::Patience(seconds(30))),
+            (at(150), None, Some(&doubt), Limit::Doubt(seconds(40))),
+            (at(150), Some(seconds(80)), Some(&doubt), Limit::Patience(seconds(30))),
+            (at(150), Some(seconds(95)), Some(&doubt), Limit::Doubt(seconds(40))),
+            (at(200), Some(seconds(600)), Some(&doubt), Limit::Doubt(Duration::ZERO)),
+        ] {
+            assert_eq!(Limit::at(now, begun, patience, doubt), limit);
+        }
+    }
+}

@@ -48,7 +48,8 @@ pub enum StepFailure<R> {
     /// The saga cancelled it. Like [`StepFailure::Unknown`], the effect may have happened.
     #[error("cancelled")]
     Cancelled,
-    /// A bug or a violated invariant. The effect may have happened.
+    /// A bug or a violated invariant, or a party whose answers made no sense for too long. The
+    /// effect may have happened.
     #[error("{0}")]
     Broken(String),
     /// There is nothing to do for this process: it is not on record, or has ended. Nothing took
@@ -141,4 +142,55 @@ impl InvalidAnswer {
 fn details<T: DeserializeOwned>(info: &ApplicationFailureInfo) -> Option<serde_json::Result<T>> {
     let payload = info.details.as_ref()?.payloads.first()?;
     Some(serde_json::from_slice(&payload.data))
+}
+
+#[cfg(test)]
+mod tests {
+    use temporalio_protos::temporal::api::common::v1::{Payload, Payloads};
+    use temporalio_protos::temporal::api::failure::v1::ActivityFailureInfo;
+
+    use super::*;
+
+    fn invalid_answer(details: Option<Duration>) -> Failure {
+        let payload = |limit: Duration| Payload {
+            data: serde_json::to_vec(&limit).unwrap(),
+            ..Payload::default()
+        };
+        let info = ApplicationFailureInfo {
+            r#type: INVALID_ANSWER.to_owned(),
+            details: details.map(|limit| Payloads { payloads: vec![payload(limit)] }),
+            ..ApplicationFailureInfo::default()
+        };
+        Failure {
+            message: "no sense".to_owned(),
+            failure_info: Some(FailureInfo::ApplicationFailureInfo(info)),
+            ..Failure::default()
+        }
+    }
+
+    /// As a regular activity's failure arrives.
+    fn wrapped(cause: Failure) -> Failure {
+        Failure {
+            cause: Some(Box::new(cause)),
+            failure_info: Some(FailureInfo::ActivityFailureInfo(ActivityFailureInfo::default())),
+            ..Failure::default()
+        }
+    }
+
+    #[test]
+    fn an_invalid_answer_says_for_how_long_to_ask_again_and_a_day_at_most() {
+        let day = Duration::from_hours(24);
+        for (details, limit) in [
+            (Some(Duration::from_secs(300)), Duration::from_secs(300)),
+            (Some(Duration::MAX), day),
+            (None, Duration::ZERO),
+        ] {
+            let bare = invalid_answer(details);
+            for failure in [wrapped(bare.clone()), bare] {
+                let found = InvalidAnswer::of_failure(&failure).unwrap();
+                assert_eq!((found.message.as_str(), found.ask_again_for), ("no sense", limit));
+            }
+        }
+        assert_eq!(InvalidAnswer::of_failure(&wrapped(Failure::default())), None);
+    }
 }

@@ -93,7 +93,9 @@ pub enum ProviderError {
         source: Cause,
     },
     /// An answer that makes no sense, as when a proxy answers in the provider's place. The request
-    /// may have been carried out. The provider is asked again for a while.
+    /// may have been carried out. The provider is asked again for a while, and then it is broken.
+    /// A status that says that nobody is there (502, 503, 504) is no answer, whatever comes with
+    /// it.
     #[error("the payment provider's answer makes no sense")]
     InvalidAnswer(#[source] Cause),
 }
