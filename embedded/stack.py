@@ -244,6 +244,9 @@ class Stack:
         ):
             self.env.setdefault(f"ORDERSAGA_{limited}", "1000000")
         self.env.setdefault("ORDERSAGA_NOTICE_SECONDS", "0")
+        if self.command == "chaos":
+            # A provider that answers nonsense makes an order wait for a person: at once.
+            self.env.setdefault("WORKER_INVALID_ANSWER_SECONDS", "0")
         ordersaga = binary("ordersaga")
         self._launch("worker", [ordersaga, "worker"], self.env["WORKER_OPS_LISTEN"])
         if self.command == "chaos":

@@ -21,6 +21,7 @@ KEYS = "activities/src/idempotency.rs"
 RECORD = "activities/src/orders.rs"
 RECORD_SQL = "migrations/0040_on_record_before_launch.sql"
 PAYMENT = "activities/src/payment.rs"
+FAULT = "activities/src/fault.rs"
 PAYMENTS = "activities/src/payment/store.rs"
 PROTOCOL = "domain/src/payment.rs"
 STOCK = "activities/src/stock.rs"
@@ -177,7 +178,22 @@ PLANTED = [
     mutant(
         "a hint of a party restarts the patience",
         "mechanism:a_hint_does_not mechanism",
-        (ATTEMPT, "limit.saturating_sub(waited().unwrap_or_default())", "limit"),
+        (ATTEMPT, "rest(patience, begun, now)", "patience"),
+    ),
+    mutant(
+        "a hint of a party restarts the time for invalid answers",
+        "mechanism:a_hint_does_not mechanism",
+        (ATTEMPT, "rest(doubt.limit, doubt.since, now)", "doubt.limit"),
+    ),
+    mutant(
+        "an invalid answer is final at once",
+        "mechanism:every_outcome mechanism",
+        (FAILURE, "            BROKEN => Self::Broken(message.to_owned()),\n", "            BROKEN | INVALID_ANSWER => Self::Broken(message.to_owned()),\n"),
+    ),
+    mutant(
+        "an answer that makes no sense to the end is taken for none",
+        "mechanism:every_outcome mechanism",
+        (ATTEMPT, "return Err(StepFailure::Broken(answer.message))", "return Err(StepFailure::Unknown(answer.message))"),
     ),
     mutant(
         "a cancel from the Web UI is not heard",
@@ -390,8 +406,13 @@ PLANTED = [
     mutant(
         "a party that says when to ask again is waited for in the workflow task",
         "mechanism:a_party_that_says mechanism",
-        (ATTEMPT, "[REJECTED, BROKEN, NOT_OPEN, BUSY]", "[REJECTED, BROKEN, NOT_OPEN]"),
+        (ATTEMPT, "[REJECTED, BROKEN, NOT_OPEN, BUSY, INVALID_ANSWER]", "[REJECTED, BROKEN, NOT_OPEN, INVALID_ANSWER]"),
         (ATTEMPT, "Activity, BROKEN, BUSY, Contract,", "Activity, BROKEN, Contract,"),
+    ),
+    mutant(
+        "an answer that makes no sense counts as a bug of our own",
+        "activities:an_answer_that_makes_no_sense activities",
+        (FAULT, "InvalidAnswer { doing, source, .. } if ask_again_for.is_zero() => {", "InvalidAnswer { doing, source, .. } if ask_again_for < Duration::MAX => {"),
     ),
     mutant(
         "an event's message is lost",

@@ -25,7 +25,7 @@ use domain::{Authorisation, Charge, Order, Rejection, StepKey, StepName};
 use serde_json::Value;
 use sqlx::PgPool;
 
-use self::port::{Payment, PaymentId, PaymentProvider, ProviderError};
+use self::port::{PROVIDER, Payment, PaymentId, PaymentProvider, ProviderError};
 use crate::ActivityFault;
 use crate::idempotency::{self, Outcome, Recorded};
 use crate::orders::{self, Begun};
@@ -125,7 +125,8 @@ struct Attempt<'a> {
     has_left_tombstone: bool,
 }
 
-/// A payment that has not come to rest after so many calls never will.
+/// A payment that has not come to rest after so many calls is one whose provider contradicts
+/// itself.
 const CALLS_MAX: usize = 30;
 
 impl<'a> Attempt<'a> {
@@ -162,7 +163,11 @@ impl<'a> Attempt<'a> {
                 call => self.carry_out(call).await?,
             }
         }
-        Err(ActivityFault::broken("dealing with a payment", "it does not come to rest"))
+        Err(ActivityFault::InvalidAnswer {
+            party: PROVIDER,
+            doing: "dealing with a payment",
+            source: "it does not come to rest".into(),
+        })
     }
 
     async fn carry_out(&mut self, call: Call) -> Result<(), ActivityFault> {

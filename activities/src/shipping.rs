@@ -75,9 +75,10 @@ pub enum CarrierError {
         /// What happened.
         source: Cause,
     },
-    /// An answer that makes no sense.
+    /// An answer that makes no sense, as when a proxy answers in the carrier's place. The request
+    /// may have been carried out. The carrier is asked again for a while.
     #[error("the carrier's answer makes no sense")]
-    Broken(#[source] Cause),
+    InvalidAnswer(#[source] Cause),
 }
 
 impl CarrierError {
@@ -86,9 +87,11 @@ impl CarrierError {
             Self::Unavailable { retry_after, source } => {
                 ActivityFault::Unavailable { doing, retry_after, source }
             }
-            error @ (Self::Undeliverable { .. } | Self::Broken(_)) => {
-                ActivityFault::broken(doing, error)
+            error @ Self::InvalidAnswer(_) => {
+                let party = "the carrier";
+                ActivityFault::InvalidAnswer { party, doing, source: error.into() }
             }
+            error @ Self::Undeliverable { .. } => ActivityFault::broken(doing, error),
         }
     }
 }

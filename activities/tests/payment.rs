@@ -14,7 +14,7 @@ use sqlx::PgPool;
 use testkit::pounds;
 use tokio::sync::Notify;
 
-use crate::support::{Shop, assert_unavailable, breakage, order, paid_with, refusal};
+use crate::support::{Shop, assert_unavailable, invalid_answer, order, paid_with, refusal};
 
 const LATE: Rejection = Rejection::AlreadyUndone { step: StepName::AuthorisePayment };
 const LATE_CAPTURE: Rejection = Rejection::AlreadyUndone { step: StepName::CapturePayment };
@@ -295,7 +295,8 @@ async fn a_refund_that_is_broken_works_once_the_provider_is_repaired(db: PgPool)
     let (shop, order) = (Shop::on(db), paid_with(order(1), "tok_refund_broken"));
     shop.places(&order).await;
     shop.charges(&order).await.unwrap();
-    breakage(shop.refunds(&order).await);
+    let told = invalid_answer(shop.refunds(&order).await);
+    assert_eq!(told, "the payment provider's answer makes no sense (refunding a payment)");
     assert_eq!(provider_records(&shop).await, once("captured", 0));
     sqlx::query!(
         "insert into sandbox_provider.repairs (idempotency_key) values ($1)",

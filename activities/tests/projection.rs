@@ -19,7 +19,7 @@ use sqlx::types::Uuid;
 use strum::IntoEnumIterator as _;
 
 use crate::support::{
-    HEART, Shop, breakage, cancelled, fingerprint, order, paid_with, refusal, sent_to,
+    HEART, Shop, cancelled, fingerprint, invalid_answer, order, paid_with, refusal, sent_to,
 };
 
 /// One event of each type, and each decision that makes a difference.
@@ -321,7 +321,7 @@ async fn lives(shop: &Shop) -> Vec<domain::Order> {
     shop.takes_up_to_posting(&mended).await;
     shop.unwinds(&mended).await;
     shop.reverses(&mended).await.unwrap();
-    let why = breakage(shop.refunds(&mended).await);
+    let why = invalid_answer(shop.refunds(&mended).await);
     shop.needs_a_person(&mended, StepName::CapturePayment, &why).await;
     shop.decides(&mended, StepName::CapturePayment, 1, Decision::Retry).await;
     sqlx::query!(

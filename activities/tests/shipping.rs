@@ -11,7 +11,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::support::{
-    HEART, Shop, another_worker, assert_unavailable, breakage, country, order, refusal, sent_to,
+    HEART, Shop, another_worker, assert_unavailable, country, invalid_answer, order, refusal,
+    sent_to,
 };
 
 const LATE: Rejection = Rejection::AlreadyUndone { step: StepName::ShipOrder };
@@ -190,13 +191,13 @@ async fn a_carrier_in_trouble_is_asked_again_or_reported_as_it_says(db: PgPool) 
     trouble(&shop, "GB", "book-unavailable", 1).await;
     assert_unavailable(shop.ships(&order).await, A_SECOND);
     trouble(&shop, "GB", "book-broken", 1).await;
-    breakage(shop.ships(&order).await);
+    invalid_answer(shop.ships(&order).await);
     assert_eq!(carrier_records(&shop).await, (0, 0));
     shop.ships(&order).await.unwrap();
     trouble(&shop, "GB", "cancel-unavailable", 1).await;
     assert_unavailable(shop.cancels_shipment(&order).await, A_SECOND);
     trouble(&shop, "GB", "cancel-broken", 1).await;
-    breakage(shop.cancels_shipment(&order).await);
+    invalid_answer(shop.cancels_shipment(&order).await);
     assert_eq!(carrier_records(&shop).await, (1, 0));
     shop.cancels_shipment(&order).await.unwrap();
     assert_eq!(carrier_records(&shop).await, (0, 1));
@@ -268,7 +269,7 @@ async fn a_parcel_that_has_left_for_good_is_accepted_once_and_its_goods_are_sold
     assert_unavailable(shop.ships(&order).await, None);
     shop.unwinds(&order).await;
     trouble(&shop, "GB", "cancel-broken", 1).await;
-    breakage(shop.cancels_shipment(&order).await);
+    invalid_answer(shop.cancels_shipment(&order).await);
 
     shop.accepts_shipment(&order).await.unwrap();
     assert_eq!(shop.pieces_of(HEART).await, (94, 0, 6, 100));
@@ -295,7 +296,7 @@ async fn a_parcel_that_was_on_record_keeps_its_tracking_number_when_it_is_accept
     let shipment = shop.ships(&order).await.unwrap();
     shop.unwinds(&order).await;
     trouble(&shop, "GB", "cancel-broken", 1).await;
-    breakage(shop.cancels_shipment(&order).await);
+    invalid_answer(shop.cancels_shipment(&order).await);
     shop.accepts_shipment(&order).await.unwrap();
     assert_eq!(shop.ships(&order).await.unwrap(), shipment);
     assert_eq!(shop.pieces_of(HEART).await, (94, 0, 6, 100));
@@ -324,7 +325,7 @@ async fn a_parcel_that_is_accepted_after_its_reservation_expired_takes_its_goods
     assert_unavailable(shop.ships(&order).await, None);
     shop.unwinds(&order).await;
     trouble(&shop, "GB", "cancel-broken", 1).await;
-    breakage(shop.cancels_shipment(&order).await);
+    invalid_answer(shop.cancels_shipment(&order).await);
     assert_eq!(stock::release_expired(&shop.db, 10).await.unwrap(), 1, "while a person decides");
     shop.accepts_shipment(&order).await.unwrap();
     assert_eq!(shop.fulfilment_of(&order).await, "shipped");

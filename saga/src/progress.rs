@@ -38,7 +38,7 @@ pub enum StepState {
     Refused,
     /// It is not known whether it took effect; its undo will find out.
     Unknown,
-    /// A bug.
+    /// A bug, or a party whose answers made no sense for too long.
     Broken,
     /// Taken back.
     Undone,

@@ -23,7 +23,7 @@ pub enum Stop<R> {
     },
     /// It was cancelled in time.
     Cancelled,
-    /// A bug.
+    /// A bug, or a party whose answers made no sense for too long.
     Broken {
         /// Which step.
         step: &'static str,

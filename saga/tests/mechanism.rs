@@ -40,6 +40,13 @@ const BOOKED: &[(&str, StepState)] = &[
 
 const NEVER: Fault = Fault::Unavailable(FOR_EVER);
 
+const HALF_A_MINUTE: Duration = Duration::from_secs(30);
+
+const A_SECOND: Duration = Duration::from_secs(1);
+
+/// An answer that makes no sense, whenever the party is asked.
+const NO_SENSE: Fault = Fault::InvalidAnswer(FOR_EVER, A_SECOND);
+
 const CASES: &[Case] = &[
     Case {
         name: "nothing stops it",
@@ -140,6 +147,68 @@ const CASES: &[Case] = &[
         ending: "broken: hotel",
         asked: ALL_UNDONE,
         states: &[("flight", StepState::Undone), ("hotel", StepState::Undone)],
+    },
+    Case {
+        name: "a party whose answers make no sense for a while",
+        faults: &[("BookHotel", Fault::InvalidAnswer(3, HALF_A_MINUTE))],
+        car_first: false,
+        ending: "booked",
+        asked: &["NoteEnd"],
+        states: BOOKED,
+    },
+    Case {
+        name: "a party whose answers make no sense for too long",
+        faults: &[("BookHotel", NO_SENSE)],
+        car_first: false,
+        ending: "broken: hotel",
+        asked: ALL_UNDONE,
+        states: &[("flight", StepState::Undone), ("hotel", StepState::Undone)],
+    },
+    Case {
+        name: "a party that is not to be asked again after an answer that makes no sense",
+        faults: &[("BookHotel", Fault::InvalidAnswer(1, Duration::ZERO))],
+        car_first: false,
+        ending: "broken: hotel",
+        asked: ALL_UNDONE,
+        states: &[("flight", StepState::Undone), ("hotel", StepState::Undone)],
+    },
+    Case {
+        name: "patience ends before the time for answers that make no sense",
+        faults: &[("BookHotel", Fault::InvalidAnswer(FOR_EVER, HALF_A_MINUTE))],
+        car_first: false,
+        ending: "gave up: hotel",
+        asked: ALL_UNDONE,
+        states: &[("flight", StepState::Undone), ("hotel", StepState::Undone)],
+    },
+    Case {
+        name: "a party that answered without sense and then not at all is waited for as ever",
+        faults: &[
+            ("BookHotel", Fault::InvalidAnswer(1, A_SECOND)),
+            ("BookHotel", Fault::Unavailable(2)),
+        ],
+        car_first: false,
+        ending: "booked",
+        asked: &["NoteEnd"],
+        states: BOOKED,
+    },
+    Case {
+        name: "an undo whose party's answers make no sense for a while",
+        faults: &[
+            ("BookHotel", Fault::Refused("full")),
+            ("CancelFlight", Fault::InvalidAnswer(3, HALF_A_MINUTE)),
+        ],
+        car_first: false,
+        ending: "refused: full",
+        asked: &["NoteUnwinding", "CancelHotel", "CancelFlight", "NoteEnd"],
+        states: &[("flight", StepState::Undone), ("hotel", StepState::Refused)],
+    },
+    Case {
+        name: "past the point of no return answers that make no sense are waited out, too",
+        faults: &[("IssueTickets", Fault::InvalidAnswer(3, HALF_A_MINUTE))],
+        car_first: false,
+        ending: "booked",
+        asked: &["NoteEnd"],
+        states: BOOKED,
     },
     Case {
         name: "an undo never gives up",
@@ -491,6 +560,41 @@ async fn a_party_that_says_when_to_ask_again_holds_no_workflow_task_until_then()
 }
 
 #[tokio::test]
+async fn a_party_whose_answers_make_no_sense_is_asked_again_patiently_and_visibly() {
+    let agency = Agency::open().await;
+    let start = trip("invalid answers");
+    agency.world.plan(&start.trip, "BookHotel", Fault::InvalidAnswer(2, HALF_A_MINUTE));
+    let handle = agency.start(&start).await;
+    assert_eq!(agency.ended(&handle).await, "booked");
+    let record = agency.world.record(&start.trip);
+    let calls = record.calls.iter().filter(|call| call.activity == "BookHotel");
+    assert_eq!(calls.map(|call| call.is_local).collect::<Vec<_>>(), [true, false, false]);
+    // One activity is tried again and again, so that the history does not grow.
+    assert_eq!(scheduled(&handle, "BookHotel").await.len(), 1);
+    let timeline = agency.view(&handle).await.timeline;
+    let told = "BookHotel is waiting on `trips`: an answer that makes no sense; asking again until";
+    assert_eq!(timeline.matches(told).count(), 1, "{timeline}");
+    agency.close().await;
+}
+
+#[tokio::test]
+async fn an_undo_whose_party_makes_no_sense_for_too_long_needs_a_person_and_is_still_tried() {
+    let agency = Agency::open().await;
+    let start = trip("invalid answers to an undo");
+    agency.world.plan(&start.trip, "BookCar", Fault::Refused("no cars"));
+    agency.world.plan(&start.trip, "CancelHotel", NO_SENSE);
+    let handle = agency.start(&start).await;
+    let waiting = agency.until_waiting(&handle).await;
+    assert_eq!((waiting.step.as_str(), waiting.occurrence), ("hotel", 41));
+    agency.world.mend(&start.trip, "CancelHotel");
+    assert_eq!(agency.ended(&handle).await, "refused: no cars");
+    let record = agency.world.record(&start.trip);
+    assert!(record.standing.is_empty(), "{:?}", record.standing);
+    assert_eq!(record.times("NoteAttention"), 1);
+    agency.close().await;
+}
+
+#[tokio::test]
 async fn a_hint_cuts_a_patient_wait_short() {
     let agency = Agency::open().await;
     let start = trip("hint");
@@ -522,6 +626,27 @@ async fn a_hint_does_not_begin_the_patience_anew() {
     assert_eq!(first, Duration::from_secs(30));
     // Both limits end at the same moment, as exactly as a workflow can tell: its clock stands still
     // during a task, so the quick tries count, too.
+    let (ends, should_end) = (second_at + second, first_at + first);
+    assert!(second < first, "{second:?}");
+    assert!(ends.abs_diff(should_end) < Duration::from_secs(3), "{:?}", ends.abs_diff(should_end));
+    agency.close().await;
+}
+
+#[tokio::test]
+async fn a_hint_does_not_begin_the_time_for_invalid_answers_anew() {
+    let agency = Agency::open().await;
+    let start = trip("hint and invalid answers");
+    agency.world.plan(&start.trip, "BookHotel", Fault::InvalidAnswer(3, HALF_A_MINUTE));
+    let handle = agency.start(&start).await;
+    agency.world.until(&start.trip, |record| record.patient_times("BookHotel") == 1).await;
+    handle.signal(Trip::hotel_has_news, (), Default::default()).await.unwrap();
+    assert_eq!(agency.ended(&handle).await, "booked");
+    let [(first_at, Some(first)), (second_at, Some(second))] =
+        scheduled(&handle, "BookHotel").await[..]
+    else {
+        panic!("the hint did not have the hotel asked anew, within a limit");
+    };
+    assert_eq!(first, HALF_A_MINUTE);
     let (ends, should_end) = (second_at + second, first_at + first);
     assert!(second < first, "{second:?}");
     assert!(ends.abs_diff(should_end) < Duration::from_secs(3), "{:?}", ends.abs_diff(should_end));

@@ -50,7 +50,10 @@ async fn trade(db: &PgPool) {
         articles: ArticleQueues::default(),
         provider: Arc::new(SandboxProvider::new(db.clone(), 0)),
         carrier: Arc::new(SandboxCarrier::new(db.clone())),
-        settings: activities::Settings { reservation_ttl: std::time::Duration::from_hours(1) },
+        settings: activities::Settings {
+            reservation_ttl: std::time::Duration::from_hours(1),
+            ask_again_for: std::time::Duration::ZERO,
+        },
     };
     sqlx::raw_sql(
         "insert into customers.addresses

@@ -11,6 +11,8 @@
 
 mod support;
 
+use std::time::Duration;
+
 use domain::{CaptureAt, Decision, Ending, Money, Order, OrderStatus, Rejection, StepName, Totals};
 use futures::future::join_all;
 use runtime::schema::MIGRATIONS;
@@ -18,11 +20,12 @@ use saga::{Contract, Role, StepState, WaitingFor};
 use serde_json::json;
 use sqlx::PgPool;
 use support::{
-    FOR_EVER, Fault, Gate, OnRecord, Shop, Traces, cancel, decided, ended, history, order,
-    order_paid_by, unreadable, until_in_history,
+    Code, FOR_EVER, Fault, Gate, OnRecord, Shop, Traces, cancel, decided, ended, history, order,
+    order_paid_by, serve_as, unreadable, until_in_history,
 };
 use temporalio_client::WorkflowCancelOptions;
 use temporalio_common::protos::temporal::api::enums::v1::EventType;
+use workflows::Queue;
 use workflows::order::{
     CONTRACTS, CancelDecision, CancelRequest, OrderSaga, PartyUpdate, signal_payload,
 };
@@ -173,6 +176,67 @@ async fn a_party_that_comes_back_finds_the_step_waiting_and_the_order_completes(
     )
     .await;
     shop.assert_proven().await;
+    shop.close().await;
+}
+
+/// Whatever has taken effect behind the proxy that answers.
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_order_whose_parties_make_no_sense_for_a_while_completes(db: PgPool) {
+    let shop = Shop::open(db).await;
+    join_all(steps().map(|step| async {
+        let mut order = order();
+        order.terms.patience_seconds = None;
+        shop.faults.plan(order.order_id, step.name, Fault::InvalidAnswer(4));
+        let handle = shop.place(&order).await;
+        assert_eq!(ended(&handle).await, OrderStatus::Completed, "{}", step.name);
+        assert_eq!(shop.traces(order.order_id).await, Traces::of_a_sale(), "{}", step.name);
+    }))
+    .await;
+    shop.assert_proven().await;
+    shop.close().await;
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_undo_whose_party_makes_no_sense_for_a_while_needs_no_person(db: PgPool) {
+    let shop = Shop::open(db).await;
+    join_all(undos().map(|(step, undo)| {
+        let shop = &shop;
+        async move {
+            let order = order();
+            shop.faults.plan(order.order_id, step.name, Fault::AnswerLost(FOR_EVER));
+            shop.faults.plan(order.order_id, undo.name, Fault::InvalidAnswer(4));
+            assert_eq!(ended(&shop.place(&order).await).await, given_up(step), "{}", undo.name);
+            shop.assert_clean_slate(order.order_id).await;
+            let on_record = shop.on_record(order.order_id).await.unwrap();
+            assert_eq!(on_record.attentions, 0, "{}", undo.name);
+        }
+    }))
+    .await;
+    shop.assert_proven().await;
+    shop.close().await;
+}
+
+/// The same from the provider's own answer on, as the worker's setting has it.
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_refund_is_made_once_the_providers_answers_make_sense_again(db: PgPool) {
+    let mut shop = Shop::open(db).await;
+    shop.send_workers_home().await;
+    let code = Code { ask_again_for: Duration::from_mins(5), ..Code::default() };
+    let queues = &[Queue::Orders, Queue::Payments, Queue::Fulfilment];
+    let workers = serve_as(code, &shop.db, &shop.client, shop.faults.clone(), queues);
+    let order = order_paid_by("tok_refund_broken");
+    shop.faults.plan(order.order_id, "ShipOrder", Fault::Refused(refusal()));
+    let handle = shop.place(&order).await;
+    let told = "the payment provider's answer makes no sense (refunding a payment)";
+    let is_told = |text: &str| text.contains(told) && text.contains("; asking again until ");
+    shop.until_view(&handle, |view| view.timeline.iter().any(|entry| is_told(&entry.text))).await;
+    assert_eq!(shop.view(&handle).await.waiting_for, None);
+    shop.provider_mends_refunds().await;
+    assert_eq!(ended(&handle).await, OrderStatus::Rejected { rejection: refusal() });
+    shop.assert_clean_slate(order.order_id).await;
+    assert_eq!(shop.on_record(order.order_id).await.unwrap().attentions, 0);
+    shop.assert_proven().await;
+    workers.stop().await;
     shop.close().await;
 }
 

@@ -81,7 +81,8 @@ impl PartyError for ProviderError {
     fn is_no_answer(&self) -> bool {
         match self {
             Self::Unavailable { .. } => true,
-            Self::MovedOn | Self::Broken(_) => false,
+            // One payment that the provider cannot answer for must not keep it from all others.
+            Self::MovedOn | Self::InvalidAnswer(_) => false,
         }
     }
 }
@@ -94,7 +95,7 @@ impl PartyError for CarrierError {
     fn is_no_answer(&self) -> bool {
         match self {
             Self::Unavailable { .. } => true,
-            Self::Undeliverable { .. } | Self::Broken(_) => false,
+            Self::Undeliverable { .. } | Self::InvalidAnswer(_) => false,
         }
     }
 }
@@ -153,7 +154,7 @@ mod tests {
     async fn a_carrier_that_refuses_or_answers_with_nonsense_has_answered() {
         let answers: [fn() -> CarrierError; 2] = [
             || CarrierError::Undeliverable { why: "no ship sails there".to_owned() },
-            || CarrierError::Broken("<html>It works!</html>".into()),
+            || CarrierError::InvalidAnswer("<html>It works!</html>".into()),
         ];
         for answer in answers {
             let (_, standing) = called(answer).await;

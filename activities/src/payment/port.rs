@@ -92,10 +92,16 @@ pub enum ProviderError {
         /// What happened.
         source: Cause,
     },
-    /// An answer that makes no sense.
+    /// An answer that makes no sense, as when a proxy answers in the provider's place. The request
+    /// may have been carried out. The provider is asked again for a while, and then it is broken.
+    /// A status that says that nobody is there (502, 503, 504) is no answer, whatever comes with
+    /// it.
     #[error("the payment provider's answer makes no sense")]
-    Broken(#[source] Cause),
+    InvalidAnswer(#[source] Cause),
 }
+
+/// The provider, in words.
+pub(super) const PROVIDER: &str = "the payment provider";
 
 impl ProviderError {
     pub(super) fn into_fault(self, doing: &'static str) -> ActivityFault {
@@ -103,7 +109,11 @@ impl ProviderError {
             Self::Unavailable { retry_after, source } => {
                 ActivityFault::Unavailable { doing, retry_after, source }
             }
-            error @ (Self::MovedOn | Self::Broken(_)) => ActivityFault::broken(doing, error),
+            // What has moved on is looked up, where that is possible; elsewhere it is no answer to
+            // what was asked.
+            error @ (Self::MovedOn | Self::InvalidAnswer(_)) => {
+                ActivityFault::InvalidAnswer { party: PROVIDER, doing, source: error.into() }
+            }
         }
     }
 }

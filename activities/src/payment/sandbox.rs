@@ -391,5 +391,5 @@ fn no_answer(error: sqlx::Error) -> ProviderError {
 }
 
 fn nonsense(answer: &'static str) -> ProviderError {
-    ProviderError::Broken(answer.into())
+    ProviderError::InvalidAnswer(answer.into())
 }

@@ -131,5 +131,5 @@ fn no_answer(error: sqlx::Error) -> CarrierError {
 }
 
 fn nonsense(answer: &'static str) -> CarrierError {
-    CarrierError::Broken(answer.into())
+    CarrierError::InvalidAnswer(answer.into())
 }

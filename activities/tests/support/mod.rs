@@ -390,6 +390,7 @@ pub(crate) fn refusal<T: std::fmt::Debug>(result: Result<T, ActivityFault>) -> R
         ActivityFault::Rejected(rejection) => rejection,
         fault @ (ActivityFault::NotOpen { .. }
         | ActivityFault::Unavailable { .. }
+        | ActivityFault::InvalidAnswer { .. }
         | ActivityFault::Broken { .. }) => panic!("not a refusal: {fault:?}"),
     }
 }
@@ -402,6 +403,7 @@ pub(crate) fn not_open<T: std::fmt::Debug>(result: Result<T, ActivityFault>) -> 
         ActivityFault::NotOpen { ended, .. } => ended,
         fault @ (ActivityFault::Rejected(_)
         | ActivityFault::Unavailable { .. }
+        | ActivityFault::InvalidAnswer { .. }
         | ActivityFault::Broken { .. }) => panic!("open: {fault:?}"),
     }
 }
@@ -413,7 +415,20 @@ pub(crate) fn breakage<T: std::fmt::Debug>(result: Result<T, ActivityFault>) -> 
         ActivityFault::Broken { doing, source } => format!("{doing}: {source}"),
         fault @ (ActivityFault::Rejected(_)
         | ActivityFault::NotOpen { .. }
-        | ActivityFault::Unavailable { .. }) => panic!("not broken: {fault:?}"),
+        | ActivityFault::Unavailable { .. }
+        | ActivityFault::InvalidAnswer { .. }) => panic!("not broken: {fault:?}"),
+    }
+}
+
+/// What a party's answer looks like that makes no sense; anything else fails the test.
+#[track_caller]
+pub(crate) fn invalid_answer<T: std::fmt::Debug>(result: Result<T, ActivityFault>) -> String {
+    match result.unwrap_err() {
+        fault @ ActivityFault::InvalidAnswer { .. } => fault.to_string(),
+        fault @ (ActivityFault::Rejected(_)
+        | ActivityFault::NotOpen { .. }
+        | ActivityFault::Unavailable { .. }
+        | ActivityFault::Broken { .. }) => panic!("an answer or none: {fault:?}"),
     }
 }
 
@@ -426,6 +441,7 @@ pub(crate) fn assert_unavailable<T: std::fmt::Debug>(
         ActivityFault::Unavailable { retry_after, .. } => assert_eq!(retry_after, expected),
         fault @ (ActivityFault::Rejected(_)
         | ActivityFault::NotOpen { .. }
+        | ActivityFault::InvalidAnswer { .. }
         | ActivityFault::Broken { .. }) => panic!("not unavailable: {fault:?}"),
     }
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use saga::{BROKEN, BUSY, NOT_OPEN, REJECTED, Role, UNAVAILABLE};
+use saga::{BROKEN, BUSY, INVALID_ANSWER, NOT_OPEN, REJECTED, Role, UNAVAILABLE};
 use temporalio_macros::activities;
 use temporalio_sdk::ApplicationFailure;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
@@ -26,6 +26,9 @@ pub enum Fault {
     RetryAfter(Duration),
     /// It takes effect, but the answer is lost, so many times.
     AnswerLost(u32),
+    /// An answer that makes no sense, so many times; nothing takes effect. The party is asked again
+    /// for so long.
+    InvalidAnswer(u32, Duration),
     /// A bug, so many times; nothing takes effect.
     Broken(u32),
     /// The process is not open; `ended` says how it ended.
@@ -81,7 +84,10 @@ impl Record {
         let planned = self.faults.get_mut(activity)?;
         let fault = planned.front_mut()?;
         let now = fault.clone();
-        if let Fault::Unavailable(left) | Fault::AnswerLost(left) | Fault::Broken(left) = fault
+        if let Fault::Unavailable(left)
+        | Fault::AnswerLost(left)
+        | Fault::InvalidAnswer(left, _)
+        | Fault::Broken(left) = fault
             && *left > 1
         {
             *left = left.saturating_sub(1);
@@ -153,6 +159,7 @@ impl World {
                 self.take_effect(trip, &activity)?;
                 Err(unavailable(None))
             }
+            Some(Fault::InvalidAnswer(_, ask_again_for)) => Err(invalid_answer(ask_again_for)),
             Some(Fault::Broken(_)) => Err(broken()),
             Some(Fault::NotOpen(ended)) => Err(not_open(ended)),
             Some(Fault::CancelledByWorker) => Err(ActivityError::cancelled()),
@@ -207,6 +214,13 @@ fn unavailable(delay: Option<Duration>) -> ActivityError {
     let failure = ApplicationFailure::builder("no answer".to_owned())
         .type_name(if delay.is_some() { BUSY } else { UNAVAILABLE }.to_owned())
         .maybe_next_retry_delay(delay);
+    ActivityError::application(failure.build())
+}
+
+fn invalid_answer(ask_again_for: Duration) -> ActivityError {
+    let failure = ApplicationFailure::builder("an answer that makes no sense".to_owned())
+        .type_name(INVALID_ANSWER.to_owned())
+        .details(ask_again_for);
     ActivityError::application(failure.build())
 }
 

@@ -62,6 +62,8 @@ pub enum Trouble {
     Overlaps,
     /// Times out, and a zombie of it runs when the order has ended.
     ComesLate,
+    /// Takes effect, and a proxy answers in its party's place for a while.
+    MakesNoSense,
     /// Fails for good, as a bug does.
     Breaks,
     /// Is refused for good by the business.
@@ -139,7 +141,7 @@ pub fn refusal() -> Rejection {
 }
 
 impl Trouble {
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Nothing,
         Self::Fails,
         Self::FailsLong,
@@ -150,6 +152,7 @@ impl Trouble {
         Self::LosesAnswerForEver,
         Self::Overlaps,
         Self::ComesLate,
+        Self::MakesNoSense,
         Self::Breaks,
         Self::IsRefused,
         Self::Garbles,
@@ -173,6 +176,7 @@ impl Trouble {
             Self::LosesAnswerForEver => "lost for ever",
             Self::Overlaps => "zombie beside",
             Self::ComesLate => "zombie late",
+            Self::MakesNoSense => "no sense",
             Self::Breaks => "broken",
             Self::IsRefused => "refused",
             Self::Garbles => "garbled",
@@ -201,6 +205,7 @@ impl Trouble {
             | Self::LosesAnswerLong
             | Self::Overlaps
             | Self::ComesLate
+            | Self::MakesNoSense
             | Self::Breaks
             | Self::Garbles
             | Self::AnswersTooMuch
@@ -239,6 +244,8 @@ impl Trouble {
             Self::LosesAnswerForEver => vec![Fault::AnswerLost(FOR_EVER)],
             Self::Overlaps => vec![Fault::Overlap],
             Self::ComesLate => vec![Fault::Late(gate.clone())],
+            // Once the quick way, or to begin with, and once where the saga knows of it.
+            Self::MakesNoSense => vec![Fault::InvalidAnswer(2)],
             Self::Breaks => vec![Fault::Broken(1)],
             Self::IsRefused => vec![Fault::Refused(refusal())],
             Self::Garbles => vec![Fault::Garbled(1)],

@@ -331,6 +331,17 @@ impl Shop {
             .unwrap();
     }
 
+    /// From now on the provider refunds what it answered without sense for.
+    pub async fn provider_mends_refunds(&self) {
+        sqlx::query(
+            "insert into sandbox_provider.repairs (idempotency_key)
+             select idempotency_key from sandbox_provider.payments",
+        )
+        .execute(&self.db)
+        .await
+        .unwrap();
+    }
+
     /// Waits until the order's workflow says so of itself.
     pub async fn until_view(&self, handle: &OrderHandle, is_so: impl Fn(&OrderView) -> bool) {
         while !is_so(&self.view(handle).await) {
@@ -562,6 +573,8 @@ pub struct Code {
     pub release: Option<Release>,
     /// What its workflows do otherwise than today's.
     pub changes: Option<WorkflowInterceptorConstructor>,
+    /// How long a party whose answers make no sense is asked again. By default not at all.
+    pub ask_again_for: Duration,
 }
 
 /// Serves the queues, on a thread and a runtime of its own: a test's own runtime ends with it.
@@ -593,13 +606,16 @@ where
                 articles: ArticleQueues::default(),
                 provider: Arc::new(SandboxProvider::new(pool(), 0)),
                 carrier: Arc::new(SandboxCarrier::new(pool())),
-                settings: activities::Settings { reservation_ttl: Duration::from_hours(24) },
+                settings: activities::Settings {
+                    reservation_ttl: Duration::from_hours(24),
+                    ask_again_for: code.ask_again_for,
+                },
             };
             let sdk = Runtime::from_current_tokio(Default::default()).unwrap();
             let (db, stopping) = (pool(), CancellationToken::new());
             let lines = queues.iter().copied().map(|queue| {
                 let (sdk, client, activities, faults) = (&sdk, &client, &activities, &faults);
-                let Code { release, changes } = &code;
+                let Code { release, changes, .. } = &code;
                 let make = move || {
                     let settings = Settings { release: release.clone(), ..Settings::default() };
                     let mut options = worker_options(queue, activities, &settings, faults.clone())?;
