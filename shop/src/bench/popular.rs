@@ -14,7 +14,11 @@ use crate::retail::RetailLine;
 use crate::screen::{heading, say};
 
 /// Has so many clients order one piece of another article each, and then of the same one.
-pub(super) async fn measured(arena: &Arena, clients: usize, count: u32) -> Result<(), BenchError> {
+pub(super) async fn measured(
+    arena: &Arena,
+    clients: usize,
+    count: usize,
+) -> Result<(), BenchError> {
     let lines = arena.orders.iter().flat_map(|(asked, _)| &asked.lines);
     let articles = lines.map(|line| line.sku.as_str()).collect::<BTreeSet<_>>();
     let articles = articles.into_iter().collect::<Vec<_>>();
