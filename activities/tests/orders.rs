@@ -326,7 +326,7 @@ async fn a_note_that_a_person_is_needed_is_one_occurrence_and_another_runs_is_th
     assert_eq!(shop.events_of(&order).await, ["order.placed", needed, needed, needed]);
     let shown = shown_attention(&shop, &order).await.unwrap();
     assert_eq!(shown["occurrence"], 3);
-    assert_eq!(shown["step"], "charge-payment");
+    assert_eq!(shown["step"], "capture-payment");
     assert_eq!(shown["decisions"], json!(["retry", "skip"]));
 }
 
@@ -375,7 +375,7 @@ async fn a_decision_is_put_on_record_once_for_each_occurrence(db: PgPool) {
     assert_eq!(
         recorded[1],
         json!({
-            "step": "charge-payment", "occurrence": 2, "decision": "retry", "by": "Ada",
+            "step": "capture-payment", "occurrence": 2, "decision": "retry", "by": "Ada",
             "why": "repaired",
         })
     );

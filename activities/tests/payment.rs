@@ -285,7 +285,7 @@ async fn a_refund_that_is_not_answered_is_made_later_and_once(db: PgPool) {
     shop.places(&order).await;
     shop.charges(&order).await.unwrap();
     assert_unavailable(shop.refunds(&order).await, A_SECOND);
-    assert_eq!(refusal(shop.charges(&order).await), LATE);
+    assert_eq!(refusal(shop.charges(&order).await), LATE_CAPTURE);
     shop.refunds(&order).await.unwrap();
     assert_eq!(provider_records(&shop).await, once("captured", 1));
 }

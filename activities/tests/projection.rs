@@ -50,6 +50,8 @@ fn samples() -> Vec<OrderEvent> {
         OrderEvent::StockRefused(refused()),
         OrderEvent::StockReleased(lines()),
         OrderEvent::ReservationExpired(Expired { reservation: "r".to_owned() }),
+        OrderEvent::PaymentAuthorised(moved()),
+        OrderEvent::PaymentExpired(refused()),
         OrderEvent::PaymentCaptured(moved()),
         OrderEvent::PaymentDeclined(refused()),
         OrderEvent::PaymentVoided(moved()),

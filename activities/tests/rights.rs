@@ -184,6 +184,9 @@ async fn what_runs_with_its_owners_rights_is_called_by_one_program_alone(db: PgP
     assert_eq!(
         callers,
         [
+            // Called by triggers.
+            ("catalog.revalue", false, false),
+            ("inventory.book_variance", false, false),
             ("ledger.book_movement", true, false),
             ("operations.sweep", false, true),
             ("orders.cancel_before_launch", true, false),

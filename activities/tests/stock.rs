@@ -269,16 +269,12 @@ async fn articles_are_locked_in_the_order_of_their_numbers_whatever_the_order_of
         shop.receives(sku, 100).await;
     }
     let lines: Vec<_> = skus.iter().rev().map(|sku| (sku.as_str(), 2)).collect();
-    let (order, forgotten) = (order_of(1, &lines), order_of(2, &lines));
+    let order = order_of(1, &lines);
     shop.places(&order).await;
     assert_only_the_first_is_waited_for(&shop, &skus, shop.reserves(&order)).await;
     assert_only_the_first_is_waited_for(&shop, &skus, shop.ships(&order)).await;
     assert_only_the_first_is_waited_for(&shop, &skus, shop.cancels_shipment(&order)).await;
     assert_only_the_first_is_waited_for(&shop, &skus, shop.releases(&order)).await;
-    shop.places(&forgotten).await;
-    shop.reserves_for(&forgotten, Duration::ZERO).await.unwrap();
-    let expires = stock::release_expired(&shop.db, 10);
-    assert_only_the_first_is_waited_for(&shop, &skus, expires).await;
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]

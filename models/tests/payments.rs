@@ -35,7 +35,7 @@ fn each_error_is_found() {
         (Rules::UndoSearches, NO_MONEY),
         (Rules::StoredTooLate, NO_AUTHORISATION),
         (Rules::StoredTooLate, PAID_ONCE),
-        (Rules::StoredBlindly, NO_MONEY),
+        (Rules::StoredBlindly, NO_AUTHORISATION),
         (Rules::ReadTooEarly, NO_MONEY),
         (Rules::ReadTooEarly, RECORD_IS_TRUE),
         (Rules::DeclinedIsLeftOpen, NO_AUTHORISATION),

@@ -72,8 +72,8 @@ impl Shop {
     }
 
     pub(crate) async fn receives(&self, sku: &str, pieces: u32) {
-        let article =
-            Article { sku: self::sku(sku), name: sku.to_owned(), unit_price: pounds("2.95") };
+        let PricedSku { sku, unit_price, .. } = priced(sku);
+        let article = Article { name: sku.to_string(), sku, unit_price };
         let stocking = Stocking { cost_percent: Decimal::from(40), pieces };
         catalogue::load(&self.owner, &[article], stocking).await.unwrap();
     }
