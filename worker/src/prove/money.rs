@@ -137,10 +137,7 @@ async fn same(db: &mut PgConnection, skipped: &Skipped) -> Result<Seen, sqlx::Er
                 coalesce((
                     select sum(refunds.amount) from sandbox_provider.refunds
                     where refunds.payment_id = payments.payment_id
-                ), 0) as refunded,
-                state = 'authorised' and expires_at > now()
-                    or state = 'awaiting-customer' and coalesce(approvable_until > now(), true)
-                    as is_held
+                ), 0) as refunded
             from sandbox_provider.payments
         ), ours as (
             select provider_reference as key, order_id::text, currency, captured, refunded
@@ -154,11 +151,6 @@ async fn same(db: &mut PgConnection, skipped: &Skipped) -> Result<Seen, sqlx::Er
                     '%s: the provider captured %s and refunded %s, the shop knows of %s and %s',
                     key, coalesce(theirs.captured, 0), coalesce(theirs.refunded, 0),
                     coalesce(ours.captured, 0), coalesce(ours.refunded, 0)
-                )
-                when is_held and orders.is_terminal(status)
-                then format(
-                    '%s: order %s has ended, and the payment is still authorised or awaits the customer',
-                    key, theirs.order_id
                 )
             end as complaint
             from theirs full join ours using (key)
