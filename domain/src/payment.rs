@@ -141,8 +141,8 @@ pub enum Call {
 /// was left, so the undo sees it and closes the payment.
 ///
 /// A payment that awaits the customer is let go once their time is over, *before* the step is
-/// refused. An approval that comes late then finds nothing to approve; and if it came first, the
-/// provider says so, and the step is done after all. A declined payment waits to be replaced, if
+/// refused: an approval that comes late finds nothing to approve. One that came before the provider
+/// was asked is what counts, and the step is done. A declined payment waits to be replaced, if
 /// the order's terms grant time for that: whoever replaces it answers the step.
 #[must_use]
 pub const fn authorise(key: Option<KeyState>, payment: Known, time: CustomerTime) -> Call {
