@@ -59,10 +59,9 @@ return (
 -- 'repeated': the same request was done before;
 -- 'other-request': another method came under the same key before;
 -- 'not-waiting': the order waits for no payment;
--- 'too-late': the time in which it could be replaced is over;
--- 'too-many': the order has had as many payments as it may have.
+-- 'too-late': the time in which it could be replaced is over.
 create function payments.replace_method(
-    the_order uuid, the_method text, the_request text, attempts_max integer
+    the_order uuid, the_method text, the_request text
 ) returns table (outcome text, attempt integer)
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -96,11 +95,6 @@ begin
     end if;
     if charge.replaceable_until <= clock_timestamp() then
         outcome := 'too-late';
-        return next;
-        return;
-    end if;
-    if charge.attempt >= attempts_max then
-        outcome := 'too-many';
         return next;
         return;
     end if;

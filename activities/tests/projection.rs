@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use domain::event::{
-    AttentionNeeded, AttentionResolved, Booked, Cancelled, Completed, EventType, Expired, Failed,
+    AttentionNeeded, AttentionResolved, AwaitingCustomer, Booked, Cancelled, Completed, EventType, Expired, Failed,
     OrderEvent, Parcelled, PaymentMoved, Refused, StockLines, Unwinding,
 };
 use domain::ledger::JournalEntry;
@@ -50,6 +50,13 @@ fn samples() -> Vec<OrderEvent> {
         OrderEvent::StockRefused(refused()),
         OrderEvent::StockReleased(lines()),
         OrderEvent::ReservationExpired(Expired { reservation: "r".to_owned() }),
+        OrderEvent::PaymentAwaitingCustomer(AwaitingCustomer {
+            amount: order.totals.total,
+            provider_reference: "p".to_owned(),
+            until: the_moment(),
+        }),
+        OrderEvent::PaymentAuthorised(moved()),
+        OrderEvent::PaymentExpired(refused()),
         OrderEvent::PaymentCaptured(moved()),
         OrderEvent::PaymentDeclined(refused()),
         OrderEvent::PaymentVoided(moved()),

@@ -45,6 +45,7 @@ pub struct Payments {
 }
 
 /// What a provider may do to the shop.
+#[expect(clippy::struct_excessive_bools, reason = "each is a habit of its own")]
 #[derive(Clone, Copy, Debug)]
 pub struct Habits {
     /// It forgets idempotency keys.

@@ -70,7 +70,6 @@ pub(crate) async fn pay(
         }
         Replacing::NotWaiting => return Err(not_due(&known(app, order_id).await?.state)),
         Replacing::TooLate => return Err(too_late()),
-        Replacing::TooMany => return Err(too_many()),
     }
     // What went wrong is logged, and the order looks at its record by itself.
     let _told = app.temporal.pay(order_id, PaymentReplaced { attempt }).await;
@@ -111,12 +110,7 @@ fn not_due(state: &OrderState) -> Problem {
 }
 
 fn too_late() -> Problem {
-    let detail = "The time in which the declined payment could be replaced is over; the order is \
-                  being rejected. Place a new one.";
-    Problem::new(Kind::NoPaymentDue, detail)
-}
-
-fn too_many() -> Problem {
-    let detail = "The order has had as many payments as an order may have. Place a new one.";
+    let detail = "The time in which the declined payment could be replaced is over, and the order is \
+                  rejected. Place a new one.";
     Problem::new(Kind::NoPaymentDue, detail)
 }

@@ -6,7 +6,7 @@ pub(crate) mod related;
 use chrono::{DateTime, Utc};
 use domain::{
     AddressId, Attention, CountryCode, CustomerId, Destination, DiscountCode, Fingerprint, Money,
-    Order, OrderId, OrderLine, OrderState, OrderStatus, PAYMENTS_MAX, PaymentToken, Terms, Totals,
+    Order, OrderId, OrderLine, OrderState, OrderStatus, PaymentToken, Terms, Totals,
 };
 use rust_decimal::Decimal;
 use sqlx::PgPool;
@@ -311,8 +311,6 @@ pub(crate) enum Replacing {
     NotWaiting,
     /// The time in which it waited for one is over.
     TooLate,
-    /// It has had as many payments as an order may have.
-    TooMany,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -332,11 +330,10 @@ pub(crate) async fn replace_method(
     const DOING: &str = "replacing an order's payment";
     let row = sqlx::query!(
         r#"select outcome as "outcome!", attempt as "attempt?"
-           from payments.replace_method($1, $2, $3, $4)"#,
+           from payments.replace_method($1, $2, $3)"#,
         order_id.uuid(),
         token.as_str(),
         key,
-        i32::try_from(PAYMENTS_MAX).unwrap_or(i32::MAX),
     )
     .fetch_one(database)
     .await
