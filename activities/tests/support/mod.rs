@@ -9,8 +9,8 @@ use activities::stock::ArticleQueues;
 use activities::{ActivityFault, ledger, orders, payment, shipping, stock};
 use domain::{
     AddressId, Authorisation, AuthorisationAnswer, CountryCode, CustomerId, Decision, Destination,
-    Ending, Fingerprint, Order, OrderId, OrderStatus, PaymentToken, PricedSku, Quantity,
-    Rejection, Shipment, Sku, StepKey, StepName,
+    Ending, Fingerprint, Order, OrderId, OrderStatus, PaymentToken, PricedSku, Quantity, Rejection,
+    Shipment, Sku, StepKey, StepName,
 };
 use rust_decimal::Decimal;
 use serde_json::Value;
