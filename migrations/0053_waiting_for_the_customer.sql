@@ -6,6 +6,8 @@
 -- method and answers the declined attempt's step with the number of the attempt that takes its
 -- place. So of a replacement and of a refusal because the time is over, one comes first, and the
 -- other finds it.
+set local lock_timeout = '3s';
+
 alter table payments.charges
     drop constraint charges_state_known,
     add constraint charges_state_known check (state in (
