@@ -129,7 +129,7 @@ pub struct PartyUpdate {
 
 /// Another payment method of the order is on record, in the place of a declined one. What it is,
 /// is not said: no token is part of a history.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentReplaced {
     /// The attempt at authorising that uses it.
     pub attempt: u32,
