@@ -27,6 +27,7 @@ PROTOCOL = "domain/src/payment.rs"
 STOCK = "activities/src/stock.rs"
 SHIPPING = "activities/src/shipping.rs"
 BOOKS = "activities/src/ledger.rs"
+WAITING_SQL = "migrations/0053_waiting_for_the_customer.sql"
 LEDGER_SQL = "migrations/0007_ledger.sql"
 CLOSED_SQL = "migrations/0030_closed_books.sql"
 ROLE_SQL = "migrations/0014_two_roles.sql"
@@ -74,11 +75,12 @@ PLANTED = [
         (SAGA, "undos: Vec::new(), patience }", "undos: Vec::new(), late: Vec::new(), patience }"),
         (
             SAGA,
-            "        let output = self.conclude(name, done)?;\n",
-            "        let output = self.conclude(name, done)?;\n"
+            "        done.map_err(|failure| self.conclude(name, failure))\n",
+            "        let output = done.map_err(|failure| self.conclude(name, failure))?;\n"
             "        if let Some(place) = self.late.iter().position(|undo| undo.step == name) {\n"
             "            self.undos.push(self.late.remove(place));\n"
-            "        }\n",
+            "        }\n"
+            "        Ok(output)\n",
         ),
     ),
     mutant(
@@ -149,7 +151,7 @@ PLANTED = [
     mutant(
         "a cancel that was accepted is forgotten when the step succeeds",
         "saga:a_cancel_that_is_accepted saga",
-        (SAGA, "        self.unless_cancelled(&forward)?;\n        Ok(output)", "        Ok(output)"),
+        (SAGA, "        self.unless_cancelled(&self.forward())?;\n        Ok(output)", "        Ok(output)"),
     ),
     mutant(
         "a cancel is accepted after the hand-over",
@@ -241,7 +243,7 @@ PLANTED = [
     mutant(
         "the order is shipped before it is paid",
         "replay:the_histories_on_file replay",
-        (PROCESS, "            saga.run(authorise).await?;\n        }\n", "            saga.run(authorise).await?;\n        }\n        saga.run(ship).await?;\n"),
+        (PROCESS, "            authorised(ctx, saga, again, authorise).await?;\n        }\n", "            authorised(ctx, saga, again, authorise).await?;\n        }\n        saga.run(ship).await?;\n"),
         (PROCESS, "    }\n    saga.run(ship).await?;\n", "    }\n"),
     ),
     mutant(
@@ -304,6 +306,53 @@ PLANTED = [
         "an undo leaves a declined payment open",
         "payments activities",
         (PROTOCOL, "(Some(_), Known::Nothing | Known::Fresh) => Call::Finish", "(Some(_), Known::Nothing | Known::Fresh | Known::Is(S::Declined)) => Call::Finish"),
+    ),
+    mutant(
+        "an order is refused while its customer can still approve the payment",
+        "activities:a_payment_that_nobody_approves activities",
+        (PROTOCOL, "Some(S::AwaitingCustomer) if time.is_over => Call::Void,", "Some(S::AwaitingCustomer) if time.is_over => Call::RecordRefusal,"),
+    ),
+    mutant(
+        "a late approval finds a payment although the order was unwound",
+        "payments activities",
+        (PROTOCOL, "(Some(_), Known::Nothing | Known::Fresh) => Call::Finish", "(Some(_), Known::Nothing | Known::Fresh | Known::Is(S::AwaitingCustomer)) => Call::Finish"),
+    ),
+    mutant(
+        "a declined payment may be replaced after its time",
+        "activities:a_declined_payment_cannot activities",
+        (WAITING_SQL, "    if charge.replaceable_until <= clock_timestamp() then", "    if false then"),
+    ),
+    mutant(
+        "a replacement leaves the declined attempt to be answered",
+        "activities:a_declined_payment_is_replaced activities",
+        (WAITING_SQL, "jsonb_build_object('done', jsonb_build_object('replaced_by', charge.attempt + 1))", "null"),
+    ),
+    mutant(
+        "the customer's link is in the history",
+        "activities:the_customers_link activities",
+        (PAYMENT, "            let (amount, provider_reference) = (self.charge.amount, id.0);\n", "            let link = approval.as_ref().map_or(id.0, |approval| approval.url.clone());\n            let (amount, provider_reference) = (self.charge.amount, link);\n"),
+    ),
+    mutant(
+        "a payment that the undoing run does not know of is left",
+        "activities:an_undo_that_knows activities",
+        (PAYMENT, "    for attempt in store::later_attempts(db, key).await? {", "    for attempt in store::later_attempts(db, key).await?.into_iter().skip(9) {"),
+    ),
+    mutant(
+        "a later payment is stored after the first one's undo",
+        "activities:an_undo_that_knows activities",
+        (PAYMENTS, "            where $2::text = $9 or exists (select from first)\n", "            where $2::text = $9 or true or exists (select from first)\n"),
+        (PAYMENTS, "undone_at is not null or $4::text is not null and exists (", "undone_at is not null or $4::text is null and exists ("),
+    ),
+    mutant(
+        "news does not end a wait for the customer",
+        "mechanism:a_step_that_waits mechanism",
+        (SAGA, "            |process| process.progress().hints(queue) != heard,", "            |process| process.progress().hints(queue) < heard,"),
+    ),
+    mutant(
+        "a cancel does not end a wait for the customer",
+        "mechanism:a_cancel_ends mechanism",
+        (SAGA, "        let round = forward.child_token();", "        let round = WorkflowCancellationToken::new();"),
+        (SAGA, "WaitConditionOptions::builder().cancellation_token(forward.clone()).build();", "WaitConditionOptions::builder().cancellation_token(round.clone()).build();"),
     ),
     mutant(
         "an attempt that is called off keeps its connection",

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use domain::{Authorisation, Ending, OrderStatus, Shipment, StepKey};
+use domain::{AuthorisationAnswer, Ending, OrderStatus, Shipment, StepKey};
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use workflows::order::{AttentionNote, EndNote, ResolvedNote, UnwindingNote};
@@ -43,7 +43,7 @@ impl Activities {
         self: Arc<Self>,
         ctx: ActivityContext,
         key: StepKey,
-    ) -> Result<Authorisation, ActivityError> {
+    ) -> Result<AuthorisationAnswer, ActivityError> {
         self.step(&ctx, key, payment::authorise(&self.db, self.provider.as_ref(), key)).await
     }
 

@@ -502,3 +502,24 @@ async fn an_undo_needs_its_key_alone_whatever_a_newer_release_adds_to_the_order(
     assert_eq!(shop.payment_of(&order).await, "refunded");
     assert_eq!(shop.fulfilment_of(&order).await, "cancelled");
 }
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_approval_between_the_last_question_and_the_void_is_let_go_with_the_payment(db: PgPool) {
+    let (shop, mut order) = (Shop::on(db), paid_with(order(1), "tok_needs_customer"));
+    order.terms.approval_seconds = 900;
+    shop.places(&order).await;
+    shop.asks_for_money(&order, 1).await.unwrap();
+    shop.time_is_over(&order).await;
+    let voiding = HeldUp::at(Moment::BeforeVoid, &shop);
+    let approval = async {
+        voiding.reached.notified().await;
+        assert!(shop.customer_answers(&order, true).await);
+        voiding.go_on.notify_one();
+    };
+    let asked = authorise(&shop.db, &voiding, order.key(StepName::AuthorisePayment));
+    let (answer, ()) = futures::join!(asked, approval);
+    assert_eq!(refusal(answer), Rejection::PaymentNotApproved);
+    assert_eq!(provider_records(&shop).await, once("voided", 0));
+    shop.refunds(&order).await.unwrap();
+    assert_eq!(provider_records(&shop).await, once("voided", 0));
+}

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use domain::event::{
-    AttentionNeeded, AttentionResolved, Booked, Cancelled, Completed, EventType, Expired, Failed,
-    OrderEvent, Parcelled, PaymentMoved, Refused, StockLines, Unwinding,
+    AttentionNeeded, AttentionResolved, AwaitingCustomer, Booked, Cancelled, Completed, EventType,
+    Expired, Failed, OrderEvent, Parcelled, PaymentMoved, Refused, StockLines, Unwinding,
 };
 use domain::ledger::JournalEntry;
 use domain::{
@@ -50,6 +50,11 @@ fn samples() -> Vec<OrderEvent> {
         OrderEvent::StockRefused(refused()),
         OrderEvent::StockReleased(lines()),
         OrderEvent::ReservationExpired(Expired { reservation: "r".to_owned() }),
+        OrderEvent::PaymentAwaitingCustomer(AwaitingCustomer {
+            amount: order.totals.total,
+            provider_reference: "p".to_owned(),
+            until: the_moment(),
+        }),
         OrderEvent::PaymentAuthorised(moved()),
         OrderEvent::PaymentExpired(refused()),
         OrderEvent::PaymentCaptured(moved()),

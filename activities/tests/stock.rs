@@ -355,6 +355,9 @@ async fn goods_are_held_while_the_order_waits_as_agreed_and_then_for_a_time(db: 
     order.terms = Terms {
         cancel_window_seconds: window,
         patience_seconds: Some(patience),
+        // The customer may approve two payments, and replace the first one.
+        approval_seconds: 600,
+        payment_retry_seconds: 2_400,
         ..Terms::default()
     };
     let now = sqlx::query_scalar!(r#"select now() as "now!""#);
@@ -363,7 +366,7 @@ async fn goods_are_held_while_the_order_waits_as_agreed_and_then_for_a_time(db: 
     shop.reserves_for(&order, ttl).await.unwrap();
     let held = sqlx::query_scalar!(
         r#"
-        select expires_at - placed_at = interval '1 h' * (30 * 24 + 1 + 24)
+        select expires_at - placed_at = interval '1 h' * (30 * 24 + 1 + 1 + 24)
             as "is_long_enough!"
         from inventory.reservations join orders.orders using (order_id)
         "#

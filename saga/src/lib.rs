@@ -18,4 +18,4 @@ pub use process::{Process, answer_all, tell};
 pub use progress::{
     Progress, StepProgress, StepState, TIMELINE_MAX, TimelineEntry, Wait, WaitingFor,
 };
-pub use saga::{Declared, Saga, Stop, Undeclared, Unwound};
+pub use saga::{Answer, Declared, Saga, Stop, Undeclared, Unwound};

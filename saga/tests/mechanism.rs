@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use saga::{Decision, StepState};
-use support::trip::Trip;
+use support::trip::{ASKS_THE_GUEST, FULL, Trip};
 use support::world::{FOR_EVER, Fault};
 use support::{Agency, scheduled, trip};
 use temporalio_client::WorkflowCancelOptions;
@@ -376,6 +376,84 @@ async fn a_cancel_window_is_cut_short_by_a_cancel() {
     assert!(agency.cancel(&handle).await);
     assert_eq!(agency.ended(&handle).await, "cancelled");
     assert!(agency.world.record(&start.trip).standing.is_empty());
+    agency.close().await;
+}
+
+#[tokio::test]
+async fn a_step_that_waits_for_somebody_is_run_again_when_there_is_news() {
+    let agency = Agency::open().await;
+    let mut start = trip("guest confirms");
+    start.guest_has = Duration::from_hours(1);
+    agency.world.hotel_answers(&start.trip, &[ASKS_THE_GUEST]);
+    let handle = agency.start(&start).await;
+    agency.world.until(&start.trip, |record| record.times("BookHotel") == 1).await;
+    let view = agency.view(&handle).await;
+    assert_eq!(view.state_of("hotel"), Some(StepState::Waiting));
+    assert_eq!(view.pausing_for.as_deref(), Some("waiting for the guest"));
+    assert_eq!(view.waiting_for, None, "nobody is asked to decide");
+    handle.signal(Trip::hotel_has_news, (), Default::default()).await.unwrap();
+    assert_eq!(agency.ended(&handle).await, "booked");
+    let view = agency.view(&handle).await;
+    assert_eq!((view.state_of("hotel"), view.pausing_for), (Some(StepState::Done), None));
+    assert_eq!(agency.world.record(&start.trip).times("BookHotel"), 2);
+    agency.close().await;
+}
+
+#[tokio::test]
+async fn news_that_comes_while_a_step_runs_is_not_waited_for_again() {
+    let agency = Agency::open().await;
+    let mut start = trip("guest is fast");
+    start.guest_has = Duration::from_hours(1);
+    agency.world.plan(&start.trip, "BookHotel", Fault::Held);
+    agency.world.hotel_answers(&start.trip, &[ASKS_THE_GUEST]);
+    let handle = agency.start(&start).await;
+    agency.world.until(&start.trip, |record| record.times("BookHotel") == 1).await;
+    handle.signal(Trip::hotel_has_news, (), Default::default()).await.unwrap();
+    agency.world.let_go(&start.trip);
+    assert_eq!(agency.ended(&handle).await, "booked");
+    agency.close().await;
+}
+
+#[tokio::test]
+async fn a_wait_ends_with_its_time_and_takes_none_of_the_patience() {
+    let agency = Agency::open().await;
+    let mut start = trip("guest is slow");
+    start.guest_has = Duration::from_secs(1);
+    start.patience = Some(Duration::from_secs(1));
+    agency.world.hotel_answers(&start.trip, &[ASKS_THE_GUEST, ASKS_THE_GUEST]);
+    let handle = agency.start(&start).await;
+    assert_eq!(agency.ended(&handle).await, "booked");
+    assert_eq!(agency.world.record(&start.trip).times("BookHotel"), 3);
+    agency.close().await;
+}
+
+#[tokio::test]
+async fn a_cancel_ends_a_wait_for_somebody_at_once() {
+    let agency = Agency::open().await;
+    let mut start = trip("guest is gone");
+    start.guest_has = Duration::from_hours(1);
+    agency.world.hotel_answers(&start.trip, &[ASKS_THE_GUEST]);
+    let handle = agency.start(&start).await;
+    agency.world.until(&start.trip, |record| record.times("BookHotel") == 1).await;
+    assert!(agency.cancel(&handle).await);
+    assert_eq!(agency.ended(&handle).await, "cancelled");
+    let record = agency.world.record(&start.trip);
+    assert!(record.standing.is_empty(), "{:?}", record.standing);
+    assert_eq!(record.times("BookHotel"), 1);
+    agency.close().await;
+}
+
+#[tokio::test]
+async fn a_step_that_is_replaced_is_undone_with_the_one_in_its_place() {
+    let agency = Agency::open().await;
+    let start = trip("another hotel");
+    agency.world.hotel_answers(&start.trip, &[FULL]);
+    agency.world.plan(&start.trip, "BookCar", Fault::Refused("no cars"));
+    let handle = agency.start(&start).await;
+    assert_eq!(agency.ended(&handle).await, "refused: no cars");
+    let record = agency.world.record(&start.trip);
+    assert_eq!((record.times("BookHotel"), record.times("CancelHotel")), (2, 2));
+    assert!(record.standing.is_empty(), "{:?}", record.standing);
     agency.close().await;
 }
 

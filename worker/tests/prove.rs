@@ -289,6 +289,9 @@ violations! {
     an_authorisation_that_is_left_is_found:
         "no authorisation is left for an order that is over",
         "update sandbox_provider.payments set state = 'authorised'";
+    a_payment_that_can_still_be_approved_is_found:
+        "no authorisation is left for an order that is over",
+        "update sandbox_provider.payments set state = 'awaiting-customer', decline_code = null";
     a_reservation_of_something_else_is_found:
         "lines, reservation, parcel and charge of an order are the same",
         "update inventory.reservation_lines set quantity = quantity + 1";

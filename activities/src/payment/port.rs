@@ -26,8 +26,8 @@ pub trait PaymentProvider: Send + Sync {
     /// forgotten it opens another payment, which nobody will ever ask for anything.
     async fn open(&self, charge: &Charge) -> Result<PaymentId, ProviderError>;
 
-    /// Asks the customer's bank to set the money aside. Answered with the payment as it is then,
-    /// authorised or declined.
+    /// Asks the customer's bank to set the money aside. Answered with the payment as it is then:
+    /// authorised, declined, or awaiting the customer.
     async fn authorise(&self, payment: &PaymentId) -> Result<Payment, ProviderError>;
 
     /// Takes money that was set aside: all of it or a part. The rest is let go.
@@ -76,6 +76,18 @@ pub struct Payment {
     pub decline_code: Option<String>,
     /// Until when the money is set aside, if it is and the provider says so.
     pub expires_at: Option<DateTime<Utc>>,
+    /// How the customer approves it, if it awaits that.
+    pub approval: Option<Approval>,
+}
+
+/// How the customer approves a payment, as their bank asks of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Approval {
+    /// Where the customer is sent. Whoever has the link may approve the payment, so it goes to the
+    /// customer and nowhere else.
+    pub url: String,
+    /// Until when, if the provider says so.
+    pub until: Option<DateTime<Utc>>,
 }
 
 /// Why the provider has not done as asked.

@@ -11,6 +11,7 @@
 //! | `tok_charge_lost` | the money is taken, and the answer to the first capture is lost |
 //! | `tok_answer_twice` | authorisation and capture reach the provider twice |
 //! | `tok_expires_<s>` | an authorisation lasts for so many seconds; the next one of the order for a week |
+//! | `tok_needs_customer`, `tok_needs_customer_<s>` | awaits the customer, whom `sandbox_provider.answer_as_customer` plays; for so many seconds at most |
 //! | `tok_forgetful` | idempotency keys are forgotten at once |
 //! | `tok_lags_<n>` | the first n questions about a payment are answered 404 |
 //! | `tok_refund_unavailable_<n>` | paid; the first n refunds are answered 503, `Retry-After: 1` |
@@ -29,7 +30,7 @@ use rust_decimal::Decimal;
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
 
-use super::port::{Capabilities, Payment, PaymentId, PaymentProvider, ProviderError};
+use super::port::{Approval, Capabilities, Payment, PaymentId, PaymentProvider, ProviderError};
 
 /// How long an authorisation lasts, as with most cards.
 const A_WEEK: i32 = 7 * 24 * 60 * 60;
@@ -50,6 +51,7 @@ struct Record {
     currency: String,
     captured: Decimal,
     expires_at: Option<DateTime<Utc>>,
+    approvable_until: Option<DateTime<Utc>>,
     is_refunded: bool,
 }
 
@@ -77,21 +79,31 @@ impl SandboxProvider {
     /// Asks the bank. None: the payment is past that.
     async fn authorise_once(&self, record: &Record) -> Result<Option<Record>, ProviderError> {
         let lasts = number_after(&record.token, "tok_expires_").filter(|_| is_first(record));
+        let needs_customer = record.token.starts_with("tok_needs_customer");
+        let approvable = number_after::<i32>(&record.token, "tok_needs_customer_");
         sqlx::query_as!(
             Record,
             r#"
             update sandbox_provider.payments
-            set state = case when $2::text is null then 'authorised' else 'declined' end,
+            set state = case
+                    when $2::text is not null then 'declined'
+                    when $4::boolean then 'awaiting-customer'
+                    else 'authorised'
+                end,
                 decline_code = $2,
-                expires_at = case when $2::text is null then now() + make_interval(secs => $3) end
+                expires_at = case when $2::text is null and not $4
+                    then now() + make_interval(secs => $3) end,
+                approvable_until = case when $4 then now() + make_interval(secs => $5) end
             where payment_id = $1 and state in ('opened', 'declined')
             returning
                 payment_id, idempotency_key, token, decline_code, currency, captured, expires_at,
-                state, false as "is_refunded!"
+                approvable_until, state, false as "is_refunded!"
             "#,
             record.payment_id,
             self.decline_code(record),
             f64::from(lasts.unwrap_or(A_WEEK)),
+            needs_customer,
+            approvable.map(f64::from),
         )
         .fetch_optional(&self.db)
         .await
@@ -111,7 +123,7 @@ impl SandboxProvider {
             where payment_id = $1 and state = 'authorised' and expires_at > now()
             returning
                 payment_id, idempotency_key, token, decline_code, currency, captured, expires_at,
-                state, false as "is_refunded!"
+                approvable_until, state, false as "is_refunded!"
             "#,
             payment_id,
             amount.amount(),
@@ -128,8 +140,12 @@ impl SandboxProvider {
             r#"
             select
                 payment_id, idempotency_key, token, decline_code, currency, captured, expires_at,
-                case when state = 'authorised' and expires_at <= now() then 'voided' else state end
-                    as "state!",
+                approvable_until,
+                case
+                    when state = 'authorised' and expires_at <= now() then 'voided'
+                    when state = 'awaiting-customer' and approvable_until <= now() then 'voided'
+                    else state
+                end as "state!",
                 exists (
                     select from sandbox_provider.refunds
                     where refunds.payment_id = payments.payment_id
@@ -244,7 +260,9 @@ impl PaymentProvider for SandboxProvider {
         take_time(&record.token).await;
         let payment = self.now(id, authorised).await?;
         match payment.state {
-            PaymentState::Authorised | PaymentState::Declined => Ok(payment),
+            PaymentState::Authorised | PaymentState::AwaitingCustomer | PaymentState::Declined => {
+                Ok(payment)
+            }
             PaymentState::Opened
             | PaymentState::Captured
             | PaymentState::Voided
@@ -268,6 +286,7 @@ impl PaymentProvider for SandboxProvider {
         match payment.state {
             PaymentState::Captured => Ok(payment),
             PaymentState::Opened
+            | PaymentState::AwaitingCustomer
             | PaymentState::Declined
             | PaymentState::Authorised
             | PaymentState::Voided
@@ -280,10 +299,11 @@ impl PaymentProvider for SandboxProvider {
             Record,
             r#"
             update sandbox_provider.payments set state = 'voided', decline_code = null
-            where payment_id = $1 and state in ('opened', 'declined', 'authorised')
+            where payment_id = $1
+                and state in ('opened', 'awaiting-customer', 'declined', 'authorised')
             returning
                 payment_id, idempotency_key, token, decline_code, currency, captured, expires_at,
-                state, false as "is_refunded!"
+                approvable_until, state, false as "is_refunded!"
             "#,
             number_of(id)?,
         )
@@ -351,7 +371,11 @@ impl Record {
         let captured = currency.and_then(|currency| Money::new(self.captured, currency).ok());
         let captured = captured.ok_or_else(|| nonsense("an amount that is none"))?;
         let expires_at = self.expires_at.filter(|_| state == PaymentState::Authorised);
-        Ok(Payment { state, captured, decline_code: self.decline_code, expires_at })
+        let approval = (state == PaymentState::AwaitingCustomer).then(|| Approval {
+            url: format!("https://sandbox.example/approve/{}", self.payment_id),
+            until: self.approvable_until,
+        });
+        Ok(Payment { state, captured, decline_code: self.decline_code, expires_at, approval })
     }
 }
 

@@ -8,9 +8,9 @@ use activities::shipping::sandbox::SandboxCarrier;
 use activities::stock::ArticleQueues;
 use activities::{ActivityFault, ledger, orders, payment, shipping, stock};
 use domain::{
-    AddressId, Authorisation, CountryCode, CustomerId, Decision, Destination, Ending, Fingerprint,
-    Order, OrderId, OrderStatus, PaymentToken, PricedSku, Quantity, Rejection, Shipment, Sku,
-    StepName,
+    AddressId, Authorisation, AuthorisationAnswer, CountryCode, CustomerId, Decision, Destination,
+    Ending, Fingerprint, Order, OrderId, OrderStatus, PaymentToken, PricedSku, Quantity, Rejection,
+    Shipment, Sku, StepKey, StepName,
 };
 use rust_decimal::Decimal;
 use serde_json::Value;
@@ -135,8 +135,63 @@ impl Shop {
     }
 
     pub(crate) async fn authorises(&self, order: &Order) -> Result<Authorisation, ActivityFault> {
-        let key = order.key(StepName::AuthorisePayment);
+        self.asks_for_money(order, 1).await.map(authorisation)
+    }
+
+    /// What comes of asking for the customer's money, at this attempt.
+    pub(crate) async fn asks_for_money(
+        &self,
+        order: &Order,
+        attempt: u32,
+    ) -> Result<AuthorisationAnswer, ActivityFault> {
+        let key = StepKey { attempt, ..order.key(StepName::AuthorisePayment) };
         payment::authorise(&self.db, &self.provider, key).await
+    }
+
+    /// Puts another payment method on record, as the starter does it; what became of that, and which
+    /// attempt uses the method.
+    pub(crate) async fn replaces_payment(
+        &self,
+        order: &Order,
+        token: &str,
+        request: Option<&str>,
+    ) -> (String, Option<i32>) {
+        let replaced = sqlx::query!(
+            r#"select outcome as "outcome!", attempt as "attempt?"
+               from payments.replace_method($1, $2, $3)"#,
+            order.order_id.uuid(),
+            token,
+            request,
+        )
+        .fetch_one(&self.starter)
+        .await
+        .unwrap();
+        (replaced.outcome, replaced.attempt)
+    }
+
+    /// The customer approves the payment that waits for that, or has it declined; whether there is
+    /// one.
+    pub(crate) async fn customer_answers(&self, order: &Order, approves: bool) -> bool {
+        let answered = sqlx::query_scalar!(
+            r#"select sandbox_provider.answer_as_customer($1, $2) as "answered!""#,
+            order.order_id.uuid(),
+            approves,
+        );
+        answered.fetch_one(&self.owner).await.unwrap()
+    }
+
+    /// The time that the customer has is over.
+    pub(crate) async fn time_is_over(&self, order: &Order) {
+        sqlx::query!(
+            "update payments.charges set
+                approvable_until = approvable_until - interval '30 days',
+                replaceable_until = replaceable_until - interval '30 days'
+             where order_id = $1",
+            order.order_id.uuid(),
+        )
+        .execute(&self.owner)
+        .await
+        .unwrap();
     }
 
     /// Has the money set aside once more, because that has expired or is about to.
@@ -144,8 +199,7 @@ impl Shop {
         &self,
         order: &Order,
     ) -> Result<Authorisation, ActivityFault> {
-        let key = order.key(StepName::AuthorisePayment).again();
-        payment::authorise(&self.db, &self.provider, key).await
+        self.asks_for_money(order, 2).await.map(authorisation)
     }
 
     pub(crate) async fn captures(&self, order: &Order) -> Result<(), ActivityFault> {
@@ -341,6 +395,17 @@ impl Shop {
         .fetch_one(&self.db)
         .await
         .unwrap()
+    }
+}
+
+/// What was authorised; an answer that waits for something fails the test.
+#[track_caller]
+fn authorisation(answer: AuthorisationAnswer) -> Authorisation {
+    match answer {
+        AuthorisationAnswer::Authorised(authorisation) => authorisation,
+        answer @ (AuthorisationAnswer::Waits { .. } | AuthorisationAnswer::Replaced { .. }) => {
+            panic!("not authorised: {answer:?}")
+        }
     }
 }
 

@@ -54,6 +54,8 @@ pub struct Call {
 pub struct Record {
     faults: BTreeMap<String, VecDeque<Fault>>,
     is_let_go: bool,
+    /// What the hotel answers, one after the other, before it gives a room.
+    hotel_answers: VecDeque<&'static str>,
     pub calls: Vec<Call>,
     /// The steps whose effect stands.
     pub standing: BTreeSet<String>,
@@ -124,6 +126,11 @@ impl World {
     /// Lets go what is held.
     pub fn let_go(&self, trip: &TripId) {
         self.change(trip, |record| record.is_let_go = true);
+    }
+
+    /// The hotel answers this first, one after the other.
+    pub fn hotel_answers(&self, trip: &TripId, answers: &[&'static str]) {
+        self.change(trip, |record| record.hotel_answers.extend(answers));
     }
 
     /// Waits until it is so.
@@ -265,7 +272,9 @@ impl World {
         ctx: ActivityContext,
         trip: TripId,
     ) -> Result<String, ActivityError> {
-        self.play(&ctx, &trip).await.map(|()| "room 7".to_owned())
+        self.play(&ctx, &trip).await?;
+        let answer = self.change(&trip, |record| record.hotel_answers.pop_front());
+        Ok(answer.unwrap_or("room 7").to_owned())
     }
 
     #[activity(definition = trip::CancelHotel)]

@@ -406,7 +406,10 @@ async fn terms_that_are_not_asked_for_are_the_shops(database: PgPool) {
     let placed = shop.post("/v1/orders", &order("ada")).await.json();
     assert_eq!(
         placed["terms"],
-        json!({"cancel_window_seconds": 60, "patience_seconds": 90, "capture_at": "placement"})
+        json!({
+            "cancel_window_seconds": 60, "patience_seconds": 90, "capture_at": "placement",
+            "approval_seconds": 900, "payment_retry_seconds": 0,
+        })
     );
     let mut wish = order("ada");
     wish["cancel_window_seconds"] = json!(0);

@@ -88,8 +88,12 @@ async fn left_authorised(db: &mut PgConnection, skipped: &Skipped) -> Result<See
         Seen,
         r#"
         with checked as (
-            select case when state = 'authorised'
+            select case
+                when state = 'authorised'
                 then format('%s is still authorised, and order %s is %s',
+                    idempotency_key, order_id, status)
+                when state = 'awaiting-customer' and coalesce(approvable_until > now(), true)
+                then format('%s can still be approved, and order %s is %s',
                     idempotency_key, order_id, status)
             end as complaint
             from sandbox_provider.payments

@@ -81,6 +81,10 @@ pub enum Trouble {
     Dies,
     /// The same, once it is tried patiently.
     DiesLong,
+    /// The bank asks the customer first, who approves the payment.
+    NeedsCustomer,
+    /// The bank asks the customer first, who does nothing.
+    CustomerIsGone,
 }
 
 /// When, and how, the order is called off.
@@ -141,7 +145,7 @@ pub fn refusal() -> Rejection {
 }
 
 impl Trouble {
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::Nothing,
         Self::Fails,
         Self::FailsLong,
@@ -161,6 +165,8 @@ impl Trouble {
         Self::FailsByTurns,
         Self::Dies,
         Self::DiesLong,
+        Self::NeedsCustomer,
+        Self::CustomerIsGone,
     ];
 
     /// What the table calls it.
@@ -185,6 +191,8 @@ impl Trouble {
             Self::FailsByTurns => "by turns",
             Self::Dies => "dies",
             Self::DiesLong => "dies long",
+            Self::NeedsCustomer => "needs the customer",
+            Self::CustomerIsGone => "customer gone",
         }
     }
 
@@ -198,6 +206,7 @@ impl Trouble {
             Self::IsRefused => point.can_be_refused(),
             // What is patient from the beginning has no quick way that could fail first.
             Self::DiesLong => point.call.is_local(),
+            Self::NeedsCustomer | Self::CustomerIsGone => point.activity == "AuthorisePayment",
             Self::Nothing
             | Self::Fails
             | Self::FailsLong
@@ -220,6 +229,17 @@ impl Trouble {
         matches!(self, Self::NeverAnswers | Self::Hangs | Self::LosesAnswerForEver)
     }
 
+    /// How long the customer has to approve the payment, where their bank asks them.
+    pub const fn approval_seconds(self) -> Option<u32> {
+        if matches!(self, Self::NeedsCustomer) {
+            Some(3_600)
+        } else if matches!(self, Self::CustomerIsGone) {
+            Some(1)
+        } else {
+            None
+        }
+    }
+
     /// Whether it takes a process that can die.
     pub const fn is_a_death(self) -> bool {
         matches!(self, Self::Dies | Self::DiesLong)
@@ -234,7 +254,11 @@ impl Trouble {
             Some(Moment::Event(_) | Moment::WhileDead) | None => {}
         }
         match self {
-            Self::Nothing | Self::Dies | Self::DiesLong => vec![],
+            Self::Nothing
+            | Self::Dies
+            | Self::DiesLong
+            | Self::NeedsCustomer
+            | Self::CustomerIsGone => vec![],
             Self::Fails => vec![Fault::Unavailable(1)],
             Self::FailsLong => vec![Fault::Unavailable(4)],
             Self::NeverAnswers => vec![Fault::Unavailable(FOR_EVER)],
@@ -271,6 +295,7 @@ impl Cell {
                 End::Rejected(Rejection::FulfilmentUnavailable { step: self.point.step() })
             }
             (Trouble::IsRefused, _) => End::Rejected(refusal()),
+            (Trouble::CustomerIsGone, _) => End::Rejected(Rejection::PaymentNotApproved),
             (Trouble::Breaks | Trouble::Garbles, _) if self.point.can_be_refused() => End::Failed,
             _ => match self.point.course {
                 Course::Ships | Course::IsAccepted => End::Completed,
