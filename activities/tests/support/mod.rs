@@ -17,7 +17,6 @@ use serde_json::Value;
 use sqlx::postgres::types::PgInterval;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{PgPool, Postgres, Transaction};
-use testkit::pounds;
 use workflows::order::{AttentionNote, EndNote, ResolvedNote, UnwindingNote};
 
 /// White hanging heart T-light holders, which half of the customers buy.
