@@ -8,7 +8,7 @@ STACK  := $(PYTHON) embedded/stack.py
 # builds from the answers in .sqlx, without a database.
 export SQLX_OFFLINE := true
 
-.PHONY: help demo test up matrix mutants bench chaos chaos-race chaos-ledger pooled fuzz replay lint queries clean
+.PHONY: help demo test up matrix mutants bench chaos chaos-race chaos-ledger pooled fuzz fuzz-parsers replay lint queries clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ pooled: ## the demo with PgBouncer in transaction mode before Postgres (PGBOUNCE
 
 fuzz: ## all that the API's description allows and much that it does not, against the running shop (CASES=40)
 	@$(STACK) fuzz -- $(or $(CASES),40)
+
+fuzz-parsers: ## every reader of outside bytes, fed with what reaches new code; needs a C++ compiler (SECONDS=60 a target, ONLY=target INPUT=file)
+	@$(PYTHON) fuzz/run.py --seconds $(or $(SECONDS),60) $(if $(ONLY),--only $(ONLY)) $(if $(INPUT),--input $(INPUT))
 
 replay: ## the recorded histories against today's code (HISTORIES=file or folder)
 	@cargo run --quiet --locked -p ordersaga -- replay $(or $(HISTORIES),worker/tests/histories)

@@ -209,3 +209,13 @@ impl<T> Recorded<T> {
         }
     }
 }
+
+/// Reads a record as a step does, for the fuzz targets: what was read is written down as a record
+/// that is read as the same.
+#[cfg(fuzzing)]
+pub fn is_read_back<T: DeserializeOwned + Serialize>(outcome: Value) {
+    let Ok(outcome) = Outcome::<T>::read(outcome) else { return };
+    let written = outcome.into_json();
+    let again = Outcome::<T>::read(written.clone()).map(Outcome::into_json);
+    assert_eq!(again.ok(), Some(written));
+}

@@ -24,6 +24,8 @@ use std::time::Duration;
 use sqlx::PgPool;
 
 pub use fault::ActivityFault;
+#[cfg(fuzzing)]
+pub use idempotency::is_read_back as record_is_read_back;
 use payment::port::PaymentProvider;
 use shipping::Carrier;
 use stock::ArticleQueues;

@@ -5,6 +5,8 @@
 //! is spent by the threads that serve everybody.
 
 mod error;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod loads;
 mod order;
 mod size;

@@ -1,6 +1,8 @@
 //! Orders over gRPC. The contract is `proto/ordersaga/v1/orders.proto`; the rules are those of
 //! HTTP, because both call the same functions of `app`.
 
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod messages;
 mod status;
 

@@ -7,6 +7,8 @@ mod conditional;
 mod customers;
 mod extract;
 mod forwarded;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod graphql;
 mod identity;
 mod ledger;

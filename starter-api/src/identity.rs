@@ -11,6 +11,8 @@ mod change_password;
 mod clients;
 mod embedded;
 mod external;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod key;
 mod key_ring;
 mod passwords;
@@ -100,6 +102,14 @@ impl Identity {
             keys: KeyRing::of(Source::External(issuer)),
             verified: VerifiedTokens::default(),
         }))
+    }
+
+    /// An external identity provider of which these are the keys.
+    #[cfg(fuzzing)]
+    fn knowing(issuer: ExternalIssuer, keys: Vec<key::Key>) -> Self {
+        let identity = Self::external(issuer);
+        identity.0.keys.hear(keys);
+        identity
     }
 
     /// The caller who sent these headers, if their token has the scope `S`.

@@ -17,6 +17,8 @@
 mod app;
 mod config;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod graphql;
 mod grpc;
 mod http;

@@ -2,6 +2,7 @@
 //! last one naming the currency that all its prices are in.
 
 use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::str::FromStr as _;
 
@@ -54,8 +55,12 @@ struct Columns {
 
 /// Reads the whole list, or says which line is wrong.
 pub fn read(path: &Path) -> Result<Vec<Article>, UnreadableList> {
-    let file = File::open(path).map_err(csv::Error::from)?;
-    let mut list = csv::Reader::from_reader(file);
+    articles(File::open(path).map_err(csv::Error::from)?)
+}
+
+/// The same, from the file's content.
+pub fn articles(content: impl Read) -> Result<Vec<Article>, UnreadableList> {
+    let mut list = csv::Reader::from_reader(content);
     let columns = Columns::of(list.headers()?).ok_or(UnreadableList::Columns)?;
     list.records()
         .map(|record| {

@@ -118,6 +118,12 @@ pub fn histories(path: &Path) -> Result<Vec<PathBuf>, ReplayError> {
     if files.is_empty() { Err(ReplayError::Empty(path.to_owned())) } else { Ok(files) }
 }
 
+/// Reads a history from either JSON, for the fuzz targets.
+#[cfg(fuzzing)]
+pub fn read(json: &[u8]) -> Result<History, NotAHistory> {
+    history::read(json)
+}
+
 /// Replays the history in a file, written by the SDK or by `temporal workflow show --output
 /// json`, against the workflows as they are now.
 pub fn replay_file(path: &Path) -> Result<Outcome, ReplayError> {

@@ -12,7 +12,7 @@ use async_graphql::parser::parse_query;
 use async_graphql::parser::types::{ExecutableDocument, Selection, SelectionSet};
 
 /// The longest text that is parsed, in bytes.
-const TEXT_BYTES_MAX: usize = 16_384;
+pub(super) const TEXT_BYTES_MAX: usize = 16_384;
 
 /// How many `{`, `[` and `(` a query may have, in comments and texts too. The parser calls itself
 /// for each level of nesting, and there are no more levels than brackets.

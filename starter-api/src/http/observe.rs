@@ -115,14 +115,14 @@ fn in_grpc(mut response: Response) -> Response {
 
 /// The caller's trace, which this request is a part of (W3C Trace Context).
 #[derive(Debug, PartialEq, Eq)]
-struct TraceParent {
-    trace_id: String,
-    parent_id: String,
+pub(super) struct TraceParent {
+    pub(super) trace_id: String,
+    pub(super) parent_id: String,
 }
 
 impl TraceParent {
     /// Reads the header; one that is not of its form is none, as the standard has it.
-    fn read(header: &HeaderValue) -> Option<Self> {
+    pub(super) fn read(header: &HeaderValue) -> Option<Self> {
         let mut fields = header.to_str().ok()?.split('-');
         let mut hexadecimal = |length: usize| {
             let lower = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');

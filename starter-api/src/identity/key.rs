@@ -7,7 +7,7 @@ use jsonwebtoken::{Algorithm, DecodingKey};
 use serde_json::Value;
 
 /// How many keys of one issuer are kept; real issuers have fewer.
-const KEYS_MAX: usize = 100;
+pub(super) const KEYS_MAX: usize = 100;
 
 /// A key that verifies signatures. It belongs to one algorithm: the token's own header never
 /// chooses another.

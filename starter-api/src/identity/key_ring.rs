@@ -92,6 +92,13 @@ impl KeyRing {
         Self { source, known: RwLock::default(), asking: Mutex::default() }
     }
 
+    /// Takes these for the issuer's answer.
+    #[cfg(fuzzing)]
+    pub(super) fn hear(&self, keys: Vec<Key>) {
+        let (keys, now) = (keys.into_iter().map(Arc::new).collect(), Some(Instant::now()));
+        self.learn(KeySet { keys, heard_at: now, asked_at: now });
+    }
+
     /// The key that verifies a token; `None` if the issuer has no such key.
     ///
     /// **Errors.** 503 while the issuer has never answered. Once it has, its last answer stays in

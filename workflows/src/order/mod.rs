@@ -5,6 +5,8 @@
 
 mod attributes;
 mod contract;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod view;
 
 use std::error::Error;

@@ -116,6 +116,12 @@ fn read(headers: &HeaderMap, form: &[u8]) -> Result<Credentials, TokenRefused> {
     Ok(Credentials { readings: sent.ok_or(NO_SUCH_CLIENT)?, scopes })
 }
 
+/// In how many ways a client's id and secret can be meant.
+#[cfg(fuzzing)]
+pub(in crate::http) fn readings_of(headers: &HeaderMap, form: &[u8]) -> Option<usize> {
+    read(headers, form).ok().map(|credentials| credentials.readings.len())
+}
+
 /// Id and secret of HTTP Basic: form-encoded, as RFC 6749 (2.3.1) says, or as they are, as many
 /// programs send them.
 fn readings(username: &str, password: &str) -> Vec<(String, String)> {

@@ -92,7 +92,7 @@ async fn stream(
     Ok(Sse::new(events).keep_alive(KeepAlive::default()).into_response())
 }
 
-fn last_seen(headers: &HeaderMap) -> Result<i32, Problem> {
+pub(in crate::http) fn last_seen(headers: &HeaderMap) -> Result<i32, Problem> {
     let Some(header) = headers.get("last-event-id") else { return Ok(0) };
     let number = header.to_str().ok().and_then(|text| text.parse().ok());
     number.filter(|number| *number >= 0).ok_or_else(|| {

@@ -93,7 +93,7 @@ pub(crate) struct MoneyRequest {
 }
 
 impl OrderRequest {
-    fn input(&self) -> OrderInput<'_> {
+    pub(in crate::http) fn input(&self) -> OrderInput<'_> {
         let ShipToRequest { country, name, line1, line2, city, postal_code } = &self.ship_to;
         OrderInput {
             customer_id: self.customer_id.as_deref(),
