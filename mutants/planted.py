@@ -38,6 +38,8 @@ LAUNCHES = "starter-api/src/app/orders/store/launches.rs"
 CANCEL = "starter-api/src/app/orders/cancel.rs"
 RECOVER = "worker/src/recover.rs"
 TEMPORAL = "starter-api/src/temporal.rs"
+BODIES = "starter-api/src/http/extract.rs"
+TEXTS = "starter-api/src/app/input.rs"
 
 
 @dataclass(frozen=True)
@@ -692,5 +694,20 @@ PLANTED = [
         "a program too old for the database goes on",
         "schema:a_program_below schema",
         ("runtime/src/schema.rs", "filter(|minimum| known < *minimum)", "filter(|minimum| known.is_negative() && known < *minimum)"),
+    ),
+    mutant(
+        "a text that is too long is cut off",
+        "units:a_text_is_taken_whole units",
+        (
+            TEXTS,
+            "    if text.chars().nth(length_max.saturating_mul(4)).is_some() {\n"
+            "        return Err(not_a_line(length_max));\n    }\n",
+            "    let text: String = text.chars().take(length_max.saturating_mul(4)).collect();\n",
+        ),
+    ),
+    mutant(
+        "the refusal of a body repeats a card number",
+        "units:a_body_that_cannot_be_read units",
+        (BODIES, 'message.rsplit_once(", expected ")', 'message.split_once(", expected ")'),
     ),
 ]

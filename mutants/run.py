@@ -40,6 +40,7 @@ CHECKS = {
     "schema": ["--workspace", "--test", "schema"],
     "activities": ["--workspace", "--test", "activities"],
     "starter": ["--workspace", "--test", "api"],
+    "units": ["--workspace", "--lib"],
     "payments": ["--workspace", "--test", "payments"],
     "mechanism": ["--workspace", "--test", "mechanism"],
     "saga": ["--workspace", "--test", "saga"],
@@ -51,7 +52,7 @@ ARGUMENTS = {"matrix": ["--fail-fast", "--give-up-after", "60"]}
 
 # These have a database for each test; the starter's share the Temporal server that is running. The
 # others start one of their own.
-ON_WHAT_RUNS = {"domain", "schema", "activities", "starter", "payments"}
+ON_WHAT_RUNS = {"domain", "schema", "activities", "starter", "units", "payments"}
 
 
 class NotPlanted(Exception):

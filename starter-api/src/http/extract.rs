@@ -233,11 +233,17 @@ fn unreadable(pointer: &str, error: &serde_json::Error) -> Problem {
     }
     let text = error.to_string();
     let message = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message);
-    let detail = match message.split_once(", expected ") {
-        Some((given, expected)) if given.starts_with("invalid") => in_words_of_json(expected),
+    // The last one is the library's own: a value may hold these words, too.
+    let detail = match message.rsplit_once(", expected ") {
+        Some((given, expected)) if repeats_a_value(given) => in_words_of_json(expected),
         _ => message.chars().take(200).collect(),
     };
     Problem::malformed(pointer, format!("{detail} (line {line}, column {column})"))
+}
+
+/// Whether the message of the library repeats what was sent; names of fields are no values.
+fn repeats_a_value(given: &str) -> bool {
+    given.starts_with("invalid ") || given.starts_with("unknown variant ")
 }
 
 /// Replaces the names of Rust types: the caller knows JSON only.
@@ -267,7 +273,41 @@ fn pointer(path: &serde_path_to_error::Path) -> String {
 
 #[cfg(test)]
 mod tests {
+    use domain::Decision;
+    use serde::Deserialize;
+    use serde_json::Number;
+
     use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only refused")]
+    struct Wanted {
+        pieces: Number,
+        token: String,
+        decision: Decision,
+        all: Vec<bool>,
+    }
+
+    #[test]
+    fn a_body_that_cannot_be_read_is_refused_without_its_values() {
+        let card = "4111111111111111";
+        for (body, expected) in [
+            (format!("{{\"token\":{card}}}"), "expected a string"),
+            (format!("{{\"pieces\":\"{card}\"}}"), "expected a number"),
+            (format!("{{\"pieces\":\"x, expected {card}\"}}"), "expected a number"),
+            (format!("{{\"decision\":\"{card}\"}}"), "expected one of `retry`"),
+            (format!("{{\"decision\":\"x, expected {card}\"}}"), "expected one of `retry`"),
+            (format!("{{\"all\":\"{card} at line 1\"}}"), "expected an array"),
+            (format!("\"{card}\""), "expected an object"),
+            (format!("{{\"token\":\"{card}\"}}"), "missing field `pieces`"),
+        ] {
+            let problem = read::<Wanted>(body.as_bytes()).unwrap_err();
+            let detail = &problem.details().detail;
+            assert!(detail.starts_with(expected), "{body}: {detail}");
+            assert!(!detail.contains(card), "{body}: {detail}");
+        }
+    }
 
     #[test]
     fn a_wait_is_read_however_it_is_spelled() {
