@@ -14,6 +14,7 @@ pub(crate) fn catalogue(csv: &[u8]) {
     let price = format!("unit_price_{}", currency.code().to_lowercase());
     let mut written = list.write_record(["sku", "name", &price]).is_ok();
     for article in &articles {
+        assert!((1..=200).contains(&article.name.chars().count()));
         assert!(article.unit_price.within_reason().is_ok());
         assert_eq!(article.unit_price.currency(), currency);
         let amount = article.unit_price.amount().to_string();

@@ -13,6 +13,9 @@ use domain::{Currency, IdError, Money, MoneyError, Sku, written_amount};
 /// What a price column is called, before its currency.
 const PRICE: &str = "unit_price_";
 
+/// The longest name of an article, in characters; the same that the API takes.
+const NAME_LENGTH_MAX: usize = 200;
+
 /// Why a list cannot be read. Nothing of it is taken in.
 #[derive(Debug, thiserror::Error)]
 pub enum UnreadableList {
@@ -38,6 +41,9 @@ pub enum NotAnArticle {
     /// Its number.
     #[error(transparent)]
     Sku(#[from] IdError),
+    /// Its name, which could not be shown, or not even be stored.
+    #[error("the name is no text of 1 to {NAME_LENGTH_MAX} characters on one line")]
+    Name,
     /// Its price, which is no number.
     #[error("the price is no decimal number")]
     Price,
@@ -85,8 +91,48 @@ impl Columns {
         let price = written_amount(text(self.price)).ok_or(NotAnArticle::Price)?;
         Ok(Article {
             sku: Sku::parse(text(self.sku))?,
-            name: text(self.name).to_owned(),
+            name: name(text(self.name))?,
             unit_price: Money::new(price, self.currency)?.within_reason()?,
         })
+    }
+}
+
+fn name(text: &str) -> Result<String, NotAnArticle> {
+    let name = text.trim();
+    let fits = (1..=NAME_LENGTH_MAX).contains(&name.chars().count());
+    let is_shown = !name.chars().any(char::is_control);
+    if fits && is_shown { Ok(name.to_owned()) } else { Err(NotAnArticle::Name) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(list: &str) -> Result<Vec<String>, UnreadableList> {
+        Ok(articles(list.as_bytes())?.into_iter().map(|article| article.name).collect())
+    }
+
+    #[test]
+    fn a_list_is_read_with_its_columns_in_any_order() {
+        let list = "unit_price_jpy,more,name,sku\n100,x,\" a \"\"b\"\" \",BANK CHARGES\n";
+        let read = articles(list.as_bytes()).unwrap();
+        assert_eq!(read.len(), 1);
+        assert_eq!(read[0].sku.as_str(), "BANK CHARGES");
+        assert_eq!(read[0].name, "a \"b\"");
+        assert_eq!(read[0].unit_price.to_string(), "100 JPY");
+    }
+
+    #[test]
+    fn a_name_that_no_article_can_have_is_refused_with_its_line() {
+        let most = "x".repeat(NAME_LENGTH_MAX);
+        assert_eq!(names(&format!("sku,name,unit_price_gbp\nA,{most},1\n")).unwrap(), [most]);
+        for wrong in ["", " ", "a\u{0}b", "\"a\nb\"", &"x".repeat(NAME_LENGTH_MAX + 1)] {
+            let list = format!("sku,name,unit_price_gbp\nA,a,1\nB,{wrong},1\n");
+            let refused = names(&list).unwrap_err();
+            assert!(
+                matches!(refused, UnreadableList::Line { line: 3, source: NotAnArticle::Name }),
+                "{wrong:?}: {refused:?}"
+            );
+        }
     }
 }
