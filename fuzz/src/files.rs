@@ -1,7 +1,12 @@
 //! Files that operators give to the programs.
 
+use std::path::Path;
+
+use domain::CountryCode;
 use temporalio_client::WorkflowHistory;
 use worker::{catalogue_file, replay};
+
+use crate::retail::RetailOrders;
 
 /// A supplier's list for `ordersaga load-catalogue`. Each article that is taken can be written down
 /// and is read as the same, at a price within reason.
@@ -39,4 +44,15 @@ pub(crate) fn history(json: &[u8]) {
     let written = futures::executor::block_on(WorkflowHistory::from(history.clone()).to_json());
     let again = written.ok().and_then(|written| replay::read(&written).ok());
     assert_eq!(again, Some(history));
+}
+
+/// The orders that `make demo ORDERS=` places. Each of those that were asked for is placed, or told
+/// why not, and goes to a country that there is.
+pub(crate) fn orders(lines: &[u8]) {
+    const ASKED: usize = 50;
+    let Ok(read) = RetailOrders::of(lines, ASKED, Path::new("orders")) else { return };
+    let refused: usize = read.refused.values().sum();
+    assert_eq!(read.orders.len().checked_add(refused), Some(ASKED));
+    assert!(read.orders.is_sorted_by(|(one, _), (next, _)| one < next));
+    assert!(read.orders.iter().all(|(_, order)| CountryCode::parse(order.country).is_ok()));
 }

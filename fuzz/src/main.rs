@@ -18,6 +18,10 @@ mod prices;
 #[cfg(fuzzing)]
 mod records;
 #[cfg(fuzzing)]
+#[path = "../../shop/src/retail.rs"]
+#[expect(dead_code, reason = "the shop is a program, of which only this reader is fed")]
+mod retail;
+#[cfg(fuzzing)]
 mod targets;
 #[cfg(fuzzing)]
 mod words;

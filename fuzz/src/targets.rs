@@ -11,7 +11,7 @@ const TARGET: &str = "ORDERSAGA_FUZZ_TARGET";
 /// A reader with its promises.
 type Target = fn(&[u8]);
 
-const TARGETS: [(&str, Target); 20] = [
+const TARGETS: [(&str, Target); 21] = [
     ("amounts", words::amount),
     ("authorization", starter_api::fuzzing::authorization),
     ("catalogues", files::catalogue),
@@ -29,6 +29,7 @@ const TARGETS: [(&str, Target); 20] = [
     ("quotes", starter_api::fuzzing::quote_body),
     ("records", records::record),
     ("requests", starter_api::fuzzing::other_body),
+    ("retail", files::orders),
     ("settings", words::setting),
     ("signals", workflows::order::fuzzing::signal),
     ("texts", starter_api::fuzzing::short_text),

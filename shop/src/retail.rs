@@ -82,10 +82,19 @@ impl RetailOrders {
     /// **Repeats.** When there are fewer than `count`, they come round again under another
     /// invoice number, so that each is still an order of its own.
     pub(crate) fn read(file: Option<&Path>, count: usize) -> Result<Self, RetailError> {
-        let written = match file {
-            Some(path) => written(open(path)?, count, path)?,
-            None => written(SAMPLE, count, Path::new("the sample"))?,
-        };
+        match file {
+            Some(path) => Self::of(open(path)?, count, path),
+            None => Self::of(SAMPLE, count, Path::new("the sample")),
+        }
+    }
+
+    /// The same, from the content of a file that is not zipped.
+    pub(crate) fn of(
+        content: impl BufRead,
+        count: usize,
+        path: &Path,
+    ) -> Result<Self, RetailError> {
+        let written = written(content, count, path)?;
         if written.is_empty() {
             return Err(RetailError::Empty);
         }
