@@ -21,5 +21,5 @@ pub fn query(text: &[u8]) {
     request.set_parsed_query(document);
     // There is no caller and no shop behind it, so whatever asks for an order is an error.
     let answer = SCHEMA.with(|schema| block_on(schema.schema.execute(request)));
-    assert!(answer.is_ok() || !answer.errors.is_empty());
+    assert!(serde_json::to_vec(&answer).is_ok());
 }
