@@ -5,8 +5,8 @@ use std::fmt::Debug;
 
 use domain::ledger::JournalEntry;
 use domain::{
-    Authorisation, Charge, Destination, Ending, Order, OrderState, OrderStatus, Parcel, PriceList,
-    Rejection, Shipment, StockClaim, Terms,
+    Authorisation, AuthorisationAnswer, Charge, Destination, Ending, Order, OrderState,
+    OrderStatus, Parcel, PriceList, Rejection, Shipment, StockClaim, Terms,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -40,6 +40,7 @@ pub(crate) fn record(bytes: &[u8]) {
         b'A' => is_read_back::<AttentionNote>(json),
         b'R' => is_read_back::<ResolvedNote>(json),
         b'a' => answered::<Authorisation>(json),
+        b'w' => answered::<AuthorisationAnswer>(json),
         b'h' => answered::<Shipment>(json),
         b'u' => answered::<()>(json),
         _ => {}

@@ -41,5 +41,6 @@ fn json_of(order: &PlaceOrderRequest) -> Value {
         "expected_total": total,
         "cancel_window_seconds": order.cancel_window_seconds,
         "patience_seconds": order.patience_seconds,
+        "payment_retry_seconds": order.payment_retry_seconds,
     })
 }

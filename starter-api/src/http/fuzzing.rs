@@ -17,10 +17,13 @@ use crate::app::input::{Moment, SearchText, line_of_text};
 use crate::app::ledger::parse_account;
 use crate::app::orders::cancel::CancelOrder;
 use crate::app::orders::filter::OrderCursor;
+use crate::app::orders::pay::PayOrder;
 use crate::app::orders::place::IdempotencyKey;
 use crate::app::orders::place::command::{PlaceOrder, Recipient};
 use crate::app::orders::resolve::ResolveOrder;
-use crate::app::orders::{CANCEL_WINDOW_SECONDS_MAX, PATIENCE_SECONDS_MAX, parse_id};
+use crate::app::orders::{
+    CANCEL_WINDOW_SECONDS_MAX, PATIENCE_SECONDS_MAX, PAYMENT_RETRY_SECONDS_MAX, parse_id,
+};
 use crate::app::paging::Page;
 use crate::app::products::parse_sku;
 use crate::error::{Breach, Kind, Problem, Rules};
@@ -33,6 +36,7 @@ use crate::http::identity::token;
 use crate::http::line::{LineRequest, whole_number};
 use crate::http::observe::TraceParent;
 use crate::http::orders::cancel::{CancelOrderRequest, CancelQuery};
+use crate::http::orders::pay::PayOrderRequest;
 use crate::http::orders::place::{OrderRequest, ShipToRequest};
 use crate::http::orders::resolve::ResolveOrderRequest;
 use crate::http::orders::{events, list};
@@ -109,6 +113,7 @@ pub fn other_body(bytes: &[u8]) {
     let Some((which, body)) = bytes.split_first() else { return };
     match which {
         b'c' => cancel_body(body),
+        b'y' => pay_body(body),
         b'r' => resolve_body(body),
         b'a' => resolve_all_body(body),
         b'p' => is_read::<ProductRequest>(body),
@@ -257,6 +262,7 @@ fn tells_nothing_of(value: &str, problem: &Problem) {
 fn keeps_limits(order: &PlaceOrder) {
     assert!((1..=LINES_MAX).contains(&order.basket.lines.len()));
     assert!(order.cancel_window_seconds.is_none_or(|it| it <= CANCEL_WINDOW_SECONDS_MAX));
+    assert!(order.payment_retry_seconds.is_none_or(|it| it <= PAYMENT_RETRY_SECONDS_MAX));
     assert!(order.patience_seconds.is_none_or(|it| (1..=PATIENCE_SECONDS_MAX).contains(&it)));
 }
 
@@ -291,6 +297,11 @@ const AN_ORDER: &str = "0190a8f4-5b1e-7c3a-9d2f-1a2b3c4d5e6f";
 fn cancel_body(body: &[u8]) {
     let Some(request) = taken::<CancelOrderRequest>(body) else { return };
     is_refused_by_rules(CancelOrder::check(AN_ORDER, &request.reason));
+}
+
+fn pay_body(body: &[u8]) {
+    let Some(request) = taken::<PayOrderRequest>(body) else { return };
+    is_refused_by_rules(PayOrder::check(AN_ORDER, &request.payment_token));
 }
 
 fn resolve_body(body: &[u8]) {

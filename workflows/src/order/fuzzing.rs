@@ -7,7 +7,7 @@ use temporalio_common::data_converters::RawValue;
 use temporalio_protos::temporal::api::common::v1::Payload;
 
 use crate::order::signal_payload;
-use crate::order::view::{CancelRequest, PartyUpdate, Resolution, read, short};
+use crate::order::view::{CancelRequest, PartyUpdate, PaymentReplaced, Resolution, read, short};
 
 /// The longest text of a caller that a history holds, in characters.
 const TEXT_MAX: usize = 200;
@@ -26,6 +26,9 @@ pub fn signal(bytes: &[u8]) {
         }
         b'p' => {
             is_read_back::<PartyUpdate>(data);
+        }
+        b'n' => {
+            is_read_back::<PaymentReplaced>(data);
         }
         b'r' => {
             if let Some(resolution) = is_read_back::<Resolution>(data) {
