@@ -26,7 +26,7 @@ pub(crate) fn name(text: &[u8]) {
         2,
         CountryCode::parse(text).map(|country| country.to_string()).ok().as_deref(),
     );
-    given_back(text, 3, Currency::from_code(text).map(Currency::code));
+    given_back(text, 3, Currency::from_code(text).as_ref().map(Currency::code));
     given_back(text, 64, text.parse::<StepName>().map(StepName::name).ok());
     given_back(text, 64, text.parse::<Decision>().map(Decision::name).ok());
     given_back(text, 64, text.parse::<EventType>().map(EventType::name).ok());
