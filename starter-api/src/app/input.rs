@@ -1,6 +1,6 @@
 //! Values that callers write, on their way to being checked.
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Datelike as _, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization as _;
 
@@ -86,7 +86,9 @@ impl TryFrom<String> for Moment {
         let moment = DateTime::parse_from_rfc3339(&text);
         // The library takes a space for the `T`, too.
         let moment = moment.ok().filter(|_moment| !text.contains(' '));
-        let moment = moment.map(|moment| moment.to_utc());
+        // An hour that is still in the year 9999 where it was written may be after it in UTC.
+        let moment =
+            moment.map(|moment| moment.to_utc()).filter(|it| (0..=9_999).contains(&it.year()));
         moment.map(Self).ok_or("a moment as RFC 3339 writes it, such as 2026-01-01T00:00:00Z")
     }
 }
@@ -134,6 +136,8 @@ mod tests {
             "-5000-01-01T00:00:00Z",
             "+294277-01-01T00:00:00Z",
             "12026-01-01T00:00:00Z",
+            "9999-12-31T23:59:59-01:00",
+            "0000-01-01T00:00:00+01:00",
             "2026-01-01 00:00:00Z",
             "2026-1-1T0:0:0Z",
             "2026-01-01",

@@ -74,7 +74,8 @@ impl Shown {
 pub(crate) fn respond(request: &HeaderMap, thing: &impl Tagged) -> Result<Response, Problem> {
     let shown = Shown::of(thing)?;
     let etag = shown.etag()?;
-    let if_none_match = request.typed_get::<IfNoneMatch>();
+    // One that cannot be read is answered as if it were not there: nothing is lost by that.
+    let if_none_match = readable::<IfNoneMatch>(request, &header::IF_NONE_MATCH).ok().flatten();
     let has_it = if_none_match.is_some_and(|header| !header.precondition_passes(&etag));
     if has_it {
         return Ok((StatusCode::NOT_MODIFIED, shown.head()).into_response());
@@ -120,10 +121,73 @@ fn readable<H: headers::Header>(
     request: &HeaderMap,
     name: &header::HeaderName,
 ) -> Result<Option<H>, Problem> {
-    request.typed_try_get::<H>().map_err(|_unreadable| {
+    let unreadable = || {
         Problem::new(
             Kind::MalformedRequest,
             format!("`{name}` is one or more entity tags in quotes, or `*`."),
         )
-    })
+    };
+    if !request.get_all(name).iter().all(are_tags) {
+        return Err(unreadable());
+    }
+    request.typed_try_get::<H>().map_err(|_unreadable| unreadable())
+}
+
+/// Whether each quote is closed on its line, and no tag has a blank in it. The library takes it that
+/// somebody has seen to that.
+fn are_tags(line: &HeaderValue) -> bool {
+    let mut is_quoted = false;
+    let has_none = line.as_bytes().iter().all(|byte| {
+        is_quoted ^= *byte == b'"';
+        !is_quoted || !matches!(byte, b' ' | b'\t')
+    });
+    has_none && !is_quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Serialize)]
+    struct Thing;
+
+    impl Tagged for Thing {}
+
+    fn headers(name: header::HeaderName, lines: &[&str]) -> HeaderMap {
+        lines.iter().map(|line| (name.clone(), line.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn a_condition_that_cannot_be_read_stops_the_change() {
+        let tag = Shown::of(&Thing).unwrap().tag;
+        let tag = tag.to_str().unwrap();
+        let allowed = |name, lines: &[&str]| {
+            allows(&headers(name, lines), Some(&Thing)).map_err(|problem| problem.kind())
+        };
+        for lines in [&["*"][..], &[tag], &["\"a\", \"b,c\"", tag]] {
+            assert_eq!(allowed(header::IF_MATCH, lines), Ok(()), "{lines:?}");
+        }
+        assert_eq!(allowed(header::IF_MATCH, &["\"a\""]), Err(Kind::ChangedMeanwhile));
+        assert_eq!(allowed(header::IF_NONE_MATCH, &[tag]), Err(Kind::ChangedMeanwhile));
+        for lines in
+            [&["\"a b\""][..], &["\"a\tb\"", tag], &["\"a", "b\""], &["\""], &["W/\"a b\""]]
+        {
+            for name in [header::IF_MATCH, header::IF_NONE_MATCH] {
+                let refused = Err(Kind::MalformedRequest);
+                assert_eq!(allowed(name, lines), refused, "{lines:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_caller_has_is_not_sent_again() {
+        let answer = |lines: &[&str]| {
+            respond(&headers(header::IF_NONE_MATCH, lines), &Thing).unwrap().status()
+        };
+        let tag = Shown::of(&Thing).unwrap().tag;
+        assert_eq!(answer(&[tag.to_str().unwrap()]), StatusCode::NOT_MODIFIED);
+        for lines in [&[][..], &["\"a\""], &["\"a b\""], &["\"a", "b\""]] {
+            assert_eq!(answer(lines), StatusCode::OK, "{lines:?}");
+        }
+    }
 }
