@@ -40,6 +40,7 @@ RECOVER = "worker/src/recover.rs"
 TEMPORAL = "starter-api/src/temporal.rs"
 BODIES = "starter-api/src/http/extract.rs"
 TEXTS = "starter-api/src/app/input.rs"
+CONDITIONS = "starter-api/src/http/conditional.rs"
 
 
 @dataclass(frozen=True)
@@ -709,5 +710,15 @@ PLANTED = [
         "the refusal of a body repeats a card number",
         "units:a_body_that_cannot_be_read units",
         (BODIES, 'message.rsplit_once(", expected ")', 'message.split_once(", expected ")'),
+    ),
+    mutant(
+        "a condition that cannot be read is handed on",
+        "units:a_condition_that_cannot_be_read units",
+        (CONDITIONS, "if !request.get_all(name).iter().all(are_tags) {", "if request.get_all(name).iter().count() > 9 {"),
+    ),
+    mutant(
+        "a moment may lie after the year 9999",
+        "units:a_moment_is_one units",
+        (TEXTS, "(0..=9_999).contains(&it.year())", "it.year() >= 0"),
     ),
 ]
