@@ -9,7 +9,9 @@
 //! A call that is refused here was not made. To the saga it is one that the party has not
 //! answered, which is more careful than it need be.
 
+pub mod answer;
 mod guarded;
+pub(crate) mod line;
 
 use std::error::Error;
 use std::sync::{Mutex, MutexGuard, PoisonError};
