@@ -273,7 +273,7 @@ class SetBackTest(Case):
         for table in postgres.THE_PARTIES_OWN:
             self.assertIn(f"\\copy {table} to '{self.folder}/{table}.copy'", out)
             self.assertIn(f"\\copy {table} from '{self.folder}/{table}.copy'", into)
-        self.assertIn("pg_get_serial_sequence('sandbox_carrier.bookings', 'booking_id')", into)
+        self.assertIn("pg_get_serial_sequence('sandbox_carrier.shipments', 'shipment_id')", into)
 
     def test_whatever_the_sandboxes_keep_is_the_parties_own(self) -> None:
         migrations = (stack.REPO / "migrations").glob("*.sql")

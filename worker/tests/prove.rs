@@ -278,7 +278,10 @@ violations! {
             updated_at = now() - interval '2 days'";
     a_parcel_that_the_carrier_does_not_have_is_found:
         "the carrier has a parcel of each completed order, and of no other that is over",
-        "update sandbox_carrier.bookings set cancelled_at = now()";
+        "update sandbox_carrier.shipments set state = 'cancelled', cancelled_at = now()";
+    a_parcel_that_the_shop_knows_under_another_id_is_found:
+        "the carrier has a parcel of each completed order, and of no other that is over",
+        "update shipping.shipments set carrier_reference = 'sandbox-shipment-9'";
     an_authorisation_that_is_left_is_found:
         "no authorisation is left for an order that is over",
         "update sandbox_provider.payments set state = 'authorised'";

@@ -415,13 +415,15 @@ async fn a_parcel_that_has_left_completes_its_order_although_it_was_cancelled(db
     let shop = Shop::open(db).await;
     let mut order = order();
     order.terms.patience_seconds = None;
-    for fault in ["book-lost", "cancel-broken"] {
-        shop.carrier_fails(&order, fault).await;
+    for (call, behaviour) in [("purchase", "lost"), ("look-up", "not-found"), ("cancel", "has-left")]
+    {
+        shop.carrier_fails(&order, call, behaviour).await;
     }
     let handle = shop.place(&order).await;
     until_waiting(&handle).await;
     let answer = cancel(&handle, "too slow", &Gate::default()).await;
     assert_eq!(answer.unwrap(), CancelDecision::Unwinding);
+    shop.carrier_recovers(&order, "look-up").await;
     let waiting = shop.until_needs_attention(&handle).await;
     assert_eq!(waiting.step, StepName::ShipOrder.name());
     assert!(shop.on_record(order.order_id).await.unwrap().is_unwinding);
@@ -442,7 +444,7 @@ async fn a_parcel_that_has_left_completes_its_order_although_it_was_cancelled(db
 async fn an_order_that_a_lost_run_completed_is_completed_again_by_acceptance(db: PgPool) {
     let shop = Shop::open(db).await;
     let order = order();
-    shop.carrier_fails(&order, "cancel-broken").await;
+    shop.carrier_fails(&order, "cancel", "has-left").await;
     let held = Gate::default();
     shop.faults.plan(order.order_id, "RecogniseRevenue", Fault::HeldAfter(held.clone()));
     let handle = shop.place(&order).await;

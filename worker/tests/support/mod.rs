@@ -100,7 +100,7 @@ fn copy_of(from: &str, to: &str) -> String {
 
 /// What the sandboxes keep stands for what a real provider and carrier keep elsewhere.
 const THE_PARTIES_OWN: [&str; 3] =
-    ["sandbox_provider.payments", "sandbox_provider.refunds", "sandbox_carrier.bookings"];
+    ["sandbox_provider.payments", "sandbox_provider.refunds", "sandbox_carrier.shipments"];
 
 /// Runs a statement that needs a connection to another database than the shop's.
 async fn run(options: &PgConnectOptions, statement: String) {
@@ -312,20 +312,25 @@ impl Shop {
         .unwrap()
     }
 
-    /// From now on the carrier fails in this way for the order's parcel, whoever asks.
-    pub async fn carrier_fails(&self, order: &Order, fault: &str) {
-        sqlx::query("insert into sandbox_carrier.faults values ($1, $2, 1000000)")
-            .bind(order.parcel().key.to_string())
-            .bind(fault)
-            .execute(&self.db)
-            .await
-            .unwrap();
+    /// From now on this call to the carrier goes wrong in this way for the order's parcel, whoever
+    /// asks.
+    pub async fn carrier_fails(&self, order: &Order, call: &str, behaviour: &str) {
+        sqlx::query(
+            "insert into sandbox_carrier.behaviours (call, whom, behaviour) values ($1, $2, $3)",
+        )
+        .bind(call)
+        .bind(order.order_id.to_string())
+        .bind(behaviour)
+        .execute(&self.db)
+        .await
+        .unwrap();
     }
 
-    /// From now on the carrier does not fail for the order's parcel.
-    pub async fn carrier_recovers(&self, order: &Order) {
-        sqlx::query("delete from sandbox_carrier.faults where reference = $1")
-            .bind(order.parcel().key.to_string())
+    /// From now on this call to the carrier goes right for the order's parcel.
+    pub async fn carrier_recovers(&self, order: &Order, call: &str) {
+        sqlx::query("delete from sandbox_carrier.behaviours where whom = $1 and call = $2")
+            .bind(order.order_id.to_string())
+            .bind(call)
             .execute(&self.db)
             .await
             .unwrap();
@@ -450,13 +455,14 @@ impl Shop {
                  and not exists (
                     select from sandbox_provider.refunds
                     where refunds.payment_id = payments.payment_id
+                        and refunds.state = 'succeeded'
                  )) as payments,
                 exists (select from balance where amount <> 0) as has_balance,
                 exists (
                     select from balance where account = 'customer-deposits' and amount <> 0
                 ) as is_owed,
-                (select count(*) from sandbox_carrier.bookings
-                 where reference like $1::text || ':%' and cancelled_at is null) as parcels",
+                (select count(*) from sandbox_carrier.shipments
+                 where reference like $1::text || ':%' and state = 'purchased') as parcels",
         )
         .bind(order.uuid())
         .fetch_one(&self.db)
