@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use activities::ActivityFault;
+use activities::payment::port::{Capabilities, Payment, PaymentId, PaymentProvider, ProviderError};
 use activities::payment::sandbox::SandboxProvider;
-use activities::payment::port::{
-    Capabilities, Payment, PaymentId, PaymentProvider, ProviderError,
-};
 use activities::payment::{authorise, capture, refund};
 use async_trait::async_trait;
 use domain::payment::PaymentState;
@@ -556,7 +554,11 @@ async fn whatever_goes_wrong_at_the_provider_an_order_is_paid_once_in_the_end(db
         shop.provider.land_late_requests().await.unwrap();
         paid = number;
         assert_eq!(shop.payment_of(&order).await, "paid");
-        assert_eq!(standing(&shop).await, (paid.try_into().unwrap(), 0, 0), "{call}: {behaviour}");
+        assert_eq!(
+            standing(&shop).await,
+            (usize::try_from(paid).unwrap(), 0, 0),
+            "{call}: {behaviour}"
+        );
     }
     assert_eq!(paid, 24);
 }
@@ -612,7 +614,7 @@ async fn whatever_goes_wrong_while_money_is_given_back_it_is_given_back_once(db:
         no_more_trouble(&shop).await;
         shop.refunds(&order).await.unwrap();
         shop.provider.land_late_requests().await.unwrap();
-        let given_back = (0, number.try_into().unwrap(), 0);
+        let given_back = (0, usize::try_from(number).unwrap(), 0);
         assert_eq!(standing(&shop).await, given_back, "{call}: {behaviour}");
         assert_eq!(shop.payment_of(&order).await, "refunded");
     }
@@ -656,13 +658,10 @@ async fn a_pause_that_the_provider_asks_for_is_kept_and_nonsense_is_not(db: PgPo
 
 /// Whoever decides about refunds has decided about all that were pending.
 async fn refunds_are(shop: &Shop, state: &str) {
-    sqlx::query!(
-        "update sandbox_provider.refunds set state = $1 where state = 'pending'",
-        state,
-    )
-    .execute(&shop.owner)
-    .await
-    .unwrap();
+    sqlx::query!("update sandbox_provider.refunds set state = $1 where state = 'pending'", state,)
+        .execute(&shop.owner)
+        .await
+        .unwrap();
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]

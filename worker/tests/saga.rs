@@ -11,9 +11,7 @@
 
 mod support;
 
-use domain::{
-    CaptureAt, Decision, Ending, Money, Order, OrderStatus, Rejection, StepName, Totals,
-};
+use domain::{CaptureAt, Decision, Ending, Money, Order, OrderStatus, Rejection, StepName, Totals};
 use futures::future::join_all;
 use runtime::schema::MIGRATIONS;
 use saga::{Contract, Role, StepState, WaitingFor};
@@ -415,7 +413,8 @@ async fn a_parcel_that_has_left_completes_its_order_although_it_was_cancelled(db
     let shop = Shop::open(db).await;
     let mut order = order();
     order.terms.patience_seconds = None;
-    for (call, behaviour) in [("purchase", "lost"), ("look-up", "not-found"), ("cancel", "has-left")]
+    for (call, behaviour) in
+        [("purchase", "lost"), ("look-up", "not-found"), ("cancel", "has-left")]
     {
         shop.carrier_fails(&order, call, behaviour).await;
     }
@@ -708,6 +707,36 @@ async fn a_party_with_news_is_asked_again_at_once(db: PgPool) {
         shop.faults.heal(order.order_id, step);
         assert_eq!(ended(&handle).await, OrderStatus::Completed);
     }
+    shop.assert_proven().await;
+    shop.close().await;
+}
+
+/// A provider or carrier sends a hint again until it is heard, and hints overtake each other. What
+/// became of payment and parcel is asked, and never believed.
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn hints_that_come_five_times_and_in_the_wrong_order_change_nothing(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let undisturbed = order();
+    let mut order = order();
+    order.terms.patience_seconds = None;
+    shop.faults.plan(order.order_id, "ShipOrder", Fault::Unavailable(FOR_EVER));
+    let handle = shop.place(&order).await;
+    until_waiting(&handle).await;
+    for status in ["delivered", "refunded", "captured", "voided", "drafted"] {
+        let news = PartyUpdate { reference: "another".to_owned(), status: status.to_owned() };
+        for _ in 0..5 {
+            let payload = || signal_payload(&news).unwrap();
+            let none = Default::default;
+            handle.signal(OrderSaga::payment_update, payload(), none()).await.unwrap();
+            handle.signal(OrderSaga::shipment_update, payload(), none()).await.unwrap();
+        }
+    }
+    shop.faults.heal(order.order_id, "ShipOrder");
+    assert_eq!(ended(&handle).await, OrderStatus::Completed);
+    assert_eq!(ended(&shop.place(&undisturbed).await).await, OrderStatus::Completed);
+    assert_eq!(shop.traces(order.order_id).await, Traces::of_a_sale());
+    let events = shop.events_on_record(undisturbed.order_id).await;
+    assert_eq!(shop.events_on_record(order.order_id).await, events);
     shop.assert_proven().await;
     shop.close().await;
 }

@@ -127,9 +127,10 @@ impl CarrierError {
             Self::Unavailable { retry_after, source } => {
                 ActivityFault::Unavailable { doing, retry_after, source }
             }
-            error @ (Self::Undeliverable { .. } | Self::MovedOn | Self::HasLeft | Self::Broken(_)) => {
-                ActivityFault::broken(doing, error)
-            }
+            error @ (Self::Undeliverable { .. }
+            | Self::MovedOn
+            | Self::HasLeft
+            | Self::Broken(_)) => ActivityFault::broken(doing, error),
         }
     }
 }

@@ -37,9 +37,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use sqlx::types::Json;
 
-use super::port::{
-    Booking, Capabilities, Carrier, CarrierError, Consignment, ShipmentId,
-};
+use super::port::{Booking, Capabilities, Carrier, CarrierError, Consignment, ShipmentId};
 use crate::party::answer::{Answer, Said};
 use crate::party::line::{self, Behaviour, NOT_THERE_YET, NoAnswer, Refused};
 
@@ -137,9 +135,7 @@ impl SandboxCarrier {
             Request::Cancel { .. } if behaviour.is_some_and(|one| one.is("has-left")) => {
                 Ok(line::refused(409, "has-left", "the parcel is on the road"))
             }
-            Request::Cancel { shipment } => {
-                Ok(found(self.cancel_once(*shipment).await?.as_ref()))
-            }
+            Request::Cancel { shipment } => Ok(found(self.cancel_once(*shipment).await?.as_ref())),
             Request::LookUp { shipment } => Ok(found(self.shipment(*shipment).await?.as_ref())),
         }
     }

@@ -8,8 +8,8 @@ use activities::shipping::sandbox::SandboxCarrier;
 use activities::stock::ArticleQueues;
 use activities::{ActivityFault, ledger, orders, payment, shipping, stock};
 use domain::{
-    Authorisation, AddressId, CountryCode, CustomerId, Decision, Destination, Ending, Fingerprint, Order, OrderId,
-    OrderStatus, PaymentToken, PricedSku, Quantity, Rejection, Shipment, Sku,
+    AddressId, Authorisation, CountryCode, CustomerId, Decision, Destination, Ending, Fingerprint,
+    Order, OrderId, OrderStatus, PaymentToken, PricedSku, Quantity, Rejection, Shipment, Sku,
     StepName,
 };
 use rust_decimal::Decimal;
@@ -43,16 +43,8 @@ pub(crate) struct Shop {
 }
 
 /// Whatever can go wrong with any call to a sandbox.
-pub(crate) const TROUBLES: [&str; 8] = [
-    "unavailable",
-    "html",
-    "not-found",
-    "lost",
-    "truncated",
-    "too-large",
-    "hangs",
-    "late",
-];
+pub(crate) const TROUBLES: [&str; 8] =
+    ["unavailable", "html", "not-found", "lost", "truncated", "too-large", "hangs", "late"];
 
 /// Makes an attempt to which this happens at a party. It does not succeed.
 pub(crate) async fn fails<T: std::fmt::Debug>(

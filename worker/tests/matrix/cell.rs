@@ -5,7 +5,7 @@ use std::fmt;
 use domain::{OrderStatus, Rejection, StepName};
 use saga::{Contract, Role};
 use serde::{Deserialize, Serialize};
-use workflows::{PROCESSES, contract_of};
+use workflows::{PROCESSES, Queue, contract_of};
 
 use crate::support::{Call, FOR_EVER, Fault, Gate};
 
@@ -72,6 +72,16 @@ pub enum Trouble {
     AnswersTooMuch,
     /// Is ten times slower.
     IsSlow,
+    /// Its party's first answer is a proxy's page; nothing is done there.
+    AnswersHtml,
+    /// Its party does as asked, and the first answer ends before its end.
+    AnswersHalf,
+    /// Its party does as asked, and the first answer is longer than any that is read.
+    AnswersWithoutEnd,
+    /// Its party cannot answer once, and asks to be asked again at once.
+    AsksForNoPause,
+    /// Its party's connection dies once, and the request arrives when all orders have ended.
+    LandsLate,
     /// Another thing goes wrong at every attempt: it fails, loses its answer, answers too much;
     /// then, tried patiently, loses its answer once more, and is slow at last.
     FailsByTurns,
@@ -118,6 +128,20 @@ impl Point {
         contract.role == Role::Does && contract.patience.is_some()
     }
 
+    /// Whose sandbox it calls, if it calls one: the schema that its behaviours are ordered in.
+    pub fn party(&self) -> Option<&'static str> {
+        let contract = self.contract();
+        match contract.role {
+            Role::Does | Role::Undoes if contract.queue == Queue::Payments.name() => {
+                Some("sandbox_provider")
+            }
+            Role::Does | Role::Undoes if contract.queue == Queue::Fulfilment.name() => {
+                Some("sandbox_carrier")
+            }
+            Role::Does | Role::Undoes | Role::Accepts | Role::Notes => None,
+        }
+    }
+
     fn step(&self) -> StepName {
         self.contract().step.parse().unwrap()
     }
@@ -139,7 +163,7 @@ pub fn refusal() -> Rejection {
 }
 
 impl Trouble {
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 23] = [
         Self::Nothing,
         Self::Fails,
         Self::FailsLong,
@@ -155,6 +179,11 @@ impl Trouble {
         Self::Garbles,
         Self::AnswersTooMuch,
         Self::IsSlow,
+        Self::AnswersHtml,
+        Self::AnswersHalf,
+        Self::AnswersWithoutEnd,
+        Self::AsksForNoPause,
+        Self::LandsLate,
         Self::FailsByTurns,
         Self::Dies,
         Self::DiesLong,
@@ -178,6 +207,11 @@ impl Trouble {
             Self::Garbles => "garbled",
             Self::AnswersTooMuch => "too large",
             Self::IsSlow => "slow",
+            Self::AnswersHtml => "html",
+            Self::AnswersHalf => "truncated",
+            Self::AnswersWithoutEnd => "oversized",
+            Self::AsksForNoPause => "retry at once",
+            Self::LandsLate => "lands late",
             Self::FailsByTurns => "by turns",
             Self::Dies => "dies",
             Self::DiesLong => "dies long",
@@ -192,6 +226,11 @@ impl Trouble {
                 point.contract().patience.is_some()
             }
             Self::IsRefused => point.can_be_refused(),
+            Self::AnswersHtml
+            | Self::AnswersHalf
+            | Self::AnswersWithoutEnd
+            | Self::AsksForNoPause
+            | Self::LandsLate => point.party().is_some(),
             // What is patient from the beginning has no quick way that could fail first.
             Self::DiesLong => point.call.is_local(),
             Self::Nothing
@@ -215,6 +254,41 @@ impl Trouble {
         matches!(self, Self::NeverAnswers | Self::Hangs | Self::LosesAnswerForEver)
     }
 
+    /// What the point's party does once, if it is the party's doing: the behaviour, as its sandbox
+    /// calls it, and the `Retry-After` with it.
+    pub const fn at_the_party(self) -> Option<(&'static str, Option<&'static str>)> {
+        match self {
+            Self::AnswersHtml => Some(("html", None)),
+            Self::AnswersHalf => Some(("truncated", None)),
+            Self::AnswersWithoutEnd => Some(("too-large", None)),
+            Self::AsksForNoPause => Some(("unavailable", Some("0"))),
+            Self::LandsLate => Some(("late", None)),
+            Self::Nothing
+            | Self::Fails
+            | Self::FailsLong
+            | Self::NeverAnswers
+            | Self::Hangs
+            | Self::LosesAnswer
+            | Self::LosesAnswerLong
+            | Self::LosesAnswerForEver
+            | Self::Overlaps
+            | Self::ComesLate
+            | Self::Breaks
+            | Self::IsRefused
+            | Self::Garbles
+            | Self::AnswersTooMuch
+            | Self::IsSlow
+            | Self::FailsByTurns
+            | Self::Dies
+            | Self::DiesLong => None,
+        }
+    }
+
+    /// Whether the party answers what makes no sense.
+    const fn is_nonsense(self) -> bool {
+        matches!(self, Self::AnswersHtml | Self::AnswersHalf | Self::AnswersWithoutEnd)
+    }
+
     /// Whether it takes a process that can die.
     pub const fn is_a_death(self) -> bool {
         matches!(self, Self::Dies | Self::DiesLong)
@@ -229,7 +303,14 @@ impl Trouble {
             Some(Moment::Event(_) | Moment::WhileDead) | None => {}
         }
         match self {
-            Self::Nothing | Self::Dies | Self::DiesLong => vec![],
+            Self::Nothing
+            | Self::AnswersHtml
+            | Self::AnswersHalf
+            | Self::AnswersWithoutEnd
+            | Self::AsksForNoPause
+            | Self::LandsLate
+            | Self::Dies
+            | Self::DiesLong => vec![],
             Self::Fails => vec![Fault::Unavailable(1)],
             Self::FailsLong => vec![Fault::Unavailable(4)],
             Self::NeverAnswers => vec![Fault::Unavailable(FOR_EVER)],
@@ -264,7 +345,13 @@ impl Cell {
                 End::Rejected(Rejection::FulfilmentUnavailable { step: self.point.step() })
             }
             (Trouble::IsRefused, _) => End::Rejected(refusal()),
-            (Trouble::Breaks | Trouble::Garbles, _) if self.point.can_be_refused() => End::Failed,
+            (trouble, _)
+                if self.point.can_be_refused()
+                    && (matches!(trouble, Trouble::Breaks | Trouble::Garbles)
+                        || trouble.is_nonsense()) =>
+            {
+                End::Failed
+            }
             _ => match self.point.course {
                 Course::Ships | Course::IsAccepted => End::Completed,
                 Course::Unwinds => End::Rejected(Rejection::FulfilmentUnavailable {
@@ -274,9 +361,12 @@ impl Cell {
         }
     }
 
-    /// Whether an operator has to decide before the order can end.
+    /// Whether an operator has to decide before the order can end, or may have to: the party's next
+    /// answer may be another call's, if the one it was meant for is called off first.
     pub fn needs_operator(&self) -> bool {
-        matches!(self.trouble, Trouble::Breaks | Trouble::Garbles) && !self.point.can_be_refused()
+        self.trouble.is_nonsense()
+            || matches!(self.trouble, Trouble::Breaks | Trouble::Garbles)
+                && !self.point.can_be_refused()
     }
 
     /// Whether a cancel has to be kept: one that the shop answered, and one that Temporal took in

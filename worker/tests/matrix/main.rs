@@ -122,6 +122,7 @@ async fn matrix(shop: &mut Shop, arguments: &Arguments, manner: Manner) -> bool 
         results.extend(deaths::run(shop, &points, &deaths, manner).await);
     }
     report::print(&results);
+    run::land(shop).await;
     let proven = report::prove(shop).await;
     proven && !results.is_empty() && results.iter().all(|result| result.complaint.is_none())
 }

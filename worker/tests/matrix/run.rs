@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use activities::payment::sandbox::SandboxProvider;
+use activities::shipping::sandbox::SandboxCarrier;
 use domain::{Attention, Decision, Order, OrderId, OrderStatus};
 use futures::FutureExt;
 use futures::stream::{self, StreamExt};
@@ -170,16 +172,24 @@ async fn through(shop: &Shop, cell: &Cell, order: &Order) -> (Option<String>, Ve
     for fault in cell.trouble.faults(cell.cancel, &gate) {
         shop.faults.plan_at(order_id, activity, *site, fault);
     }
+    let before_party = Gate::default();
+    if cell.trouble.at_the_party().is_some() {
+        let stops = Fault::HeldBefore(before_party.clone());
+        shop.faults.plan_at(order_id, activity, *site, stops);
+    }
     let handle = shop.place(&order).await;
     let (status, taken_in) = {
         let end = ended(&handle);
         let cancel = call_off(&handle, cell.cancel, &gate);
         let operator = decide(shop, &handle, order_id, cell.point.course, cell.needs_operator());
-        tokio::pin!(end, cancel, operator);
+        let party = misbehave(shop, cell, order_id, &before_party);
+        tokio::pin!(end, cancel, operator, party);
         let mut taken_in = None;
+        let mut has_misbehaved = false;
         let status = loop {
             tokio::select! {
                 status = &mut end => break status,
+                () = &mut party, if !has_misbehaved => has_misbehaved = true,
                 answer = &mut cancel, if taken_in.is_none() => taken_in = Some(answer),
                 status = &mut operator => break status,
             }
@@ -194,6 +204,28 @@ async fn through(shop: &Shop, cell: &Cell, order: &Order) -> (Option<String>, Ve
     let openings =
         if cell.cancel.is_none() { openings(&history(&handle).await.events) } else { Vec::new() };
     (complaint, openings)
+}
+
+/// Has the point's party misbehave once, as soon as the point is reached.
+async fn misbehave(shop: &Shop, cell: &Cell, order: OrderId, before: &Gate) {
+    if let (Some(party), Some((behaviour, retry_after))) =
+        (cell.point.party(), cell.trouble.at_the_party())
+    {
+        before.reached().await;
+        shop.party_misbehaves_once(party, order, behaviour, retry_after).await;
+        before.let_go();
+    }
+}
+
+/// Has everything arrive at the parties that was held up on its way, when all orders have ended.
+pub async fn land(shop: &Shop) {
+    let provider = SandboxProvider::new(shop.db.clone(), 0);
+    let carrier = SandboxCarrier::new(shop.db.clone());
+    let at_the_provider = provider.land_late_requests().await.unwrap();
+    let at_the_carrier = carrier.land_late_requests().await.unwrap();
+    println!(
+        "{at_the_provider} requests to the provider land late, {at_the_carrier} to the carrier"
+    );
 }
 
 /// Calls the order off at its moment. Whether the shop, or Temporal for it, took that in.

@@ -16,7 +16,8 @@ struct Row {
 impl Row {
     fn told(self) -> Result<Told, sqlx::Error> {
         let Self { shipment_id, state, has_label } = self;
-        let state = state.parse::<ShipmentState>().map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+        let state =
+            state.parse::<ShipmentState>().map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
         let tracking = has_label.then(|| format!("SANDBOX{shipment_id:08}"));
         Ok(Told { id: format!("sandbox-shipment-{shipment_id}"), state, tracking })
     }
