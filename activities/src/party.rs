@@ -45,6 +45,11 @@ const STATE: &str = "ordersaga_party_state";
 /// Calls that were refused here.
 const CALLS_NOT_MADE: &str = "ordersaga_party_calls_not_made_total";
 
+/// What Postgres calls the sandboxes' connections (`application_name`): they are in the worker's
+/// process and in the shop's database, but stand for services elsewhere, so what they cost is told
+/// apart.
+pub const SANDBOXES: &str = "ordersaga-sandboxes";
+
 /// An error that a party's call can end with.
 pub trait PartyError: Error + Sized {
     /// The party was not called, and is not to be called again sooner than this.
