@@ -73,7 +73,7 @@ pub enum Nonsense {
     #[error("the answer is longer than any that is read")]
     TooLarge,
     /// A body of another type than JSON, such as a proxy's page.
-    #[error("the answer is no JSON, but {}", .0.as_deref().unwrap_or("of no type"))]
+    #[error("the answer is of another type than JSON: {0:?}")]
     NotJson(Option<String>),
     /// A body that ends too early, is no JSON, or says something else than was agreed.
     #[error("the answer cannot be read ({category:?} error in line {line}, column {column})")]
