@@ -116,8 +116,8 @@ impl SandboxProvider {
         Ok(landed)
     }
 
-    async fn ask<T: DeserializeOwned>(&self, request: Request) -> Result<T, ProviderError> {
-        let answer = self.send(&request).await.map_err(no_answer)?;
+    async fn ask<T: DeserializeOwned>(&self, request: &Request) -> Result<T, ProviderError> {
+        let answer = self.send(request).await.map_err(no_answer)?;
         match answer.read::<T, Refused>(SystemTime::now())? {
             Said::Yes(told) => Ok(told),
             Said::No { why: Refused { code, why }, .. } => Err(match code.as_str() {
@@ -130,7 +130,7 @@ impl SandboxProvider {
         }
     }
 
-    async fn ask_about(&self, request: Request) -> Result<Payment, ProviderError> {
+    async fn ask_about(&self, request: &Request) -> Result<Payment, ProviderError> {
         self.ask::<Told>(request).await?.payment()
     }
 
@@ -219,7 +219,7 @@ impl PaymentProvider for SandboxProvider {
 
     async fn open(&self, charge: &Charge) -> Result<PaymentId, ProviderError> {
         let Told { id, .. } = self
-            .ask(Request::Open {
+            .ask(&Request::Open {
                 key: charge.key.to_string(),
                 order: charge.key.order_id.to_string(),
                 token: charge.payment_token.as_str().to_owned(),
@@ -231,16 +231,16 @@ impl PaymentProvider for SandboxProvider {
     }
 
     async fn authorise(&self, payment: &PaymentId) -> Result<Payment, ProviderError> {
-        self.ask_about(Request::Authorise { payment: number_of(payment)? }).await
+        self.ask_about(&Request::Authorise { payment: number_of(payment)? }).await
     }
 
     async fn capture(&self, payment: &PaymentId, amount: Money) -> Result<Payment, ProviderError> {
         let amount = amount.amount();
-        self.ask_about(Request::Capture { payment: number_of(payment)?, amount }).await
+        self.ask_about(&Request::Capture { payment: number_of(payment)?, amount }).await
     }
 
     async fn void(&self, payment: &PaymentId) -> Result<Payment, ProviderError> {
-        self.ask_about(Request::Void { payment: number_of(payment)? }).await
+        self.ask_about(&Request::Void { payment: number_of(payment)? }).await
     }
 
     async fn refund(
@@ -251,7 +251,7 @@ impl PaymentProvider for SandboxProvider {
     ) -> Result<Payment, ProviderError> {
         let (payment, amount) = (number_of(payment)?, amount.amount());
         let request = Request::Refund { payment, key: refund_key.to_owned(), amount };
-        let told: Told = self.ask(request).await?;
+        let told: Told = self.ask(&request).await?;
         if told.is_refund_pending {
             let source = "the refund is pending".into();
             return Err(ProviderError::Unavailable { retry_after: None, source });
@@ -260,7 +260,7 @@ impl PaymentProvider for SandboxProvider {
     }
 
     async fn look_up(&self, payment: &PaymentId) -> Result<Payment, ProviderError> {
-        self.ask_about(Request::LookUp { payment: number_of(payment)? }).await
+        self.ask_about(&Request::LookUp { payment: number_of(payment)? }).await
     }
 }
 

@@ -85,8 +85,8 @@ impl SandboxCarrier {
         Ok(landed)
     }
 
-    async fn ask<T: DeserializeOwned>(&self, request: Request) -> Result<T, CarrierError> {
-        let answer = self.send(&request).await.map_err(no_answer)?;
+    async fn ask<T: DeserializeOwned>(&self, request: &Request) -> Result<T, CarrierError> {
+        let answer = self.send(request).await.map_err(no_answer)?;
         match answer.read::<T, Refused>(SystemTime::now())? {
             Said::Yes(told) => Ok(told),
             Said::No { why: Refused { code, why }, .. } => Err(match code.as_str() {
@@ -151,7 +151,7 @@ impl Carrier for SandboxCarrier {
 
     async fn draft(&self, booking: &Booking) -> Result<ShipmentId, CarrierError> {
         let Told { id, .. } = self
-            .ask(Request::Draft {
+            .ask(&Request::Draft {
                 reference: booking.reference.to_string(),
                 country: booking.country.to_string(),
                 pieces: booking.pieces,
@@ -162,17 +162,17 @@ impl Carrier for SandboxCarrier {
 
     async fn purchase(&self, shipment: &ShipmentId) -> Result<Consignment, CarrierError> {
         let request = Request::Purchase { shipment: number_of(shipment)? };
-        self.ask(request).await.map(Told::consignment)
+        self.ask(&request).await.map(Told::consignment)
     }
 
     async fn cancel(&self, shipment: &ShipmentId) -> Result<Consignment, CarrierError> {
         let request = Request::Cancel { shipment: number_of(shipment)? };
-        self.ask(request).await.map(Told::consignment)
+        self.ask(&request).await.map(Told::consignment)
     }
 
     async fn look_up(&self, shipment: &ShipmentId) -> Result<Consignment, CarrierError> {
         let request = Request::LookUp { shipment: number_of(shipment)? };
-        self.ask(request).await.map(Told::consignment)
+        self.ask(&request).await.map(Told::consignment)
     }
 }
 
