@@ -56,7 +56,6 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
-use sqlx::types::Json;
 
 use super::port::{Capabilities, Payment, PaymentId, PaymentProvider, ProviderError};
 use crate::party::answer::{Answer, Said};
@@ -109,7 +108,7 @@ impl SandboxProvider {
     /// **Errors.** The provider's records cannot be had.
     pub async fn land_late_requests(&self) -> Result<u64, sqlx::Error> {
         let mut landed = 0_u64;
-        while let Some(Json(request)) = self.next_late_request().await? {
+        while let Some(request) = self.next_late_request().await? {
             self.handle(&request, None).await?;
             landed = landed.saturating_add(1);
         }

@@ -35,7 +35,6 @@ use domain::shipment::ShipmentState;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
-use sqlx::types::Json;
 
 use super::port::{Booking, Capabilities, Carrier, CarrierError, Consignment, ShipmentId};
 use crate::party::answer::{Answer, Said};
@@ -78,7 +77,7 @@ impl SandboxCarrier {
     /// **Errors.** The carrier's records cannot be had.
     pub async fn land_late_requests(&self) -> Result<u64, sqlx::Error> {
         let mut landed = 0_u64;
-        while let Some(Json(request)) = self.next_late_request().await? {
+        while let Some(request) = self.next_late_request().await? {
             self.handle(&request, None).await?;
             landed = landed.saturating_add(1);
         }

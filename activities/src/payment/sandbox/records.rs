@@ -5,7 +5,6 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use domain::payment::PaymentState;
 use rust_decimal::Decimal;
-use sqlx::types::Json;
 
 use super::{Request, SandboxProvider, Told};
 use crate::party::line::Behaviour;
@@ -169,28 +168,27 @@ impl SandboxProvider {
 
     /// Keeps a request for later.
     pub(super) async fn hold_up(&self, request: &Request) -> Result<(), sqlx::Error> {
-        sqlx::query!(
-            "insert into sandbox_provider.late_requests (request) values ($1)",
-            Json(request) as _,
-        )
-        .execute(&self.db)
-        .await
-        .map(drop)
+        let request = serde_json::to_value(request);
+        let request = request.map_err(|error| sqlx::Error::Encode(error.into()))?;
+        sqlx::query!("insert into sandbox_provider.late_requests (request) values ($1)", request)
+            .execute(&self.db)
+            .await
+            .map(drop)
     }
 
     /// The request that has been on its way for longest, which arrives by this.
-    pub(super) async fn next_late_request(&self) -> Result<Option<Json<Request>>, sqlx::Error> {
-        sqlx::query_scalar!(
+    pub(super) async fn next_late_request(&self) -> Result<Option<Request>, sqlx::Error> {
+        let request = sqlx::query_scalar!(
             r#"
             update sandbox_provider.late_requests set landed_at = now()
             where request_id = (
                 select min(request_id) from sandbox_provider.late_requests where landed_at is null
             )
-            returning request as "request: Json<Request>"
+            returning request
             "#
-        )
-        .fetch_optional(&self.db)
-        .await
+        );
+        let request = request.fetch_optional(&self.db).await?.map(serde_json::from_value);
+        request.transpose().map_err(|error| sqlx::Error::Decode(error.into()))
     }
 
     /// Forgets a key that is older than this.
