@@ -8,7 +8,7 @@ STACK  := $(PYTHON) embedded/stack.py
 # builds from the answers in .sqlx, without a database.
 export SQLX_OFFLINE := true
 
-.PHONY: help demo test up matrix mutants bench chaos chaos-race chaos-ledger fuzz replay lint queries clean
+.PHONY: help demo test up matrix mutants bench chaos chaos-race chaos-ledger pooled fuzz replay lint queries clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ chaos-race: ## a thousand buyers at once for the last few pieces, the worker kil
 
 chaos-ledger: ## every way to unbalance or rewrite the books, and what refuses it
 	@$(STACK) chaos-ledger
+
+pooled: ## the demo with PgBouncer in transaction mode before Postgres (PGBOUNCER=program N=count)
+	@$(STACK) pooled
 
 fuzz: ## all that the API's description allows and much that it does not, against the running shop (CASES=40)
 	@$(STACK) fuzz -- $(or $(CASES),40)

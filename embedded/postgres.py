@@ -45,6 +45,11 @@ THE_PARTIES_OWN = {
     "sandbox_carrier.behaviours": "behaviour_id",
     "sandbox_carrier.late_requests": "request_id",
 }
+# What each program asks for its own connections, in its `PoolSettings`.
+LIMITS = {
+    "worker": {"statement_timeout": "8s", "lock_timeout": "1s"},
+    "starter": {"statement_timeout": "4s", "lock_timeout": "2s"},
+}
 # For tests alone: nothing there is worth keeping, so nothing waits for the disk.
 FAST_SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
@@ -150,6 +155,16 @@ class Postgres:
     def create_roles(self, signals: Signals) -> None:
         if self._psql(["--file", str(ROLES)], signals) != 0:
             raise Problem(f"cannot set up the database roles: {self._log_path('psql')} says why")
+
+    def limit_roles(self, signals: Signals) -> None:
+        """The limits that each program asks for its connections, for whoever cannot ask."""
+        statements = [
+            f"alter role ordersaga_{role} set {name} = '{limit}'"
+            for role, limits in LIMITS.items()
+            for name, limit in {**limits, "idle_in_transaction_session_timeout": "10s"}.items()
+        ]
+        if self._psql(["--command", "; ".join(statements)], signals) != 0:
+            raise Problem(f"cannot limit the database roles: {self._log_path('psql')} says why")
 
     def url(self, role: str) -> str:
         password = self._passwords()[role]

@@ -7,6 +7,7 @@
   stack.py chaos | chaos-race | chaos-ledger [-- ARGS...]
                                all of it, fresh, tortured by the `shop` command of that name
   stack.py fuzz [-- CASES]     all of it, fresh, asked all that its description allows
+  stack.py pooled [-- ARGS...] as `demo`, with PgBouncer in transaction mode before Postgres
   stack.py test -- CMD...      Postgres and Temporal, fresh and fast, for a test command
   stack.py with -- CMD...      Postgres and Temporal for any command
 
@@ -49,6 +50,7 @@ from data_folder import opened
 from fetch import cache_folder, one_at_a_time, postgres_programs, temporal_cli, temporal_on_path
 from kept_secrets import kept_secrets
 from ports import Ports
+from pooler import Pooler, pgbouncer
 from postgres import Postgres, make_reachable
 from processes import Service, Services, Signals, hand_over, run
 from remote_control import RemoteControl
@@ -58,7 +60,7 @@ REPO = Path(__file__).resolve().parent.parent
 CATALOGUE = REPO / "shop" / "data" / "products.csv"
 
 TORTURED = ("chaos", "chaos-race", "chaos-ledger")
-DRIVEN = ("demo", "bench", *TORTURED)
+DRIVEN = ("demo", "pooled", "bench", *TORTURED)
 WITH_SHOP = ("up", "fuzz", *DRIVEN)
 FRESH = ("test", "fuzz", *DRIVEN)
 
@@ -69,6 +71,7 @@ STARTER_PORT = 8080
 WORKER_PORT = 9464
 SECOND_WORKER_PORT = 9465
 STARTER_OPS_PORT = 9466
+POOLER_PORT = 6432
 OPEN_FILES = 8192
 
 # Who may ask the API for what, by role.
@@ -145,9 +148,22 @@ class Stack:
         # Tests make and drop databases of their own, which only the owner may.
         self.env["DATABASE_URL"] = postgres.url("owner" if self.command == "test" else "worker")
         self.env["STARTER_DATABASE_URL"] = postgres.url("starter")
+        if self.command == "pooled":
+            self._start_pooler(postgres)
         self.acts["back-up", "postgres"] = lambda: postgres.back_up(self.services)
         self.acts["set-back", "postgres"] = lambda: postgres.set_back(self.services, self.signals)
         say(f"Postgres is ready on 127.0.0.1:{postgres.port}")
+
+    def _start_pooler(self, postgres: Postgres) -> None:
+        """A pooler drops the settings of its clients' connections, so they are made the roles'."""
+        account = postgres.account
+        port = self.ports.choose("PgBouncer", POOLER_PORT)
+        pooler = Pooler(program=pgbouncer(), data=self.data, port=port, account=account)
+        postgres.limit_roles(self.signals)
+        urls = [self.env["DATABASE_URL"], self.env["STARTER_DATABASE_URL"]]
+        self.services.launch(pooler.service(urls))
+        self.env["DATABASE_URL"], self.env["STARTER_DATABASE_URL"] = map(pooler.url, urls)
+        say(f"PgBouncer is ready on 127.0.0.1:{port}")
 
     def _start_temporal(self, cache: Path) -> None:
         temporal = TemporalServer(
@@ -228,6 +244,9 @@ class Stack:
         ):
             self.env.setdefault(f"ORDERSAGA_{limited}", "1000000")
         self.env.setdefault("ORDERSAGA_NOTICE_SECONDS", "0")
+        if self.command == "chaos":
+            # A provider that answers nonsense makes an order wait for a person: at once.
+            self.env.setdefault("WORKER_INVALID_ANSWER_SECONDS", "0")
         ordersaga = binary("ordersaga")
         self._launch("worker", [ordersaga, "worker"], self.env["WORKER_OPS_LISTEN"])
         if self.command == "chaos":
@@ -261,7 +280,8 @@ class Stack:
             say(
                 "kill any of these processes as you like: it is started again, and no order is lost"
             )
-            return self.hand_over([binary("shop"), self.command, *arguments])
+            what = "demo" if self.command == "pooled" else self.command
+            return self.hand_over([binary("shop"), what, *arguments])
         control = RemoteControl(self.services, self.signals, self.acts)
         try:
             return self.hand_over(

@@ -21,6 +21,7 @@ KEYS = "activities/src/idempotency.rs"
 RECORD = "activities/src/orders.rs"
 RECORD_SQL = "migrations/0040_on_record_before_launch.sql"
 PAYMENT = "activities/src/payment.rs"
+FAULT = "activities/src/fault.rs"
 PAYMENTS = "activities/src/payment/store.rs"
 PROTOCOL = "domain/src/payment.rs"
 STOCK = "activities/src/stock.rs"
@@ -30,6 +31,7 @@ SHIPMENT_PROTOCOL = "domain/src/shipment.rs"
 SHIPMENT_SQL = "migrations/0052_shipments_in_two_halves.sql"
 ANSWER = "activities/src/party/answer.rs"
 BOOKS = "activities/src/ledger.rs"
+WAITING_SQL = "migrations/0053_waiting_for_the_customer.sql"
 LEDGER_SQL = "migrations/0007_ledger.sql"
 CLOSED_SQL = "migrations/0030_closed_books.sql"
 ROLE_SQL = "migrations/0014_two_roles.sql"
@@ -77,11 +79,12 @@ PLANTED = [
         (SAGA, "undos: Vec::new(), patience }", "undos: Vec::new(), late: Vec::new(), patience }"),
         (
             SAGA,
-            "        let output = self.conclude(name, done)?;\n",
-            "        let output = self.conclude(name, done)?;\n"
+            "        done.map_err(|failure| self.conclude(name, failure))\n",
+            "        let output = done.map_err(|failure| self.conclude(name, failure))?;\n"
             "        if let Some(place) = self.late.iter().position(|undo| undo.step == name) {\n"
             "            self.undos.push(self.late.remove(place));\n"
-            "        }\n",
+            "        }\n"
+            "        Ok(output)\n",
         ),
     ),
     mutant(
@@ -152,7 +155,7 @@ PLANTED = [
     mutant(
         "a cancel that was accepted is forgotten when the step succeeds",
         "saga:a_cancel_that_is_accepted saga",
-        (SAGA, "        self.unless_cancelled(&forward)?;\n        Ok(output)", "        Ok(output)"),
+        (SAGA, "        self.unless_cancelled(&self.forward())?;\n        Ok(output)", "        Ok(output)"),
     ),
     mutant(
         "a cancel is accepted after the hand-over",
@@ -181,7 +184,22 @@ PLANTED = [
     mutant(
         "a hint of a party restarts the patience",
         "mechanism:a_hint_does_not mechanism",
-        (ATTEMPT, "limit.saturating_sub(waited().unwrap_or_default())", "limit"),
+        (ATTEMPT, "rest(patience, begun, now)", "patience"),
+    ),
+    mutant(
+        "a hint of a party restarts the time for invalid answers",
+        "mechanism:a_hint_does_not mechanism",
+        (ATTEMPT, "rest(doubt.limit, doubt.since, now)", "doubt.limit"),
+    ),
+    mutant(
+        "an invalid answer is final at once",
+        "mechanism:every_outcome mechanism",
+        (FAILURE, "            BROKEN => Self::Broken(message.to_owned()),\n", "            BROKEN | INVALID_ANSWER => Self::Broken(message.to_owned()),\n"),
+    ),
+    mutant(
+        "an answer that makes no sense to the end is taken for none",
+        "mechanism:every_outcome mechanism",
+        (ATTEMPT, "return Err(StepFailure::Broken(answer.message))", "return Err(StepFailure::Unknown(answer.message))"),
     ),
     mutant(
         "a cancel from the Web UI is not heard",
@@ -229,7 +247,7 @@ PLANTED = [
     mutant(
         "the order is shipped before it is paid",
         "replay:the_histories_on_file replay",
-        (PROCESS, "            saga.run(authorise).await?;\n        }\n", "            saga.run(authorise).await?;\n        }\n        saga.run(ship).await?;\n"),
+        (PROCESS, "            authorised(ctx, saga, again, authorise).await?;\n        }\n", "            authorised(ctx, saga, again, authorise).await?;\n        }\n        saga.run(ship).await?;\n"),
         (PROCESS, "    }\n    saga.run(ship).await?;\n", "    }\n"),
     ),
     mutant(
@@ -339,6 +357,53 @@ PLANTED = [
         (ANSWER, "pause.min(PAUSE_MAX)", "pause"),
     ),
     mutant(
+        "an order is refused while its customer can still approve the payment",
+        "activities:a_payment_that_nobody_approves activities",
+        (PROTOCOL, "Some(S::AwaitingCustomer) if time.is_over => Call::Void,", "Some(S::AwaitingCustomer) if time.is_over => Call::RecordRefusal,"),
+    ),
+    mutant(
+        "a late approval finds a payment although the order was unwound",
+        "payments activities",
+        (PROTOCOL, "(Some(_), Known::Nothing | Known::Fresh) => Call::Finish", "(Some(_), Known::Nothing | Known::Fresh | Known::Is(S::AwaitingCustomer)) => Call::Finish"),
+    ),
+    mutant(
+        "a declined payment may be replaced after its time",
+        "activities:a_declined_payment_cannot activities",
+        (WAITING_SQL, "    if charge.replaceable_until <= clock_timestamp() then", "    if false then"),
+    ),
+    mutant(
+        "a replacement leaves the declined attempt to be answered",
+        "activities:a_declined_payment_is_replaced activities",
+        (WAITING_SQL, "jsonb_build_object('done', jsonb_build_object('replaced_by', charge.attempt + 1))", "null"),
+    ),
+    mutant(
+        "the customer's link is in the history",
+        "activities:the_customers_link activities",
+        (PAYMENT, "            let (amount, provider_reference) = (self.charge.amount, id.0);\n", "            let link = approval.as_ref().map_or(id.0, |approval| approval.url.clone());\n            let (amount, provider_reference) = (self.charge.amount, link);\n"),
+    ),
+    mutant(
+        "a payment that the undoing run does not know of is left",
+        "activities:an_undo_that_knows activities",
+        (PAYMENT, "    for attempt in store::later_attempts(db, key).await? {", "    for attempt in store::later_attempts(db, key).await?.into_iter().skip(9) {"),
+    ),
+    mutant(
+        "a later payment is stored after the first one's undo",
+        "activities:an_undo_that_knows activities",
+        (PAYMENTS, "            where $2::text = $9 or exists (select from first)\n", "            where $2::text = $9 or true or exists (select from first)\n"),
+        (PAYMENTS, "undone_at is not null or $4::text is not null and exists (", "undone_at is not null or $4::text is null and exists ("),
+    ),
+    mutant(
+        "news does not end a wait for the customer",
+        "mechanism:a_step_that_waits mechanism",
+        (SAGA, "            |process| process.progress().hints(queue) != heard,", "            |process| process.progress().hints(queue) < heard,"),
+    ),
+    mutant(
+        "a cancel does not end a wait for the customer",
+        "mechanism:a_cancel_ends mechanism",
+        (SAGA, "        let round = forward.child_token();", "        let round = WorkflowCancellationToken::new();"),
+        (SAGA, "WaitConditionOptions::builder().cancellation_token(forward.clone()).build();", "WaitConditionOptions::builder().cancellation_token(round.clone()).build();"),
+    ),
+    mutant(
         "an attempt that is called off keeps its connection",
         "activities:called_off activities",
         ("activities/src/heartbeat.rs", "if !has_come_late => return", "if has_come_late => return"),
@@ -439,8 +504,13 @@ PLANTED = [
     mutant(
         "a party that says when to ask again is waited for in the workflow task",
         "mechanism:a_party_that_says mechanism",
-        (ATTEMPT, "[REJECTED, BROKEN, NOT_OPEN, BUSY]", "[REJECTED, BROKEN, NOT_OPEN]"),
+        (ATTEMPT, "[REJECTED, BROKEN, NOT_OPEN, BUSY, INVALID_ANSWER]", "[REJECTED, BROKEN, NOT_OPEN, INVALID_ANSWER]"),
         (ATTEMPT, "Activity, BROKEN, BUSY, Contract,", "Activity, BROKEN, Contract,"),
+    ),
+    mutant(
+        "an answer that makes no sense counts as a bug of our own",
+        "activities:an_answer_that_makes_no_sense activities",
+        (FAULT, "InvalidAnswer { doing, source, .. } if ask_again_for.is_zero() => {", "InvalidAnswer { doing, source, .. } if ask_again_for < Duration::MAX => {"),
     ),
     mutant(
         "an event's message is lost",

@@ -122,41 +122,48 @@ async fn take_in(
     let unit_costs: Vec<Decimal> = costs.iter().map(|cost| cost.amount()).collect();
     let currencies: Vec<String> =
         costs.iter().map(|cost| cost.currency().code().to_owned()).collect();
-    sqlx::query_scalar!(
+    let listed = sqlx::query_scalar!(
         r#"
-        with article as (
-            select * from unnest($1::text[], $2::text[], $3::numeric[], $4::numeric[], $5::text[])
-                as article (sku, name, unit_price, unit_cost, currency)
-        ), listed as (
-            insert into catalog.products as known (sku, name, unit_price, unit_cost, currency)
-            select * from article
-            on conflict (sku) do update
-            set name = excluded.name, unit_price = excluded.unit_price,
-                unit_cost = excluded.unit_cost, currency = excluded.currency, updated_at = now()
-            where $7::boolean and (known.name, known.unit_price, known.unit_cost, known.currency)
-                is distinct from
-                (excluded.name, excluded.unit_price, excluded.unit_cost, excluded.currency)
-            -- What is neither new nor overwritten is not returned.
-            returning sku
-        ), received as (
-            insert into inventory.stock (sku, on_hand, received)
-            select sku, $6, $6 from article
-            where $6::bigint > 0 and ($7 or sku in (select sku from listed))
-            on conflict (sku) do nothing
-            returning sku
-        ), movement as (
-            insert into inventory.movements (sku, quantity, reason)
-            select sku, $6, 'received' from received
-        )
-        select sku from received
+        insert into catalog.products as known (sku, name, unit_price, unit_cost, currency)
+        select * from unnest($1::text[], $2::text[], $3::numeric[], $4::numeric[], $5::text[])
+        on conflict (sku) do update
+        set name = excluded.name, unit_price = excluded.unit_price,
+            unit_cost = excluded.unit_cost, currency = excluded.currency, updated_at = now()
+        where $6 and (known.name, known.unit_price, known.unit_cost, known.currency)
+            is distinct from
+            (excluded.name, excluded.unit_price, excluded.unit_cost, excluded.currency)
+        -- What is neither new nor overwritten is not returned.
+        returning sku
         "#,
         &skus,
         &names,
         &prices,
         &unit_costs,
         &currencies,
-        pieces,
         known == Known::Overwritten,
+    )
+    .fetch_all(&mut *transaction)
+    .await?;
+    if pieces == 0 {
+        return Ok(Vec::new());
+    }
+    let may_come_in = if known == Known::Overwritten { &skus } else { &listed };
+    // In a statement of its own: a new cost revalues what was in the house before.
+    sqlx::query_scalar!(
+        r#"
+        with received as (
+            insert into inventory.stock (sku, on_hand, received)
+            select sku, $2, $2 from unnest($1::text[]) as article (sku)
+            on conflict (sku) do nothing
+            returning sku
+        ), movement as (
+            insert into inventory.movements (sku, quantity, reason)
+            select sku, $2, 'received' from received
+        )
+        select sku from received
+        "#,
+        may_come_in,
+        pieces,
     )
     .fetch_all(transaction)
     .await

@@ -1,4 +1,4 @@
-//! Why something could not be done, in the three classes that decide what happens next; and the
+//! Why something could not be done, in the classes that decide what happens next; and the
 //! only place where they become Temporal's failures.
 
 use std::error::Error;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use domain::Rejection;
 use runtime::chain;
 use runtime::database::{DatabaseFault, alarm};
-use saga::{BROKEN, BUSY, NOT_OPEN, REJECTED, UNAVAILABLE};
+use saga::{BROKEN, BUSY, INVALID_ANSWER, NOT_OPEN, REJECTED, UNAVAILABLE};
 use serde_json::Value;
 use temporalio_common::error::{ApplicationErrorCategory, ApplicationFailure};
 use temporalio_sdk::activities::ActivityError;
@@ -45,7 +45,19 @@ pub enum ActivityFault {
         /// What happened.
         source: Cause,
     },
-    /// A bug or a violated invariant. Trying again would not help.
+    /// The party's answer makes no sense, as when a proxy answers in its place; whether the party
+    /// has acted is unknown. Tried again for as long as
+    /// [`Settings::ask_again_for`](crate::Settings::ask_again_for) says, and then broken.
+    #[error("{party}'s answer makes no sense ({doing})")]
+    InvalidAnswer {
+        /// Who has answered, in words.
+        party: &'static str,
+        /// What was attempted.
+        doing: &'static str,
+        /// What the answer was.
+        source: Cause,
+    },
+    /// A bug or a violated invariant of our own. Trying again would not help.
     #[error("something is broken in {doing}")]
     Broken {
         /// What was attempted.
@@ -83,8 +95,13 @@ impl ActivityFault {
     /// Tells Temporal, and the log where a person must look.
     ///
     /// **Shape.** The incident is the step's key: whoever reads it in the order finds this line
-    /// by it. The message says no more than may be shown.
-    pub(crate) fn into_activity_error(self, incident: &impl Display) -> ActivityError {
+    /// by it. The message says no more than may be shown. A party whose answer makes no sense is
+    /// asked again for so long; if not at all, the answer is broken at once.
+    pub(crate) fn into_activity_error(
+        self,
+        incident: &impl Display,
+        ask_again_for: Duration,
+    ) -> ActivityError {
         let message = self.to_string();
         let failure = match self {
             Self::Rejected(rejection) => ApplicationFailure::builder(message)
@@ -110,6 +127,16 @@ impl ActivityFault {
                 ApplicationFailure::builder(message)
                     .type_name(type_name.to_owned())
                     .maybe_next_retry_delay(retry_after.map(|delay| delay.min(PAUSE_MAX)))
+                    .build()
+            }
+            Self::InvalidAnswer { doing, source, .. } if ask_again_for.is_zero() => {
+                return Self::broken(doing, source).into_activity_error(incident, ask_again_for);
+            }
+            Self::InvalidAnswer { source, .. } => {
+                tracing::warn!(%incident, cause = chain(source.as_ref()), "{message}");
+                ApplicationFailure::builder(format!("{message}; incident {incident}"))
+                    .type_name(INVALID_ANSWER.to_owned())
+                    .details(ask_again_for)
                     .build()
             }
             Self::Broken { source, .. } => {

@@ -52,4 +52,7 @@ pub struct Settings {
     /// How long goods are kept for an order that does not come to its end, beyond the time that it
     /// waits as agreed: its cancel window and its patience.
     pub reservation_ttl: Duration,
+    /// How long a party is asked again whose answers make no sense, before that counts as broken.
+    /// Zero: it counts as broken at once.
+    pub ask_again_for: Duration,
 }

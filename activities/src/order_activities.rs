@@ -6,13 +6,13 @@
 
 use std::sync::Arc;
 
-use domain::{Authorisation, Ending, OrderStatus, Shipment, StepKey};
+use domain::{AuthorisationAnswer, Ending, OrderStatus, Shipment, StepKey};
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use workflows::order::{AttentionNote, EndNote, ResolvedNote, UnwindingNote};
 
 use crate::heartbeat::with_heartbeat;
-use crate::{Activities, ActivityFault, ledger, orders, payment, shipping, stock};
+use crate::{Activities, ActivityFault, Settings, ledger, orders, payment, shipping, stock};
 
 #[activities]
 impl Activities {
@@ -24,7 +24,7 @@ impl Activities {
         key: StepKey,
     ) -> Result<(), ActivityError> {
         let ttl = self.settings.reservation_ttl;
-        step(&ctx, key, stock::reserve(&self.db, &self.articles, ttl, key)).await
+        self.step(&ctx, key, stock::reserve(&self.db, &self.articles, ttl, key)).await
     }
 
     /// See [`stock::release`].
@@ -34,7 +34,7 @@ impl Activities {
         ctx: ActivityContext,
         key: StepKey,
     ) -> Result<(), ActivityError> {
-        step(&ctx, key, stock::release(&self.db, &self.articles, key)).await
+        self.step(&ctx, key, stock::release(&self.db, &self.articles, key)).await
     }
 
     /// See [`payment::authorise`].
@@ -43,8 +43,8 @@ impl Activities {
         self: Arc<Self>,
         ctx: ActivityContext,
         key: StepKey,
-    ) -> Result<Authorisation, ActivityError> {
-        step(&ctx, key, payment::authorise(&self.db, self.provider.as_ref(), key)).await
+    ) -> Result<AuthorisationAnswer, ActivityError> {
+        self.step(&ctx, key, payment::authorise(&self.db, self.provider.as_ref(), key)).await
     }
 
     /// See [`payment::void`].
@@ -54,7 +54,7 @@ impl Activities {
         ctx: ActivityContext,
         key: StepKey,
     ) -> Result<(), ActivityError> {
-        step(&ctx, key, payment::void(&self.db, self.provider.as_ref(), key)).await
+        self.step(&ctx, key, payment::void(&self.db, self.provider.as_ref(), key)).await
     }
 
     /// See [`payment::capture`].
@@ -64,7 +64,7 @@ impl Activities {
         ctx: ActivityContext,
         key: StepKey,
     ) -> Result<(), ActivityError> {
-        step(&ctx, key, payment::capture(&self.db, self.provider.as_ref(), key)).await
+        self.step(&ctx, key, payment::capture(&self.db, self.provider.as_ref(), key)).await
     }
 
     /// See [`payment::refund`].
@@ -74,7 +74,7 @@ impl Activities {
         ctx: ActivityContext,
         key: StepKey,
     ) -> Result<(), ActivityError> {
-        step(&ctx, key, payment::refund(&self.db, self.provider.as_ref(), key)).await
+        self.step(&ctx, key, payment::refund(&self.db, self.provider.as_ref(), key)).await
     }
 
     /// See [`ledger::post`].
@@ -84,7 +84,7 @@ impl Activities {
         ctx: ActivityContext,
         key: StepKey,
     ) -> Result<(), ActivityError> {
-        step(&ctx, key, ledger::post(&self.db, key)).await
+        self.step(&ctx, key, ledger::post(&self.db, key)).await
     }
 
     /// See [`ledger::reverse`].
@@ -94,7 +94,7 @@ impl Activities {
         ctx: ActivityContext,
         key: StepKey,
     ) -> Result<(), ActivityError> {
-        step(&ctx, key, ledger::reverse(&self.db, key)).await
+        self.step(&ctx, key, ledger::reverse(&self.db, key)).await
     }
 
     /// See [`shipping::ship`].
@@ -105,7 +105,7 @@ impl Activities {
         key: StepKey,
     ) -> Result<Shipment, ActivityError> {
         let carrier = self.carrier.as_ref();
-        step(&ctx, key, shipping::ship(&self.db, &self.articles, carrier, key)).await
+        self.step(&ctx, key, shipping::ship(&self.db, &self.articles, carrier, key)).await
     }
 
     /// See [`shipping::cancel`].
@@ -116,7 +116,7 @@ impl Activities {
         key: StepKey,
     ) -> Result<(), ActivityError> {
         let carrier = self.carrier.as_ref();
-        step(&ctx, key, shipping::cancel(&self.db, &self.articles, carrier, key)).await
+        self.step(&ctx, key, shipping::cancel(&self.db, &self.articles, carrier, key)).await
     }
 
     /// See [`shipping::accept`].
@@ -126,7 +126,7 @@ impl Activities {
         ctx: ActivityContext,
         key: StepKey,
     ) -> Result<(), ActivityError> {
-        step(&ctx, key, shipping::accept(&self.db, &self.articles, key)).await
+        self.step(&ctx, key, shipping::accept(&self.db, &self.articles, key)).await
     }
 
     /// See [`ledger::recognise_revenue`].
@@ -137,7 +137,7 @@ impl Activities {
         key: StepKey,
     ) -> Result<(), ActivityError> {
         let run_id = run_id(&ctx);
-        step(&ctx, key, ledger::recognise_revenue(&self.db, key, &run_id)).await
+        self.step(&ctx, key, ledger::recognise_revenue(&self.db, key, &run_id)).await
     }
 
     /// See [`ledger::reverse`].
@@ -147,7 +147,7 @@ impl Activities {
         ctx: ActivityContext,
         key: StepKey,
     ) -> Result<(), ActivityError> {
-        step(&ctx, key, ledger::reverse(&self.db, key)).await
+        self.step(&ctx, key, ledger::reverse(&self.db, key)).await
     }
 
     /// See [`orders::note_unwinding`].
@@ -159,7 +159,7 @@ impl Activities {
     ) -> Result<Ending, ActivityError> {
         let incident = format!("{}:note-unwinding", note.order_id);
         let run_id = run_id(&ctx);
-        step(&ctx, incident, orders::note_unwinding(&self.db, &note, &run_id)).await
+        self.step(&ctx, incident, orders::note_unwinding(&self.db, &note, &run_id)).await
     }
 
     /// See [`orders::note_attention`].
@@ -170,7 +170,7 @@ impl Activities {
         note: AttentionNote,
     ) -> Result<u32, ActivityError> {
         let incident = format!("{}:note-attention", note.order_id);
-        step(&ctx, incident, orders::note_attention(&self.db, &note)).await
+        self.step(&ctx, incident, orders::note_attention(&self.db, &note)).await
     }
 
     /// See [`orders::note_resolved`].
@@ -181,7 +181,7 @@ impl Activities {
         note: ResolvedNote,
     ) -> Result<(), ActivityError> {
         let incident = format!("{}:note-resolved", note.order_id);
-        step(&ctx, incident, orders::note_resolved(&self.db, &note)).await
+        self.step(&ctx, incident, orders::note_resolved(&self.db, &note)).await
     }
 
     /// See [`orders::note_end`].
@@ -192,19 +192,25 @@ impl Activities {
         note: EndNote,
     ) -> Result<OrderStatus, ActivityError> {
         let incident = format!("{}:note-end", note.order_id);
-        step(&ctx, incident, orders::note_end(&self.db, &note)).await
+        self.step(&ctx, incident, orders::note_end(&self.db, &note)).await
     }
 }
 
-/// Does the work with heartbeats, and tells Temporal of its fault under the incident's name, or
-/// that it was given up.
-async fn step<T>(
-    ctx: &ActivityContext,
-    incident: impl std::fmt::Display,
-    work: impl Future<Output = Result<T, ActivityFault>>,
-) -> Result<T, ActivityError> {
-    let ended = with_heartbeat(ctx, work).await;
-    ended.and_then(|done| done.map_err(|fault| fault.into_activity_error(&incident)))
+impl Activities {
+    /// Does the work with heartbeats, and tells Temporal of its fault under the incident's name,
+    /// or that it was given up.
+    async fn step<T>(
+        &self,
+        ctx: &ActivityContext,
+        incident: impl std::fmt::Display,
+        work: impl Future<Output = Result<T, ActivityFault>>,
+    ) -> Result<T, ActivityError> {
+        let Settings { ask_again_for, .. } = self.settings;
+        let ended = with_heartbeat(ctx, work).await;
+        ended.and_then(|done| {
+            done.map_err(|fault| fault.into_activity_error(&incident, ask_again_for))
+        })
+    }
 }
 
 fn run_id(ctx: &ActivityContext) -> String {

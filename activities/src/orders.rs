@@ -73,7 +73,9 @@ struct Row {
     is_undone: bool,
 }
 
+/// Reads the order, with the payment method that this attempt uses.
 async fn read(db: &PgPool, key: StepKey) -> Result<Row, ActivityFault> {
+    const DOING: &str = "reading an order";
     let row = sqlx::query_as!(
         Row,
         r#"
@@ -83,7 +85,11 @@ async fn read(db: &PgPool, key: StepKey) -> Result<Row, ActivityFault> {
             lines as "lines: Json<Vec<OrderLine>>", terms as "terms: Json<Terms>", status_data,
             method as "method?", outcome as "outcome?", undone_at is not null as "is_undone!"
         from orders.orders
-        left join payments.methods using (order_id)
+        left join lateral (
+            select method from payments.methods
+            where methods.order_id = orders.order_id and methods.attempt <= $4
+            order by methods.attempt desc limit 1
+        ) as chosen on true
         left join orders.step_keys
             on (step_keys.order_id, step_keys.step, step_keys.version) = ($1, $2, $3)
         where orders.order_id = $1 and record_version = $3
@@ -91,10 +97,11 @@ async fn read(db: &PgPool, key: StepKey) -> Result<Row, ActivityFault> {
         key.order_id.uuid(),
         key.name_on_record(),
         idempotency::version(key)?,
+        i32::try_from(key.attempt).map_err(|error| ActivityFault::broken(DOING, error))?,
     )
     .fetch_optional(db)
     .await
-    .map_err(|error| ActivityFault::of_database("reading an order", error))?;
+    .map_err(|error| ActivityFault::of_database(DOING, error))?;
     row.ok_or_else(|| not_on_record(key.order_id))
 }
 

@@ -6,6 +6,10 @@
 //! answer that does not come. After that while a single call is let through; its answer decides
 //! whether the others follow, or the party is left alone for twice as long.
 //!
+//! An answer that makes no sense is an answer. It comes at once, so it holds no place; and a single
+//! payment or parcel for which the party always gives one is asked for again and again, and must
+//! not keep the party from all others.
+//!
 //! A call that is refused here was not made. To the saga it is one that the party has not
 //! answered, which is more careful than it need be.
 

@@ -13,41 +13,65 @@
 //!   payment, voids what is not captured and refunds what is. What is voided cannot be authorised
 //!   or captured any more, so a request that is still on its way finds nothing to take.
 //!
+//! - An order may have several payments: one that was declined is replaced, and an authorisation
+//!   that has expired is asked for again. Each has a key of its own. Once the first one's tombstone
+//!   is committed, none of the others is stored any more, and its undo closes those that are.
+//!
 //! `models/` shows that they hold in every order in which attempts can overtake each other and die.
+//!
+//! # Waiting for the customer
+//!
+//! A payment that the customer has to approve, and a declined one that may be replaced, leave the
+//! step's record open and say until when. The time on record decides, whichever run asks; and once
+//! it is over, the payment is voided first, and only then is the step refused.
 
 pub mod port;
 pub mod sandbox;
 mod store;
 
-use domain::event::OrderEvent;
-use domain::payment::{self, Call, KeyState, Known, PaymentState};
-use domain::{Authorisation, Charge, Order, Rejection, StepKey, StepName};
+use chrono::{DateTime, TimeDelta, Utc};
+use domain::event::{AwaitingCustomer, OrderEvent, Refused};
+use domain::payment::{self, Call, CustomerTime, KeyState, Known, PaymentState};
+use domain::{
+    Authorisation, AuthorisationAnswer, Charge, Order, PAYMENTS_MAX, Rejection, StepKey, StepName,
+    Terms,
+};
 use serde_json::Value;
 use sqlx::PgPool;
 
-use self::port::{Payment, PaymentId, PaymentProvider, ProviderError};
+use self::port::{PROVIDER, Payment, PaymentId, PaymentProvider, ProviderError};
+use self::store::{Stored, Wait};
 use crate::ActivityFault;
 use crate::idempotency::{self, Outcome, Recorded};
 use crate::orders::{self, Begun};
 
 /// Has the customer's money set aside. Undone by [`void`].
 ///
-/// Where an earlier attempt's authorisation has expired, that payment is let go first.
+/// Where an earlier attempt's authorisation has expired, or its payment was declined and replaced,
+/// that payment is let go first.
 ///
-/// **Errors.** Rejected as declined, with the provider's reason. Not open if the order is not on
-/// record or has ended.
+/// **Errors.** Rejected as declined, with the provider's reason, or as not approved in time. Not
+/// open if the order is not on record or has ended.
 /// **Repeats.** By key here, and by the payment's id at the provider: an answer that was lost is
-/// found again. What is answered already is not asked of the provider again.
+/// found again. What is answered already is not asked of the provider again. That the customer has
+/// to act is no answer: asked again, it looks what became of that.
 pub async fn authorise(
     db: &PgPool,
     provider: &dyn PaymentProvider,
     key: StepKey,
-) -> Result<Authorisation, ActivityFault> {
+) -> Result<AuthorisationAnswer, ActivityFault> {
     let Begun { order, recorded } = orders::begin(db, key).await?;
     let Recorded::Open = recorded else { return recorded.into_answer(key) };
     let mut attempt = Attempt::of(db, provider, key, order);
     attempt.let_go_of_the_one_before().await?;
-    attempt.go_on(|attempt| payment::authorise(attempt.key_state(), attempt.known)).await?;
+    let last = attempt
+        .go_on(|attempt| {
+            payment::authorise(attempt.key_state(), attempt.known, attempt.waiting.time)
+        })
+        .await?;
+    if let (Call::Wait, Some(waits_until)) = (last, attempt.waiting.until) {
+        return Ok(AuthorisationAnswer::Waits { waits_until });
+    }
     attempt.recorded.unwrap_or(Recorded::Open).read()?.into_answer(key)
 }
 
@@ -68,7 +92,8 @@ pub async fn capture(
 }
 
 /// Asks the provider what became of a payment, and lets it go; or gives the money back, if it was
-/// taken after all.
+/// taken after all. So with every later payment of the order: a run that was lost may have made
+/// one that the run which undoes does not know of.
 ///
 /// **Repeats.** The provider voids and refunds once, and the shop's record of it is written once.
 /// Without a payment the tombstone alone is left, and a step that comes late is refused.
@@ -77,7 +102,12 @@ pub async fn void(
     provider: &dyn PaymentProvider,
     key: StepKey,
 ) -> Result<(), ActivityFault> {
-    close(db, provider, key).await
+    close(db, provider, key).await?;
+    // The tombstone is left: from here on no later payment is stored any more.
+    for attempt in store::later_attempts(db, key).await? {
+        close(db, provider, StepKey { attempt, ..key }).await?;
+    }
+    Ok(())
 }
 
 /// Asks the provider what became of the payment that was to be captured, and gives the money back;
@@ -103,7 +133,52 @@ async fn close(
         .go_on(|attempt| {
             payment::close(attempt.has_left_tombstone, attempt.key_state(), attempt.known)
         })
-        .await
+        .await?;
+    Ok(())
+}
+
+/// What is on record about the time that the customer has.
+#[derive(Debug, Default)]
+struct Waiting {
+    time: CustomerTime,
+    /// Until when that is, if it was given.
+    until: Option<DateTime<Utc>>,
+    /// Until when a payment of the order can be replaced, if one was declined.
+    retry_until: Option<DateTime<Utc>>,
+    /// When the record was read, by the database's clock.
+    read_at: DateTime<Utc>,
+}
+
+impl Waiting {
+    fn of(stored: &Stored, attempt: u32, terms: Terms) -> Self {
+        let Stored { payment, retry_until, read_at, .. } = stored;
+        let given = payment.as_ref().and_then(|payment| {
+            let until = match payment.state {
+                PaymentState::AwaitingCustomer => payment.approvable_until,
+                PaymentState::Declined => payment.replaceable_until,
+                PaymentState::Opened
+                | PaymentState::Authorised
+                | PaymentState::Captured
+                | PaymentState::Voided
+                | PaymentState::Refunded => None,
+            };
+            until.map(|until| (payment.state, until))
+        });
+        let until = given.map(|(_state, until)| until);
+        let is_granted = terms.payment_retry_seconds > 0 && attempt < PAYMENTS_MAX;
+        let time = CustomerTime {
+            given_for: given.map(|(state, _until)| state),
+            is_over: until.is_some_and(|until| until <= *read_at),
+            may_replace: is_granted && retry_until.is_none_or(|until| until > *read_at),
+        };
+        Self { time, until, retry_until: *retry_until, read_at: *read_at }
+    }
+
+    /// The moment so many seconds from now.
+    fn after(&self, seconds: u32) -> DateTime<Utc> {
+        let then = self.read_at.checked_add_signed(TimeDelta::seconds(seconds.into()));
+        then.unwrap_or(DateTime::<Utc>::MAX_UTC)
+    }
 }
 
 /// One attempt at a step or an undo, and what it knows.
@@ -118,6 +193,7 @@ struct Attempt<'a> {
     recorded: Option<Recorded<Value>>,
     known: Known,
     id: Option<PaymentId>,
+    waiting: Waiting,
     /// What the provider answered last.
     payment: Option<Payment>,
     /// Whether money was set aside or taken, if that can be told.
@@ -125,7 +201,8 @@ struct Attempt<'a> {
     has_left_tombstone: bool,
 }
 
-/// A payment that has not come to rest after so many calls never will.
+/// A payment that has not come to rest after so many calls is one whose provider contradicts
+/// itself.
 const CALLS_MAX: usize = 30;
 
 impl<'a> Attempt<'a> {
@@ -141,6 +218,7 @@ impl<'a> Attempt<'a> {
             recorded: None,
             known: Known::Nothing,
             id: None,
+            waiting: Waiting::default(),
             payment: None,
             held_money: None,
             has_left_tombstone: false,
@@ -154,15 +232,20 @@ impl<'a> Attempt<'a> {
         })
     }
 
-    /// Carries out what comes next, until nothing does.
-    async fn go_on(&mut self, next: impl Fn(&Self) -> Call) -> Result<(), ActivityFault> {
+    /// Carries out what comes next, until nothing does; answers whether that is for good, or until
+    /// the customer has acted.
+    async fn go_on(&mut self, next: impl Fn(&Self) -> Call) -> Result<Call, ActivityFault> {
         for _ in 0..CALLS_MAX {
             match next(self) {
-                Call::Finish => return Ok(()),
+                end @ (Call::Finish | Call::Wait) => return Ok(end),
                 call => self.carry_out(call).await?,
             }
         }
-        Err(ActivityFault::broken("dealing with a payment", "it does not come to rest"))
+        Err(ActivityFault::InvalidAnswer {
+            party: PROVIDER,
+            doing: "dealing with a payment",
+            source: "it does not come to rest".into(),
+        })
     }
 
     async fn carry_out(&mut self, call: Call) -> Result<(), ActivityFault> {
@@ -189,19 +272,22 @@ impl<'a> Attempt<'a> {
             Call::Refund => self.give_back().await,
             Call::RecordDone => self.record_done().await,
             Call::RecordRefusal => self.record_refusal().await,
+            Call::RecordWait => self.record_wait().await,
             Call::LeaveTombstone => {
                 idempotency::leave_tombstone(self.db, self.key).await?;
                 self.has_left_tombstone = true;
                 Ok(())
             }
             Call::RecordReturn => self.record_return().await,
-            Call::Finish => Ok(()),
+            Call::Wait | Call::Finish => Ok(()),
         }
     }
 
     /// What is on record may be behind, so an undo asks the provider. A capture tries, and is told.
     async fn read(&mut self) -> Result<(), ActivityFault> {
         let stored = store::read(self.db, self.key).await?;
+        let newest = stored.payment.as_ref().map_or(self.charge.key.attempt, |it| it.attempt);
+        self.waiting = Waiting::of(&stored, newest, self.order.terms);
         self.recorded = Some(stored.recorded);
         let Some(payment) = stored.payment else { return Ok(()) };
         self.charge = self.order.charge(payment.attempt);
@@ -210,9 +296,11 @@ impl<'a> Attempt<'a> {
             _ => Known::Unasked,
         };
         self.held_money = match payment.state {
-            PaymentState::Opened => None,
+            PaymentState::Opened | PaymentState::AwaitingCustomer => None,
             PaymentState::Declined | PaymentState::Voided => Some(false),
-            PaymentState::Authorised | PaymentState::Captured | PaymentState::Refunded => Some(true),
+            PaymentState::Authorised | PaymentState::Captured | PaymentState::Refunded => {
+                Some(true)
+            }
         };
         self.id = Some(payment.id);
         Ok(())
@@ -245,7 +333,9 @@ impl<'a> Attempt<'a> {
             Ok(payment) => {
                 self.held_money = match payment.state {
                     PaymentState::Authorised | PaymentState::Captured => Some(true),
-                    PaymentState::Opened | PaymentState::Declined => Some(false),
+                    PaymentState::Opened
+                    | PaymentState::AwaitingCustomer
+                    | PaymentState::Declined => Some(false),
                     PaymentState::Voided | PaymentState::Refunded => self.held_money,
                 };
                 self.known = Known::Is(payment.state);
@@ -276,30 +366,72 @@ impl<'a> Attempt<'a> {
         } else {
             (Outcome::Done(()).into_json(), OrderEvent::PaymentCaptured(moved))
         };
-        self.answer(outcome, event).await
+        self.answer(outcome, Some(event)).await
+    }
+
+    /// Why the bank said no, if it did.
+    fn decline(&self) -> Option<Rejection> {
+        match &self.payment {
+            Some(Payment { state: PaymentState::Declined, decline_code, .. }) => {
+                let decline_code = decline_code.clone();
+                let decline_code = decline_code.unwrap_or_else(|| "unspecified".to_owned());
+                Some(Rejection::CardDeclined { decline_code })
+            }
+            _ => None,
+        }
     }
 
     async fn record_refusal(&mut self) -> Result<(), ActivityFault> {
-        let decline_code = match &self.payment {
-            Some(Payment { state: PaymentState::Declined, decline_code, .. }) => {
-                Some(decline_code.clone().unwrap_or_else(|| "unspecified".to_owned()))
+        let given_for = self.waiting.time.given_for;
+        let (outcome, event) = match self.decline() {
+            Some(declined) => store::refusal(declined, OrderEvent::PaymentDeclined),
+            None if given_for == Some(PaymentState::AwaitingCustomer) => {
+                store::refusal(Rejection::PaymentNotApproved, OrderEvent::PaymentExpired)
             }
-            _ => None,
-        };
-        let (outcome, event) = match decline_code {
-            Some(decline_code) => store::refusal(
-                Rejection::CardDeclined { decline_code },
-                OrderEvent::PaymentDeclined,
-            ),
             None => store::refusal(Rejection::AuthorisationExpired, OrderEvent::PaymentExpired),
         };
-        self.answer(outcome, event).await
+        // A decline after which the customer had time was told then.
+        let is_told = given_for == Some(PaymentState::Declined) && self.decline().is_some();
+        self.answer(outcome, (!is_told).then_some(event)).await
     }
 
-    async fn answer(&mut self, outcome: Value, event: OrderEvent) -> Result<(), ActivityFault> {
+    /// The time counts from now; where other payments of the order were declined before, a decline
+    /// grants no more than what is left of the first one's.
+    async fn record_wait(&mut self) -> Result<(), ActivityFault> {
+        let id = self.id()?.clone();
+        let approval = self.payment.as_ref().and_then(|payment| payment.approval.clone());
+        let Terms { approval_seconds, payment_retry_seconds, .. } = self.order.terms;
+        let (state, until, event) = if let Some(rejection) = self.decline() {
+            let granted = self.waiting.after(payment_retry_seconds);
+            let until = self.waiting.retry_until.unwrap_or(granted);
+            (PaymentState::Declined, until, OrderEvent::PaymentDeclined(Refused { rejection }))
+        } else {
+            let granted = self.waiting.after(approval_seconds);
+            let theirs = approval.as_ref().and_then(|approval| approval.until);
+            let until = theirs.map_or(granted, |theirs| theirs.min(granted));
+            let (amount, provider_reference) = (self.charge.amount, id.0);
+            let awaiting = AwaitingCustomer { amount, provider_reference, until };
+            let event = OrderEvent::PaymentAwaitingCustomer(awaiting);
+            (PaymentState::AwaitingCustomer, until, event)
+        };
+        let approval_url = approval.as_ref().map(|approval| approval.url.as_str());
+        let wait = Wait { state, until, approval_url, event };
+        store::record_wait(self.db, self.key, &self.charge, &wait).await?;
+        // What is on record counts: another attempt may have been first, or have answered.
+        let known = self.known;
+        self.read().await?;
+        self.known = known;
+        Ok(())
+    }
+
+    async fn answer(
+        &mut self,
+        outcome: Value,
+        event: Option<OrderEvent>,
+    ) -> Result<(), ActivityFault> {
         let (charge, payment) = (&self.charge, self.payment.as_ref());
         let is_answered =
-            store::answer(self.db, self.key, &outcome, &event, charge, payment).await?;
+            store::answer(self.db, self.key, &outcome, event.as_ref(), charge, payment).await?;
         self.recorded = Some(if is_answered {
             Recorded::Answered(Outcome::read(outcome)?)
         } else {
@@ -314,6 +446,10 @@ impl<'a> Attempt<'a> {
         let moved = store::moved(&self.charge, &id);
         let event = match payment.state {
             PaymentState::Refunded => Some(OrderEvent::PaymentRefunded(moved)),
+            // It was told that the payment waits for the customer.
+            _ if self.waiting.time.given_for == Some(PaymentState::AwaitingCustomer) => {
+                Some(OrderEvent::PaymentVoided(moved))
+            }
             // Nothing was set aside: there is nothing to tell.
             _ if self.held_money == Some(false) => None,
             _ => Some(OrderEvent::PaymentVoided(moved)),
@@ -325,7 +461,8 @@ impl<'a> Attempt<'a> {
         Ok(())
     }
 
-    /// An authorisation that has expired may be one at the provider for a moment longer.
+    /// An authorisation that has expired may be one at the provider for a moment longer, and a
+    /// declined payment that was replaced may find the bank of another mind.
     async fn let_go_of_the_one_before(&mut self) -> Result<(), ActivityFault> {
         const DOING: &str = "voiding a payment that another replaces";
         let Some(before) = self.key.attempt.checked_sub(1).filter(|before| *before > 0) else {
@@ -333,6 +470,9 @@ impl<'a> Attempt<'a> {
         };
         let key = StepKey { attempt: before, ..self.key };
         let Some(payment) = store::read(self.db, key).await?.payment else { return Ok(()) };
+        if payment.state == PaymentState::Voided {
+            return Ok(());
+        }
         match self.provider.void(&payment.id).await {
             Ok(_) | Err(ProviderError::MovedOn) => {}
             Err(error) => return Err(error.into_fault(DOING)),

@@ -25,7 +25,7 @@ use domain::shipment::{self, Call, Known, ShipmentState};
 use domain::{Order, Parcel, Rejection, Shipment, StepKey};
 use sqlx::PgPool;
 
-use self::port::{Booking, Carrier, CarrierError, Consignment, Recipient, ShipmentId};
+use self::port::{Booking, CARRIER, Carrier, CarrierError, Consignment, Recipient, ShipmentId};
 use crate::ActivityFault;
 use crate::idempotency::{self, Recorded};
 use crate::orders::{self, Begun};
@@ -110,7 +110,8 @@ struct Attempt<'a> {
     has_left_tombstone: bool,
 }
 
-/// A shipment that has not come to rest after so many calls never will.
+/// A shipment that has not come to rest after so many calls is one whose carrier contradicts
+/// itself.
 const CALLS_MAX: usize = 30;
 
 impl<'a> Attempt<'a> {
@@ -151,7 +152,11 @@ impl<'a> Attempt<'a> {
                 call => self.carry_out(call).await?,
             }
         }
-        Err(ActivityFault::broken("dealing with a shipment", "it does not come to rest"))
+        Err(ActivityFault::InvalidAnswer {
+            party: CARRIER,
+            doing: "dealing with a shipment",
+            source: "it does not come to rest".into(),
+        })
     }
 
     async fn carry_out(&mut self, call: Call) -> Result<(), ActivityFault> {
@@ -258,8 +263,10 @@ impl<'a> Attempt<'a> {
 
     async fn record_done(&mut self) -> Result<(), ActivityFault> {
         let tracking = self.consignment.as_ref().and_then(|one| one.tracking.clone());
-        let tracking = tracking.ok_or_else(|| {
-            ActivityFault::broken("recording a shipment", "a label without a tracking number")
+        let tracking = tracking.ok_or_else(|| ActivityFault::InvalidAnswer {
+            party: CARRIER,
+            doing: "recording a shipment",
+            source: "a label without a tracking number".into(),
         })?;
         let shipment = Shipment { tracking };
         let turn = self.articles.turn(&self.order).await?;

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use activities::party::{Breaker, Guarded};
-use activities::shipping::sandbox::SandboxCarrier;
 use activities::shipping::port::{
     Booking, Capabilities, Carrier, CarrierError, Consignment, ShipmentId,
 };
+use activities::shipping::sandbox::SandboxCarrier;
 use activities::{Activities, Settings};
 use async_trait::async_trait;
 use chrono::DateTime;
 use domain::{Order, Party, Rejection, StepName};
 use runtime::schema::MIGRATIONS;
-use saga::{BROKEN, BUSY, NOT_OPEN, REJECTED, UNAVAILABLE};
+use saga::{BROKEN, BUSY, INVALID_ANSWER, NOT_OPEN, REJECTED, UNAVAILABLE};
 use sqlx::PgPool;
 use temporalio_common::error::{ApplicationErrorCategory, ApplicationFailure};
 use temporalio_sdk::activities::ActivityError;
@@ -30,6 +30,15 @@ fn environment(shop: Shop) -> ActivityEnvironment {
 
 /// The same, with another carrier than the shop's.
 fn environment_with(shop: Shop, carrier: impl Carrier + 'static) -> ActivityEnvironment {
+    environment_that_asks(shop, carrier, Duration::from_mins(5))
+}
+
+/// The same, where a party whose answers make no sense is asked again for so long.
+fn environment_that_asks(
+    shop: Shop,
+    carrier: impl Carrier + 'static,
+    ask_again_for: Duration,
+) -> ActivityEnvironment {
     let Shop { db, provider, .. } = shop;
     ActivityEnvironment::builder()
         .register_activities(Activities {
@@ -37,7 +46,7 @@ fn environment_with(shop: Shop, carrier: impl Carrier + 'static) -> ActivityEnvi
             articles: another_worker(),
             provider: Arc::new(provider),
             carrier: Arc::new(carrier),
-            settings: Settings { reservation_ttl: TTL },
+            settings: Settings { reservation_ttl: TTL, ask_again_for },
         })
         .build()
 }
@@ -74,6 +83,35 @@ async fn a_party_that_does_not_answer_is_tried_again_when_it_said(db: PgPool) {
     assert_eq!(unanswered.type_name(), Some(BUSY));
     assert!(!unanswered.is_non_retryable());
     assert_eq!(unanswered.next_retry_delay(), Some(Duration::from_secs(1)));
+}
+
+/// A payment whose refund the provider answers with a proxy's page.
+async fn refund_fails(db: PgPool, ask_again_for: Duration) -> (ApplicationFailure, StepKey) {
+    let (shop, order) = (Shop::on(db), paid_with(order(1), "tok_refund_broken"));
+    shop.places(&order).await;
+    shop.charges(&order).await.unwrap();
+    let carrier = SandboxCarrier::new(shop.db.clone());
+    let key = order.key(StepName::CapturePayment);
+    let environment = environment_that_asks(shop, carrier, ask_again_for);
+    (failure(environment.run(Activities::refund_payment, key).await), key)
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_answer_that_makes_no_sense_is_asked_for_again(db: PgPool) {
+    let (invalid, key) = refund_fails(db, Duration::from_secs(1)).await;
+    assert_eq!(invalid.type_name(), Some(INVALID_ANSWER));
+    assert!(!invalid.is_non_retryable());
+    let told = "the payment provider's answer makes no sense (refunding a payment)";
+    assert_eq!(invalid.to_string(), format!("{told}; incident {key}"));
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_answer_that_makes_no_sense_is_final_where_it_is_not_to_be_asked_for_again(db: PgPool) {
+    let (broken, key) = refund_fails(db, Duration::ZERO).await;
+    assert_eq!(broken.type_name(), Some(BROKEN));
+    assert!(broken.is_non_retryable());
+    let told = format!("something is broken in refunding a payment; incident {key}");
+    assert_eq!(broken.to_string(), told);
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]

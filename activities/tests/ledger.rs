@@ -7,7 +7,7 @@ use rust_decimal::Decimal;
 use sqlx::PgPool;
 use testkit::pounds;
 
-use crate::support::{Shop, order, refusal};
+use crate::support::{HEART, Shop, order, refusal};
 
 const LATE: Rejection = Rejection::AlreadyUndone { step: StepName::PostEntries };
 
@@ -100,6 +100,51 @@ async fn a_shipped_order_turns_the_deposit_into_revenue_tax_and_cost_once(db: Pg
         assert_eq!(balance(&shop, account).await, expected, "{account}");
     }
     assert_eq!(shop.status_of(&order).await, "completed");
+}
+
+/// The goods on hand, at what they cost by now.
+async fn goods_at_cost(shop: &Shop) -> Decimal {
+    let worth = sqlx::query_scalar!(
+        r#"select sum(on_hand * unit_cost) as "sum!"
+           from inventory.stock join catalog.products using (sku)"#
+    );
+    worth.fetch_one(&shop.owner).await.unwrap()
+}
+
+async fn costs_now(shop: &Shop, cost: &str) {
+    sqlx::query!(
+        "update catalog.products set unit_cost = $2 where sku = $1",
+        HEART,
+        cost.parse::<Decimal>().unwrap(),
+    )
+    .execute(&shop.owner)
+    .await
+    .unwrap();
+}
+
+/// The order's own cost was settled when it was placed.
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn the_inventory_account_follows_what_the_goods_in_the_house_cost(db: PgPool) {
+    let shop = Shop::stocked(db).await;
+    let (sold, recalled) = (order(1), order(2));
+    for order in [&sold, &recalled] {
+        shop.takes_up_to_posting(order).await;
+    }
+    costs_now(&shop, "3.00").await;
+    assert_eq!(balance(&shop, Account::Inventory).await, goods_at_cost(&shop).await);
+    shop.ships(&sold).await.unwrap();
+    shop.ships(&recalled).await.unwrap();
+    costs_now(&shop, "0.10").await;
+    let under_way = sold.cost_of_goods.checked_add(recalled.cost_of_goods).unwrap().amount();
+    let at_cost = goods_at_cost(&shop).await;
+    let expected = at_cost.checked_add(under_way).unwrap();
+    assert_eq!(balance(&shop, Account::Inventory).await, expected);
+    shop.recognises(&sold).await.unwrap();
+    shop.cancels_shipment(&recalled).await.unwrap();
+    shop.cancels_shipment(&recalled).await.unwrap();
+    assert_eq!(balance(&shop, Account::Inventory).await, goods_at_cost(&shop).await);
+    costs_now(&shop, "0").await;
+    assert_eq!(balance(&shop, Account::Inventory).await, goods_at_cost(&shop).await);
 }
 
 /// Each is refused by the database itself, for its owner, who may do more than the application.

@@ -25,3 +25,5 @@ mod shipping;
 mod stock;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod waiting;

@@ -326,7 +326,7 @@ async fn a_note_that_a_person_is_needed_is_one_occurrence_and_another_runs_is_th
     assert_eq!(shop.events_of(&order).await, ["order.placed", needed, needed, needed]);
     let shown = shown_attention(&shop, &order).await.unwrap();
     assert_eq!(shown["occurrence"], 3);
-    assert_eq!(shown["step"], "charge-payment");
+    assert_eq!(shown["step"], "capture-payment");
     assert_eq!(shown["decisions"], json!(["retry", "skip"]));
 }
 
@@ -375,7 +375,7 @@ async fn a_decision_is_put_on_record_once_for_each_occurrence(db: PgPool) {
     assert_eq!(
         recorded[1],
         json!({
-            "step": "charge-payment", "occurrence": 2, "decision": "retry", "by": "Ada",
+            "step": "capture-payment", "occurrence": 2, "decision": "retry", "by": "Ada",
             "why": "repaired",
         })
     );
@@ -399,6 +399,12 @@ async fn what_has_happened_cannot_be_made_undone(db: PgPool) {
         let refused = sqlx::raw_sql(attempt).execute(&shop.owner).await;
         assert!(refused.is_err(), "was not refused: {attempt}");
     }
-    let events = ["order.placed", "stock.reserved", "payment.authorised", "payment.captured", "ledger.posted"];
+    let events = [
+        "order.placed",
+        "stock.reserved",
+        "payment.authorised",
+        "payment.captured",
+        "ledger.posted",
+    ];
     assert_eq!(shop.events_of(&order).await, events);
 }

@@ -15,7 +15,7 @@ use testkit::pounds;
 use tokio::sync::Notify;
 
 use crate::support::{
-    Shop, TROUBLES, assert_unavailable, breakage, fails, order, paid_with, refusal,
+    Shop, TROUBLES, assert_unavailable, fails, invalid_answer, order, paid_with, refusal,
 };
 
 const LATE: Rejection = Rejection::AlreadyUndone { step: StepName::AuthorisePayment };
@@ -289,7 +289,7 @@ async fn a_refund_that_is_not_answered_is_made_later_and_once(db: PgPool) {
     shop.places(&order).await;
     shop.charges(&order).await.unwrap();
     assert_unavailable(shop.refunds(&order).await, A_SECOND);
-    assert_eq!(refusal(shop.charges(&order).await), LATE);
+    assert_eq!(refusal(shop.charges(&order).await), LATE_CAPTURE);
     shop.refunds(&order).await.unwrap();
     assert_eq!(provider_records(&shop).await, once("captured", 1));
 }
@@ -299,7 +299,8 @@ async fn a_refund_that_is_broken_works_once_the_provider_is_repaired(db: PgPool)
     let (shop, order) = (Shop::on(db), paid_with(order(1), "tok_refund_broken"));
     shop.places(&order).await;
     shop.charges(&order).await.unwrap();
-    breakage(shop.refunds(&order).await);
+    let told = invalid_answer(shop.refunds(&order).await);
+    assert_eq!(told, "the payment provider's answer makes no sense (refunding a payment)");
     assert_eq!(provider_records(&shop).await, once("captured", 0));
     sqlx::query!(
         "insert into sandbox_provider.repairs (idempotency_key) values ($1)",
@@ -694,4 +695,25 @@ async fn a_provider_that_has_forgotten_a_key_meanwhile_takes_the_money_once(db: 
     shop.charges(&order).await.unwrap();
     let records = [("opened".to_owned(), 0), ("captured".to_owned(), 0)];
     assert_eq!(provider_records(&shop).await, records);
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_approval_between_the_last_question_and_the_void_is_let_go_with_the_payment(db: PgPool) {
+    let (shop, mut order) = (Shop::on(db), paid_with(order(1), "tok_needs_customer"));
+    order.terms.approval_seconds = 900;
+    shop.places(&order).await;
+    shop.asks_for_money(&order, 1).await.unwrap();
+    shop.time_is_over(&order).await;
+    let voiding = HeldUp::at(Moment::BeforeVoid, &shop);
+    let approval = async {
+        voiding.reached.notified().await;
+        assert!(shop.customer_answers(&order, true).await);
+        voiding.go_on.notify_one();
+    };
+    let asked = authorise(&shop.db, &voiding, order.key(StepName::AuthorisePayment));
+    let (answer, ()) = futures::join!(asked, approval);
+    assert_eq!(refusal(answer), Rejection::PaymentNotApproved);
+    assert_eq!(provider_records(&shop).await, once("voided", 0));
+    shop.refunds(&order).await.unwrap();
+    assert_eq!(provider_records(&shop).await, once("voided", 0));
 }

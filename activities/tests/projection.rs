@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use domain::event::{
-    AttentionNeeded, AttentionResolved, Booked, Cancelled, Completed, EventType, Expired, Failed,
-    OrderEvent, Parcelled, PaymentMoved, Refused, StockLines, Unwinding,
+    AttentionNeeded, AttentionResolved, AwaitingCustomer, Booked, Cancelled, Completed, EventType,
+    Expired, Failed, OrderEvent, Parcelled, PaymentMoved, Refused, StockLines, Unwinding,
 };
 use domain::ledger::JournalEntry;
 use domain::{
@@ -19,7 +19,7 @@ use sqlx::types::Uuid;
 use strum::IntoEnumIterator as _;
 
 use crate::support::{
-    HEART, Shop, breakage, cancelled, fingerprint, order, paid_with, refusal, sent_to,
+    HEART, Shop, cancelled, fingerprint, invalid_answer, order, paid_with, refusal, sent_to,
 };
 
 /// One event of each type, and each decision that makes a difference.
@@ -50,6 +50,13 @@ fn samples() -> Vec<OrderEvent> {
         OrderEvent::StockRefused(refused()),
         OrderEvent::StockReleased(lines()),
         OrderEvent::ReservationExpired(Expired { reservation: "r".to_owned() }),
+        OrderEvent::PaymentAwaitingCustomer(AwaitingCustomer {
+            amount: order.totals.total,
+            provider_reference: "p".to_owned(),
+            until: the_moment(),
+        }),
+        OrderEvent::PaymentAuthorised(moved()),
+        OrderEvent::PaymentExpired(refused()),
         OrderEvent::PaymentCaptured(moved()),
         OrderEvent::PaymentDeclined(refused()),
         OrderEvent::PaymentVoided(moved()),
@@ -321,7 +328,7 @@ async fn lives(shop: &Shop) -> Vec<domain::Order> {
     shop.takes_up_to_posting(&mended).await;
     shop.unwinds(&mended).await;
     shop.reverses(&mended).await.unwrap();
-    let why = breakage(shop.refunds(&mended).await);
+    let why = invalid_answer(shop.refunds(&mended).await);
     shop.needs_a_person(&mended, StepName::CapturePayment, &why).await;
     shop.decides(&mended, StepName::CapturePayment, 1, Decision::Retry).await;
     sqlx::query!(

@@ -187,10 +187,14 @@ async fn what_runs_with_its_owners_rights_is_called_by_one_program_alone(db: PgP
     assert_eq!(
         callers,
         [
+            // Called by triggers.
+            ("catalog.revalue", false, false),
+            ("inventory.book_variance", false, false),
             ("ledger.book_movement", true, false),
             ("operations.sweep", false, true),
             ("orders.cancel_before_launch", true, false),
             ("orders.place", true, false),
+            ("payments.replace_method", true, false),
         ]
     );
 }
@@ -202,6 +206,7 @@ async fn the_worker_cannot_place_an_order_nor_change_how_it_is_paid(db: PgPool) 
         "select orders.cancel_before_launch(gen_random_uuid(), 'by hand')",
         "select orders.rebuild_projection(gen_random_uuid())",
         "update payments.methods set method = 'tok_other'",
+        "select payments.replace_method(gen_random_uuid(), 'tok_other', null)",
         "delete from outbox.messages",
         "update outbox.messages set published_at = now()",
         "delete from orders.step_keys",

@@ -15,8 +15,8 @@ use sqlx::PgPool;
 use tokio::sync::Notify;
 
 use crate::support::{
-    HEART, Shop, TROUBLES, another_worker, assert_unavailable, breakage, country, fails, order,
-    order_of, refusal, sent_to,
+    HEART, Shop, TROUBLES, another_worker, assert_unavailable, breakage, country, fails,
+    invalid_answer, order, order_of, refusal, sent_to,
 };
 
 const LATE: Rejection = Rejection::AlreadyUndone { step: StepName::ShipOrder };
@@ -205,7 +205,7 @@ async fn a_carrier_in_trouble_is_asked_again_or_reported_as_it_says(db: PgPool) 
         trouble(&shop, "GB", call, "unavailable").await;
         assert_unavailable(shop.ships(&order).await, A_SECOND);
         trouble(&shop, "GB", call, "html").await;
-        breakage(shop.ships(&order).await);
+        invalid_answer(shop.ships(&order).await);
     }
     assert_eq!(carrier_records(&shop).await, (0, 0));
     shop.ships(&order).await.unwrap();
@@ -213,7 +213,7 @@ async fn a_carrier_in_trouble_is_asked_again_or_reported_as_it_says(db: PgPool) 
         trouble(&shop, "GB", call, "unavailable").await;
         assert_unavailable(shop.cancels_shipment(&order).await, A_SECOND);
         trouble(&shop, "GB", call, "html").await;
-        breakage(shop.cancels_shipment(&order).await);
+        invalid_answer(shop.cancels_shipment(&order).await);
     }
     assert_eq!(carrier_records(&shop).await, (1, 0));
     shop.cancels_shipment(&order).await.unwrap();

@@ -269,16 +269,12 @@ async fn articles_are_locked_in_the_order_of_their_numbers_whatever_the_order_of
         shop.receives(sku, 100).await;
     }
     let lines: Vec<_> = skus.iter().rev().map(|sku| (sku.as_str(), 2)).collect();
-    let (order, forgotten) = (order_of(1, &lines), order_of(2, &lines));
+    let order = order_of(1, &lines);
     shop.places(&order).await;
     assert_only_the_first_is_waited_for(&shop, &skus, shop.reserves(&order)).await;
     assert_only_the_first_is_waited_for(&shop, &skus, shop.ships(&order)).await;
     assert_only_the_first_is_waited_for(&shop, &skus, shop.cancels_shipment(&order)).await;
     assert_only_the_first_is_waited_for(&shop, &skus, shop.releases(&order)).await;
-    shop.places(&forgotten).await;
-    shop.reserves_for(&forgotten, Duration::ZERO).await.unwrap();
-    let expires = stock::release_expired(&shop.db, 10);
-    assert_only_the_first_is_waited_for(&shop, &skus, expires).await;
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]
@@ -359,6 +355,9 @@ async fn goods_are_held_while_the_order_waits_as_agreed_and_then_for_a_time(db: 
     order.terms = Terms {
         cancel_window_seconds: window,
         patience_seconds: Some(patience),
+        // The customer may approve two payments, and replace the first one.
+        approval_seconds: 600,
+        payment_retry_seconds: 2_400,
         ..Terms::default()
     };
     let now = sqlx::query_scalar!(r#"select now() as "now!""#);
@@ -367,7 +366,7 @@ async fn goods_are_held_while_the_order_waits_as_agreed_and_then_for_a_time(db: 
     shop.reserves_for(&order, ttl).await.unwrap();
     let held = sqlx::query_scalar!(
         r#"
-        select expires_at - placed_at = interval '1 h' * (30 * 24 + 1 + 24)
+        select expires_at - placed_at = interval '1 h' * (30 * 24 + 1 + 1 + 24)
             as "is_long_enough!"
         from inventory.reservations join orders.orders using (order_id)
         "#

@@ -86,15 +86,18 @@ events! {
     StockReleased(StockLines) = "stock.released";
     /// The goods were held for too long and given back.
     ReservationExpired(Expired) = "stock.reservation-expired";
+    /// The customer's bank wants the customer to approve the payment.
+    PaymentAwaitingCustomer(AwaitingCustomer) = "payment.awaiting-customer";
     /// The customer's money was set aside.
     PaymentAuthorised(PaymentMoved) = "payment.authorised";
-    /// The money was not set aside any more when it was to be taken.
+    /// The money was not set aside any more when it was to be taken, or the customer did not approve
+    /// the payment in time.
     PaymentExpired(Refused) = "payment.expired";
     /// The customer's money was taken.
     PaymentCaptured(PaymentMoved) = "payment.captured";
     /// The customer's bank said no.
     PaymentDeclined(Refused) = "payment.declined";
-    /// Money that was set aside was let go.
+    /// Money that was set aside was let go, or a payment that waited for the customer.
     PaymentVoided(PaymentMoved) = "payment.voided";
     /// The customer's money was given back.
     PaymentRefunded(PaymentMoved) = "payment.refunded";
@@ -202,6 +205,19 @@ payload! {
         amount: Money,
         /// The provider's own name for the payment.
         provider_reference: String,
+    }
+}
+
+payload! {
+    /// A payment that the customer has to approve. Where they do that is not said here: it is shown
+    /// with the order, to whoever may see that.
+    AwaitingCustomer {
+        /// How much.
+        amount: Money,
+        /// The provider's own name for the payment.
+        provider_reference: String,
+        /// Until when the customer can approve it.
+        until: DateTime<Utc>,
     }
 }
 
@@ -339,6 +355,7 @@ impl OrderEvent {
     #[expect(clippy::wildcard_enum_match_arm, reason = "most events say nothing about it")]
     pub const fn payment_status(&self) -> Option<PaymentStatus> {
         match self {
+            Self::PaymentAwaitingCustomer(_) => Some(PaymentStatus::AwaitingCustomer),
             Self::PaymentAuthorised(_) => Some(PaymentStatus::Authorised),
             Self::PaymentCaptured(_) => Some(PaymentStatus::Paid),
             Self::PaymentDeclined(_) => Some(PaymentStatus::Declined),

@@ -248,8 +248,7 @@ impl JournalEntry {
             Entry::debit(Account::CostOfGoods, order.cost_of_goods),
             Entry::credit(Account::Inventory, order.cost_of_goods),
         ];
-        let entries: Vec<_> =
-            entries.into_iter().filter(|entry| !entry.amount.is_zero()).collect();
+        let entries: Vec<_> = entries.into_iter().filter(|entry| !entry.amount.is_zero()).collect();
         if entries.is_empty() {
             return Ok(None);
         }

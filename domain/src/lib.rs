@@ -25,8 +25,8 @@ pub use ids::{AddressId, CustomerId, DiscountCode, IdError, OrderId, PaymentToke
 pub use iso_currency::Currency;
 pub use money::{Money, MoneyError, minor_digits, written_amount};
 pub use order::{
-    CaptureAt, Destination, InvalidOrder, LINES_MAX, Order, OrderLine, QUANTITY_MAX, Quantity,
-    Terms, Totals,
+    CaptureAt, Destination, InvalidOrder, LINES_MAX, Order, OrderLine, PAYMENTS_MAX, QUANTITY_MAX,
+    Quantity, Terms, Totals,
 };
 pub use party::{Party, PartyState};
 pub use pricing::{Discount, DiscountKind, PriceList, PricedSku, RateTable, ShippingRate};
@@ -35,5 +35,6 @@ pub use status::{
     Attention, Ending, FulfilmentStatus, InvalidTransition, OrderState, OrderStatus, PaymentStatus,
 };
 pub use steps::{
-    Authorisation, Charge, ClaimLine, Decision, Parcel, Shipment, StepKey, StepName, StockClaim,
+    Authorisation, AuthorisationAnswer, Charge, ClaimLine, Decision, Parcel, Shipment, StepKey,
+    StepName, StockClaim,
 };

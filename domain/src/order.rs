@@ -17,6 +17,9 @@ use crate::{
 /// The most lines an order may have. Real invoices reach 541.
 pub const LINES_MAX: usize = 1_000;
 
+/// The most payments of one order, those that were declined included.
+pub const PAYMENTS_MAX: u32 = 5;
+
 /// The most pieces of one article in one line. Real orders reach 74,215.
 pub const QUANTITY_MAX: u32 = 100_000;
 
@@ -145,6 +148,14 @@ pub struct Terms {
     /// When the customer's money is taken.
     #[serde(default)]
     pub capture_at: CaptureAt,
+    /// How long the customer may take to approve the payment, where their bank asks them to. An
+    /// order of before there was such a time has none, and is refused then.
+    #[serde(default)]
+    pub approval_seconds: u32,
+    /// How long a declined payment may be replaced by another, from the first decline on. Zero
+    /// rejects the order at once.
+    #[serde(default)]
+    pub payment_retry_seconds: u32,
 }
 
 /// When the customer's money, which is set aside as soon as the stock is, is taken.
@@ -176,6 +187,15 @@ impl Terms {
     #[must_use]
     pub fn cancel_window(self) -> Duration {
         Duration::from_secs(self.cancel_window_seconds.into())
+    }
+
+    /// How long the order waits for its customer to pay, at most: to approve a payment, to replace
+    /// it after it was declined, and to approve the one that took its place.
+    #[must_use]
+    pub fn customer_time(self) -> Duration {
+        let approval = Duration::from_secs(self.approval_seconds.into());
+        let retry = Duration::from_secs(self.payment_retry_seconds.into());
+        approval.saturating_mul(2).saturating_add(retry)
     }
 
     /// How long a step may wait for its party.

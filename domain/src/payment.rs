@@ -35,6 +35,8 @@ use crate::PaymentStatus;
 pub enum PaymentState {
     /// Nothing has been asked of the bank.
     Opened,
+    /// The bank wants the customer to do something, such as to approve the payment in its app.
+    AwaitingCustomer,
     /// The bank said no. Asked again, it may say yes.
     Declined,
     /// The money is set aside.
@@ -68,6 +70,18 @@ impl KeyState {
     const fn is_open(self) -> bool {
         !self.is_answered && !self.is_undone
     }
+}
+
+/// The time that the customer has, by what is on record of the payment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CustomerTime {
+    /// What the customer was given time for: a payment that awaits them is to be approved, and a
+    /// declined one to be replaced.
+    pub given_for: Option<PaymentState>,
+    /// Whether that time is over.
+    pub is_over: bool,
+    /// Whether a payment that is declined now may be replaced by another.
+    pub may_replace: bool,
 }
 
 /// What is known of the payment.
@@ -104,6 +118,9 @@ pub enum Call {
     RecordDone,
     /// Answers that the step is refused, under the same condition.
     RecordRefusal,
+    /// Puts on record that the step waits for the customer, and until when; once for each state of
+    /// the payment that it waits in, and under the same condition. The step stays unanswered.
+    RecordWait,
     /// Leaves the tombstone, in a statement of its own.
     LeaveTombstone,
     /// Asks the provider to let the payment go.
@@ -112,6 +129,8 @@ pub enum Call {
     Refund,
     /// Records what became of the money.
     RecordReturn,
+    /// Nothing, until the customer has acted or their time is over.
+    Wait,
     /// Nothing: the answer is on record.
     Finish,
 }
@@ -120,8 +139,13 @@ pub enum Call {
 ///
 /// One that finds the tombstone leaves the payment alone: its id was stored before the tombstone
 /// was left, so the undo sees it and closes the payment.
+///
+/// A payment that awaits the customer is let go once their time is over, *before* the step is
+/// refused: an approval that comes late finds nothing to approve. One that came before the provider
+/// was asked is what counts, and the step is done. A declined payment waits to be replaced, if
+/// the order's terms grant time for that: whoever replaces it answers the step.
 #[must_use]
-pub const fn authorise(key: Option<KeyState>, payment: Known) -> Call {
+pub const fn authorise(key: Option<KeyState>, payment: Known, time: CustomerTime) -> Call {
     use PaymentState as S;
     match (key, payment) {
         (None, _) => Call::Read,
@@ -130,9 +154,20 @@ pub const fn authorise(key: Option<KeyState>, payment: Known) -> Call {
         (Some(_), Known::Fresh) => Call::Store,
         (Some(_), Known::Unasked) => Call::LookUp,
         (Some(_), Known::Is(S::Opened)) => Call::Authorise,
+        (Some(_), Known::Is(S::AwaitingCustomer)) => match time.given_for {
+            Some(S::AwaitingCustomer) if time.is_over => Call::Void,
+            Some(S::AwaitingCustomer) => Call::Wait,
+            _ => Call::RecordWait,
+        },
         (Some(_), Known::Is(S::Authorised | S::Captured)) => Call::RecordDone,
-        // Declined; or lapsed, or taken back by hand, before it was recorded.
-        (Some(_), Known::Is(S::Declined | S::Voided | S::Refunded)) => Call::RecordRefusal,
+        (Some(_), Known::Is(S::Declined)) => match time.given_for {
+            Some(S::Declined) if !time.is_over => Call::Wait,
+            Some(S::Declined) => Call::RecordRefusal,
+            _ if time.may_replace => Call::RecordWait,
+            _ => Call::RecordRefusal,
+        },
+        // Let go after the customer's time; or lapsed, or taken back by hand, before it was recorded.
+        (Some(_), Known::Is(S::Voided | S::Refunded)) => Call::RecordRefusal,
     }
 }
 
@@ -151,7 +186,7 @@ pub const fn capture(key: Option<KeyState>, payment: Known) -> Call {
             Some(_),
             Known::Nothing
             | Known::Fresh
-            | Known::Is(S::Opened | S::Declined | S::Voided | S::Refunded),
+            | Known::Is(S::Opened | S::AwaitingCustomer | S::Declined | S::Voided | S::Refunded),
         ) => Call::RecordRefusal,
     }
 }
@@ -171,9 +206,32 @@ pub const fn close(has_left_tombstone: bool, key: Option<KeyState>, payment: Kno
         (None, _) => Call::Read,
         (Some(_), Known::Nothing | Known::Fresh) => Call::Finish,
         (Some(_), Known::Unasked) => Call::LookUp,
-        (Some(_), Known::Is(S::Opened | S::Declined | S::Authorised)) => Call::Void,
+        (Some(_), Known::Is(S::Opened | S::AwaitingCustomer | S::Declined | S::Authorised)) => {
+            Call::Void
+        }
         (Some(_), Known::Is(S::Captured)) => Call::Refund,
         (Some(_), Known::Is(S::Voided | S::Refunded)) => Call::RecordReturn,
+    }
+}
+
+/// What the customer's bank says when it is asked to set the money aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum BankAnswer {
+    /// Yes.
+    Approved,
+    /// No.
+    Declined,
+    /// It asks the customer first.
+    AsksCustomer,
+}
+
+impl BankAnswer {
+    const fn makes(self) -> PaymentState {
+        match self {
+            Self::Approved => PaymentState::Authorised,
+            Self::Declined => PaymentState::Declined,
+            Self::AsksCustomer => PaymentState::AwaitingCustomer,
+        }
     }
 }
 
@@ -182,16 +240,16 @@ pub const fn close(has_left_tombstone: bool, key: Option<KeyState>, payment: Kno
 #[must_use]
 pub const fn at_the_provider(
     call: Call,
-    is_approved: bool,
+    bank: BankAnswer,
     now: PaymentState,
 ) -> Option<PaymentState> {
     use PaymentState as S;
     match (call, now) {
-        (Call::Authorise, S::Opened | S::Declined) => {
-            Some(if is_approved { S::Authorised } else { S::Declined })
-        }
+        (Call::Authorise, S::Opened | S::Declined) => Some(bank.makes()),
         (Call::Capture, S::Authorised) => Some(S::Captured),
-        (Call::Void, S::Opened | S::Declined | S::Authorised) => Some(S::Voided),
+        (Call::Void, S::Opened | S::AwaitingCustomer | S::Declined | S::Authorised) => {
+            Some(S::Voided)
+        }
         (Call::Refund, S::Captured) => Some(S::Refunded),
         _ => None,
     }
@@ -203,6 +261,7 @@ pub const fn at_the_provider(
 pub fn recorded(status: PaymentStatus, payment: PaymentState) -> PaymentStatus {
     let next = match payment {
         PaymentState::Opened => return status,
+        PaymentState::AwaitingCustomer => PaymentStatus::AwaitingCustomer,
         PaymentState::Authorised => PaymentStatus::Authorised,
         PaymentState::Declined => PaymentStatus::Declined,
         PaymentState::Captured => PaymentStatus::Paid,
@@ -210,4 +269,44 @@ pub fn recorded(status: PaymentStatus, payment: PaymentState) -> PaymentStatus {
         PaymentState::Refunded => PaymentStatus::Refunded,
     };
     status.transition_to(next).unwrap_or(status)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OPEN: Option<KeyState> = Some(KeyState { is_answered: false, is_undone: false });
+    const GIVEN: CustomerTime = CustomerTime {
+        given_for: Some(PaymentState::AwaitingCustomer),
+        is_over: false,
+        may_replace: false,
+    };
+
+    #[test]
+    fn a_payment_that_awaits_the_customer_is_let_go_before_the_step_is_refused() {
+        let awaits = Known::Is(PaymentState::AwaitingCustomer);
+        assert_eq!(authorise(OPEN, awaits, CustomerTime::default()), Call::RecordWait);
+        assert_eq!(authorise(OPEN, awaits, GIVEN), Call::Wait);
+        let over = CustomerTime { is_over: true, ..GIVEN };
+        assert_eq!(authorise(OPEN, awaits, over), Call::Void);
+        assert_eq!(authorise(OPEN, Known::Is(PaymentState::Voided), over), Call::RecordRefusal);
+        // The approval came first.
+        assert_eq!(authorise(OPEN, Known::Is(PaymentState::Authorised), over), Call::RecordDone);
+    }
+
+    #[test]
+    fn a_declined_payment_waits_to_be_replaced_as_long_as_the_terms_say() {
+        let declined = Known::Is(PaymentState::Declined);
+        let given = CustomerTime { given_for: Some(PaymentState::Declined), ..GIVEN };
+        for (time, call) in [
+            (CustomerTime::default(), Call::RecordRefusal),
+            (CustomerTime { may_replace: true, ..CustomerTime::default() }, Call::RecordWait),
+            // The customer was asked to approve it first, and their bank declined then.
+            (CustomerTime { may_replace: true, ..GIVEN }, Call::RecordWait),
+            (given, Call::Wait),
+            (CustomerTime { is_over: true, may_replace: true, ..given }, Call::RecordRefusal),
+        ] {
+            assert_eq!(authorise(OPEN, declined, time), call, "{time:?}");
+        }
+    }
 }

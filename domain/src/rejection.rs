@@ -29,6 +29,9 @@ pub enum Rejection {
         /// The provider's word for why, such as `insufficient_funds`.
         decline_code: String,
     },
+    /// The customer's bank asked the customer to approve the payment, and they did not in time.
+    #[error("the customer did not approve the payment in time")]
+    PaymentNotApproved,
     /// The carrier does not deliver there.
     #[error("the carrier does not deliver to {country}: {why}")]
     AddressUndeliverable {

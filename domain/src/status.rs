@@ -345,7 +345,8 @@ impl OrderState {
     /// going to be.
     #[must_use]
     pub fn is_decided(&self) -> bool {
-        let has_paid = matches!(self.payment_status, PaymentStatus::Authorised | PaymentStatus::Paid);
+        let has_paid =
+            matches!(self.payment_status, PaymentStatus::Authorised | PaymentStatus::Paid);
         self.is_at_rest() || (!self.unwinding && has_paid)
     }
 

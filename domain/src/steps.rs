@@ -76,7 +76,8 @@ pub struct StepKey {
     /// The version of the order's record that the step reads.
     pub version: u32,
     /// Counts how often the order has needed this step, from 1: an authorisation that has expired
-    /// is asked for again. Whoever only tries again keeps the number.
+    /// is asked for again, and a declined payment may be replaced. Whoever only tries again keeps
+    /// the number.
     pub attempt: u32,
 }
 
@@ -188,6 +189,29 @@ pub struct Authorisation {
     pub expires_at: Option<DateTime<Utc>>,
 }
 
+/// What came of asking for the customer's money.
+///
+/// **Shape.** An authorisation as it is, `{"provider_reference":…}`; else `{"waits_until":…}` or
+/// `{"replaced_by":2}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum AuthorisationAnswer {
+    /// The money is set aside.
+    Authorised(Authorisation),
+    /// The customer has to act, or to pay in another way: asked again under the same key after
+    /// this time, or when there is news, it answers what became of that.
+    Waits {
+        /// Until when the customer has time.
+        waits_until: DateTime<Utc>,
+    },
+    /// The payment was declined, and another payment method is on record in its place. This
+    /// attempt is over, and the money is asked for under the key of the next one.
+    Replaced {
+        /// The number of that attempt.
+        replaced_by: u32,
+    },
+}
+
 /// What is handed to the carrier.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parcel {
@@ -272,7 +296,9 @@ mod tests {
             assert_eq!(serde_json::to_value(step).unwrap(), step.name());
         }
         let order = "00000000-0000-0000-0000-000000000007";
-        for wrong in ["", "a:b:c", ":ship-order", ":ship-order:1:1", ":ship-order:1:0", ":ship-order:1:2:3"] {
+        for wrong in
+            ["", "a:b:c", ":ship-order", ":ship-order:1:1", ":ship-order:1:0", ":ship-order:1:2:3"]
+        {
             assert_eq!(format!("{order}{wrong}").parse::<StepKey>(), Err(NotAStepKey));
         }
     }

@@ -20,6 +20,13 @@ fn an_order_that_stands_is_paid_for_once_and_one_that_is_unwound_not_at_all() {
 }
 
 #[test]
+fn the_same_holds_where_the_bank_asks_the_customer_first() {
+    let found = search(of([2, 1, 1], Habits::ASKING, Rules::TwoHalves));
+    println!("payments that await the customer: {} states, {} deep", found.states, found.depth);
+    assert!(found.broken.is_empty() && found.never.is_empty(), "{found:?}");
+}
+
+#[test]
 fn every_way_has_an_end() {
     for attempts in [[2, 1, 1], [1, 2, 1], [1, 1, 2]] {
         assert!(is_acyclic(&of(attempts, Habits::REAL, Rules::TwoHalves)));
@@ -35,7 +42,7 @@ fn each_error_is_found() {
         (Rules::UndoSearches, NO_MONEY),
         (Rules::StoredTooLate, NO_AUTHORISATION),
         (Rules::StoredTooLate, PAID_ONCE),
-        (Rules::StoredBlindly, NO_MONEY),
+        (Rules::StoredBlindly, NO_AUTHORISATION),
         (Rules::ReadTooEarly, NO_MONEY),
         (Rules::ReadTooEarly, RECORD_IS_TRUE),
         (Rules::DeclinedIsLeftOpen, NO_AUTHORISATION),
@@ -45,6 +52,8 @@ fn each_error_is_found() {
         println!("{rules:?} breaks \"{promise}\": {found:?}");
         assert!(found.is_some(), "{rules:?} breaks \"{promise}\"");
     }
+    let model = of([1, 1, 1], Habits::ASKING, Rules::AwaitingIsLeftOpen);
+    assert!(counterexample(model, NO_AUTHORISATION).is_some());
 }
 
 #[test]

@@ -46,14 +46,13 @@ pub fn parse_url(url: &str) -> Result<PgConnectOptions, BadUrl> {
 impl PoolSettings {
     /// A pool that connects at the first use, so that the program can start before its database.
     pub fn lazy(&self, url: &str) -> Result<PgPool, BadUrl> {
+        // Said in any case: the role may have limits of its own.
         let limits = [
-            ("statement_timeout", self.statement_timeout),
-            ("lock_timeout", self.lock_timeout),
-            ("idle_in_transaction_session_timeout", Some(IDLE_IN_TRANSACTION)),
+            ("statement_timeout", self.statement_timeout.unwrap_or_default()),
+            ("lock_timeout", self.lock_timeout.unwrap_or_default()),
+            ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION),
         ];
-        let limits = limits
-            .into_iter()
-            .filter_map(|(name, limit)| Some((name, limit?.as_millis().to_string())));
+        let limits = limits.map(|(name, limit)| (name, limit.as_millis().to_string()));
         let options = parse_url(url)?.application_name(self.program).options(limits);
         Ok(PgPoolOptions::new()
             .max_connections(self.connections)
@@ -119,6 +118,8 @@ impl DatabaseFault {
             // A prepared statement that is unknown or already exists: a proxy gave the session
             // to another client.
             | "26000" | "42P05"
+            // A message that the server, or a proxy in front of it, does not take.
+            | "08P01"
             // A cached plan whose result type a migration has changed.
             | "0A000" => return Self::Misdeployed,
             _ => {}
@@ -179,8 +180,8 @@ mod tests {
     #[test]
     fn what_an_operator_has_to_put_right_is_misdeployed_and_never_broken() {
         for code in [
-            "42P01", "42703", "42883", "42704", "42501", "26000", "42P05", "0A000", "28P01",
-            "28000", "3D000", "3F000", "0P000", "42725", "42P10",
+            "42P01", "42703", "42883", "42704", "42501", "26000", "42P05", "08P01", "0A000",
+            "28P01", "28000", "3D000", "3F000", "0P000", "42725", "42P10",
         ] {
             assert_eq!(DatabaseFault::of_state(code), DatabaseFault::Misdeployed, "{code}");
         }

@@ -159,6 +159,16 @@ pub enum SchemaFault {
         /// The lowest that a program must know.
         minimum: i64,
     },
+    /// What stands between the program and the database does not pass the connection's settings on.
+    #[error(
+        "the database does not have this program's settings for {what}, so a proxy in between drops \
+         them, and a statement that hangs would keep its locks: connect directly, or set them for \
+         the role by `alter role … set …`"
+    )]
+    SettingsDropped {
+        /// Which, such as `lock_timeout`.
+        what: String,
+    },
     /// The program's role lacks a right.
     #[error("the program's role lacks the right to {what}: run `ordersaga migrate`, or grant it")]
     MissingRight {
@@ -191,6 +201,8 @@ impl SchemaGate {
             return Err(SchemaFault::TooOld { known, minimum });
         }
         self.check_rights(&mut connection).await?;
+        let settings = database.connect_options();
+        check_settings(&mut connection, settings.get_options().unwrap_or_default()).await?;
         if let SchemaState::Ahead { unknown } = &state
             && !self.warned.swap(true, Ordering::Relaxed)
         {
@@ -239,6 +251,32 @@ impl SchemaGate {
         }
         Err(SchemaFault::MissingRight { what: missing.join(", ") })
     }
+}
+
+/// Whether a connection has the settings that it was opened with. A pooler that gives a session to
+/// several clients refuses them, or is told to drop them.
+async fn check_settings(connection: &mut PgConnection, options: &str) -> Result<(), SchemaFault> {
+    let limits = options
+        .split_whitespace()
+        .filter_map(|word| word.split_once('='))
+        .filter(|(name, value)| name.ends_with("_timeout") && value.parse::<u64>().is_ok());
+    // Of one that is named twice, the last counts.
+    let (names, values): (Vec<&str>, Vec<&str>) =
+        limits.collect::<BTreeMap<_, _>>().into_iter().unzip();
+    let dropped: Vec<String> = sqlx::query_scalar(
+        "
+        select name from unnest($1::text[], $2::text[]) as asked (name, value)
+        where current_setting(name)::interval is distinct from (value || ' ms')::interval
+        ",
+    )
+    .bind(names)
+    .bind(values)
+    .fetch_all(connection)
+    .await?;
+    if dropped.is_empty() {
+        return Ok(());
+    }
+    Err(SchemaFault::SettingsDropped { what: dropped.join(", ") })
 }
 
 /// The migrations that were applied completely. None, when the database was never migrated.

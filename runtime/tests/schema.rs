@@ -8,7 +8,7 @@ use runtime::schema::{
     MIGRATIONS, Migrated, Privilege, Right, SchemaFault, SchemaGate, SchemaState, migrate,
 };
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{AssertSqlSafe, PgPool};
+use sqlx::{AssertSqlSafe, Executor as _, PgPool};
 
 const RIGHTS: &[Right] = &[
     Right { privilege: Privilege::Select, object: "operations.paused_queues" },
@@ -57,6 +57,21 @@ async fn what_a_database_lacks_is_the_deployments_fault(owner: PgPool) {
         let error = sqlx::raw_sql(statement).execute(database).await.unwrap_err();
         assert_eq!(DatabaseFault::of(&error), DatabaseFault::Misdeployed, "{error}");
     }
+}
+
+/// As a pooler does that is told to ignore what it cannot keep for each of its clients.
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn settings_that_do_not_reach_the_database_are_told(owner: PgPool) {
+    let asked = [("statement_timeout", "8000"), ("lock_timeout", "1000")];
+    let options = PgConnectOptions::clone(&owner.connect_options()).options(asked);
+    let passed_on = owner.options().clone().connect_lazy_with(options.clone());
+    assert_eq!(gate().check(&passed_on).await.unwrap(), SchemaState::Current);
+    let dropped = owner.options().clone().after_connect(|connection, _| {
+        Box::pin(async move { connection.execute("set lock_timeout = 0").await.map(|_| ()) })
+    });
+    let dropped = dropped.connect_lazy_with(options);
+    let told = refusal(&gate(), &dropped).await;
+    assert!(told.contains("settings for lock_timeout, so a proxy"), "{told}");
 }
 
 #[sqlx::test(migrations = false)]

@@ -2,8 +2,9 @@
 //! server, then patiently, as a regular activity on its party's queue.
 
 use std::fmt::Display;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use chrono::{DateTime, Utc};
 use futures_util::future::{FutureExt, LocalBoxFuture};
 use serde::de::DeserializeOwned;
 use temporalio_workflow::{
@@ -12,9 +13,11 @@ use temporalio_workflow::{
 };
 
 use crate::attention::until_written;
+use crate::failure::InvalidAnswer;
 use crate::process::{show, tell, uninterrupted};
 use crate::{
-    Activity, BROKEN, BUSY, Contract, HEARTBEAT_TIMEOUT, NOT_OPEN, Process, REJECTED, StepFailure,
+    Activity, BROKEN, BUSY, Contract, HEARTBEAT_TIMEOUT, INVALID_ANSWER, NOT_OPEN, Process,
+    REJECTED, StepFailure,
 };
 
 /// An activity with its argument, ready to be tried again and again.
@@ -33,13 +36,15 @@ pub(crate) async fn quick_then_patient<P: Process, A: Activity>(
     let Contract { name, queue, .. } = A::CONTRACT;
     let quick =
         ctx.execute_local_activity(activity, argument.clone(), quick(&A::CONTRACT, token)).await;
-    match quick.map_err(|error| failure_of(&error, token)) {
-        Err(StepFailure::Unknown(why)) => {
-            tell(ctx, format!("⏳ {name} is waiting on `{queue}`: {why}"));
-            show(ctx);
-            patient(ctx, activity, argument, patience, token).await
+    match quick.map_err(|error| (failure_of(&error, token), InvalidAnswer::of(&error))) {
+        Err((StepFailure::Unknown(why), invalid)) => {
+            if invalid.is_none() {
+                tell(ctx, format!("⏳ {name} is waiting on `{queue}`: {why}"));
+                show(ctx);
+            }
+            patient(ctx, activity, argument, patience, invalid, token).await
         }
-        done => done,
+        done => done.map_err(|(failure, _invalid)| failure),
     }
 }
 
@@ -58,35 +63,137 @@ fn failure_of<R: DeserializeOwned + Display>(
 
 /// Tries until it is done, its patience ends or the token is cancelled. When the party hints that
 /// something has changed on its side, the wait between two attempts is cut short; the patience
-/// counts from the first attempt all the same.
+/// counts from the first attempt all the same, and the time for invalid answers from the first of
+/// them.
+///
+/// The first invalid answer ends the activity, so that the workflow learns of it and counts the
+/// time by its own clock. The next activity is tried again after invalid answers, too, until that
+/// time is over. `invalid` is the answer that ended the quick way, if it was one.
 async fn patient<P: Process, A: Activity>(
     ctx: &WorkflowContext<P>,
     activity: A,
     argument: A::Input,
     patience: Option<Duration>,
+    invalid: Option<InvalidAnswer>,
     token: &WorkflowCancellationToken,
 ) -> Result<A::Output, StepFailure<P::Refusal>> {
     let contract = A::CONTRACT;
     let begun = ctx.workflow_time();
+    let mut doubt = invalid.map(|answer| Doubt::begin(ctx, &contract, answer));
     loop {
-        let waited = || ctx.workflow_time()?.duration_since(begun?).ok();
-        let left = patience.map(|limit| limit.saturating_sub(waited().unwrap_or_default()));
-        if left.is_some_and(|left| left.is_zero()) {
-            return Err(StepFailure::Unknown("timed out".to_owned()));
+        let limit = Limit::at(ctx.workflow_time(), begun, patience, doubt.as_ref());
+        if limit.left().is_some_and(|left| left.is_zero()) {
+            return Err(match (limit, doubt) {
+                (Limit::Doubt(_), Some(Doubt { message, .. })) => StepFailure::Broken(message),
+                _ => StepFailure::Unknown("timed out".to_owned()),
+            });
         }
         let heard = ctx.state(|process| process.progress().hints(contract.queue));
         let round = token.child_token();
-        let options = patiently(&contract, left, &round);
+        let options = patiently(&contract, limit.left(), doubt.as_ref(), &round);
         let mut attempts = ctx.execute_activity(activity, argument.clone(), options);
         let mut hint = ctx.wait_condition_with_options(
             |process| process.progress().hints(contract.queue) != heard,
             uninterrupted(),
         );
-        workflows::select! {
-            done = attempts => return done.map_err(|error| failure_of(&error, token)),
-            _ = hint => round.cancel_with_reason("the party has news"),
+        let done = workflows::select! {
+            done = attempts => Some(done),
+            _ = hint => None,
+        };
+        let error = match done {
+            Some(Ok(output)) => return Ok(output),
+            Some(Err(error)) => error,
+            None => {
+                round.cancel_with_reason("the party has news");
+                continue;
+            }
+        };
+        let failure = failure_of(&error, token);
+        match (InvalidAnswer::of(&error), limit) {
+            (Some(answer), Limit::Doubt(_)) => return Err(StepFailure::Broken(answer.message)),
+            (Some(answer), _) if doubt.is_none() => {
+                doubt = Some(Doubt::begin(ctx, &contract, answer));
+            }
+            // At the end of the time it did not answer at all: that is no bug, and it is waited
+            // for as before.
+            (None, Limit::Doubt(_)) if matches!(failure, StepFailure::Unknown(_)) => doubt = None,
+            _ => return Err(failure),
         }
     }
+}
+
+/// A party's answers make no sense.
+struct Doubt {
+    /// What it answered first, for people.
+    message: String,
+    since: Option<SystemTime>,
+    /// How long it is asked again.
+    limit: Duration,
+}
+
+impl Doubt {
+    /// From now on, visibly.
+    fn begin<P: Process>(
+        ctx: &WorkflowContext<P>,
+        contract: &Contract,
+        InvalidAnswer { message, ask_again_for: limit }: InvalidAnswer,
+    ) -> Self {
+        let since = ctx.workflow_time();
+        if let Some(until) = since.and_then(|since| since.checked_add(limit))
+            && !limit.is_zero()
+        {
+            let Contract { name, queue, .. } = contract;
+            let until = DateTime::<Utc>::from(until).format("%H:%M:%S UTC");
+            tell(
+                ctx,
+                format!("⏳ {name} is waiting on `{queue}`: {message}; asking again until {until}"),
+            );
+            show(ctx);
+        }
+        Self { message, since, limit }
+    }
+}
+
+/// What ends the attempts, and in how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Limit {
+    Never,
+    /// Then the outcome is unknown.
+    Patience(Duration),
+    /// Then an answer that makes no sense counts as broken.
+    Doubt(Duration),
+}
+
+impl Limit {
+    /// Both limits are counted from where they began, however often the party is asked anew.
+    fn at(
+        now: Option<SystemTime>,
+        begun: Option<SystemTime>,
+        patience: Option<Duration>,
+        doubt: Option<&Doubt>,
+    ) -> Self {
+        let patience = patience.map(|patience| rest(patience, begun, now));
+        let doubt = doubt.map(|doubt| rest(doubt.limit, doubt.since, now));
+        match (patience, doubt) {
+            (None, None) => Self::Never,
+            (Some(patience), None) => Self::Patience(patience),
+            (Some(patience), Some(doubt)) if patience < doubt => Self::Patience(patience),
+            (_, Some(doubt)) => Self::Doubt(doubt),
+        }
+    }
+
+    const fn left(self) -> Option<Duration> {
+        match self {
+            Self::Never => None,
+            Self::Patience(left) | Self::Doubt(left) => Some(left),
+        }
+    }
+}
+
+/// What is left of a limit that is counted since then.
+fn rest(limit: Duration, since: Option<SystemTime>, now: Option<SystemTime>) -> Duration {
+    let passed = now.zip(since).and_then(|(now, since)| now.duration_since(since).ok());
+    limit.saturating_sub(passed.unwrap_or_default())
 }
 
 /// How often the quick way tries, unless the party says when to ask again. The number of tries ends it, and the time limit only ends a
@@ -99,7 +206,7 @@ fn quick(contract: &Contract, token: &WorkflowCancellationToken) -> LocalActivit
         .initial_interval(Duration::from_millis(200))
         .maximum_interval(Duration::from_secs(1))
         .maximum_attempts(QUICK_TRIES)
-        .non_retryable_error_types([REJECTED, BROKEN, NOT_OPEN, BUSY])
+        .non_retryable_error_types([REJECTED, BROKEN, NOT_OPEN, BUSY, INVALID_ANSWER])
         .build();
     LocalActivityOptions::builder()
         .retry_policy(retry)
@@ -117,12 +224,15 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 fn patiently(
     contract: &Contract,
     left: Option<Duration>,
+    doubt: Option<&Doubt>,
     token: &WorkflowCancellationToken,
 ) -> ActivityOptions {
+    let final_types = [REJECTED, BROKEN, NOT_OPEN].into_iter();
+    let first_invalid = Some(INVALID_ANSWER).filter(|_| doubt.is_none());
     let retry = RetryPolicy::builder()
         .initial_interval(Duration::from_secs(1))
         .maximum_interval(PAUSE_MAX)
-        .non_retryable_error_types([REJECTED, BROKEN, NOT_OPEN])
+        .non_retryable_error_types(final_types.chain(first_invalid))
         .build();
     let timeouts = match left {
         Some(schedule_to_close) => ActivityCloseTimeouts::ScheduleAndStartToClose {
@@ -194,9 +304,35 @@ pub async fn try_note<P: Process, A: Activity>(
     activity: A,
     argument: A::Input,
 ) -> Result<A::Output, StepFailure<P::Refusal>> {
-    patient(ctx, activity, argument, None, &until_decided(ctx)).await
+    patient(ctx, activity, argument, None, None, &until_decided(ctx)).await
 }
 
 fn until_decided<P: Process>(ctx: &WorkflowContext<P>) -> WorkflowCancellationToken {
     ctx.state(|process| process.progress().until_decided())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: u64) -> Option<SystemTime> {
+        SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(second))
+    }
+
+    #[test]
+    fn what_ends_first_ends_the_attempts_however_often_the_party_is_asked_anew() {
+        let seconds = Duration::from_secs;
+        let begun = at(100);
+        let doubt = Doubt { message: "no sense".to_owned(), since: at(130), limit: seconds(60) };
+        for (now, patience, doubt, limit) in [
+            (at(150), None, None, Limit::Never),
+            (at(150), Some(seconds(80)), None, Limit::Patience(seconds(30))),
+            (at(150), None, Some(&doubt), Limit::Doubt(seconds(40))),
+            (at(150), Some(seconds(80)), Some(&doubt), Limit::Patience(seconds(30))),
+            (at(150), Some(seconds(95)), Some(&doubt), Limit::Doubt(seconds(40))),
+            (at(200), Some(seconds(600)), Some(&doubt), Limit::Doubt(Duration::ZERO)),
+        ] {
+            assert_eq!(Limit::at(now, begun, patience, doubt), limit);
+        }
+    }
 }

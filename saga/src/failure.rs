@@ -1,6 +1,7 @@
 //! Why an activity did not simply succeed: decoded here and nowhere else.
 
 use std::fmt::Display;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -19,6 +20,14 @@ pub const UNAVAILABLE: &str = "Unavailable";
 /// next retry delay). Like [`UNAVAILABLE`], but it ends the quick way at once: that would hold the
 /// worker's place while it waits.
 pub const BUSY: &str = "Busy";
+
+/// The failure type of a party's answer that makes no sense, such as a proxy's error page in the
+/// place of an answer. Whether the party has acted is unknown.
+///
+/// Like [`BUSY`], it ends the quick way at once. It is retried the patient way for as long as its
+/// details say, a [`Duration`] of a day at most, and then counts as [`BROKEN`]. Without such
+/// details it counts as [`BROKEN`] at once.
+pub const INVALID_ANSWER: &str = "InvalidAnswer";
 
 /// The failure type of a bug or a violated invariant. Not retryable.
 pub const BROKEN: &str = "Broken";
@@ -39,7 +48,8 @@ pub enum StepFailure<R> {
     /// The saga cancelled it. Like [`StepFailure::Unknown`], the effect may have happened.
     #[error("cancelled")]
     Cancelled,
-    /// A bug or a violated invariant. The effect may have happened.
+    /// A bug or a violated invariant, or a party whose answers made no sense for too long. The
+    /// effect may have happened.
     #[error("{0}")]
     Broken(String),
     /// There is nothing to do for this process: it is not on record, or has ended. Nothing took
@@ -89,8 +99,42 @@ impl<R: DeserializeOwned + Display> StepFailure<R> {
             },
             BROKEN => Self::Broken(message.to_owned()),
             _ if info.non_retryable => Self::Broken(message.to_owned()),
-            // A retryable failure gets here when its time is up, whatever its name.
+            // A retryable failure gets here when its time is up, whatever its name. What that
+            // means after an invalid answer is decided where its time is counted.
             _ => Self::Unknown(message.to_owned()),
+        }
+    }
+}
+
+/// A party's answer that makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct InvalidAnswer {
+    /// What happened, for people.
+    pub(crate) message: String,
+    /// How long the party is asked again before the answer counts as broken.
+    pub(crate) ask_again_for: Duration,
+}
+
+/// The longest time for which a party is asked again after an answer that makes no sense.
+const ASK_AGAIN_MAX: Duration = Duration::from_hours(24);
+
+impl InvalidAnswer {
+    /// Whether that is how the activity ended.
+    pub(crate) fn of(error: &ActivityExecutionError) -> Option<Self> {
+        Self::of_failure(error.failure()?)
+    }
+
+    fn of_failure(failure: &Failure) -> Option<Self> {
+        match &failure.failure_info {
+            Some(FailureInfo::ApplicationFailureInfo(info)) => (info.r#type == INVALID_ANSWER)
+                .then(|| Self {
+                    message: failure.message.clone(),
+                    ask_again_for: details(info)
+                        .and_then(Result::ok)
+                        .map_or(Duration::ZERO, |limit: Duration| limit.min(ASK_AGAIN_MAX)),
+                }),
+            Some(FailureInfo::TimeoutFailureInfo(_) | FailureInfo::CanceledFailureInfo(_)) => None,
+            Some(_) | None => Self::of_failure(failure.cause.as_deref()?),
         }
     }
 }
@@ -98,4 +142,55 @@ impl<R: DeserializeOwned + Display> StepFailure<R> {
 fn details<T: DeserializeOwned>(info: &ApplicationFailureInfo) -> Option<serde_json::Result<T>> {
     let payload = info.details.as_ref()?.payloads.first()?;
     Some(serde_json::from_slice(&payload.data))
+}
+
+#[cfg(test)]
+mod tests {
+    use temporalio_protos::temporal::api::common::v1::{Payload, Payloads};
+    use temporalio_protos::temporal::api::failure::v1::ActivityFailureInfo;
+
+    use super::*;
+
+    fn invalid_answer(details: Option<Duration>) -> Failure {
+        let payload = |limit: Duration| Payload {
+            data: serde_json::to_vec(&limit).unwrap(),
+            ..Payload::default()
+        };
+        let info = ApplicationFailureInfo {
+            r#type: INVALID_ANSWER.to_owned(),
+            details: details.map(|limit| Payloads { payloads: vec![payload(limit)] }),
+            ..ApplicationFailureInfo::default()
+        };
+        Failure {
+            message: "no sense".to_owned(),
+            failure_info: Some(FailureInfo::ApplicationFailureInfo(info)),
+            ..Failure::default()
+        }
+    }
+
+    /// As a regular activity's failure arrives.
+    fn wrapped(cause: Failure) -> Failure {
+        Failure {
+            cause: Some(Box::new(cause)),
+            failure_info: Some(FailureInfo::ActivityFailureInfo(ActivityFailureInfo::default())),
+            ..Failure::default()
+        }
+    }
+
+    #[test]
+    fn an_invalid_answer_says_for_how_long_to_ask_again_and_a_day_at_most() {
+        let day = Duration::from_hours(24);
+        for (details, limit) in [
+            (Some(Duration::from_secs(300)), Duration::from_secs(300)),
+            (Some(Duration::MAX), day),
+            (None, Duration::ZERO),
+        ] {
+            let bare = invalid_answer(details);
+            for failure in [wrapped(bare.clone()), bare] {
+                let found = InvalidAnswer::of_failure(&failure).unwrap();
+                assert_eq!((found.message.as_str(), found.ask_again_for), ("no sense", limit));
+            }
+        }
+        assert_eq!(InvalidAnswer::of_failure(&wrapped(Failure::default())), None);
+    }
 }

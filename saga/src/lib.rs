@@ -13,9 +13,9 @@ pub use attention::{AttentionNeeded, Decision, Resolution, Resolved};
 #[doc(hidden)]
 pub use contract::__private;
 pub use contract::{Activity, Contract, HEARTBEAT_TIMEOUT, Role, Step, WORKFLOW_TASK_TIMEOUT};
-pub use failure::{BROKEN, BUSY, NOT_OPEN, REJECTED, StepFailure, UNAVAILABLE};
+pub use failure::{BROKEN, BUSY, INVALID_ANSWER, NOT_OPEN, REJECTED, StepFailure, UNAVAILABLE};
 pub use process::{Process, answer_all, tell};
 pub use progress::{
     Progress, StepProgress, StepState, TIMELINE_MAX, TimelineEntry, Wait, WaitingFor,
 };
-pub use saga::{Declared, Saga, Stop, Undeclared, Unwound};
+pub use saga::{Answer, Declared, Saga, Stop, Undeclared, Unwound};

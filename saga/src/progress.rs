@@ -32,13 +32,15 @@ pub struct StepProgress {
 pub enum StepState {
     /// Begun; its undo is registered.
     Running,
+    /// Begun, and waiting for somebody outside.
+    Waiting,
     /// Done.
     Done,
     /// The business said no.
     Refused,
     /// It is not known whether it took effect; its undo will find out.
     Unknown,
-    /// A bug.
+    /// A bug, or a party whose answers made no sense for too long.
     Broken,
     /// Taken back.
     Undone,
@@ -148,6 +150,8 @@ pub struct Progress {
     /// Cancelled as soon as the process no longer goes forward. Undos do not depend on it.
     forward: WorkflowCancellationToken,
     direction: Direction,
+    /// What it waits for by agreement, if it does.
+    pause: Option<&'static str>,
     wait: Option<Wait>,
     /// Cancelled by the decision that is waited for: it ends the pause, and a retry under way.
     decided: WorkflowCancellationToken,
@@ -166,6 +170,7 @@ impl Default for Progress {
             cancel_reason: None,
             forward: WorkflowCancellationToken::new(),
             direction: Direction::Forward,
+            pause: None,
             wait: None,
             decided: WorkflowCancellationToken::new(),
             notes: 0,
@@ -203,6 +208,17 @@ impl Progress {
     #[must_use]
     pub const fn is_past_return(&self) -> bool {
         matches!(self.direction, Direction::Onward)
+    }
+
+    /// In one or two words, what somebody outside has to do before the process goes on, if it waits
+    /// for that. Nobody is asked to decide anything.
+    #[must_use]
+    pub const fn pausing_for(&self) -> Option<&'static str> {
+        self.pause
+    }
+
+    pub(crate) const fn pause(&mut self, pause: Option<&'static str>) {
+        self.pause = pause;
     }
 
     /// What waits for a person's decision, if anything does.

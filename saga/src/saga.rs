@@ -4,12 +4,18 @@ use std::mem;
 use std::time::Duration;
 
 use serde_json::Value;
-use temporalio_workflow::{TimerOptions, WorkflowCancellationToken, WorkflowContext};
+use temporalio_workflow::{
+    TimerOptions, WaitConditionOptions, WorkflowCancellationToken, WorkflowContext, workflows,
+};
 
 use crate::attempt::{Attempt, detached, quick_then_patient};
 use crate::attention::{Done, Duty};
 use crate::process::{show, tell};
 use crate::{Activity, Contract, Process, Role, Step, StepFailure, StepState};
+
+/// The shortest wait for somebody outside: whoever says that a time to come has come already has
+/// another clock, and must not be asked without a pause.
+const WAIT_MIN: Duration = Duration::from_secs(1);
 
 /// Why a process stops going forward.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +29,7 @@ pub enum Stop<R> {
     },
     /// It was cancelled in time.
     Cancelled,
-    /// A bug.
+    /// A bug, or a party whose answers made no sense for too long.
     Broken {
         /// Which step.
         step: &'static str,
@@ -49,6 +55,22 @@ pub enum Unwound {
     /// This step could not be undone, and a person decided that it counts as done: the process
     /// goes forward from there. What comes before it is not undone.
     AcceptedAsDone(&'static str),
+}
+
+/// What a step's answer means, where the step may have to wait for somebody outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer<T> {
+    /// It is done.
+    Done(T),
+    /// It is under way, and waits for somebody outside.
+    Waits {
+        /// How long it waits, from now on, before it is run again.
+        at_most: Duration,
+        /// One or two words on what it waits for, as a heading in the Web UI.
+        why: &'static str,
+    },
+    /// It is not done and never will be: the process takes the step again, with another argument.
+    Replaced,
 }
 
 /// A process under way: what it may have done, and how to undo it.
@@ -113,7 +135,80 @@ impl<P: Process> Saga<P> {
     ///
     /// **Errors.** Why the process stops: [`Saga::unwind`] comes next.
     pub async fn run<A: Step>(&mut self, step: Declared<A>) -> Result<A::Output, Stop<P::Refusal>> {
-        let Declared { activity, argument } = step;
+        let output = self.attempt(&step).await?;
+        self.done(A::CONTRACT.step, output)
+    }
+
+    /// Runs a step that may have to wait for somebody outside, such as a customer, and runs it
+    /// again, with the same argument, when the wait is over: because its time is up, or because the
+    /// step's party has news ([`Progress::hint`](crate::Progress::hint)). `read` tells what each
+    /// answer means. Nothing if the step is [`Answer::Replaced`].
+    ///
+    /// The time of a wait counts as nobody's patience, and a cancel ends it at once.
+    ///
+    /// **Errors.** As for [`Saga::run`].
+    pub async fn run_with_waits<A: Step, T>(
+        &mut self,
+        step: Declared<A>,
+        read: impl Fn(A::Output) -> Answer<T>,
+    ) -> Result<Option<T>, Stop<P::Refusal>> {
+        let Contract { step: name, queue, .. } = A::CONTRACT;
+        loop {
+            // News that comes while the step runs may be later than its answer.
+            let heard = self.ctx.state(|process| process.progress().hints(queue));
+            match read(self.attempt(&step).await?) {
+                Answer::Done(output) => return self.done(name, output).map(Some),
+                Answer::Replaced => {
+                    tell(&self.ctx, format!("↻ **{name}** is replaced"));
+                    return self.unless_cancelled(&self.forward()).map(|()| None);
+                }
+                Answer::Waits { at_most, why } => {
+                    self.mark(name, StepState::Waiting);
+                    tell(&self.ctx, format!("⏸ **{name}**: {why}, for {} s", at_most.as_secs()));
+                    self.wait_until(at_most, why, queue, heard).await?;
+                }
+            }
+        }
+    }
+
+    /// Waits until the time is up, there is news from the queue's party beyond what was heard, or
+    /// the process is cancelled.
+    async fn wait_until(
+        &self,
+        at_most: Duration,
+        why: &'static str,
+        queue: &'static str,
+        heard: u32,
+    ) -> Result<(), Stop<P::Refusal>> {
+        let forward = self.forward();
+        self.unless_cancelled(&forward)?;
+        self.ctx.state_mut(|process| process.progress_mut().pause(Some(why)));
+        show(&self.ctx);
+        let round = forward.child_token();
+        let timer = TimerOptions::builder(at_most.max(WAIT_MIN))
+            .cancellation_token(round.clone())
+            .summary(why.to_owned())
+            .build();
+        let mut timer = self.ctx.timer(timer);
+        let options = WaitConditionOptions::builder().cancellation_token(forward.clone()).build();
+        let mut news = self.ctx.wait_condition_with_options(
+            |process| process.progress().hints(queue) != heard,
+            options,
+        );
+        workflows::select! {
+            _ = timer => {},
+            _ = news => round.cancel_with_reason("there is news"),
+        }
+        self.ctx.state_mut(|process| process.progress_mut().pause(None));
+        self.unless_cancelled(&forward)
+    }
+
+    /// Tries a step, unless the process has been cancelled; answers what the activity does.
+    async fn attempt<A: Step>(
+        &mut self,
+        step: &Declared<A>,
+    ) -> Result<A::Output, Stop<P::Refusal>> {
+        let (activity, argument) = (step.activity, step.argument.clone());
         let Contract { step: name, patience: own, .. } = A::CONTRACT;
         let forward = self.forward();
         self.unless_cancelled(&forward)?;
@@ -132,9 +227,15 @@ impl<P: Process> Saga<P> {
             Ok(_)
             | Err(StepFailure::Unknown(_) | StepFailure::Cancelled | StepFailure::Broken(_)) => {}
         }
-        let output = self.conclude(name, done)?;
+        done.map_err(|failure| self.conclude(name, failure))
+    }
+
+    /// Writes down that a step is done.
+    fn done<T>(&self, step: &'static str, output: T) -> Result<T, Stop<P::Refusal>> {
+        self.mark(step, StepState::Done);
+        tell(&self.ctx, format!("✔ **{step}**"));
         // Whoever cancelled the process meanwhile was told that it is cancelled.
-        self.unless_cancelled(&forward)?;
+        self.unless_cancelled(&self.forward())?;
         Ok(output)
     }
 
@@ -220,33 +321,24 @@ impl<P: Process> Saga<P> {
         Unwound::Undone
     }
 
-    /// Writes down what became of a step, and whether the process still goes forward.
-    fn conclude<T>(
-        &self,
-        step: &'static str,
-        done: Result<T, StepFailure<P::Refusal>>,
-    ) -> Result<T, Stop<P::Refusal>> {
-        let (state, text, why_stopped) = match done {
-            Ok(output) => {
-                self.mark(step, StepState::Done);
-                tell(&self.ctx, format!("✔ **{step}**"));
-                return Ok(output);
-            }
-            Err(StepFailure::Refused(refusal)) => {
+    /// Writes down what became of a step that was not done, and answers why the process stops.
+    fn conclude(&self, step: &'static str, failure: StepFailure<P::Refusal>) -> Stop<P::Refusal> {
+        let (state, text, why_stopped) = match failure {
+            StepFailure::Refused(refusal) => {
                 (StepState::Refused, format!("✘ **{step}**: {refusal}"), Stop::Refused(refusal))
             }
-            Err(StepFailure::Unknown(why)) => {
+            StepFailure::Unknown(why) => {
                 (StepState::Unknown, format!("? **{step}**: {why}"), Stop::GaveUp { step })
             }
-            Err(StepFailure::Cancelled) => (
+            StepFailure::Cancelled => (
                 StepState::Unknown,
                 format!("? **{step}**: cancelled while under way"),
                 Stop::Cancelled,
             ),
-            Err(StepFailure::Broken(why)) => {
+            StepFailure::Broken(why) => {
                 (StepState::Broken, format!("💥 **{step}**: {why}"), Stop::Broken { step, why })
             }
-            Err(StepFailure::NotOpen { message, ended }) => (
+            StepFailure::NotOpen { message, ended } => (
                 StepState::Refused,
                 format!("✘ **{step}**: {message}"),
                 Stop::NotOpen { message, ended },
@@ -254,7 +346,7 @@ impl<P: Process> Saga<P> {
         };
         self.mark(step, state);
         tell(&self.ctx, text);
-        Err(self.stopped(why_stopped))
+        self.stopped(why_stopped)
     }
 
     fn unless_cancelled(

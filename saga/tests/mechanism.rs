@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use saga::{Decision, StepState};
-use support::trip::Trip;
+use support::trip::{ASKS_THE_GUEST, FULL, Trip};
 use support::world::{FOR_EVER, Fault};
 use support::{Agency, scheduled, trip};
 use temporalio_client::WorkflowCancelOptions;
@@ -39,6 +39,13 @@ const BOOKED: &[(&str, StepState)] = &[
 ];
 
 const NEVER: Fault = Fault::Unavailable(FOR_EVER);
+
+const HALF_A_MINUTE: Duration = Duration::from_secs(30);
+
+const A_SECOND: Duration = Duration::from_secs(1);
+
+/// An answer that makes no sense, whenever the party is asked.
+const NO_SENSE: Fault = Fault::InvalidAnswer(FOR_EVER, A_SECOND);
 
 const CASES: &[Case] = &[
     Case {
@@ -140,6 +147,68 @@ const CASES: &[Case] = &[
         ending: "broken: hotel",
         asked: ALL_UNDONE,
         states: &[("flight", StepState::Undone), ("hotel", StepState::Undone)],
+    },
+    Case {
+        name: "a party whose answers make no sense for a while",
+        faults: &[("BookHotel", Fault::InvalidAnswer(3, HALF_A_MINUTE))],
+        car_first: false,
+        ending: "booked",
+        asked: &["NoteEnd"],
+        states: BOOKED,
+    },
+    Case {
+        name: "a party whose answers make no sense for too long",
+        faults: &[("BookHotel", NO_SENSE)],
+        car_first: false,
+        ending: "broken: hotel",
+        asked: ALL_UNDONE,
+        states: &[("flight", StepState::Undone), ("hotel", StepState::Undone)],
+    },
+    Case {
+        name: "a party that is not to be asked again after an answer that makes no sense",
+        faults: &[("BookHotel", Fault::InvalidAnswer(1, Duration::ZERO))],
+        car_first: false,
+        ending: "broken: hotel",
+        asked: ALL_UNDONE,
+        states: &[("flight", StepState::Undone), ("hotel", StepState::Undone)],
+    },
+    Case {
+        name: "patience ends before the time for answers that make no sense",
+        faults: &[("BookHotel", Fault::InvalidAnswer(FOR_EVER, HALF_A_MINUTE))],
+        car_first: false,
+        ending: "gave up: hotel",
+        asked: ALL_UNDONE,
+        states: &[("flight", StepState::Undone), ("hotel", StepState::Undone)],
+    },
+    Case {
+        name: "a party that answered without sense and then not at all is waited for as ever",
+        faults: &[
+            ("BookHotel", Fault::InvalidAnswer(1, A_SECOND)),
+            ("BookHotel", Fault::Unavailable(2)),
+        ],
+        car_first: false,
+        ending: "booked",
+        asked: &["NoteEnd"],
+        states: BOOKED,
+    },
+    Case {
+        name: "an undo whose party's answers make no sense for a while",
+        faults: &[
+            ("BookHotel", Fault::Refused("full")),
+            ("CancelFlight", Fault::InvalidAnswer(3, HALF_A_MINUTE)),
+        ],
+        car_first: false,
+        ending: "refused: full",
+        asked: &["NoteUnwinding", "CancelHotel", "CancelFlight", "NoteEnd"],
+        states: &[("flight", StepState::Undone), ("hotel", StepState::Refused)],
+    },
+    Case {
+        name: "past the point of no return answers that make no sense are waited out, too",
+        faults: &[("IssueTickets", Fault::InvalidAnswer(3, HALF_A_MINUTE))],
+        car_first: false,
+        ending: "booked",
+        asked: &["NoteEnd"],
+        states: BOOKED,
     },
     Case {
         name: "an undo never gives up",
@@ -307,6 +376,84 @@ async fn a_cancel_window_is_cut_short_by_a_cancel() {
     assert!(agency.cancel(&handle).await);
     assert_eq!(agency.ended(&handle).await, "cancelled");
     assert!(agency.world.record(&start.trip).standing.is_empty());
+    agency.close().await;
+}
+
+#[tokio::test]
+async fn a_step_that_waits_for_somebody_is_run_again_when_there_is_news() {
+    let agency = Agency::open().await;
+    let mut start = trip("guest confirms");
+    start.guest_has = Duration::from_hours(1);
+    agency.world.hotel_answers(&start.trip, &[ASKS_THE_GUEST]);
+    let handle = agency.start(&start).await;
+    agency.world.until(&start.trip, |record| record.times("BookHotel") == 1).await;
+    let view = agency.view(&handle).await;
+    assert_eq!(view.state_of("hotel"), Some(StepState::Waiting));
+    assert_eq!(view.pausing_for.as_deref(), Some("waiting for the guest"));
+    assert_eq!(view.waiting_for, None, "nobody is asked to decide");
+    handle.signal(Trip::hotel_has_news, (), Default::default()).await.unwrap();
+    assert_eq!(agency.ended(&handle).await, "booked");
+    let view = agency.view(&handle).await;
+    assert_eq!((view.state_of("hotel"), view.pausing_for), (Some(StepState::Done), None));
+    assert_eq!(agency.world.record(&start.trip).times("BookHotel"), 2);
+    agency.close().await;
+}
+
+#[tokio::test]
+async fn news_that_comes_while_a_step_runs_is_not_waited_for_again() {
+    let agency = Agency::open().await;
+    let mut start = trip("guest is fast");
+    start.guest_has = Duration::from_hours(1);
+    agency.world.plan(&start.trip, "BookHotel", Fault::Held);
+    agency.world.hotel_answers(&start.trip, &[ASKS_THE_GUEST]);
+    let handle = agency.start(&start).await;
+    agency.world.until(&start.trip, |record| record.times("BookHotel") == 1).await;
+    handle.signal(Trip::hotel_has_news, (), Default::default()).await.unwrap();
+    agency.world.let_go(&start.trip);
+    assert_eq!(agency.ended(&handle).await, "booked");
+    agency.close().await;
+}
+
+#[tokio::test]
+async fn a_wait_ends_with_its_time_and_takes_none_of_the_patience() {
+    let agency = Agency::open().await;
+    let mut start = trip("guest is slow");
+    start.guest_has = Duration::from_secs(1);
+    start.patience = Some(Duration::from_secs(1));
+    agency.world.hotel_answers(&start.trip, &[ASKS_THE_GUEST, ASKS_THE_GUEST]);
+    let handle = agency.start(&start).await;
+    assert_eq!(agency.ended(&handle).await, "booked");
+    assert_eq!(agency.world.record(&start.trip).times("BookHotel"), 3);
+    agency.close().await;
+}
+
+#[tokio::test]
+async fn a_cancel_ends_a_wait_for_somebody_at_once() {
+    let agency = Agency::open().await;
+    let mut start = trip("guest is gone");
+    start.guest_has = Duration::from_hours(1);
+    agency.world.hotel_answers(&start.trip, &[ASKS_THE_GUEST]);
+    let handle = agency.start(&start).await;
+    agency.world.until(&start.trip, |record| record.times("BookHotel") == 1).await;
+    assert!(agency.cancel(&handle).await);
+    assert_eq!(agency.ended(&handle).await, "cancelled");
+    let record = agency.world.record(&start.trip);
+    assert!(record.standing.is_empty(), "{:?}", record.standing);
+    assert_eq!(record.times("BookHotel"), 1);
+    agency.close().await;
+}
+
+#[tokio::test]
+async fn a_step_that_is_replaced_is_undone_with_the_one_in_its_place() {
+    let agency = Agency::open().await;
+    let start = trip("another hotel");
+    agency.world.hotel_answers(&start.trip, &[FULL]);
+    agency.world.plan(&start.trip, "BookCar", Fault::Refused("no cars"));
+    let handle = agency.start(&start).await;
+    assert_eq!(agency.ended(&handle).await, "refused: no cars");
+    let record = agency.world.record(&start.trip);
+    assert_eq!((record.times("BookHotel"), record.times("CancelHotel")), (2, 2));
+    assert!(record.standing.is_empty(), "{:?}", record.standing);
     agency.close().await;
 }
 
@@ -491,6 +638,41 @@ async fn a_party_that_says_when_to_ask_again_holds_no_workflow_task_until_then()
 }
 
 #[tokio::test]
+async fn a_party_whose_answers_make_no_sense_is_asked_again_patiently_and_visibly() {
+    let agency = Agency::open().await;
+    let start = trip("invalid answers");
+    agency.world.plan(&start.trip, "BookHotel", Fault::InvalidAnswer(2, HALF_A_MINUTE));
+    let handle = agency.start(&start).await;
+    assert_eq!(agency.ended(&handle).await, "booked");
+    let record = agency.world.record(&start.trip);
+    let calls = record.calls.iter().filter(|call| call.activity == "BookHotel");
+    assert_eq!(calls.map(|call| call.is_local).collect::<Vec<_>>(), [true, false, false]);
+    // One activity is tried again and again, so that the history does not grow.
+    assert_eq!(scheduled(&handle, "BookHotel").await.len(), 1);
+    let timeline = agency.view(&handle).await.timeline;
+    let told = "BookHotel is waiting on `trips`: an answer that makes no sense; asking again until";
+    assert_eq!(timeline.matches(told).count(), 1, "{timeline}");
+    agency.close().await;
+}
+
+#[tokio::test]
+async fn an_undo_whose_party_makes_no_sense_for_too_long_needs_a_person_and_is_still_tried() {
+    let agency = Agency::open().await;
+    let start = trip("invalid answers to an undo");
+    agency.world.plan(&start.trip, "BookCar", Fault::Refused("no cars"));
+    agency.world.plan(&start.trip, "CancelHotel", NO_SENSE);
+    let handle = agency.start(&start).await;
+    let waiting = agency.until_waiting(&handle).await;
+    assert_eq!((waiting.step.as_str(), waiting.occurrence), ("hotel", 41));
+    agency.world.mend(&start.trip, "CancelHotel");
+    assert_eq!(agency.ended(&handle).await, "refused: no cars");
+    let record = agency.world.record(&start.trip);
+    assert!(record.standing.is_empty(), "{:?}", record.standing);
+    assert_eq!(record.times("NoteAttention"), 1);
+    agency.close().await;
+}
+
+#[tokio::test]
 async fn a_hint_cuts_a_patient_wait_short() {
     let agency = Agency::open().await;
     let start = trip("hint");
@@ -522,6 +704,27 @@ async fn a_hint_does_not_begin_the_patience_anew() {
     assert_eq!(first, Duration::from_secs(30));
     // Both limits end at the same moment, as exactly as a workflow can tell: its clock stands still
     // during a task, so the quick tries count, too.
+    let (ends, should_end) = (second_at + second, first_at + first);
+    assert!(second < first, "{second:?}");
+    assert!(ends.abs_diff(should_end) < Duration::from_secs(3), "{:?}", ends.abs_diff(should_end));
+    agency.close().await;
+}
+
+#[tokio::test]
+async fn a_hint_does_not_begin_the_time_for_invalid_answers_anew() {
+    let agency = Agency::open().await;
+    let start = trip("hint and invalid answers");
+    agency.world.plan(&start.trip, "BookHotel", Fault::InvalidAnswer(3, HALF_A_MINUTE));
+    let handle = agency.start(&start).await;
+    agency.world.until(&start.trip, |record| record.patient_times("BookHotel") == 1).await;
+    handle.signal(Trip::hotel_has_news, (), Default::default()).await.unwrap();
+    assert_eq!(agency.ended(&handle).await, "booked");
+    let [(first_at, Some(first)), (second_at, Some(second))] =
+        scheduled(&handle, "BookHotel").await[..]
+    else {
+        panic!("the hint did not have the hotel asked anew, within a limit");
+    };
+    assert_eq!(first, HALF_A_MINUTE);
     let (ends, should_end) = (second_at + second, first_at + first);
     assert!(second < first, "{second:?}");
     assert!(ends.abs_diff(should_end) < Duration::from_secs(3), "{:?}", ends.abs_diff(should_end));

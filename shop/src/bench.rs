@@ -7,6 +7,7 @@ mod database;
 mod goods;
 mod load;
 mod machine;
+mod popular;
 mod reads;
 mod report;
 mod textbook;
@@ -158,6 +159,7 @@ pub(crate) async fn run(bench: &Bench) -> Result<(), BenchError> {
     say(format_args!("{} of each at a stretch, and what they take", bench.burst))?;
     let bursts = bursts(bench, &arena, &database).await?;
     report::closing(bench, &Findings { many, one, bursts })?;
+    popular::measured(&arena, bench.at_once, bench.burst).await?;
     Ok(())
 }
 

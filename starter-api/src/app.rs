@@ -63,6 +63,10 @@ pub(crate) struct Settings {
     pub(crate) patience_seconds: Option<u32>,
     /// When customers' money is taken.
     pub(crate) capture_at: CaptureAt,
+    /// How long a customer may take to approve a payment.
+    pub(crate) approval_seconds: u32,
+    /// How long a declined payment of an order that does not say so may be replaced.
+    pub(crate) payment_retry_seconds: u32,
     /// The longest that a caller may wait for an order to be decided.
     pub(crate) wait_seconds_max: u32,
     /// How many orders can be watched at once.

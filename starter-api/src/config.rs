@@ -153,6 +153,18 @@ pub struct ServeArgs {
           value_parser = PossibleValuesParser::new(["hand-over", "placement"]).try_map(|at| at.parse::<CaptureAt>()))]
     pub capture: CaptureAt,
 
+    /// How many seconds a customer may take to approve a payment, where their bank asks for it; after
+    /// that the order is rejected. The payment provider may grant less.
+    #[arg(long, env = "ORDERSAGA_APPROVAL_SECONDS", default_value_t = 900,
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(crate::app::orders::APPROVAL_SECONDS_MAX)))]
+    pub approval_seconds: u32,
+
+    /// How many seconds a declined payment may be replaced by another, unless the order itself says
+    /// otherwise; the goods are held meanwhile. 0 rejects the order at once.
+    #[arg(long, env = "ORDERSAGA_PAYMENT_RETRY_SECONDS", default_value_t = 0,
+          value_parser = clap::value_parser!(u32).range(0..=i64::from(crate::app::orders::PAYMENT_RETRY_SECONDS_MAX)))]
+    pub payment_retry_seconds: u32,
+
     /// How many orders may wait for their launch; further ones are answered with 503.
     #[arg(long, env = "ORDERSAGA_BACKLOG_MAX", default_value_t = 100_000,
           value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
@@ -233,6 +245,8 @@ impl ServeArgs {
             cancel_window_seconds: self.cancel_window_seconds,
             patience_seconds: self.patience_seconds,
             capture_at: self.capture,
+            approval_seconds: self.approval_seconds,
+            payment_retry_seconds: self.payment_retry_seconds,
             backlog_max: self.backlog_max,
         }
     }

@@ -13,7 +13,8 @@ use futures::{Stream, StreamExt};
 use ordersaga_grpc::v1::order_service_server::{OrderService, OrderServiceServer};
 use ordersaga_grpc::v1::{
     CancelOrderRequest, CancelOrderResponse, DESCRIPTOR, GetOrderRequest, GetOrderResponse,
-    PlaceOrderRequest, PlaceOrderResponse, WatchOrderRequest, WatchOrderResponse,
+    PayOrderRequest, PayOrderResponse, PlaceOrderRequest, PlaceOrderResponse, WatchOrderRequest,
+    WatchOrderResponse,
 };
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
@@ -21,6 +22,7 @@ use tonic::{Request, Response, Status};
 use crate::app::App;
 use crate::app::orders;
 use crate::app::orders::cancel::{self, CancelOrder};
+use crate::app::orders::pay::{self, PayOrder};
 use crate::app::orders::place::command::PlaceOrder;
 use crate::app::orders::place::{self, IdempotencyKey, Wait};
 use crate::app::orders::watch::Watch;
@@ -83,17 +85,8 @@ impl OrderService for Orders {
     ) -> Result<Response<PlaceOrderResponse>, Status> {
         let turn: Turn = request.extensions().get().cloned().unwrap_or_default();
         let (caller, message) = self.open::<scope::PlaceOrders, _>(request).await?;
-        let key = message.idempotency_key.as_deref().map(|key| {
-            IdempotencyKey::parse(key).ok_or_else(|| {
-                let detail = "idempotency_key is 1 to 255 visible ASCII characters.";
-                Problem::new(Kind::MalformedRequest, detail)
-            })
-        });
-        let key = key.transpose()?;
-        let wait = message.wait.as_ref().map(|wait| {
-            let seconds = u32::try_from(wait.seconds.max(0)).unwrap_or(u32::MAX);
-            Wait { seconds, turn }
-        });
+        let key = idempotency_key(message.idempotency_key.as_deref())?;
+        let wait = wait(message.wait.as_ref(), turn);
         let command = PlaceOrder::check(&caller, &messages::order_input(&message))?;
         let placed = place::place(&self.app, &command, key.as_ref(), wait).await?;
         let (order, replayed) = (Some(messages::order(placed.resource)), placed.replayed);
@@ -141,4 +134,35 @@ impl OrderService for Orders {
         };
         Ok(Response::new(response))
     }
+
+    async fn pay_order(
+        &self,
+        request: Request<PayOrderRequest>,
+    ) -> Result<Response<PayOrderResponse>, Status> {
+        let turn: Turn = request.extensions().get().cloned().unwrap_or_default();
+        let (caller, message) = self.open::<scope::PlaceOrders, _>(request).await?;
+        let key = idempotency_key(message.idempotency_key.as_deref())?;
+        let wait = wait(message.wait.as_ref(), turn);
+        let command = PayOrder::check(&message.order_id, &message.payment_token)?;
+        let paid = pay::pay(&self.app, &caller, command, key.as_ref(), wait).await?;
+        let (order, replayed) = (Some(messages::order(paid.resource)), paid.replayed);
+        Ok(Response::new(PayOrderResponse { order, replayed }))
+    }
+}
+
+fn idempotency_key(written: Option<&str>) -> Result<Option<IdempotencyKey>, Problem> {
+    let key = written.map(|key| {
+        IdempotencyKey::parse(key).ok_or_else(|| {
+            let detail = "idempotency_key is 1 to 255 visible ASCII characters.";
+            Problem::new(Kind::MalformedRequest, detail)
+        })
+    });
+    key.transpose()
+}
+
+fn wait(written: Option<&prost_types::Duration>, turn: Turn) -> Option<Wait> {
+    written.map(|wait| {
+        let seconds = u32::try_from(wait.seconds.max(0)).unwrap_or(u32::MAX);
+        Wait { seconds, turn }
+    })
 }

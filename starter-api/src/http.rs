@@ -135,6 +135,7 @@ fn every_operation() -> OpenApiRouter<State> {
         .routes(routes!(orders::events::events))
         .routes(routes!(orders::timeline::timeline))
         .routes(routes!(orders::cancel::cancel))
+        .routes(routes!(orders::pay::pay))
         .routes(routes!(graphql::ask))
         .routes(routes!(quotes::price))
         .routes(routes!(orders::resolve::resolve))

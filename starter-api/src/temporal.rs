@@ -22,8 +22,8 @@ use temporalio_common::protos::temporal::api::workflowservice::v1::DescribeNames
 use tokio::time::timeout;
 use workflows::Queue;
 use workflows::order::{
-    CancelDecision, CancelRequest, OrderSaga, OrderStart, Resolution, search_attributes_at_start,
-    signal_payload, static_summary,
+    CancelDecision, CancelRequest, OrderSaga, OrderStart, PartyUpdate, PaymentReplaced, Resolution,
+    search_attributes_at_start, signal_payload, static_summary,
 };
 
 use crate::error::{OrProblem, Problem};
@@ -191,6 +191,46 @@ impl Temporal {
         match within(DOING, CALL_TIMEOUT, Box::pin(signal)).await? {
             Ok(()) => Ok(Cancelled::Kept),
             Err(WorkflowInteractionError::NotFound(_)) => Ok(Cancelled::NotOpen),
+            Err(WorkflowInteractionError::Rpc(status)) => Err(Problem::of_temporal(DOING, &status)),
+            Err(error) => Err(Problem::internal(DOING, &error)),
+        }
+    }
+
+    /// Tells the order that another payment method is on record. When no worker answers, the news is
+    /// left as a signal, which Temporal keeps until there is one.
+    ///
+    /// **Repeats.** The order looks at its record once more.
+    ///
+    /// **Errors.** Temporal does not answer. The order finds the method on record all the same, when
+    /// its time to be paid is over at the latest.
+    pub(crate) async fn pay(
+        &self,
+        order_id: OrderId,
+        replaced: PaymentReplaced,
+    ) -> Result<(), Problem> {
+        const DOING: &str = "telling an order of another payment";
+        let client = within(DOING, CALL_TIMEOUT, self.client()).await?;
+        let options = WorkflowExecuteUpdateOptions::default();
+        let saga = saga_of(client, order_id);
+        let update = saga.execute_update(OrderSaga::pay, replaced, options);
+        match timeout(CANCEL_TIMEOUT, Box::pin(update)).await {
+            // Refused or not found: it has come to know of the method, or to its end, by itself.
+            Ok(Ok(()) | Err(WorkflowUpdateError::Failed(_) | WorkflowUpdateError::NotFound(_))) => {
+                return Ok(());
+            }
+            // Nobody answered in time.
+            Err(_) | Ok(Err(WorkflowUpdateError::Rpc(_))) => {}
+            Ok(Err(error)) => return Err(Problem::internal(DOING, &error)),
+        }
+        let (reference, status) = ("payment method".to_owned(), "replaced".to_owned());
+        let payload = signal_payload(&PartyUpdate { reference, status });
+        let payload = payload.map_err(|error| Problem::internal(DOING, &error))?;
+        let signal = async {
+            let options = WorkflowSignalOptions::default();
+            Ok(saga.signal(OrderSaga::payment_update, payload, options).await)
+        };
+        match within(DOING, CALL_TIMEOUT, Box::pin(signal)).await? {
+            Ok(()) | Err(WorkflowInteractionError::NotFound(_)) => Ok(()),
             Err(WorkflowInteractionError::Rpc(status)) => Err(Problem::of_temporal(DOING, &status)),
             Err(error) => Err(Problem::internal(DOING, &error)),
         }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use metrics::{counter, histogram};
-use saga::{BROKEN, BUSY, NOT_OPEN, REJECTED, Role, UNAVAILABLE};
+use saga::{BROKEN, BUSY, INVALID_ANSWER, NOT_OPEN, REJECTED, Role, UNAVAILABLE};
 use temporalio_sdk::activities::ActivityError;
 use temporalio_sdk::interceptors::{
     ActivityInboundInterceptor, ExecuteActivityInput, ExecuteActivityOutput, Next,
@@ -18,6 +18,10 @@ const UNDOS: &str = "ordersaga_undos_total";
 
 /// Bugs and violated invariants. Any increase is an alarm.
 const BROKEN_FAULTS: &str = "ordersaga_broken_faults_total";
+
+/// Answers of parties that made no sense. The step is tried again for a while; an increase that goes
+/// on is an alarm.
+const INVALID_ANSWERS: &str = "ordersaga_invalid_answers_total";
 
 /// Counts every attempt at every activity, on its way in and out.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +44,8 @@ impl ActivityInboundInterceptor for ActivityMetrics {
                 counter!(UNDOS, "step" => step).increment(1);
             } else if result == "broken" {
                 counter!(BROKEN_FAULTS, "step" => step).increment(1);
+            } else if result == "invalid-answer" {
+                counter!(INVALID_ANSWERS, "step" => step).increment(1);
             }
             answer
         })
@@ -50,6 +56,7 @@ impl ActivityInboundInterceptor for ActivityMetrics {
 pub fn begin() {
     for contract in PROCESSES.iter().flat_map(|process| process.contracts) {
         counter!(BROKEN_FAULTS, "step" => contract.name).absolute(0);
+        counter!(INVALID_ANSWERS, "step" => contract.name).absolute(0);
         if is_undo(contract.name) {
             counter!(UNDOS, "step" => contract.name).absolute(0);
         }
@@ -65,6 +72,7 @@ fn name_of(error: &ActivityError) -> &'static str {
         ActivityError::Application(failure) => match failure.type_name() {
             Some(REJECTED) => "rejected",
             Some(UNAVAILABLE | BUSY) => "unavailable",
+            Some(INVALID_ANSWER) => "invalid-answer",
             Some(BROKEN) => "broken",
             Some(NOT_OPEN) => "not-open",
             Some(_) | None => "unclassified",

@@ -277,6 +277,7 @@ pub(crate) async fn behind_running(
         StepState::Done | StepState::Accepted => !recorded.contains_key(step),
         StepState::Undone => recorded.get(step) != Some(&true),
         StepState::Running
+        | StepState::Waiting
         | StepState::Refused
         | StepState::Unknown
         | StepState::Broken

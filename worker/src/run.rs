@@ -112,6 +112,11 @@ pub struct RunArgs {
     /// Seconds that goods stay set aside for an order that does not ship
     #[arg(long, env = "WORKER_RESERVATION_SECONDS", default_value_t = 86_400)]
     pub reservation_seconds: u32,
+    /// Seconds for which a party whose answers make no sense is asked again, before that counts as
+    /// broken; 0: at once
+    #[arg(long, env = "WORKER_INVALID_ANSWER_SECONDS", default_value_t = 300,
+        value_parser = clap::value_parser!(u32).range(0..=86_400))]
+    pub invalid_answer_seconds: u32,
     /// How long what is not needed for ever is kept.
     #[command(flatten)]
     pub retention: Retention,
@@ -268,6 +273,7 @@ impl RunArgs {
             carrier: Arc::new(Guarded::new(carrier, Arc::clone(&breakers.carrier))),
             settings: activities::Settings {
                 reservation_ttl: Duration::from_secs(self.reservation_seconds.into()),
+                ask_again_for: Duration::from_secs(self.invalid_answer_seconds.into()),
             },
         })
     }

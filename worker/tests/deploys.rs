@@ -67,7 +67,7 @@ fn deploy(shop: &Shop, build_id: &str) -> Workers {
     let release = Release { deployment: DEPLOYMENT.to_owned(), build_id: build_id.to_owned() };
     let changes = (build_id == AFTER)
         .then(|| WorkflowInterceptorConstructor::new(|_started| BeginsWithATimer));
-    let code = Code { release: Some(release), changes };
+    let code = Code { release: Some(release), changes, ..Code::default() };
     let queues = &[Queue::Orders, Queue::Payments, Queue::Fulfilment];
     serve_as(code, &shop.db, &shop.client, shop.faults.clone(), queues)
 }

@@ -14,7 +14,10 @@ mod support;
 use std::fmt::Debug;
 
 use chrono::{DateTime, Utc};
-use domain::{Authorisation, Decision, Ending, OrderStatus, Rejection, Shipment, StepName};
+use domain::{
+    Authorisation, AuthorisationAnswer, Decision, Ending, OrderStatus, Rejection, Shipment,
+    StepName,
+};
 use prost_reflect::prost::Message as _;
 use runtime::schema::MIGRATIONS;
 use serde::Serialize;
@@ -28,7 +31,7 @@ use uuid::Uuid;
 use workflows::Queue;
 use workflows::order::{
     AttentionNote, CancelRequest, EndNote, OrderOutcome, OrderStart, OrderView, PartyUpdate,
-    Resolution, ResolvedNote, UnwindingNote, signal_payload,
+    PaymentReplaced, Resolution, ResolvedNote, UnwindingNote, signal_payload,
 };
 
 /// The same as a later release writes it: every object has another field. An amount of money is
@@ -93,7 +96,11 @@ fn whatever_a_workflow_is_told_or_answered_may_get_another_field() {
     is_read(Resolution { step: text(), occurrence: 1, decision, by: text(), why: text() });
     is_read(CancelRequest { reason: text() });
     is_read(PartyUpdate { reference: text(), status: text() });
-    is_read(Authorisation { provider_reference: text(), expires_at: None });
+    let authorisation = Authorisation { provider_reference: text(), expires_at: None };
+    is_read(AuthorisationAnswer::Authorised(authorisation));
+    is_read(AuthorisationAnswer::Waits { waits_until: DateTime::<Utc>::UNIX_EPOCH });
+    is_read(AuthorisationAnswer::Replaced { replaced_by: 2 });
+    is_read(PaymentReplaced { attempt: 2 });
     is_read(Shipment { tracking: text() });
     is_read(OrderView {
         order_id,

@@ -50,7 +50,10 @@ async fn trade(db: &PgPool) {
         articles: ArticleQueues::default(),
         provider: Arc::new(SandboxProvider::new(db.clone(), 0)),
         carrier: Arc::new(SandboxCarrier::new(db.clone())),
-        settings: activities::Settings { reservation_ttl: std::time::Duration::from_hours(1) },
+        settings: activities::Settings {
+            reservation_ttl: std::time::Duration::from_hours(1),
+            ask_again_for: std::time::Duration::ZERO,
+        },
     };
     sqlx::raw_sql(
         "insert into customers.addresses
@@ -133,6 +136,10 @@ violations! {
         "debits = credits in each transaction and currency",
         "alter table ledger.entries disable trigger user;
          update ledger.entries set amount = amount + 0.01 where transaction_id = 2 and line = 1";
+    a_cost_that_was_changed_past_the_books_is_found:
+        "the inventory account is what the goods in the house cost",
+        "alter table catalog.products disable trigger user;
+         update catalog.products set unit_cost = unit_cost + 1";
     a_transaction_without_entries_is_found:
         "debits = credits in each transaction and currency",
         "alter table ledger.transactions disable trigger user;
@@ -285,6 +292,9 @@ violations! {
     an_authorisation_that_is_left_is_found:
         "no authorisation is left for an order that is over",
         "update sandbox_provider.payments set state = 'authorised'";
+    a_payment_that_can_still_be_approved_is_found:
+        "no authorisation is left for an order that is over",
+        "update sandbox_provider.payments set state = 'awaiting-customer', decline_code = null";
     a_reservation_of_something_else_is_found:
         "lines, reservation, parcel and charge of an order are the same",
         "update inventory.reservation_lines set quantity = quantity + 1";

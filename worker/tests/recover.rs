@@ -195,10 +195,7 @@ async fn a_record_that_was_set_back_is_told_what_was_done(db: PgPool) {
         set_back(&in_window, &["reserve-stock", "authorise-payment"]),
         set_back(&completed, &["its end (completed)"]),
         set_back(&cancelled, &["its end (cancelled)"]),
-        set_back(
-            &unwinding,
-            &["authorise-payment", "the question about reserve-stock"],
-        ),
+        set_back(&unwinding, &["authorise-payment", "the question about reserve-stock"]),
     ];
     let lost = [&forgotten, &forgotten_under_way];
     let lost = lost.map(|order| Recovered::NotOnRecord(order.order_id));

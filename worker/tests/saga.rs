@@ -11,6 +11,8 @@
 
 mod support;
 
+use std::time::Duration;
+
 use domain::{CaptureAt, Decision, Ending, Money, Order, OrderStatus, Rejection, StepName, Totals};
 use futures::future::join_all;
 use runtime::schema::MIGRATIONS;
@@ -18,13 +20,15 @@ use saga::{Contract, Role, StepState, WaitingFor};
 use serde_json::json;
 use sqlx::PgPool;
 use support::{
-    FOR_EVER, Fault, Gate, OnRecord, Shop, Traces, cancel, decided, ended, history, order,
-    order_paid_by, unreadable, until_in_history,
+    Code, FOR_EVER, Fault, Gate, OnRecord, Shop, Traces, cancel, decided, ended, history, order,
+    order_paid_by, serve_as, unreadable, until_in_history,
 };
 use temporalio_client::WorkflowCancelOptions;
 use temporalio_common::protos::temporal::api::enums::v1::EventType;
+use workflows::Queue;
 use workflows::order::{
-    CONTRACTS, CancelDecision, CancelRequest, OrderSaga, PartyUpdate, signal_payload,
+    CONTRACTS, CancelDecision, CancelRequest, OrderSaga, OrderView, PartyUpdate, PaymentReplaced,
+    signal_payload,
 };
 
 /// A refusal that no step gives by itself, so that it is known for the test's own.
@@ -173,6 +177,67 @@ async fn a_party_that_comes_back_finds_the_step_waiting_and_the_order_completes(
     )
     .await;
     shop.assert_proven().await;
+    shop.close().await;
+}
+
+/// Whatever has taken effect behind the proxy that answers.
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_order_whose_parties_make_no_sense_for_a_while_completes(db: PgPool) {
+    let shop = Shop::open(db).await;
+    join_all(steps().map(|step| async {
+        let mut order = order();
+        order.terms.patience_seconds = None;
+        shop.faults.plan(order.order_id, step.name, Fault::InvalidAnswer(4));
+        let handle = shop.place(&order).await;
+        assert_eq!(ended(&handle).await, OrderStatus::Completed, "{}", step.name);
+        assert_eq!(shop.traces(order.order_id).await, Traces::of_a_sale(), "{}", step.name);
+    }))
+    .await;
+    shop.assert_proven().await;
+    shop.close().await;
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_undo_whose_party_makes_no_sense_for_a_while_needs_no_person(db: PgPool) {
+    let shop = Shop::open(db).await;
+    join_all(undos().map(|(step, undo)| {
+        let shop = &shop;
+        async move {
+            let order = order();
+            shop.faults.plan(order.order_id, step.name, Fault::AnswerLost(FOR_EVER));
+            shop.faults.plan(order.order_id, undo.name, Fault::InvalidAnswer(4));
+            assert_eq!(ended(&shop.place(&order).await).await, given_up(step), "{}", undo.name);
+            shop.assert_clean_slate(order.order_id).await;
+            let on_record = shop.on_record(order.order_id).await.unwrap();
+            assert_eq!(on_record.attentions, 0, "{}", undo.name);
+        }
+    }))
+    .await;
+    shop.assert_proven().await;
+    shop.close().await;
+}
+
+/// The same from the provider's own answer on, as the worker's setting has it.
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_refund_is_made_once_the_providers_answers_make_sense_again(db: PgPool) {
+    let mut shop = Shop::open(db).await;
+    shop.send_workers_home().await;
+    let code = Code { ask_again_for: Duration::from_mins(5), ..Code::default() };
+    let queues = &[Queue::Orders, Queue::Payments, Queue::Fulfilment];
+    let workers = serve_as(code, &shop.db, &shop.client, shop.faults.clone(), queues);
+    let order = order_paid_by("tok_refund_broken");
+    shop.faults.plan(order.order_id, "ShipOrder", Fault::Refused(refusal()));
+    let handle = shop.place(&order).await;
+    let told = "the payment provider's answer makes no sense (refunding a payment)";
+    let is_told = |text: &str| text.contains(told) && text.contains("; asking again until ");
+    shop.until_view(&handle, |view| view.timeline.iter().any(|entry| is_told(&entry.text))).await;
+    assert_eq!(shop.view(&handle).await.waiting_for, None);
+    shop.provider_mends_refunds().await;
+    assert_eq!(ended(&handle).await, OrderStatus::Rejected { rejection: refusal() });
+    shop.assert_clean_slate(order.order_id).await;
+    assert_eq!(shop.on_record(order.order_id).await.unwrap().attentions, 0);
+    shop.assert_proven().await;
+    workers.stop().await;
     shop.close().await;
 }
 
@@ -812,6 +877,220 @@ async fn a_workflow_of_an_order_that_was_cancelled_before_its_launch_answers_tha
     let reason = "changed my mind".to_owned();
     let status = ended(&shop.launch(&order, None).await).await;
     assert_eq!(status, OrderStatus::from(Ending::Cancelled { reason }));
+    shop.assert_clean_slate(order.order_id).await;
+    shop.assert_proven().await;
+    shop.close().await;
+}
+
+/// An order whose customer's bank asks them to approve the payment, within so many seconds.
+fn to_be_approved(seconds: u32) -> Order {
+    let mut order = order_paid_by("tok_needs_customer");
+    order.terms.approval_seconds = seconds;
+    order
+}
+
+/// The customer approves the payment that waits for that; whether there is one.
+async fn approves(shop: &Shop, order: &Order) -> bool {
+    sqlx::query_scalar("select sandbox_provider.answer_as_customer($1, true)")
+        .bind(order.order_id.uuid())
+        .fetch_one(&shop.db)
+        .await
+        .unwrap()
+}
+
+/// The provider tells the order that the payment has changed.
+async fn tells_of_the_payment(handle: &support::OrderHandle) {
+    let news = PartyUpdate { reference: "pay_1".to_owned(), status: "authorised".to_owned() };
+    let payload = signal_payload(&news).unwrap();
+    handle.signal(OrderSaga::payment_update, payload, Default::default()).await.unwrap();
+}
+
+/// The starter puts another payment method on record; what became of that.
+async fn replaces_payment(shop: &Shop, order: &Order, token: &str, key: &str) -> String {
+    let starter = testkit::as_role(&shop.db, "ordersaga_starter");
+    let outcome = sqlx::query_scalar("select outcome from payments.replace_method($1, $2, $3)")
+        .bind(order.order_id.uuid())
+        .bind(token)
+        .bind(key)
+        .fetch_one(&starter)
+        .await
+        .unwrap();
+    starter.close().await;
+    outcome
+}
+
+const NOT_APPROVED: OrderStatus =
+    OrderStatus::Rejected { rejection: Rejection::PaymentNotApproved };
+
+/// Waits until the order's workflow waits for its customer.
+async fn until_its_the_customers_turn(shop: &Shop, handle: &support::OrderHandle) {
+    let waits = |view: &OrderView| view.steps.iter().any(|step| step.state == StepState::Waiting);
+    shop.until_view(handle, waits).await;
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_order_whose_customer_approves_in_time_completes(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let order = to_be_approved(3_600);
+    let handle = shop.place(&order).await;
+    until_its_the_customers_turn(&shop, &handle).await;
+    assert_eq!(shop.view(&handle).await.waiting_for, None, "nobody is asked to decide");
+    shop.assert_proven().await;
+    assert!(approves(&shop, &order).await);
+    tells_of_the_payment(&handle).await;
+    assert_eq!(ended(&handle).await, OrderStatus::Completed);
+    let events = ["payment.awaiting-customer", "payment.authorised", "payment.captured"];
+    assert_eq!(of_the_payment(&shop, &order).await, events);
+    assert_eq!(shop.traces(order.order_id).await, Traces::of_a_sale());
+    // Payloads are shown as bytes.
+    let history = format!("{:?}", history(&handle).await);
+    let link = format!("{:?}", b"sandbox.example".as_slice());
+    let link = link.trim_matches(['[', ']']);
+    assert!(!history.contains("sandbox.example") && !history.contains(link));
+    shop.assert_proven().await;
+    shop.close().await;
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_order_that_nobody_approves_is_rejected_and_its_payment_voided(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let order = to_be_approved(1);
+    let handle = shop.place(&order).await;
+    assert_eq!(ended(&handle).await, NOT_APPROVED);
+    assert!(!approves(&shop, &order).await, "a late approval found a payment");
+    shop.assert_clean_slate(order.order_id).await;
+    let events = ["payment.awaiting-customer", "payment.expired"];
+    assert_eq!(of_the_payment(&shop, &order).await, events);
+    shop.assert_proven().await;
+    shop.close().await;
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_approval_at_the_deadline_counts_before_the_last_question_and_not_after(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let (in_time, too_late) = (to_be_approved(1), to_be_approved(1));
+    let (before, after) = (Gate::default(), Gate::default());
+    // The second time that the payment is asked about, its customer's time is over.
+    let held = Fault::HeldBefore(before.clone());
+    shop.faults.plan_at(in_time.order_id, "AuthorisePayment", 1, held);
+    let held = Fault::HeldAfter(after.clone());
+    shop.faults.plan_at(too_late.order_id, "AuthorisePayment", 1, held);
+    let handles = (shop.place(&in_time).await, shop.place(&too_late).await);
+
+    before.reached().await;
+    assert!(approves(&shop, &in_time).await);
+    before.let_go();
+    assert_eq!(ended(&handles.0).await, OrderStatus::Completed);
+    assert_eq!(shop.traces(in_time.order_id).await, Traces::of_a_sale());
+
+    after.reached().await;
+    assert!(!approves(&shop, &too_late).await);
+    after.let_go();
+    assert_eq!(ended(&handles.1).await, NOT_APPROVED);
+    shop.assert_clean_slate(too_late.order_id).await;
+    shop.assert_proven().await;
+    shop.close().await;
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_cancel_while_the_customer_is_waited_for_unwinds_at_once(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let order = to_be_approved(3_600);
+    let handle = shop.place(&order).await;
+    shop.until_event(order.order_id, "payment.awaiting-customer").await;
+    let request = CancelRequest { reason: "changed my mind".to_owned() };
+    let answer = handle.execute_update(OrderSaga::cancel, request, Default::default()).await;
+    assert_eq!(answer.unwrap(), CancelDecision::Unwinding);
+    let reason = "changed my mind".to_owned();
+    assert_eq!(ended(&handle).await, OrderStatus::Cancelled { reason });
+    assert!(!approves(&shop, &order).await);
+    shop.assert_clean_slate(order.order_id).await;
+    let events = ["payment.awaiting-customer", "payment.voided"];
+    assert_eq!(of_the_payment(&shop, &order).await, events);
+    shop.assert_proven().await;
+    shop.close().await;
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_order_that_waits_for_its_customer_outlives_its_worker(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let order = to_be_approved(3_600);
+    let handle = shop.place(&order).await;
+    shop.until_event(order.order_id, "payment.awaiting-customer").await;
+    let db = shop.db.clone();
+    let shop = shop
+        .without_workflow_workers(async |_faults| {
+            let approved: bool =
+                sqlx::query_scalar("select sandbox_provider.answer_as_customer($1, true)")
+                    .bind(order.order_id.uuid())
+                    .fetch_one(&db)
+                    .await
+                    .unwrap();
+            assert!(approved);
+            tells_of_the_payment(&handle).await;
+        })
+        .await;
+    assert_eq!(ended(&handle).await, OrderStatus::Completed);
+    assert_eq!(shop.traces(order.order_id).await, Traces::of_a_sale());
+    shop.assert_proven().await;
+    shop.close().await;
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_declined_payment_that_is_replaced_completes_the_order_with_one_capture(db: PgPool) {
+    let shop = Shop::open(db).await;
+    // By the update, and by the signal that is left where no worker answers.
+    for way in ["update", "signal"] {
+        let mut order = order_paid_by("tok_declined");
+        order.terms.payment_retry_seconds = 3_600;
+        let handle = shop.place(&order).await;
+        until_its_the_customers_turn(&shop, &handle).await;
+        assert_eq!(replaces_payment(&shop, &order, "tok_visa", "k").await, "replaced");
+        assert_eq!(replaces_payment(&shop, &order, "tok_visa", "k").await, "repeated");
+        if way == "update" {
+            let replaced = PaymentReplaced { attempt: 2 };
+            handle.execute_update(OrderSaga::pay, replaced, Default::default()).await.unwrap();
+        } else {
+            tells_of_the_payment(&handle).await;
+        }
+        assert_eq!(ended(&handle).await, OrderStatus::Completed, "{way}");
+        let events = ["payment.declined", "payment.authorised", "payment.captured"];
+        assert_eq!(of_the_payment(&shop, &order).await, events);
+        assert_eq!(shop.traces(order.order_id).await, Traces::of_a_sale());
+        assert_eq!(replaces_payment(&shop, &order, "tok_other", "l").await, "not-waiting");
+    }
+    shop.assert_proven().await;
+    shop.close().await;
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_declined_payment_that_nobody_replaces_rejects_the_order_as_declined(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let declined = Rejection::CardDeclined { decline_code: "insufficient_funds".to_owned() };
+    for seconds in [0, 1] {
+        let mut order = order_paid_by("tok_declined");
+        order.terms.payment_retry_seconds = seconds;
+        let end = OrderStatus::Rejected { rejection: declined.clone() };
+        assert_eq!(ended(&shop.place(&order).await).await, end, "{seconds} s");
+        assert_eq!(of_the_payment(&shop, &order).await, ["payment.declined"]);
+        shop.assert_clean_slate(order.order_id).await;
+    }
+    shop.assert_proven().await;
+    shop.close().await;
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_replaced_payment_is_let_go_when_the_order_is_unwound(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let mut order = order_paid_by("tok_declined");
+    order.terms.payment_retry_seconds = 3_600;
+    shop.faults.plan(order.order_id, "ShipOrder", Fault::Refused(refusal()));
+    let handle = shop.place(&order).await;
+    until_its_the_customers_turn(&shop, &handle).await;
+    assert_eq!(replaces_payment(&shop, &order, "tok_visa", "k").await, "replaced");
+    let replaced = PaymentReplaced { attempt: 2 };
+    handle.execute_update(OrderSaga::pay, replaced, Default::default()).await.unwrap();
+    assert_eq!(ended(&handle).await, OrderStatus::Rejected { rejection: refusal() });
     shop.assert_clean_slate(order.order_id).await;
     shop.assert_proven().await;
     shop.close().await;

@@ -95,7 +95,8 @@ impl PartyError for ProviderError {
     fn is_no_answer(&self) -> bool {
         match self {
             Self::Unavailable { .. } => true,
-            Self::MovedOn | Self::Broken(_) => false,
+            // One payment that the provider cannot answer for must not keep it from all others.
+            Self::MovedOn | Self::InvalidAnswer(_) => false,
         }
     }
 }
@@ -108,7 +109,9 @@ impl PartyError for CarrierError {
     fn is_no_answer(&self) -> bool {
         match self {
             Self::Unavailable { .. } => true,
-            Self::Undeliverable { .. } | Self::MovedOn | Self::HasLeft | Self::Broken(_) => false,
+            Self::Undeliverable { .. } | Self::MovedOn | Self::HasLeft | Self::InvalidAnswer(_) => {
+                false
+            }
         }
     }
 }
@@ -179,7 +182,7 @@ mod tests {
             || CarrierError::Undeliverable { why: "no ship sails there".to_owned() },
             || CarrierError::MovedOn,
             || CarrierError::HasLeft,
-            || CarrierError::Broken("<html>It works!</html>".into()),
+            || CarrierError::InvalidAnswer("<html>It works!</html>".into()),
         ];
         for answer in answers {
             let (_, standing) = called(answer).await;

@@ -27,8 +27,8 @@ pub trait PaymentProvider: Send + Sync {
     /// forgotten it opens another payment, which nobody will ever ask for anything.
     async fn open(&self, charge: &Charge) -> Result<PaymentId, ProviderError>;
 
-    /// Asks the customer's bank to set the money aside. Answered with the payment as it is then,
-    /// authorised or declined.
+    /// Asks the customer's bank to set the money aside. Answered with the payment as it is then:
+    /// authorised, declined, or awaiting the customer.
     async fn authorise(&self, payment: &PaymentId) -> Result<Payment, ProviderError>;
 
     /// Takes money that was set aside: all of it or a part. The rest is let go.
@@ -83,6 +83,18 @@ pub struct Payment {
     pub decline_code: Option<String>,
     /// Until when the money is set aside, if it is and the provider says so.
     pub expires_at: Option<DateTime<Utc>>,
+    /// How the customer approves it, if it awaits that.
+    pub approval: Option<Approval>,
+}
+
+/// How the customer approves a payment, as their bank asks of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Approval {
+    /// Where the customer is sent. Whoever has the link may approve the payment, so it goes to the
+    /// customer and nowhere else.
+    pub url: String,
+    /// Until when, if the provider says so.
+    pub until: Option<DateTime<Utc>>,
 }
 
 /// Why the provider has not done as asked.
@@ -99,10 +111,16 @@ pub enum ProviderError {
         /// What happened.
         source: Cause,
     },
-    /// An answer that makes no sense.
+    /// An answer that makes no sense, as when a proxy answers in the provider's place. The request
+    /// may have been carried out. The provider is asked again for a while, and then it is broken.
+    /// A status that says that nobody is there (502, 503, 504) is no answer, whatever comes with
+    /// it.
     #[error("the payment provider's answer makes no sense")]
-    Broken(#[source] Cause),
+    InvalidAnswer(#[source] Cause),
 }
+
+/// The provider, in words.
+pub(super) const PROVIDER: &str = "the payment provider";
 
 impl ProviderError {
     pub(super) fn into_fault(self, doing: &'static str) -> ActivityFault {
@@ -110,7 +128,11 @@ impl ProviderError {
             Self::Unavailable { retry_after, source } => {
                 ActivityFault::Unavailable { doing, retry_after, source }
             }
-            error @ (Self::MovedOn | Self::Broken(_)) => ActivityFault::broken(doing, error),
+            // What has moved on is looked up, where that is possible; elsewhere it is no answer to
+            // what was asked.
+            error @ (Self::MovedOn | Self::InvalidAnswer(_)) => {
+                ActivityFault::InvalidAnswer { party: PROVIDER, doing, source: error.into() }
+            }
         }
     }
 }
@@ -121,7 +143,7 @@ impl From<Unread> for ProviderError {
             Unread::Unavailable { retry_after, .. } => {
                 Self::Unavailable { retry_after, source: unread.into() }
             }
-            Unread::Nonsense(nonsense) => Self::Broken(nonsense.into()),
+            Unread::Nonsense(nonsense) => Self::InvalidAnswer(nonsense.into()),
         }
     }
 }

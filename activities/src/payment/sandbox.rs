@@ -12,6 +12,7 @@
 //! | `tok_charge_lost` | the money is taken, and the answer to the first capture is lost |
 //! | `tok_answer_twice` | authorisation and capture reach the provider twice |
 //! | `tok_expires_<s>` | an authorisation lasts for so many seconds; the next one of the order for a week |
+//! | `tok_needs_customer`, `tok_needs_customer_<s>` | awaits the customer, whom `sandbox_provider.answer_as_customer` plays; for so many seconds at most |
 //! | `tok_forgetful` | idempotency keys are forgotten at once |
 //! | `tok_lags_<n>` | the first n questions about a payment are answered 404 |
 //! | `tok_refund_unavailable_<n>` | paid; the first n refunds are answered 503, `Retry-After: 1` |
@@ -57,7 +58,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
 
-use super::port::{Capabilities, Payment, PaymentId, PaymentProvider, ProviderError};
+use super::port::{Approval, Capabilities, Payment, PaymentId, PaymentProvider, ProviderError};
 use crate::party::answer::{Answer, Said};
 use crate::party::line::{self, Behaviour, NOT_THERE_YET, NoAnswer, Refused};
 
@@ -88,6 +89,9 @@ struct Told {
     captured: Decimal,
     decline_code: Option<String>,
     expires_at: Option<DateTime<Utc>>,
+    /// Where the customer approves it, if it awaits that.
+    approval_url: Option<String>,
+    approvable_until: Option<DateTime<Utc>>,
     /// Whether a refund is under way, of which nobody knows yet how it ends.
     is_refund_pending: bool,
 }
@@ -124,7 +128,7 @@ impl SandboxProvider {
                 NOT_THERE_YET => {
                     ProviderError::Unavailable { retry_after: None, source: why.into() }
                 }
-                _ => ProviderError::Broken(code.into()),
+                _ => ProviderError::InvalidAnswer(code.into()),
             }),
         }
     }
@@ -159,7 +163,7 @@ impl SandboxProvider {
             }
             Request::Authorise { payment } => {
                 let told = self.authorise_once(*payment).await?;
-                Ok(told_if(told, &[S::Authorised, S::Declined]))
+                Ok(told_if(told, &[S::Authorised, S::AwaitingCustomer, S::Declined]))
             }
             Request::Capture { payment, amount } => {
                 let told = self.capture_once(*payment, *amount).await?;
@@ -188,8 +192,9 @@ impl SandboxProvider {
     }
 }
 
-const ANY: [PaymentState; 6] = [
+const ANY: [PaymentState; 7] = [
     PaymentState::Opened,
+    PaymentState::AwaitingCustomer,
     PaymentState::Declined,
     PaymentState::Authorised,
     PaymentState::Captured,
@@ -265,12 +270,13 @@ impl PaymentProvider for SandboxProvider {
 
 impl Told {
     fn payment(self) -> Result<Payment, ProviderError> {
-        let Self { state, decline_code, expires_at, .. } = self;
+        let Self { state, decline_code, expires_at, approval_url, approvable_until, .. } = self;
         let currency = Currency::from_code(&self.currency);
         let captured = currency.and_then(|currency| Money::new(self.captured, currency).ok());
         let captured = captured.ok_or_else(|| nonsense("an amount that is none"))?;
         let expires_at = expires_at.filter(|_| state == PaymentState::Authorised);
-        Ok(Payment { state, captured, decline_code, expires_at })
+        let approval = approval_url.map(|url| Approval { url, until: approvable_until });
+        Ok(Payment { state, captured, decline_code, expires_at, approval })
     }
 }
 
@@ -291,5 +297,5 @@ fn no_answer(error: NoAnswer) -> ProviderError {
 }
 
 fn nonsense(answer: &'static str) -> ProviderError {
-    ProviderError::Broken(answer.into())
+    ProviderError::InvalidAnswer(answer.into())
 }

@@ -1,5 +1,6 @@
 //! The shop's own record of its customers' payments.
 
+use chrono::{DateTime, Utc};
 use domain::event::{OrderEvent, PaymentMoved, Refused};
 use domain::payment::PaymentState;
 use domain::{Charge, Rejection, StepKey, StepName};
@@ -14,28 +15,58 @@ use crate::idempotency::{self, Outcome, Recorded};
 pub(super) struct Stored {
     pub(super) recorded: Recorded<Value>,
     pub(super) payment: Option<StoredPayment>,
+    /// Until when a payment of the order can be replaced, if one was declined.
+    pub(super) retry_until: Option<DateTime<Utc>>,
+    /// When it was read, by the database's clock.
+    pub(super) read_at: DateTime<Utc>,
 }
 
 pub(super) struct StoredPayment {
     pub(super) id: PaymentId,
     pub(super) attempt: u32,
     pub(super) state: PaymentState,
+    pub(super) approvable_until: Option<DateTime<Utc>>,
+    pub(super) replaceable_until: Option<DateTime<Utc>>,
+}
+
+/// A wait for the customer, to be put on record.
+pub(super) struct Wait<'a> {
+    /// What became of the payment.
+    pub(super) state: PaymentState,
+    /// Until when.
+    pub(super) until: DateTime<Utc>,
+    /// Where the customer approves it, if it is to be approved.
+    pub(super) approval_url: Option<&'a str>,
+    pub(super) event: OrderEvent,
 }
 
 /// Reads both. Authorising has a payment of its own; whoever captures, or undoes a capture, is
-/// about the order's newest.
+/// about the order's newest. Once the first attempt at authorising is undone, so are the later ones:
+/// the run that undoes need not know of them.
 pub(super) async fn read(db: &PgPool, key: StepKey) -> Result<Stored, ActivityFault> {
     const DOING: &str = "looking up a payment";
     let own = (key.step == StepName::AuthorisePayment).then(|| key.to_string());
     let row = sqlx::query!(
         r#"
         select
-            outcome as "outcome?", undone_at is not null as "is_undone!",
-            provider_reference as "provider_reference?", attempt as "attempt?", state as "state?"
+            outcome as "outcome?",
+            undone_at is not null or $4::text is not null and exists (
+                select from orders.step_keys as first
+                where (first.order_id, first.step, first.version) = ($1, $5, $3)
+                    and first.undone_at is not null
+            ) as "is_undone!",
+            provider_reference as "provider_reference?", attempt as "attempt?", state as "state?",
+            approvable_until as "approvable_until?", replaceable_until as "replaceable_until?",
+            (
+                select min(declined.replaceable_until) from payments.charges as declined
+                where declined.order_id = $1
+            ) as "retry_until?",
+            now() as "read_at!"
         from (values (true)) as always
         left join orders.step_keys on (order_id, step, version) = ($1, $2, $3)
         left join lateral (
-            select provider_reference, attempt, state from payments.charges
+            select provider_reference, attempt, state, approvable_until, replaceable_until
+            from payments.charges
             where charges.order_id = $1 and ($4::text is null or charge_key = $4)
             order by attempt desc limit 1
         ) as newest on true
@@ -44,6 +75,7 @@ pub(super) async fn read(db: &PgPool, key: StepKey) -> Result<Stored, ActivityFa
         key.name_on_record(),
         idempotency::version(key)?,
         own,
+        StepName::AuthorisePayment.name(),
     )
     .fetch_one(db)
     .await
@@ -51,16 +83,44 @@ pub(super) async fn read(db: &PgPool, key: StepKey) -> Result<Stored, ActivityFa
     let recorded = Recorded::of(row.outcome, row.is_undone)?;
     let payment = row.provider_reference.zip(row.attempt).zip(row.state);
     let payment = payment.map(|((reference, attempt), state)| {
-        let attempt = u32::try_from(attempt).map_err(|error| ActivityFault::broken(DOING, error))?;
+        let attempt =
+            u32::try_from(attempt).map_err(|error| ActivityFault::broken(DOING, error))?;
         let state = state.parse().map_err(|error| ActivityFault::broken(DOING, error))?;
-        Ok(StoredPayment { id: PaymentId(reference), attempt, state })
+        let (approvable_until, replaceable_until) = (row.approvable_until, row.replaceable_until);
+        Ok(StoredPayment {
+            id: PaymentId(reference),
+            attempt,
+            state,
+            approvable_until,
+            replaceable_until,
+        })
     });
-    Ok(Stored { recorded, payment: payment.transpose()? })
+    let (retry_until, read_at) = (row.retry_until, row.read_at);
+    Ok(Stored { recorded, payment: payment.transpose()?, retry_until, read_at })
+}
+
+/// The attempts after this one that have a payment, the last first.
+pub(super) async fn later_attempts(db: &PgPool, key: StepKey) -> Result<Vec<u32>, ActivityFault> {
+    const DOING: &str = "looking up an order's payments";
+    let attempt =
+        i32::try_from(key.attempt).map_err(|error| ActivityFault::broken(DOING, error))?;
+    let later = sqlx::query_scalar!(
+        "select attempt from payments.charges where order_id = $1 and attempt > $2
+         order by attempt desc",
+        key.order_id.uuid(),
+        attempt,
+    )
+    .fetch_all(db)
+    .await
+    .map_err(|error| ActivityFault::of_database(DOING, error))?;
+    let numbers = later.into_iter().map(u32::try_from).collect::<Result<_, _>>();
+    numbers.map_err(|error| ActivityFault::broken(DOING, error))
 }
 
 /// Stores the id of a payment that was opened a moment ago, with the beginning of its step's
 /// idempotency record; whether it did. Neither is stored if the step has a payment, an answer or a
-/// tombstone already.
+/// tombstone already, or if it is a later attempt and the first one has a tombstone: that one's
+/// undo closes all payments that are stored before it.
 pub(super) async fn store(
     db: &PgPool,
     charge: &Charge,
@@ -71,8 +131,15 @@ pub(super) async fn store(
         .map_err(|error| ActivityFault::broken("storing a payment", error))?;
     let stored = sqlx::query!(
         r#"
-        with begun as (
-            insert into orders.step_keys (order_id, step, version) values ($1, $2, $3)
+        with first as materialized (
+            -- A tombstone waits for this, or this finds it.
+            select order_id from orders.step_keys
+            where (order_id, step, version) = ($1, $9, $3) and undone_at is null
+            for share
+        ), begun as (
+            insert into orders.step_keys (order_id, step, version)
+            select $1::uuid, $2::text, $3::integer
+            where $2::text = $9 or exists (select from first)
             on conflict do nothing
             returning order_id
         )
@@ -88,6 +155,7 @@ pub(super) async fn store(
         reference,
         amount.currency().code(),
         amount.amount(),
+        StepName::AuthorisePayment.name(),
     )
     .execute(db)
     .await
@@ -95,12 +163,57 @@ pub(super) async fn store(
     Ok(stored.rows_affected() > 0)
 }
 
-/// Answers a step with what it made of the payment; whether it did, and nobody else before.
+/// Puts on record that a payment waits for the customer, once for each state that it waits in,
+/// and only while the step is neither answered nor undone.
+pub(super) async fn record_wait(
+    db: &PgPool,
+    key: StepKey,
+    charge: &Charge,
+    wait: &Wait<'_>,
+) -> Result<(), ActivityFault> {
+    let Wait { state, until, approval_url, event } = wait;
+    let is_declined = *state == PaymentState::Declined;
+    sqlx::query!(
+        r#"
+        with open as materialized (
+            select order_id from orders.step_keys
+            where (order_id, step, version) = ($1, $2, $3)
+                and outcome is null and undone_at is null
+            for update
+        ), waiting as (
+            update payments.charges
+            set state = $5, approval_url = $6,
+                approvable_until = coalesce($7, approvable_until),
+                replaceable_until = coalesce($8, replaceable_until)
+            from open where charge_key = $4 and state <> $5
+            returning charges.order_id
+        )
+        select orders.record(order_id, $9, $10) as number from waiting
+        "#,
+        key.order_id.uuid(),
+        key.name_on_record(),
+        idempotency::version(key)?,
+        charge.key.to_string(),
+        state.name(),
+        *approval_url,
+        (!is_declined).then_some(*until),
+        is_declined.then_some(*until),
+        event.event_type().name(),
+        idempotency::data(event)?,
+    )
+    .fetch_optional(db)
+    .await
+    .map_err(|error| ActivityFault::of_database("recording a wait for the customer", error))?;
+    Ok(())
+}
+
+/// Answers a step with what it made of the payment; whether it did, and nobody else before. Without
+/// an event, what happened is on record already.
 pub(super) async fn answer(
     db: &PgPool,
     key: StepKey,
     outcome: &Value,
-    event: &OrderEvent,
+    event: Option<&OrderEvent>,
     charge: &Charge,
     payment: Option<&Payment>,
 ) -> Result<bool, ActivityFault> {
@@ -111,12 +224,11 @@ pub(super) async fn answer(
         ), kept as (
             update payments.charges
             set state = coalesce($6, state), captured = coalesce($7, captured),
-                expires_at = coalesce($8, expires_at)
+                expires_at = coalesce($8, expires_at), approval_url = null
             from taken where charge_key = $5 and outcome is not null
         )
-        select number
-        from taken cross join lateral orders.record($1, $9, $10) as number
-        where outcome is not null
+        select case when $9::text is not null then orders.record($1, $9, $10) end as number
+        from taken where outcome is not null
         "#,
         key.order_id.uuid(),
         key.name_on_record(),
@@ -126,8 +238,8 @@ pub(super) async fn answer(
         payment.map(|payment| payment.state.name()),
         payment.map(|payment| payment.captured.amount()),
         payment.and_then(|payment| payment.expires_at),
-        event.event_type().name(),
-        idempotency::data(event)?,
+        event.map(|event| event.event_type().name()),
+        event.map(idempotency::data).transpose()?,
     )
     .fetch_optional(db)
     .await
@@ -149,7 +261,7 @@ pub(super) async fn record_return(
         r#"
         with returned as (
             update payments.charges
-            set state = $2, captured = $3, refunded = $3
+            set state = $2, captured = $3, refunded = $3, approval_url = null
             where charge_key = $1 and state <> $2
             returning charge_key, order_id, captured
         ), refund as (
@@ -179,8 +291,9 @@ pub(super) async fn record_return(
 /// to be paid.
 pub(super) async fn record_replaced(db: &PgPool, charge: &Charge) -> Result<(), ActivityFault> {
     sqlx::query!(
-        "update payments.charges set state = 'voided'
-         where charge_key = $1 and state in ('opened', 'declined', 'authorised')",
+        "update payments.charges set state = 'voided', approval_url = null
+         where charge_key = $1
+            and state in ('opened', 'awaiting-customer', 'declined', 'authorised')",
         charge.key.to_string(),
     )
     .execute(db)

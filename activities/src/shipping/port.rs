@@ -116,10 +116,14 @@ pub enum CarrierError {
         /// What happened.
         source: Cause,
     },
-    /// An answer that makes no sense.
+    /// An answer that makes no sense, as when a proxy answers in the carrier's place. The request
+    /// may have been carried out. The carrier is asked again for a while, and then it is broken.
     #[error("the carrier's answer makes no sense")]
-    Broken(#[source] Cause),
+    InvalidAnswer(#[source] Cause),
 }
+
+/// The carrier, in words.
+pub(super) const CARRIER: &str = "the carrier";
 
 impl CarrierError {
     pub(super) fn into_fault(self, doing: &'static str) -> ActivityFault {
@@ -127,10 +131,15 @@ impl CarrierError {
             Self::Unavailable { retry_after, source } => {
                 ActivityFault::Unavailable { doing, retry_after, source }
             }
-            error @ (Self::Undeliverable { .. }
-            | Self::MovedOn
-            | Self::HasLeft
-            | Self::Broken(_)) => ActivityFault::broken(doing, error),
+            // What has moved on is looked up, where that is possible; elsewhere it is no answer to
+            // what was asked.
+            error @ (Self::MovedOn | Self::InvalidAnswer(_)) => {
+                ActivityFault::InvalidAnswer { party: CARRIER, doing, source: error.into() }
+            }
+            // It has answered, and a person decides what follows.
+            error @ (Self::Undeliverable { .. } | Self::HasLeft) => {
+                ActivityFault::broken(doing, error)
+            }
         }
     }
 }
@@ -141,7 +150,7 @@ impl From<Unread> for CarrierError {
             Unread::Unavailable { retry_after, .. } => {
                 Self::Unavailable { retry_after, source: unread.into() }
             }
-            Unread::Nonsense(nonsense) => Self::Broken(nonsense.into()),
+            Unread::Nonsense(nonsense) => Self::InvalidAnswer(nonsense.into()),
         }
     }
 }

@@ -95,7 +95,7 @@ impl SandboxCarrier {
                 NOT_THERE_YET => {
                     CarrierError::Unavailable { retry_after: None, source: why.into() }
                 }
-                _ => CarrierError::Broken(code.into()),
+                _ => CarrierError::InvalidAnswer(code.into()),
             }),
         }
     }
@@ -190,7 +190,7 @@ fn found(shipment: Option<&Told>) -> Answer {
 
 fn number_of(ShipmentId(id): &ShipmentId) -> Result<i64, CarrierError> {
     let number = id.strip_prefix("sandbox-shipment-").and_then(|id| id.parse().ok());
-    number.ok_or_else(|| CarrierError::Broken("there is no such shipment".into()))
+    number.ok_or_else(|| CarrierError::InvalidAnswer("there is no such shipment".into()))
 }
 
 fn no_answer(error: NoAnswer) -> CarrierError {

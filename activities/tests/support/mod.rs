@@ -8,16 +8,15 @@ use activities::shipping::sandbox::SandboxCarrier;
 use activities::stock::ArticleQueues;
 use activities::{ActivityFault, ledger, orders, payment, shipping, stock};
 use domain::{
-    AddressId, Authorisation, CountryCode, CustomerId, Decision, Destination, Ending, Fingerprint,
-    Order, OrderId, OrderStatus, PaymentToken, PricedSku, Quantity, Rejection, Shipment, Sku,
-    StepName,
+    AddressId, Authorisation, AuthorisationAnswer, CountryCode, CustomerId, Decision, Destination,
+    Ending, Fingerprint, Order, OrderId, OrderStatus, PaymentToken, PricedSku, Quantity, Rejection,
+    Shipment, Sku, StepKey, StepName,
 };
 use rust_decimal::Decimal;
 use serde_json::Value;
 use sqlx::postgres::types::PgInterval;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{PgPool, Postgres, Transaction};
-use testkit::pounds;
 use workflows::order::{AttentionNote, EndNote, ResolvedNote, UnwindingNote};
 
 /// White hanging heart T-light holders, which half of the customers buy.
@@ -58,8 +57,10 @@ pub(crate) async fn fails<T: std::fmt::Debug>(
         return;
     }
     let ended = attempt.await;
-    let is_unknown =
-        matches!(ended, Err(ActivityFault::Unavailable { .. } | ActivityFault::Broken { .. }));
+    let is_unknown = matches!(
+        ended,
+        Err(ActivityFault::Unavailable { .. } | ActivityFault::InvalidAnswer { .. })
+    );
     assert!(is_unknown, "{behaviour}: {ended:?}");
 }
 
@@ -93,8 +94,8 @@ impl Shop {
     }
 
     pub(crate) async fn receives(&self, sku: &str, pieces: u32) {
-        let article =
-            Article { sku: self::sku(sku), name: sku.to_owned(), unit_price: pounds("2.95") };
+        let PricedSku { sku, unit_price, .. } = priced(sku);
+        let article = Article { name: sku.to_string(), sku, unit_price };
         let stocking = Stocking { cost_percent: Decimal::from(40), pieces };
         catalogue::load(&self.owner, &[article], stocking).await.unwrap();
     }
@@ -156,8 +157,63 @@ impl Shop {
     }
 
     pub(crate) async fn authorises(&self, order: &Order) -> Result<Authorisation, ActivityFault> {
-        let key = order.key(StepName::AuthorisePayment);
+        self.asks_for_money(order, 1).await.map(authorisation)
+    }
+
+    /// What comes of asking for the customer's money, at this attempt.
+    pub(crate) async fn asks_for_money(
+        &self,
+        order: &Order,
+        attempt: u32,
+    ) -> Result<AuthorisationAnswer, ActivityFault> {
+        let key = StepKey { attempt, ..order.key(StepName::AuthorisePayment) };
         payment::authorise(&self.db, &self.provider, key).await
+    }
+
+    /// Puts another payment method on record, as the starter does it; what became of that, and which
+    /// attempt uses the method.
+    pub(crate) async fn replaces_payment(
+        &self,
+        order: &Order,
+        token: &str,
+        request: Option<&str>,
+    ) -> (String, Option<i32>) {
+        let replaced = sqlx::query!(
+            r#"select outcome as "outcome!", attempt as "attempt?"
+               from payments.replace_method($1, $2, $3)"#,
+            order.order_id.uuid(),
+            token,
+            request,
+        )
+        .fetch_one(&self.starter)
+        .await
+        .unwrap();
+        (replaced.outcome, replaced.attempt)
+    }
+
+    /// The customer approves the payment that waits for that, or has it declined; whether there is
+    /// one.
+    pub(crate) async fn customer_answers(&self, order: &Order, approves: bool) -> bool {
+        let answered = sqlx::query_scalar!(
+            r#"select sandbox_provider.answer_as_customer($1, $2) as "answered!""#,
+            order.order_id.uuid(),
+            approves,
+        );
+        answered.fetch_one(&self.owner).await.unwrap()
+    }
+
+    /// The time that the customer has is over.
+    pub(crate) async fn time_is_over(&self, order: &Order) {
+        sqlx::query!(
+            "update payments.charges set
+                approvable_until = approvable_until - interval '30 days',
+                replaceable_until = replaceable_until - interval '30 days'
+             where order_id = $1",
+            order.order_id.uuid(),
+        )
+        .execute(&self.owner)
+        .await
+        .unwrap();
     }
 
     /// Has the money set aside once more, because that has expired or is about to.
@@ -165,8 +221,7 @@ impl Shop {
         &self,
         order: &Order,
     ) -> Result<Authorisation, ActivityFault> {
-        let key = order.key(StepName::AuthorisePayment).again();
-        payment::authorise(&self.db, &self.provider, key).await
+        self.asks_for_money(order, 2).await.map(authorisation)
     }
 
     pub(crate) async fn captures(&self, order: &Order) -> Result<(), ActivityFault> {
@@ -365,6 +420,17 @@ impl Shop {
     }
 }
 
+/// What was authorised; an answer that waits for something fails the test.
+#[track_caller]
+fn authorisation(answer: AuthorisationAnswer) -> Authorisation {
+    match answer {
+        AuthorisationAnswer::Authorised(authorisation) => authorisation,
+        answer @ (AuthorisationAnswer::Waits { .. } | AuthorisationAnswer::Replaced { .. }) => {
+            panic!("not authorised: {answer:?}")
+        }
+    }
+}
+
 pub(crate) fn cancelled(reason: &str) -> Ending {
     Ending::Cancelled { reason: reason.to_owned() }
 }
@@ -411,6 +477,7 @@ pub(crate) fn refusal<T: std::fmt::Debug>(result: Result<T, ActivityFault>) -> R
         ActivityFault::Rejected(rejection) => rejection,
         fault @ (ActivityFault::NotOpen { .. }
         | ActivityFault::Unavailable { .. }
+        | ActivityFault::InvalidAnswer { .. }
         | ActivityFault::Broken { .. }) => panic!("not a refusal: {fault:?}"),
     }
 }
@@ -423,6 +490,7 @@ pub(crate) fn not_open<T: std::fmt::Debug>(result: Result<T, ActivityFault>) -> 
         ActivityFault::NotOpen { ended, .. } => ended,
         fault @ (ActivityFault::Rejected(_)
         | ActivityFault::Unavailable { .. }
+        | ActivityFault::InvalidAnswer { .. }
         | ActivityFault::Broken { .. }) => panic!("open: {fault:?}"),
     }
 }
@@ -434,7 +502,20 @@ pub(crate) fn breakage<T: std::fmt::Debug>(result: Result<T, ActivityFault>) -> 
         ActivityFault::Broken { doing, source } => format!("{doing}: {source}"),
         fault @ (ActivityFault::Rejected(_)
         | ActivityFault::NotOpen { .. }
-        | ActivityFault::Unavailable { .. }) => panic!("not broken: {fault:?}"),
+        | ActivityFault::Unavailable { .. }
+        | ActivityFault::InvalidAnswer { .. }) => panic!("not broken: {fault:?}"),
+    }
+}
+
+/// What a party's answer looks like that makes no sense; anything else fails the test.
+#[track_caller]
+pub(crate) fn invalid_answer<T: std::fmt::Debug>(result: Result<T, ActivityFault>) -> String {
+    match result.unwrap_err() {
+        fault @ ActivityFault::InvalidAnswer { .. } => fault.to_string(),
+        fault @ (ActivityFault::Rejected(_)
+        | ActivityFault::NotOpen { .. }
+        | ActivityFault::Unavailable { .. }
+        | ActivityFault::Broken { .. }) => panic!("an answer or none: {fault:?}"),
     }
 }
 
@@ -447,6 +528,7 @@ pub(crate) fn assert_unavailable<T: std::fmt::Debug>(
         ActivityFault::Unavailable { retry_after, .. } => assert_eq!(retry_after, expected),
         fault @ (ActivityFault::Rejected(_)
         | ActivityFault::NotOpen { .. }
+        | ActivityFault::InvalidAnswer { .. }
         | ActivityFault::Broken { .. }) => panic!("not unavailable: {fault:?}"),
     }
 }

@@ -186,13 +186,13 @@ async fn until_status(database: &PgPool, order_id: &str, wanted: &str) {
 }
 
 /// Waits until the order is in its cancel window.
-async fn until_posted(database: &PgPool, order_id: &str) {
-    let posted = "select exists (select from orders.order_events
-        where order_id = $1::uuid and type = 'ledger.posted')";
-    let is_posted = async || -> bool {
-        sqlx::query_scalar(posted).bind(order_id).fetch_one(database).await.unwrap()
+async fn until_authorised(database: &PgPool, order_id: &str) {
+    let authorised = "select exists (select from orders.order_events
+        where order_id = $1::uuid and type = 'payment.authorised')";
+    let is_authorised = async || -> bool {
+        sqlx::query_scalar(authorised).bind(order_id).fetch_one(database).await.unwrap()
     };
-    while !is_posted().await {
+    while !is_authorised().await {
         tokio::task::yield_now().await;
     }
 }
@@ -239,7 +239,7 @@ async fn a_later_releases_migration_is_applied_while_orders_come_in(database: Pg
     let (server, temporal) = testkit::server().await;
     let old = Program::start(&["all"], &database, &temporal).serves(true).await;
     let waiting = old.places(3_600).await;
-    until_posted(&database, &waiting).await;
+    until_authorised(&database, &waiting).await;
 
     // Orders come in all the time, before the migration, during it and after it.
     let placed = watch::Sender::new(Vec::new());
@@ -284,7 +284,7 @@ async fn orders_wait_while_no_program_fits_the_schema(database: PgPool) {
     let mut old = Program::start(&["all"], &database, &temporal).serves(true).await;
     let waiting = old.places(3_600).await;
     let shipping = old.places(1).await;
-    until_posted(&database, &waiting).await;
+    until_authorised(&database, &waiting).await;
 
     let beyond = newest().checked_add(1).unwrap();
     let floor = "create table operations.schema_floor (minimum bigint not null);

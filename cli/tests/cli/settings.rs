@@ -38,6 +38,7 @@ fn settings_that_cannot_be_used_are_told_without_their_secrets() {
     api(&[], &clients("shop:king:a-secret-long-enough"));
     api(&[], &[database, ("ORDERSAGA_OIDC_ISSUER", "http://id.example.org")]);
     told += &refused(&["worker"], &[]);
+    told += &refused(&["worker", "--invalid-answer-seconds", "99999"], &[]);
     told += &refused(
         &["worker"],
         &[("DATABASE_URL", "postgres://shop:secret@localhost/shop"), ("WORKER_BUILD_ID", "7")],
@@ -70,6 +71,7 @@ fn settings_that_cannot_be_used_are_told_without_their_secrets() {
         2 ordersaga: ORDERSAGA_CLIENTS: entry 1: a client is name:role:secret, with a role of service, operator or finance, and a secret of 16 characters or more
         2 ordersaga: an identity provider is reached by https://, not by http://id.example.org/
         2 error: the following required arguments were not provided: --database-url <DATABASE_URL>
+        2 error: invalid value '99999' for '--invalid-answer-seconds <INVALID_ANSWER_SECONDS>': 99999 is not in 0..=86400
         2 error: the following required arguments were not provided: --deployment <DEPLOYMENT>
         2 ordersaga: `ordersaga all` begins orders by itself, whichever release is to take them: run `api` and `worker` apart, or name no release
         2 error: the following required arguments were not provided: --starter-database-url <STARTER_DATABASE_URL>

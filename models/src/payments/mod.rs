@@ -5,12 +5,15 @@
 //! was made; asked by a payment's own id it answers consistently. Several attempts at authorising,
 //! at capturing and at the undo of both run beside each other; each may die between any two steps,
 //! and what it has asked for last may then arrive at any later moment. The order may be unwound at
-//! any moment until it is completed.
+//! any moment until it is completed. The bank may ask the customer first, who approves or declines
+//! at any moment, before their time is over or after it.
 
 mod one_call;
 
 use domain::PaymentStatus;
-use domain::payment::{self, Call as Right, KeyState, Known, PaymentState};
+use domain::payment::{
+    self, BankAnswer, Call as Right, CustomerTime, KeyState, Known, PaymentState,
+};
 use stateright::{Model, Property};
 
 /// No order is charged twice.
@@ -42,6 +45,7 @@ pub struct Payments {
 }
 
 /// What a provider may do to the shop.
+#[expect(clippy::struct_excessive_bools, reason = "each is a habit of its own")]
 #[derive(Clone, Copy, Debug)]
 pub struct Habits {
     /// It forgets idempotency keys.
@@ -50,13 +54,19 @@ pub struct Habits {
     pub search_lags: bool,
     /// An authorisation may lapse before it is captured.
     pub lets_lapse: bool,
+    /// The bank may ask the customer first.
+    pub asks_customer: bool,
 }
 
 impl Habits {
-    /// Everything that real providers do.
-    pub const REAL: Self = Self { forgets_keys: true, search_lags: true, lets_lapse: true };
+    /// Everything that real providers do, but for customers that are asked.
+    pub const REAL: Self =
+        Self { forgets_keys: true, search_lags: true, lets_lapse: true, asks_customer: false };
+    /// The same, and the bank may ask the customer.
+    pub const ASKING: Self = Self { asks_customer: true, ..Self::REAL };
     /// A provider that forgets nothing, and finds everything at once.
-    pub const IDEAL: Self = Self { forgets_keys: false, search_lags: false, lets_lapse: false };
+    pub const IDEAL: Self =
+        Self { forgets_keys: false, search_lags: false, lets_lapse: false, asks_customer: false };
 }
 
 /// How payments are called: rightly, or with one error.
@@ -76,6 +86,8 @@ pub enum Rules {
     ReadTooEarly,
     /// The undo leaves a declined payment as it is.
     DeclinedIsLeftOpen,
+    /// The undo leaves a payment as it is that awaits the customer.
+    AwaitingIsLeftOpen,
     /// The undo believes the shop's own record of the payment instead of asking the provider.
     RecordIsBelieved,
 }
@@ -114,6 +126,10 @@ struct Record {
     capture: Step,
     payment: Option<Id>,
     status: PaymentStatus,
+    /// What the customer was given time for.
+    given_for: Option<PaymentState>,
+    /// Whether that is over, by the record's clock.
+    is_over: bool,
 }
 
 /// What the provider has.
@@ -142,6 +158,7 @@ struct Attempt {
     phase: Phase,
     key: Option<KeyState>,
     payment: Known,
+    time: CustomerTime,
     id: Option<Id>,
     is_stored: bool,
     has_looked_again: bool,
@@ -195,6 +212,12 @@ pub enum Action {
     Goes(Role, usize),
     /// The same, and the bank says no.
     IsDeclined(Role, usize),
+    /// The same, and the bank asks the customer.
+    AsksCustomer(Role, usize),
+    /// The customer approves a payment that awaits that, or has it declined.
+    CustomerActs(usize, bool),
+    /// The customer's time is over.
+    TimeIsOver,
     /// An attempt's worker dies.
     Dies(Role, usize),
     /// The provider forgets the shop's key.
@@ -214,6 +237,7 @@ impl Attempt {
         phase: Phase::Alive,
         key: None,
         payment: Known::Nothing,
+        time: CustomerTime { given_for: None, is_over: false, may_replace: false },
         id: None,
         is_stored: false,
         has_looked_again: false,
@@ -233,6 +257,8 @@ impl Attempt {
     /// Reads the record. A capture takes what it says for what is so, and is corrected.
     fn learn(&mut self, role: Role, record: &Record) {
         self.key = Some(record.step(self.step(role)).key());
+        self.time.given_for = record.given_for;
+        self.time.is_over = record.is_over;
         if record.payment.is_some() && self.id != record.payment {
             (self.id, self.payment) = (record.payment, Known::Unasked);
             if role == Role::Capture && record.authorise.answer == Some(true) {
@@ -252,7 +278,9 @@ impl Call {
     const fn acts(self) -> bool {
         !matches!(
             self,
-            Self::LookAgain | Self::Search | Self::By(Right::Read | Right::LookUp | Right::Finish)
+            Self::LookAgain
+                | Self::Search
+                | Self::By(Right::Read | Right::LookUp | Right::Wait | Right::Finish)
         )
     }
 
@@ -297,6 +325,13 @@ impl Record {
         }
     }
 
+    fn wait(&mut self) {
+        if self.authorise.is_open() {
+            self.given_for = Some(PaymentState::AwaitingCustomer);
+            self.status = payment::recorded(self.status, PaymentState::AwaitingCustomer);
+        }
+    }
+
     fn answer(&mut self, role: Role, is_done: bool) {
         if !self.step(role).is_open() {
             return;
@@ -317,9 +352,10 @@ impl Payments {
         if let Phase::Late(call) = attempt.phase {
             return call;
         }
-        let Attempt { key, payment, is_stored, has_left_tombstone, has_searched, .. } = *attempt;
+        let Attempt { key, payment, time, is_stored, has_left_tombstone, has_searched, .. } =
+            *attempt;
         let right = match role {
-            Role::Authorise => payment::authorise(key, payment),
+            Role::Authorise => payment::authorise(key, payment, time),
             Role::Capture => payment::capture(key, payment),
             Role::Close => payment::close(has_left_tombstone, key, payment),
         };
@@ -343,6 +379,11 @@ impl Payments {
             {
                 Call::By(Right::Finish)
             }
+            (Rules::AwaitingIsLeftOpen, Role::Close)
+                if has_left_tombstone && payment == Known::Is(PaymentState::AwaitingCustomer) =>
+            {
+                Call::By(Right::Finish)
+            }
             _ => Call::By(right),
         }
     }
@@ -354,7 +395,7 @@ impl Payments {
         role: Role,
         attempt: &mut Attempt,
         call: Call,
-        is_approved: bool,
+        bank: BankAnswer,
     ) {
         let State { record, provider, .. } = state;
         match call {
@@ -373,9 +414,7 @@ impl Payments {
                 attempt.payment = Known::Fresh;
             }
             Call::AuthoriseByKey => {
-                let state =
-                    if is_approved { PaymentState::Authorised } else { PaymentState::Declined };
-                let id = provider.make(state, self.provider);
+                let id = provider.make(one_call::made_by(bank), self.provider);
                 attempt.id = Some(id);
                 attempt.payment = Known::Is(provider.replayed(id));
             }
@@ -391,13 +430,19 @@ impl Payments {
                 attempt.payment = found.map_or(Known::Nothing, Known::Is);
             }
             Call::By(call @ (Right::Authorise | Right::Capture | Right::Void | Right::Refund)) => {
-                attempt.payment = provider.asked(attempt.id, call, is_approved);
+                attempt.payment = provider.asked(attempt.id, call, bank);
             }
             Call::By(Right::Store) => self.store(record, attempt),
             Call::By(done @ (Right::RecordDone | Right::RecordRefusal)) => {
                 record.answer(role, done == Right::RecordDone);
                 attempt.learn(role, record);
             }
+            Call::By(Right::RecordWait) => {
+                record.wait();
+                attempt.learn(role, record);
+            }
+            // Asked again, it begins by reading.
+            Call::By(Right::Wait) => *attempt = Attempt::NEW,
             Call::By(Right::LeaveTombstone) => {
                 record.step_mut(attempt.step(role)).is_undone = true;
                 attempt.has_left_tombstone = true;
@@ -446,10 +491,10 @@ impl Payments {
         true
     }
 
-    fn step(&self, state: &mut State, role: Role, number: usize, is_approved: bool) {
+    fn step(&self, state: &mut State, role: Role, number: usize, bank: BankAnswer) {
         let mut attempt = state.attempts(role)[number];
         let call = self.next_call(role, &attempt);
-        self.carry_out(state, role, &mut attempt, call, is_approved);
+        self.carry_out(state, role, &mut attempt, call, bank);
         let is_late = attempt.phase != Phase::Alive;
         let is_finished = call == Call::By(Right::Finish);
         if is_late || (is_finished && Self::finish(state, role, &mut attempt)) {
@@ -477,9 +522,15 @@ impl Payments {
             if attempt.phase == Phase::Over || is_twin {
                 continue;
             }
-            actions.push(Action::Goes(role, number));
-            if self.next_call(role, attempt).asks_the_bank() {
+            let call = self.next_call(role, attempt);
+            if call != Call::By(Right::Wait) || state.has_news_for(attempt) {
+                actions.push(Action::Goes(role, number));
+            }
+            if call.asks_the_bank() {
                 actions.push(Action::IsDeclined(role, number));
+                if self.provider.asks_customer {
+                    actions.push(Action::AsksCustomer(role, number));
+                }
             }
             if attempt.phase == Phase::Alive && may_die {
                 actions.push(Action::Dies(role, number));
@@ -508,6 +559,7 @@ impl Provider {
         match self.payments[id] {
             PaymentState::Declined => PaymentState::Declined,
             PaymentState::Opened
+            | PaymentState::AwaitingCustomer
             | PaymentState::Authorised
             | PaymentState::Captured
             | PaymentState::Voided
@@ -515,11 +567,11 @@ impl Provider {
         }
     }
 
-    fn asked(&mut self, id: Option<Id>, call: Right, is_approved: bool) -> Known {
+    fn asked(&mut self, id: Option<Id>, call: Right, bank: BankAnswer) -> Known {
         let Some(payment) = id.and_then(|id| self.payments.get_mut(id)) else {
             return Known::Nothing;
         };
-        match payment::at_the_provider(call, is_approved, *payment) {
+        match payment::at_the_provider(call, bank, *payment) {
             Some(next) => {
                 *payment = next;
                 Known::Is(next)
@@ -551,6 +603,13 @@ impl State {
         };
         attempts[number] = attempt;
         attempts.sort_unstable();
+    }
+
+    /// Whether an attempt that waits for the customer would find something else than it has: their
+    /// time is over, or they have acted.
+    fn has_news_for(&self, attempt: &Attempt) -> bool {
+        let now = attempt.id.map(|id| self.provider.payments[id]);
+        self.record.is_over != attempt.time.is_over || now != Some(PaymentState::AwaitingCustomer)
     }
 
     fn stands(&self) -> bool {
@@ -593,6 +652,16 @@ impl Model for Payments {
         if state.provider.listed < state.provider.payments.len() {
             actions.push(Action::SearchCatchesUp);
         }
+        if state.record.given_for.is_some() && !state.record.is_over {
+            actions.push(Action::TimeIsOver);
+        }
+        let awaiting = state.provider.payments.iter().enumerate();
+        let awaiting = awaiting.filter(|(_, payment)| **payment == PaymentState::AwaitingCustomer);
+        actions.extend(
+            awaiting.flat_map(|(id, _)| {
+                [Action::CustomerActs(id, true), Action::CustomerActs(id, false)]
+            }),
+        );
         if self.provider.lets_lapse {
             let held = state.provider.payments.iter().enumerate();
             let held = held.filter(|(_, payment)| **payment == PaymentState::Authorised);
@@ -603,8 +672,20 @@ impl Model for Payments {
     fn next_state(&self, before: &State, action: Action) -> Option<State> {
         let mut state = before.clone();
         match action {
-            Action::Goes(role, number) => self.step(&mut state, role, number, true),
-            Action::IsDeclined(role, number) => self.step(&mut state, role, number, false),
+            Action::Goes(role, number) => {
+                self.step(&mut state, role, number, BankAnswer::Approved);
+            }
+            Action::IsDeclined(role, number) => {
+                self.step(&mut state, role, number, BankAnswer::Declined);
+            }
+            Action::AsksCustomer(role, number) => {
+                self.step(&mut state, role, number, BankAnswer::AsksCustomer);
+            }
+            Action::CustomerActs(id, approves) => {
+                state.provider.payments[id] =
+                    if approves { PaymentState::Authorised } else { PaymentState::Declined };
+            }
+            Action::TimeIsOver => state.record.is_over = true,
             Action::Dies(role, number) => {
                 let mut attempt = state.attempts(role)[number];
                 let call = self.next_call(role, &attempt);
@@ -628,7 +709,7 @@ impl Model for Payments {
 
     fn properties(&self) -> Vec<Property<Self>> {
         use PaymentState as S;
-        vec![
+        let mut properties = vec![
             Property::always(ONE_CAPTURE, |_, state: &State| {
                 state.provider.count(&[S::Captured, S::Refunded]) <= 1
             }),
@@ -664,6 +745,21 @@ impl Model for Payments {
                 let is_late = |attempt: &Attempt| matches!(attempt.phase, Phase::Late(_));
                 state.order == Order::Unwound && state.captures.iter().any(is_late)
             }),
-        ]
+        ];
+        if self.provider.asks_customer {
+            properties.push(Property::sometimes(
+                "an order is completed although its customer's time is over by then",
+                |_, state: &State| state.order == Order::Completed && state.record.is_over,
+            ));
+            properties.push(Property::sometimes(
+                "an order is unwound whose customer did nothing in time",
+                |_, state: &State| {
+                    state.order == Order::Unwound
+                        && state.record.is_over
+                        && state.provider.payments == [S::Voided]
+                },
+            ));
+        }
+        properties
     }
 }

@@ -2,9 +2,17 @@
 //! a payment and authorises it. It is right as long as the provider never forgets a key and its
 //! search never lags.
 
-use domain::payment::{Call as Right, KeyState, Known, PaymentState as S};
+use domain::payment::{BankAnswer, Call as Right, KeyState, Known, PaymentState as S};
 
 use super::{Attempt, Call, Role};
+
+/// What a payment is made as. Nobody asks the customer here.
+pub(super) const fn made_by(bank: BankAnswer) -> S {
+    match bank {
+        BankAnswer::Approved => S::Authorised,
+        BankAnswer::Declined | BankAnswer::AsksCustomer => S::Declined,
+    }
+}
 
 /// What an attempt does next.
 pub(super) const fn next(role: Role, attempt: &Attempt) -> Call {
@@ -24,9 +32,10 @@ const fn authorise(attempt: &Attempt) -> Call {
         (Some(_), Known::Nothing | Known::Fresh) => Call::AuthoriseByKey,
         (Some(_), Known::Unasked) => Call::By(Right::LookUp),
         (Some(_), Known::Is(S::Authorised | S::Captured)) => Call::By(Right::RecordDone),
-        (Some(_), Known::Is(S::Opened | S::Declined | S::Voided | S::Refunded)) => {
-            Call::By(Right::RecordRefusal)
-        }
+        (
+            Some(_),
+            Known::Is(S::Opened | S::AwaitingCustomer | S::Declined | S::Voided | S::Refunded),
+        ) => Call::By(Right::RecordRefusal),
     }
 }
 
@@ -46,7 +55,7 @@ const fn capture(attempt: &Attempt) -> Call {
             Some(_),
             Known::Nothing
             | Known::Fresh
-            | Known::Is(S::Opened | S::Declined | S::Voided | S::Refunded),
+            | Known::Is(S::Opened | S::AwaitingCustomer | S::Declined | S::Voided | S::Refunded),
         ) => Call::By(Right::RecordRefusal),
     }
 }
@@ -58,9 +67,12 @@ const fn close(attempt: &Attempt) -> Call {
     }
     match (attempt.has_searched, attempt.payment) {
         (false, _) => Call::Search,
-        (true, Known::Nothing | Known::Fresh | Known::Is(S::Opened | S::Declined)) => {
-            Call::By(Right::Finish)
-        }
+        (
+            true,
+            Known::Nothing
+            | Known::Fresh
+            | Known::Is(S::Opened | S::AwaitingCustomer | S::Declined),
+        ) => Call::By(Right::Finish),
         (true, Known::Unasked) => Call::By(Right::LookUp),
         (true, Known::Is(S::Authorised)) => Call::By(Right::Void),
         (true, Known::Is(S::Captured)) => Call::By(Right::Refund),

@@ -11,7 +11,7 @@ use std::fmt;
 use std::time::Duration;
 
 use saga::{
-    AttentionNeeded, Decision, Process, Progress, Resolution, Resolved, Saga, StepFailure,
+    Answer, AttentionNeeded, Decision, Process, Progress, Resolution, Resolved, Saga, StepFailure,
     StepProgress, StepState, Stop, Unwound, WaitingFor, answer_all, note, try_note,
 };
 use serde::{Deserialize, Serialize};
@@ -42,7 +42,15 @@ pub struct TripStart {
     pub car_first: bool,
     /// Whether the hotel is needed once more, right after it was booked.
     pub hotel_again: bool,
+    /// How long the guest has to confirm the room, where the hotel asks for that.
+    pub guest_has: Duration,
 }
+
+/// The hotel wants the guest to confirm the room.
+pub const ASKS_THE_GUEST: &str = "asks the guest";
+
+/// The hotel is full, and another one is booked in its place.
+pub const FULL: &str = "full";
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal(pub String);
@@ -93,6 +101,7 @@ saga::contract! {
 pub struct View {
     pub steps: Vec<StepProgress>,
     pub waiting_for: Option<WaitingFor>,
+    pub pausing_for: Option<String>,
     pub is_unwinding: bool,
     pub is_past_return: bool,
     pub timeline: String,
@@ -116,7 +125,17 @@ async fn travel(saga: &mut Saga<Trip>, start: &TripStart) -> Result<(), Stop<Ref
         saga.run(car).await?;
         saga.run(hotel).await?;
     } else {
-        saga.run(hotel).await?;
+        let read = |answer: String| match answer.as_str() {
+            ASKS_THE_GUEST => {
+                Answer::Waits { at_most: start.guest_has, why: "waiting for the guest" }
+            }
+            FULL => Answer::Replaced,
+            _ => Answer::Done(answer),
+        };
+        if saga.run_with_waits(hotel, read).await?.is_none() {
+            let other = saga.step_again(BookHotel, trip.clone()).undone_by(CancelHotel);
+            saga.run(other).await?;
+        }
         if start.hotel_again {
             let again = saga.step_again(BookHotel, trip.clone()).undone_by(CancelHotel);
             saga.run(again).await?;
@@ -229,6 +248,7 @@ impl Trip {
         View {
             steps: self.progress.steps().to_vec(),
             waiting_for: self.progress.waiting_for().cloned(),
+            pausing_for: self.progress.pausing_for().map(str::to_owned),
             is_unwinding: self.progress.is_unwinding(),
             is_past_return: self.progress.is_past_return(),
             timeline: self.progress.markdown("trip"),

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use saga::{BROKEN, BUSY, NOT_OPEN, REJECTED, Role, UNAVAILABLE};
+use saga::{BROKEN, BUSY, INVALID_ANSWER, NOT_OPEN, REJECTED, Role, UNAVAILABLE};
 use temporalio_macros::activities;
 use temporalio_sdk::ApplicationFailure;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
@@ -26,6 +26,9 @@ pub enum Fault {
     RetryAfter(Duration),
     /// It takes effect, but the answer is lost, so many times.
     AnswerLost(u32),
+    /// An answer that makes no sense, so many times; nothing takes effect. The party is asked again
+    /// for so long.
+    InvalidAnswer(u32, Duration),
     /// A bug, so many times; nothing takes effect.
     Broken(u32),
     /// The process is not open; `ended` says how it ended.
@@ -51,6 +54,8 @@ pub struct Call {
 pub struct Record {
     faults: BTreeMap<String, VecDeque<Fault>>,
     is_let_go: bool,
+    /// What the hotel answers, one after the other, before it gives a room.
+    hotel_answers: VecDeque<&'static str>,
     pub calls: Vec<Call>,
     /// The steps whose effect stands.
     pub standing: BTreeSet<String>,
@@ -81,7 +86,10 @@ impl Record {
         let planned = self.faults.get_mut(activity)?;
         let fault = planned.front_mut()?;
         let now = fault.clone();
-        if let Fault::Unavailable(left) | Fault::AnswerLost(left) | Fault::Broken(left) = fault
+        if let Fault::Unavailable(left)
+        | Fault::AnswerLost(left)
+        | Fault::InvalidAnswer(left, _)
+        | Fault::Broken(left) = fault
             && *left > 1
         {
             *left = left.saturating_sub(1);
@@ -120,6 +128,11 @@ impl World {
         self.change(trip, |record| record.is_let_go = true);
     }
 
+    /// The hotel answers this first, one after the other.
+    pub fn hotel_answers(&self, trip: &TripId, answers: &[&'static str]) {
+        self.change(trip, |record| record.hotel_answers.extend(answers));
+    }
+
     /// Waits until it is so.
     pub async fn until(&self, trip: &TripId, is_so: impl Fn(&Record) -> bool) {
         let mut changes = self.0.subscribe();
@@ -153,6 +166,7 @@ impl World {
                 self.take_effect(trip, &activity)?;
                 Err(unavailable(None))
             }
+            Some(Fault::InvalidAnswer(_, ask_again_for)) => Err(invalid_answer(ask_again_for)),
             Some(Fault::Broken(_)) => Err(broken()),
             Some(Fault::NotOpen(ended)) => Err(not_open(ended)),
             Some(Fault::CancelledByWorker) => Err(ActivityError::cancelled()),
@@ -210,6 +224,13 @@ fn unavailable(delay: Option<Duration>) -> ActivityError {
     ActivityError::application(failure.build())
 }
 
+fn invalid_answer(ask_again_for: Duration) -> ActivityError {
+    let failure = ApplicationFailure::builder("an answer that makes no sense".to_owned())
+        .type_name(INVALID_ANSWER.to_owned())
+        .details(ask_again_for);
+    ActivityError::application(failure.build())
+}
+
 fn broken() -> ActivityError {
     let failure = ApplicationFailure::builder("a bug".to_owned())
         .type_name(BROKEN.to_owned())
@@ -251,7 +272,9 @@ impl World {
         ctx: ActivityContext,
         trip: TripId,
     ) -> Result<String, ActivityError> {
-        self.play(&ctx, &trip).await.map(|()| "room 7".to_owned())
+        self.play(&ctx, &trip).await?;
+        let answer = self.change(&trip, |record| record.hotel_answers.pop_front());
+        Ok(answer.unwrap_or("room 7").to_owned())
     }
 
     #[activity(definition = trip::CancelHotel)]

@@ -59,7 +59,10 @@ pub(crate) async fn serve(options: &BenchWorker) -> Result<(), BenchError> {
         articles: ArticleQueues::default(),
         provider: Arc::new(SandboxProvider::new(pool(SANDBOXES), 0)),
         carrier: Arc::new(SandboxCarrier::new(pool(SANDBOXES))),
-        settings: Settings { reservation_ttl: Duration::from_hours(1) },
+        settings: Settings {
+            reservation_ttl: Duration::from_hours(1),
+            ask_again_for: Duration::from_mins(5),
+        },
     };
     let tuner = TunerHolder::builder()
         .workflow_task_slot_supplier(FixedSizeSlotSupplier::new(500))

@@ -4,6 +4,7 @@ pub(crate) mod cancel;
 pub(crate) mod events;
 pub(crate) mod filter;
 pub(crate) mod list;
+pub(crate) mod pay;
 pub(crate) mod place;
 pub(crate) mod read;
 pub(crate) mod resolve;
@@ -16,8 +17,9 @@ use domain::event::UnknownEvent;
 use domain::{
     CustomerId, Destination, DiscountCode, Order, OrderId, OrderLine, OrderState, Terms, Totals,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use strum::IntoStaticStr;
 use utoipa::ToSchema;
 use uuid::fmt::Hyphenated;
 
@@ -28,6 +30,12 @@ pub(crate) const CANCEL_WINDOW_SECONDS_MAX: u32 = 2_592_000;
 
 /// The longest patience with a party: a week.
 pub(crate) const PATIENCE_SECONDS_MAX: u32 = 604_800;
+
+/// The longest time in which a declined payment may be replaced: a week.
+pub(crate) const PAYMENT_RETRY_SECONDS_MAX: u32 = 604_800;
+
+/// The longest that a customer may take to approve a payment: a day.
+pub(crate) const APPROVAL_SECONDS_MAX: u32 = 86_400;
 
 /// An order, as its customer and the shop see it.
 ///
@@ -46,6 +54,9 @@ pub(crate) struct OrderResource {
     /// Where it stands.
     #[serde(flatten)]
     pub(crate) state: OrderState,
+    /// What the customer has to do before the order goes on, if it waits for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) customer_action: Option<CustomerAction>,
     /// What was bought, at the prices of that moment.
     pub(crate) lines: Vec<OrderLine>,
     /// What it costs in total.
@@ -58,7 +69,44 @@ pub(crate) struct OrderResource {
     pub(crate) terms: Terms,
 }
 
+/// What the customer has to do before the order goes on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub(crate) struct CustomerAction {
+    /// What it is.
+    pub(crate) kind: CustomerActionKind,
+    /// Where the customer does it, at the payment provider. Whoever has the link may approve the
+    /// payment: pass it on to the customer and to nobody else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "https://sandbox.example/approve/17")]
+    pub(crate) url: Option<String>,
+    /// Until when. After that the order is rejected.
+    pub(crate) until: DateTime<Utc>,
+}
+
+/// What a customer can have to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, IntoStaticStr)]
+#[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
+pub(crate) enum CustomerActionKind {
+    /// To approve the payment at `url`, because their bank asks for it.
+    ApprovePayment,
+    /// To pay in another way, because the payment was declined: `POST /v1/orders/{id}/payment`.
+    ReplacePayment,
+}
+
+impl CustomerActionKind {
+    /// Its name in every protocol.
+    pub(crate) fn name(self) -> &'static str {
+        self.into()
+    }
+}
+
 impl OrderResource {
+    /// Whether the customer can be told how it went, or what they have to do.
+    pub(crate) fn is_decided(&self) -> bool {
+        self.customer_action.is_some() || self.state.is_decided()
+    }
+
     /// The order as it was placed a moment ago.
     pub(crate) fn placed(order: Order) -> Self {
         Self {
@@ -66,6 +114,7 @@ impl OrderResource {
             customer_id: order.customer_id,
             placed_at: order.placed_at,
             state: OrderState::placed(),
+            customer_action: None,
             lines: order.lines,
             totals: order.totals,
             discount_code: order.discount_code,

@@ -1,12 +1,12 @@
 //! The task queues that orders go through. Each can be paused and resumed.
 //!
-//! A worker whose queue is paused takes no more tasks from it, and finishes those it has. While
-//! `orders` is paused, no order is launched, either: orders are accepted, and wait in the order of
-//! their placing. An order that waits there has not begun, or is between two steps, and no step's
-//! time limit runs. A patient step that is in progress on another queue continues. Pausing
-//! `payments` or `fulfilment` is different: the time limit of a patient step keeps running, so an
-//! order whose step waits there for longer than its patience is unwound. Undos have no limit, and
-//! wait.
+//! While `orders` is paused, no order is launched: orders are accepted, and wait in the order of
+//! their placing. Those that were launched before come to their end. A worker whose `payments` or
+//! `fulfilment` is paused takes no more patient attempts from it, and finishes those it has. A
+//! step's first attempts run on `orders`, so they are still made: a party that nobody must call is
+//! stopped by `parties`. The time limit of a step keeps running while it waits on a paused queue,
+//! so an order whose step waits there for longer than its patience is unwound. Undos have no limit,
+//! and wait.
 
 pub(crate) mod list;
 pub(crate) mod pause;

@@ -50,6 +50,8 @@ pub enum Kind {
     OrderAlreadyRejected,
     /// There is nothing to cancel: a fault stopped the order.
     OrderAlreadyFailed,
+    /// The order does not wait for a payment.
+    NoPaymentDue,
     /// The order's workflow was ended from outside, and the order has not come to its end.
     OrderInterrupted,
     /// The resource is not as the caller believes it to be.
@@ -62,7 +64,7 @@ pub enum Kind {
     UnsupportedMediaType,
     /// Well formed, and breaks a rule.
     InvalidRequest,
-    /// The key was used for another order.
+    /// The key was used for another request.
     IdempotencyKeyReused,
     /// The caller exceeds a rate limit.
     TooManyRequests,
@@ -109,13 +111,14 @@ impl Kind {
             Self::OrderAlreadyShipped => "The parcel has been handed over",
             Self::OrderAlreadyRejected => "The shop has refused the order",
             Self::OrderAlreadyFailed => "The order was stopped by a fault",
+            Self::NoPaymentDue => "The order does not wait for a payment",
             Self::OrderInterrupted => "The order's workflow was ended from outside",
             Self::ChangedMeanwhile => "The resource has changed meanwhile",
             Self::BodyTooSlow => "The body took too long",
             Self::BodyTooLarge => "The body is too large",
             Self::UnsupportedMediaType => "The body is not declared as JSON",
             Self::InvalidRequest => "The request breaks a rule",
-            Self::IdempotencyKeyReused => "The key belongs to another order",
+            Self::IdempotencyKeyReused => "The key belongs to another request",
             Self::TooManyRequests => "The caller exceeds a rate limit",
             Self::SignInDelayed => "Too many wrong passwords in a row",
             Self::Internal => "The shop has an internal error",

@@ -9,7 +9,8 @@ use crate::app::orders::OrderResource;
 use crate::graphql::error::graphql_error;
 use crate::graphql::loads::{EventsOf, LedgerOf, PaymentsOf, Reader, ShipmentsOf};
 use crate::graphql::types::{
-    GraphAttention, GraphEntry, GraphEvent, GraphMoney, GraphPayment, GraphShipment,
+    GraphAttention, GraphCustomerAction, GraphEntry, GraphEvent, GraphMoney, GraphPayment,
+    GraphShipment,
 };
 use crate::identity::Caller;
 use crate::identity::scope::Scope;
@@ -47,6 +48,8 @@ pub(crate) struct GraphOrder {
     needs_attention: Option<GraphAttention>,
     /// The carrier's tracking number, once the parcel was handed over.
     tracking: Option<String>,
+    /// What the customer has to do before the order goes on, if it waits for that.
+    customer_action: Option<GraphCustomerAction>,
     #[graphql(skip)]
     bought: Vec<GraphLine>,
     /// The price of the goods.
@@ -136,6 +139,7 @@ impl From<OrderResource> for GraphOrder {
             unwinding: order.state.unwinding,
             needs_attention: order.state.needs_attention.map(Into::into),
             tracking: order.state.tracking,
+            customer_action: order.customer_action.map(Into::into),
             bought: lines.collect(),
             subtotal: order.totals.subtotal.into(),
             discount: order.totals.discount.into(),

@@ -3,9 +3,9 @@
 use async_graphql::SimpleObject;
 use chrono::SecondsFormat;
 
-use crate::app::orders::OrderEvent;
 use crate::app::orders::store::related::{LedgerEntry, Payment, Shipment, StoredAmount};
 use crate::app::orders::timeline::TimelineLine;
+use crate::app::orders::{CustomerAction, OrderEvent};
 
 /// An amount of money.
 #[derive(Clone, SimpleObject)]
@@ -35,6 +35,19 @@ pub(crate) struct GraphAttention {
     pub(crate) since: String,
 }
 
+/// What the customer has to do before the order goes on.
+#[derive(Clone, SimpleObject)]
+#[graphql(name = "CustomerAction")]
+pub(crate) struct GraphCustomerAction {
+    /// `approve-payment`: the customer approves the payment at the URL, because their bank asks for
+    /// it. `replace-payment`: they pay in another way, because the payment was declined.
+    pub(crate) kind: &'static str,
+    /// Where the customer does it, at the payment provider. Pass it on to nobody else.
+    pub(crate) url: Option<String>,
+    /// Until when, as RFC 3339. After that the order is rejected.
+    pub(crate) until: String,
+}
+
 /// Something that happened to an order.
 #[derive(Clone, SimpleObject)]
 #[graphql(name = "OrderEvent")]
@@ -49,14 +62,15 @@ pub(crate) struct GraphEvent {
     pub(crate) occurred_at: String,
 }
 
-/// A payment of an order. Where an authorisation has expired, an order has another one.
+/// A payment of an order. Where one was declined or its authorisation has expired, an order may
+/// have another one.
 #[derive(Clone, SimpleObject)]
 #[graphql(name = "Payment")]
 pub(crate) struct GraphPayment {
     /// The provider's own id for it.
     pub(crate) provider_reference: String,
-    /// What the shop knows of it: `opened`, `declined`, `authorised`, `captured`, `voided` or
-    /// `refunded`.
+    /// What the shop knows of it: `opened`, `awaiting-customer`, `declined`, `authorised`,
+    /// `captured`, `voided` or `refunded`.
     pub(crate) state: String,
     /// The amount captured.
     pub(crate) captured: GraphMoney,
@@ -123,6 +137,13 @@ impl From<OrderEvent> for GraphEvent {
 impl From<StoredAmount> for GraphMoney {
     fn from(StoredAmount { amount, currency }: StoredAmount) -> Self {
         Self { amount, currency }
+    }
+}
+
+impl From<CustomerAction> for GraphCustomerAction {
+    fn from(action: CustomerAction) -> Self {
+        let until = action.until.to_rfc3339_opts(SecondsFormat::Micros, true);
+        Self { kind: action.kind.name(), url: action.url, until }
     }
 }
 

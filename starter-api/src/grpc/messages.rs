@@ -6,11 +6,10 @@ use ordersaga_grpc::v1;
 use prost_types::Timestamp;
 
 use crate::app::basket::{BasketInput, LineInput};
-use crate::app::orders::OrderEvent;
-use crate::app::orders::OrderResource;
 use crate::app::orders::cancel::{CancelAnswer, CancelEffect, CancelOutcome, CancelPreview};
 use crate::app::orders::place::command::{AddressInput, MoneyInput, OrderInput};
 use crate::app::orders::timeline::TimelineLine;
+use crate::app::orders::{CustomerAction, CustomerActionKind, OrderEvent, OrderResource};
 
 /// The order as the caller wrote it. A part of the message that was left out counts as empty, and
 /// is refused with the other broken rules.
@@ -36,6 +35,7 @@ pub(super) fn order_input(order: &v1::PlaceOrderRequest) -> OrderInput<'_> {
             .map(|total| MoneyInput { amount: &total.amount, currency: &total.currency }),
         cancel_window_seconds: order.cancel_window_seconds.map(Into::into),
         patience_seconds: order.patience_seconds.map(Into::into),
+        payment_retry_seconds: order.payment_retry_seconds.map(Into::into),
     }
 }
 
@@ -61,6 +61,7 @@ pub(super) fn order(order: OrderResource) -> v1::Order {
         unwinding: order.state.unwinding,
         needs_attention: order.state.needs_attention.map(attention),
         tracking: order.state.tracking,
+        customer_action: order.customer_action.map(customer_action),
         lines: order
             .lines
             .iter()
@@ -121,6 +122,15 @@ pub(super) fn cancel_preview(preview: &CancelPreview) -> v1::CancelOrderResponse
         status: status(&preview.state.status).into(),
         refund: preview.refund.map(money),
     }
+}
+
+fn customer_action(action: CustomerAction) -> v1::CustomerAction {
+    let kind = match action.kind {
+        CustomerActionKind::ApprovePayment => v1::CustomerActionKind::ApprovePayment,
+        CustomerActionKind::ReplacePayment => v1::CustomerActionKind::ReplacePayment,
+    };
+    let until = Some(timestamp(action.until));
+    v1::CustomerAction { kind: kind.into(), url: action.url, until }
 }
 
 fn attention(attention: Attention) -> v1::Attention {

@@ -57,6 +57,7 @@ const fn code(kind: Kind) -> Code {
         | Kind::OrderAlreadyShipped
         | Kind::OrderAlreadyRejected
         | Kind::OrderAlreadyFailed
+        | Kind::NoPaymentDue
         | Kind::OrderInterrupted
         | Kind::ChangedMeanwhile => Code::FailedPrecondition,
         Kind::IdempotencyKeyReused

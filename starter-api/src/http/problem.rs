@@ -124,6 +124,7 @@ impl Kind {
             | Self::OrderAlreadyShipped
             | Self::OrderAlreadyRejected
             | Self::OrderAlreadyFailed
+            | Self::NoPaymentDue
             | Self::OrderInterrupted => StatusCode::CONFLICT,
             Self::ChangedMeanwhile => StatusCode::PRECONDITION_FAILED,
             Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,

@@ -97,6 +97,10 @@ pub struct Limits {
     pub patience_seconds: Option<u32>,
     /// When customers' money is taken.
     pub capture_at: CaptureAt,
+    /// How long a customer may take to approve a payment.
+    pub approval_seconds: u32,
+    /// How long a declined payment of an order that does not say so may be replaced.
+    pub payment_retry_seconds: u32,
     /// How many orders may wait for their launch before no more are accepted.
     pub backlog_max: u64,
 }
@@ -125,6 +129,8 @@ impl Default for Limits {
             cancel_window_seconds: 0,
             patience_seconds: None,
             capture_at: CaptureAt::HandOver,
+            approval_seconds: 900,
+            payment_retry_seconds: 0,
             backlog_max: 100_000,
         }
     }
@@ -136,6 +142,8 @@ impl Limits {
             cancel_window_seconds: self.cancel_window_seconds,
             patience_seconds: self.patience_seconds,
             capture_at: self.capture_at,
+            approval_seconds: self.approval_seconds,
+            payment_retry_seconds: self.payment_retry_seconds,
             wait_seconds_max: self.wait_seconds_max(),
             streams_max: self.streams_max,
             waits_max: self.waits_max,

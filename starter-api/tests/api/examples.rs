@@ -8,6 +8,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::life::{captured, happen, needs_attention, record, rejected, reserved, unwinding};
+use crate::paying::declined_order;
 use crate::shop::{Answer, Shop, send};
 use crate::signing_in::shop_of_the_examples;
 
@@ -181,6 +182,11 @@ async fn every_request_of_the_examples_is_accepted(database: PgPool) {
     assert_eq!(story.sends("operators.resolve", operator).await.problem(), "order-not-stuck");
     story.tells("operators.resolve_all", operator).await;
     told.extend(["operators.resolve", "operators.resolve_all"]);
+
+    // An order whose payment was declined, and which waits for another one.
+    story.order = declined_order(&database, 3_600.0).await;
+    story.tells("orders.pay", service).await;
+    told.push("orders.pay");
 
     // And nobody has been forgotten.
     let mut writing = Vec::new();

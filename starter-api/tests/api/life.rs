@@ -2,8 +2,8 @@
 //! and moved by the typed events.
 
 use domain::event::{
-    AttentionNeeded, AttentionResolved, Booked, Cancelled, Completed, Failed, OrderEvent,
-    Parcelled, PaymentMoved, Refused, StockLines, Unwinding,
+    AttentionNeeded, AttentionResolved, AwaitingCustomer, Booked, Cancelled, Completed, Failed,
+    OrderEvent, Parcelled, PaymentMoved, Refused, StockLines, Unwinding,
 };
 use domain::{CustomerId, Decision, Ending, Order, OrderId, Quantity, Rejection, StepName};
 use sqlx::PgPool;
@@ -53,6 +53,12 @@ pub(crate) fn released() -> OrderEvent {
 pub(crate) fn captured() -> OrderEvent {
     let (amount, provider_reference) = (testkit::pounds("23.10"), "pay_1".to_owned());
     OrderEvent::PaymentCaptured(PaymentMoved { amount, provider_reference })
+}
+
+pub(crate) fn awaiting_customer() -> OrderEvent {
+    let (amount, provider_reference) = (testkit::pounds("23.10"), "pay_1".to_owned());
+    let until = "2026-01-02T03:19:05Z".parse().unwrap();
+    OrderEvent::PaymentAwaitingCustomer(AwaitingCustomer { amount, provider_reference, until })
 }
 
 pub(crate) fn declined() -> OrderEvent {

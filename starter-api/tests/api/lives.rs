@@ -134,7 +134,10 @@ async fn serve(as_worker: &PgPool, client: &Client, stop: &CancellationToken) {
         articles: ArticleQueues::default(),
         provider: Arc::new(SandboxProvider::new(pool(), 0)),
         carrier: Arc::new(SandboxCarrier::new(pool())),
-        settings: activities::Settings { reservation_ttl: Duration::from_hours(24) },
+        settings: activities::Settings {
+            reservation_ttl: Duration::from_hours(24),
+            ask_again_for: Duration::ZERO,
+        },
     };
     let sdk = Runtime::from_current_tokio(RuntimeOptions::default()).unwrap();
     let db = pool();

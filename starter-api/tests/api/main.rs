@@ -24,6 +24,7 @@ mod lives;
 mod operating;
 mod orders;
 mod outages;
+mod paying;
 mod placing;
 mod pricing;
 mod shop;

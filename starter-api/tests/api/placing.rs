@@ -395,12 +395,22 @@ async fn a_caller_who_waits_is_answered_once_the_order_is_decided(database: PgPo
 
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn terms_that_are_not_asked_for_are_the_shops(database: PgPool) {
-    let limits =
-        Limits { cancel_window_seconds: 60, patience_seconds: Some(90), capture_at: CaptureAt::Placement, ..Limits::default() };
+    let limits = Limits {
+        cancel_window_seconds: 60,
+        patience_seconds: Some(90),
+        capture_at: CaptureAt::Placement,
+        ..Limits::default()
+    };
     Shop::open(database.clone()).await;
     let shop = Shop::with(database, Temporal::from_env().unwrap(), limits).await;
     let placed = shop.post("/v1/orders", &order("ada")).await.json();
-    assert_eq!(placed["terms"], json!({"cancel_window_seconds": 60, "patience_seconds": 90, "capture_at": "placement"}));
+    assert_eq!(
+        placed["terms"],
+        json!({
+            "cancel_window_seconds": 60, "patience_seconds": 90, "capture_at": "placement",
+            "approval_seconds": 900, "payment_retry_seconds": 0,
+        })
+    );
     let mut wish = order("ada");
     wish["cancel_window_seconds"] = json!(0);
     let placed = shop.post("/v1/orders", &wish).await.json();

@@ -40,6 +40,12 @@ pub(super) async fn look(
             "movements",
             booked_movements(db).await?,
         ),
+        Finding::of(
+            "I14",
+            "the inventory account is what the goods in the house cost",
+            "currencies",
+            inventory_at_cost(db).await?,
+        ),
     ])
 }
 
@@ -91,8 +97,12 @@ async fn left_authorised(db: &mut PgConnection, skipped: &Skipped) -> Result<See
         Seen,
         r#"
         with checked as (
-            select case when state = 'authorised'
+            select case
+                when state = 'authorised'
                 then format('%s is still authorised, and order %s is %s',
+                    idempotency_key, order_id, status)
+                when state = 'awaiting-customer' and coalesce(approvable_until > now(), true)
+                then format('%s can still be approved, and order %s is %s',
                     idempotency_key, order_id, status)
             end as complaint
             from sandbox_provider.payments
@@ -182,6 +192,43 @@ async fn booked_movements(db: &mut PgConnection) -> Result<Seen, sqlx::Error> {
             left join ledger.transactions on key = 'stock-movement:' || movement_id
             where reference is not null and unit_cost > 0
                 and reason in ('received', 'found', 'written-off')
+        )
+        select
+            count(*) as "looked_at!",
+            count(complaint) as "violations!",
+            coalesce((array_agg(complaint) filter (where complaint is not null))[1:5], '{}')
+                as "examples!"
+        from checked
+        "#,
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// Of an order, the account loses the order's own cost when its sale is booked; whatever is left
+/// is the goods on hand at their articles' costs, and what orders have cost that have shipped.
+async fn inventory_at_cost(db: &mut PgConnection) -> Result<Seen, sqlx::Error> {
+    sqlx::query_as!(
+        Seen,
+        r#"
+        with worth as (
+            select product.currency, on_hand * unit_cost as goods, 0 as booked
+            from inventory.stock join catalog.products as product using (sku)
+            union all
+            select currency, cost_of_goods, 0
+            from inventory.reservations join orders.orders using (order_id) where state = 'sold'
+            union all
+            select currency, 0, case side when 'debit' then amount else -amount end
+            from ledger.entries join ledger.transactions using (transaction_id)
+            where account = 'inventory' and order_id is null
+        ), summed as (
+            select currency, sum(goods) as goods, sum(booked) as booked from worth group by currency
+        ), checked as (
+            select case when goods <> booked then format(
+                'goods for %s %s, and %s in the books, before what was sold',
+                goods, currency, booked
+            ) end as complaint
+            from summed
         )
         select
             count(*) as "looked_at!",

@@ -62,6 +62,8 @@ pub enum Trouble {
     Overlaps,
     /// Times out, and a zombie of it runs when the order has ended.
     ComesLate,
+    /// Takes effect, and a proxy answers in its party's place for a while.
+    MakesNoSense,
     /// Fails for good, as a bug does.
     Breaks,
     /// Is refused for good by the business.
@@ -72,7 +74,7 @@ pub enum Trouble {
     AnswersTooMuch,
     /// Is ten times slower.
     IsSlow,
-    /// Its party's first answer is a proxy's page; nothing is done there.
+    /// Its party's first answer is a proxy's page, and makes no sense; nothing is done there.
     AnswersHtml,
     /// Its party does as asked, and the first answer ends before its end.
     AnswersHalf,
@@ -89,6 +91,10 @@ pub enum Trouble {
     Dies,
     /// The same, once it is tried patiently.
     DiesLong,
+    /// The bank asks the customer first, who approves the payment.
+    NeedsCustomer,
+    /// The bank asks the customer first, who does nothing.
+    CustomerIsGone,
 }
 
 /// When, and how, the order is called off.
@@ -163,7 +169,7 @@ pub fn refusal() -> Rejection {
 }
 
 impl Trouble {
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 26] = [
         Self::Nothing,
         Self::Fails,
         Self::FailsLong,
@@ -174,6 +180,7 @@ impl Trouble {
         Self::LosesAnswerForEver,
         Self::Overlaps,
         Self::ComesLate,
+        Self::MakesNoSense,
         Self::Breaks,
         Self::IsRefused,
         Self::Garbles,
@@ -187,6 +194,8 @@ impl Trouble {
         Self::FailsByTurns,
         Self::Dies,
         Self::DiesLong,
+        Self::NeedsCustomer,
+        Self::CustomerIsGone,
     ];
 
     /// What the table calls it.
@@ -202,6 +211,7 @@ impl Trouble {
             Self::LosesAnswerForEver => "lost for ever",
             Self::Overlaps => "zombie beside",
             Self::ComesLate => "zombie late",
+            Self::MakesNoSense => "no sense",
             Self::Breaks => "broken",
             Self::IsRefused => "refused",
             Self::Garbles => "garbled",
@@ -215,6 +225,8 @@ impl Trouble {
             Self::FailsByTurns => "by turns",
             Self::Dies => "dies",
             Self::DiesLong => "dies long",
+            Self::NeedsCustomer => "needs the customer",
+            Self::CustomerIsGone => "customer gone",
         }
     }
 
@@ -233,6 +245,7 @@ impl Trouble {
             | Self::LandsLate => point.party().is_some(),
             // What is patient from the beginning has no quick way that could fail first.
             Self::DiesLong => point.call.is_local(),
+            Self::NeedsCustomer | Self::CustomerIsGone => point.activity == "AuthorisePayment",
             Self::Nothing
             | Self::Fails
             | Self::FailsLong
@@ -240,6 +253,7 @@ impl Trouble {
             | Self::LosesAnswerLong
             | Self::Overlaps
             | Self::ComesLate
+            | Self::MakesNoSense
             | Self::Breaks
             | Self::Garbles
             | Self::AnswersTooMuch
@@ -273,6 +287,7 @@ impl Trouble {
             | Self::LosesAnswerForEver
             | Self::Overlaps
             | Self::ComesLate
+            | Self::MakesNoSense
             | Self::Breaks
             | Self::IsRefused
             | Self::Garbles
@@ -280,13 +295,21 @@ impl Trouble {
             | Self::IsSlow
             | Self::FailsByTurns
             | Self::Dies
-            | Self::DiesLong => None,
+            | Self::DiesLong
+            | Self::NeedsCustomer
+            | Self::CustomerIsGone => None,
         }
     }
 
-    /// Whether the party answers what makes no sense.
-    const fn is_nonsense(self) -> bool {
-        matches!(self, Self::AnswersHtml | Self::AnswersHalf | Self::AnswersWithoutEnd)
+    /// How long the customer has to approve the payment, where their bank asks them.
+    pub const fn approval_seconds(self) -> Option<u32> {
+        if matches!(self, Self::NeedsCustomer) {
+            Some(3_600)
+        } else if matches!(self, Self::CustomerIsGone) {
+            Some(1)
+        } else {
+            None
+        }
     }
 
     /// Whether it takes a process that can die.
@@ -310,7 +333,9 @@ impl Trouble {
             | Self::AsksForNoPause
             | Self::LandsLate
             | Self::Dies
-            | Self::DiesLong => vec![],
+            | Self::DiesLong
+            | Self::NeedsCustomer
+            | Self::CustomerIsGone => vec![],
             Self::Fails => vec![Fault::Unavailable(1)],
             Self::FailsLong => vec![Fault::Unavailable(4)],
             Self::NeverAnswers => vec![Fault::Unavailable(FOR_EVER)],
@@ -320,6 +345,8 @@ impl Trouble {
             Self::LosesAnswerForEver => vec![Fault::AnswerLost(FOR_EVER)],
             Self::Overlaps => vec![Fault::Overlap],
             Self::ComesLate => vec![Fault::Late(gate.clone())],
+            // Once the quick way, or to begin with, and once where the saga knows of it.
+            Self::MakesNoSense => vec![Fault::InvalidAnswer(2)],
             Self::Breaks => vec![Fault::Broken(1)],
             Self::IsRefused => vec![Fault::Refused(refusal())],
             Self::Garbles => vec![Fault::Garbled(1)],
@@ -345,13 +372,8 @@ impl Cell {
                 End::Rejected(Rejection::FulfilmentUnavailable { step: self.point.step() })
             }
             (Trouble::IsRefused, _) => End::Rejected(refusal()),
-            (trouble, _)
-                if self.point.can_be_refused()
-                    && (matches!(trouble, Trouble::Breaks | Trouble::Garbles)
-                        || trouble.is_nonsense()) =>
-            {
-                End::Failed
-            }
+            (Trouble::CustomerIsGone, _) => End::Rejected(Rejection::PaymentNotApproved),
+            (Trouble::Breaks | Trouble::Garbles, _) if self.point.can_be_refused() => End::Failed,
             _ => match self.point.course {
                 Course::Ships | Course::IsAccepted => End::Completed,
                 Course::Unwinds => End::Rejected(Rejection::FulfilmentUnavailable {
@@ -361,12 +383,9 @@ impl Cell {
         }
     }
 
-    /// Whether an operator has to decide before the order can end, or may have to: the party's next
-    /// answer may be another call's, if the one it was meant for is called off first.
+    /// Whether an operator has to decide before the order can end.
     pub fn needs_operator(&self) -> bool {
-        self.trouble.is_nonsense()
-            || matches!(self.trouble, Trouble::Breaks | Trouble::Garbles)
-                && !self.point.can_be_refused()
+        matches!(self.trouble, Trouble::Breaks | Trouble::Garbles) && !self.point.can_be_refused()
     }
 
     /// Whether a cancel has to be kept: one that the shop answered, and one that Temporal took in

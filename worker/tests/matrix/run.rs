@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use activities::payment::sandbox::SandboxProvider;
 use activities::shipping::sandbox::SandboxCarrier;
-use domain::{Attention, Decision, Order, OrderId, OrderStatus};
+use domain::{Attention, Decision, Order, OrderId, OrderStatus, PaymentToken};
 use futures::FutureExt;
 use futures::stream::{self, StreamExt};
 use saga::{Role, WaitingFor};
@@ -18,9 +18,9 @@ use temporalio_client::{
 use temporalio_common::protos::temporal::api::enums::v1::EventType;
 use temporalio_common::protos::temporal::api::history::v1::HistoryEvent;
 use tokio::time::{MissedTickBehavior, interval, timeout};
-use workflows::order::{CancelRequest, NEEDS_ATTENTION, OrderSaga, signal_payload};
+use workflows::order::{CancelRequest, NEEDS_ATTENTION, OrderSaga, PartyUpdate, signal_payload};
 
-use crate::cell::{Cancel, Cell, Course, Moment, Point, Way, contracts, last_step};
+use crate::cell::{Cancel, Cell, Course, Moment, Point, Trouble, Way, contracts, last_step};
 use crate::support::{
     self, FOR_EVER, Fault, Faults, Gate, OrderHandle, Shop, Traces, decided, ended, history,
 };
@@ -167,6 +167,10 @@ async fn through(shop: &Shop, cell: &Cell, order: &Order) -> (Option<String>, Ve
     if cell.trouble.uses_up_patience() {
         order.terms.patience_seconds = Some(1);
     }
+    if let Some(seconds) = cell.trouble.approval_seconds() {
+        order.payment_token = PaymentToken::parse("tok_needs_customer").unwrap();
+        order.terms.approval_seconds = seconds;
+    }
     let (order_id, Point { activity, site, .. }) = (order.order_id, &cell.point);
     let gate = Gate::default();
     for fault in cell.trouble.faults(cell.cancel, &gate) {
@@ -182,8 +186,9 @@ async fn through(shop: &Shop, cell: &Cell, order: &Order) -> (Option<String>, Ve
         let end = ended(&handle);
         let cancel = call_off(&handle, cell.cancel, &gate);
         let operator = decide(shop, &handle, order_id, cell.point.course, cell.needs_operator());
+        let customer = approve(shop, &handle, order_id, cell.trouble == Trouble::NeedsCustomer);
         let party = misbehave(shop, cell, order_id, &before_party);
-        tokio::pin!(end, cancel, operator, party);
+        tokio::pin!(end, cancel, operator, customer, party);
         let mut taken_in = None;
         let mut has_misbehaved = false;
         let status = loop {
@@ -192,6 +197,7 @@ async fn through(shop: &Shop, cell: &Cell, order: &Order) -> (Option<String>, Ve
                 () = &mut party, if !has_misbehaved => has_misbehaved = true,
                 answer = &mut cancel, if taken_in.is_none() => taken_in = Some(answer),
                 status = &mut operator => break status,
+                status = &mut customer => break status,
             }
         };
         (status, taken_in.unwrap_or(false))
@@ -306,6 +312,29 @@ pub async fn decide<T>(
             take(&waiting).await;
         }
     }
+}
+
+/// A customer who approves the payment as soon as their bank asks them, whereupon the provider tells
+/// the order. Never comes to an end by itself.
+async fn approve<T>(shop: &Shop, handle: &OrderHandle, order: OrderId, is_needed: bool) -> T {
+    let mut looks = interval(LOOK_EVERY);
+    while is_needed {
+        looks.tick().await;
+        let approved: bool =
+            sqlx::query_scalar("select sandbox_provider.answer_as_customer($1, true)")
+                .bind(order.uuid())
+                .fetch_one(&shop.db)
+                .await
+                .unwrap();
+        if approved {
+            let (reference, status) = ("pay_1".to_owned(), "authorised".to_owned());
+            let payload = signal_payload(&PartyUpdate { reference, status }).unwrap();
+            // An order that was called off meanwhile has ended, and needs to hear of nothing.
+            handle.signal(OrderSaga::payment_update, payload, Default::default()).await.ok();
+            break;
+        }
+    }
+    std::future::pending().await
 }
 
 /// How often a person looks at the record, and at every which look at the workflow, too. A query

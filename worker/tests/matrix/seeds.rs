@@ -26,7 +26,7 @@ use crate::support::{self, COST_PERCENT, Gate, OrderHandle, Shop, decided, ended
 const STOCKING: u32 = 1_000_000;
 
 /// Troubles that pass, or end the order; one that waits for an operator is among them.
-const TROUBLES: [Trouble; 12] = [
+const TROUBLES: [Trouble; 13] = [
     Trouble::Fails,
     Trouble::FailsLong,
     Trouble::NeverAnswers,
@@ -34,6 +34,7 @@ const TROUBLES: [Trouble; 12] = [
     Trouble::LosesAnswerLong,
     Trouble::LosesAnswerForEver,
     Trouble::Overlaps,
+    Trouble::MakesNoSense,
     Trouble::Breaks,
     Trouble::IsRefused,
     Trouble::Garbles,

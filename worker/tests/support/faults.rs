@@ -8,10 +8,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use domain::{OrderId, Rejection};
-use saga::{BROKEN, REJECTED, UNAVAILABLE};
+use saga::{BROKEN, INVALID_ANSWER, REJECTED, UNAVAILABLE};
 use serde::{Deserialize, Serialize};
 use temporalio_sdk::ApplicationFailure;
 use temporalio_sdk::activities::{ActivityError, ActivityInfo};
@@ -30,6 +30,9 @@ pub enum Fault {
     Unavailable(u32),
     /// It takes effect, but the answer is lost, so many times.
     AnswerLost(u32),
+    /// It takes effect, but a proxy answers in the party's place, and makes no sense, so many times.
+    /// The party is asked again for minutes.
+    InvalidAnswer(u32),
     /// A bug, so many times; nothing takes effect.
     Broken(u32),
     /// It takes effect, and what it answers cannot be read, so many times.
@@ -249,6 +252,7 @@ impl Planned {
             Fault::Refused(_) | Fault::Hangs(_) => FOR_EVER,
             Fault::Unavailable(times)
             | Fault::AnswerLost(times)
+            | Fault::InvalidAnswer(times)
             | Fault::Broken(times)
             | Fault::Garbled(times)
             | Fault::TooLarge(times) => times,
@@ -288,6 +292,10 @@ impl ActivityInboundInterceptor for Faults {
                 Some(Fault::AnswerLost(_)) => {
                     next.run(input).await?;
                     Err(failed(UNAVAILABLE, false))
+                }
+                Some(Fault::InvalidAnswer(_)) => {
+                    next.run(input).await?;
+                    Err(invalid_answer())
                 }
                 Some(Fault::Garbled(_)) => {
                     next.run(input).await?;
@@ -334,6 +342,14 @@ fn refused(rejection: Rejection) -> ActivityError {
         .type_name(REJECTED.to_owned())
         .non_retryable(true)
         .details(rejection)
+        .build()
+        .into()
+}
+
+fn invalid_answer() -> ActivityError {
+    ApplicationFailure::builder("as planned by the test")
+        .type_name(INVALID_ANSWER.to_owned())
+        .details(Duration::from_mins(5))
         .build()
         .into()
 }

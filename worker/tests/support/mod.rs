@@ -67,6 +67,8 @@ pub struct Shop {
     server: testkit::Server,
     /// Where the server listens.
     address: String,
+    /// What its workers run.
+    code: Code,
     /// Who carries the workflows, and who does the patient work of the parties.
     workflows: Option<Workers>,
     parties: Option<Workers>,
@@ -126,10 +128,10 @@ pub struct Traces {
     goods_held: i64,
     goods_sold: i64,
     /// Payments that were not given back, in the provider's own records.
-    payments: i64,
+    pub payments: i64,
     has_balance: bool,
     /// Whether the customer has paid for something that was not handed over.
-    is_owed: bool,
+    pub is_owed: bool,
     /// Parcels that were not called off, in the carrier's own records.
     pub parcels: i64,
 }
@@ -155,23 +157,37 @@ pub const COST_PERCENT: u32 = 60;
 pub const ON_HAND: u32 = 100_000;
 
 impl Shop {
-    /// Opens a shop on a database of its own.
+    /// Opens a shop on a database of its own, with the code of today.
     pub async fn open(db: PgPool) -> Self {
+        Self::open_with(Code::default(), db).await
+    }
+
+    /// The same, whose workers run this.
+    pub async fn open_with(code: Code, db: PgPool) -> Self {
         stock_up(&db).await;
         let (server, address) = testkit::server().await;
         let client = server.client().clone();
         let faults = Faults::default();
-        let workflows = Some(serve(&db, &client, faults.clone(), &[Queue::Orders]));
-        let parties =
-            Some(serve(&db, &client, faults.clone(), &[Queue::Payments, Queue::Fulfilment]));
-        Self { db, client, faults, server, address, workflows, parties }
+        let (workflows, parties) = (None, None);
+        Self { db, client, faults, server, address, code, workflows, parties }.with_workers()
+    }
+
+    /// The same, with workers for every queue.
+    fn with_workers(mut self) -> Self {
+        self.workflows = Some(self.serve(&[Queue::Orders]));
+        self.parties = Some(self.serve(&[Queue::Payments, Queue::Fulfilment]));
+        self
+    }
+
+    fn serve(&self, queues: &'static [Queue]) -> Workers {
+        serve_as(self.code.clone(), &self.db, &self.client, self.faults.clone(), queues)
     }
 
     /// Does something while nobody carries the workflows.
     pub async fn without_workflow_workers(mut self, something: impl AsyncFnOnce(&Faults)) -> Self {
         stop(self.workflows.take()).await;
         something(&self.faults).await;
-        self.workflows = Some(serve(&self.db, &self.client, self.faults.clone(), &[Queue::Orders]));
+        self.workflows = Some(self.serve(&[Queue::Orders]));
         self
     }
 
@@ -223,10 +239,7 @@ impl Shop {
         self.db = PgPool::connect_with(PgConnectOptions::clone(&self.db.connect_options()))
             .await
             .unwrap();
-        let serve = |queues| Some(serve(&self.db, &self.client, self.faults.clone(), queues));
-        self.workflows = serve(&[Queue::Orders]);
-        self.parties = serve(&[Queue::Payments, Queue::Fulfilment]);
-        self
+        self.with_workers()
     }
 
     /// From now on nobody serves any queue but whoever comes from outside.
@@ -354,6 +367,17 @@ impl Shop {
             .execute(&self.db)
             .await
             .unwrap();
+    }
+
+    /// From now on the provider refunds what it answered without sense for.
+    pub async fn provider_mends_refunds(&self) {
+        sqlx::query(
+            "insert into sandbox_provider.repairs (idempotency_key)
+             select idempotency_key from sandbox_provider.payments",
+        )
+        .execute(&self.db)
+        .await
+        .unwrap();
     }
 
     /// Waits until the order's workflow says so of itself.
@@ -588,6 +612,8 @@ pub struct Code {
     pub release: Option<Release>,
     /// What its workflows do otherwise than today's.
     pub changes: Option<WorkflowInterceptorConstructor>,
+    /// How long a party whose answers make no sense is asked again. By default not at all.
+    pub ask_again_for: Duration,
 }
 
 /// Serves the queues, on a thread and a runtime of its own: a test's own runtime ends with it.
@@ -619,13 +645,16 @@ where
                 articles: ArticleQueues::default(),
                 provider: Arc::new(SandboxProvider::new(pool(), 0)),
                 carrier: Arc::new(SandboxCarrier::new(pool())),
-                settings: activities::Settings { reservation_ttl: Duration::from_hours(24) },
+                settings: activities::Settings {
+                    reservation_ttl: Duration::from_hours(24),
+                    ask_again_for: code.ask_again_for,
+                },
             };
             let sdk = Runtime::from_current_tokio(Default::default()).unwrap();
             let (db, stopping) = (pool(), CancellationToken::new());
             let lines = queues.iter().copied().map(|queue| {
                 let (sdk, client, activities, faults) = (&sdk, &client, &activities, &faults);
-                let Code { release, changes } = &code;
+                let Code { release, changes, .. } = &code;
                 let make = move || {
                     let settings = Settings { release: release.clone(), ..Settings::default() };
                     let mut options = worker_options(queue, activities, &settings, faults.clone())?;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use domain::{
-    Authorisation, Decision, Ending, OrderId, OrderStatus, Shipment, StepKey, StepName,
+    AuthorisationAnswer, Decision, Ending, OrderId, OrderStatus, Shipment, StepKey, StepName,
 };
 use serde::{Deserialize, Serialize};
 
@@ -78,9 +78,11 @@ saga::contract! {
     step "reserve-stock": ReserveStock(StepKey) -> (), undone by ReleaseStock,
         on Queue::Orders.name(), quick 3 s, attempt 10 s, patience TEN_MINUTES;
 
-    /// Has the customer's money set aside. Refused as declined. The undo asks the provider what
-    /// became of the payment, and lets it go.
-    step "authorise-payment": AuthorisePayment(StepKey) -> Authorisation, undone by VoidPayment,
+    /// Has the customer's money set aside. Refused as declined, or as not approved in time. While
+    /// the customer has to act, it answers until when. The undo asks the provider what became of
+    /// the payment, and lets it go.
+    step "authorise-payment": AuthorisePayment(StepKey) -> AuthorisationAnswer,
+        undone by VoidPayment,
         on Queue::Payments.name(), quick 5 s, attempt 30 s, patience TEN_MINUTES;
 
     /// Takes the money that is set aside. Refused as expired. The undo asks the provider what

@@ -9,12 +9,16 @@ mod view;
 
 use std::error::Error;
 use std::mem;
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::{Authorisation, CaptureAt, Ending, OrderStatus, Rejection, StepName};
+use domain::{
+    Authorisation, AuthorisationAnswer, CaptureAt, Ending, OrderStatus, Rejection, StepKey,
+    StepName,
+};
 use saga::{
-    AttentionNeeded, Process, Progress, Resolved, Saga, StepFailure, StepState, Stop, Unwound,
-    answer_all, note, tell,
+    Answer, AttentionNeeded, Declared, Process, Progress, Resolved, Saga, StepFailure, StepState,
+    Stop, Unwound, answer_all, note, tell,
 };
 use temporalio_common::data_converters::RawValue;
 use temporalio_common::error::ApplicationFailure;
@@ -29,14 +33,16 @@ pub use attributes::{
 };
 pub use contract::*;
 pub use view::{
-    CancelDecision, CancelRequest, OrderOutcome, OrderStart, OrderView, PartyUpdate, Resolution,
-    signal_payload,
+    CancelDecision, CancelRequest, OrderOutcome, OrderStart, OrderView, PartyUpdate,
+    PaymentReplaced, Resolution, signal_payload,
 };
 use view::{of_saga, read, short};
 
 use crate::Queue;
 
 type Ctx = WorkflowContext<OrderSaga>;
+
+const FOR_THE_CUSTOMER: &str = "waiting for the customer";
 
 /// First what may happen to an order, each step with its undo; then its life, top to bottom.
 /// Wherever that stops, the undos run in the reverse order of their declaration.
@@ -65,17 +71,18 @@ async fn fulfil(
     if order.is_free {
         saga.cancel_window(order.window_left(now(ctx))).await?;
     } else if order.capture_at == CaptureAt::Placement {
-        saga.run(authorise).await?;
+        authorised(ctx, saga, key(StepName::AuthorisePayment), authorise).await?;
         saga.run(capture).await?;
         saga.run(post).await?;
         saga.cancel_window(order.window_left(now(ctx))).await?;
     } else {
-        let authorised = saga.run(authorise).await?;
+        let first = key(StepName::AuthorisePayment);
+        let (last, held) = authorised(ctx, saga, first, authorise).await?;
         saga.cancel_window(order.window_left(now(ctx))).await?;
-        if has_expired(&authorised, now(ctx)) {
-            let again = key(StepName::AuthorisePayment).again();
+        if has_expired(&held, now(ctx)) {
+            let again = last.again();
             let authorise = saga.step_again(AuthorisePayment, again).undone_by(VoidPayment);
-            saga.run(authorise).await?;
+            authorised(ctx, saga, again, authorise).await?;
         }
         saga.run(capture).await?;
         saga.run(post).await?;
@@ -87,6 +94,30 @@ async fn fulfil(
         end(ctx, OrderStatus::Completed).await;
     }
     Ok(())
+}
+
+/// Has the money set aside, and waits for the customer where that needs them: to approve the
+/// payment, or to replace one that was declined. Answers the attempt that did it.
+async fn authorised(
+    ctx: &Ctx,
+    saga: &mut Saga<OrderSaga>,
+    mut key: StepKey,
+    mut authorise: Declared<AuthorisePayment>,
+) -> Result<(StepKey, Authorisation), Stop<Rejection>> {
+    let read = |answer: AuthorisationAnswer| match answer {
+        AuthorisationAnswer::Authorised(authorisation) => Answer::Done(authorisation),
+        AuthorisationAnswer::Waits { waits_until } => {
+            Answer::Waits { at_most: until(waits_until, now(ctx)), why: FOR_THE_CUSTOMER }
+        }
+        AuthorisationAnswer::Replaced { .. } => Answer::Replaced,
+    };
+    loop {
+        if let Some(authorisation) = saga.run_with_waits(authorise, read).await? {
+            return Ok((key, authorisation));
+        }
+        key = key.again();
+        authorise = saga.step_again(AuthorisePayment, key).undone_by(VoidPayment);
+    }
 }
 
 /// Undoes what was done for the order, and puts on record how it ended.
@@ -229,6 +260,34 @@ impl OrderSaga {
         if in_time { CancelDecision::Unwinding } else { CancelDecision::AlreadyUnwinding }
     }
 
+    #[update_validator(pay)]
+    fn validate_pay(
+        &self,
+        _ctx: &WorkflowContextView,
+        _replaced: &PaymentReplaced,
+    ) -> Result<(), Box<dyn Error + Send + Sync>> {
+        if self.progress.is_past_return()
+            || self.progress.is_unwinding()
+            || self.status.is_terminal()
+        {
+            return Err("the order does not wait for a payment".into());
+        }
+        Ok(())
+    }
+
+    /// Another payment method is on record in the place of one that was declined: an order that
+    /// waits for it looks at once. It is on record, and found there, whether or not this is sent.
+    #[update(name = "pay")]
+    pub fn pay(
+        &mut self,
+        ctx: &mut SyncWorkflowContext<Self>,
+        PaymentReplaced { attempt }: PaymentReplaced,
+    ) {
+        self.progress.hint(Queue::Payments.name());
+        let line = format!("💳 another payment method is on record, for attempt {attempt}");
+        self.progress.tell(ctx.workflow_time(), line);
+    }
+
     #[update_validator(resolve)]
     fn validate_resolve(
         &self,
@@ -301,7 +360,9 @@ impl Process for OrderSaga {
         match (waiting, self.progress.is_unwinding() && !self.status.is_terminal()) {
             (Some(waiting), _) => format!("waiting for a decision about {}", waiting.step),
             (None, true) => "unwinding".to_owned(),
-            (None, false) => self.status.name().to_owned(),
+            (None, false) => {
+                self.progress.pausing_for().unwrap_or_else(|| self.status.name()).to_owned()
+            }
         }
     }
 
@@ -358,6 +419,13 @@ fn known(step: &str) -> Result<StepName, StepFailure<Rejection>> {
 
 fn now(ctx: &Ctx) -> Option<DateTime<Utc>> {
     ctx.workflow_time().map(DateTime::from)
+}
+
+/// How long it is until then. One second more, for a database whose clock is behind.
+fn until(then: DateTime<Utc>, now: Option<DateTime<Utc>>) -> Duration {
+    let left = now.map(|now| then.signed_duration_since(now));
+    let left = left.and_then(|left| left.to_std().ok()).unwrap_or_default();
+    left.saturating_add(Duration::from_secs(1))
 }
 
 /// Whether the bank sets the money aside no more, or not for long enough to take it in peace.

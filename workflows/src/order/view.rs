@@ -127,6 +127,14 @@ pub struct PartyUpdate {
     pub status: String,
 }
 
+/// Another payment method of the order is on record, in the place of a declined one. What it is,
+/// is not said: no token is part of a history.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentReplaced {
+    /// The attempt at authorising that uses it.
+    pub attempt: u32,
+}
+
 /// A person's decision about what the order waits for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resolution {

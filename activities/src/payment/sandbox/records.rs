@@ -22,6 +22,7 @@ struct Row {
     currency: String,
     captured: Decimal,
     expires_at: Option<DateTime<Utc>>,
+    approvable_until: Option<DateTime<Utc>>,
     is_refunded: bool,
     is_refund_pending: bool,
 }
@@ -31,6 +32,9 @@ impl Row {
         let state = self.state.parse::<PaymentState>();
         let state = state.map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
         let is_refunded = state == PaymentState::Captured && self.is_refunded;
+        let is_asking = state == PaymentState::AwaitingCustomer;
+        let approval_url =
+            is_asking.then(|| format!("https://sandbox.example/approve/{}", self.payment_id));
         Ok(Told {
             id: format!("sandbox-payment-{}", self.payment_id),
             state: if is_refunded { PaymentState::Refunded } else { state },
@@ -38,6 +42,8 @@ impl Row {
             captured: self.captured,
             decline_code: self.decline_code,
             expires_at: self.expires_at,
+            approval_url,
+            approvable_until: self.approvable_until,
             is_refund_pending: self.is_refund_pending,
         })
     }
@@ -220,7 +226,7 @@ impl SandboxProvider {
             on conflict (idempotency_key) where is_remembered do update set token = known.token
             returning
                 payment_id, idempotency_key, token, decline_code, currency, captured, expires_at,
-                state, false as "is_refunded!", false as "is_refund_pending!"
+                approvable_until, state, false as "is_refunded!", false as "is_refund_pending!"
             "#,
             key,
             order,
@@ -251,21 +257,31 @@ impl SandboxProvider {
     /// None: the payment is past that.
     async fn ask_the_bank(&self, row: &Row) -> Result<Option<Row>, sqlx::Error> {
         let lasts = number_after(&row.token, "tok_expires_").filter(|_| row.is_first());
+        let needs_customer = row.token.starts_with("tok_needs_customer");
+        let approvable = number_after::<i32>(&row.token, "tok_needs_customer_");
         sqlx::query_as!(
             Row,
             r#"
             update sandbox_provider.payments
-            set state = case when $2::text is null then 'authorised' else 'declined' end,
+            set state = case
+                    when $2::text is not null then 'declined'
+                    when $4::boolean then 'awaiting-customer'
+                    else 'authorised'
+                end,
                 decline_code = $2,
-                expires_at = case when $2::text is null then now() + make_interval(secs => $3) end
+                expires_at = case when $2::text is null and not $4
+                    then now() + make_interval(secs => $3) end,
+                approvable_until = case when $4 then now() + make_interval(secs => $5) end
             where payment_id = $1 and state in ('opened', 'declined')
             returning
                 payment_id, idempotency_key, token, decline_code, currency, captured, expires_at,
-                state, false as "is_refunded!", false as "is_refund_pending!"
+                approvable_until, state, false as "is_refunded!", false as "is_refund_pending!"
             "#,
             row.payment_id,
             self.decline_code(&row.idempotency_key, &row.token),
             f64::from(lasts.unwrap_or(A_WEEK)),
+            needs_customer,
+            approvable.map(f64::from),
         )
         .fetch_optional(&self.db)
         .await
@@ -295,7 +311,7 @@ impl SandboxProvider {
             where payment_id = $1 and state = 'authorised' and expires_at > now()
             returning
                 payment_id, idempotency_key, token, decline_code, currency, captured, expires_at,
-                state, false as "is_refunded!", false as "is_refund_pending!"
+                approvable_until, state, false as "is_refunded!", false as "is_refund_pending!"
             "#,
             payment_id,
             amount,
@@ -308,7 +324,8 @@ impl SandboxProvider {
     pub(super) async fn void_once(&self, payment_id: i64) -> Result<Option<Told>, sqlx::Error> {
         sqlx::query!(
             "update sandbox_provider.payments set state = 'voided', decline_code = null
-             where payment_id = $1 and state in ('opened', 'declined', 'authorised')",
+             where payment_id = $1
+                and state in ('opened', 'awaiting-customer', 'declined', 'authorised')",
             payment_id,
         )
         .execute(&self.db)
@@ -352,8 +369,12 @@ impl SandboxProvider {
             r#"
             select
                 payment_id, idempotency_key, token, decline_code, currency, captured, expires_at,
-                case when state = 'authorised' and expires_at <= now() then 'voided' else state end
-                    as "state!",
+                approvable_until,
+                case
+                    when state = 'authorised' and expires_at <= now() then 'voided'
+                    when state = 'awaiting-customer' and approvable_until <= now() then 'voided'
+                    else state
+                end as "state!",
                 exists (
                     select from sandbox_provider.refunds
                     where refunds.payment_id = payments.payment_id and refunds.state = 'succeeded'

@@ -51,6 +51,7 @@ async fn judged(
         Err(fault @ (ActivityFault::Rejected(_) | ActivityFault::NotOpen { .. })) => {
             Verdict::Refused(fault.to_string())
         }
+        Err(fault @ ActivityFault::InvalidAnswer { .. }) => Verdict::Pointless(fault.to_string()),
         Err(ActivityFault::Broken { source, .. }) => Verdict::Refused(source.to_string()),
     })
 }

@@ -36,7 +36,7 @@ pub(crate) const ORDERS_ACCEPTED: &str = "orders_accepted_total";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct IdempotencyKey(String);
 
-/// How long a caller waits for its order to be decided, and the place that it gives up meanwhile.
+/// How long a caller waits for an order to be decided, and the place that it gives up meanwhile.
 #[derive(Clone, Debug)]
 pub(crate) struct Wait {
     pub(crate) seconds: u32,
@@ -59,6 +59,11 @@ pub(crate) struct Placed {
 struct Vanished;
 
 impl IdempotencyKey {
+    /// The key as it is kept, without quotes around it.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// Reads the key, without the quotes of a structured field's string (RFC 9651).
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let inner = match text.strip_prefix('"') {
@@ -74,8 +79,8 @@ impl IdempotencyKey {
 
 /// Places an order, or finds that it was placed before under the same key.
 ///
-/// If the caller waits, the answer comes when the order is paid or refused, or after that time as
-/// it stands then; at once, if as many wait as may.
+/// If the caller waits, the answer comes when the order is paid or refused or its customer has to
+/// do something, or after that time as it stands then; at once, if as many wait as may.
 ///
 /// **Repeats.** The order's id is derived from the customer and the key, so a repeat finds the
 /// first request's order.
@@ -89,10 +94,7 @@ pub(crate) async fn place(
         Some(key) => (OrderId::for_request(&command.customer_id, &key.0), true),
         None => (OrderId::of(Uuid::now_v7()), false),
     };
-    let mut wait = wait.filter(|wait| wait.seconds > 0);
-    if let Some(wait) = &mut wait {
-        wait.seconds = wait.seconds.min(app.settings.wait_seconds_max);
-    }
+    let wait = wait.and_then(|wait| wait.allowed_by(app));
     let placing = Placing { app, order_id, fingerprint: command.fingerprint(), wait };
 
     // A repeat needs no price.
@@ -170,6 +172,10 @@ impl Placing<'_> {
                     .unwrap_or(settings.cancel_window_seconds),
                 patience_seconds: command.patience_seconds.or(settings.patience_seconds),
                 capture_at: settings.capture_at,
+                approval_seconds: settings.approval_seconds,
+                payment_retry_seconds: command
+                    .payment_retry_seconds
+                    .unwrap_or(settings.payment_retry_seconds),
             },
         })
     }
@@ -191,7 +197,8 @@ impl Placing<'_> {
         // A repeat is answered like the first request, though the order may have moved on since.
         // A caller who wants to know its status waits for it, or reads the order.
         let resource = if self.wait.is_none() {
-            OrderResource { state: OrderState::placed(), ..stored.resource }
+            let (state, customer_action) = (OrderState::placed(), None);
+            OrderResource { state, customer_action, ..stored.resource }
         } else {
             stored.resource
         };
@@ -201,42 +208,55 @@ impl Placing<'_> {
     async fn placed(self, mut resource: OrderResource) -> Placed {
         let mut decided_within = None;
         if let Some(wait) = &self.wait {
-            resource = self.decided(resource, wait).await;
-            decided_within = resource.state.is_decided().then_some(wait.seconds);
+            resource = wait.until_decided(self.app, resource).await;
+            decided_within = resource.is_decided().then_some(wait.seconds);
         }
         Placed { resource, replayed: false, decided_within }
     }
+}
 
-    /// How often at least the record is looked at: the more wait, the less often each, so that all
-    /// of them together leave the database to others.
-    fn pause_max(&self) -> Duration {
-        let App { settings, waits, .. } = self.app;
-        let waiting = settings.waits_max.saturating_sub(waits.available_permits());
-        let times = waiting.div_euclid(WAITING_FREELY).saturating_add(1);
-        PAUSE_MAX.saturating_mul(u32::try_from(times).unwrap_or(u32::MAX))
+impl Wait {
+    /// The same, no longer than a caller may wait; nothing if that is no time at all.
+    pub(crate) fn allowed_by(mut self, app: &App) -> Option<Self> {
+        self.seconds = self.seconds.min(app.settings.wait_seconds_max);
+        (self.seconds > 0).then_some(self)
     }
 
-    /// The order once it is paid or refused, or as it stands when the time is over or the process
-    /// is about to end. It has been accepted already, so a failure to learn more is not a failure
-    /// of the request. Nor is one too many that waits: it is answered like one that does not.
-    async fn decided(&self, mut resource: OrderResource, wait: &Wait) -> OrderResource {
-        let Ok(_waiting) = self.app.waits.try_acquire() else { return resource };
-        wait.turn.give_up();
-        let patience = Duration::from_secs(wait.seconds.into());
+    /// The order once it is paid or refused or its customer has to do something, or as it stands
+    /// when the time is over or the process is about to end. The request has been carried out
+    /// already, so a failure to learn more is not a failure of the request. Nor is one too many
+    /// that waits: it is answered like one that does not.
+    pub(crate) async fn until_decided(
+        &self,
+        app: &App,
+        mut resource: OrderResource,
+    ) -> OrderResource {
+        let Ok(_waiting) = app.waits.try_acquire() else { return resource };
+        self.turn.give_up();
+        let patience = Duration::from_secs(self.seconds.into());
         let begun = Instant::now();
         let mut pause = PAUSE_MIN;
-        while !resource.state.is_decided() {
+        while !resource.is_decided() {
             let left = patience.saturating_sub(begun.elapsed());
-            let pausing = self.app.leaving.run_until_cancelled(sleep(pause.min(left)));
+            let pausing = app.leaving.run_until_cancelled(sleep(pause.min(left)));
             if left.is_zero() || pausing.await.is_none() {
                 break;
             }
-            pause = pause.saturating_mul(2).min(self.pause_max());
-            match store::find(&self.app.database, self.order_id).await {
+            pause = pause.saturating_mul(2).min(pause_max(app));
+            match store::find(&app.database, resource.order_id).await {
                 Ok(Some(stored)) => resource = stored.resource,
                 Ok(None) | Err(_) => break,
             }
         }
         resource
     }
+}
+
+/// How often at least the record is looked at: the more wait, the less often each, so that all of
+/// them together leave the database to others.
+fn pause_max(app: &App) -> Duration {
+    let App { settings, waits, .. } = app;
+    let waiting = settings.waits_max.saturating_sub(waits.available_permits());
+    let times = waiting.div_euclid(WAITING_FREELY).saturating_add(1);
+    PAUSE_MAX.saturating_mul(u32::try_from(times).unwrap_or(u32::MAX))
 }

@@ -6,7 +6,7 @@ pub(crate) mod related;
 use chrono::{DateTime, Utc};
 use domain::{
     AddressId, Attention, CountryCode, CustomerId, Destination, DiscountCode, Fingerprint, Money,
-    Order, OrderId, OrderLine, OrderState, OrderStatus, Terms, Totals,
+    Order, OrderId, OrderLine, OrderState, OrderStatus, PaymentToken, Terms, Totals,
 };
 use rust_decimal::Decimal;
 use sqlx::PgPool;
@@ -18,7 +18,7 @@ use crate::app::input::SearchText;
 use crate::app::money::stored_money;
 use crate::app::orders::filter::{FulfilmentStatuses, ListOrders, PaymentStatuses, Statuses};
 use crate::app::orders::place::command::Recipient;
-use crate::app::orders::{OrderEvent, OrderResource, StoredOrder};
+use crate::app::orders::{CustomerAction, OrderEvent, OrderResource, StoredOrder};
 use crate::error::{OrProblem, Problem};
 
 /// Reads orders as [`Row`]s; every query of them has the same columns.
@@ -33,7 +33,23 @@ macro_rules! orders_where {
                    terms as "terms: Json<Terms>",
                    status_data as "status: Json<OrderStatus>",
                    payment_status, fulfilment_status, ending is not null as "unwinding!",
-                   attention as "attention: Json<Attention>", tracking
+                   attention as "attention: Json<Attention>", tracking,
+                   case when status = 'processing' and ending is null
+                           and payment_status in ('awaiting-customer', 'declined') then (
+                       select case
+                           when charge.state = 'awaiting-customer'
+                               and charge.approvable_until > now()
+                           then jsonb_build_object('kind', 'approve-payment',
+                               'url', charge.approval_url, 'until', charge.approvable_until)
+                           when charge.state = 'declined' and charge.replaced_at is null
+                               and charge.replaceable_until > now()
+                           then jsonb_build_object('kind', 'replace-payment',
+                               'until', charge.replaceable_until)
+                       end
+                       from payments.charges as charge
+                       where charge.order_id = orders.order_id
+                       order by charge.attempt desc limit 1
+                   ) end as "customer_action?: Json<CustomerAction>"
                from orders.orders "# $(+ $condition)+,
             $($argument),+
         )
@@ -103,6 +119,7 @@ struct Row {
     unwinding: bool,
     attention: Option<Json<Attention>>,
     tracking: Option<String>,
+    customer_action: Option<Json<CustomerAction>>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -136,6 +153,7 @@ fn stored_order(row: Row) -> Option<StoredOrder> {
             needs_attention: row.attention.map(|attention| attention.0),
             tracking: row.tracking,
         },
+        customer_action: row.customer_action.map(|action| action.0),
         lines: row.lines.0,
         totals: Totals {
             subtotal: money(row.subtotal)?,
@@ -277,6 +295,53 @@ pub(crate) async fn place(
     .fetch_one(database)
     .await
     .or_problem(DOING)
+}
+
+/// What became of a request to replace a declined payment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::EnumString)]
+#[strum(serialize_all = "kebab-case")]
+pub(crate) enum Replacing {
+    /// The new method is on record.
+    Replaced,
+    /// It was on record, by the same request.
+    Repeated,
+    /// Another method came under the same key.
+    OtherRequest,
+    /// The order waits for no payment.
+    NotWaiting,
+    /// The time in which it waited for one is over.
+    TooLate,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("a payment's replacement came to `{0}`")]
+struct BadOutcome(String);
+
+/// Puts another payment method on record in the place of the order's declined payment, if that may
+/// still be replaced; what became of that, and which attempt uses the method.
+///
+/// **Repeats.** Under the same key, the first one counts.
+pub(crate) async fn replace_method(
+    database: &PgPool,
+    order_id: OrderId,
+    token: &PaymentToken,
+    key: Option<&str>,
+) -> Result<(Replacing, u32), Problem> {
+    const DOING: &str = "replacing an order's payment";
+    let row = sqlx::query!(
+        r#"select outcome as "outcome!", attempt as "attempt?"
+           from payments.replace_method($1, $2, $3)"#,
+        order_id.uuid(),
+        token.as_str(),
+        key,
+    )
+    .fetch_one(database)
+    .await
+    .or_problem(DOING)?;
+    let attempt = row.attempt.and_then(|attempt| u32::try_from(attempt).ok()).unwrap_or_default();
+    let outcome = row.outcome.parse::<Replacing>();
+    let outcome = outcome.map_err(|_unknown| Problem::internal(DOING, &BadOutcome(row.outcome)))?;
+    Ok((outcome, attempt))
 }
 
 /// Cancels the order, if it waits to be launched and nothing has been done for it; whether it did.

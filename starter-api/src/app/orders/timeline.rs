@@ -1,6 +1,6 @@
 //! What happened to an order, in words for people.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use domain::event::OrderEvent as Happened;
 use domain::{Ending, OrderId, OrderStatus};
 use serde::Serialize;
@@ -84,12 +84,16 @@ fn sentence(event: &Happened) -> String {
         Happened::ReservationExpired(_) => {
             "The goods were held for too long and given back".to_owned()
         }
+        Happened::PaymentAwaitingCustomer(awaiting) => {
+            let until = awaiting.until.to_rfc3339_opts(SecondsFormat::Secs, true);
+            format!("The customer has to approve the payment of {} by {until}", awaiting.amount)
+        }
         Happened::PaymentAuthorised(moved) => {
             format!("The payment was set aside: {}", moved.amount)
         }
         Happened::PaymentCaptured(moved) => format!("The payment was taken: {}", moved.amount),
         Happened::PaymentVoided(moved) => {
-            format!("The authorised payment was let go: {}", moved.amount)
+            format!("The payment was let go: {}", moved.amount)
         }
         Happened::PaymentRefunded(moved) => format!("The payment was refunded: {}", moved.amount),
         Happened::LedgerPosted(_) => "The payment was booked".to_owned(),

@@ -48,6 +48,10 @@ pub(crate) struct OrderRequest {
     /// How long the order waits for a party that does not answer before it is unwound.
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 604_800)]
     pub patience_seconds: Option<Number>,
+    /// How long the payment may be replaced by another if it is declined; the goods are held
+    /// meanwhile. Zero rejects the order at once.
+    #[schema(value_type = Option<u32>, maximum = 604_800, example = 0)]
+    pub payment_retry_seconds: Option<Number>,
 }
 
 /// Where the parcel goes. The country alone is enough for a trial; with any other field, name and
@@ -112,6 +116,7 @@ impl OrderRequest {
                 .map(|total| MoneyInput { amount: &total.amount, currency: &total.currency }),
             cancel_window_seconds: self.cancel_window_seconds.as_ref().map(whole_number),
             patience_seconds: self.patience_seconds.as_ref().map(whole_number),
+            payment_retry_seconds: self.payment_retry_seconds.as_ref().map(whole_number),
         }
     }
 }
@@ -130,8 +135,9 @@ impl OrderRequest {
 /// the repeat gets the same answer (with `Idempotency-Replayed: true` added) and places no second
 /// order. A key never expires: it is valid for as long as the order is kept. A request that was
 /// refused does not consume its key. With `Prefer: wait=N` the answer comes when the order is paid
-/// or refused, or after N seconds with its status then, or at once when too many callers wait; the
-/// header is not part of what a repeat is compared by.
+/// or refused or its customer has to do something (`customer_action`), or after N seconds with its
+/// status then, or at once when too many callers wait; the header is not part of what a repeat is
+/// compared by.
 #[utoipa::path(
     post, path = "/v1/orders", tag = "orders", security(("bearer" = ["orders:place"])),
     params(
@@ -139,8 +145,9 @@ impl OrderRequest {
          description = "The caller's name for this order, under which it may be repeated. It \
                         belongs to the customer and never expires"),
         ("Prefer" = Option<String>, Header, example = "wait=5",
-         description = "`wait=N`: answer when the order is paid or refused, at most after N \
-                        seconds (30 at most), or at once when too many wait"),
+         description = "`wait=N`: answer when the order is paid or refused or its customer has to \
+                        do something, at most after N seconds (30 at most), or at once when too \
+                        many wait"),
     ),
     request_body(content = OrderRequest, description = "What is bought, where it goes and how it is paid"),
     responses(
@@ -170,15 +177,25 @@ fn respond(placed: Placed) -> Result<Response, Problem> {
     let location = HeaderValue::try_from(format!("/v1/orders/{}", placed.resource.order_id))
         .map_err(|error| Problem::internal("writing an order's location", &error))?;
     let mut response = (StatusCode::CREATED, Json(placed.resource)).into_response();
+    response.headers_mut().insert(header::LOCATION, location);
+    tell(&mut response, placed.replayed, placed.decided_within)?;
+    Ok(response)
+}
+
+/// Says in headers whether the answer repeats another one, and whether it was waited for.
+pub(super) fn tell(
+    response: &mut Response,
+    replayed: bool,
+    decided_within: Option<u32>,
+) -> Result<(), Problem> {
     let headers = response.headers_mut();
-    headers.insert(header::LOCATION, location);
-    if placed.replayed {
+    if replayed {
         headers.insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
     }
-    if let Some(seconds) = placed.decided_within {
+    if let Some(seconds) = decided_within {
         let applied = HeaderValue::try_from(format!("wait={seconds}"))
             .map_err(|error| Problem::internal("writing an applied preference", &error))?;
         headers.insert(PREFERENCE_APPLIED, applied);
     }
-    Ok(response)
+    Ok(())
 }

@@ -24,10 +24,13 @@ pub(crate) struct PauseRequest {
 
 /// Pauses a task queue: within some seconds, workers take no more tasks from it.
 ///
-/// Orders are still accepted, and wait. Waiting on `orders` has no consequences, because no time
-/// limit of an order runs there. On `payments`, `fulfilment` and `notifications` a step's time
-/// limit keeps running while it waits, and an order whose limit ends is unwound. Pausing a paused
-/// queue changes nothing.
+/// On `orders` no order is launched any more: orders are accepted, and wait in the order of their
+/// placing. Those that were launched before come to their end, so their first attempts at
+/// `payments` and `fulfilment`, which run on `orders`, are still made. Pausing `payments` or
+/// `fulfilment` holds up only the steps whose first attempts have failed; their time limit keeps
+/// running meanwhile, and an order whose limit ends is unwound. To have nobody call the payment
+/// provider or the carrier, stop that party instead. Reservations expire all the same. Pausing a
+/// paused queue changes nothing.
 #[utoipa::path(
     post, path = "/v1/queues/{queue}/pause", tag = "operators",
     security(("bearer" = ["queues:operate"])),

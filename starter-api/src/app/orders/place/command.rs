@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 
 use crate::app::basket::{Basket, BasketInput};
 use crate::app::input::{WholeNumber, line_of_text};
-use crate::app::orders::{CANCEL_WINDOW_SECONDS_MAX, PATIENCE_SECONDS_MAX};
+use crate::app::orders::{
+    CANCEL_WINDOW_SECONDS_MAX, PATIENCE_SECONDS_MAX, PAYMENT_RETRY_SECONDS_MAX,
+};
 use crate::error::{Problem, Rules};
 use crate::identity::Caller;
 
@@ -23,6 +25,7 @@ pub(crate) struct OrderInput<'a> {
     pub(crate) expected_total: Option<MoneyInput<'a>>,
     pub(crate) cancel_window_seconds: Option<WholeNumber>,
     pub(crate) patience_seconds: Option<WholeNumber>,
+    pub(crate) payment_retry_seconds: Option<WholeNumber>,
 }
 
 /// The recipient and the address within the country.
@@ -52,6 +55,7 @@ pub(crate) struct PlaceOrder {
     pub(crate) expected_total: Option<Money>,
     pub(crate) cancel_window_seconds: Option<u32>,
     pub(crate) patience_seconds: Option<u32>,
+    pub(crate) payment_retry_seconds: Option<u32>,
 }
 
 /// The recipient and their address. Stored in the database only: histories and events refer to it
@@ -91,6 +95,9 @@ impl PlaceOrder {
         let patience = input.patience_seconds;
         let patience = patience.map(|patience| patience.seconds(1, PATIENCE_SECONDS_MAX));
         let patience_seconds = rules.check_given("/patience_seconds", patience);
+        let retry = input.payment_retry_seconds;
+        let retry = retry.map(|retry| retry.seconds(0, PAYMENT_RETRY_SECONDS_MAX));
+        let payment_retry_seconds = rules.check_given("/payment_retry_seconds", retry);
         Some(Self {
             customer_id: customer_id?,
             basket: basket?,
@@ -99,6 +106,7 @@ impl PlaceOrder {
             expected_total,
             cancel_window_seconds,
             patience_seconds,
+            payment_retry_seconds,
         })
     }
 
@@ -128,6 +136,7 @@ impl PlaceOrder {
             .given("expected_currency", self.expected_total.map(|total| total.currency().code()))
             .given("cancel_window_seconds", self.cancel_window_seconds)
             .given("patience_seconds", self.patience_seconds)
+            .given("payment_retry_seconds", self.payment_retry_seconds)
             .finish()
     }
 }
@@ -235,6 +244,7 @@ mod tests {
             expected_total: None,
             cancel_window_seconds: None,
             patience_seconds: None,
+            payment_retry_seconds: None,
         }
     }
 
@@ -292,7 +302,8 @@ mod tests {
 
     #[test]
     fn whatever_the_order_means_is_in_its_fingerprint() {
-        let changes: [Change; 7] = [
+        let changes: [Change; 8] = [
+            |order| order.payment_retry_seconds = Some(0),
             |order| order.customer_id = CustomerId::parse("17851").unwrap(),
             |order| order.basket.lines.reverse(),
             |order| order.basket.country = CountryCode::parse("DE").unwrap(),

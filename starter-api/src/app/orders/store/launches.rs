@@ -137,6 +137,7 @@ impl DueRow {
         let version = self.record_version.and_then(|version| u32::try_from(version).ok());
         let total = self.total.and_then(|total| total.parse::<Decimal>().ok());
         let total = total.and_then(|total| stored_money(total, self.currency.as_deref()?));
+        let total = total.ok_or(Unreadable::Field("total"))?;
         let customer_id = self.customer_id.and_then(|id| CustomerId::parse(id).ok());
         let country = self.country.and_then(|country| CountryCode::parse(&country).ok());
         Ok(Due::Launch(Box::new(Launch {
@@ -147,10 +148,12 @@ impl DueRow {
                     .checked_add_signed(window)
                     .ok_or(Unreadable::Field("terms"))?,
                 patience_seconds: terms.patience_seconds,
+                capture_at: terms.capture_at,
+                is_free: total.is_zero(),
                 is_unwinding: self.is_unwinding.unwrap_or_default(),
             },
             customer_id: customer_id.ok_or(Unreadable::Field("customer"))?,
-            total: total.ok_or(Unreadable::Field("total"))?,
+            total,
             country: country.ok_or(Unreadable::Field("country"))?,
             is_recovery: self.is_recovery,
         })))
