@@ -31,6 +31,7 @@ SHIPMENT_PROTOCOL = "domain/src/shipment.rs"
 SHIPMENT_SQL = "migrations/0052_shipments_in_two_halves.sql"
 ANSWER = "activities/src/party/answer.rs"
 BOOKS = "activities/src/ledger.rs"
+COST_SQL = "migrations/0054_inventory_at_cost.sql"
 WAITING_SQL = "migrations/0053_waiting_for_the_customer.sql"
 LEDGER_SQL = "migrations/0007_ledger.sql"
 CLOSED_SQL = "migrations/0030_closed_books.sql"
@@ -255,11 +256,26 @@ PLANTED = [
         "activities:a_charge_takes_the_money_once activities",
         (
             PAYMENT,
-            "    attempt.let_go_of_the_one_before().await?;\n",
+            "    if let Some(taken) = attempt.let_go_of_the_one_before().await? {\n",
             "    attempt.charge.key.version = std::time::UNIX_EPOCH.elapsed()\n"
             "        .map_or(7, |since| since.subsec_micros());\n"
-            "    attempt.let_go_of_the_one_before().await?;\n",
+            "    if let Some(taken) = attempt.let_go_of_the_one_before().await? {\n",
         ),
+    ),
+    mutant(
+        "the undo of an authorisation gives money back that a person has settled",
+        "activities:the_undo_of_an_authorisation activities",
+        (PROTOCOL, "        Call::Refund => Call::Finish,\n", ""),
+    ),
+    mutant(
+        "a payment is replaced although its money was taken",
+        "activities:a_payment_whose_money_a_lost_run activities",
+        (PAYMENT, "                if found.state == PaymentState::Captured {", "                if false {"),
+    ),
+    mutant(
+        "a change of cost passes the books by",
+        "activities:the_inventory_account activities",
+        (COST_SQL, "    perform ledger.book_inventory_change(\n            'cost-variance:'", "    perform concat(\n            'cost-variance:'"),
     ),
     mutant(
         "a refund leaves no tombstone",

@@ -63,7 +63,9 @@ pub async fn authorise(
     let Begun { order, recorded } = orders::begin(db, key).await?;
     let Recorded::Open = recorded else { return recorded.into_answer(key) };
     let mut attempt = Attempt::of(db, provider, key, order);
-    attempt.let_go_of_the_one_before().await?;
+    if let Some(taken) = attempt.let_go_of_the_one_before().await? {
+        return Ok(taken);
+    }
     let last = attempt
         .go_on(|attempt| {
             payment::authorise(attempt.key_state(), attempt.known, attempt.waiting.time)
@@ -91,9 +93,9 @@ pub async fn capture(
     attempt.recorded.unwrap_or(Recorded::Open).read()?.into_answer(key)
 }
 
-/// Asks the provider what became of a payment, and lets it go; or gives the money back, if it was
-/// taken after all. So with every later payment of the order: a run that was lost may have made
-/// one that the run which undoes does not know of.
+/// Asks the provider what became of a payment, and lets it go. So with every later payment of the
+/// order: a run that was lost may have made one that the run which undoes does not know of. Money
+/// that was taken is given back by [`refund`], which comes first.
 ///
 /// **Repeats.** The provider voids and refunds once, and the shop's record of it is written once.
 /// Without a payment the tombstone alone is left, and a step that comes late is refused.
@@ -102,10 +104,10 @@ pub async fn void(
     provider: &dyn PaymentProvider,
     key: StepKey,
 ) -> Result<(), ActivityFault> {
-    close(db, provider, key).await?;
+    undo(db, provider, key, payment::void).await?;
     // The tombstone is left: from here on no later payment is stored any more.
     for attempt in store::later_attempts(db, key).await? {
-        close(db, provider, StepKey { attempt, ..key }).await?;
+        undo(db, provider, StepKey { attempt, ..key }, payment::void).await?;
     }
     Ok(())
 }
@@ -119,20 +121,19 @@ pub async fn refund(
     provider: &dyn PaymentProvider,
     key: StepKey,
 ) -> Result<(), ActivityFault> {
-    close(db, provider, key).await
+    undo(db, provider, key, payment::close).await
 }
 
-async fn close(
+async fn undo(
     db: &PgPool,
     provider: &dyn PaymentProvider,
     key: StepKey,
+    next: fn(bool, Option<KeyState>, Known) -> Call,
 ) -> Result<(), ActivityFault> {
     let order = orders::on_record(db, key).await?;
     let mut attempt = Attempt::of(db, provider, key, order);
     attempt
-        .go_on(|attempt| {
-            payment::close(attempt.has_left_tombstone, attempt.key_state(), attempt.known)
-        })
+        .go_on(|attempt| next(attempt.has_left_tombstone, attempt.key_state(), attempt.known))
         .await?;
     Ok(())
 }
@@ -463,21 +464,33 @@ impl<'a> Attempt<'a> {
 
     /// An authorisation that has expired may be one at the provider for a moment longer, and a
     /// declined payment that was replaced may find the bank of another mind.
-    async fn let_go_of_the_one_before(&mut self) -> Result<(), ActivityFault> {
+    /// None: there is none, or it holds no money any more. A run that was lost may have taken the
+    /// money before it expired: then the answer of that time counts.
+    async fn let_go_of_the_one_before(
+        &mut self,
+    ) -> Result<Option<AuthorisationAnswer>, ActivityFault> {
         const DOING: &str = "voiding a payment that another replaces";
         let Some(before) = self.key.attempt.checked_sub(1).filter(|before| *before > 0) else {
-            return Ok(());
+            return Ok(None);
         };
         let key = StepKey { attempt: before, ..self.key };
-        let Some(payment) = store::read(self.db, key).await?.payment else { return Ok(()) };
+        let Some(payment) = store::read(self.db, key).await?.payment else { return Ok(None) };
         if payment.state == PaymentState::Voided {
-            return Ok(());
+            return Ok(None);
         }
         match self.provider.void(&payment.id).await {
-            Ok(_) | Err(ProviderError::MovedOn) => {}
+            Ok(_) => {}
+            Err(ProviderError::MovedOn) => {
+                let found = self.provider.look_up(&payment.id).await;
+                let found = found.map_err(|error| error.into_fault(DOING))?;
+                if found.state == PaymentState::Captured {
+                    return idempotency::recall(self.db, key).await?.into_answer(key).map(Some);
+                }
+            }
             Err(error) => return Err(error.into_fault(DOING)),
         }
-        store::record_replaced(self.db, &self.order.charge(before)).await
+        store::record_replaced(self.db, &self.order.charge(before)).await?;
+        Ok(None)
     }
 
     fn refund_key(&self) -> String {

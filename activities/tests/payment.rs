@@ -283,6 +283,28 @@ async fn a_provider_that_is_out_of_order_is_asked_again_when_it_said(db: PgPool)
     assert_eq!(provider_records(&shop).await, once("captured", 0));
 }
 
+/// A person may have decided to go on without the refund, because the money went back otherwise.
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn the_undo_of_an_authorisation_leaves_money_alone_that_was_taken(db: PgPool) {
+    let (shop, order) = (Shop::on(db), order(1));
+    shop.places(&order).await;
+    shop.charges(&order).await.unwrap();
+    shop.voids(&order).await.unwrap();
+    assert_eq!(provider_records(&shop).await, once("captured", 0));
+    shop.refunds(&order).await.unwrap();
+    assert_eq!(provider_records(&shop).await, once("captured", 1));
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_payment_whose_money_a_lost_run_has_taken_is_not_replaced(db: PgPool) {
+    let (shop, order) = (Shop::on(db), order(1));
+    shop.places(&order).await;
+    let first = shop.authorises(&order).await.unwrap();
+    shop.captures(&order).await.unwrap();
+    assert_eq!(shop.authorises_again(&order).await.unwrap(), first);
+    assert_eq!(provider_records(&shop).await, once("captured", 0));
+}
+
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_refund_that_is_not_answered_is_made_later_and_once(db: PgPool) {
     let (shop, order) = (Shop::on(db), paid_with(order(1), "tok_refund_unavailable_1"));

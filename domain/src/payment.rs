@@ -191,7 +191,7 @@ pub const fn capture(key: Option<KeyState>, payment: Known) -> Call {
     }
 }
 
-/// What the undo of either does next. It reads the payment's id only after the tombstone is
+/// What the undo of a capture does next. It reads the payment's id only after the tombstone is
 /// committed: from then on no id is stored any more.
 ///
 /// Whatever is not captured is voided, a declined payment too: a late request to authorise it might
@@ -232,6 +232,17 @@ impl BankAnswer {
             Self::Declined => PaymentState::Declined,
             Self::AsksCustomer => PaymentState::AwaitingCustomer,
         }
+    }
+}
+
+/// What the undo of an authorisation does next: the same as [`close`], but money that was taken stays
+/// where it is. The undo of the capture, which comes first, gives it back; where a person decided to
+/// go on without that, the money has been settled in another way.
+#[must_use]
+pub const fn void(has_left_tombstone: bool, key: Option<KeyState>, payment: Known) -> Call {
+    match close(has_left_tombstone, key, payment) {
+        Call::Refund => Call::Finish,
+        call => call,
     }
 }
 
