@@ -12,7 +12,7 @@ use activities::shipping::sandbox::SandboxCarrier;
 use activities::{Activities, Settings};
 use async_trait::async_trait;
 use chrono::DateTime;
-use domain::{Order, Party, Rejection, StepName};
+use domain::{Order, Party, Rejection, StepKey, StepName};
 use runtime::schema::MIGRATIONS;
 use saga::{BROKEN, BUSY, INVALID_ANSWER, NOT_OPEN, REJECTED, UNAVAILABLE};
 use sqlx::PgPool;
