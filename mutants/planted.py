@@ -261,7 +261,7 @@ PLANTED = [
     mutant(
         "the undo of an authorisation gives money back that a person has settled",
         "activities:the_undo_of_an_authorisation activities",
-        (PROTOCOL, "        Call::Refund => Call::Finish,\n", ""),
+        (PROTOCOL, "    if matches!(call, Call::Refund) { Call::Finish } else { call }\n", "    call\n"),
     ),
     mutant(
         "a payment is replaced although its money was taken",
