@@ -431,7 +431,7 @@ PLANTED = [
     mutant(
         "a parcel that is accepted stays in the stock",
         "activities:a_parcel_that_is_accepted_after activities",
-        (SHIPPING, "where state <> 'sold'", "where state = 'sold'"),
+        (SHIPPING, "on reservation_key = $5 and state <> 'sold'", "on reservation_key = $5 and state = 'sold'"),
     ),
     mutant(
         "stock is read, and then written",

@@ -240,8 +240,7 @@ async fn record_shipment(
     shipment: &Shipment,
 ) -> Result<Option<Value>, ActivityFault> {
     const DOING: &str = "recording a shipment";
-    let pieces =
-        i64::try_from(parcel.pieces).map_err(|error| ActivityFault::broken(DOING, error))?;
+    let pieces = pieces_of(parcel, DOING)?;
     let tracking = &shipment.tracking;
     let event = OrderEvent::OrderShipped(Parcelled { tracking: tracking.clone() });
     sqlx::query_scalar!(
@@ -302,6 +301,10 @@ async fn record_shipment(
     .map_err(|error| ActivityFault::of_database(DOING, error))
 }
 
+fn pieces_of(parcel: &Parcel, doing: &'static str) -> Result<i64, ActivityFault> {
+    i64::try_from(parcel.pieces).map_err(|error| ActivityFault::broken(doing, error))
+}
+
 /// Asks the carrier what became of the parcel and recalls it; its goods are back in the house, and
 /// held for the order as before.
 ///
@@ -356,46 +359,37 @@ pub async fn accept(
     record_accepted(db, &order.parcel()).await
 }
 
-#[expect(
-    clippy::too_many_lines,
-    reason = "it is one statement, so that all of it commits or nothing"
-)]
+/// Its goods have left too, if the reservation expired while a person decided. The order goes forward
+/// again: the decision has said so, unless its note was skipped. The parcel's event refers to the
+/// one before, so that it comes after it.
 async fn record_accepted(db: &PgPool, parcel: &Parcel) -> Result<(), ActivityFault> {
     const DOING: &str = "recording that a parcel has left";
     let key = parcel.key;
-    let pieces =
-        i64::try_from(parcel.pieces).map_err(|error| ActivityFault::broken(DOING, error))?;
-    let unknown = Shipment { tracking: key.to_string() };
+    let pieces = pieces_of(parcel, DOING)?;
     sqlx::query!(
         r#"
         with known as (
-            select coalesce(
-                (select tracking from shipping.shipments where shipment_key = $4), $5
-            ) as tracking
+            select coalesce(max(tracking), $4) as tracking
+            from shipping.shipments where shipment_key = $4
         ), accepted as (
             update orders.step_keys
             set undone_at = null,
                 outcome = jsonb_build_object('done', jsonb_build_object('tracking', tracking))
-            from known
-            where (order_id, step, version) = ($1, $2, $3) and undone_at is not null
+            from known where (order_id, step, version) = ($1, $2, $3) and undone_at is not null
             returning tracking
         ), gone_with_it as materialized (
             select reservation_key, state = 'held' as is_held
-            from accepted join inventory.reservations on reservation_key = $6
-            -- Its goods have left too, if the reservation expired while a person decided.
-            where state <> 'sold'
+            from accepted join inventory.reservations on reservation_key = $5 and state <> 'sold'
             for update of reservations
         ), sold as (
             update inventory.reservations set state = 'sold'
-            from gone_with_it
-            where reservations.reservation_key = gone_with_it.reservation_key
+            from gone_with_it where reservations.reservation_key = gone_with_it.reservation_key
         ), line as materialized (
             select stock.sku, line.quantity, is_held
             from gone_with_it
             join inventory.reservation_lines as line using (reservation_key)
             join inventory.stock on stock.sku = line.sku
-            order by stock.sku
-            for update of stock
+            order by stock.sku for update of stock
         ), gone as (
             update inventory.stock
             set on_hand = stock.on_hand - line.quantity,
@@ -404,36 +398,31 @@ async fn record_accepted(db: &PgPool, parcel: &Parcel) -> Result<(), ActivityFau
             from line where stock.sku = line.sku
         ), movement as (
             insert into inventory.movements (sku, quantity, reason, reservation_key)
-            select sku, quantity, 'sold', $6 from line
+            select sku, quantity, 'sold', $5 from line
         ), shipment as (
             insert into shipping.shipments
                 (shipment_key, order_id, reservation_key, tracking, country, pieces)
-            select $4, $1, $6, tracking, $7, $8 from accepted
+            select $4, $1, $5, tracking, $6, $7 from accepted
             on conflict (shipment_key) do update set cancelled_at = null
         )
-        select number
-        from accepted
-        -- The order goes forward again. The decision has said so, unless its note was skipped.
+        select number from accepted
         cross join lateral (
             select case when ending is null then version else orders.record(
                 $1, 'order.attention-resolved', jsonb_build_object(
                     'step', $2::text, 'occurrence', attentions, 'decision', 'accept-as-done',
                     'by', 'ordersaga', 'why', 'accepted without a note of the decision'
                 )
-            ) end as resolved
-            from orders.orders where order_id = $1
+            ) end as resolved from orders.orders where order_id = $1
         ) as forward
-        -- Refers to the event before, so that it comes after it.
         cross join lateral (
-            select orders.record($1, 'order.shipped', jsonb_build_object('tracking', tracking)) as number
-            where resolved > 0
+            select orders.record($1, 'order.shipped', jsonb_build_object('tracking', tracking))
+            as number where resolved > 0
         ) as shipped
         "#,
         key.order_id.uuid(),
         key.name_on_record(),
         idempotency::version(key)?,
         key.to_string(),
-        unknown.tracking,
         parcel.reservation.to_string(),
         parcel.ship_to.country.to_string(),
         pieces,
@@ -451,8 +440,7 @@ async fn record_cancel(
     shipment: &Shipment,
 ) -> Result<(), ActivityFault> {
     const DOING: &str = "recording that a parcel was recalled";
-    let pieces =
-        i64::try_from(parcel.pieces).map_err(|error| ActivityFault::broken(DOING, error))?;
+    let pieces = pieces_of(parcel, DOING)?;
     sqlx::query!(
         r#"
         with called_off as (
