@@ -265,7 +265,7 @@ PLANTED = [
     mutant(
         "the undo of an authorisation gives money back that a person has settled",
         "activities:the_undo_of_an_authorisation activities",
-        (PROTOCOL, "        Call::Refund => Call::Finish,\n", ""),
+        (PROTOCOL, "    if matches!(call, Call::Refund) { Call::Finish } else { call }\n", "    call\n"),
     ),
     mutant(
         "a payment is replaced although its money was taken",
@@ -480,7 +480,7 @@ PLANTED = [
     mutant(
         "a parcel that is accepted stays in the stock",
         "activities:a_parcel_that_is_accepted_after activities",
-        (SHIPMENT_SQL, "where reservation_key = the_reservation and state <> 'sold'", "where reservation_key = the_reservation and state = 'held'"),
+        (SHIPMENT_SQL, "where reservation_key = the_reservation and state <> 'sold'", "where reservation_key = the_reservation and state = 'sold'"),
     ),
     mutant(
         "stock is read, and then written",

@@ -381,7 +381,9 @@ async fn an_order_settled_by_hand_is_left_out_and_counted(db: PgPool) {
     assert_eq!(paid.verdict, Verdict::Holds);
     assert_eq!(
         paid.remark.as_deref(),
-        Some("1 orders are left out because a person decided to skip capture-payment")
+        Some(
+            "1 orders are left out because a person decided to skip authorise-payment or capture-payment"
+        )
     );
 }
 

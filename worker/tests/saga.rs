@@ -77,7 +77,7 @@ async fn an_order_that_nothing_stops_completes_in_one_workflow_task(db: PgPool) 
     assert_eq!(ended(&handle).await, OrderStatus::Completed);
     let events = history(&handle).await.events.len();
     // Five of the workflow and its task, one for each step, one for the search attributes.
-    assert_eq!(events, 11);
+    assert_eq!(events, 12);
     let on_record = shop.on_record(order.order_id).await.unwrap();
     let OnRecord { status, payment_status, fulfilment_status, .. } = &on_record;
     assert_eq!(

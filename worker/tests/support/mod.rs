@@ -207,7 +207,7 @@ impl Shop {
         let mut theirs = Vec::new();
         for table in THE_PARTIES_OWN {
             let rows: Value = sqlx::query_scalar(AssertSqlSafe(format!(
-                "select jsonb_agg(row) from {table} row"
+                "select coalesce(jsonb_agg(row), '[]') from {table} row"
             )))
             .fetch_one(&self.db)
             .await
