@@ -39,8 +39,11 @@ THE_PARTIES_OWN = {
     "sandbox_provider.refunds": "refund_id",
     "sandbox_provider.outages": None,
     "sandbox_provider.repairs": None,
-    "sandbox_carrier.bookings": "booking_id",
-    "sandbox_carrier.faults": None,
+    "sandbox_provider.behaviours": "behaviour_id",
+    "sandbox_provider.late_requests": "request_id",
+    "sandbox_carrier.shipments": "shipment_id",
+    "sandbox_carrier.behaviours": "behaviour_id",
+    "sandbox_carrier.late_requests": "request_id",
 }
 # What each program asks for its own connections, in its `PoolSettings`.
 LIMITS = {

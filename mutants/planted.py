@@ -26,6 +26,10 @@ PAYMENTS = "activities/src/payment/store.rs"
 PROTOCOL = "domain/src/payment.rs"
 STOCK = "activities/src/stock.rs"
 SHIPPING = "activities/src/shipping.rs"
+SHIPMENTS = "activities/src/shipping/store.rs"
+SHIPMENT_PROTOCOL = "domain/src/shipment.rs"
+SHIPMENT_SQL = "migrations/0052_shipments_in_two_halves.sql"
+ANSWER = "activities/src/party/answer.rs"
 BOOKS = "activities/src/ledger.rs"
 COST_SQL = "migrations/0054_inventory_at_cost.sql"
 WAITING_SQL = "migrations/0053_waiting_for_the_customer.sql"
@@ -264,7 +268,7 @@ PLANTED = [
     mutant(
         "the undo of an authorisation gives money back that a person has settled",
         "activities:the_undo_of_an_authorisation activities",
-        (PROTOCOL, "        Call::Refund => Call::Finish,\n", ""),
+        (PROTOCOL, "    if matches!(call, Call::Refund) { Call::Finish } else { call }\n", "    call\n"),
     ),
     mutant(
         "a payment is replaced although its money was taken",
@@ -294,7 +298,7 @@ PLANTED = [
     mutant(
         "recalling a parcel leaves no tombstone",
         "activities:a_parcel_that_comes_after activities",
-        (SHIPPING, "    idempotency::leave_tombstone(db, parcel.key).await?;\n", ""),
+        (SHIPPING, "                idempotency::leave_tombstone(self.db, self.parcel.key).await?;\n", ""),
     ),
     mutant(
         "an order that has ended is carried on",
@@ -325,6 +329,51 @@ PLANTED = [
         "an undo leaves a declined payment open",
         "payments activities",
         (PROTOCOL, "(Some(_), Known::Nothing | Known::Fresh) => Call::Finish", "(Some(_), Known::Nothing | Known::Fresh | Known::Is(S::Declined)) => Call::Finish"),
+    ),
+    mutant(
+        "a parcel's label is bought before the shipment's id is stored",
+        "shipments activities",
+        (SHIPMENT_PROTOCOL, "(Some(_), Known::Fresh) => Call::Store", "(Some(_), Known::Fresh) => Call::Purchase"),
+    ),
+    mutant(
+        "an undo leaves a drafted shipment as it is",
+        "shipments activities",
+        (SHIPMENT_PROTOCOL, "(Some(_), Known::Nothing | Known::Fresh) => Call::Finish", "(Some(_), Known::Nothing | Known::Fresh | Known::Is(S::Drafted)) => Call::Finish"),
+    ),
+    mutant(
+        "a shipment's id is stored although its undo came first",
+        "activities:a_zombie_parcel activities",
+        (
+            SHIPMENTS,
+            "            on conflict do nothing\n            returning order_id",
+            "            on conflict (order_id, step, version) do update set recorded_at = now()\n"
+            "            returning step_keys.order_id",
+        ),
+    ),
+    mutant(
+        "a parcel is refused while its label is still valid",
+        "shipments activities",
+        (SHIPMENT_PROTOCOL, "(Some(_), Known::Is(S::Drafted | S::Purchased)) if is_refused => Call::Cancel", "(Some(_), Known::Is(S::Drafted | S::Purchased)) if is_refused => Call::RecordRefusal"),
+    ),
+    mutant(
+        "a refund that is pending is taken for an answer",
+        "activities:a_refund_that_is_pending activities",
+        ("activities/src/payment/sandbox.rs", "        if told.is_refund_pending {", "        if false {"),
+    ),
+    mutant(
+        "a proxy's page is read as the party's answer",
+        "units:party::answer activities",
+        (ANSWER, "        if !self.content_type.as_deref().is_some_and(is_json) {", "        if false {"),
+    ),
+    mutant(
+        "an answer without end is read",
+        "units:party::answer activities",
+        (ANSWER, "        if self.body.len() > BODY_MAX {", "        if false {"),
+    ),
+    mutant(
+        "a party is left alone for as long as it likes",
+        "units:party::answer activities",
+        (ANSWER, "pause.min(PAUSE_MAX)", "pause"),
     ),
     mutant(
         "an order is refused while its customer can still approve the payment",
@@ -412,7 +461,7 @@ PLANTED = [
     mutant(
         "an order that is accepted as shipped stays an unwound one",
         "activities:a_parcel_that_has_left_for_good activities",
-        (SHIPPING, "select case when ending is null then version", "select case when ending is null or true then version"),
+        (SHIPMENTS, "select case when ending is null then version", "select case when ending is null or true then version"),
     ),
     mutant(
         "a reservation expires while its order only waits",
@@ -434,7 +483,7 @@ PLANTED = [
     mutant(
         "a parcel that is accepted stays in the stock",
         "activities:a_parcel_that_is_accepted_after activities",
-        (SHIPPING, "where state <> 'sold'", "where state = 'sold'"),
+        (SHIPMENT_SQL, "where reservation_key = the_reservation and state <> 'sold'", "where reservation_key = the_reservation and state = 'sold'"),
     ),
     mutant(
         "stock is read, and then written",
@@ -459,11 +508,11 @@ PLANTED = [
     mutant(
         "a parcel is sent though its goods are not held",
         "activities:an_expired_reservation_is_not activities",
-        (SHIPPING, "    if !goods.are_held {", "    if false {"),
+        (SHIPPING, "        if !stored.are_goods_held {", "        if false {"),
         (
-            SHIPPING,
-            "case when exists (select from held) then $4::jsonb else $5 end",
-            "case when true then $4::jsonb else $5 end",
+            SHIPMENTS,
+            "            where reservation_key = $5 and state = 'held'\n            for update",
+            "            where reservation_key = $5\n            for update",
         ),
     ),
     mutant(

@@ -40,8 +40,9 @@ CHECKS = {
     "schema": ["--workspace", "--test", "schema"],
     "activities": ["--workspace", "--test", "activities"],
     "starter": ["--workspace", "--test", "api"],
-    "units": ["--workspace", "--lib"],
     "payments": ["--workspace", "--test", "payments"],
+    "shipments": ["--workspace", "--test", "shipments"],
+    "units": ["--workspace", "--lib"],
     "mechanism": ["--workspace", "--test", "mechanism"],
     "saga": ["--workspace", "--test", "saga"],
     "replay": ["--workspace", "--test", "replay"],
@@ -52,7 +53,7 @@ ARGUMENTS = {"matrix": ["--fail-fast", "--give-up-after", "60"]}
 
 # These have a database for each test; the starter's share the Temporal server that is running. The
 # others start one of their own.
-ON_WHAT_RUNS = {"domain", "schema", "activities", "starter", "units", "payments"}
+ON_WHAT_RUNS = {"domain", "schema", "activities", "starter", "payments", "shipments", "units"}
 
 
 class NotPlanted(Exception):

@@ -14,7 +14,7 @@ use temporalio_common::error::{ApplicationErrorCategory, ApplicationFailure};
 use temporalio_sdk::activities::ActivityError;
 
 /// The longest pause that a party is granted. Whoever asks for more is asked every hour.
-const PAUSE_MAX: Duration = Duration::from_hours(1);
+pub(crate) const PAUSE_MAX: Duration = Duration::from_hours(1);
 
 /// What lies behind a fault. For logs; it never reaches a customer or a history.
 pub(crate) type Cause = Box<dyn Error + Send + Sync>;

@@ -104,34 +104,6 @@ pub(crate) async fn leave_tombstone(db: &PgPool, key: StepKey) -> Result<(), Act
     if left.rows_affected() == 0 { Err(orders::not_on_record(key.order_id)) } else { Ok(()) }
 }
 
-/// Records the refusal of a step by another party, with its event. Nothing is returned, and
-/// nothing recorded, if the key is taken.
-pub(crate) async fn refuse(
-    db: &PgPool,
-    key: StepKey,
-    rejection: Rejection,
-    event: impl FnOnce(domain::event::Refused) -> OrderEvent,
-) -> Result<Option<Value>, ActivityFault> {
-    let event = event(domain::event::Refused { rejection: rejection.clone() });
-    sqlx::query_scalar!(
-        r#"
-        with taken as materialized (select orders.take_step($1, $2, $3, $4) as outcome)
-        select outcome as "outcome!"
-        from taken cross join lateral orders.record($1, $5, $6)
-        where outcome is not null
-        "#,
-        key.order_id.uuid(),
-        key.name_on_record(),
-        version(key)?,
-        Outcome::<()>::Refused(rejection).into_json(),
-        event.event_type().name(),
-        data(&event)?,
-    )
-    .fetch_optional(db)
-    .await
-    .map_err(|error| ActivityFault::of_database("recording a refusal", error))
-}
-
 /// The event's data, for a statement that records it.
 pub(crate) fn data(event: &OrderEvent) -> Result<Value, ActivityFault> {
     event.data().map_err(|error| ActivityFault::broken("writing an event down", error))

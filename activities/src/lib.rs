@@ -3,7 +3,7 @@
 //! A step is called with a reference and reads the order on record. What it does is one statement:
 //! its idempotency record, its effect, the order's event and the message that tells of it commit
 //! together or not at all, in one round trip. Why a repeat has no second effect is told in
-//! `idempotency`; why nothing that comes late outlives its undo, in [`payment`]. A party that is not
+//! `idempotency`; why nothing that comes late outlives its undo, in [`payment`] and [`shipping`]. A party that is not
 //! the shop's own and does not answer is left alone for a while, by [`party`].
 
 pub mod catalogue;
@@ -27,7 +27,7 @@ pub use fault::ActivityFault;
 #[cfg(fuzzing)]
 pub use idempotency::is_read_back as record_is_read_back;
 use payment::port::PaymentProvider;
-use shipping::Carrier;
+use shipping::port::Carrier;
 use stock::ArticleQueues;
 
 /// The activities' implementations and their dependencies.

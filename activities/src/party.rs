@@ -13,7 +13,9 @@
 //! A call that is refused here was not made. To the saga it is one that the party has not
 //! answered, which is more careful than it need be.
 
+pub mod answer;
 mod guarded;
+pub(crate) mod line;
 
 use std::error::Error;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -46,6 +48,11 @@ const STATE: &str = "ordersaga_party_state";
 
 /// Calls that were refused here.
 const CALLS_NOT_MADE: &str = "ordersaga_party_calls_not_made_total";
+
+/// What Postgres calls the sandboxes' connections (`application_name`): they are in the worker's
+/// process and in the shop's database, but stand for services elsewhere, so what they cost is told
+/// apart.
+pub const SANDBOXES: &str = "ordersaga-sandboxes";
 
 /// An error that a party's call can end with.
 pub trait PartyError: Error + Sized {

@@ -237,10 +237,11 @@ impl<'a> Attempt<'a> {
     /// the customer has acted.
     async fn go_on(&mut self, next: impl Fn(&Self) -> Call) -> Result<Call, ActivityFault> {
         for _ in 0..CALLS_MAX {
-            match next(self) {
-                end @ (Call::Finish | Call::Wait) => return Ok(end),
-                call => self.carry_out(call).await?,
+            let call = next(self);
+            if matches!(call, Call::Finish | Call::Wait) {
+                return Ok(call);
             }
+            self.carry_out(call).await?;
         }
         Err(ActivityFault::InvalidAnswer {
             party: PROVIDER,
@@ -292,10 +293,8 @@ impl<'a> Attempt<'a> {
         self.recorded = Some(stored.recorded);
         let Some(payment) = stored.payment else { return Ok(()) };
         self.charge = self.order.charge(payment.attempt);
-        self.known = match payment.state {
-            PaymentState::Authorised if !self.has_left_tombstone => Known::Is(payment.state),
-            _ => Known::Unasked,
-        };
+        let may_capture = payment.state == PaymentState::Authorised && !self.has_left_tombstone;
+        self.known = if may_capture { Known::Is(payment.state) } else { Known::Unasked };
         self.held_money = match payment.state {
             PaymentState::Opened | PaymentState::AwaitingCustomer => None,
             PaymentState::Declined | PaymentState::Voided => Some(false),
@@ -445,15 +444,15 @@ impl<'a> Attempt<'a> {
         let id = self.id()?.clone();
         let Some(payment) = &self.payment else { return Ok(()) };
         let moved = store::moved(&self.charge, &id);
-        let event = match payment.state {
-            PaymentState::Refunded => Some(OrderEvent::PaymentRefunded(moved)),
-            // It was told that the payment waits for the customer.
-            _ if self.waiting.time.given_for == Some(PaymentState::AwaitingCustomer) => {
-                Some(OrderEvent::PaymentVoided(moved))
-            }
+        // It was told that the payment waits for the customer.
+        let was_told = self.waiting.time.given_for == Some(PaymentState::AwaitingCustomer);
+        let event = if payment.state == PaymentState::Refunded {
+            Some(OrderEvent::PaymentRefunded(moved))
+        } else if was_told || self.held_money != Some(false) {
+            Some(OrderEvent::PaymentVoided(moved))
+        } else {
             // Nothing was set aside: there is nothing to tell.
-            _ if self.held_money == Some(false) => None,
-            _ => Some(OrderEvent::PaymentVoided(moved)),
+            None
         };
         let refund_key = self.refund_key();
         store::record_return(self.db, &self.charge, &id, payment, &refund_key, event.as_ref())

@@ -1,105 +1,41 @@
 //! The parcel: handing it to the carrier, and calling it off.
+//!
+//! # Why no parcel leaves after its undo
+//!
+//! A request may be under way, its answer lost, while the order is already being unwound. What is
+//! done next, by whoever comes when, is decided by [`domain::shipment`] from what is known; this
+//! module only carries it out. The rules are these:
+//!
+//! - Drafting a shipment fetches nothing. Its id is stored in the statement that begins the step's
+//!   idempotency record, and only then is the label bought.
+//! - An undo leaves the tombstone and commits it, and only then reads the id: a shipment that it
+//!   does not see will never be purchased. One that it sees it cancels, and what is cancelled can
+//!   never be purchased, so a request that is still on its way finds nothing.
+//! - A parcel that must not leave, because its goods are not held any more, is cancelled in the same
+//!   way before that is answered.
+//!
+//! `models/` shows that they hold in every order in which attempts can overtake each other and die.
 
+pub mod port;
 pub mod sandbox;
+mod store;
 
-use std::time::Duration;
-
-use async_trait::async_trait;
-use domain::event::{OrderEvent, Parcelled};
-use domain::{CountryCode, Order, Parcel, Rejection, Shipment, StepKey};
-use serde_json::Value;
+use domain::payment::KeyState;
+use domain::shipment::{self, Call, Known, ShipmentState};
+use domain::{Order, Parcel, Rejection, Shipment, StepKey};
 use sqlx::PgPool;
 
+use self::port::{Booking, CARRIER, Carrier, CarrierError, Consignment, Recipient, ShipmentId};
 use crate::ActivityFault;
-use crate::fault::Cause;
-use crate::idempotency::{self, Outcome, Recorded};
+use crate::idempotency::{self, Recorded};
 use crate::orders::{self, Begun};
 use crate::stock::ArticleQueues;
 
-/// Who takes the parcels, as far as the shop deals with it.
-///
-/// **Repeats.** The carrier knows a parcel by its reference, the shipment's key: booked twice,
-/// it is one parcel.
-#[async_trait]
-pub trait Carrier: Send + Sync {
-    /// Asks the carrier to fetch a parcel.
-    ///
-    /// **Errors.** [`CarrierError::Undeliverable`] when it does not deliver there.
-    async fn book(&self, booking: &Booking) -> Result<Shipment, CarrierError>;
-
-    /// Calls a parcel off, and tells which one that was. None: nothing was ever booked under
-    /// this reference.
-    async fn cancel(&self, reference: StepKey) -> Result<Option<Shipment>, CarrierError>;
-}
-
-/// What the carrier is told about a parcel. Holds personal data, so it is not printed.
-pub struct Booking {
-    /// What the shop calls the parcel.
-    pub reference: StepKey,
-    /// Where it goes.
-    pub country: CountryCode,
-    /// To whom, if the customer gave an address.
-    pub recipient: Option<Recipient>,
-    /// Pieces in it.
-    pub pieces: u64,
-}
-
-/// Whose door the parcel goes to. Personal data, so it is not printed.
-pub struct Recipient {
-    /// Who receives it.
-    pub name: String,
-    /// Street and number.
-    pub line1: String,
-    /// Flat, floor, care of.
-    pub line2: Option<String>,
-    /// Town.
-    pub city: String,
-    /// Postal code.
-    pub postal_code: String,
-}
-
-/// Why the carrier has not done as asked.
-#[derive(Debug, thiserror::Error)]
-pub enum CarrierError {
-    /// It does not deliver there.
-    #[error("undeliverable: {why}")]
-    Undeliverable {
-        /// The carrier's reason.
-        why: String,
-    },
-    /// No answer, or an answer that asks to try again. The request may have been carried out.
-    #[error("the carrier does not answer")]
-    Unavailable {
-        /// When to try again, if the carrier said so.
-        retry_after: Option<Duration>,
-        /// What happened.
-        source: Cause,
-    },
-    /// An answer that makes no sense, as when a proxy answers in the carrier's place. The request
-    /// may have been carried out. The carrier is asked again for a while.
-    #[error("the carrier's answer makes no sense")]
-    InvalidAnswer(#[source] Cause),
-}
-
-impl CarrierError {
-    fn into_fault(self, doing: &'static str) -> ActivityFault {
-        match self {
-            Self::Unavailable { retry_after, source } => {
-                ActivityFault::Unavailable { doing, retry_after, source }
-            }
-            error @ Self::InvalidAnswer(_) => {
-                let party = "the carrier";
-                ActivityFault::InvalidAnswer { party, doing, source: error.into() }
-            }
-            error @ Self::Undeliverable { .. } => ActivityFault::broken(doing, error),
-        }
-    }
-}
-
 /// Hands the parcel to the carrier, and its goods leave the stock. Undone by [`cancel`].
 ///
-/// **Errors.** Rejected as undeliverable; or as expired, when the goods are not held any more.
-/// **Repeats.** The key is the parcel's, here and at the carrier: one parcel, whose goods leave
+/// **Errors.** Rejected as undeliverable; or as expired, when the goods are not held any more. Not
+/// open if the order is not on record or has ended.
+/// **Repeats.** By key here, and by the shipment's id at the carrier: one parcel, whose goods leave
 /// the stock once.
 pub async fn ship(
     db: &PgPool,
@@ -108,207 +44,23 @@ pub async fn ship(
     key: StepKey,
 ) -> Result<Shipment, ActivityFault> {
     let Begun { order, recorded } = orders::begin(db, key).await?;
-    let parcel = order.parcel();
-    match recorded {
-        Recorded::Open => {}
-        Recorded::Answered(outcome) => return outcome.into_answer(),
-        Recorded::Undone => return recall_late(db, articles, carrier, &order).await,
-    }
-    let goods = goods_of(db, &parcel).await?;
-    if !goods.are_held {
-        return refuse_without_goods(db, carrier, &parcel).await;
-    }
-    if goods.recipient.is_none() && parcel.ship_to.address_id.is_some() {
-        let why = "the recipient's address is not on record any more".to_owned();
-        return undeliverable(db, &parcel, why).await;
-    }
-    let booking = Booking {
-        reference: key,
-        country: parcel.ship_to.country,
-        recipient: goods.recipient,
-        pieces: parcel.pieces,
-    };
-    let shipment = match carrier.book(&booking).await {
-        Ok(shipment) => shipment,
-        Err(CarrierError::Undeliverable { why }) => {
-            return undeliverable(db, &parcel, why).await;
-        }
-        Err(error) => return Err(error.into_fault("booking a parcel")),
-    };
-    let turn = articles.turn(&order).await?;
-    let outcome = record_shipment(db, &parcel, &shipment).await?;
-    drop(turn);
-    let recorded = match outcome {
-        Some(outcome) => Recorded::Answered(Outcome::read(outcome)?),
-        None => idempotency::recall(db, key).await?,
-    };
-    match recorded {
-        Recorded::Answered(Outcome::Done(shipment)) => Ok(shipment),
-        Recorded::Answered(Outcome::Refused(rejection)) => {
-            recall_parcel(carrier, &parcel).await?;
-            Err(ActivityFault::Rejected(rejection))
-        }
-        Recorded::Undone => recall_late(db, articles, carrier, &order).await,
-        Recorded::Open => recorded.into_answer(key),
-    }
+    let Recorded::Open = recorded else { return recorded.into_answer(key) };
+    let mut attempt = Attempt::of(db, articles, carrier, order);
+    attempt
+        .go_on(|attempt| {
+            shipment::ship(attempt.key_state(), attempt.refusal.is_some(), attempt.known)
+        })
+        .await?;
+    attempt.recorded.unwrap_or(Recorded::Open).into_answer(key)
 }
 
-/// A booking that comes after its own undo is recalled as the undo would have done.
-async fn recall_late(
-    db: &PgPool,
-    articles: &ArticleQueues,
-    carrier: &dyn Carrier,
-    order: &Order,
-) -> Result<Shipment, ActivityFault> {
-    settle(db, articles, carrier, order).await?;
-    Err(idempotency::already_undone(order.parcel().key))
-}
-
-struct Goods {
-    are_held: bool,
-    recipient: Option<Recipient>,
-}
-
-/// What the carrier has to be told, and whether there is anything to give it.
-async fn goods_of(db: &PgPool, parcel: &Parcel) -> Result<Goods, ActivityFault> {
-    let row = sqlx::query!(
-        r#"
-        select
-            exists (
-                select from inventory.reservations
-                where reservation_key = $1 and state = 'held'
-            ) as "are_held!",
-            name as "name?", line1 as "line1?", line2,
-            city as "city?", postal_code as "postal_code?"
-        from (values (true)) as always
-        left join customers.addresses on address_id = $2
-        "#,
-        parcel.reservation.to_string(),
-        parcel.ship_to.address_id.map(domain::AddressId::uuid),
-    )
-    .fetch_one(db)
-    .await
-    .map_err(|error| ActivityFault::of_database("looking up what to ship", error))?;
-    let recipient = match (row.name, row.line1, row.city, row.postal_code) {
-        (Some(name), Some(line1), Some(city), Some(postal_code)) => {
-            Some(Recipient { name, line1, line2: row.line2, city, postal_code })
-        }
-        _ => None,
-    };
-    Ok(Goods { are_held: row.are_held, recipient })
-}
-
-/// Goods that are not held have left already, or must not leave any more. In the second case an
-/// earlier attempt may have booked the parcel, so it is recalled before the refusal is answered.
-async fn refuse_without_goods(
-    db: &PgPool,
-    carrier: &dyn Carrier,
-    parcel: &Parcel,
-) -> Result<Shipment, ActivityFault> {
-    if let Recorded::Answered(Outcome::Done(shipment)) = idempotency::recall(db, parcel.key).await?
-    {
-        return Ok(shipment);
-    }
-    recall_parcel(carrier, parcel).await?;
-    refuse(db, parcel, Rejection::ReservationExpired).await
-}
-
-async fn undeliverable(
-    db: &PgPool,
-    parcel: &Parcel,
-    why: String,
-) -> Result<Shipment, ActivityFault> {
-    let country = parcel.ship_to.country;
-    refuse(db, parcel, Rejection::AddressUndeliverable { country, why }).await
-}
-
-async fn refuse(
-    db: &PgPool,
-    parcel: &Parcel,
-    rejection: Rejection,
-) -> Result<Shipment, ActivityFault> {
-    let recorded =
-        idempotency::refuse(db, parcel.key, rejection, OrderEvent::ShipmentRefused).await?;
-    idempotency::answer(db, parcel.key, recorded).await
-}
-
-/// The shipment counts only if the goods are held at the moment of recording: between looking
-/// and booking the reservation may have expired.
-async fn record_shipment(
-    db: &PgPool,
-    parcel: &Parcel,
-    shipment: &Shipment,
-) -> Result<Option<Value>, ActivityFault> {
-    const DOING: &str = "recording a shipment";
-    let pieces =
-        i64::try_from(parcel.pieces).map_err(|error| ActivityFault::broken(DOING, error))?;
-    let tracking = &shipment.tracking;
-    let event = OrderEvent::OrderShipped(Parcelled { tracking: tracking.clone() });
-    sqlx::query_scalar!(
-        r#"
-        with held as materialized (
-            select reservation_key from inventory.reservations
-            where reservation_key = $6 and state = 'held'
-            for update
-        ), taken as materialized (
-            select orders.take_step(
-                $1, $2, $3, case when exists (select from held) then $4::jsonb else $5 end
-            ) as outcome
-        ), sold as (
-            update inventory.reservations set state = 'sold'
-            from taken where reservation_key = $6 and outcome ? 'done'
-            returning reservation_key
-        ), line as materialized (
-            select stock.sku, line.quantity
-            from sold
-            join inventory.reservation_lines as line using (reservation_key)
-            join inventory.stock on stock.sku = line.sku
-            order by stock.sku
-            for update of stock
-        ), gone as (
-            update inventory.stock
-            set on_hand = stock.on_hand - line.quantity,
-                reserved = stock.reserved - line.quantity,
-                sold = stock.sold + line.quantity
-            from line where stock.sku = line.sku
-        ), movement as (
-            insert into inventory.movements (sku, quantity, reason, reservation_key)
-            select sku, quantity, 'sold', $6 from line
-        ), shipment as (
-            insert into shipping.shipments
-                (shipment_key, order_id, reservation_key, tracking, country, pieces)
-            select $7, $1, reservation_key, $8, $9, $10 from sold
-        )
-        select outcome as "outcome!"
-        from taken cross join lateral orders.record_outcome(
-            $1, outcome, 'order.shipped', $11, 'shipment.refused'
-        )
-        where outcome is not null
-        "#,
-        parcel.key.order_id.uuid(),
-        parcel.key.name_on_record(),
-        idempotency::version(parcel.key)?,
-        Outcome::Done(shipment).into_json(),
-        Outcome::<Shipment>::Refused(Rejection::ReservationExpired).into_json(),
-        parcel.reservation.to_string(),
-        parcel.key.to_string(),
-        tracking,
-        parcel.ship_to.country.to_string(),
-        pieces,
-        idempotency::data(&event)?,
-    )
-    .fetch_optional(db)
-    .await
-    .map_err(|error| ActivityFault::of_database(DOING, error))
-}
-
-/// Asks the carrier what became of the parcel and recalls it; its goods are back in the house, and
+/// Asks the carrier what became of the parcel and cancels it; its goods are back in the house, and
 /// held for the order as before.
 ///
-/// **Errors.** Broken if the carrier refuses the recall: the parcel may have left for good, and a
-/// person decides; see [`accept`].
-/// **Repeats.** The carrier recalls a parcel once, and the goods come back once. Without a parcel
-/// the tombstone alone is left, and a booking that comes late is recalled.
+/// **Errors.** Broken if the carrier refuses: the parcel may have left for good, and a person
+/// decides; see [`accept`].
+/// **Repeats.** The carrier cancels a shipment once, and the goods come back once. Without a
+/// shipment the tombstone alone is left, and a step that comes late is refused.
 pub async fn cancel(
     db: &PgPool,
     articles: &ArticleQueues,
@@ -316,28 +68,12 @@ pub async fn cancel(
     key: StepKey,
 ) -> Result<(), ActivityFault> {
     let order = orders::on_record(db, key).await?;
-    settle(db, articles, carrier, &order).await
-}
-
-async fn settle(
-    db: &PgPool,
-    articles: &ArticleQueues,
-    carrier: &dyn Carrier,
-    order: &Order,
-) -> Result<(), ActivityFault> {
-    let parcel = order.parcel();
-    idempotency::leave_tombstone(db, parcel.key).await?;
-    let Some(shipment) = recall_parcel(carrier, &parcel).await? else { return Ok(()) };
-    let _turn = articles.turn(order).await?;
-    record_cancel(db, &parcel, &shipment).await
-}
-
-async fn recall_parcel(
-    carrier: &dyn Carrier,
-    parcel: &Parcel,
-) -> Result<Option<Shipment>, ActivityFault> {
-    let recalled = carrier.cancel(parcel.key).await;
-    recalled.map_err(|error| error.into_fault("recalling a parcel"))
+    let mut attempt = Attempt::of(db, articles, carrier, order);
+    attempt
+        .go_on(|attempt| {
+            shipment::cancel(attempt.has_left_tombstone, attempt.key_state(), attempt.known)
+        })
+        .await
 }
 
 /// Puts on record that the parcel has left for good, by a person's decision, although it was to be
@@ -353,154 +89,223 @@ pub async fn accept(
 ) -> Result<(), ActivityFault> {
     let order = orders::on_record(db, key).await?;
     let _turn = articles.turn(&order).await?;
-    record_accepted(db, &order.parcel()).await
+    store::record_accepted(db, &order.parcel()).await
 }
 
-#[expect(
-    clippy::too_many_lines,
-    reason = "it is one statement, so that all of it commits or nothing"
-)]
-async fn record_accepted(db: &PgPool, parcel: &Parcel) -> Result<(), ActivityFault> {
-    const DOING: &str = "recording that a parcel has left";
-    let key = parcel.key;
-    let pieces =
-        i64::try_from(parcel.pieces).map_err(|error| ActivityFault::broken(DOING, error))?;
-    let unknown = Shipment { tracking: key.to_string() };
-    sqlx::query!(
-        r#"
-        with known as (
-            select coalesce(
-                (select tracking from shipping.shipments where shipment_key = $4), $5
-            ) as tracking
-        ), accepted as (
-            update orders.step_keys
-            set undone_at = null,
-                outcome = jsonb_build_object('done', jsonb_build_object('tracking', tracking))
-            from known
-            where (order_id, step, version) = ($1, $2, $3) and undone_at is not null
-            returning tracking
-        ), gone_with_it as materialized (
-            select reservation_key, state = 'held' as is_held
-            from accepted join inventory.reservations on reservation_key = $6
-            -- Its goods have left too, if the reservation expired while a person decided.
-            where state <> 'sold'
-            for update of reservations
-        ), sold as (
-            update inventory.reservations set state = 'sold'
-            from gone_with_it
-            where reservations.reservation_key = gone_with_it.reservation_key
-        ), line as materialized (
-            select stock.sku, line.quantity, is_held
-            from gone_with_it
-            join inventory.reservation_lines as line using (reservation_key)
-            join inventory.stock on stock.sku = line.sku
-            order by stock.sku
-            for update of stock
-        ), gone as (
-            update inventory.stock
-            set on_hand = stock.on_hand - line.quantity,
-                reserved = stock.reserved - case when is_held then line.quantity else 0 end,
-                sold = stock.sold + line.quantity
-            from line where stock.sku = line.sku
-        ), movement as (
-            insert into inventory.movements (sku, quantity, reason, reservation_key)
-            select sku, quantity, 'sold', $6 from line
-        ), shipment as (
-            insert into shipping.shipments
-                (shipment_key, order_id, reservation_key, tracking, country, pieces)
-            select $4, $1, $6, tracking, $7, $8 from accepted
-            on conflict (shipment_key) do update set cancelled_at = null
-        )
-        select number
-        from accepted
-        -- The order goes forward again. The decision has said so, unless its note was skipped.
-        cross join lateral (
-            select case when ending is null then version else orders.record(
-                $1, 'order.attention-resolved', jsonb_build_object(
-                    'step', $2::text, 'occurrence', attentions, 'decision', 'accept-as-done',
-                    'by', 'ordersaga', 'why', 'accepted without a note of the decision'
-                )
-            ) end as resolved
-            from orders.orders where order_id = $1
-        ) as forward
-        -- Refers to the event before, so that it comes after it.
-        cross join lateral (
-            select orders.record($1, 'order.shipped', jsonb_build_object('tracking', tracking)) as number
-            where resolved > 0
-        ) as shipped
-        "#,
-        key.order_id.uuid(),
-        key.name_on_record(),
-        idempotency::version(key)?,
-        key.to_string(),
-        unknown.tracking,
-        parcel.reservation.to_string(),
-        parcel.ship_to.country.to_string(),
-        pieces,
-    )
-    .fetch_optional(db)
-    .await
-    .map(|_recorded_or_repeated| ())
-    .map_err(|error| ActivityFault::of_database(DOING, error))
+/// One attempt at the step or its undo, and what it knows.
+struct Attempt<'a> {
+    db: &'a PgPool,
+    articles: &'a ArticleQueues,
+    carrier: &'a dyn Carrier,
+    order: Order,
+    parcel: Parcel,
+    recorded: Option<Recorded<Shipment>>,
+    /// Why the parcel must not leave, if it must not.
+    refusal: Option<Rejection>,
+    recipient: Option<Recipient>,
+    known: Known,
+    id: Option<ShipmentId>,
+    /// What the carrier answered last.
+    consignment: Option<Consignment>,
+    has_left_tombstone: bool,
 }
 
-/// A parcel whose booking was never answered is recorded here for the first time, as recalled.
-async fn record_cancel(
-    db: &PgPool,
-    parcel: &Parcel,
-    shipment: &Shipment,
-) -> Result<(), ActivityFault> {
-    const DOING: &str = "recording that a parcel was recalled";
-    let pieces =
-        i64::try_from(parcel.pieces).map_err(|error| ActivityFault::broken(DOING, error))?;
-    sqlx::query!(
-        r#"
-        with called_off as (
-            insert into shipping.shipments as known (
-                shipment_key, order_id, reservation_key, tracking, country, pieces, cancelled_at
-            )
-            values ($1, $2, $3, $4, $5, $6, now())
-            on conflict (shipment_key) do update set cancelled_at = now()
-            where known.cancelled_at is null
-            returning order_id, reservation_key
-        ), back as (
-            update inventory.reservations set state = 'held'
-            from called_off
-            where reservations.reservation_key = called_off.reservation_key and state = 'sold'
-            returning reservations.reservation_key
-        ), line as materialized (
-            select stock.sku, line.quantity
-            from back
-            join inventory.reservation_lines as line using (reservation_key)
-            join inventory.stock on stock.sku = line.sku
-            order by stock.sku
-            for update of stock
-        ), returned as (
-            update inventory.stock
-            set on_hand = stock.on_hand + line.quantity,
-                reserved = stock.reserved + line.quantity,
-                sold = stock.sold - line.quantity
-            from line where stock.sku = line.sku
-        ), movement as (
-            insert into inventory.movements (sku, quantity, reason, reservation_key)
-            select sku, quantity, 'returned', $3 from line
-        )
-        select number
-        from called_off cross join lateral
-            orders.record(order_id, 'shipment.cancelled', $7) as number
-        "#,
-        parcel.key.to_string(),
-        parcel.key.order_id.uuid(),
-        parcel.reservation.to_string(),
-        shipment.tracking,
-        parcel.ship_to.country.to_string(),
-        pieces,
-        idempotency::data(&OrderEvent::ShipmentCancelled(Parcelled {
-            tracking: shipment.tracking.clone(),
-        }))?,
-    )
-    .fetch_optional(db)
-    .await
-    .map_err(|error| ActivityFault::of_database(DOING, error))?;
-    Ok(())
+/// A shipment that has not come to rest after so many calls is one whose carrier contradicts
+/// itself.
+const CALLS_MAX: usize = 30;
+
+impl<'a> Attempt<'a> {
+    fn of(
+        db: &'a PgPool,
+        articles: &'a ArticleQueues,
+        carrier: &'a dyn Carrier,
+        order: Order,
+    ) -> Self {
+        Self {
+            db,
+            articles,
+            carrier,
+            parcel: order.parcel(),
+            order,
+            recorded: None,
+            refusal: None,
+            recipient: None,
+            known: Known::Nothing,
+            id: None,
+            consignment: None,
+            has_left_tombstone: false,
+        }
+    }
+
+    fn key_state(&self) -> Option<KeyState> {
+        self.recorded.as_ref().map(|recorded| KeyState {
+            is_answered: matches!(recorded, Recorded::Answered(_)),
+            is_undone: matches!(recorded, Recorded::Undone),
+        })
+    }
+
+    /// Carries out what comes next, until nothing does.
+    async fn go_on(&mut self, next: impl Fn(&Self) -> Call) -> Result<(), ActivityFault> {
+        for _ in 0..CALLS_MAX {
+            match next(self) {
+                Call::Finish => return Ok(()),
+                call => self.carry_out(call).await?,
+            }
+        }
+        Err(ActivityFault::InvalidAnswer {
+            party: CARRIER,
+            doing: "dealing with a shipment",
+            source: "it does not come to rest".into(),
+        })
+    }
+
+    async fn carry_out(&mut self, call: Call) -> Result<(), ActivityFault> {
+        match call {
+            Call::Read => self.read().await,
+            Call::Draft => self.draft().await,
+            Call::Store => self.store().await,
+            Call::LookUp => {
+                let found = self.carrier.look_up(self.id()?).await;
+                self.learn(found, "asking what became of a parcel")
+            }
+            Call::Purchase => self.purchase().await,
+            Call::Cancel => {
+                let cancelled = self.carrier.cancel(self.id()?).await;
+                self.learn(cancelled, "recalling a parcel")
+            }
+            Call::RecordDone => self.record_done().await,
+            Call::RecordRefusal => self.record_refusal().await,
+            Call::LeaveTombstone => {
+                idempotency::leave_tombstone(self.db, self.parcel.key).await?;
+                self.has_left_tombstone = true;
+                Ok(())
+            }
+            Call::RecordCancel => self.record_cancel().await,
+            Call::Finish => Ok(()),
+        }
+    }
+
+    /// What is on record of the shipment may be behind, so the carrier is asked about it.
+    async fn read(&mut self) -> Result<(), ActivityFault> {
+        let stored = store::read(self.db, &self.parcel).await?;
+        if !stored.are_goods_held {
+            self.refusal.get_or_insert(Rejection::ReservationExpired);
+        } else if stored.recipient.is_none() && self.parcel.ship_to.address_id.is_some() {
+            let erased = self.undeliverable("the recipient's address is not on record any more");
+            self.refusal.get_or_insert(erased);
+        }
+        self.recorded = Some(stored.recorded);
+        self.recipient = stored.recipient;
+        self.known = if stored.shipment.is_some() { Known::Unasked } else { Known::Nothing };
+        self.id = stored.shipment;
+        Ok(())
+    }
+
+    async fn draft(&mut self) -> Result<(), ActivityFault> {
+        let booking = Booking {
+            reference: self.parcel.key,
+            country: self.parcel.ship_to.country,
+            recipient: self.recipient.take(),
+            pieces: self.parcel.pieces,
+        };
+        match self.carrier.draft(&booking).await {
+            Ok(drafted) => {
+                self.id = Some(drafted);
+                self.known = Known::Fresh;
+                Ok(())
+            }
+            Err(CarrierError::Undeliverable { why }) => {
+                self.refusal = Some(self.undeliverable(&why));
+                Ok(())
+            }
+            Err(error) => Err(error.into_fault("drafting a shipment")),
+        }
+    }
+
+    async fn purchase(&mut self) -> Result<(), ActivityFault> {
+        match self.carrier.purchase(self.id()?).await {
+            // The draft is there, so it is cancelled before that is answered.
+            Err(CarrierError::Undeliverable { why }) => {
+                self.refusal = Some(self.undeliverable(&why));
+                Ok(())
+            }
+            purchased => self.learn(purchased, "buying a parcel's label"),
+        }
+    }
+
+    /// Another attempt may have stored another shipment's id: that one counts.
+    async fn store(&mut self) -> Result<(), ActivityFault> {
+        if store::store(self.db, &self.parcel, self.id()?).await? {
+            self.known = Known::Is(ShipmentState::Drafted);
+            return Ok(());
+        }
+        self.read().await
+    }
+
+    fn learn(
+        &mut self,
+        answer: Result<Consignment, CarrierError>,
+        doing: &'static str,
+    ) -> Result<(), ActivityFault> {
+        match answer {
+            Ok(consignment) => {
+                self.known = Known::Is(consignment.state);
+                self.consignment = Some(consignment);
+                Ok(())
+            }
+            Err(CarrierError::MovedOn) => {
+                self.known = Known::Unasked;
+                Ok(())
+            }
+            Err(error) => Err(error.into_fault(doing)),
+        }
+    }
+
+    async fn record_done(&mut self) -> Result<(), ActivityFault> {
+        let tracking = self.consignment.as_ref().and_then(|one| one.tracking.clone());
+        let tracking = tracking.ok_or_else(|| ActivityFault::InvalidAnswer {
+            party: CARRIER,
+            doing: "recording a shipment",
+            source: "a label without a tracking number".into(),
+        })?;
+        let shipment = Shipment { tracking };
+        let turn = self.articles.turn(&self.order).await?;
+        let is_done = store::record_done(self.db, &self.parcel, &shipment).await?;
+        drop(turn);
+        if is_done {
+            self.recorded = Some(Recorded::Answered(idempotency::Outcome::Done(shipment)));
+            return Ok(());
+        }
+        self.read().await
+    }
+
+    async fn record_refusal(&mut self) -> Result<(), ActivityFault> {
+        let called_off = || self.undeliverable("the carrier has called the shipment off");
+        let refusal = self.refusal.clone().unwrap_or_else(called_off);
+        let (key, is_shipment_known) = (self.parcel.key, self.id.is_some());
+        if store::record_refusal(self.db, key, is_shipment_known, refusal.clone()).await? {
+            self.recorded = Some(Recorded::Answered(idempotency::Outcome::Refused(refusal)));
+            return Ok(());
+        }
+        self.read().await
+    }
+
+    async fn record_cancel(&mut self) -> Result<(), ActivityFault> {
+        let Some(consignment) = &self.consignment else { return Ok(()) };
+        let _turn = self.articles.turn(&self.order).await?;
+        store::record_cancel(self.db, &self.parcel, consignment).await?;
+        self.known = Known::Nothing;
+        Ok(())
+    }
+
+    fn undeliverable(&self, why: &str) -> Rejection {
+        let country = self.parcel.ship_to.country;
+        Rejection::AddressUndeliverable { country, why: why.to_owned() }
+    }
+
+    fn id(&self) -> Result<&ShipmentId, ActivityFault> {
+        self.id.as_ref().ok_or_else(|| {
+            ActivityFault::broken("dealing with a shipment", "it has no id at the carrier")
+        })
+    }
 }

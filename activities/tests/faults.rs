@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use activities::party::{Breaker, Guarded};
+use activities::shipping::port::{
+    Booking, Capabilities, Carrier, CarrierError, Consignment, ShipmentId,
+};
 use activities::shipping::sandbox::SandboxCarrier;
-use activities::shipping::{Booking, Carrier, CarrierError};
 use activities::{Activities, Settings};
 use async_trait::async_trait;
 use chrono::DateTime;
-use domain::{Order, Party, Rejection, Shipment, StepKey, StepName};
+use domain::{Order, Party, Rejection, StepKey, StepName};
 use runtime::schema::MIGRATIONS;
 use saga::{BROKEN, BUSY, INVALID_ANSWER, NOT_OPEN, REJECTED, UNAVAILABLE};
 use sqlx::PgPool;
@@ -162,12 +164,24 @@ struct Silent {
 
 #[async_trait]
 impl Carrier for Silent {
-    async fn book(&self, _booking: &Booking) -> Result<Shipment, CarrierError> {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { keys_last: Duration::ZERO, may_lag: Duration::ZERO }
+    }
+
+    async fn draft(&self, _booking: &Booking) -> Result<ShipmentId, CarrierError> {
         self.is_called.notify_one();
         pending().await
     }
 
-    async fn cancel(&self, _reference: StepKey) -> Result<Option<Shipment>, CarrierError> {
+    async fn purchase(&self, _shipment: &ShipmentId) -> Result<Consignment, CarrierError> {
+        pending().await
+    }
+
+    async fn cancel(&self, _shipment: &ShipmentId) -> Result<Consignment, CarrierError> {
+        pending().await
+    }
+
+    async fn look_up(&self, _shipment: &ShipmentId) -> Result<Consignment, CarrierError> {
         pending().await
     }
 }

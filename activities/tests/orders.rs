@@ -74,7 +74,7 @@ async fn written(shop: &Shop) -> Value {
             (select count(*) from payments.charges),
             (select count(*) from shipping.shipments),
             (select count(*) from sandbox_provider.payments),
-            (select count(*) from sandbox_carrier.bookings)
+            (select count(*) from sandbox_carrier.shipments)
         ) as "written!"
         "#
     )

@@ -14,7 +14,9 @@ use sqlx::PgPool;
 use testkit::pounds;
 use tokio::sync::Notify;
 
-use crate::support::{Shop, assert_unavailable, invalid_answer, order, paid_with, refusal};
+use crate::support::{
+    Shop, TROUBLES, assert_unavailable, fails, invalid_answer, order, paid_with, refusal,
+};
 
 const LATE: Rejection = Rejection::AlreadyUndone { step: StepName::AuthorisePayment };
 const LATE_CAPTURE: Rejection = Rejection::AlreadyUndone { step: StepName::CapturePayment };
@@ -24,7 +26,9 @@ const A_SECOND: Option<Duration> = Some(Duration::from_secs(1));
 async fn provider_records(shop: &Shop) -> Vec<(String, i64)> {
     let rows = sqlx::query!(
         r#"
-        select state, count(refund_id) as "refunds!"
+        select
+            payments.state,
+            count(refund_id) filter (where refunds.state = 'succeeded') as "refunds!"
         from sandbox_provider.payments left join sandbox_provider.refunds using (payment_id)
         group by payment_id order by payment_id
         "#
@@ -523,6 +527,196 @@ async fn an_undo_needs_its_key_alone_whatever_a_newer_release_adds_to_the_order(
     assert_eq!(shop_records(&shop).await, (order.totals.total, order.totals.total));
     assert_eq!(shop.payment_of(&order).await, "refunded");
     assert_eq!(shop.fulfilment_of(&order).await, "cancelled");
+}
+
+/// What goes wrong with the provider's next call of this kind.
+async fn trouble(shop: &Shop, whom: &str, call: &str, behaviour: &str, retry_after: Option<&str>) {
+    sqlx::query!(
+        "insert into sandbox_provider.behaviours (call, whom, behaviour, retry_after, remaining)
+         values ($1, $2, $3, $4, 1)",
+        call,
+        whom,
+        behaviour,
+        retry_after,
+    )
+    .execute(&shop.owner)
+    .await
+    .unwrap();
+}
+
+/// From now on the provider is as it should be.
+async fn no_more_trouble(shop: &Shop) {
+    sqlx::query!("delete from sandbox_provider.behaviours").execute(&shop.owner).await.unwrap();
+}
+
+/// Everything that can go wrong with these calls.
+fn cells(calls: &'static [&'static str]) -> impl Iterator<Item = (&'static str, &'static str)> {
+    calls.iter().flat_map(|call| TROUBLES.map(|behaviour| (*call, behaviour)))
+}
+
+/// Payments that were captured and stand, that were given back, and that are only set aside.
+async fn standing(shop: &Shop) -> (usize, usize, usize) {
+    let records = provider_records(shop).await;
+    let count = |state: &str, refunds: i64| {
+        records.iter().filter(|record| **record == (state.to_owned(), refunds)).count()
+    };
+    (count("captured", 0), count("captured", 1), count("authorised", 0))
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn whatever_goes_wrong_at_the_provider_an_order_is_paid_once_in_the_end(db: PgPool) {
+    let shop = Shop::on(db);
+    let mut paid = 0;
+    for (number, (call, behaviour)) in (1..).zip(cells(&["open", "authorise", "capture"])) {
+        let order = order(number);
+        shop.places(&order).await;
+        trouble(&shop, &order.order_id.to_string(), call, behaviour, None).await;
+        fails(behaviour, shop.charges(&order)).await;
+        no_more_trouble(&shop).await;
+        shop.charges(&order).await.unwrap();
+        shop.provider.land_late_requests().await.unwrap();
+        paid = number;
+        assert_eq!(shop.payment_of(&order).await, "paid");
+        assert_eq!(
+            standing(&shop).await,
+            (usize::try_from(paid).unwrap(), 0, 0),
+            "{call}: {behaviour}"
+        );
+    }
+    assert_eq!(paid, 24);
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn whatever_goes_wrong_at_the_provider_no_money_is_kept_of_an_order_that_is_undone(
+    db: PgPool,
+) {
+    let shop = Shop::on(db);
+    for (number, (call, behaviour)) in (1..).zip(cells(&["open", "authorise", "capture"])) {
+        let order = order(number);
+        shop.places(&order).await;
+        trouble(&shop, &order.order_id.to_string(), call, behaviour, None).await;
+        fails(behaviour, shop.charges(&order)).await;
+        no_more_trouble(&shop).await;
+        shop.refunds(&order).await.unwrap();
+        shop.provider.land_late_requests().await.unwrap();
+        refusal(shop.charges(&order).await);
+        let (kept, _, set_aside) = standing(&shop).await;
+        assert_eq!((kept, set_aside), (0, 0), "{call}: {behaviour}");
+        let (captured, refunded) = shop_records(&shop).await;
+        assert_eq!(captured, refunded, "{call}: {behaviour}");
+    }
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn whatever_goes_wrong_while_an_authorisation_is_undone_nothing_stays_set_aside(db: PgPool) {
+    let shop = Shop::on(db);
+    for (number, (call, behaviour)) in (1..).zip(cells(&["look-up", "void"])) {
+        let order = order(number);
+        shop.places(&order).await;
+        shop.authorises(&order).await.unwrap();
+        trouble(&shop, "*", call, behaviour, None).await;
+        fails(behaviour, shop.refunds(&order)).await;
+        no_more_trouble(&shop).await;
+        shop.refunds(&order).await.unwrap();
+        shop.provider.land_late_requests().await.unwrap();
+        assert_eq!(standing(&shop).await, (0, 0, 0), "{call}: {behaviour}");
+        let events = ["order.placed", "payment.authorised", "payment.voided"];
+        assert_eq!(shop.events_of(&order).await, events, "{call}: {behaviour}");
+    }
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn whatever_goes_wrong_while_money_is_given_back_it_is_given_back_once(db: PgPool) {
+    let shop = Shop::on(db);
+    for (number, (call, behaviour)) in (1..).zip(cells(&["look-up", "refund"])) {
+        let order = order(number);
+        shop.places(&order).await;
+        shop.charges(&order).await.unwrap();
+        trouble(&shop, "*", call, behaviour, None).await;
+        fails(behaviour, shop.refunds(&order)).await;
+        no_more_trouble(&shop).await;
+        shop.refunds(&order).await.unwrap();
+        shop.provider.land_late_requests().await.unwrap();
+        let given_back = (0, usize::try_from(number).unwrap(), 0);
+        assert_eq!(standing(&shop).await, given_back, "{call}: {behaviour}");
+        assert_eq!(shop.payment_of(&order).await, "refunded");
+    }
+}
+
+/// The request is under way when its connection dies, and arrives when everything is over.
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_capture_that_lands_after_its_undo_finds_nothing_to_take(db: PgPool) {
+    let (shop, order) = (Shop::on(db), order(1));
+    shop.places(&order).await;
+    let key = order.key(StepName::AuthorisePayment).to_string();
+    trouble(&shop, &key, "capture", "late", None).await;
+    assert_unavailable(shop.charges(&order).await, None);
+    shop.refunds(&order).await.unwrap();
+    assert_eq!(shop.provider.land_late_requests().await.unwrap(), 1);
+    assert_eq!(provider_records(&shop).await, once("voided", 0));
+    assert_eq!(shop.payment_of(&order).await, "voided");
+    assert_eq!(shop.provider.land_late_requests().await.unwrap(), 0, "it lands once");
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_pause_that_the_provider_asks_for_is_kept_and_nonsense_is_not(db: PgPool) {
+    let (shop, order) = (Shop::on(db), order(1));
+    shop.places(&order).await;
+    let seconds = |seconds| Some(Duration::from_secs(seconds));
+    for (header, pause) in [
+        (Some("30"), seconds(30)),
+        (Some("3600"), seconds(3_600)),
+        (Some("Fri, 31 Dec 9999 23:59:59 GMT"), seconds(3_600)),
+        (Some("0"), None),
+        (Some("Thu, 01 Jan 1970 00:00:00 GMT"), None),
+        (Some("soon"), None),
+        (None, None),
+    ] {
+        trouble(&shop, "*", "authorise", "unavailable", header).await;
+        assert_unavailable(shop.authorises(&order).await, pause);
+    }
+    shop.authorises(&order).await.unwrap();
+    assert_eq!(provider_records(&shop).await, once("authorised", 0));
+}
+
+/// Whoever decides about refunds has decided about all that were pending.
+async fn refunds_are(shop: &Shop, state: &str) {
+    sqlx::query!("update sandbox_provider.refunds set state = $1 where state = 'pending'", state,)
+        .execute(&shop.owner)
+        .await
+        .unwrap();
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_refund_that_is_pending_is_waited_for_and_one_that_fails_is_asked_for_again(db: PgPool) {
+    let (shop, order) = (Shop::on(db), order(1));
+    shop.places(&order).await;
+    shop.charges(&order).await.unwrap();
+    trouble(&shop, "*", "refund", "pending", None).await;
+    assert_unavailable(shop.refunds(&order).await, None);
+    assert_unavailable(shop.refunds(&order).await, None);
+    assert_eq!(shop.payment_of(&order).await, "paid", "until it is decided");
+    refunds_are(&shop, "failed").await;
+    trouble(&shop, "*", "refund", "pending", None).await;
+    assert_unavailable(shop.refunds(&order).await, None);
+    assert_eq!(provider_records(&shop).await, once("captured", 0));
+    refunds_are(&shop, "succeeded").await;
+    shop.refunds(&order).await.unwrap();
+    shop.refunds(&order).await.unwrap();
+    assert_eq!(provider_records(&shop).await, once("captured", 1));
+    assert_eq!(shop_records(&shop).await, (order.totals.total, order.totals.total));
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_provider_that_has_forgotten_a_key_meanwhile_takes_the_money_once(db: PgPool) {
+    let (shop, order) = (Shop::on(db), order(1));
+    shop.places(&order).await;
+    trouble(&shop, "*", "open", "lost", None).await;
+    assert_unavailable(shop.charges(&order).await, None);
+    trouble(&shop, "*", "open", "forgets", None).await;
+    shop.charges(&order).await.unwrap();
+    let records = [("opened".to_owned(), 0), ("captured".to_owned(), 0)];
+    assert_eq!(provider_records(&shop).await, records);
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]

@@ -122,8 +122,11 @@ async fn the_worker_writes_what_orders_change_and_nothing_else(db: PgPool) {
             "orders.orders",
             "orders.step_keys",
             "payments.charges",
-            "sandbox_carrier.bookings",
-            "sandbox_carrier.faults",
+            "sandbox_carrier.behaviours",
+            "sandbox_carrier.late_requests",
+            "sandbox_carrier.shipments",
+            "sandbox_provider.behaviours",
+            "sandbox_provider.late_requests",
             "sandbox_provider.outages",
             "sandbox_provider.payments",
             "shipping.shipments",
@@ -207,6 +210,11 @@ async fn the_worker_cannot_place_an_order_nor_change_how_it_is_paid(db: PgPool) 
         "delete from outbox.messages",
         "update outbox.messages set published_at = now()",
         "delete from orders.step_keys",
+        // What goes wrong at a sandbox is ordered by its owner.
+        "insert into sandbox_carrier.behaviours (call, whom, behaviour) values ('*', '*', 'html')",
+        "update sandbox_provider.behaviours set behaviour = 'html'",
+        "delete from sandbox_provider.behaviours",
+        "update sandbox_carrier.late_requests set request = '{}'",
         // Who stops a party is an operator.
         "insert into operations.stopped_parties (party, stopped_by, why)
             values ('carrier', 'worker', 'by hand')",

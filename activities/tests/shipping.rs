@@ -1,47 +1,60 @@
 //! One order, one parcel, and its goods leave the stock as it leaves the house.
 
+use std::time::Duration;
+
+use activities::shipping::port::{
+    Booking, Capabilities, Carrier, CarrierError, Consignment, ShipmentId,
+};
 use activities::shipping::sandbox::SandboxCarrier;
-use activities::shipping::{Booking, Carrier, CarrierError, ship};
+use activities::shipping::{cancel, ship};
 use activities::stock;
 use async_trait::async_trait;
-use domain::{AddressId, Rejection, Shipment, StepKey, StepName};
+use domain::{AddressId, Order, Rejection, Shipment, StepName};
 use runtime::schema::MIGRATIONS;
 use sqlx::PgPool;
-use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::support::{
-    HEART, Shop, another_worker, assert_unavailable, country, invalid_answer, order, refusal,
-    sent_to,
+    HEART, Shop, TROUBLES, another_worker, assert_unavailable, breakage, country, fails,
+    invalid_answer, order, order_of, refusal, sent_to,
 };
 
 const LATE: Rejection = Rejection::AlreadyUndone { step: StepName::ShipOrder };
 const A_SECOND: Option<Duration> = Some(Duration::from_secs(1));
 
-/// What the carrier's own records say: parcels to fetch, and parcels called off.
+/// What the carrier's own records say: parcels to fetch, and parcels called off. What was only
+/// drafted is no parcel.
 async fn carrier_records(shop: &Shop) -> (i64, i64) {
     let row = sqlx::query!(
         r#"
         select
-            count(*) filter (where cancelled_at is null) as "to_fetch!",
-            count(cancelled_at) as "called_off!"
-        from sandbox_carrier.bookings
+            count(*) filter (where state = 'purchased') as "to_fetch!",
+            count(*) filter (where state = 'cancelled' and purchased_at is not null)
+                as "called_off!"
+        from sandbox_carrier.shipments
         "#
     );
     let row = row.fetch_one(&shop.db).await.unwrap();
     (row.to_fetch, row.called_off)
 }
 
-async fn trouble(shop: &Shop, reference: &str, fault: &str, times: i32) {
+/// What goes wrong with the carrier's next call of this kind.
+async fn trouble(shop: &Shop, whom: &str, call: &str, behaviour: &str) {
     sqlx::query!(
-        "insert into sandbox_carrier.faults (reference, fault, remaining) values ($1, $2, $3)",
-        reference,
-        fault,
-        times,
+        "insert into sandbox_carrier.behaviours (call, whom, behaviour, retry_after, remaining)
+         values ($1, $2, $3, '1', 1)",
+        call,
+        whom,
+        behaviour,
     )
     .execute(&shop.owner)
     .await
     .unwrap();
+}
+
+/// From now on the carrier is as it should be.
+async fn no_more_trouble(shop: &Shop) {
+    sqlx::query!("delete from sandbox_carrier.behaviours").execute(&shop.owner).await.unwrap();
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]
@@ -67,7 +80,7 @@ async fn two_attempts_that_meet_at_the_carrier_are_one_parcel(db: PgPool) {
     let mut counter = shop.db.begin().await.unwrap();
     let key = order.key(StepName::ShipOrder).to_string();
     let booking = sqlx::query!(
-        "insert into sandbox_carrier.bookings (reference, country, pieces) values ($1, 'GB', 8)",
+        "insert into sandbox_carrier.shipments (reference, country, pieces) values ($1, 'GB', 8)",
         key,
     );
     booking.execute(&mut *counter).await.unwrap();
@@ -165,7 +178,7 @@ async fn an_expired_reservation_is_not_shipped(db: PgPool) {
 async fn a_booking_whose_answer_is_lost_is_found_again_and_not_repeated(db: PgPool) {
     let (shop, order) = (Shop::stocked(db).await, order(1));
     shop.takes_up_to_posting(&order).await;
-    trouble(&shop, &order.key(StepName::ShipOrder).to_string(), "book-lost", 1).await;
+    trouble(&shop, &order.key(StepName::ShipOrder).to_string(), "purchase", "lost").await;
     assert_unavailable(shop.ships(&order).await, None);
     shop.ships(&order).await.unwrap();
     assert_eq!(carrier_records(&shop).await, (1, 0));
@@ -175,7 +188,7 @@ async fn a_booking_whose_answer_is_lost_is_found_again_and_not_repeated(db: PgPo
 async fn a_booking_whose_answer_is_lost_is_called_off_all_the_same(db: PgPool) {
     let (shop, order) = (Shop::stocked(db).await, order(1));
     shop.takes_up_to_posting(&order).await;
-    trouble(&shop, "GB", "book-lost", 1).await;
+    trouble(&shop, "GB", "purchase", "lost").await;
     assert_unavailable(shop.ships(&order).await, None);
     shop.cancels_shipment(&order).await.unwrap();
     shop.cancels_shipment(&order).await.unwrap();
@@ -188,58 +201,304 @@ async fn a_booking_whose_answer_is_lost_is_called_off_all_the_same(db: PgPool) {
 async fn a_carrier_in_trouble_is_asked_again_or_reported_as_it_says(db: PgPool) {
     let (shop, order) = (Shop::stocked(db).await, order(1));
     shop.takes_up_to_posting(&order).await;
-    trouble(&shop, "GB", "book-unavailable", 1).await;
-    assert_unavailable(shop.ships(&order).await, A_SECOND);
-    trouble(&shop, "GB", "book-broken", 1).await;
-    invalid_answer(shop.ships(&order).await);
+    for call in ["draft", "purchase"] {
+        trouble(&shop, "GB", call, "unavailable").await;
+        assert_unavailable(shop.ships(&order).await, A_SECOND);
+        trouble(&shop, "GB", call, "html").await;
+        invalid_answer(shop.ships(&order).await);
+    }
     assert_eq!(carrier_records(&shop).await, (0, 0));
     shop.ships(&order).await.unwrap();
-    trouble(&shop, "GB", "cancel-unavailable", 1).await;
-    assert_unavailable(shop.cancels_shipment(&order).await, A_SECOND);
-    trouble(&shop, "GB", "cancel-broken", 1).await;
-    invalid_answer(shop.cancels_shipment(&order).await);
+    for call in ["look-up", "cancel"] {
+        trouble(&shop, "GB", call, "unavailable").await;
+        assert_unavailable(shop.cancels_shipment(&order).await, A_SECOND);
+        trouble(&shop, "GB", call, "html").await;
+        invalid_answer(shop.cancels_shipment(&order).await);
+    }
     assert_eq!(carrier_records(&shop).await, (1, 0));
     shop.cancels_shipment(&order).await.unwrap();
     assert_eq!(carrier_records(&shop).await, (0, 1));
 }
 
-/// The sandbox, with an answer that is held up until it is told to go on.
+/// Where a call to the carrier can be held up.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Moment {
+    BeforeDraft,
+    AfterDraft,
+    BeforePurchase,
+    AfterPurchase,
+    BeforeCancel,
+}
+
+/// The sandbox, on a line that holds calls up until they are told to go on.
 struct HeldUp<'shop> {
     carrier: &'shop SandboxCarrier,
-    booked: Notify,
+    moment: Moment,
+    reached: Notify,
     go_on: Notify,
+}
+
+impl<'shop> HeldUp<'shop> {
+    fn at(moment: Moment, shop: &'shop Shop) -> Self {
+        Self { carrier: &shop.carrier, moment, reached: Notify::new(), go_on: Notify::new() }
+    }
+
+    async fn pass(&self, moment: Moment) {
+        if self.moment == moment {
+            self.reached.notify_one();
+            self.go_on.notified().await;
+        }
+    }
 }
 
 #[async_trait]
 impl Carrier for HeldUp<'_> {
-    async fn book(&self, booking: &Booking) -> Result<Shipment, CarrierError> {
-        let shipment = self.carrier.book(booking).await;
-        self.booked.notify_one();
-        self.go_on.notified().await;
-        shipment
+    fn capabilities(&self) -> Capabilities {
+        self.carrier.capabilities()
     }
 
-    async fn cancel(&self, reference: StepKey) -> Result<Option<Shipment>, CarrierError> {
-        self.carrier.cancel(reference).await
+    async fn draft(&self, booking: &Booking) -> Result<ShipmentId, CarrierError> {
+        self.pass(Moment::BeforeDraft).await;
+        let drafted = self.carrier.draft(booking).await;
+        self.pass(Moment::AfterDraft).await;
+        drafted
+    }
+
+    async fn purchase(&self, shipment: &ShipmentId) -> Result<Consignment, CarrierError> {
+        self.pass(Moment::BeforePurchase).await;
+        let purchased = self.carrier.purchase(shipment).await;
+        self.pass(Moment::AfterPurchase).await;
+        purchased
+    }
+
+    async fn cancel(&self, shipment: &ShipmentId) -> Result<Consignment, CarrierError> {
+        self.pass(Moment::BeforeCancel).await;
+        self.carrier.cancel(shipment).await
+    }
+
+    async fn look_up(&self, shipment: &ShipmentId) -> Result<Consignment, CarrierError> {
+        self.carrier.look_up(shipment).await
     }
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]
-async fn a_zombie_parcel_is_not_sent_after_its_order_was_unwound(db: PgPool) {
+async fn a_zombie_parcel_is_not_sent_wherever_its_undo_overtakes_it(db: PgPool) {
+    let shop = Shop::stocked(db).await;
+    let ends = [
+        (Moment::BeforeDraft, 0),
+        (Moment::AfterDraft, 0),
+        (Moment::BeforePurchase, 0),
+        (Moment::AfterPurchase, 1),
+    ];
+    for (number, (moment, called_off)) in (1..).zip(ends) {
+        let order = order(number);
+        shop.takes_up_to_posting(&order).await;
+        let carrier = HeldUp::at(moment, &shop);
+        let unwind = async {
+            carrier.reached.notified().await;
+            shop.cancels_shipment(&order).await.unwrap();
+            shop.releases(&order).await.unwrap();
+            carrier.go_on.notify_one();
+        };
+        let (worker, key) = (another_worker(), order.key(StepName::ShipOrder));
+        let (answer, ()) = futures::join!(ship(&shop.db, &worker, &carrier, key), unwind);
+        assert_eq!(refusal(answer), LATE, "overtaken at {moment:?}");
+        assert_eq!(carrier_records(&shop).await, (0, called_off), "overtaken at {moment:?}");
+        assert_eq!(shop.pieces_of(HEART).await, (100, 0, 0, 100));
+    }
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_label_that_is_bought_between_the_undos_question_and_its_cancel_is_called_off(
+    db: PgPool,
+) {
     let (shop, order) = (Shop::stocked(db).await, order(1));
     shop.takes_up_to_posting(&order).await;
-    let carrier = HeldUp { carrier: &shop.carrier, booked: Notify::new(), go_on: Notify::new() };
-    let unwind = async {
-        carrier.booked.notified().await;
-        shop.cancels_shipment(&order).await.unwrap();
-        shop.releases(&order).await.unwrap();
-        carrier.go_on.notify_one();
+    let buying = HeldUp::at(Moment::BeforePurchase, &shop);
+    let cancelling = HeldUp::at(Moment::BeforeCancel, &shop);
+    let (worker, undoer) = (another_worker(), another_worker());
+    let key = order.key(StepName::ShipOrder);
+    let zombie = async {
+        assert_eq!(refusal(ship(&shop.db, &worker, &buying, key).await), LATE);
+        assert_eq!(carrier_records(&shop).await, (1, 0));
+        cancelling.go_on.notify_one();
+    };
+    let undo = async {
+        buying.reached.notified().await;
+        cancel(&shop.db, &undoer, &cancelling, key).await.unwrap();
+    };
+    let conductor = async {
+        cancelling.reached.notified().await;
+        buying.go_on.notify_one();
+    };
+    futures::join!(zombie, undo, conductor);
+    assert_eq!(carrier_records(&shop).await, (0, 1));
+    assert_eq!(shop.pieces_of(HEART).await, (94, 6, 0, 100));
+    assert_eq!(shop.events_of(&order).await.last().unwrap(), "shipment.cancelled");
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_parcel_whose_worker_died_is_called_off_by_its_undo(db: PgPool) {
+    let (shop, order) = (Shop::stocked(db).await, order(1));
+    shop.takes_up_to_posting(&order).await;
+    let held_up = HeldUp::at(Moment::AfterPurchase, &shop);
+    let (worker, key) = (another_worker(), order.key(StepName::ShipOrder));
+    tokio::select! {
+        _ = ship(&shop.db, &worker, &held_up, key) => unreachable!("it is held up"),
+        () = held_up.reached.notified() => {}
+    }
+    assert_eq!(carrier_records(&shop).await, (1, 0));
+    shop.cancels_shipment(&order).await.unwrap();
+    shop.cancels_shipment(&order).await.unwrap();
+    assert_eq!(carrier_records(&shop).await, (0, 1));
+    assert_eq!(shop.pieces_of(HEART).await, (94, 6, 0, 100));
+}
+
+/// The request is under way when its connection dies, and arrives when everything is over.
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_purchase_that_lands_after_its_undo_finds_nothing(db: PgPool) {
+    let (shop, order) = (Shop::stocked(db).await, order(1));
+    shop.takes_up_to_posting(&order).await;
+    trouble(&shop, &order.order_id.to_string(), "purchase", "late").await;
+    assert_unavailable(shop.ships(&order).await, None);
+    shop.cancels_shipment(&order).await.unwrap();
+    assert_eq!(shop.carrier.land_late_requests().await.unwrap(), 1);
+    assert_eq!(carrier_records(&shop).await, (0, 0));
+    assert_eq!(shop.pieces_of(HEART).await, (94, 6, 0, 100));
+    assert_eq!(shop.events_of(&order).await.last().unwrap(), "ledger.posted", "nothing to tell");
+    assert_eq!(shop.carrier.land_late_requests().await.unwrap(), 0, "it lands once");
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_purchase_that_lands_when_its_goods_are_gone_finds_nothing(db: PgPool) {
+    let (shop, order) = (Shop::stocked(db).await, order(1));
+    shop.places(&order).await;
+    shop.reserves_for(&order, Duration::ZERO).await.unwrap();
+    trouble(&shop, "GB", "purchase", "late").await;
+    assert_unavailable(shop.ships(&order).await, None);
+    stock::release_expired(&shop.db, 10).await.unwrap();
+    assert_eq!(refusal(shop.ships(&order).await), Rejection::ReservationExpired);
+    assert_eq!(shop.carrier.land_late_requests().await.unwrap(), 1);
+    assert_eq!(carrier_records(&shop).await, (0, 0));
+    assert_eq!(shop.pieces_of(HEART).await, (100, 0, 0, 100));
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn what_another_attempt_has_bought_is_called_off_before_a_refusal_is_answered(db: PgPool) {
+    let (shop, order) = (Shop::stocked(db).await, order(1));
+    shop.places(&order).await;
+    shop.reserves_for(&order, Duration::ZERO).await.unwrap();
+    let held_up = HeldUp::at(Moment::AfterPurchase, &shop);
+    let refused = async {
+        held_up.reached.notified().await;
+        stock::release_expired(&shop.db, 10).await.unwrap();
+        assert_eq!(refusal(shop.ships(&order).await), Rejection::ReservationExpired);
+        assert_eq!(carrier_records(&shop).await, (0, 1));
+        held_up.go_on.notify_one();
     };
     let (worker, key) = (another_worker(), order.key(StepName::ShipOrder));
-    let (answer, ()) = futures::join!(ship(&shop.db, &worker, &carrier, key), unwind);
-    assert_eq!(refusal(answer), LATE);
+    let (answer, ()) = futures::join!(ship(&shop.db, &worker, &held_up, key), refused);
+    assert_eq!(refusal(answer), Rejection::ReservationExpired);
     assert_eq!(carrier_records(&shop).await, (0, 1));
-    assert_eq!(shop.pieces_of(HEART).await, (100, 0, 0, 100));
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_carrier_that_forgets_references_has_one_parcel(db: PgPool) {
+    let (shop, order) = (Shop::stocked(db).await, order(1));
+    shop.takes_up_to_posting(&order).await;
+    trouble(&shop, "*", "draft", "lost").await;
+    assert_unavailable(shop.ships(&order).await, None);
+    trouble(&shop, "*", "draft", "forgets").await;
+    shop.ships(&order).await.unwrap();
+    assert_eq!(carrier_records(&shop).await, (1, 0));
+    let drafts = sqlx::query_scalar!(
+        r#"select count(*) as "count!" from sandbox_carrier.shipments where state = 'drafted'"#
+    );
+    assert_eq!(drafts.fetch_one(&shop.db).await.unwrap(), 1, "and nobody purchases the other");
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_shipment_that_the_carrier_has_called_off_is_refused(db: PgPool) {
+    let (shop, order) = (Shop::stocked(db).await, order(1));
+    shop.takes_up_to_posting(&order).await;
+    trouble(&shop, "*", "purchase", "lost").await;
+    assert_unavailable(shop.ships(&order).await, None);
+    sqlx::query!("update sandbox_carrier.shipments set state = 'cancelled', cancelled_at = now()")
+        .execute(&shop.owner)
+        .await
+        .unwrap();
+    let refused = refusal(shop.ships(&order).await);
+    assert!(matches!(refused, Rejection::AddressUndeliverable { .. }), "{refused:?}");
+    assert_eq!(refusal(shop.ships(&order).await), refused);
+    shop.cancels_shipment(&order).await.unwrap();
+    assert_eq!(shop.pieces_of(HEART).await, (94, 6, 0, 100));
+}
+
+/// An order for one piece, with everything before its parcel done.
+async fn to_be_shipped(shop: &Shop, number: u32) -> Order {
+    let order = order_of(number, &[(HEART, 1)]);
+    shop.takes_up_to_posting(&order).await;
+    order
+}
+
+/// Everything that can go wrong with these calls.
+fn cells(calls: [&'static str; 2]) -> impl Iterator<Item = (&'static str, &'static str)> {
+    calls.into_iter().flat_map(|call| TROUBLES.map(|behaviour| (call, behaviour)))
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn whatever_goes_wrong_at_the_carrier_an_order_has_one_parcel_in_the_end(db: PgPool) {
+    let shop = Shop::stocked(db).await;
+    for (number, (call, behaviour)) in (1..).zip(cells(["draft", "purchase"])) {
+        let order = to_be_shipped(&shop, number).await;
+        trouble(&shop, "*", call, behaviour).await;
+        fails(behaviour, shop.ships(&order)).await;
+        no_more_trouble(&shop).await;
+        shop.ships(&order).await.unwrap();
+        shop.carrier.land_late_requests().await.unwrap();
+        let parcels = (i64::from(number), 0);
+        assert_eq!(carrier_records(&shop).await, parcels, "{call}: {behaviour}");
+    }
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn whatever_goes_wrong_at_the_carrier_no_parcel_is_left_of_an_order_that_is_undone(
+    db: PgPool,
+) {
+    let shop = Shop::stocked(db).await;
+    for (number, (call, behaviour)) in (1..).zip(cells(["draft", "purchase"])) {
+        let order = to_be_shipped(&shop, number).await;
+        trouble(&shop, "*", call, behaviour).await;
+        fails(behaviour, shop.ships(&order)).await;
+        no_more_trouble(&shop).await;
+        shop.cancels_shipment(&order).await.unwrap();
+        shop.carrier.land_late_requests().await.unwrap();
+        assert_eq!(refusal(shop.ships(&order).await), LATE);
+        shop.releases(&order).await.unwrap();
+        assert_eq!(carrier_records(&shop).await.0, 0, "{call}: {behaviour}");
+        assert_eq!(shop.pieces_of(HEART).await, (100, 0, 0, 100), "{call}: {behaviour}");
+    }
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn whatever_goes_wrong_while_a_parcel_is_called_off_it_is_called_off_once(db: PgPool) {
+    let shop = Shop::stocked(db).await;
+    for (number, (call, behaviour)) in (1..).zip(cells(["look-up", "cancel"])) {
+        let order = to_be_shipped(&shop, number).await;
+        shop.ships(&order).await.unwrap();
+        trouble(&shop, "*", call, behaviour).await;
+        fails(behaviour, shop.cancels_shipment(&order)).await;
+        no_more_trouble(&shop).await;
+        shop.cancels_shipment(&order).await.unwrap();
+        shop.carrier.land_late_requests().await.unwrap();
+        shop.releases(&order).await.unwrap();
+        let called_off = (0, i64::from(number));
+        assert_eq!(carrier_records(&shop).await, called_off, "{call}: {behaviour}");
+        assert_eq!(shop.pieces_of(HEART).await, (100, 0, 0, 100), "{call}: {behaviour}");
+        let events = shop.events_of(&order).await;
+        let cancelled = events.iter().filter(|event| *event == "shipment.cancelled").count();
+        assert_eq!(cancelled, 1, "{call}: {behaviour}");
+    }
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]
@@ -247,9 +506,9 @@ async fn a_reservation_that_expires_while_the_carrier_answers_is_not_shipped(db:
     let (shop, order) = (Shop::stocked(db).await, order(1));
     shop.places(&order).await;
     shop.reserves_for(&order, Duration::ZERO).await.unwrap();
-    let carrier = HeldUp { carrier: &shop.carrier, booked: Notify::new(), go_on: Notify::new() };
+    let carrier = HeldUp::at(Moment::AfterPurchase, &shop);
     let sweep = async {
-        carrier.booked.notified().await;
+        carrier.reached.notified().await;
         stock::release_expired(&shop.db, 10).await.unwrap();
         carrier.go_on.notify_one();
     };
@@ -265,11 +524,11 @@ async fn a_parcel_that_has_left_for_good_is_accepted_once_and_its_goods_are_sold
     let (shop, order) = (Shop::stocked(db).await, order(1));
     shop.takes_up_to_posting(&order).await;
     let key = order.key(StepName::ShipOrder).to_string();
-    trouble(&shop, &key, "book-lost", 1).await;
+    trouble(&shop, &key, "purchase", "lost").await;
     assert_unavailable(shop.ships(&order).await, None);
     shop.unwinds(&order).await;
-    trouble(&shop, "GB", "cancel-broken", 1).await;
-    invalid_answer(shop.cancels_shipment(&order).await);
+    trouble(&shop, "GB", "cancel", "has-left").await;
+    breakage(shop.cancels_shipment(&order).await);
 
     shop.accepts_shipment(&order).await.unwrap();
     assert_eq!(shop.pieces_of(HEART).await, (94, 0, 6, 100));
@@ -295,8 +554,8 @@ async fn a_parcel_that_was_on_record_keeps_its_tracking_number_when_it_is_accept
     shop.takes_up_to_posting(&order).await;
     let shipment = shop.ships(&order).await.unwrap();
     shop.unwinds(&order).await;
-    trouble(&shop, "GB", "cancel-broken", 1).await;
-    invalid_answer(shop.cancels_shipment(&order).await);
+    trouble(&shop, "GB", "cancel", "has-left").await;
+    breakage(shop.cancels_shipment(&order).await);
     shop.accepts_shipment(&order).await.unwrap();
     assert_eq!(shop.ships(&order).await.unwrap(), shipment);
     assert_eq!(shop.pieces_of(HEART).await, (94, 0, 6, 100));
@@ -321,11 +580,11 @@ async fn a_parcel_that_is_accepted_after_its_reservation_expired_takes_its_goods
     let (shop, order) = (Shop::stocked(db).await, order(1));
     shop.places(&order).await;
     shop.reserves_for(&order, Duration::ZERO).await.unwrap();
-    trouble(&shop, "GB", "book-lost", 1).await;
+    trouble(&shop, "GB", "purchase", "lost").await;
     assert_unavailable(shop.ships(&order).await, None);
     shop.unwinds(&order).await;
-    trouble(&shop, "GB", "cancel-broken", 1).await;
-    invalid_answer(shop.cancels_shipment(&order).await);
+    trouble(&shop, "GB", "cancel", "has-left").await;
+    breakage(shop.cancels_shipment(&order).await);
     assert_eq!(stock::release_expired(&shop.db, 10).await.unwrap(), 1, "while a person decides");
     shop.accepts_shipment(&order).await.unwrap();
     assert_eq!(shop.fulfilment_of(&order).await, "shipped");

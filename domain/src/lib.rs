@@ -15,6 +15,7 @@ mod party;
 pub mod payment;
 mod pricing;
 mod rejection;
+pub mod shipment;
 mod status;
 mod steps;
 

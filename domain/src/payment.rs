@@ -240,10 +240,8 @@ impl BankAnswer {
 /// go on without that, the money has been settled in another way.
 #[must_use]
 pub const fn void(has_left_tombstone: bool, key: Option<KeyState>, payment: Known) -> Call {
-    match close(has_left_tombstone, key, payment) {
-        Call::Refund => Call::Finish,
-        call => call,
-    }
+    let call = close(has_left_tombstone, key, payment);
+    if matches!(call, Call::Refund) { Call::Finish } else { call }
 }
 
 /// What a request makes of a payment at the provider; none if the payment has moved on, and nothing

@@ -6,6 +6,7 @@
 //! | [`launching`] | an order is put on record, launched, and launched again when its workflow is lost |
 //! | [`steps`] | a step and its undo, which leaves a tombstone |
 //! | [`payments`] | paying in two halves, with a provider that forgets keys and finds things late |
+//! | [`shipments`] | shipping in two halves, with a carrier that forgets references and goods that expire |
 //! | [`decisions`] | what operators decide, and what it acts upon |
 //!
 //! Each model has switches that plant an error in it; its tests demand that the promises hold
@@ -15,4 +16,5 @@ pub mod check;
 pub mod decisions;
 pub mod launching;
 pub mod payments;
+pub mod shipments;
 pub mod steps;

@@ -6,7 +6,8 @@
 //!
 //! A step within the shop takes effect in the transaction that takes its key, like a reservation or
 //! a journal entry. One at another party takes effect there under a reference, and is recorded
-//! afterwards, like a parcel.
+//! afterwards: what parties would be without the two halves of [`payments`](crate::payments) and
+//! [`shipments`](crate::shipments).
 
 use stateright::{Model, Property};
 

@@ -181,7 +181,7 @@ mod tests {
     fn an_invalid_answer_says_for_how_long_to_ask_again_and_a_day_at_most() {
         let day = Duration::from_hours(24);
         for (details, limit) in [
-            (Some(Duration::from_secs(300)), Duration::from_secs(300)),
+            (Some(Duration::from_mins(5)), Duration::from_mins(5)),
             (Some(Duration::MAX), day),
             (None, Duration::ZERO),
         ] {

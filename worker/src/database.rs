@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use activities::party::SANDBOXES;
 use runtime::database::{BadUrl, PoolSettings};
 use runtime::schema::{Privilege, Right, SchemaFault, SchemaGate, SchemaState};
 use sqlx::{ConnectOptions as _, Connection as _, PgPool};
@@ -20,13 +21,21 @@ pub struct DatabaseArgs {
 impl DatabaseArgs {
     /// The worker's pool, which connects at the first use. No order holds a connection for long.
     pub fn pool(&self) -> Result<PgPool, BadUrl> {
+        self.limited().lazy(&self.database_url)
+    }
+
+    /// A pool for a party that is a sandbox, which keeps its records in the same database.
+    pub fn sandbox_pool(&self) -> Result<PgPool, BadUrl> {
+        PoolSettings { program: SANDBOXES, ..self.limited() }.lazy(&self.database_url)
+    }
+
+    const fn limited(&self) -> PoolSettings {
         // Within the ten seconds of a patient attempt: one that is given up leaves no statement
         // behind that keeps its connection.
         let statement_timeout = Some(Duration::from_secs(8));
         // Within the three seconds of a quick try: what is locked for longer is tried again.
         let lock_timeout = Some(Duration::from_secs(1));
         PoolSettings { statement_timeout, lock_timeout, ..self.unlimited() }
-            .lazy(&self.database_url)
     }
 
     /// A pool for what reads the whole database, and may take as long as that takes.

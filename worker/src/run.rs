@@ -263,7 +263,7 @@ impl RunArgs {
     /// The provider and the carrier are parties of their own, and get connections of their own.
     /// While one of them is away or stopped, it is not called.
     fn activities(&self, db: &PgPool, breakers: &Breakers) -> Result<Activities, RunError> {
-        let party = || self.database.pool();
+        let party = || self.database.sandbox_pool();
         let provider = SandboxProvider::new(party()?, self.random_decline_percent);
         let carrier = SandboxCarrier::new(party()?);
         Ok(Activities {

@@ -285,7 +285,10 @@ violations! {
             updated_at = now() - interval '2 days'";
     a_parcel_that_the_carrier_does_not_have_is_found:
         "the carrier has a parcel of each completed order, and of no other that is over",
-        "update sandbox_carrier.bookings set cancelled_at = now()";
+        "update sandbox_carrier.shipments set state = 'cancelled', cancelled_at = now()";
+    a_parcel_that_the_shop_knows_under_another_id_is_found:
+        "the carrier has a parcel of each completed order, and of no other that is over",
+        "update shipping.shipments set carrier_reference = 'sandbox-shipment-9'";
     an_authorisation_that_is_left_is_found:
         "no authorisation is left for an order that is over",
         "update sandbox_provider.payments set state = 'authorised'";
@@ -378,7 +381,9 @@ async fn an_order_settled_by_hand_is_left_out_and_counted(db: PgPool) {
     assert_eq!(paid.verdict, Verdict::Holds);
     assert_eq!(
         paid.remark.as_deref(),
-        Some("1 orders are left out because a person decided to skip capture-payment")
+        Some(
+            "1 orders are left out because a person decided to skip authorise-payment or capture-payment"
+        )
     );
 }
 

@@ -49,19 +49,19 @@ fn steps_in_another_order_diverge_at_the_first_of_them() {
 #[test]
 fn a_step_that_the_code_no_longer_takes_diverges_there() {
     let file = meddled("no-longer-taken", |events| {
-        let again = events[8].clone();
-        events.insert(9, again);
+        let again = events[9].clone();
+        events.insert(10, again);
     });
-    assert!(divergence(&file).event.is_some_and(|(id, _)| id == 10));
+    assert!(divergence(&file).event.is_some_and(|(id, _)| id == 11));
 }
 
 #[test]
 fn a_step_that_the_code_takes_anew_diverges_where_it_is_missing() {
     let file = meddled("taken-anew", |events| {
-        events.remove(8);
+        events.remove(9);
     });
     let Divergence { event, .. } = divergence(&file);
-    assert_eq!(event, Some((9, EventType::UpsertWorkflowSearchAttributes)));
+    assert_eq!(event, Some((10, EventType::UpsertWorkflowSearchAttributes)));
 }
 
 #[test]

@@ -77,7 +77,7 @@ async fn an_order_that_nothing_stops_completes_in_one_workflow_task(db: PgPool) 
     assert_eq!(ended(&handle).await, OrderStatus::Completed);
     let events = history(&handle).await.events.len();
     // Five of the workflow and its task, one for each step, one for the search attributes.
-    assert_eq!(events, 11);
+    assert_eq!(events, 12);
     let on_record = shop.on_record(order.order_id).await.unwrap();
     let OnRecord { status, payment_status, fulfilment_status, .. } = &on_record;
     assert_eq!(
@@ -478,13 +478,16 @@ async fn a_parcel_that_has_left_completes_its_order_although_it_was_cancelled(db
     let shop = Shop::open(db).await;
     let mut order = order();
     order.terms.patience_seconds = None;
-    for fault in ["book-lost", "cancel-broken"] {
-        shop.carrier_fails(&order, fault).await;
+    for (call, behaviour) in
+        [("purchase", "lost"), ("look-up", "not-found"), ("cancel", "has-left")]
+    {
+        shop.carrier_fails(&order, call, behaviour).await;
     }
     let handle = shop.place(&order).await;
     until_waiting(&handle).await;
     let answer = cancel(&handle, "too slow", &Gate::default()).await;
     assert_eq!(answer.unwrap(), CancelDecision::Unwinding);
+    shop.carrier_recovers(&order, "look-up").await;
     let waiting = shop.until_needs_attention(&handle).await;
     assert_eq!(waiting.step, StepName::ShipOrder.name());
     assert!(shop.on_record(order.order_id).await.unwrap().is_unwinding);
@@ -505,7 +508,7 @@ async fn a_parcel_that_has_left_completes_its_order_although_it_was_cancelled(db
 async fn an_order_that_a_lost_run_completed_is_completed_again_by_acceptance(db: PgPool) {
     let shop = Shop::open(db).await;
     let order = order();
-    shop.carrier_fails(&order, "cancel-broken").await;
+    shop.carrier_fails(&order, "cancel", "has-left").await;
     let held = Gate::default();
     shop.faults.plan(order.order_id, "RecogniseRevenue", Fault::HeldAfter(held.clone()));
     let handle = shop.place(&order).await;
@@ -769,6 +772,36 @@ async fn a_party_with_news_is_asked_again_at_once(db: PgPool) {
         shop.faults.heal(order.order_id, step);
         assert_eq!(ended(&handle).await, OrderStatus::Completed);
     }
+    shop.assert_proven().await;
+    shop.close().await;
+}
+
+/// A provider or carrier sends a hint again until it is heard, and hints overtake each other. What
+/// became of payment and parcel is asked, and never believed.
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn hints_that_come_five_times_and_in_the_wrong_order_change_nothing(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let undisturbed = order();
+    let mut order = order();
+    order.terms.patience_seconds = None;
+    shop.faults.plan(order.order_id, "ShipOrder", Fault::Unavailable(FOR_EVER));
+    let handle = shop.place(&order).await;
+    until_waiting(&handle).await;
+    for status in ["delivered", "refunded", "captured", "voided", "drafted"] {
+        let news = PartyUpdate { reference: "another".to_owned(), status: status.to_owned() };
+        for _ in 0..5 {
+            let payload = || signal_payload(&news).unwrap();
+            let none = Default::default;
+            handle.signal(OrderSaga::payment_update, payload(), none()).await.unwrap();
+            handle.signal(OrderSaga::shipment_update, payload(), none()).await.unwrap();
+        }
+    }
+    shop.faults.heal(order.order_id, "ShipOrder");
+    assert_eq!(ended(&handle).await, OrderStatus::Completed);
+    assert_eq!(ended(&shop.place(&undisturbed).await).await, OrderStatus::Completed);
+    assert_eq!(shop.traces(order.order_id).await, Traces::of_a_sale());
+    let events = shop.events_on_record(undisturbed.order_id).await;
+    assert_eq!(shop.events_on_record(order.order_id).await, events);
     shop.assert_proven().await;
     shop.close().await;
 }

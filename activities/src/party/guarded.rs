@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use domain::{Charge, Money, Shipment, StepKey};
+use domain::{Charge, Money};
 
 use super::{Breaker, NotCalled, PartyError};
 use crate::payment::port::{Capabilities, Payment, PaymentId, PaymentProvider, ProviderError};
-use crate::shipping::{Booking, Carrier, CarrierError};
+use crate::shipping::port::{
+    self as shipping, Booking, Carrier, CarrierError, Consignment, ShipmentId,
+};
 
 /// A party, of which every call passes a breaker.
 ///
@@ -64,12 +66,24 @@ impl<P: PaymentProvider> PaymentProvider for Guarded<P> {
 
 #[async_trait]
 impl<P: Carrier> Carrier for Guarded<P> {
-    async fn book(&self, booking: &Booking) -> Result<Shipment, CarrierError> {
-        self.breaker.call(self.party.book(booking)).await
+    fn capabilities(&self) -> shipping::Capabilities {
+        self.party.capabilities()
     }
 
-    async fn cancel(&self, reference: StepKey) -> Result<Option<Shipment>, CarrierError> {
-        self.breaker.call(self.party.cancel(reference)).await
+    async fn draft(&self, booking: &Booking) -> Result<ShipmentId, CarrierError> {
+        self.breaker.call(self.party.draft(booking)).await
+    }
+
+    async fn purchase(&self, shipment: &ShipmentId) -> Result<Consignment, CarrierError> {
+        self.breaker.call(self.party.purchase(shipment)).await
+    }
+
+    async fn cancel(&self, shipment: &ShipmentId) -> Result<Consignment, CarrierError> {
+        self.breaker.call(self.party.cancel(shipment)).await
+    }
+
+    async fn look_up(&self, shipment: &ShipmentId) -> Result<Consignment, CarrierError> {
+        self.breaker.call(self.party.look_up(shipment)).await
     }
 }
 
@@ -95,15 +109,16 @@ impl PartyError for CarrierError {
     fn is_no_answer(&self) -> bool {
         match self {
             Self::Unavailable { .. } => true,
-            Self::Undeliverable { .. } | Self::InvalidAnswer(_) => false,
+            Self::Undeliverable { .. } | Self::MovedOn | Self::HasLeft | Self::InvalidAnswer(_) => {
+                false
+            }
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use domain::{OrderId, Party, PartyState, StepName};
-    use uuid::Uuid;
+    use domain::{Party, PartyState};
 
     use super::*;
     use crate::party::Standing;
@@ -113,11 +128,23 @@ mod tests {
 
     #[async_trait]
     impl Carrier for Always {
-        async fn book(&self, _booking: &Booking) -> Result<Shipment, CarrierError> {
+        fn capabilities(&self) -> shipping::Capabilities {
+            shipping::Capabilities { keys_last: Duration::ZERO, may_lag: Duration::ZERO }
+        }
+
+        async fn draft(&self, _booking: &Booking) -> Result<ShipmentId, CarrierError> {
             Err(self.0())
         }
 
-        async fn cancel(&self, _reference: StepKey) -> Result<Option<Shipment>, CarrierError> {
+        async fn purchase(&self, _shipment: &ShipmentId) -> Result<Consignment, CarrierError> {
+            Err(self.0())
+        }
+
+        async fn cancel(&self, _shipment: &ShipmentId) -> Result<Consignment, CarrierError> {
+            Err(self.0())
+        }
+
+        async fn look_up(&self, _shipment: &ShipmentId) -> Result<Consignment, CarrierError> {
             Err(self.0())
         }
     }
@@ -126,11 +153,10 @@ mod tests {
     async fn called(answer: fn() -> CarrierError) -> (CarrierError, Standing) {
         let breaker = Arc::new(Breaker::new(Party::Carrier));
         let carrier = Guarded::new(Always(answer), Arc::clone(&breaker));
-        let order_id = OrderId::of(Uuid::from_u128(7));
-        let parcel = StepKey { order_id, step: StepName::ShipOrder, version: 1, attempt: 1 };
-        let mut last = carrier.cancel(parcel).await.unwrap_err();
+        let shipment = ShipmentId("shipment-7".to_owned());
+        let mut last = carrier.cancel(&shipment).await.unwrap_err();
         for _ in 0..11 {
-            last = carrier.cancel(parcel).await.unwrap_err();
+            last = carrier.cancel(&shipment).await.unwrap_err();
         }
         (last, breaker.standing())
     }
@@ -152,8 +178,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_carrier_that_refuses_or_answers_with_nonsense_has_answered() {
-        let answers: [fn() -> CarrierError; 2] = [
+        let answers: [fn() -> CarrierError; 4] = [
             || CarrierError::Undeliverable { why: "no ship sails there".to_owned() },
+            || CarrierError::MovedOn,
+            || CarrierError::HasLeft,
             || CarrierError::InvalidAnswer("<html>It works!</html>".into()),
         ];
         for answer in answers {

@@ -9,6 +9,7 @@ use domain::{Charge, Money};
 
 use crate::ActivityFault;
 use crate::fault::Cause;
+use crate::party::answer::Unread;
 
 /// Who takes the customers' money.
 ///
@@ -38,6 +39,12 @@ pub trait PaymentProvider: Send + Sync {
     async fn void(&self, payment: &PaymentId) -> Result<Payment, ProviderError>;
 
     /// Gives back what was taken; `refund_key` makes twice once.
+    ///
+    /// **Errors.** Unavailable while the provider has not decided about a refund, so that it is
+    /// asked for again until it has.
+    /// **Repeats.** A refund that was made is not made again. One that has failed leaves the payment
+    /// captured, and a repeat asks for it anew: a provider that would answer the same key with the
+    /// failed refund is given another key for each.
     async fn refund(
         &self,
         payment: &PaymentId,
@@ -126,6 +133,17 @@ impl ProviderError {
             error @ (Self::MovedOn | Self::InvalidAnswer(_)) => {
                 ActivityFault::InvalidAnswer { party: PROVIDER, doing, source: error.into() }
             }
+        }
+    }
+}
+
+impl From<Unread> for ProviderError {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::Unavailable { retry_after, .. } => {
+                Self::Unavailable { retry_after, source: unread.into() }
+            }
+            Unread::Nonsense(nonsense) => Self::InvalidAnswer(nonsense.into()),
         }
     }
 }

@@ -1,5 +1,6 @@
-//! A payment provider to try things with. It keeps its own records, on its own connections, and
-//! reads nothing of the shop's. What a card does is told by its token:
+//! A payment provider to try things with. It stands for a service behind HTTP: it keeps its own
+//! records, on its own connections, reads nothing of the shop's, and answers as a service does, in
+//! JSON that is read like any other party's answer. What a card does is told by its token:
 //!
 //! | token | what happens |
 //! |---|---|
@@ -19,21 +20,47 @@
 //!
 //! Beyond that a share of all cards may be declined, as in the world outside: which ones is
 //! decided by their keys, so a repeat is declined again.
+//!
+//! Any other trouble is ordered in `sandbox_provider.behaviours`, by the schemas' owner, and comes
+//! before what the token says: for a `call` (`open`, `authorise`, `capture`, `void`, `refund`,
+//! `look-up`, or `*`), for `whom` (a payment's key, an order's id, or `*`), for the next `remaining`
+//! calls (null: until the row is deleted). The first row that fits is what happens:
+//!
+//! | behaviour | what happens |
+//! |---|---|
+//! | `unavailable` | 503, with `retry_after` as its `Retry-After`, whatever that says; nothing is done |
+//! | `html` | 200 with a proxy's page; nothing is done |
+//! | `not-found` | 404, as of an index that lags; nothing is done |
+//! | `lost` | it is done, and the connection is reset |
+//! | `truncated` | it is done, and the answer ends before its end |
+//! | `too-large` | it is done, and the answer is longer than any that is read |
+//! | `hangs` | it is done and answered, after `seconds` (a day, if that is null) |
+//! | `late` | the connection is reset, and it is done when somebody has it [land](SandboxProvider::land_late_requests) |
+//! | `forgets` | of `open`: keys of more than `seconds` ago (0, if null) are forgotten |
+//! | `pending` | of `refund`: it is made, and decided by whoever sets its `state` in `sandbox_provider.refunds` to `succeeded` or `failed` |
+//!
+//! ```sql
+//! insert into sandbox_provider.behaviours (call, whom, behaviour, retry_after, remaining)
+//! values ('capture', '*', 'unavailable', 'Fri, 31 Dec 2027 23:59:59 GMT', 3);
+//! ```
 
-use std::time::Duration;
+mod records;
+
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use domain::payment::PaymentState;
 use domain::{Charge, Currency, Money};
 use rust_decimal::Decimal;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
 
 use super::port::{Approval, Capabilities, Payment, PaymentId, PaymentProvider, ProviderError};
-
-/// How long an authorisation lasts, as with most cards.
-const A_WEEK: i32 = 7 * 24 * 60 * 60;
+use crate::party::answer::{Answer, Said};
+use crate::party::line::{self, Behaviour, NOT_THERE_YET, NoAnswer, Refused};
 
 /// The sandbox's payment provider.
 pub struct SandboxProvider {
@@ -41,18 +68,32 @@ pub struct SandboxProvider {
     decline_percent: u8,
 }
 
-/// A payment as the sandbox keeps it.
-struct Record {
-    payment_id: i64,
-    idempotency_key: String,
-    token: String,
-    state: String,
-    decline_code: Option<String>,
+/// What the provider is asked, as it goes over the line.
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "call", rename_all = "kebab-case")]
+enum Request {
+    Open { key: String, order: String, token: String, amount: Decimal, currency: String },
+    Authorise { payment: i64 },
+    Capture { payment: i64, amount: Decimal },
+    Void { payment: i64 },
+    Refund { payment: i64, key: String, amount: Decimal },
+    LookUp { payment: i64 },
+}
+
+/// A payment as the provider answers it.
+#[derive(Serialize, Deserialize)]
+struct Told {
+    id: String,
+    state: PaymentState,
     currency: String,
     captured: Decimal,
+    decline_code: Option<String>,
     expires_at: Option<DateTime<Utc>>,
+    /// Where the customer approves it, if it awaits that.
+    approval_url: Option<String>,
     approvable_until: Option<DateTime<Utc>>,
-    is_refunded: bool,
+    /// Whether a refund is under way, of which nobody knows yet how it ends.
+    is_refund_pending: bool,
 }
 
 impl SandboxProvider {
@@ -65,153 +106,108 @@ impl SandboxProvider {
         Self { db, decline_percent }
     }
 
-    fn decline_code(&self, record: &Record) -> Option<&'static str> {
-        match record.token.as_str() {
+    /// Has every request arrive that was held up on its way, first the one that was sent first; how
+    /// many did. Nobody hears what is answered.
+    ///
+    /// **Errors.** The provider's records cannot be had.
+    pub async fn land_late_requests(&self) -> Result<u64, sqlx::Error> {
+        let mut landed = 0_u64;
+        while let Some(request) = self.next_late_request().await? {
+            self.handle(&request, None).await?;
+            landed = landed.saturating_add(1);
+        }
+        Ok(landed)
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, request: &Request) -> Result<T, ProviderError> {
+        let answer = self.send(request).await.map_err(no_answer)?;
+        match answer.read::<T, Refused>(SystemTime::now())? {
+            Said::Yes(told) => Ok(told),
+            Said::No { why: Refused { code, why }, .. } => Err(match code.as_str() {
+                "moved-on" => ProviderError::MovedOn,
+                NOT_THERE_YET => {
+                    ProviderError::Unavailable { retry_after: None, source: why.into() }
+                }
+                _ => ProviderError::InvalidAnswer(code.into()),
+            }),
+        }
+    }
+
+    async fn ask_about(&self, request: &Request) -> Result<Payment, ProviderError> {
+        self.ask::<Told>(request).await?.payment()
+    }
+
+    async fn send(&self, request: &Request) -> Result<Answer, NoAnswer> {
+        let behaviour = self.behaviour_of(request).await?;
+        if behaviour.as_ref().is_some_and(|behaviour| behaviour.is("late")) {
+            self.hold_up(request).await?;
+            return Err(NoAnswer::Reset);
+        }
+        let behaviour = behaviour.as_ref();
+        line::send(behaviour, Box::pin(self.handle(request, behaviour))).await
+    }
+
+    /// What the provider does once a request has arrived, and what it answers.
+    async fn handle(
+        &self,
+        request: &Request,
+        behaviour: Option<&Behaviour>,
+    ) -> Result<Answer, sqlx::Error> {
+        use PaymentState as S;
+        match request {
+            Request::Open { key, .. } => {
+                if let Some(Behaviour { seconds, .. }) = behaviour.filter(|one| one.is("forgets")) {
+                    self.forget(key, seconds.unwrap_or_default()).await?;
+                }
+                Ok(Answer::json(201, &self.open_once(request).await?))
+            }
+            Request::Authorise { payment } => {
+                let told = self.authorise_once(*payment).await?;
+                Ok(told_if(told, &[S::Authorised, S::AwaitingCustomer, S::Declined]))
+            }
+            Request::Capture { payment, amount } => {
+                let told = self.capture_once(*payment, *amount).await?;
+                Ok(told_if(told, &[S::Captured]))
+            }
+            Request::Void { payment } => {
+                let told = self.void_once(*payment).await?;
+                Ok(told_if(told, &[S::Voided]))
+            }
+            Request::Refund { payment, key, amount } => {
+                let is_decided = !behaviour.is_some_and(|one| one.is("pending"));
+                let told = self.refund_once(*payment, key, *amount, is_decided).await?;
+                Ok(told_if(told, &[S::Captured, S::Refunded]))
+            }
+            Request::LookUp { payment } => Ok(told_if(self.payment(*payment).await?, &ANY)),
+        }
+    }
+
+    fn decline_code(&self, key: &str, token: &str) -> Option<&'static str> {
+        match token {
             "tok_declined" => Some("insufficient_funds"),
             "tok_expired_card" => Some("expired_card"),
-            _ if is_unlucky(&record.idempotency_key, self.decline_percent) => {
-                Some("insufficient_funds")
-            }
+            _ if is_unlucky(key, self.decline_percent) => Some("insufficient_funds"),
             _ => None,
         }
     }
+}
 
-    /// Asks the bank. None: the payment is past that.
-    async fn authorise_once(&self, record: &Record) -> Result<Option<Record>, ProviderError> {
-        let lasts = number_after(&record.token, "tok_expires_").filter(|_| is_first(record));
-        let needs_customer = record.token.starts_with("tok_needs_customer");
-        let approvable = number_after::<i32>(&record.token, "tok_needs_customer_");
-        sqlx::query_as!(
-            Record,
-            r#"
-            update sandbox_provider.payments
-            set state = case
-                    when $2::text is not null then 'declined'
-                    when $4::boolean then 'awaiting-customer'
-                    else 'authorised'
-                end,
-                decline_code = $2,
-                expires_at = case when $2::text is null and not $4
-                    then now() + make_interval(secs => $3) end,
-                approvable_until = case when $4 then now() + make_interval(secs => $5) end
-            where payment_id = $1 and state in ('opened', 'declined')
-            returning
-                payment_id, idempotency_key, token, decline_code, currency, captured, expires_at,
-                approvable_until, state, false as "is_refunded!"
-            "#,
-            record.payment_id,
-            self.decline_code(record),
-            f64::from(lasts.unwrap_or(A_WEEK)),
-            needs_customer,
-            approvable.map(f64::from),
-        )
-        .fetch_optional(&self.db)
-        .await
-        .map_err(no_answer)
-    }
+const ANY: [PaymentState; 7] = [
+    PaymentState::Opened,
+    PaymentState::AwaitingCustomer,
+    PaymentState::Declined,
+    PaymentState::Authorised,
+    PaymentState::Captured,
+    PaymentState::Voided,
+    PaymentState::Refunded,
+];
 
-    /// Takes the money. None: this call did not.
-    async fn capture_once(
-        &self,
-        payment_id: i64,
-        amount: Money,
-    ) -> Result<Option<Record>, ProviderError> {
-        sqlx::query_as!(
-            Record,
-            r#"
-            update sandbox_provider.payments set state = 'captured', captured = $2
-            where payment_id = $1 and state = 'authorised' and expires_at > now()
-            returning
-                payment_id, idempotency_key, token, decline_code, currency, captured, expires_at,
-                approvable_until, state, false as "is_refunded!"
-            "#,
-            payment_id,
-            amount.amount(),
-        )
-        .fetch_optional(&self.db)
-        .await
-        .map_err(no_answer)
-    }
-
-    /// The payment as it is now: what has expired is voided.
-    async fn record_of(&self, id: &PaymentId) -> Result<Record, ProviderError> {
-        sqlx::query_as!(
-            Record,
-            r#"
-            select
-                payment_id, idempotency_key, token, decline_code, currency, captured, expires_at,
-                approvable_until,
-                case
-                    when state = 'authorised' and expires_at <= now() then 'voided'
-                    when state = 'awaiting-customer' and approvable_until <= now() then 'voided'
-                    else state
-                end as "state!",
-                exists (
-                    select from sandbox_provider.refunds
-                    where refunds.payment_id = payments.payment_id
-                ) as "is_refunded!"
-            from sandbox_provider.payments
-            where payment_id = $1
-            "#,
-            number_of(id)?,
-        )
-        .fetch_optional(&self.db)
-        .await
-        .map_err(no_answer)?
-        .ok_or_else(|| nonsense("404 Not Found"))
-    }
-
-    /// The payment as a request has just made it, or as others have.
-    async fn now(&self, id: &PaymentId, made: Option<Record>) -> Result<Payment, ProviderError> {
-        match made {
-            Some(record) => record.payment(),
-            None => self.record_of(id).await?.payment(),
-        }
-    }
-
-    /// Whether this is one of the first calls of its kind, which get another answer.
-    async fn is_among_the_first(
-        &self,
-        call: &str,
-        calls: Option<i32>,
-    ) -> Result<bool, ProviderError> {
-        let Some(calls) = calls else { return Ok(false) };
-        let number = sqlx::query_scalar!(
-            r#"
-            insert into sandbox_provider.outages as known (idempotency_key, calls) values ($1, 1)
-            on conflict (idempotency_key) do update set calls = known.calls + 1
-            returning calls
-            "#,
-            call,
-        )
-        .fetch_one(&self.db)
-        .await
-        .map_err(no_answer)?;
-        Ok(number <= calls)
-    }
-
-    /// Pretends to be out of order for the first calls of this kind.
-    async fn out_of_order(&self, call: &str, calls: Option<i32>) -> Result<(), ProviderError> {
-        if self.is_among_the_first(call, calls).await? {
-            let retry_after = Some(Duration::from_secs(1));
-            let source = "503 Service Unavailable, Retry-After: 1".into();
-            return Err(ProviderError::Unavailable { retry_after, source });
-        }
-        Ok(())
-    }
-
-    async fn is_repaired(&self, record: &Record) -> Result<bool, ProviderError> {
-        sqlx::query_scalar!(
-            r#"
-            select exists (
-                select from sandbox_provider.repairs where idempotency_key = $1
-            ) as "is_repaired!"
-            "#,
-            record.idempotency_key,
-        )
-        .fetch_one(&self.db)
-        .await
-        .map_err(no_answer)
+/// The payment, if it is in a state that the request is about.
+fn told_if(told: Option<Told>, states: &[PaymentState]) -> Answer {
+    match told {
+        Some(told) if states.contains(&told.state) => Answer::json(200, &told),
+        Some(told) => line::refused(409, "moved-on", told.state.name()),
+        None => line::refused(404, "unknown", "there is no such payment"),
     }
 }
 
@@ -226,181 +222,67 @@ impl PaymentProvider for SandboxProvider {
     }
 
     async fn open(&self, charge: &Charge) -> Result<PaymentId, ProviderError> {
-        let payment_id = sqlx::query_scalar!(
-            r#"
-            insert into sandbox_provider.payments as known (
-                idempotency_key, merchant_reference, amount, currency, token, state, is_remembered
-            )
-            values ($1, $2, $3, $4, $5, 'opened', $5 <> 'tok_forgetful')
-            -- Changes nothing, but answers with the payment, also one made at this moment.
-            on conflict (idempotency_key) where is_remembered do update set token = known.token
-            returning payment_id
-            "#,
-            charge.key.to_string(),
-            charge.key.order_id.to_string(),
-            charge.amount.amount(),
-            charge.amount.currency().code(),
-            charge.payment_token.as_str(),
-        )
-        .fetch_one(&self.db)
-        .await
-        .map_err(no_answer)?;
-        Ok(PaymentId(format!("sandbox-payment-{payment_id}")))
+        let Told { id, .. } = self
+            .ask(&Request::Open {
+                key: charge.key.to_string(),
+                order: charge.key.order_id.to_string(),
+                token: charge.payment_token.as_str().to_owned(),
+                amount: charge.amount.amount(),
+                currency: charge.amount.currency().code().to_owned(),
+            })
+            .await?;
+        Ok(PaymentId(id))
     }
 
-    async fn authorise(&self, id: &PaymentId) -> Result<Payment, ProviderError> {
-        let record = self.record_of(id).await?;
-        let outage = number_after(&record.token, "tok_unavailable_");
-        self.out_of_order(&record.idempotency_key, outage).await?;
-        let authorised = self.authorise_once(&record).await?;
-        let repeats = authorised.is_some() && record.token == "tok_answer_twice";
-        if repeats && self.authorise_once(&record).await?.is_some() {
-            return Err(nonsense("one authorisation became two"));
-        }
-        take_time(&record.token).await;
-        let payment = self.now(id, authorised).await?;
-        match payment.state {
-            PaymentState::Authorised | PaymentState::AwaitingCustomer | PaymentState::Declined => {
-                Ok(payment)
-            }
-            PaymentState::Opened
-            | PaymentState::Captured
-            | PaymentState::Voided
-            | PaymentState::Refunded => Err(ProviderError::MovedOn),
-        }
+    async fn authorise(&self, payment: &PaymentId) -> Result<Payment, ProviderError> {
+        self.ask_about(&Request::Authorise { payment: number_of(payment)? }).await
     }
 
-    async fn capture(&self, id: &PaymentId, amount: Money) -> Result<Payment, ProviderError> {
-        let payment_id = number_of(id)?;
-        let captured = self.capture_once(payment_id, amount).await?;
-        let token = captured.as_ref().map(|record| record.token.clone()).unwrap_or_default();
-        if token == "tok_charge_lost" {
-            let source = "the connection was reset after the request was sent".into();
-            return Err(ProviderError::Unavailable { retry_after: None, source });
-        }
-        if token == "tok_answer_twice" && self.capture_once(payment_id, amount).await?.is_some() {
-            return Err(nonsense("one capture became two"));
-        }
-        take_time(&token).await;
-        let payment = self.now(id, captured).await?;
-        match payment.state {
-            PaymentState::Captured => Ok(payment),
-            PaymentState::Opened
-            | PaymentState::AwaitingCustomer
-            | PaymentState::Declined
-            | PaymentState::Authorised
-            | PaymentState::Voided
-            | PaymentState::Refunded => Err(ProviderError::MovedOn),
-        }
+    async fn capture(&self, payment: &PaymentId, amount: Money) -> Result<Payment, ProviderError> {
+        let amount = amount.amount();
+        self.ask_about(&Request::Capture { payment: number_of(payment)?, amount }).await
     }
 
-    async fn void(&self, id: &PaymentId) -> Result<Payment, ProviderError> {
-        let voided = sqlx::query_as!(
-            Record,
-            r#"
-            update sandbox_provider.payments set state = 'voided', decline_code = null
-            where payment_id = $1
-                and state in ('opened', 'awaiting-customer', 'declined', 'authorised')
-            returning
-                payment_id, idempotency_key, token, decline_code, currency, captured, expires_at,
-                approvable_until, state, false as "is_refunded!"
-            "#,
-            number_of(id)?,
-        )
-        .fetch_optional(&self.db)
-        .await
-        .map_err(no_answer)?;
-        let payment = self.now(id, voided).await?;
-        if payment.state == PaymentState::Voided {
-            Ok(payment)
-        } else {
-            Err(ProviderError::MovedOn)
-        }
+    async fn void(&self, payment: &PaymentId) -> Result<Payment, ProviderError> {
+        self.ask_about(&Request::Void { payment: number_of(payment)? }).await
     }
 
     async fn refund(
         &self,
-        id: &PaymentId,
+        payment: &PaymentId,
         refund_key: &str,
         amount: Money,
     ) -> Result<Payment, ProviderError> {
-        let record = self.record_of(id).await?;
-        self.out_of_order(refund_key, number_after(&record.token, "tok_refund_unavailable_"))
-            .await?;
-        if record.token == "tok_refund_broken" && !self.is_repaired(&record).await? {
-            return Err(nonsense("<html>It works!</html>"));
-        }
-        if record.state != "captured" {
-            return Err(ProviderError::MovedOn);
-        }
-        sqlx::query!(
-            r#"
-            insert into sandbox_provider.refunds (idempotency_key, payment_id, amount)
-            values ($1, $2, $3)
-            on conflict (idempotency_key) do nothing
-            "#,
-            refund_key,
-            record.payment_id,
-            amount.amount(),
-        )
-        .execute(&self.db)
-        .await
-        .map_err(no_answer)?;
-        self.now(id, None).await
-    }
-
-    async fn look_up(&self, id: &PaymentId) -> Result<Payment, ProviderError> {
-        let record = self.record_of(id).await?;
-        let lag = number_after(&record.token, "tok_lags_");
-        if self.is_among_the_first(&format!("{}:look-up", record.payment_id), lag).await? {
-            let source = "404 Not Found, a moment after it was opened".into();
+        let (payment, amount) = (number_of(payment)?, amount.amount());
+        let request = Request::Refund { payment, key: refund_key.to_owned(), amount };
+        let told: Told = self.ask(&request).await?;
+        if told.is_refund_pending {
+            let source = "the refund is pending".into();
             return Err(ProviderError::Unavailable { retry_after: None, source });
         }
-        record.payment()
+        told.payment()
+    }
+
+    async fn look_up(&self, payment: &PaymentId) -> Result<Payment, ProviderError> {
+        self.ask_about(&Request::LookUp { payment: number_of(payment)? }).await
     }
 }
 
-impl Record {
+impl Told {
     fn payment(self) -> Result<Payment, ProviderError> {
-        let state = match self.state.parse() {
-            Ok(PaymentState::Captured) if self.is_refunded => PaymentState::Refunded,
-            Ok(state) => state,
-            Err(_unknown) => return Err(nonsense("a payment in no known state")),
-        };
+        let Self { state, decline_code, expires_at, approval_url, approvable_until, .. } = self;
         let currency = Currency::from_code(&self.currency);
         let captured = currency.and_then(|currency| Money::new(self.captured, currency).ok());
         let captured = captured.ok_or_else(|| nonsense("an amount that is none"))?;
-        let expires_at = self.expires_at.filter(|_| state == PaymentState::Authorised);
-        let approval = (state == PaymentState::AwaitingCustomer).then(|| Approval {
-            url: format!("https://sandbox.example/approve/{}", self.payment_id),
-            until: self.approvable_until,
-        });
-        Ok(Payment { state, captured, decline_code: self.decline_code, expires_at, approval })
+        let expires_at = expires_at.filter(|_| state == PaymentState::Authorised);
+        let approval = approval_url.map(|url| Approval { url, until: approvable_until });
+        Ok(Payment { state, captured, decline_code, expires_at, approval })
     }
 }
 
 fn number_of(PaymentId(id): &PaymentId) -> Result<i64, ProviderError> {
     let number = id.strip_prefix("sandbox-payment-").and_then(|id| id.parse().ok());
-    number.ok_or_else(|| nonsense("404 Not Found"))
-}
-
-/// Whether it is the order's first payment: a later one's key ends with its number.
-fn is_first(record: &Record) -> bool {
-    record.idempotency_key.split(':').count() == 3
-}
-
-async fn take_time(token: &str) {
-    let millis = match token {
-        "tok_slow" => Some(2_000),
-        _ => number_after(token, "tok_slow_"),
-    };
-    if let Some(millis) = millis {
-        tokio::time::sleep(Duration::from_millis(millis)).await;
-    }
-}
-
-fn number_after<N: std::str::FromStr>(token: &str, prefix: &str) -> Option<N> {
-    token.strip_prefix(prefix)?.parse().ok()
+    number.ok_or_else(|| nonsense("there is no such payment"))
 }
 
 /// The key's hash decides, so that the same card is as unlucky the second time.
@@ -410,7 +292,7 @@ fn is_unlucky(key: &str, percent: u8) -> bool {
     drawn % 100 < u32::from(percent)
 }
 
-fn no_answer(error: sqlx::Error) -> ProviderError {
+fn no_answer(error: NoAnswer) -> ProviderError {
     ProviderError::Unavailable { retry_after: None, source: error.into() }
 }
 

@@ -1,35 +1,66 @@
-//! A carrier to try things with. It keeps its own records, on its own connections, and reads
-//! nothing of the shop's.
+//! A carrier to try things with. It stands for a service behind HTTP: it keeps its own records, on
+//! its own connections, reads nothing of the shop's, and answers as a service does, in JSON that is
+//! read like any other party's answer.
 //!
 //! It does not deliver to Antarctica (`AQ`). Any other trouble is ordered in
-//! `sandbox_carrier.faults`, for one booking reference or for a whole country, as often as
-//! `remaining` says, by the schemas' owner:
+//! `sandbox_carrier.behaviours`, by the schemas' owner: for a `call` (`draft`, `purchase`, `cancel`,
+//! `look-up`, or `*`), for `whom` (a shipment's reference, an order's id, a country, or `*`), for
+//! the next `remaining` calls (null: until the row is deleted). The first row that fits is what
+//! happens:
 //!
-//! | fault | what happens |
+//! | behaviour | what happens |
 //! |---|---|
-//! | `book-unavailable` | booking is answered 503, `Retry-After: 1` |
-//! | `book-lost` | the parcel is booked, and the answer is lost |
-//! | `book-broken` | booking is answered with nonsense |
-//! | `cancel-unavailable` | calling off is answered 503, `Retry-After: 1` |
-//! | `cancel-broken` | calling off is answered with nonsense |
+//! | `unavailable` | 503, with `retry_after` as its `Retry-After`, whatever that says; nothing is done |
+//! | `html` | 200 with a proxy's page; nothing is done |
+//! | `not-found` | 404, as of an index that lags; nothing is done |
+//! | `lost` | it is done, and the connection is reset |
+//! | `truncated` | it is done, and the answer ends before its end |
+//! | `too-large` | it is done, and the answer is longer than any that is read |
+//! | `hangs` | it is done and answered, after `seconds` (a day, if that is null) |
+//! | `late` | the connection is reset, and it is done when somebody has it [land](SandboxCarrier::land_late_requests) |
+//! | `forgets` | of `draft`: references of more than `seconds` ago (0, if null) are forgotten |
+//! | `has-left` | of `cancel`: refused, because the parcel is on the road |
 //!
 //! ```sql
-//! insert into sandbox_carrier.faults values ('JP', 'book-unavailable', 3);
+//! insert into sandbox_carrier.behaviours (call, whom, behaviour, retry_after, remaining)
+//! values ('draft', 'JP', 'unavailable', '1', 3);
 //! ```
 
-use std::time::Duration;
+mod records;
+
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use domain::{Shipment, StepKey};
+use domain::shipment::ShipmentState;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 
-use super::{Booking, Carrier, CarrierError};
-
-const UNDELIVERABLE: [&str; 1] = ["AQ"];
+use super::port::{Booking, Capabilities, Carrier, CarrierError, Consignment, ShipmentId};
+use crate::party::answer::{Answer, Said};
+use crate::party::line::{self, Behaviour, NOT_THERE_YET, NoAnswer, Refused};
 
 /// The sandbox's carrier.
 pub struct SandboxCarrier {
     db: PgPool,
+}
+
+/// What the carrier is asked, as it goes over the line.
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "call", rename_all = "kebab-case")]
+enum Request {
+    Draft { reference: String, country: String, pieces: u64 },
+    Purchase { shipment: i64 },
+    Cancel { shipment: i64 },
+    LookUp { shipment: i64 },
+}
+
+/// A shipment as the carrier answers it.
+#[derive(Serialize, Deserialize)]
+struct Told {
+    id: String,
+    state: ShipmentState,
+    tracking: Option<String>,
 }
 
 impl SandboxCarrier {
@@ -39,97 +70,129 @@ impl SandboxCarrier {
     pub const fn new(db: PgPool) -> Self {
         Self { db }
     }
+
+    /// Has every request arrive that was held up on its way, first the one that was sent first; how
+    /// many did. Nobody hears what is answered.
+    ///
+    /// **Errors.** The carrier's records cannot be had.
+    pub async fn land_late_requests(&self) -> Result<u64, sqlx::Error> {
+        let mut landed = 0_u64;
+        while let Some(request) = self.next_late_request().await? {
+            self.handle(&request, None).await?;
+            landed = landed.saturating_add(1);
+        }
+        Ok(landed)
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, request: &Request) -> Result<T, CarrierError> {
+        let answer = self.send(request).await.map_err(no_answer)?;
+        match answer.read::<T, Refused>(SystemTime::now())? {
+            Said::Yes(told) => Ok(told),
+            Said::No { why: Refused { code, why }, .. } => Err(match code.as_str() {
+                "undeliverable" => CarrierError::Undeliverable { why },
+                "moved-on" => CarrierError::MovedOn,
+                "has-left" => CarrierError::HasLeft,
+                NOT_THERE_YET => {
+                    CarrierError::Unavailable { retry_after: None, source: why.into() }
+                }
+                _ => CarrierError::InvalidAnswer(code.into()),
+            }),
+        }
+    }
+
+    async fn send(&self, request: &Request) -> Result<Answer, NoAnswer> {
+        let behaviour = self.behaviour_of(request).await?;
+        if behaviour.as_ref().is_some_and(|behaviour| behaviour.is("late")) {
+            self.hold_up(request).await?;
+            return Err(NoAnswer::Reset);
+        }
+        let behaviour = behaviour.as_ref();
+        line::send(behaviour, Box::pin(self.handle(request, behaviour))).await
+    }
+
+    /// What the carrier does once a request has arrived, and what it answers.
+    async fn handle(
+        &self,
+        request: &Request,
+        behaviour: Option<&Behaviour>,
+    ) -> Result<Answer, sqlx::Error> {
+        match request {
+            Request::Draft { country, .. } if UNDELIVERABLE.contains(&country.as_str()) => {
+                Ok(line::refused(422, "undeliverable", "no ship sails there"))
+            }
+            Request::Draft { reference, country, pieces } => {
+                if let Some(Behaviour { seconds, .. }) = behaviour.filter(|one| one.is("forgets")) {
+                    self.forget(reference, seconds.unwrap_or_default()).await?;
+                }
+                let drafted = self.draft_once(reference, country, *pieces).await?;
+                Ok(Answer::json(201, &drafted))
+            }
+            Request::Purchase { shipment } => match self.purchase_once(*shipment).await? {
+                Some(purchased) => Ok(Answer::json(200, &purchased)),
+                None => Ok(line::refused(409, "moved-on", "it is cancelled")),
+            },
+            Request::Cancel { .. } if behaviour.is_some_and(|one| one.is("has-left")) => {
+                Ok(line::refused(409, "has-left", "the parcel is on the road"))
+            }
+            Request::Cancel { shipment } => Ok(found(self.cancel_once(*shipment).await?.as_ref())),
+            Request::LookUp { shipment } => Ok(found(self.shipment(*shipment).await?.as_ref())),
+        }
+    }
 }
+
+const UNDELIVERABLE: [&str; 1] = ["AQ"];
 
 #[async_trait]
 impl Carrier for SandboxCarrier {
-    async fn book(&self, booking: &Booking) -> Result<Shipment, CarrierError> {
-        let country = booking.country.to_string();
-        if UNDELIVERABLE.contains(&country.as_str()) {
-            let why = "no ship sails there".to_owned();
-            return Err(CarrierError::Undeliverable { why });
-        }
-        let pieces = i64::try_from(booking.pieces).map_err(|_| nonsense("too many pieces"))?;
-        let answer = sqlx::query!(
-            r#"
-            with fault as (
-                update sandbox_carrier.faults set remaining = remaining - 1
-                where reference in ($1, $2) and fault like 'book-%' and remaining > 0
-                returning fault
-            ), booked as (
-                insert into sandbox_carrier.bookings as known (reference, country, pieces)
-                select $1, $2, $3
-                where not exists (select from fault where fault <> 'book-lost')
-                -- Changes nothing, but answers with the booking, also one made at this moment.
-                on conflict (reference) do update set reference = known.reference
-                returning booking_id
-            )
-            select
-                (select fault from fault limit 1),
-                (select booking_id from booked) as booking_id
-            "#,
-            booking.reference.to_string(),
-            country,
-            pieces,
-        )
-        .fetch_one(&self.db)
-        .await
-        .map_err(no_answer)?;
-        fail(answer.fault.as_deref())?;
-        answer.booking_id.map(shipment).ok_or_else(|| nonsense("no booking"))
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { keys_last: Duration::from_hours(24), may_lag: Duration::from_secs(5) }
     }
 
-    async fn cancel(&self, reference: StepKey) -> Result<Option<Shipment>, CarrierError> {
-        let answer = sqlx::query!(
-            r#"
-            with fault as (
-                update sandbox_carrier.faults set remaining = remaining - 1
-                where fault like 'cancel-%' and remaining > 0 and reference in (
-                    select $1::text
-                    union all
-                    select country from sandbox_carrier.bookings where bookings.reference = $1
-                )
-                returning fault
-            ), cancelled as (
-                update sandbox_carrier.bookings
-                set cancelled_at = coalesce(cancelled_at, now())
-                where reference = $1 and not exists (select from fault)
-                returning booking_id
-            )
-            select
-                (select fault from fault limit 1),
-                (select booking_id from cancelled) as booking_id
-            "#,
-            reference.to_string(),
-        )
-        .fetch_one(&self.db)
-        .await
-        .map_err(no_answer)?;
-        fail(answer.fault.as_deref())?;
-        Ok(answer.booking_id.map(shipment))
+    async fn draft(&self, booking: &Booking) -> Result<ShipmentId, CarrierError> {
+        let Told { id, .. } = self
+            .ask(&Request::Draft {
+                reference: booking.reference.to_string(),
+                country: booking.country.to_string(),
+                pieces: booking.pieces,
+            })
+            .await?;
+        Ok(ShipmentId(id))
+    }
+
+    async fn purchase(&self, shipment: &ShipmentId) -> Result<Consignment, CarrierError> {
+        let request = Request::Purchase { shipment: number_of(shipment)? };
+        self.ask(&request).await.map(Told::consignment)
+    }
+
+    async fn cancel(&self, shipment: &ShipmentId) -> Result<Consignment, CarrierError> {
+        let request = Request::Cancel { shipment: number_of(shipment)? };
+        self.ask(&request).await.map(Told::consignment)
+    }
+
+    async fn look_up(&self, shipment: &ShipmentId) -> Result<Consignment, CarrierError> {
+        let request = Request::LookUp { shipment: number_of(shipment)? };
+        self.ask(&request).await.map(Told::consignment)
     }
 }
 
-fn shipment(booking_id: i64) -> Shipment {
-    Shipment { tracking: format!("SANDBOX{booking_id:08}") }
+impl Told {
+    fn consignment(self) -> Consignment {
+        Consignment { state: self.state, tracking: self.tracking }
+    }
 }
 
-fn fail(fault: Option<&str>) -> Result<(), CarrierError> {
-    let (retry_after, source) = match fault {
-        None => return Ok(()),
-        Some("book-lost") => (None, "the connection was reset after the request was sent"),
-        Some("book-unavailable" | "cancel-unavailable") => {
-            (Some(Duration::from_secs(1)), "503 Service Unavailable, Retry-After: 1")
-        }
-        Some(_) => return Err(nonsense("<html>It works!</html>")),
-    };
-    Err(CarrierError::Unavailable { retry_after, source: source.into() })
+fn found(shipment: Option<&Told>) -> Answer {
+    match shipment {
+        Some(shipment) => Answer::json(200, shipment),
+        None => line::refused(404, "unknown", "there is no such shipment"),
+    }
 }
 
-fn no_answer(error: sqlx::Error) -> CarrierError {
+fn number_of(ShipmentId(id): &ShipmentId) -> Result<i64, CarrierError> {
+    let number = id.strip_prefix("sandbox-shipment-").and_then(|id| id.parse().ok());
+    number.ok_or_else(|| CarrierError::InvalidAnswer("there is no such shipment".into()))
+}
+
+fn no_answer(error: NoAnswer) -> CarrierError {
     CarrierError::Unavailable { retry_after: None, source: error.into() }
-}
-
-fn nonsense(answer: &'static str) -> CarrierError {
-    CarrierError::InvalidAnswer(answer.into())
 }

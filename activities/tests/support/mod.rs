@@ -41,6 +41,29 @@ pub(crate) struct Shop {
     pub(crate) carrier: SandboxCarrier,
 }
 
+/// Whatever can go wrong with any call to a sandbox.
+pub(crate) const TROUBLES: [&str; 8] =
+    ["unavailable", "html", "not-found", "lost", "truncated", "too-large", "hangs", "late"];
+
+/// Makes an attempt to which this happens at a party. It does not succeed.
+pub(crate) async fn fails<T: std::fmt::Debug>(
+    behaviour: &str,
+    attempt: impl Future<Output = Result<T, ActivityFault>>,
+) {
+    if behaviour == "hangs" {
+        // Whoever waits gives up; when does not matter.
+        let in_time = tokio::time::timeout(Duration::from_millis(200), attempt).await;
+        assert!(in_time.is_err(), "{in_time:?}");
+        return;
+    }
+    let ended = attempt.await;
+    let is_unknown = matches!(
+        ended,
+        Err(ActivityFault::Unavailable { .. } | ActivityFault::InvalidAnswer { .. })
+    );
+    assert!(is_unknown, "{behaviour}: {ended:?}");
+}
+
 /// Available, reserved, sold and received pieces.
 pub(crate) type Pieces = (i64, i64, i64, i64);
 

@@ -318,10 +318,9 @@ impl Record {
     /// What the record alone would have one think of the payment.
     const fn believed(&self) -> Known {
         match (self.payment, self.capture.answer, self.authorise.answer) {
-            (None, _, _) => Known::Nothing,
             (Some(_), Some(true), _) => Known::Is(PaymentState::Captured),
             (Some(_), _, Some(true)) => Known::Is(PaymentState::Authorised),
-            (Some(_), _, _) => Known::Nothing,
+            (None | Some(_), _, _) => Known::Nothing,
         }
     }
 

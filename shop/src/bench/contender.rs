@@ -58,6 +58,9 @@ pub(crate) enum Spoiled {
     /// An order could not be put on record.
     #[error("an order could not be put on record")]
     Record(#[from] sqlx::Error),
+    /// Postgres does not tell which of its processes serve the sandboxes.
+    #[error("the database does not tell whom it serves")]
+    Processes(#[source] sqlx::Error),
     /// An order was not shipped, so it did not cost what an order costs.
     #[error("order {workflow_id} was to be completed, and is {status}")]
     NotShipped {

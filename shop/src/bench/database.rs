@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use activities::party::SANDBOXES;
 use domain::Order;
 use sqlx::{PgPool, postgres::PgPoolOptions};
 
@@ -40,6 +41,18 @@ impl Database {
         )
         .fetch_one(&self.0)
         .await
+    }
+
+    /// The processes of Postgres that serve the sandboxes.
+    pub(super) async fn sandbox_processes(&self) -> Result<Vec<u32>, sqlx::Error> {
+        let pids: Vec<i32> = sqlx::query_scalar(
+            "select pid from pg_stat_activity
+             where datname = current_database() and application_name = $1",
+        )
+        .bind(SANDBOXES)
+        .fetch_all(&self.0)
+        .await?;
+        Ok(pids.into_iter().filter_map(|pid| u32::try_from(pid).ok()).collect())
     }
 
     /// Its version, and the settings that decide what a commit costs.

@@ -64,9 +64,9 @@ impl Loop {
         let clients = (0..self.at_once).map(|_| go_round(arena, contender, to));
         let look = async {
             sleep_until(from).await;
-            let first = programs.cpu_times();
+            let first = cpu_times(arena, programs).await?;
             sleep_until(to).await;
-            Ok(programs.cpu_times().since(&first))
+            Ok(cpu_times(arena, programs).await?.since(&first))
         };
         let (trips, cpu) = tokio::try_join!(try_join_all(clients), look)?;
         Ok(self.counted(trips.iter().flatten(), from, to, cpu))
@@ -95,6 +95,11 @@ impl Loop {
         }
         Ok(counted)
     }
+}
+
+async fn cpu_times(arena: &Arena, programs: &Programs) -> Result<CpuTimes, Spoiled> {
+    let sandboxes = arena.starter_database.sandbox_processes().await;
+    Ok(programs.cpu_times(&sandboxes.map_err(Spoiled::Processes)?))
 }
 
 async fn go_round(

@@ -32,6 +32,8 @@ pub(super) struct CpuTimes {
     pub(super) workers: Option<Duration>,
     pub(super) starter: Option<Duration>,
     pub(super) postgres: Option<Duration>,
+    /// What of that is spent on the sandboxes, which stand for a provider and a carrier elsewhere.
+    pub(super) sandboxes: Option<Duration>,
     /// The benchmark itself, which makes the load.
     pub(super) load: Option<Duration>,
 }
@@ -39,7 +41,7 @@ pub(super) struct CpuTimes {
 impl CpuTimes {
     /// What all of them took together; nothing if one of them does not tell.
     pub(super) fn together(&self) -> Option<Duration> {
-        let Self { server, workers, starter, postgres, load } = *self;
+        let Self { server, workers, starter, postgres, load, .. } = *self;
         let each = [server?, workers?, starter?, postgres?, load?];
         Some(each.into_iter().fold(Duration::ZERO, Duration::saturating_add))
     }
@@ -52,14 +54,16 @@ impl CpuTimes {
             workers: taken(self.workers, earlier.workers),
             starter: taken(self.starter, earlier.starter),
             postgres: taken(self.postgres, earlier.postgres),
+            sandboxes: taken(self.sandboxes, earlier.sandboxes),
             load: taken(self.load, earlier.load),
         }
     }
 }
 
 impl Programs {
-    /// What all of them have taken since they were started.
-    pub(super) fn cpu_times(&self) -> CpuTimes {
+    /// What all of them have taken since they were started; `sandboxes` are the processes of
+    /// Postgres that serve those.
+    pub(super) fn cpu_times(&self, sandboxes: &[u32]) -> CpuTimes {
         let processes = Processes::now();
         let of = |pid: Option<u32>| processes.cpu_time(pid?);
         let workers = [of(self.worker), of(self.bench_worker)].into_iter().flatten();
@@ -68,6 +72,7 @@ impl Programs {
             workers: workers.reduce(Duration::saturating_add),
             starter: of(self.starter),
             postgres: of(self.postgres),
+            sandboxes: self.postgres.map(|postgres| processes.cpu_time_of(postgres, sandboxes)),
             load: processes.cpu_time_alone(std::process::id()),
         }
     }
@@ -105,6 +110,13 @@ impl Processes {
     /// What a process has taken without those that it has started.
     fn cpu_time_alone(&self, pid: u32) -> Option<Duration> {
         Some(from_ticks(self.0.get(&pid)?.own))
+    }
+
+    /// What some of a program's processes have taken.
+    fn cpu_time_of(&self, program: u32, pids: &[u32]) -> Duration {
+        let processes = pids.iter().filter_map(|pid| self.0.get(pid));
+        let its_own = processes.filter(|process| process.parent == program);
+        from_ticks(its_own.map(|process| process.own).fold(0, u64::saturating_add))
     }
 
     fn ticks(&self, pid: u32) -> u64 {
@@ -185,5 +197,7 @@ mod tests {
         );
         assert_eq!(processes.cpu_time(7), Some(Duration::from_millis(650)));
         assert_eq!(processes.cpu_time(3), None);
+        // One that is another program's, and one that is gone, are not counted.
+        assert_eq!(processes.cpu_time_of(7, &[8, 2, 3]), Duration::from_millis(100));
     }
 }

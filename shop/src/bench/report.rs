@@ -89,6 +89,7 @@ fn processor_time(rounds: &Rounds) -> Result<(), BenchError> {
     say(line("worker", of_program(|cpu| cpu.workers)))?;
     say(line("starter", of_program(|cpu| cpu.starter)))?;
     say(line("Postgres", of_program(|cpu| cpu.postgres)))?;
+    say(line("  for the sandboxes", of_program(|cpu| cpu.sandboxes)))?;
     say(line("this program", of_program(|cpu| cpu.load)))?;
     say(line("together", of_program(CpuTimes::together)))?;
     Ok(())

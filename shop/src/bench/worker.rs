@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use activities::party::SANDBOXES;
 use activities::payment::sandbox::SandboxProvider;
 use activities::shipping::sandbox::SandboxCarrier;
 use activities::stock::ArticleQueues;
 use activities::{Activities, Settings};
 use clap::Args;
-use sqlx::postgres::PgPoolOptions;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use temporalio_sdk::runtime::RuntimeOptions;
 use temporalio_sdk::runtime::worker_tuner::{FixedSizeSlotSupplier, TunerHolder};
 use temporalio_sdk::{Runtime, Worker, WorkerOptions};
@@ -48,12 +49,16 @@ pub(super) fn started() -> Result<Child, BenchError> {
 pub(crate) async fn serve(options: &BenchWorker) -> Result<(), BenchError> {
     let runtime = Runtime::from_current_tokio(RuntimeOptions::default()).map_err(told)?;
     let client = connect().await?;
-    let database = || PgPoolOptions::new().max_connections(24).connect_lazy(&options.database_url);
+    let database: PgConnectOptions = options.database_url.parse()?;
+    let pool = |program| {
+        let database = database.clone().application_name(program);
+        PgPoolOptions::new().max_connections(24).connect_lazy_with(database)
+    };
     let activities = Activities {
-        db: database()?,
+        db: pool("ordersaga-bench"),
         articles: ArticleQueues::default(),
-        provider: Arc::new(SandboxProvider::new(database()?, 0)),
-        carrier: Arc::new(SandboxCarrier::new(database()?)),
+        provider: Arc::new(SandboxProvider::new(pool(SANDBOXES), 0)),
+        carrier: Arc::new(SandboxCarrier::new(pool(SANDBOXES))),
         settings: Settings {
             reservation_ttl: Duration::from_hours(1),
             ask_again_for: Duration::from_mins(5),

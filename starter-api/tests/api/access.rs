@@ -45,7 +45,12 @@ async fn asked(shop: &Shop, operation: &str, order_id: Uuid) -> (u16, Option<Str
     let (method, path) = operation.split_once(' ').unwrap();
     let path = path.replace("{order_id}", &order_id.to_string());
     let path = path.replace(['{', '}'], "");
-    let request = shop.request(method, &path).json(&json!({"reason": "why not"}));
+    let body = if path.ends_with("/payment") {
+        json!({"payment_token": "tok_visa"})
+    } else {
+        json!({"reason": "why not"})
+    };
+    let request = shop.request(method, &path).json(&body);
     let answer = request.send().await.unwrap();
     let challenge = answer.headers().get("www-authenticate");
     (answer.status().as_u16(), challenge.map(|text| text.to_str().unwrap().to_owned()))

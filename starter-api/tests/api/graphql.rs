@@ -32,8 +32,10 @@ async fn sent(database: &PgPool, number: u128, customer: &str) -> Uuid {
              values ($1 || ':charge', $2, 'pay_1', 'GBP', 23.10, 23.10, 'captured')
          ), sent as (
              insert into shipping.shipments
-                 (shipment_key, order_id, reservation_key, tracking, country, pieces)
-             values ($1 || ':ship', $2, $1 || ':reserve', 'T-1', 'GB', 6)
+                 (shipment_key, order_id, reservation_key, carrier_reference, tracking, country,
+                  pieces, state)
+             values ($1 || ':ship', $2, $1 || ':reserve', 'shp_1', 'T-1', 'GB', 6, 'purchased'),
+                    ($1 || ':draft', $2, $1 || ':reserve', 'shp_2', null, 'GB', 6, 'drafted')
          ), booked as (
              insert into ledger.transactions (key, order_id) values ($1 || ':post', $2)
              returning transaction_id

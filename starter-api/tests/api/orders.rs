@@ -50,8 +50,11 @@ async fn an_order_on_record_is_shown_as_its_events_have_it(database: PgPool) {
           },
           "status": "rejected",
           "terms": {
+            "approval_seconds": 0,
             "cancel_window_seconds": 0,
-            "patience_seconds": null
+            "capture_at": "hand-over",
+            "patience_seconds": null,
+            "payment_retry_seconds": 0
           },
           "totals": {
             "discount": {

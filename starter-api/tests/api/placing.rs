@@ -49,8 +49,11 @@ async fn an_order_is_taken_in_at_the_shops_prices(database: PgPool) {
           },
           "status": "processing",
           "terms": {
+            "approval_seconds": 900,
             "cancel_window_seconds": 0,
-            "patience_seconds": null
+            "capture_at": "hand-over",
+            "patience_seconds": null,
+            "payment_retry_seconds": 0
           },
           "totals": {
             "discount": {

@@ -96,7 +96,7 @@ async fn once(db: &mut PgConnection) -> Result<Seen, sqlx::Error> {
         r#"
         with refund as (
             select payment_id, count(*) as refunds, sum(amount) as refunded
-            from sandbox_provider.refunds group by payment_id
+            from sandbox_provider.refunds where state = 'succeeded' group by payment_id
         ), payment as (
             select *,
                 count(*) filter (where state = 'captured' and refunds is null)
@@ -137,6 +137,7 @@ async fn same(db: &mut PgConnection, skipped: &Skipped) -> Result<Seen, sqlx::Er
                 coalesce((
                     select sum(refunds.amount) from sandbox_provider.refunds
                     where refunds.payment_id = payments.payment_id
+                        and refunds.state = 'succeeded'
                 ), 0) as refunded
             from sandbox_provider.payments
         ), ours as (

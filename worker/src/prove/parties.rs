@@ -56,8 +56,9 @@ async fn at_the_carrier(db: &mut PgConnection, skipped: &Skipped) -> Result<Seen
         r#"
         with parcel as (
             select split_part(reference, ':', 1) as order_id,
-                count(*) filter (where cancelled_at is null) as standing
-            from sandbox_carrier.bookings group by 1
+                count(*) as standing,
+                array_agg('sandbox-shipment-' || shipment_id) as ids
+            from sandbox_carrier.shipments where state = 'purchased' group by 1
         ), checked as (
             select case
                 when status = 'completed' and coalesce(standing, 0) <> 1
@@ -66,6 +67,14 @@ async fn at_the_carrier(db: &mut PgConnection, skipped: &Skipped) -> Result<Seen
                 when status <> 'completed' and coalesce(standing, 0) > 0
                 then format('order %s is %s, and the carrier has a parcel of it',
                     orders.order_id, status)
+                -- One that was accepted without the carrier's answer goes under its reference.
+                when status = 'completed' and not exists (
+                    select from shipping.shipments
+                    where shipments.order_id = orders.order_id and shipments.state = 'purchased'
+                        and carrier_reference = any (parcel.ids || shipment_key)
+                )
+                then format('order %s is completed, and the carrier has another parcel of it',
+                    orders.order_id)
             end as complaint
             from orders.orders left join parcel on parcel.order_id = orders.order_id::text
             where orders.is_terminal(status) and orders.order_id <> all ($1)

@@ -5,7 +5,7 @@ use std::fmt;
 use domain::{OrderStatus, Rejection, StepName};
 use saga::{Contract, Role};
 use serde::{Deserialize, Serialize};
-use workflows::{PROCESSES, contract_of};
+use workflows::{PROCESSES, Queue, contract_of};
 
 use crate::support::{Call, FOR_EVER, Fault, Gate};
 
@@ -74,6 +74,16 @@ pub enum Trouble {
     AnswersTooMuch,
     /// Is ten times slower.
     IsSlow,
+    /// Its party's first answer is a proxy's page, and makes no sense; nothing is done there.
+    AnswersHtml,
+    /// Its party does as asked, and the first answer ends before its end.
+    AnswersHalf,
+    /// Its party does as asked, and the first answer is longer than any that is read.
+    AnswersWithoutEnd,
+    /// Its party cannot answer once, and asks to be asked again at once.
+    AsksForNoPause,
+    /// Its party's connection dies once, and the request arrives when all orders have ended.
+    LandsLate,
     /// Another thing goes wrong at every attempt: it fails, loses its answer, answers too much;
     /// then, tried patiently, loses its answer once more, and is slow at last.
     FailsByTurns,
@@ -124,6 +134,20 @@ impl Point {
         contract.role == Role::Does && contract.patience.is_some()
     }
 
+    /// Whose sandbox it calls, if it calls one: the schema that its behaviours are ordered in.
+    pub fn party(&self) -> Option<&'static str> {
+        let contract = self.contract();
+        match contract.role {
+            Role::Does | Role::Undoes if contract.queue == Queue::Payments.name() => {
+                Some("sandbox_provider")
+            }
+            Role::Does | Role::Undoes if contract.queue == Queue::Fulfilment.name() => {
+                Some("sandbox_carrier")
+            }
+            Role::Does | Role::Undoes | Role::Accepts | Role::Notes => None,
+        }
+    }
+
     fn step(&self) -> StepName {
         self.contract().step.parse().unwrap()
     }
@@ -145,7 +169,7 @@ pub fn refusal() -> Rejection {
 }
 
 impl Trouble {
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 26] = [
         Self::Nothing,
         Self::Fails,
         Self::FailsLong,
@@ -162,6 +186,11 @@ impl Trouble {
         Self::Garbles,
         Self::AnswersTooMuch,
         Self::IsSlow,
+        Self::AnswersHtml,
+        Self::AnswersHalf,
+        Self::AnswersWithoutEnd,
+        Self::AsksForNoPause,
+        Self::LandsLate,
         Self::FailsByTurns,
         Self::Dies,
         Self::DiesLong,
@@ -188,6 +217,11 @@ impl Trouble {
             Self::Garbles => "garbled",
             Self::AnswersTooMuch => "too large",
             Self::IsSlow => "slow",
+            Self::AnswersHtml => "html",
+            Self::AnswersHalf => "truncated",
+            Self::AnswersWithoutEnd => "oversized",
+            Self::AsksForNoPause => "retry at once",
+            Self::LandsLate => "lands late",
             Self::FailsByTurns => "by turns",
             Self::Dies => "dies",
             Self::DiesLong => "dies long",
@@ -204,6 +238,11 @@ impl Trouble {
                 point.contract().patience.is_some()
             }
             Self::IsRefused => point.can_be_refused(),
+            Self::AnswersHtml
+            | Self::AnswersHalf
+            | Self::AnswersWithoutEnd
+            | Self::AsksForNoPause
+            | Self::LandsLate => point.party().is_some(),
             // What is patient from the beginning has no quick way that could fail first.
             Self::DiesLong => point.call.is_local(),
             Self::NeedsCustomer | Self::CustomerIsGone => point.activity == "AuthorisePayment",
@@ -227,6 +266,39 @@ impl Trouble {
     /// Whether the order's patience ends it.
     pub const fn uses_up_patience(self) -> bool {
         matches!(self, Self::NeverAnswers | Self::Hangs | Self::LosesAnswerForEver)
+    }
+
+    /// What the point's party does once, if it is the party's doing: the behaviour, as its sandbox
+    /// calls it, and the `Retry-After` with it.
+    pub const fn at_the_party(self) -> Option<(&'static str, Option<&'static str>)> {
+        match self {
+            Self::AnswersHtml => Some(("html", None)),
+            Self::AnswersHalf => Some(("truncated", None)),
+            Self::AnswersWithoutEnd => Some(("too-large", None)),
+            Self::AsksForNoPause => Some(("unavailable", Some("0"))),
+            Self::LandsLate => Some(("late", None)),
+            Self::Nothing
+            | Self::Fails
+            | Self::FailsLong
+            | Self::NeverAnswers
+            | Self::Hangs
+            | Self::LosesAnswer
+            | Self::LosesAnswerLong
+            | Self::LosesAnswerForEver
+            | Self::Overlaps
+            | Self::ComesLate
+            | Self::MakesNoSense
+            | Self::Breaks
+            | Self::IsRefused
+            | Self::Garbles
+            | Self::AnswersTooMuch
+            | Self::IsSlow
+            | Self::FailsByTurns
+            | Self::Dies
+            | Self::DiesLong
+            | Self::NeedsCustomer
+            | Self::CustomerIsGone => None,
+        }
     }
 
     /// How long the customer has to approve the payment, where their bank asks them.
@@ -255,6 +327,11 @@ impl Trouble {
         }
         match self {
             Self::Nothing
+            | Self::AnswersHtml
+            | Self::AnswersHalf
+            | Self::AnswersWithoutEnd
+            | Self::AsksForNoPause
+            | Self::LandsLate
             | Self::Dies
             | Self::DiesLong
             | Self::NeedsCustomer

@@ -40,7 +40,7 @@ use clap::Parser;
 use run::Manner;
 use runtime::schema::MIGRATIONS;
 use sqlx::{Connection, PgConnection, PgPool};
-use support::Shop;
+use support::{Code, Shop};
 use uuid::Uuid;
 
 /// How much of the matrix is run.
@@ -83,7 +83,8 @@ async fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let begun = Instant::now();
-    let mut shop = Shop::open(database().await).await;
+    let code = Code { ask_again_for: Duration::from_mins(5), ..Code::default() };
+    let mut shop = Shop::open_with(code, database().await).await;
     let manner = Manner {
         at_once: arguments.at_once,
         give_up_after: Duration::from_secs(arguments.give_up_after),
@@ -122,6 +123,7 @@ async fn matrix(shop: &mut Shop, arguments: &Arguments, manner: Manner) -> bool 
         results.extend(deaths::run(shop, &points, &deaths, manner).await);
     }
     report::print(&results);
+    run::land(shop).await;
     let proven = report::prove(shop).await;
     proven && !results.is_empty() && results.iter().all(|result| result.complaint.is_none())
 }

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use activities::payment::sandbox::SandboxProvider;
+use activities::shipping::sandbox::SandboxCarrier;
 use domain::{Attention, Decision, Order, OrderId, OrderStatus, PaymentToken};
 use futures::FutureExt;
 use futures::stream::{self, StreamExt};
@@ -174,17 +176,25 @@ async fn through(shop: &Shop, cell: &Cell, order: &Order) -> (Option<String>, Ve
     for fault in cell.trouble.faults(cell.cancel, &gate) {
         shop.faults.plan_at(order_id, activity, *site, fault);
     }
+    let before_party = Gate::default();
+    if cell.trouble.at_the_party().is_some() {
+        let stops = Fault::HeldBefore(before_party.clone());
+        shop.faults.plan_at(order_id, activity, *site, stops);
+    }
     let handle = shop.place(&order).await;
     let (status, taken_in) = {
         let end = ended(&handle);
         let cancel = call_off(&handle, cell.cancel, &gate);
         let operator = decide(shop, &handle, order_id, cell.point.course, cell.needs_operator());
         let customer = approve(shop, &handle, order_id, cell.trouble == Trouble::NeedsCustomer);
-        tokio::pin!(end, cancel, operator, customer);
+        let party = misbehave(shop, cell, order_id, &before_party);
+        tokio::pin!(end, cancel, operator, customer, party);
         let mut taken_in = None;
+        let mut has_misbehaved = false;
         let status = loop {
             tokio::select! {
                 status = &mut end => break status,
+                () = &mut party, if !has_misbehaved => has_misbehaved = true,
                 answer = &mut cancel, if taken_in.is_none() => taken_in = Some(answer),
                 status = &mut operator => break status,
                 status = &mut customer => break status,
@@ -200,6 +210,28 @@ async fn through(shop: &Shop, cell: &Cell, order: &Order) -> (Option<String>, Ve
     let openings =
         if cell.cancel.is_none() { openings(&history(&handle).await.events) } else { Vec::new() };
     (complaint, openings)
+}
+
+/// Has the point's party misbehave once, as soon as the point is reached.
+async fn misbehave(shop: &Shop, cell: &Cell, order: OrderId, before: &Gate) {
+    if let (Some(party), Some((behaviour, retry_after))) =
+        (cell.point.party(), cell.trouble.at_the_party())
+    {
+        before.reached().await;
+        shop.party_misbehaves_once(party, order, behaviour, retry_after).await;
+        before.let_go();
+    }
+}
+
+/// Has everything arrive at the parties that was held up on its way, when all orders have ended.
+pub async fn land(shop: &Shop) {
+    let provider = SandboxProvider::new(shop.db.clone(), 0);
+    let carrier = SandboxCarrier::new(shop.db.clone());
+    let at_the_provider = provider.land_late_requests().await.unwrap();
+    let at_the_carrier = carrier.land_late_requests().await.unwrap();
+    println!(
+        "{at_the_provider} requests to the provider land late, {at_the_carrier} to the carrier"
+    );
 }
 
 /// Calls the order off at its moment. Whether the shop, or Temporal for it, took that in.
@@ -285,8 +317,11 @@ pub async fn decide<T>(
 /// A customer who approves the payment as soon as their bank asks them, whereupon the provider tells
 /// the order. Never comes to an end by itself.
 async fn approve<T>(shop: &Shop, handle: &OrderHandle, order: OrderId, is_needed: bool) -> T {
+    if !is_needed {
+        return std::future::pending().await;
+    }
     let mut looks = interval(LOOK_EVERY);
-    while is_needed {
+    loop {
         looks.tick().await;
         let approved: bool =
             sqlx::query_scalar("select sandbox_provider.answer_as_customer($1, true)")

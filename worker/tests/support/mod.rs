@@ -67,6 +67,8 @@ pub struct Shop {
     server: testkit::Server,
     /// Where the server listens.
     address: String,
+    /// What its workers run.
+    code: Code,
     /// Who carries the workflows, and who does the patient work of the parties.
     workflows: Option<Workers>,
     parties: Option<Workers>,
@@ -100,7 +102,7 @@ fn copy_of(from: &str, to: &str) -> String {
 
 /// What the sandboxes keep stands for what a real provider and carrier keep elsewhere.
 const THE_PARTIES_OWN: [&str; 3] =
-    ["sandbox_provider.payments", "sandbox_provider.refunds", "sandbox_carrier.bookings"];
+    ["sandbox_provider.payments", "sandbox_provider.refunds", "sandbox_carrier.shipments"];
 
 /// Runs a statement that needs a connection to another database than the shop's.
 async fn run(options: &PgConnectOptions, statement: String) {
@@ -155,23 +157,37 @@ pub const COST_PERCENT: u32 = 60;
 pub const ON_HAND: u32 = 100_000;
 
 impl Shop {
-    /// Opens a shop on a database of its own.
+    /// Opens a shop on a database of its own, with the code of today.
     pub async fn open(db: PgPool) -> Self {
+        Self::open_with(Code::default(), db).await
+    }
+
+    /// The same, whose workers run this.
+    pub async fn open_with(code: Code, db: PgPool) -> Self {
         stock_up(&db).await;
         let (server, address) = testkit::server().await;
         let client = server.client().clone();
         let faults = Faults::default();
-        let workflows = Some(serve(&db, &client, faults.clone(), &[Queue::Orders]));
-        let parties =
-            Some(serve(&db, &client, faults.clone(), &[Queue::Payments, Queue::Fulfilment]));
-        Self { db, client, faults, server, address, workflows, parties }
+        let (workflows, parties) = (None, None);
+        Self { db, client, faults, server, address, code, workflows, parties }.with_workers()
+    }
+
+    /// The same, with workers for every queue.
+    fn with_workers(mut self) -> Self {
+        self.workflows = Some(self.serve(&[Queue::Orders]));
+        self.parties = Some(self.serve(&[Queue::Payments, Queue::Fulfilment]));
+        self
+    }
+
+    fn serve(&self, queues: &'static [Queue]) -> Workers {
+        serve_as(self.code.clone(), &self.db, &self.client, self.faults.clone(), queues)
     }
 
     /// Does something while nobody carries the workflows.
     pub async fn without_workflow_workers(mut self, something: impl AsyncFnOnce(&Faults)) -> Self {
         stop(self.workflows.take()).await;
         something(&self.faults).await;
-        self.workflows = Some(serve(&self.db, &self.client, self.faults.clone(), &[Queue::Orders]));
+        self.workflows = Some(self.serve(&[Queue::Orders]));
         self
     }
 
@@ -191,7 +207,7 @@ impl Shop {
         let mut theirs = Vec::new();
         for table in THE_PARTIES_OWN {
             let rows: Value = sqlx::query_scalar(AssertSqlSafe(format!(
-                "select jsonb_agg(row) from {table} row"
+                "select coalesce(jsonb_agg(row), '[]') from {table} row"
             )))
             .fetch_one(&self.db)
             .await
@@ -223,10 +239,7 @@ impl Shop {
         self.db = PgPool::connect_with(PgConnectOptions::clone(&self.db.connect_options()))
             .await
             .unwrap();
-        let serve = |queues| Some(serve(&self.db, &self.client, self.faults.clone(), queues));
-        self.workflows = serve(&[Queue::Orders]);
-        self.parties = serve(&[Queue::Payments, Queue::Fulfilment]);
-        self
+        self.with_workers()
     }
 
     /// From now on nobody serves any queue but whoever comes from outside.
@@ -312,20 +325,45 @@ impl Shop {
         .unwrap()
     }
 
-    /// From now on the carrier fails in this way for the order's parcel, whoever asks.
-    pub async fn carrier_fails(&self, order: &Order, fault: &str) {
-        sqlx::query("insert into sandbox_carrier.faults values ($1, $2, 1000000)")
-            .bind(order.parcel().key.to_string())
-            .bind(fault)
-            .execute(&self.db)
-            .await
-            .unwrap();
+    /// From now on this call to the carrier goes wrong in this way for the order's parcel, whoever
+    /// asks.
+    pub async fn carrier_fails(&self, order: &Order, call: &str, behaviour: &str) {
+        sqlx::query(
+            "insert into sandbox_carrier.behaviours (call, whom, behaviour) values ($1, $2, $3)",
+        )
+        .bind(call)
+        .bind(order.order_id.to_string())
+        .bind(behaviour)
+        .execute(&self.db)
+        .await
+        .unwrap();
     }
 
-    /// From now on the carrier does not fail for the order's parcel.
-    pub async fn carrier_recovers(&self, order: &Order) {
-        sqlx::query("delete from sandbox_carrier.faults where reference = $1")
-            .bind(order.parcel().key.to_string())
+    /// The party's next call for the order goes wrong in this way, whichever it is.
+    pub async fn party_misbehaves_once(
+        &self,
+        party: &str,
+        order: OrderId,
+        behaviour: &str,
+        retry_after: Option<&str>,
+    ) {
+        sqlx::query(AssertSqlSafe(format!(
+            "insert into {party}.behaviours (call, whom, behaviour, retry_after, remaining)
+             values ('*', $1, $2, $3, 1)"
+        )))
+        .bind(order.to_string())
+        .bind(behaviour)
+        .bind(retry_after)
+        .execute(&self.db)
+        .await
+        .unwrap();
+    }
+
+    /// From now on this call to the carrier goes right for the order's parcel.
+    pub async fn carrier_recovers(&self, order: &Order, call: &str) {
+        sqlx::query("delete from sandbox_carrier.behaviours where whom = $1 and call = $2")
+            .bind(order.order_id.to_string())
+            .bind(call)
             .execute(&self.db)
             .await
             .unwrap();
@@ -461,13 +499,14 @@ impl Shop {
                  and not exists (
                     select from sandbox_provider.refunds
                     where refunds.payment_id = payments.payment_id
+                        and refunds.state = 'succeeded'
                  )) as payments,
                 exists (select from balance where amount <> 0) as has_balance,
                 exists (
                     select from balance where account = 'customer-deposits' and amount <> 0
                 ) as is_owed,
-                (select count(*) from sandbox_carrier.bookings
-                 where reference like $1::text || ':%' and cancelled_at is null) as parcels",
+                (select count(*) from sandbox_carrier.shipments
+                 where reference like $1::text || ':%' and state = 'purchased') as parcels",
         )
         .bind(order.uuid())
         .fetch_one(&self.db)

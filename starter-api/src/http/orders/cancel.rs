@@ -43,7 +43,7 @@ pub(crate) struct CancelQuery {
 #[expect(dead_code, reason = "describes the answers together, for the API's description")]
 enum CancelAnswered {
     Decided(CancelDecided),
-    Order(OrderResource),
+    Order(Box<OrderResource>),
     Preview(CancelPreview),
 }
 

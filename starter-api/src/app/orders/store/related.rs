@@ -128,8 +128,11 @@ pub(crate) async fn shipments(
     orders: &[OrderId],
 ) -> Result<ByOrder<Shipment>, Problem> {
     let rows = sqlx::query!(
-        r#"select order_id, tracking, pieces, cancelled_at is not null as "is_cancelled!"
-               from shipping.shipments where order_id = any($1) order by shipment_key"#,
+        // What was only drafted was never a parcel.
+        r#"select order_id, tracking as "tracking!", pieces,
+                  cancelled_at is not null as "is_cancelled!"
+               from shipping.shipments
+               where order_id = any($1) and tracking is not null order by shipment_key"#,
         &uuids(orders),
     )
     .fetch_all(database)

@@ -1,0 +1,156 @@
+//! The carrier as the shop deals with it, whoever that is.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use domain::shipment::ShipmentState;
+use domain::{CountryCode, StepKey};
+
+use crate::ActivityFault;
+use crate::fault::Cause;
+use crate::party::answer::Unread;
+
+/// Who takes the parcels.
+///
+/// A shipment is called in two halves. [`draft`](Self::draft) fetches nothing and costs nothing;
+/// the id that it answers is stored before anything else is asked. Every other request names that
+/// id, and its effect depends on the shipment's state alone: done twice, it is done once.
+#[async_trait]
+pub trait Carrier: Send + Sync {
+    /// What this carrier promises.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Drafts a shipment. Nothing is fetched, and nothing costs.
+    ///
+    /// **Errors.** [`CarrierError::Undeliverable`] when it does not deliver there.
+    /// **Repeats.** The booking's reference is its idempotency key. A repeat after the carrier has
+    /// forgotten it drafts another shipment, which nobody will ever purchase.
+    async fn draft(&self, booking: &Booking) -> Result<ShipmentId, CarrierError>;
+
+    /// Buys the label: the parcel will be fetched. Answered with the shipment and its tracking
+    /// number.
+    ///
+    /// **Errors.** [`CarrierError::Undeliverable`] when it does not deliver there after all;
+    /// [`CarrierError::MovedOn`] when the shipment is cancelled.
+    async fn purchase(&self, shipment: &ShipmentId) -> Result<Consignment, CarrierError>;
+
+    /// Has nothing fetched: a draft can never be purchased any more, and a purchased label is called
+    /// off.
+    ///
+    /// **Errors.** [`CarrierError::HasLeft`] when the parcel is on the road.
+    async fn cancel(&self, shipment: &ShipmentId) -> Result<Consignment, CarrierError>;
+
+    /// What really became of a shipment: the truth at this moment, never what an index has.
+    async fn look_up(&self, shipment: &ShipmentId) -> Result<Consignment, CarrierError>;
+}
+
+/// What a carrier promises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// How long it remembers references. What is repeated later is found by the shipment's id, so a
+    /// short time costs nothing but drafts that nobody purchases.
+    pub keys_last: Duration,
+    /// How long after it was drafted a shipment may not be found by its id.
+    pub may_lag: Duration,
+}
+
+/// What the carrier is told about a parcel. Holds personal data, so it is not printed.
+pub struct Booking {
+    /// What the shop calls the parcel.
+    pub reference: StepKey,
+    /// Where it goes.
+    pub country: CountryCode,
+    /// To whom, if the customer gave an address.
+    pub recipient: Option<Recipient>,
+    /// Pieces in it.
+    pub pieces: u64,
+}
+
+/// Whose door the parcel goes to. Personal data, so it is not printed.
+pub struct Recipient {
+    /// Who receives it.
+    pub name: String,
+    /// Street and number.
+    pub line1: String,
+    /// Flat, floor, care of.
+    pub line2: Option<String>,
+    /// Town.
+    pub city: String,
+    /// Postal code.
+    pub postal_code: String,
+}
+
+/// What the carrier calls a shipment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShipmentId(pub String);
+
+/// A shipment in the carrier's own records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Consignment {
+    /// What became of it.
+    pub state: ShipmentState,
+    /// What the customer follows the parcel by, if its label was ever bought.
+    pub tracking: Option<String>,
+}
+
+/// Why the carrier has not done as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum CarrierError {
+    /// It does not deliver there.
+    #[error("undeliverable: {why}")]
+    Undeliverable {
+        /// The carrier's reason.
+        why: String,
+    },
+    /// The shipment is not in a state that the request is about: look it up.
+    #[error("the shipment has moved on meanwhile")]
+    MovedOn,
+    /// The parcel is on the road, and cannot be called off any more.
+    #[error("the parcel has left")]
+    HasLeft,
+    /// No answer, or an answer that asks to try again. The request may have been carried out.
+    #[error("the carrier does not answer")]
+    Unavailable {
+        /// When to try again, if the carrier said so.
+        retry_after: Option<Duration>,
+        /// What happened.
+        source: Cause,
+    },
+    /// An answer that makes no sense, as when a proxy answers in the carrier's place. The request
+    /// may have been carried out. The carrier is asked again for a while, and then it is broken.
+    #[error("the carrier's answer makes no sense")]
+    InvalidAnswer(#[source] Cause),
+}
+
+/// The carrier, in words.
+pub(super) const CARRIER: &str = "the carrier";
+
+impl CarrierError {
+    pub(super) fn into_fault(self, doing: &'static str) -> ActivityFault {
+        match self {
+            Self::Unavailable { retry_after, source } => {
+                ActivityFault::Unavailable { doing, retry_after, source }
+            }
+            // What has moved on is looked up, where that is possible; elsewhere it is no answer to
+            // what was asked.
+            error @ (Self::MovedOn | Self::InvalidAnswer(_)) => {
+                ActivityFault::InvalidAnswer { party: CARRIER, doing, source: error.into() }
+            }
+            // It has answered, and a person decides what follows.
+            error @ (Self::Undeliverable { .. } | Self::HasLeft) => {
+                ActivityFault::broken(doing, error)
+            }
+        }
+    }
+}
+
+impl From<Unread> for CarrierError {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::Unavailable { retry_after, .. } => {
+                Self::Unavailable { retry_after, source: unread.into() }
+            }
+            Unread::Nonsense(nonsense) => Self::InvalidAnswer(nonsense.into()),
+        }
+    }
+}

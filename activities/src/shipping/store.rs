@@ -1,0 +1,301 @@
+//! The shop's own record of its parcels.
+
+use domain::event::{OrderEvent, Parcelled};
+use domain::shipment::ShipmentState;
+use domain::{AddressId, Parcel, Rejection, Shipment, StepKey};
+use sqlx::PgPool;
+
+use super::port::{Consignment, Recipient, ShipmentId};
+use crate::ActivityFault;
+use crate::idempotency::{self, Outcome, Recorded};
+
+/// What is on record of a parcel at one moment.
+pub(super) struct Stored {
+    pub(super) recorded: Recorded<Shipment>,
+    pub(super) shipment: Option<ShipmentId>,
+    /// Whether there is anything to give to the carrier.
+    pub(super) are_goods_held: bool,
+    pub(super) recipient: Option<Recipient>,
+}
+
+/// Reads it in one statement: the goods are sold in the transaction that answers the key, so
+/// whoever finds them gone and the key open knows that no other attempt has handed them over.
+pub(super) async fn read(db: &PgPool, parcel: &Parcel) -> Result<Stored, ActivityFault> {
+    let row = sqlx::query!(
+        r#"
+        select
+            outcome as "outcome?", undone_at is not null as "is_undone!",
+            carrier_reference as "carrier_reference?",
+            exists (
+                select from inventory.reservations
+                where reservation_key = $5 and reservations.state = 'held'
+            ) as "are_goods_held!",
+            name as "name?", line1 as "line1?", line2 as "line2?",
+            city as "city?", postal_code as "postal_code?"
+        from (values (true)) as always
+        left join orders.step_keys on (step_keys.order_id, step, version) = ($1, $2, $3)
+        left join shipping.shipments on shipment_key = $4
+        left join customers.addresses on address_id = $6
+        "#,
+        parcel.key.order_id.uuid(),
+        parcel.key.name_on_record(),
+        idempotency::version(parcel.key)?,
+        parcel.key.to_string(),
+        parcel.reservation.to_string(),
+        parcel.ship_to.address_id.map(AddressId::uuid),
+    )
+    .fetch_one(db)
+    .await
+    .map_err(|error| ActivityFault::of_database("looking up what to ship", error))?;
+    let recipient = match (row.name, row.line1, row.city, row.postal_code) {
+        (Some(name), Some(line1), Some(city), Some(postal_code)) => {
+            Some(Recipient { name, line1, line2: row.line2, city, postal_code })
+        }
+        _ => None,
+    };
+    Ok(Stored {
+        recorded: Recorded::of(row.outcome, row.is_undone)?,
+        shipment: row.carrier_reference.map(ShipmentId),
+        are_goods_held: row.are_goods_held,
+        recipient,
+    })
+}
+
+/// Stores the id of a shipment that was drafted a moment ago, with the beginning of its step's
+/// idempotency record; whether it did. Neither is stored if the step has a shipment, an answer or a
+/// tombstone already.
+pub(super) async fn store(
+    db: &PgPool,
+    parcel: &Parcel,
+    ShipmentId(reference): &ShipmentId,
+) -> Result<bool, ActivityFault> {
+    let stored = sqlx::query!(
+        r#"
+        with begun as (
+            insert into orders.step_keys (order_id, step, version) values ($1, $2, $3)
+            on conflict do nothing
+            returning order_id
+        )
+        insert into shipping.shipments (
+            shipment_key, order_id, reservation_key, carrier_reference, country, pieces, state
+        )
+        select $4, order_id, $5, $6, $7, $8, 'drafted' from begun
+        "#,
+        parcel.key.order_id.uuid(),
+        parcel.key.name_on_record(),
+        idempotency::version(parcel.key)?,
+        parcel.key.to_string(),
+        parcel.reservation.to_string(),
+        reference,
+        parcel.ship_to.country.to_string(),
+        pieces(parcel)?,
+    )
+    .execute(db)
+    .await
+    .map_err(|error| ActivityFault::of_database("storing a shipment", error))?;
+    Ok(stored.rows_affected() > 0)
+}
+
+/// Answers the step with its shipment, and the goods leave the stock; whether it did. Not if the
+/// step has an answer or a tombstone, nor if the goods are not held at this moment: their
+/// reservation may have expired while the carrier answered.
+pub(super) async fn record_done(
+    db: &PgPool,
+    parcel: &Parcel,
+    shipment: &Shipment,
+) -> Result<bool, ActivityFault> {
+    let event = OrderEvent::OrderShipped(parcelled(&shipment.tracking));
+    let recorded = sqlx::query!(
+        r#"
+        with held as materialized (
+            select reservation_key from inventory.reservations
+            where reservation_key = $5 and state = 'held'
+            for update
+        ), taken as materialized (
+            select orders.take_step($1, $2, $3, $4) as outcome from held
+        ), shipped as (
+            update shipping.shipments set state = 'purchased', tracking = $7
+            from taken where shipment_key = $6 and outcome is not null
+            returning order_id, reservation_key
+        )
+        select number, is_sold
+        from shipped
+        cross join lateral orders.record(order_id, 'order.shipped', $8) as number
+        -- Refers to the event, so that the order is locked before its articles are, as elsewhere.
+        cross join lateral (
+            select inventory.sell(reservation_key) as is_sold where number > 0
+        ) as sold
+        "#,
+        parcel.key.order_id.uuid(),
+        parcel.key.name_on_record(),
+        idempotency::version(parcel.key)?,
+        Outcome::Done(shipment).into_json(),
+        parcel.reservation.to_string(),
+        parcel.key.to_string(),
+        shipment.tracking,
+        idempotency::data(&event)?,
+    )
+    .fetch_optional(db)
+    .await
+    .map_err(|error| ActivityFault::of_database("recording a shipment", error))?;
+    Ok(recorded.is_some())
+}
+
+/// Answers the step with a refusal; whether it did. Not if the step has an answer or a tombstone;
+/// and, where no shipment is known, not if one has been stored meanwhile.
+pub(super) async fn record_refusal(
+    db: &PgPool,
+    key: StepKey,
+    is_shipment_known: bool,
+    rejection: Rejection,
+) -> Result<bool, ActivityFault> {
+    let recorded = sqlx::query_scalar!(
+        r#"
+        with taken as materialized (
+            select case
+                when $4 then orders.take_step($1, $2, $3, $5)
+                else orders.take_unbegun_step($1, $2, $3, $5)
+            end as outcome
+        )
+        select number
+        from taken cross join lateral orders.record(
+            $1, 'shipment.refused', jsonb_build_object('rejection', outcome -> 'refused')
+        ) as number
+        where outcome is not null
+        "#,
+        key.order_id.uuid(),
+        key.name_on_record(),
+        idempotency::version(key)?,
+        is_shipment_known,
+        Outcome::<()>::Refused(rejection).into_json(),
+    )
+    .fetch_optional(db)
+    .await
+    .map_err(|error| ActivityFault::of_database("recording a refusal", error))?;
+    Ok(recorded.is_some())
+}
+
+/// Records that a shipment is cancelled, once. A parcel whose label was bought is told as recalled,
+/// and goods that had left with it are back, and held for the order as before.
+pub(super) async fn record_cancel(
+    db: &PgPool,
+    parcel: &Parcel,
+    consignment: &Consignment,
+) -> Result<(), ActivityFault> {
+    let tracking = consignment.tracking.as_deref();
+    let event = tracking.map(|tracking| OrderEvent::ShipmentCancelled(parcelled(tracking)));
+    sqlx::query!(
+        r#"
+        with called_off as (
+            update shipping.shipments
+            set state = $2, cancelled_at = now(), tracking = coalesce($3, tracking)
+            where shipment_key = $1 and state <> $2
+            returning order_id, reservation_key
+        ), back as (
+            update inventory.reservations set state = 'held'
+            from called_off
+            where reservations.reservation_key = called_off.reservation_key
+                and reservations.state = 'sold'
+            returning reservations.reservation_key
+        ), line as materialized (
+            select stock.sku, line.quantity
+            from back
+            join inventory.reservation_lines as line using (reservation_key)
+            join inventory.stock on stock.sku = line.sku
+            order by stock.sku
+            for update of stock
+        ), returned as (
+            update inventory.stock
+            set on_hand = stock.on_hand + line.quantity,
+                reserved = stock.reserved + line.quantity,
+                sold = stock.sold - line.quantity
+            from line where stock.sku = line.sku
+        ), movement as (
+            insert into inventory.movements (sku, quantity, reason, reservation_key)
+            select line.sku, line.quantity, 'returned', back.reservation_key from line, back
+        )
+        select case
+            when $4::jsonb is not null then orders.record(order_id, 'shipment.cancelled', $4)
+        end as number
+        from called_off
+        "#,
+        parcel.key.to_string(),
+        ShipmentState::Cancelled.name(),
+        tracking,
+        event.as_ref().map(idempotency::data).transpose()?,
+    )
+    .fetch_optional(db)
+    .await
+    .map_err(|error| ActivityFault::of_database("recording that a parcel was recalled", error))?;
+    Ok(())
+}
+
+/// Records that a parcel has left that was to be recalled: the tombstone is taken away, the step is
+/// done, and the goods are sold. Where the shop never had the carrier's answer, the parcel goes
+/// under its reference.
+pub(super) async fn record_accepted(db: &PgPool, parcel: &Parcel) -> Result<(), ActivityFault> {
+    let key = parcel.key;
+    sqlx::query!(
+        r#"
+        with known as (
+            select coalesce(
+                (select tracking from shipping.shipments where shipment_key = $4), $4
+            ) as tracking
+        ), accepted as (
+            update orders.step_keys
+            set undone_at = null,
+                outcome = jsonb_build_object('done', jsonb_build_object('tracking', tracking))
+            from known
+            where (order_id, step, version) = ($1, $2, $3) and undone_at is not null
+            returning tracking
+        ), shipment as (
+            insert into shipping.shipments (
+                shipment_key, order_id, reservation_key, carrier_reference, tracking, country,
+                pieces, state
+            )
+            select $4, $1, $5, $4, tracking, $6, $7, 'purchased' from accepted
+            on conflict (shipment_key) do update
+            set state = 'purchased', cancelled_at = null, tracking = excluded.tracking
+        )
+        select number, is_sold
+        from accepted
+        -- The order goes forward again. The decision has said so, unless its note was skipped.
+        cross join lateral (
+            select case when ending is null then version else orders.record(
+                $1, 'order.attention-resolved', jsonb_build_object(
+                    'step', $2::text, 'occurrence', attentions, 'decision', 'accept-as-done',
+                    'by', 'ordersaga', 'why', 'accepted without a note of the decision'
+                )
+            ) end as resolved
+            from orders.orders where order_id = $1
+        ) as forward
+        -- Refers to the event before, so that it comes after it; and the goods leave last.
+        cross join lateral (
+            select orders.record(
+                $1, 'order.shipped', jsonb_build_object('tracking', tracking)
+            ) as number
+            where resolved > 0
+        ) as shipped
+        cross join lateral (select inventory.sell($5) as is_sold where number > 0) as sold
+        "#,
+        key.order_id.uuid(),
+        key.name_on_record(),
+        idempotency::version(key)?,
+        key.to_string(),
+        parcel.reservation.to_string(),
+        parcel.ship_to.country.to_string(),
+        pieces(parcel)?,
+    )
+    .fetch_optional(db)
+    .await
+    .map(|_recorded_or_repeated| ())
+    .map_err(|error| ActivityFault::of_database("recording that a parcel has left", error))
+}
+
+fn pieces(parcel: &Parcel) -> Result<i64, ActivityFault> {
+    i64::try_from(parcel.pieces).map_err(|error| ActivityFault::broken("counting pieces", error))
+}
+
+fn parcelled(tracking: &str) -> Parcelled {
+    Parcelled { tracking: tracking.to_owned() }
+}
