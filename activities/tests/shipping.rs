@@ -561,7 +561,7 @@ async fn a_parcel_that_was_on_record_keeps_its_tracking_number_when_it_is_accept
     assert_eq!(shop.pieces_of(HEART).await, (94, 0, 6, 100));
     let recorded = sqlx::query!("select tracking, cancelled_at from shipping.shipments");
     let recorded = recorded.fetch_one(&shop.db).await.unwrap();
-    assert_eq!((recorded.tracking, recorded.cancelled_at), (shipment.tracking, None));
+    assert_eq!((recorded.tracking, recorded.cancelled_at), (Some(shipment.tracking), None));
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]
