@@ -13,10 +13,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use sqlx::migrate::{AppliedMigration, Migrate as _, MigrateError, Migrator};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool};
+
+use crate::chain;
+use crate::database::DatabaseFault;
 
 /// Every migration, embedded: a program needs no folder beside it.
 pub static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
@@ -44,15 +48,37 @@ pub struct Applied {
 /// A database that has newer migrations is left as it is, so that a release can be rolled back.
 ///
 /// **Repeats.** A second run applies nothing. Of two runs at once, one waits for the other: the
-/// lock is held from the first look at the database to the last.
+/// lock is held from the first look at the database to the last. See [`apply`] for what happens
+/// while orders come in.
 pub async fn migrate(database: &PgConnectOptions) -> Result<Migrated, MigrateError> {
-    let mut migrator = Migrator::with_migrations(MIGRATIONS.iter().cloned().collect());
+    apply(&MIGRATIONS, database).await
+}
+
+/// How long a migration waits for a table, and everybody who comes after it for the same table.
+const LOCK_TIMEOUT: &str = "set lock_timeout = '1s'";
+/// How often a migration is begun before it is given up.
+const ATTEMPTS: u32 = 60;
+/// How long the shop goes on undisturbed between two attempts.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Applies those of the given migrations that the database lacks; [`migrate`] with its own.
+///
+/// A migration needs whole tables for a moment. One that does not get them within a second, or is
+/// the victim of a deadlock with the shop's own statements, is rolled back and begun again, so that
+/// orders never wait longer for it.
+pub async fn apply(
+    migrations: &Migrator,
+    database: &PgConnectOptions,
+) -> Result<Migrated, MigrateError> {
+    let mut migrator = Migrator::with_migrations(migrations.iter().cloned().collect());
     migrator.set_ignore_missing(true);
     let mut connection = database.connect().await?;
     // `run_direct` takes this lock a second time in the same session; Postgres counts that.
     connection.lock().await?;
+    // Not with the connection's own settings: another run's migrations are waited for.
+    sqlx::raw_sql(LOCK_TIMEOUT).execute(&mut connection).await?;
     let before = versions(&mut connection, &migrator).await?;
-    migrator.run_direct(None, &mut connection, false).await?;
+    run(&migrator, &mut connection).await?;
     let after = versions(&mut connection, &migrator).await?;
     connection.unlock().await?;
     connection.close().await?;
@@ -67,6 +93,30 @@ pub async fn migrate(database: &PgConnectOptions) -> Result<Migrated, MigrateErr
         .collect();
     let unknown = after.into_iter().filter(|version| !migrator.version_exists(*version)).collect();
     Ok(Migrated { applied, unknown })
+}
+
+async fn run(migrator: &Migrator, connection: &mut PgConnection) -> Result<(), MigrateError> {
+    for _ in 1..ATTEMPTS {
+        match migrator.run_direct(None, connection, false).await {
+            Err(MigrateError::ExecuteMigration(error, version)) if is_in_the_way(&error) => {
+                let why = chain(&error);
+                tracing::warn!(
+                    version,
+                    why,
+                    "a migration was in the shop's way; it is tried again"
+                );
+                tokio::time::sleep(PAUSE).await;
+            }
+            ended => return ended,
+        }
+    }
+    migrator.run_direct(None, connection, false).await
+}
+
+/// Whether the database has rolled a migration back because of what else goes on there.
+fn is_in_the_way(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some()
+        && matches!(DatabaseFault::of(error), DatabaseFault::Transient)
 }
 
 async fn versions(

@@ -10,8 +10,9 @@
 
 use std::collections::BTreeSet;
 
-use runtime::schema::MIGRATIONS;
-use sqlx::{AssertSqlSafe, PgConnection, PgPool};
+use runtime::schema::{MIGRATIONS, apply};
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool, SqlSafeStr as _};
 
 /// The last migration before which no release has served.
 const FIRST_RELEASE: i64 = 50;
@@ -170,4 +171,36 @@ async fn a_contraction_is_told_by_what_it_takes_away(database: PgPool) {
         let missing = missing_after(&database, contraction).await;
         assert!(missing.iter().any(|line| line.starts_with(told)), "{contraction}: {missing:?}");
     }
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn the_shop_goes_on_while_a_migration_waits_for_a_table(database: PgPool) {
+    let statements = "alter table orders.launches add column starter text";
+    let newest = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap();
+    let later = Migration::new(
+        newest.checked_add(1).unwrap(),
+        "of a later release".into(),
+        MigrationType::Simple,
+        AssertSqlSafe(statements.to_owned()).into_sql_str(),
+        false,
+    );
+    let all = Migrator::with_migrations(MIGRATIONS.iter().cloned().chain([later]).collect());
+
+    let mut report = database.begin().await.unwrap();
+    sqlx::raw_sql("select from orders.launches").execute(&mut *report).await.unwrap();
+    let goes_on = async {
+        let waits = "select exists (select from pg_locks where not granted
+            and relation = 'orders.launches'::regclass and mode = 'AccessExclusiveLock')";
+        while !sqlx::query_scalar::<_, bool>(waits).fetch_one(&database).await.unwrap() {
+            tokio::task::yield_now().await;
+        }
+        // This comes after the migration, and the long report is still under way.
+        sqlx::raw_sql("select from orders.launches").execute(&database).await.unwrap();
+        report.rollback().await.unwrap();
+    };
+    let options = database.connect_options();
+    let (migrated, ()) = tokio::join!(apply(&all, &options), goes_on);
+    let applied: Vec<i64> =
+        migrated.unwrap().applied.iter().map(|applied| applied.version).collect();
+    assert_eq!(applied, all.iter().map(|migration| migration.version).max().as_slice());
 }

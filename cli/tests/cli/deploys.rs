@@ -4,7 +4,7 @@ use std::env;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use runtime::schema::MIGRATIONS;
+use runtime::schema::{MIGRATIONS, apply};
 use serde_json::{Value, json};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{AssertSqlSafe, PgPool, SqlSafeStr as _};
@@ -219,7 +219,7 @@ async fn migrate_beyond(database: &PgPool, statements: &str) {
         false,
     );
     let all = MIGRATIONS.iter().cloned().chain([later]).collect();
-    Migrator::with_migrations(all).run(database).await.unwrap();
+    apply(&Migrator::with_migrations(all), &database.connect_options()).await.unwrap();
 }
 
 /// What a later release adds, and what this one has to live with.
