@@ -147,10 +147,11 @@ impl<'a> Attempt<'a> {
     /// Carries out what comes next, until nothing does.
     async fn go_on(&mut self, next: impl Fn(&Self) -> Call) -> Result<(), ActivityFault> {
         for _ in 0..CALLS_MAX {
-            match next(self) {
-                Call::Finish => return Ok(()),
-                call => self.carry_out(call).await?,
+            let call = next(self);
+            if call == Call::Finish {
+                return Ok(());
             }
+            self.carry_out(call).await?;
         }
         Err(ActivityFault::InvalidAnswer {
             party: CARRIER,

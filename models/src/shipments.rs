@@ -333,7 +333,7 @@ impl Shipments {
         state.put(role, number, attempt);
     }
 
-    fn actions_of(&self, role: Role, state: &State, actions: &mut Vec<Action>) {
+    fn actions_of(role: Role, state: &State, actions: &mut Vec<Action>) {
         let is_unwinding = matches!(state.order, Order::Unwinding | Order::Unwound);
         if role == Role::Cancel && !is_unwinding {
             return;
@@ -394,7 +394,7 @@ impl Model for Shipments {
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
         for role in ROLES {
-            self.actions_of(role, state, actions);
+            Self::actions_of(role, state, actions);
         }
         match state.order {
             Order::Forward => actions.push(Action::Unwinds),

@@ -13,15 +13,15 @@ const HANGS_FOR: i32 = 24 * 60 * 60;
 
 /// What goes wrong with a request, as a sandbox's table has it.
 pub(crate) struct Behaviour {
-    pub(crate) behaviour: String,
+    pub(crate) name: String,
     pub(crate) retry_after: Option<String>,
     pub(crate) seconds: Option<i32>,
 }
 
 impl Behaviour {
     /// One that needs nothing but its name.
-    pub(crate) fn called(behaviour: &str) -> Self {
-        Self { behaviour: behaviour.to_owned(), retry_after: None, seconds: None }
+    pub(crate) fn called(name: &str) -> Self {
+        Self { name: name.to_owned(), retry_after: None, seconds: None }
     }
 
     /// Out of order, with this `Retry-After`.
@@ -31,7 +31,7 @@ impl Behaviour {
 
     /// Whether it is the one of this name.
     pub(crate) fn is(&self, name: &str) -> bool {
-        self.behaviour == name
+        self.name == name
     }
 }
 
@@ -67,7 +67,7 @@ pub(crate) async fn send(
     request: impl Future<Output = Result<Answer, sqlx::Error>>,
 ) -> Result<Answer, NoAnswer> {
     let Some(wrong) = behaviour else { return Ok(request.await?) };
-    match wrong.behaviour.as_str() {
+    match wrong.name.as_str() {
         "unavailable" => Ok(Answer {
             retry_after: wrong.retry_after.clone(),
             ..refused(503, "unavailable", "Service Unavailable")

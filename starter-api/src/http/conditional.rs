@@ -153,7 +153,7 @@ mod tests {
 
     impl Tagged for Thing {}
 
-    fn headers(name: header::HeaderName, lines: &[&str]) -> HeaderMap {
+    fn headers(name: &header::HeaderName, lines: &[&str]) -> HeaderMap {
         lines.iter().map(|line| (name.clone(), line.parse().unwrap())).collect()
     }
 
@@ -162,7 +162,7 @@ mod tests {
         let tag = Shown::of(&Thing).unwrap().tag;
         let tag = tag.to_str().unwrap();
         let allowed = |name, lines: &[&str]| {
-            allows(&headers(name, lines), Some(&Thing)).map_err(|problem| problem.kind())
+            allows(&headers(&name, lines), Some(&Thing)).map_err(|problem| problem.kind())
         };
         for lines in [&["*"][..], &[tag], &["\"a\", \"b,c\"", tag]] {
             assert_eq!(allowed(header::IF_MATCH, lines), Ok(()), "{lines:?}");
@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn what_the_caller_has_is_not_sent_again() {
         let answer = |lines: &[&str]| {
-            respond(&headers(header::IF_NONE_MATCH, lines), &Thing).unwrap().status()
+            respond(&headers(&header::IF_NONE_MATCH, lines), &Thing).unwrap().status()
         };
         let tag = Shown::of(&Thing).unwrap().tag;
         assert_eq!(answer(&[tag.to_str().unwrap()]), StatusCode::NOT_MODIFIED);

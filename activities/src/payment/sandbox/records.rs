@@ -107,9 +107,9 @@ impl SandboxProvider {
         .fetch_one(&self.db)
         .await?;
         match (row.behaviour, row.key.zip(row.token)) {
-            (Some(behaviour), _) => {
+            (Some(name), _) => {
                 let (retry_after, seconds) = (row.retry_after, row.seconds);
-                Ok(Some(Behaviour { behaviour, retry_after, seconds }))
+                Ok(Some(Behaviour { name, retry_after, seconds }))
             }
             (None, Some((key, token))) => self.behaviour_by_token(request, &key, &token).await,
             (None, None) => Ok(None),
@@ -142,7 +142,7 @@ impl SandboxProvider {
             Request::Open { .. } | Request::Void { .. } => return Ok(None),
         };
         let Some(calls) = calls else { return Ok(None) };
-        let call = format!("{key}:{}", of_the_first.behaviour);
+        let call = format!("{key}:{}", of_the_first.name);
         Ok(self.is_among_the_first(&call, calls).await?.then_some(of_the_first))
     }
 

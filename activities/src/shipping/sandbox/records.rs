@@ -57,7 +57,7 @@ impl SandboxCarrier {
                 order by behaviour_id limit 1
                 for update
             )
-            returning behaviour, retry_after, seconds
+            returning behaviour as name, retry_after, seconds
             "#,
             call,
             shipment,
