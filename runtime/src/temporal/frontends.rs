@@ -115,7 +115,7 @@ impl Frontends {
     }
 
     async fn ask_one(&self, request: GrpcRequest) -> Result<GrpcSuccessResponse, Status> {
-        let place = self.next();
+        let place = self.whose_turn();
         tokio::select! {
             answer = ask(self.channels[place].clone(), request) => answer,
             () = self.until_left(place) => {
@@ -125,7 +125,7 @@ impl Frontends {
     }
 
     /// The place of the next one that serves, or of the next one.
-    fn next(&self) -> usize {
+    fn whose_turn(&self) -> usize {
         let (count, turn) = (self.channels.len(), self.turn.fetch_add(1, Ordering::Relaxed));
         let turn = turn.checked_rem(count).unwrap_or_default();
         let serving = self.serving.borrow();
@@ -150,15 +150,17 @@ async fn look_after(
 ) {
     let mut looks = interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut is_left = false;
     loop {
         looks.tick().await;
         let serves = timeout(SERVES_WITHIN, serves(channel.clone())).await.unwrap_or_default();
         let is_news =
             serving.send_if_modified(|all| mem::replace(&mut all[place], serves) != serves);
-        if is_news && serves {
-            info!(frontend = address, "a frontend of Temporal answers");
-        } else if is_news {
+        if is_news && !serves {
             warn!(frontend = address, "a frontend of Temporal does not answer, and is left alone");
+            is_left = true;
+        } else if is_news && mem::take(&mut is_left) {
+            info!(frontend = address, "a frontend of Temporal answers again");
         }
     }
 }
@@ -296,7 +298,7 @@ mod tests {
     }
 
     fn turns(frontends: &Frontends) -> [usize; 4] {
-        [(); 4].map(|()| frontends.next())
+        [(); 4].map(|()| frontends.whose_turn())
     }
 
     #[test]
