@@ -144,6 +144,8 @@ class Service:
         if self.process is None:
             return
         send(self.process.pid, self.stop_signal)
+        # One that hangs would not hear it.
+        send(self.process.pid, signal.SIGCONT)
         deadline = time.monotonic() + GRACE_SECONDS
         while self.process.poll() is None and time.monotonic() < deadline:
             if signals.wait(0.1) is not None:
@@ -197,6 +199,21 @@ class Services:
             service.start()
             self._write_record()
         return service.pid
+
+    def hang(self, name: str) -> int:
+        """Has it do nothing any more, its connections left as they are; its pid.
+
+        The kernel still makes the connections that others begin to it, and takes their bytes.
+        """
+        pid = self.pid_of(name)
+        send(pid, signal.SIGSTOP)
+        return pid
+
+    def go_on(self, name: str) -> int:
+        """Ends what `hang` began; its pid."""
+        pid = self.pid_of(name)
+        send(pid, signal.SIGCONT)
+        return pid
 
     def while_down(self, name: str, act: Callable[[], None]) -> int:
         """Ends a service in order, does something meanwhile, and starts it again; its new pid."""

@@ -2,8 +2,8 @@
 
 The command's standard input is one end of a socket. It writes `{"kill": "worker"}` or
 `{"start": "worker"}`, a line each, and for each line gets one back that repeats the wish, with
-the service's `pid`, or that says in `error` why nothing was done. What else can be wished for, of
-which service, the launcher says.
+the service's `pid`, or that says in `error` why nothing was done. `hang` and `go-on` are wished for
+in the same way. What else can be wished for, of which service, the launcher says.
 """
 
 from __future__ import annotations
@@ -61,8 +61,13 @@ class RemoteControl:
             ((what, name),) = json.loads(line).items()
             if act := self._acts.get((what, name)):
                 return {what: name, "pid": act()}
-            plain = {"kill": self._services.kill, "start": self._services.start_again}[what]
-            return {what: name, "pid": plain(name)}
+            plain = {
+                "kill": self._services.kill,
+                "start": self._services.start_again,
+                "hang": self._services.hang,
+                "go-on": self._services.go_on,
+            }
+            return {what: name, "pid": plain[what](name)}
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             return {"error": f"{line.decode(errors='replace')}: {error!r}"}
         except (Problem, OSError, subprocess.CalledProcessError) as error:

@@ -17,7 +17,8 @@ environment name a server of yours, which is used as it is.
 
 Every command started gets DATABASE_URL, STARTER_DATABASE_URL, MIGRATE_DATABASE_URL,
 TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_CLI, TEMPORAL_UI_URL, ORDERSAGA_LISTEN,
-ORDERSAGA_OPS_LISTEN, ORDERSAGA_URL and WORKER_OPS_LISTEN, and `shop` gets ORDERSAGA_PIDS too. DATABASE_URL has the
+ORDERSAGA_OPS_LISTEN, ORDERSAGA_URL and WORKER_OPS_LISTEN, and `shop` gets ORDERSAGA_PIDS too.
+For `chaos`, ORDERSAGA_TEMPORAL_FRONTENDS names two relays before Temporal. DATABASE_URL has the
 worker's rights, or the owner's for tests; STARTER_DATABASE_URL has the starter's, and
 MIGRATE_DATABASE_URL the owner's. The starter gets ORDERSAGA_CLIENTS with three clients, `shop`,
 `operator` and `books`, whose secrets are in <data>/clients.json, and in ORDERSAGA_CLIENT_SECRET,
@@ -37,6 +38,7 @@ import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Callable
 from urllib.parse import urlencode
@@ -49,7 +51,7 @@ from console import Problem, Stopped, say
 from data_folder import opened
 from fetch import cache_folder, one_at_a_time, postgres_programs, temporal_cli, temporal_on_path
 from kept_secrets import kept_secrets
-from ports import Ports
+from ports import Ports, listens
 from pooler import Pooler, pgbouncer
 from postgres import Postgres, make_reachable
 from processes import Service, Services, Signals, hand_over, run
@@ -72,7 +74,11 @@ WORKER_PORT = 9464
 SECOND_WORKER_PORT = 9465
 STARTER_OPS_PORT = 9466
 POOLER_PORT = 6432
+FRONTEND_PORT = 7243
 OPEN_FILES = 8192
+
+# The relays that stand for a cluster's frontends, as `shop` calls them.
+FRONTENDS = ("first-frontend", "second-frontend")
 
 # Who may ask the API for what, by role.
 CLIENTS = {"shop": "service", "operator": "operator", "books": "finance"}
@@ -247,6 +253,10 @@ class Stack:
         if self.command == "chaos":
             # A provider that answers nonsense makes an order wait for a person: at once.
             self.env.setdefault("WORKER_INVALID_ANSWER_SECONDS", "0")
+            # So that an order in its cancel window is paid: its cancel has to refund it, and its
+            # hand-over needs no provider any more.
+            self.env.setdefault("ORDERSAGA_CAPTURE", "placement")
+            self._start_frontends()
         ordersaga = binary("ordersaga")
         self._launch("worker", [ordersaga, "worker"], self.env["WORKER_OPS_LISTEN"])
         if self.command == "chaos":
@@ -257,6 +267,27 @@ class Stack:
             self._launch("second-worker", command, listen)
         self._launch("starter", [ordersaga, "api"], self.env["ORDERSAGA_LISTEN"])
         self.env["ORDERSAGA_PIDS"] = json.dumps({s.name: s.pid for s in self.services.running})
+
+    def _start_frontends(self) -> None:
+        """The dev server has one frontend, and a cluster several, of which one may hang.
+
+        Two relays stand for them. What is started from here on speaks to Temporal through both.
+        """
+        addresses = []
+        for name in FRONTENDS:
+            port = self.ports.choose(f"the {name.replace('-', ' ')}", FRONTEND_PORT)
+            address = f"127.0.0.1:{port}"
+            where = ["--listen", address, "--to", self.env["TEMPORAL_ADDRESS"]]
+            relay = Service(
+                name=name,
+                command=[binary("shop"), "relay", *where],
+                log=self.data / "logs" / f"{name}.log",
+                env=self.env,
+                ready=partial(listens, port),
+            )
+            self.services.launch(relay)
+            addresses.append(address)
+        self.env["ORDERSAGA_TEMPORAL_FRONTENDS"] = ",".join(addresses)
 
     def _once(self, *arguments: str) -> None:
         if run([binary("ordersaga"), *arguments], self.signals, env=self.env, cwd=REPO) != 0:

@@ -42,8 +42,9 @@ def search_attributes(text: str) -> dict[str, str]:
 
 
 def clean_env(env: Mapping[str, str]) -> dict[str, str]:
-    """Without the TEMPORAL_* settings and the config file, which mean some other server."""
-    kept = {name: value for name, value in env.items() if not name.startswith("TEMPORAL_")}
+    """Without the settings and the config file that mean some other server."""
+    elsewhere = ("TEMPORAL_", "ORDERSAGA_TEMPORAL_")
+    kept = {name: value for name, value in env.items() if not name.startswith(elsewhere)}
     return {**kept, "TEMPORAL_CONFIG_FILE": os.devnull}
 
 

@@ -457,6 +457,18 @@ class RemoteControlTest(Case):
         first = self.tail.pid
         self.assertEqual(self.ask('{"start": "service"}'), {"start": "service", "pid": first})
 
+    def test_what_hangs_does_nothing_until_it_goes_on_or_is_ended(self) -> None:
+        pid = self.tail.pid
+        self.assertEqual(self.ask('{"hang": "service"}'), {"hang": "service", "pid": pid})
+        self.assertTrue(os.WIFSTOPPED(os.waitpid(pid, os.WUNTRACED)[1]))
+        self.controlled.revive()
+        self.assertEqual(self.ask('{"go-on": "service"}'), {"go-on": "service", "pid": pid})
+        self.assertTrue(os.WIFCONTINUED(os.waitpid(pid, os.WCONTINUED)[1]))
+        self.controlled.hang("service")
+        self.assertTrue(os.WIFSTOPPED(os.waitpid(pid, os.WUNTRACED)[1]))
+        self.tail.stop(signals)
+        self.assertEqual(self.tail.exit_code(), -signal.SIGTERM)
+
     def test_a_wish_that_makes_no_sense_is_answered_with_the_reason(self) -> None:
         unknown = ('{"kill": "nobody"}', '{"feed": "service"}', '{"kill": []}')
         for wish in ("kill", "[]", "{}", *unknown):
@@ -539,6 +551,11 @@ class SettingsTest(unittest.TestCase):
             self.assertNotIn(first, ("shop", "default", second))
         self.assertEqual(stack.namespace_for("demo", given), "shop")
         self.assertEqual(stack.namespace_for("demo", {}), "default")
+
+    def test_no_setting_that_means_another_temporal_server_is_left(self) -> None:
+        given = {"TEMPORAL_TLS": "1", "ORDERSAGA_TEMPORAL_FRONTENDS": "a:1,b:1", "LANG": "C"}
+        kept = temporal_server.clean_env(given)
+        self.assertEqual(kept, {"LANG": "C", "TEMPORAL_CONFIG_FILE": os.devnull})
 
     def test_a_tortured_temporal_server_waits_for_its_disk(self) -> None:
         def flags(**settings: str) -> list[str]:

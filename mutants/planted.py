@@ -45,6 +45,7 @@ TEMPORAL = "starter-api/src/temporal.rs"
 BODIES = "starter-api/src/http/extract.rs"
 TEXTS = "starter-api/src/app/input.rs"
 CONDITIONS = "starter-api/src/http/conditional.rs"
+FRONTENDS = "runtime/src/temporal/frontends.rs"
 
 
 @dataclass(frozen=True)
@@ -744,6 +745,16 @@ PLANTED = [
         "a program too old for the database goes on",
         "schema:a_program_below schema",
         ("runtime/src/schema.rs", "filter(|minimum| known < *minimum)", "filter(|minimum| known.is_negative() && known < *minimum)"),
+    ),
+    mutant(
+        "a frontend that hangs gets its share of calls",
+        "units:calls_go_in_turn units",
+        (FRONTENDS, "find(|place| serving[*place])", "find(|place| serving.get(*place).is_some())"),
+    ),
+    mutant(
+        "a call waits for a frontend that hangs though another one answers",
+        "units:a_call_is_given_up units",
+        (FRONTENDS, "!serving[place] && serving.contains(&true)", "!serving[place] && serving.is_empty()"),
     ),
     mutant(
         "a text that is too long is cut off",

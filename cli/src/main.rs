@@ -32,8 +32,9 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 /// Takes a shop's orders, carries them through, and shows that what was done holds together.
 ///
 /// Where Temporal is comes from the SDK's own settings: `TEMPORAL_ADDRESS`, `TEMPORAL_NAMESPACE`,
-/// `TEMPORAL_API_KEY`, `TEMPORAL_TLS_…`, or a profile of its config file. `RUST_LOG` says how much
-/// is logged.
+/// `TEMPORAL_API_KEY`, `TEMPORAL_TLS_…`, or a profile of its config file;
+/// `ORDERSAGA_TEMPORAL_FRONTENDS` names a cluster's frontends one by one (`host:port,…`), each of
+/// which is called while it answers. `RUST_LOG` says how much is logged.
 #[derive(Debug, Parser)]
 #[command(name = "ordersaga", version, about, arg_required_else_help = true)]
 struct Cli {

@@ -1,6 +1,10 @@
 //! The connection to Temporal, as the SDK's own settings describe it: `TEMPORAL_ADDRESS`,
-//! `TEMPORAL_NAMESPACE`, `TEMPORAL_TLS_…`, `TEMPORAL_API_KEY`, or a profile of its config file.
+//! `TEMPORAL_NAMESPACE`, `TEMPORAL_TLS_…`, `TEMPORAL_API_KEY`, or a profile of its config file; and,
+//! where `ORDERSAGA_TEMPORAL_FRONTENDS` names the cluster's frontends one by one, to all of them.
 
+mod frontends;
+
+use std::env;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +14,7 @@ use temporalio_client::errors::ClientConnectError;
 use temporalio_client::tonic::{IntoRequest as _, Status};
 use temporalio_client::{
     Client, ClientKeepAliveOptions, ClientOptions, ConnectionOptions, GrpcCompression,
-    NamespacedClient as _, RetryOptions,
+    NamespacedClient as _, RetryOptions, Url,
 };
 use temporalio_common::protos::temporal::api::workflowservice::v1::DescribeNamespaceRequest;
 use temporalio_common::telemetry::metrics::TemporalMeter;
@@ -26,10 +30,16 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(4);
 
+/// The frontends of the cluster, one by one. It is no setting of the SDK's, because Temporal's own
+/// command line reads those too and knows one address only.
+const FRONTENDS: &str = "ORDERSAGA_TEMPORAL_FRONTENDS";
+
 /// One connection to Temporal, made at the first call that needs it. Clones share it.
 #[derive(Clone)]
 pub struct Temporal {
     target: Arc<(ConnectionOptions, ClientOptions)>,
+    /// Where the calls go, if not to the target's address.
+    frontends: Arc<[Url]>,
     client: Arc<OnceCell<Client>>,
 }
 
@@ -52,7 +62,11 @@ pub enum NotReady {
 impl fmt::Debug for Temporal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The options hold an API key.
-        f.debug_struct("Temporal").field("address", &self.address()).finish_non_exhaustive()
+        let frontends: Vec<_> = self.frontends.iter().map(Url::as_str).collect();
+        f.debug_struct("Temporal")
+            .field("address", &self.address())
+            .field("frontends", &frontends)
+            .finish_non_exhaustive()
     }
 }
 
@@ -62,7 +76,9 @@ impl Temporal {
         let (connection, client) =
             ClientOptions::load_from_config(LoadClientConfigProfileOptions::default())
                 .map_err(|error| BadSettings(error.to_string()))?;
-        Ok(Self::at(connection, client, program))
+        let frontends = env::var(FRONTENDS).unwrap_or_default();
+        let frontends = frontends::addresses(&frontends, connection.tls_options.is_some())?;
+        Ok(Self::at(connection, client, program).through(frontends))
     }
 
     /// A given cluster.
@@ -78,23 +94,33 @@ impl Temporal {
                 .build(),
         );
         connection.identity = format!("{program} {}", process_name());
-        Self { target: Arc::new((connection, client)), client: Arc::default() }
+        let target = Arc::new((connection, client));
+        Self { target, frontends: Arc::default(), client: Arc::default() }
+    }
+
+    /// Sends its calls to these frontends of the cluster, each to one that answers; without any, to
+    /// the address that it was made for. Call it before the first use.
+    #[must_use]
+    pub fn through(self, frontends: Vec<Url>) -> Self {
+        Self { frontends: frontends.into(), ..self }
     }
 
     /// Has the connection's calls counted. Call it before the first use.
     #[must_use]
     pub fn metered(self, meter: Option<TemporalMeter>) -> Self {
-        let (mut connection, client) = Arc::unwrap_or_clone(self.target);
+        let (mut connection, client) = (*self.target).clone();
         connection.metrics_meter = meter;
-        Self { target: Arc::new((connection, client)), client: Arc::default() }
+        let (target, client) = (Arc::new((connection, client)), Arc::default());
+        Self { target, client, ..self }
     }
 
     /// Repeats calls that fail by these rules instead of the SDK's. Call it before the first use.
     #[must_use]
     pub fn retrying(self, retry: RetryOptions) -> Self {
-        let (mut connection, client) = Arc::unwrap_or_clone(self.target);
+        let (mut connection, client) = (*self.target).clone();
         connection.retry_options = retry;
-        Self { target: Arc::new((connection, client)), client: Arc::default() }
+        let (target, client) = (Arc::new((connection, client)), Arc::default());
+        Self { target, client, ..self }
     }
 
     /// Where it is, for the log.
@@ -111,11 +137,18 @@ impl Temporal {
 
     /// The client, connected at the first call. A failed attempt is repeated by the next call.
     pub async fn client(&self) -> Result<&Client, ClientConnectError> {
-        let connect = || {
-            let (connection, client) = (*self.target).clone();
-            Box::pin(Client::connect(connection, client))
-        };
-        self.client.get_or_try_init(connect).await
+        self.client.get_or_try_init(|| self.connected()).await
+    }
+
+    async fn connected(&self) -> Result<Client, ClientConnectError> {
+        let (mut connection, client) = (*self.target).clone();
+        if !self.frontends.is_empty() {
+            let reached = frontends::reached_at(&self.frontends, &connection).await?;
+            connection.service_override = Some(reached);
+            // The SDK does only one of the two.
+            connection.dns_load_balancing = None;
+        }
+        Box::pin(Client::connect(connection, client)).await
     }
 
     /// Connects, and makes sure that the namespace exists.
@@ -140,8 +173,6 @@ pub async fn check(client: &Client) -> Result<(), NotReady> {
 
 #[cfg(test)]
 mod tests {
-    use temporalio_client::Url;
-
     use super::*;
 
     #[test]

@@ -5,12 +5,15 @@ mod customers;
 mod disasters;
 mod faults;
 mod ground;
+mod hangs;
 mod launcher;
 mod ledger;
 mod race;
 mod records;
 mod recovery;
+mod relay;
 mod same_key;
+mod stalls;
 mod storm;
 
 use std::io;
@@ -19,6 +22,7 @@ use clap::Args;
 
 pub(crate) use ledger::Ledger;
 pub(crate) use race::Race;
+pub(crate) use relay::Relay;
 
 use crate::ordersaga::ApiError;
 use crate::retail::RetailError;
@@ -29,10 +33,12 @@ use storm::Storm;
 
 /// Places real orders without a pause while the worst is done to the system, then looks at what
 /// came of them: a storm, in which workers, starter, Postgres and Temporal are killed again and
-/// again, and three disasters.
+/// again; then the payment provider, a frontend of Temporal and an article hang, each for a while;
+/// then three disasters.
 ///
 /// Ends with 0 only if nothing is lost, doubled, stuck or out of balance, orders went on soon enough
-/// after each death, and every disaster was told and settled as promised.
+/// after each death, what hung held up nothing that does not need it, and every disaster was told and
+/// settled as promised.
 #[derive(Clone, Args)]
 pub(crate) struct Chaos {
     /// One part alone. Without it all, one after another.
@@ -51,6 +57,12 @@ pub(crate) struct Chaos {
 enum Part {
     /// Everything is killed again and again.
     Storm,
+    /// Every call to the payment provider hangs.
+    HangingProvider,
+    /// One of two frontends of Temporal hangs, its connections kept open.
+    HangingFrontend,
+    /// Somebody else's transaction holds an article's row.
+    LockedArticle,
     /// Temporal is stopped for a minute.
     TemporalStopped,
     /// Temporal's namespace is deleted and made anew.
@@ -66,10 +78,15 @@ impl Chaos {
         use strum::IntoEnumIterator as _;
         let mut launcher = Launcher::reach()?;
         let ground = Ground::of(&self.ground).await?;
-        let mut held = true;
+        let (mut held, mut stalls) = (true, Vec::new());
         for part in Part::iter().filter(|part| self.disaster.is_none_or(|only| only == *part)) {
             held &= match part {
                 Part::Storm => self.storm.run(&ground, &mut launcher).await?,
+                Part::HangingProvider => Box::pin(hangs::provider(&ground, &mut stalls)).await?,
+                Part::HangingFrontend => {
+                    Box::pin(hangs::frontend(&ground, &mut launcher, &mut stalls)).await?
+                }
+                Part::LockedArticle => Box::pin(hangs::article(&ground, &mut stalls)).await?,
                 Part::TemporalStopped => {
                     disasters::temporal_stopped(&ground, &mut launcher).await?
                 }
@@ -79,6 +96,7 @@ impl Chaos {
                 }
             };
         }
+        stalls::table(&stalls)?;
         Ok(held)
     }
 }
@@ -112,9 +130,9 @@ pub(crate) enum ChaosError {
         /// For how long.
         seconds: u64,
     },
-    /// The provider's own records cannot be written.
-    #[error("the provider's records cannot be written")]
-    Provider(#[source] sqlx::Error),
+    /// What only the owner of the schemas may do cannot be done.
+    #[error("the schemas' owner can do nothing in the database")]
+    Owner(#[source] sqlx::Error),
     /// An order's id is none.
     #[error("the shop was told of an order without an id")]
     NoId(#[from] uuid::Error),

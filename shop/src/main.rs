@@ -32,6 +32,8 @@ enum Command {
     ChaosRace(chaos::Race),
     ChaosLedger(chaos::Ledger),
     #[command(hide = true)]
+    Relay(chaos::Relay),
+    #[command(hide = true)]
     BenchWorker(bench::BenchWorker),
     #[command(hide = true)]
     BenchBare(bench::BenchBare),
@@ -54,6 +56,10 @@ async fn main() -> anyhow::Result<ExitCode> {
         }
         Command::Bench(bench) => {
             Box::pin(bench::run(&bench)).await.context("the benchmark stopped")?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Relay(relay) => {
+            relay.run().await.context("the relay stopped")?;
             Ok(ExitCode::SUCCESS)
         }
         Command::BenchBare(bare) => {

@@ -20,9 +20,9 @@ use super::customers::Asked;
 const OF_EACH: usize = 3;
 
 /// Longer than any disaster.
-const LONG_WINDOW: Duration = Duration::from_hours(1);
+pub(super) const LONG_WINDOW: Duration = Duration::from_hours(1);
 
-fn now() -> DateTime<Utc> {
+pub(super) fn now() -> DateTime<Utc> {
     DateTime::from(SystemTime::now())
 }
 
@@ -50,7 +50,7 @@ fn accepted_at_once(asked: &[Asked], from: DateTime<Utc>, to: DateTime<Utc>) -> 
 }
 
 /// A promise about some orders, and those for which it does not hold.
-fn about<T: ToString>(
+pub(super) fn about<T: ToString>(
     promise: &'static str,
     looked_at: usize,
     complaints: impl IntoIterator<Item = T>,
@@ -63,7 +63,7 @@ fn about<T: ToString>(
 }
 
 /// A promise that holds or does not.
-fn whether(promise: &'static str, looked_at: String, holds: bool) -> Check {
+pub(super) fn whether(promise: &'static str, looked_at: String, holds: bool) -> Check {
     let complaints = if holds { Vec::new() } else { vec!["it does not".to_owned()] };
     Check { promise, looked_at, complaints }
 }

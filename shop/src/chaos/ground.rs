@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
+use sqlx::{PgPool, Postgres, Transaction};
 use tokio::time::sleep;
 use uuid::Uuid;
 
@@ -34,7 +34,7 @@ pub(super) struct GroundArgs {
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     database_url: String,
 
-    /// The same, as the owner of its schemas, to mend the sandbox's payments.
+    /// The same, as the owner of its schemas, who orders how the sandboxes behave.
     #[arg(long, env = "MIGRATE_DATABASE_URL", hide_env_values = true)]
     migrate_database_url: String,
 
@@ -57,8 +57,8 @@ pub(super) struct Ground {
     /// A person who decides.
     pub(super) operator: Ordersaga,
     pub(super) per_second: u32,
-    /// The provider's side of the sandbox.
-    provider: PgPool,
+    /// The database as the owner of its schemas, over a connection that nobody else uses.
+    owner: PgPool,
     worker_ops: String,
     patience: Duration,
 }
@@ -69,16 +69,14 @@ impl Ground {
     pub(super) async fn of(args: &GroundArgs) -> Result<Self, ChaosError> {
         let patience = Duration::from_secs(args.patience_seconds);
         let shop = Ordersaga::at(&args.api, patience)?;
-        let provider = PgPoolOptions::new().max_connections(1);
+        let owner = PgPoolOptions::new().max_connections(1);
         Ok(Self {
             api: args.api.clone(),
             records: Records::at(&args.database_url).await?,
             operator: shop.asked_by("operator", &args.operator_secret),
             shop,
             per_second: args.per_second,
-            provider: provider
-                .connect_lazy(&args.migrate_database_url)
-                .map_err(ChaosError::Provider)?,
+            owner: owner.connect_lazy(&args.migrate_database_url).map_err(ChaosError::Owner)?,
             worker_ops: args.worker_ops.clone(),
             patience,
         })
@@ -96,21 +94,89 @@ impl Ground {
         token: &'static str,
         window: Duration,
     ) -> Result<Vec<Uuid>, ChaosError> {
+        self.in_windows(token, std::iter::repeat_n(window, count)).await
+    }
+
+    /// The same, with a window for each.
+    pub(super) async fn in_windows(
+        &self,
+        token: &'static str,
+        windows: impl Iterator<Item = Duration>,
+    ) -> Result<Vec<Uuid>, ChaosError> {
         let mut orders = Vec::new();
-        for _one in 0..count {
-            let request = PlaceOrder {
-                customer_id: "17850".to_owned(),
-                lines: vec![RetailLine { sku: "85123A".to_owned(), quantity: 6 }],
-                ship_to: ShipTo::country("GB"),
-                payment_token: token,
-                cancel_window_seconds: u32::try_from(window.as_secs()).ok(),
-            };
-            let placed = self.shop.place(&Uuid::now_v7().to_string(), &request).await?;
-            orders.push(placed.answer.id.parse()?);
+        for window in windows {
+            orders.push(self.place_one(token, Some(window)).await?);
         }
         let is_paid = |order: &Standing| order.payment_status == "paid";
         self.until("orders are paid and in their window", &orders, is_paid).await?;
         Ok(orders)
+    }
+
+    /// Places an order for [`ARTICLE`] alone.
+    pub(super) async fn place_one(
+        &self,
+        token: &'static str,
+        window: Option<Duration>,
+    ) -> Result<Uuid, ChaosError> {
+        let request = PlaceOrder {
+            customer_id: "17850".to_owned(),
+            lines: vec![RetailLine { sku: ARTICLE.to_owned(), quantity: 6 }],
+            ship_to: ShipTo::country("GB"),
+            payment_token: token,
+            cancel_window_seconds: window.and_then(|window| u32::try_from(window.as_secs()).ok()),
+        };
+        let placed = self.shop.place(&Uuid::now_v7().to_string(), &request).await?;
+        Ok(placed.answer.id.parse()?)
+    }
+
+    /// Has every call to the provider hang from now on, to be answered after so long; without a
+    /// time, has it answer again. What was called before hangs as it was told then.
+    ///
+    /// **Repeats.** The row is changed where it stands: a call that comes at this moment waits for
+    /// the change, where it would miss a row that takes another one's place.
+    pub(super) async fn hang_provider(&self, seconds: Option<i32>) -> Result<(), ChaosError> {
+        let ordered = sqlx::query_scalar::<_, i64>(
+            "with changed as (
+                update sandbox_provider.behaviours set seconds = $1::integer
+                where behaviour = 'hangs' and $1::integer is not null
+                returning behaviour_id
+             ), ended as (
+                delete from sandbox_provider.behaviours
+                where behaviour = 'hangs' and $1::integer is null
+             )
+             insert into sandbox_provider.behaviours (call, whom, behaviour, seconds)
+             select '*', '*', 'hangs', $1::integer
+             where $1::integer is not null and not exists (select from changed)
+             returning behaviour_id",
+        );
+        let ordered = ordered.bind(seconds).fetch_optional(&self.owner).await;
+        ordered.map(drop).map_err(ChaosError::Owner)
+    }
+
+    /// Locks an article's row, until the transaction ends.
+    pub(super) async fn lock(
+        &self,
+        sku: &str,
+    ) -> Result<Transaction<'static, Postgres>, ChaosError> {
+        let mut transaction = self.owner.begin().await.map_err(ChaosError::Owner)?;
+        let locked = sqlx::query_scalar::<_, String>(
+            "select sku from inventory.stock where sku = $1 for update",
+        );
+        let locked = locked.bind(sku).fetch_one(&mut *transaction).await;
+        locked.map_err(ChaosError::Owner)?;
+        Ok(transaction)
+    }
+
+    /// Whether the first worker and the starter say at this moment that they serve.
+    pub(super) async fn is_healthy(&self) -> bool {
+        let starter = format!("{}/ready", self.api.url());
+        let worker = format!("http://{}/ready", self.worker_ops);
+        for url in [starter, worker] {
+            if !reqwest::get(url).await.is_ok_and(|answer| answer.status().is_success()) {
+                return false;
+            }
+        }
+        true
     }
 
     /// Orders that are cancelled, and whose refund the provider answers with nonsense.
@@ -140,7 +206,7 @@ impl Ground {
                  returning idempotency_key",
             );
             let key = format!("{order}:authorise-payment:1");
-            mended.bind(key).fetch_optional(&self.provider).await.map_err(ChaosError::Provider)?;
+            mended.bind(key).fetch_optional(&self.owner).await.map_err(ChaosError::Owner)?;
             let order = order.to_string();
             match self.operator.show(&order).await?.needs_attention {
                 Some(waits) => self.operator.retry(&order, &waits).await?,
@@ -203,6 +269,9 @@ impl Ground {
         Ok(())
     }
 }
+
+/// What those orders are for that are placed one by one: an article of every tenth real order.
+pub(super) const ARTICLE: &str = "85123A";
 
 /// A card whose refunds fail until the provider mends them.
 const BROKEN_REFUND: &str = "tok_refund_broken";

@@ -33,6 +33,9 @@ impl Program {
     }
 }
 
+/// The frontend that hangs, as the launcher calls it.
+const FRONTEND: &str = "first-frontend";
+
 /// Why the launcher did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LauncherError {
@@ -78,36 +81,49 @@ impl Launcher {
 
     /// Kills it outright, and leaves it dead.
     pub(super) async fn kill(&mut self, program: Program) -> Result<u32, LauncherError> {
-        self.ask("kill", program).await
+        self.ask("kill", program.name()).await
     }
 
     /// Starts what was left dead.
     pub(super) async fn start(&mut self, program: Program) -> Result<u32, LauncherError> {
-        self.ask("start", program).await
+        self.ask("start", program.name()).await
     }
 
     /// Keeps a copy of Postgres as it is now.
     pub(super) async fn back_up_postgres(&mut self) -> Result<(), LauncherError> {
-        self.ask("back-up", Program::Postgres).await.map(drop)
+        self.ask("back-up", Program::Postgres.name()).await.map(drop)
     }
 
     /// Puts the copy back. What provider and carrier know stays as it is. Nobody may be connected.
     pub(super) async fn set_postgres_back(&mut self) -> Result<(), LauncherError> {
-        self.ask("set-back", Program::Postgres).await.map(drop)
+        self.ask("set-back", Program::Postgres.name()).await.map(drop)
     }
 
     /// Deletes Temporal's namespace, as an operator does.
     pub(super) async fn delete_namespace(&mut self) -> Result<(), LauncherError> {
-        self.ask("delete-namespace", Program::Temporal).await.map(drop)
+        self.ask("delete-namespace", Program::Temporal.name()).await.map(drop)
     }
 
     /// Makes it anew, with its search attributes.
     pub(super) async fn make_namespace(&mut self) -> Result<(), LauncherError> {
-        self.ask("make-namespace", Program::Temporal).await.map(drop)
+        self.ask("make-namespace", Program::Temporal.name()).await.map(drop)
     }
 
-    async fn ask(&mut self, wish: &'static str, program: Program) -> Result<u32, LauncherError> {
-        let program = program.name();
+    /// Has one of Temporal's two frontends hang: its connections stay, and nothing comes through.
+    pub(super) async fn hang_frontend(&mut self) -> Result<(), LauncherError> {
+        self.ask("hang", FRONTEND).await.map(drop)
+    }
+
+    /// Has it go on.
+    pub(super) async fn let_frontend_go_on(&mut self) -> Result<(), LauncherError> {
+        self.ask("go-on", FRONTEND).await.map(drop)
+    }
+
+    async fn ask(
+        &mut self,
+        wish: &'static str,
+        program: &'static str,
+    ) -> Result<u32, LauncherError> {
         let line = format!("{}\n", json!({ wish: program }));
         self.0.get_mut().write_all(line.as_bytes()).await?;
         let mut answer = String::new();

@@ -53,6 +53,23 @@ pub(super) struct Standing {
     pub(super) version: u32,
 }
 
+/// Something that happened to an order.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+pub(super) struct Happened {
+    pub(super) order_id: Uuid,
+    /// What, such as `stock.reserved`.
+    pub(super) event: String,
+    pub(super) at: DateTime<Utc>,
+}
+
+impl Happened {
+    /// Whether nothing follows.
+    pub(super) fn is_end(&self) -> bool {
+        let ends = ["order.completed", "order.cancelled", "order.rejected", "order.failed"];
+        ends.contains(&self.event.as_str())
+    }
+}
+
 impl Standing {
     pub(super) fn is_open(&self) -> bool {
         self.status == "processing"
@@ -100,11 +117,12 @@ impl Records {
         .await
     }
 
-    /// When something happened to which order, first to last.
-    pub(super) async fn events(&self) -> Result<Vec<(Uuid, DateTime<Utc>)>, RecordsError> {
+    /// What happened to all orders, first to last.
+    pub(super) async fn events(&self) -> Result<Vec<Happened>, RecordsError> {
         self.read(
             "select coalesce(jsonb_agg(
-                jsonb_build_array(order_id, occurred_at) order by occurred_at, event_id
+                jsonb_build_object('order_id', order_id, 'event', type, 'at', occurred_at)
+                order by occurred_at, event_id
             ), '[]') from orders.order_events",
         )
         .await

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::customers::{Asked, Customers, new_seed};
 use super::faults::{Fault, schedule};
 use super::launcher::Launcher;
-use super::records::{Records, RecordsError};
+use super::records::{Happened, Records, RecordsError};
 use super::recovery::{Death, Life, recoveries};
 use super::{ChaosError, Ground, checks};
 use crate::ordersaga::Ordersaga;
@@ -99,8 +99,8 @@ async fn lives(records: &Records, asked: &[Asked]) -> Result<BTreeMap<Uuid, Life
             lives.entry(id).or_default().accepted_at = Some(asked.answered_at);
         }
     }
-    for (order, at) in records.events().await? {
-        if let Some(life) = lives.get_mut(&order) {
+    for Happened { order_id, at, .. } in records.events().await? {
+        if let Some(life) = lives.get_mut(&order_id) {
             life.events.push(at);
         }
     }

@@ -13,7 +13,7 @@ use super::{about, accepted_at_once, now};
 use crate::chaos::checks::{self, Check};
 use crate::chaos::customers::Asked;
 use crate::chaos::launcher::{Launcher, Program};
-use crate::chaos::records::Records;
+use crate::chaos::records::{Happened, Records};
 use crate::chaos::{ChaosError, Ground};
 use crate::prove::prove;
 use crate::screen::{heading, say};
@@ -126,8 +126,8 @@ async fn went_on(
     let waited: BTreeSet<Uuid> = waited.filter_map(Asked::order_id).collect();
     let mut went_on = BTreeSet::new();
     let mut waits = Vec::new();
-    for (order, at) in records.events().await? {
-        if at > stopped.to && waited.contains(&order) && went_on.insert(order) {
+    for Happened { order_id, at, .. } in records.events().await? {
+        if at > stopped.to && waited.contains(&order_id) && went_on.insert(order_id) {
             waits.extend(at.signed_duration_since(stopped.to).to_std());
         }
     }
