@@ -17,6 +17,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
+use runtime::database::PoolWatch;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -25,7 +26,7 @@ use tokio_util::task::TaskTracker;
 use tower::{ServiceExt, service_fn};
 
 use crate::config::ServeArgs;
-use crate::http::{Limits, State, block_of};
+use crate::http::{Limits, POOL, State, block_of};
 use crate::serve::connection::{Activity, Answer, Over, Patience};
 use crate::shares::Shares;
 use crate::temporal::Temporal;
@@ -61,6 +62,7 @@ pub async fn run(
 ) -> Result<()> {
     let database = args.database(database_url)?;
     let identity = args.identity(&database)?;
+    let watch = PoolWatch::of(&database, POOL);
     let state = State::new(database, temporal, identity, args.limits());
     let state = state.open_to_pages_of(&args.cors_origins);
     let (listener, address) = listen(args.listen).await?;
@@ -71,6 +73,7 @@ pub async fn run(
     let tasks = [
         tokio::spawn(check_schema(state.clone())),
         tokio::spawn(tidy_up(state.clone())),
+        tokio::spawn(watch.run()),
         tokio::spawn(serve_ops(ops_listener, state.clone())),
     ];
     serve(listener, state, stop.cancelled_owned()).await;
