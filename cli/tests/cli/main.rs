@@ -5,5 +5,6 @@
 
 mod all;
 mod deploys;
+mod metrics;
 mod settings;
 mod stopping;
