@@ -62,9 +62,9 @@ pub async fn run(
 ) -> Result<()> {
     let database = args.database(database_url)?;
     let identity = args.identity(&database)?;
-    let watch = PoolWatch::of(&database, POOL);
     let state = State::new(database, temporal, identity, args.limits());
     let state = state.open_to_pages_of(&args.cors_origins);
+    let watch = PoolWatch::of(&state.app.database, POOL);
     let (listener, address) = listen(args.listen).await?;
     let (ops_listener, ops) = listen(args.api_ops_listen).await?;
     tracing::info!(%address, "listening; the API's page is at /docs");

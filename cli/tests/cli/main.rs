@@ -6,5 +6,6 @@
 mod all;
 mod deploys;
 mod metrics;
+mod replaying;
 mod settings;
 mod stopping;

@@ -30,10 +30,10 @@ const LONG: Duration = Duration::from_secs(60);
 /// The series that a text speaks of; those of a histogram under its own name.
 fn named_in(text: &str) -> BTreeSet<&str> {
     text.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_'))
-        .filter(|word| OF_ALL.iter().any(|beginning| word.starts_with(beginning)))
+        .filter(|word| OF_ALL.iter().any(|beginning| word.starts_with(*beginning)))
         .map(|word| {
             let ends = ["_bucket", "_count", "_sum"];
-            ends.iter().find_map(|end| word.strip_suffix(end)).unwrap_or(word)
+            ends.iter().find_map(|end| word.strip_suffix(*end)).unwrap_or(word)
         })
         .collect()
 }
@@ -86,7 +86,7 @@ async fn whatever_is_watched_is_there_before_anything_goes_wrong(database: PgPoo
             }
         }
     };
-    drop(timeout(LONG, all_told).await);
+    let _late = timeout(LONG, all_told).await.is_err();
 
     let page = page().await;
     assert_eq!(missing_on(&page), [""; 0]);

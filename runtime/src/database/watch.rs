@@ -61,7 +61,7 @@ impl PoolWatch {
             Ok(ahead) => gauge!(CLOCK_AHEAD, "pool" => name).set(ahead),
             Err(error) => {
                 counter!(PROBES_FAILED, "pool" => name).increment(1);
-                tracing::debug!(name, error = chain(&error), "no answer by way of the pool");
+                tracing::debug!(pool = name, error = chain(&error), "no answer by way of the pool");
             }
         }
     }
