@@ -27,8 +27,9 @@ pub(crate) async fn metrics(Shared(state): Shared<State>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], page())
 }
 
-/// What is counted at the moment somebody asks.
-fn look_at(state: &State) {
+/// What is counted at the moment somebody asks, and every few seconds for a page that another part of
+/// the process serves.
+pub(crate) fn look_at(state: &State) {
     let app = &state.app;
     PoolWatch::of(&app.database, POOL).show();
     let taken = |most: usize, free: usize| count(most.saturating_sub(free));
