@@ -58,7 +58,7 @@ ARGUMENTS = {"matrix": ["--fail-fast", "--give-up-after", "60"]}
 # others start one of their own.
 ON_WHAT_RUNS = {
     "domain", "schema", "activities", "starter", "payments", "shipments", "units", "counting",
-    "watch", "cli",
+    "watch",
 }
 
 
