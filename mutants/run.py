@@ -47,13 +47,19 @@ CHECKS = {
     "saga": ["--workspace", "--test", "saga"],
     "replay": ["--workspace", "--test", "replay"],
     "recover": ["--workspace", "--test", "recover"],
+    "counting": ["--workspace", "--test", "counting"],
+    "watch": ["--workspace", "--test", "watch"],
+    "cli": ["--workspace", "--test", "cli"],
     "matrix": ["--workspace", "--test", "matrix"],
 }
 ARGUMENTS = {"matrix": ["--fail-fast", "--give-up-after", "60"]}
 
 # These have a database for each test; the starter's share the Temporal server that is running. The
 # others start one of their own.
-ON_WHAT_RUNS = {"domain", "schema", "activities", "starter", "payments", "shipments", "units"}
+ON_WHAT_RUNS = {
+    "domain", "schema", "activities", "starter", "payments", "shipments", "units", "counting",
+    "watch",
+}
 
 
 class NotPlanted(Exception):

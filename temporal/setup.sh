@@ -13,22 +13,25 @@ export TEMPORAL_ADDRESS="${TEMPORAL_ADDRESS:-127.0.0.1:7233}"
 export TEMPORAL_NAMESPACE="${TEMPORAL_NAMESPACE:-default}"
 retention=${TEMPORAL_RETENTION:-7d}
 
-# A cluster that has just started refuses for some seconds, and learns of a new namespace late.
+# A cluster that has just started refuses for some seconds, and learns of a new namespace late. What
+# it says meanwhile is no error, so it is shown only if it stays at that.
 patiently() {
     tries=1
-    until "$@"; do
+    until said=$("$@" 2>&1); do
         [ "$tries" -lt 30 ] || {
+            [ -z "$said" ] || echo "$said" >&2
             echo "setup.sh: gave up on: $*" >&2
             return 1
         }
         tries=$((tries + 1))
         sleep 2
     done
+    [ -z "$said" ] || echo "$said"
 }
 
 wanted() { sed -e 's/#.*//' -e '/^ *$/d' "$(dirname "$0")/search-attributes.txt"; }
 attributes() { "$temporal" operator search-attribute list; }
-usable() { "$temporal" workflow count --query "$1 IS NULL" >/dev/null 2>&1; }
+usable() { "$temporal" workflow count --query "$1 IS NULL" >/dev/null; }
 
 command -v "$temporal" >/dev/null || {
     echo "setup.sh: there is no temporal CLI: put it on PATH, or set TEMPORAL_CLI" >&2

@@ -5,7 +5,7 @@
 
 use domain::event::{Booked, Completed, OrderEvent};
 use domain::ledger::{Account, Entry, JournalEntry, Unbalanced};
-use domain::{Money, StepKey};
+use domain::{Money, OrderStatus, StepKey};
 use rust_decimal::Decimal;
 use sqlx::{PgConnection, PgPool};
 
@@ -131,6 +131,7 @@ pub async fn recognise_revenue(
     .await
     .map_err(|error| ActivityFault::of_database("booking a sale", error))?;
     if recorded.is_some() {
+        orders::count_end(&OrderStatus::Completed);
         return idempotency::answer(db, key, recorded).await;
     }
     match idempotency::recall(db, key).await? {

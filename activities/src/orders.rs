@@ -6,6 +6,7 @@ use domain::{
     AddressId, CountryCode, Currency, CustomerId, Destination, DiscountCode, Ending, Money, Order,
     OrderId, OrderLine, OrderStatus, PaymentToken, StepKey, Terms, Totals,
 };
+use metrics::{counter, describe_counter};
 use rust_decimal::Decimal;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -16,6 +17,22 @@ use workflows::order::{AttentionNote, EndNote, ResolvedNote, UnwindingNote};
 
 use crate::ActivityFault;
 use crate::idempotency::{self, Recorded};
+
+/// Orders that have ended, by how. The end that a worker dies of is not counted.
+const ENDED: &str = "ordersaga_orders_ended_total";
+
+/// Begins the count of every end at zero.
+pub fn begin_to_count() {
+    describe_counter!(ENDED, "Orders that have ended, by how");
+    for status in OrderStatus::NAMES.into_iter().filter(|name| *name != "processing") {
+        counter!(ENDED, "status" => status).absolute(0);
+    }
+}
+
+/// Counts one order that has ended.
+pub(crate) fn count_end(status: &OrderStatus) {
+    counter!(ENDED, "status" => status.name()).increment(1);
+}
 
 /// A step about to be taken: the order that it is for, and what is known under its key.
 pub(crate) struct Begun<T> {
@@ -202,8 +219,10 @@ pub async fn note_end(db: &PgPool, note: &EndNote) -> Result<OrderStatus, Activi
             return Err(ActivityFault::broken(DOING, "an order that is processing has not ended"));
         }
     };
-    let ended = sqlx::query_scalar!(
-        "select orders.note_end($1, $2, $3)",
+    // What the order was before is read as it was when the statement began.
+    let noted = sqlx::query!(
+        "select orders.note_end($1, $2, $3) as ended,
+             (select orders.is_terminal(status) from orders.orders where order_id = $1) as had_ended",
         note.order_id.uuid(),
         event.event_type().name(),
         idempotency::data(&event)?,
@@ -211,8 +230,13 @@ pub async fn note_end(db: &PgPool, note: &EndNote) -> Result<OrderStatus, Activi
     .fetch_one(db)
     .await
     .map_err(|error| ActivityFault::of_database(DOING, error))?;
-    let ended = ended.ok_or_else(|| not_on_record(note.order_id))?;
-    serde_json::from_value(ended).map_err(|error| ActivityFault::broken(DOING, error))
+    let ended = noted.ended.ok_or_else(|| not_on_record(note.order_id))?;
+    let status: OrderStatus =
+        serde_json::from_value(ended).map_err(|error| ActivityFault::broken(DOING, error))?;
+    if noted.had_ended == Some(false) {
+        count_end(&status);
+    }
+    Ok(status)
 }
 
 /// Puts on record that a step needs a person, and answers the number of the occurrence.

@@ -24,7 +24,7 @@ use std::time::{Duration, SystemTime};
 use chrono::{DateTime, Utc};
 use domain::{Party, PartyState};
 pub use guarded::Guarded;
-use metrics::{counter, gauge};
+use metrics::{counter, describe_counter, describe_gauge, gauge};
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -182,6 +182,8 @@ impl Breaker {
             stopped_at: None,
             last_failure: None,
         };
+        describe_gauge!(STATE, "1 for how the party is dealt with, and 0 otherwise");
+        describe_counter!(CALLS_NOT_MADE, "Calls that the party was spared, left alone or stopped");
         // From the beginning, so that the first refusal is a rise.
         counter!(CALLS_NOT_MADE, "party" => party.name()).absolute(0);
         show(party, course.state());

@@ -4,6 +4,7 @@ use activities::{ActivityFault, orders};
 use chrono::{DateTime, Utc};
 use domain::event::Completed;
 use domain::{Decision, Ending, Order, OrderStatus, Rejection, StepName};
+use metrics_exporter_prometheus::PrometheusBuilder;
 use runtime::schema::MIGRATIONS;
 use serde_json::{Value, json};
 use sqlx::{PgConnection, PgPool};
@@ -103,6 +104,21 @@ async fn a_step_of_an_order_that_is_not_on_record_does_nothing(db: PgPool) {
         order = another_version.clone();
     }
     assert_eq!(written(&shop).await, before);
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_order_ends_once_however_often_that_is_noted(db: PgPool) {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let counted = recorder.handle();
+    // Of this test's thread alone, on which all of it runs.
+    let _counting = metrics::set_default_local_recorder(&recorder);
+    let (shop, order) = (Shop::stocked(db).await, order(1));
+    shop.places(&order).await;
+    shop.ends(&order, cancelled("late")).await;
+    notes_end(&shop, &order, cancelled("late").into()).await;
+    let page = counted.render();
+    let once = r#"ordersaga_orders_ended_total{status="cancelled"} 1"#;
+    assert!(page.lines().any(|line| line == once), "{page}");
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]

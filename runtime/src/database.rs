@@ -1,10 +1,13 @@
-//! Postgres: pools, and what an error means.
+//! Postgres: pools, what can be seen of them, and what an error means.
+
+mod watch;
 
 use std::time::Duration;
 
 use metrics::counter;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+pub use watch::PoolWatch;
 
 use crate::chain;
 
@@ -149,6 +152,7 @@ pub fn alarm(doing: &str, error: &sqlx::Error) {
 }
 
 pub(crate) fn describe_metrics() {
+    watch::describe_metrics();
     metrics::describe_counter!(MISDEPLOYED, "Errors of a database that does not fit the program");
     // Starting at zero makes the first alarm a rise.
     counter!(MISDEPLOYED).absolute(0);

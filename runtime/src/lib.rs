@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`logging`] | log lines on standard error, for people or for machines |
 //! | [`metrics`] | the process's one recorder for Prometheus |
-//! | [`database`] | Postgres pools, and what a database error means |
+//! | [`database`] | Postgres pools, what can be seen of them, and what a database error means |
 //! | [`schema`] | the migrations, and whether a database and a program fit together |
 //! | [`temporal`] | the connection to Temporal |
 //! | [`shutdown`] | SIGTERM and SIGINT as a cancellation token |

@@ -1,11 +1,16 @@
 //! The process's metrics, in Prometheus' format.
 
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use metrics::{describe_gauge, gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_process::Collector;
 
 use crate::database;
+
+/// Always 1; its labels say which release the process is.
+const BUILD_INFO: &str = "ordersaga_build_info";
 
 /// The buckets of every histogram whose name ends in `_seconds`: from a query to a time limit.
 const SECONDS: [f64; 14] =
@@ -33,7 +38,60 @@ pub fn recorder() -> PrometheusHandle {
             tracing::warn!("another metrics recorder is in place; /metrics stays empty");
         }
         database::describe_metrics();
+        Collector::default().describe();
+        describe_gauge!(BUILD_INFO, "Always 1; its labels say which release the process is");
+        gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
         handle
     });
     handle.clone()
+}
+
+/// What this process counts, in Prometheus' text format, and what the system says of the process:
+/// memory, processor time, open files.
+#[must_use]
+pub fn page() -> String {
+    let recorder = recorder();
+    Collector::default().collect();
+    recorder.render()
+}
+
+/// A number of things as a gauge has it, which is a floating number: exact if it fits 32 bits, and
+/// the largest such number otherwise.
+#[must_use]
+pub fn count(things: impl TryInto<u32>) -> f64 {
+    f64::from(things.try_into().unwrap_or(u32::MAX))
+}
+
+/// A moment as Prometheus has it, in seconds since 1970. How long ago that is, is `time()` minus it.
+#[must_use]
+pub fn timestamp(moment: SystemTime) -> f64 {
+    moment.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_tells_which_release_the_process_is_and_what_it_takes() {
+        let page = page();
+        let version = env!("CARGO_PKG_VERSION");
+        for series in [
+            &*format!("ordersaga_build_info{{version=\"{version}\"}} 1"),
+            "process_resident_memory_bytes ",
+            "process_cpu_seconds_total ",
+            "ordersaga_database_misdeployed_total 0",
+        ] {
+            let is_told = page.lines().any(|line| line.starts_with(series));
+            assert!(is_told, "{series} is not in {page}");
+        }
+    }
+
+    #[test]
+    fn a_number_that_is_too_large_or_below_zero_is_never_told_as_a_small_one() {
+        assert!((count(7_usize) - 7.0).abs() < f64::EPSILON);
+        for beyond in [count(u64::MAX), count(-1_i64)] {
+            assert!((beyond - f64::from(u32::MAX)).abs() < f64::EPSILON, "{beyond}");
+        }
+    }
 }

@@ -104,6 +104,12 @@ impl Chaos {
 /// Why a torture cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ChaosError {
+    /// There are orders already, of which nobody knows how they were placed.
+    #[error(
+        "there are orders in this database, or workflows in this namespace, already: chaos counts \
+         what became of all of them, so give it a fresh database and namespace"
+    )]
+    NotFresh,
     /// There are no orders to place.
     #[error(transparent)]
     Retail(#[from] RetailError),

@@ -40,6 +40,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use forwarded::ProxyHeader;
+pub(crate) use ops::metrics::POOL;
 pub(crate) use rate_limit::block_of;
 pub use state::{Limits, State};
 pub(crate) use state::{RATE_PER_ADDRESS, RATE_PER_TOKEN, REGISTRATIONS_PER_ADDRESS};

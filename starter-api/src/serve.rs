@@ -17,6 +17,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
+use runtime::database::PoolWatch;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -25,7 +26,7 @@ use tokio_util::task::TaskTracker;
 use tower::{ServiceExt, service_fn};
 
 use crate::config::ServeArgs;
-use crate::http::{Limits, State, block_of};
+use crate::http::{Limits, POOL, State, block_of};
 use crate::serve::connection::{Activity, Answer, Over, Patience};
 use crate::shares::Shares;
 use crate::temporal::Temporal;
@@ -63,6 +64,7 @@ pub async fn run(
     let identity = args.identity(&database)?;
     let state = State::new(database, temporal, identity, args.limits());
     let state = state.open_to_pages_of(&args.cors_origins);
+    let watch = PoolWatch::of(&state.app.database, POOL);
     let (listener, address) = listen(args.listen).await?;
     let (ops_listener, ops) = listen(args.api_ops_listen).await?;
     tracing::info!(%address, "listening; the API's page is at /docs");
@@ -71,6 +73,7 @@ pub async fn run(
     let tasks = [
         tokio::spawn(check_schema(state.clone())),
         tokio::spawn(tidy_up(state.clone())),
+        tokio::spawn(watch.run()),
         tokio::spawn(serve_ops(ops_listener, state.clone())),
     ];
     serve(listener, state, stop.cancelled_owned()).await;

@@ -3,9 +3,10 @@
 
 mod problem;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use domain::{CountryCode, CustomerId, Money, OrderId};
+use metrics::{describe_histogram, histogram};
 use runtime::temporal::BadSettings;
 use temporalio_client::errors::{
     ClientConnectError, WorkflowInteractionError, WorkflowStartError, WorkflowUpdateError,
@@ -30,6 +31,12 @@ use crate::error::{OrProblem, Problem};
 
 /// By which Temporal knows a starter.
 const PROGRAM: &str = "ordersaga-starter";
+
+/// How long calls to Temporal took, by what was asked and whether it was answered.
+const CALL_SECONDS: &str = "ordersaga_temporal_call_seconds";
+
+/// What is asked of Temporal.
+const CALLS: [&str; 5] = ["launch", "cancel", "pay", "resolve", "check"];
 
 /// Longer than any healthy answer takes, shorter than a caller's patience.
 const CALL_TIMEOUT: Duration = Duration::from_secs(4);
@@ -131,6 +138,10 @@ impl Temporal {
     /// whether the first is under way or over. Of an order whose workflow was lost, only a second
     /// one under way is refused.
     pub(crate) async fn launch(&self, launch: &Launch) -> Result<(), NotLaunched> {
+        timed("launch", Box::pin(self.launch_untimed(launch))).await
+    }
+
+    async fn launch_untimed(&self, launch: &Launch) -> Result<(), NotLaunched> {
         let start = async {
             let client = self.0.client().await;
             let client = client.map_err(|error| NotLaunched::Unavailable(error.to_string()))?;
@@ -156,6 +167,14 @@ impl Temporal {
     ///
     /// **Repeats.** A request that arrives twice, as update and as signal, is one.
     pub(crate) async fn cancel(
+        &self,
+        order_id: OrderId,
+        request: CancelRequest,
+    ) -> Result<Cancelled, Problem> {
+        timed("cancel", Box::pin(self.cancel_untimed(order_id, request))).await
+    }
+
+    async fn cancel_untimed(
         &self,
         order_id: OrderId,
         request: CancelRequest,
@@ -208,6 +227,14 @@ impl Temporal {
         order_id: OrderId,
         replaced: PaymentReplaced,
     ) -> Result<(), Problem> {
+        timed("pay", Box::pin(self.pay_untimed(order_id, replaced))).await
+    }
+
+    async fn pay_untimed(
+        &self,
+        order_id: OrderId,
+        replaced: PaymentReplaced,
+    ) -> Result<(), Problem> {
         const DOING: &str = "telling an order of another payment";
         let client = within(DOING, CALL_TIMEOUT, self.client()).await?;
         let options = WorkflowExecuteUpdateOptions::default();
@@ -248,6 +275,14 @@ impl Temporal {
         order_id: OrderId,
         resolution: Resolution,
     ) -> Result<Taken, Problem> {
+        timed("resolve", Box::pin(self.resolve_untimed(order_id, resolution))).await
+    }
+
+    async fn resolve_untimed(
+        &self,
+        order_id: OrderId,
+        resolution: Resolution,
+    ) -> Result<Taken, Problem> {
         const DOING: &str = "telling an order a decision";
         let tell = async {
             let options = WorkflowExecuteUpdateOptions::default();
@@ -272,8 +307,11 @@ impl Temporal {
             let mut client = self.client().await?.clone();
             Ok(client.describe_namespace(request.into_request()).await)
         };
-        let answer = within(DOING, CALL_TIMEOUT, Box::pin(describe)).await?;
-        answer.map(|_described| ()).or_problem(DOING)
+        let asked = async {
+            let answer = within(DOING, CALL_TIMEOUT, Box::pin(describe)).await?;
+            answer.map(|_described| ()).or_problem(DOING)
+        };
+        timed("check", asked).await
     }
 
     async fn client(&self) -> Result<&Client, Problem> {
@@ -291,6 +329,28 @@ impl Temporal {
             problem(DOING, &error)
         })
     }
+}
+
+/// Begins the time of every call, so that the first failure is a rise.
+pub(crate) fn describe_metrics() {
+    describe_histogram!(CALL_SECONDS, "Time of the API's calls to Temporal, answered or not");
+    for call in CALLS {
+        for result in ["answered", "failed"] {
+            drop(histogram!(CALL_SECONDS, "call" => call, "result" => result));
+        }
+    }
+}
+
+/// The answer, counted with the time that it took. That the order's saga refuses is an answer.
+async fn timed<T, E>(
+    call: &'static str,
+    answer: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    let asked = Instant::now();
+    let answer = answer.await;
+    let result = if answer.is_ok() { "answered" } else { "failed" };
+    histogram!(CALL_SECONDS, "call" => call, "result" => result).record(asked.elapsed());
+    answer
 }
 
 async fn within<T>(

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use metrics::{counter, histogram};
+use metrics::{counter, describe_counter, describe_histogram, histogram};
 use saga::{BROKEN, BUSY, INVALID_ANSWER, NOT_OPEN, REJECTED, Role, UNAVAILABLE};
 use temporalio_sdk::activities::ActivityError;
 use temporalio_sdk::interceptors::{
@@ -54,6 +54,11 @@ impl ActivityInboundInterceptor for ActivityMetrics {
 
 /// Begins every count at zero, so that the first alarm is a rise and not a beginning.
 pub fn begin() {
+    describe_histogram!(STEP_SECONDS, "Time that one attempt at a step took, by what came of it");
+    describe_counter!(UNDOS, "Undos that were done");
+    describe_counter!(BROKEN_FAULTS, "Bugs and violated invariants: each is an alarm");
+    describe_counter!(INVALID_ANSWERS, "Answers of parties that made no sense");
+    activities::orders::begin_to_count();
     for contract in PROCESSES.iter().flat_map(|process| process.contracts) {
         counter!(BROKEN_FAULTS, "step" => contract.name).absolute(0);
         counter!(INVALID_ANSWERS, "step" => contract.name).absolute(0);

@@ -10,6 +10,7 @@
 //! | [`parties`] | obeys operators' stops of a party, and tells how each party stands |
 //! | [`catalogue_file`] | reads a supplier's list |
 //! | [`recover`] | launches orders anew whose workflow is lost |
+//! | [`order_metrics`] | counts the orders that have not ended, and the messages not published |
 //! | [`housekeeping`] | gives expired reservations back, and removes what is kept only for a time |
 //! | [`replay`] | shows that today's code still understands yesterday's orders |
 //! | [`prove`] | shows that the invariants hold |
@@ -21,6 +22,7 @@ pub mod catalogue_file;
 pub mod database;
 pub mod housekeeping;
 pub mod ops;
+pub mod order_metrics;
 pub mod parties;
 pub mod pausable_queue;
 pub mod prove;

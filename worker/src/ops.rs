@@ -15,7 +15,9 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use metrics::gauge;
+use metrics::{describe_gauge, gauge};
+use runtime::database::PoolWatch;
+use runtime::metrics::count;
 use runtime::schema::SchemaGate;
 use runtime::{chain, temporal};
 use serde_json::json;
@@ -26,6 +28,10 @@ use tracing::warn;
 
 use crate::telemetry::Metrics;
 
+/// How many queues are polled, and how many are to be.
+const QUEUES_POLLED: &str = "ordersaga_queues_polled";
+const QUEUES_WANTED: &str = "ordersaga_queues_wanted";
+
 /// A probe that takes longer is answered with no.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -33,6 +39,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub struct Ops {
     metrics: Metrics,
+    database: PoolWatch,
     wanted: usize,
     polling: Arc<AtomicUsize>,
     parties: Arc<OnceLock<Parties>>,
@@ -62,8 +69,10 @@ impl Drop for Polling {
 impl Ops {
     /// Nothing is found or polled yet; `wanted` queues are to be.
     #[must_use]
-    pub fn new(metrics: Metrics, wanted: usize) -> Self {
-        Self { metrics, wanted, polling: Arc::default(), parties: Arc::default() }
+    pub fn new(metrics: Metrics, database: PoolWatch, wanted: usize) -> Self {
+        describe_gauge!(QUEUES_POLLED, "Task queues that this worker polls");
+        describe_gauge!(QUEUES_WANTED, "Task queues that it was told to poll");
+        Self { metrics, database, wanted, polling: Arc::default(), parties: Arc::default() }
     }
 
     /// The parties have been found.
@@ -125,10 +134,9 @@ async fn complaint(check: impl Future<Output = Result<(), String>>) -> Option<St
 }
 
 async fn page(State(ops): State<Ops>) -> Response {
-    gauge!("ordersaga_queues_polled").set(count(ops.polling()));
-    if let Some(Parties { pool, .. }) = ops.parties.get() {
-        look_at(pool).await;
-    }
+    gauge!(QUEUES_WANTED).set(count(ops.wanted));
+    gauge!(QUEUES_POLLED).set(count(ops.polling()));
+    ops.database.show();
     match ops.metrics.page().await {
         Ok(page) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page)
             .into_response(),
@@ -137,24 +145,4 @@ async fn page(State(ops): State<Ops>) -> Response {
             StatusCode::SERVICE_UNAVAILABLE.into_response()
         }
     }
-}
-
-/// What is read from elsewhere at the moment somebody asks.
-async fn look_at(pool: &PgPool) {
-    let (size, idle) = (pool.size(), pool.num_idle());
-    gauge!("ordersaga_db_connections", "state" => "idle").set(count(idle));
-    gauge!("ordersaga_db_connections", "state" => "open").set(f64::from(size));
-    let stuck = sqlx::query_scalar!(
-        r#"select count(*) as "count!" from orders.orders where status = 'stuck'"#
-    );
-    match timeout(PATIENCE, stuck.fetch_one(pool)).await {
-        Ok(Ok(stuck)) => gauge!("ordersaga_orders_stuck").set(count(stuck)),
-        // Better no number than an old one that says that all is well.
-        Ok(Err(_)) | Err(_) => gauge!("ordersaga_orders_stuck").set(f64::NAN),
-    }
-}
-
-/// A gauge is a floating number; a count that fits 32 bits is exact in it.
-fn count(things: impl TryInto<u32>) -> f64 {
-    f64::from(things.try_into().unwrap_or(u32::MAX))
 }

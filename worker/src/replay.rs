@@ -129,7 +129,12 @@ pub fn read(json: &[u8]) -> Result<History, NotAHistory> {
 pub fn replay_file(path: &Path) -> Result<Outcome, ReplayError> {
     let json =
         fs::read(path).map_err(|source| ReplayError::File { path: path.to_owned(), source })?;
-    let history = history::read(&json)
+    replay_json(path, &json)
+}
+
+/// The same with a history that has been read already; `path` is what it is called.
+pub fn replay_json(path: &Path, json: &[u8]) -> Result<Outcome, ReplayError> {
+    let history = history::read(json)
         .map_err(|source| ReplayError::NotAHistory { path: path.to_owned(), source })?;
     let failed = |why| ReplayError::Replayer { path: path.to_owned(), why };
     let known = replayer().map_err(|error| failed(error.to_string()))?.options().workflows();

@@ -10,7 +10,7 @@ use activities::payment::sandbox::SandboxProvider;
 use activities::shipping::sandbox::SandboxCarrier;
 use activities::stock::ArticleQueues;
 use runtime::chain;
-use runtime::database::BadUrl;
+use runtime::database::{BadUrl, PoolWatch};
 use runtime::schema::{SchemaFault, SchemaGate};
 use runtime::temporal::Temporal;
 use sqlx::PgPool;
@@ -31,6 +31,7 @@ use crate::activity_metrics::{self, ActivityMetrics};
 use crate::database::{self, DatabaseArgs};
 use crate::housekeeping::{self, Retention};
 use crate::ops::{Ops, Parties, Polling};
+use crate::order_metrics;
 use crate::parties::{self, Breakers};
 use crate::pausable_queue;
 use crate::release::Release;
@@ -222,10 +223,13 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<(), RunError> {
     activity_metrics::begin();
-    let ops = Ops::new(telemetry.metrics.clone(), args.queues.len());
-    serve_ops(args.ops_listen, &ops, &stop).await?;
-
     let pool = args.database.pool()?;
+    let watch = PoolWatch::of(&pool, "worker");
+    let ops = Ops::new(telemetry.metrics.clone(), watch.clone(), args.queues.len());
+    serve_ops(args.ops_listen, &ops, &stop).await?;
+    let watched = stop.clone();
+    tokio::spawn(async move { watched.run_until_cancelled(watch.run()).await });
+
     let found = stop.run_until_cancelled(Box::pin(find(pool, temporal))).await;
     let Some(Parties { pool, gate, client }) = found.transpose()? else { return Ok(()) };
     if let Some(release) = args.settings.release.clone() {
@@ -237,6 +241,7 @@ pub async fn run(
     let activities = args.activities(&pool, &breakers)?;
     if args.queues.contains(&Queue::Orders) {
         tokio::spawn(housekeeping::run(pool.clone(), args.retention, stop.clone()));
+        tokio::spawn(order_metrics::run(pool.clone(), stop.clone()));
     }
     let mut served = JoinSet::new();
     served.spawn(until_too_old(pool.clone(), gate, stop.clone()));

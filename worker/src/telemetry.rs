@@ -40,7 +40,6 @@ pub struct Telemetry {
 /// Everything that is counted, as one page for Prometheus.
 #[derive(Clone)]
 pub struct Metrics {
-    own: PrometheusHandle,
     sdk: SocketAddr,
     http: reqwest::Client,
 }
@@ -48,11 +47,15 @@ pub struct Metrics {
 impl Telemetry {
     /// Starts counting. Once in a process: the SDK's runtime belongs to it.
     pub fn start() -> Result<Self, TelemetryError> {
-        let own = recorder();
+        tokio::spawn(upkeep(recorder()));
         // The SDK keeps its registry to itself and serves it over HTTP; it gets a port that
         // only this machine sees, and the worker's page passes it on.
         let options = PrometheusExporterOptions::builder()
             .socket_addr((Ipv4Addr::LOCALHOST, 0).into())
+            // Named like all other series: a counter ends in `_total`, a time in `_seconds`.
+            .counters_total_suffix(true)
+            .unit_suffix(true)
+            .use_seconds_for_durations(true)
             .build();
         let sdk = start_prometheus_metric_exporter(options)
             .map_err(|error| TelemetryError::Sdk(error.to_string()))?;
@@ -66,12 +69,11 @@ impl Telemetry {
             .telemetry_options(counted())
             .build()
             .map_err(TelemetryError::Sdk)?;
-        tokio::spawn(upkeep(own.clone()));
         let http = reqwest::Client::builder().timeout(Duration::from_secs(2)).build()?;
         Ok(Self {
             runtime: Runtime::from_current_tokio(options)?,
             client_meter,
-            metrics: Metrics { own, sdk: sdk.bound_addr, http },
+            metrics: Metrics { sdk: sdk.bound_addr, http },
         })
     }
 }
@@ -79,7 +81,7 @@ impl Telemetry {
 impl Metrics {
     /// The process's own metrics and the SDK's, in Prometheus' text format.
     pub async fn page(&self) -> Result<String, reqwest::Error> {
-        let mut page = self.own.render();
+        let mut page = runtime::metrics::page();
         let sdk = self.http.get(format!("http://{}/metrics", self.sdk)).send().await?;
         page.push_str(&sdk.error_for_status()?.text().await?);
         Ok(page)

@@ -30,8 +30,14 @@ pub(crate) fn ordersaga(arguments: &[&str]) -> Command {
     command
 }
 
-/// `ordersaga all`, and where its API is.
-async fn all(database: &PgPool, temporal: &str) -> (Child, String) {
+/// `ordersaga all`, and where its API is, and where its worker tells about itself.
+pub(crate) struct Running {
+    pub(crate) program: Child,
+    pub(crate) api: String,
+    pub(crate) worker: String,
+}
+
+pub(crate) async fn all(database: &PgPool, temporal: &str) -> Running {
     let mut program = ordersaga(&["all", "--log-format", "json"])
         .env("DATABASE_URL", url(database, Some("ordersaga_worker")))
         .env("STARTER_DATABASE_URL", url(database, Some("ordersaga_starter")))
@@ -45,19 +51,22 @@ async fn all(database: &PgPool, temporal: &str) -> (Child, String) {
         .spawn()
         .unwrap();
     let mut log = BufReader::new(program.stderr.take().unwrap()).lines();
-    let (mut api, mut serving) = (None, false);
-    while api.is_none() || !serving {
+    let (mut api, mut worker, mut serving) = (None, None, false);
+    while api.is_none() || worker.is_none() || !serving {
         let line = log.next_line().await.unwrap().unwrap();
         let line: Value = serde_json::from_str(&line).unwrap();
         let message = line["message"].as_str().unwrap();
+        let address = line["address"].as_str().map(|address| format!("http://{address}"));
         if message.starts_with("listening") {
-            api = line["address"].as_str().map(|address| format!("http://{address}"));
+            api = address;
+        } else if message.starts_with("answering") {
+            worker = address;
         }
         serving |= message == "queue" && line["queue"] == "orders" && line["serving"] == true;
     }
     // Read on, so that the program never waits for its reader.
     tokio::spawn(async move { while let Ok(Some(_line)) = log.next_line().await {} });
-    (program, api.unwrap())
+    Running { program, api: api.unwrap(), worker: worker.unwrap() }
 }
 
 /// `ordersaga worker`, once it serves, and where it tells about itself.
@@ -127,7 +136,7 @@ pub(crate) async fn operator(api: &str, arguments: &[&str]) -> (i32, String, Str
 }
 
 /// Places an order as the shop's backend does.
-async fn placed(api: &str) -> String {
+pub(crate) async fn placed(api: &str) -> String {
     let client = reqwest::Client::builder().build().unwrap();
     let form = [("grant_type", "client_credentials")];
     let token =
@@ -177,7 +186,7 @@ async fn an_order_goes_through_one_process_and_an_operator_sees_it(database: PgP
     let said = load(&database, "2.55", &["--on-hand", "10"]).await;
     assert_eq!(said, "1 articles read; 1 of them new, received at a cost of 15.30 GBP\n");
     let (server, temporal) = testkit::server().await;
-    let (mut program, api) = all(&database, &temporal).await;
+    let Running { mut program, api, .. } = all(&database, &temporal).await;
     let order_id = placed(&api).await;
 
     let (code, told, said) = operator(&api, &["order", "watch", &order_id]).await;

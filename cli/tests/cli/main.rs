@@ -5,5 +5,7 @@
 
 mod all;
 mod deploys;
+mod metrics;
+mod replaying;
 mod settings;
 mod stopping;

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::SystemTime;
 
 use domain::{CustomerId, Order, OrderId, OrderStatus};
 use temporalio_client::tonic::IntoRequest;
@@ -184,8 +185,9 @@ fn trouble(doing: impl Into<String>, error: impl Display) -> Spoiled {
     Spoiled::Temporal { doing: doing.into(), why: error.to_string() }
 }
 
-/// The same order under another name, as if it had come in with this key.
+/// The same order under another name, as if it had come in at this moment with this key.
 fn renamed(order: &Order, key: &str) -> Order {
     let customer: &CustomerId = &order.customer_id;
-    Order { order_id: OrderId::for_request(customer, key), ..order.clone() }
+    let order_id = OrderId::for_request(customer, key);
+    Order { order_id, placed_at: SystemTime::now().into(), ..order.clone() }
 }

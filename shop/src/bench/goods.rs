@@ -94,6 +94,7 @@ fn priced(order: &RetailOrder, prices: &BTreeMap<String, Decimal>) -> Result<Ord
     Ok(Order {
         order_id: OrderId::for_request(&customer_id, &order.invoice),
         customer_id,
+        // Each time it is placed, it is so anew.
         placed_at: DateTime::<Utc>::UNIX_EPOCH,
         record_version: 1,
         lines,

@@ -69,10 +69,15 @@ impl Ground {
     pub(super) async fn of(args: &GroundArgs) -> Result<Self, ChaosError> {
         let patience = Duration::from_secs(args.patience_seconds);
         let shop = Ordersaga::at(&args.api, patience)?;
+        let records = Records::at(&args.database_url).await?;
+        // What was there before could not be told from what goes wrong.
+        if !records.statuses().await?.is_empty() || !records.workflows().await?.is_empty() {
+            return Err(ChaosError::NotFresh);
+        }
         let owner = PgPoolOptions::new().max_connections(1);
         Ok(Self {
             api: args.api.clone(),
-            records: Records::at(&args.database_url).await?,
+            records,
             operator: shop.asked_by("operator", &args.operator_secret),
             shop,
             per_second: args.per_second,

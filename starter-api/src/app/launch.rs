@@ -9,10 +9,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use domain::Order;
 use futures::future::join_all;
+use runtime::metrics::timestamp;
 use sqlx::PgPool;
 use sqlx::postgres::types::PgInterval;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, watch};
@@ -27,13 +28,19 @@ use crate::error::Problem;
 use crate::temporal::{Launch, NotLaunched, Temporal};
 
 /// Orders whose workflow was started.
-pub(crate) const LAUNCHED: &str = "orders_launched_total";
+pub(crate) const LAUNCHED: &str = "ordersaga_orders_launched_total";
 /// Orders that wait for their launch.
-pub(crate) const BACKLOG: &str = "launch_backlog";
+pub(crate) const BACKLOG: &str = "ordersaga_launch_backlog_orders";
 /// How long the oldest of them has waited.
-pub(crate) const BACKLOG_OLDEST: &str = "launch_backlog_oldest_seconds";
+pub(crate) const BACKLOG_OLDEST: &str = "ordersaga_launch_backlog_oldest_seconds";
+/// When it was last looked.
+pub(crate) const BACKLOG_SEEN_AT: &str = "ordersaga_launch_backlog_timestamp_seconds";
+/// 1 while an operator has stopped launching.
+pub(crate) const STOPPED: &str = "ordersaga_launching_stopped";
+/// 1 while Temporal starts no workflows.
+pub(crate) const TEMPORAL_AWAY: &str = "ordersaga_temporal_away";
 /// Attempts that failed for a reason of the order's own.
-pub(crate) const LAUNCHES_FAILED: &str = "launches_failed_total";
+pub(crate) const LAUNCHES_FAILED: &str = "ordersaga_launches_failed_total";
 
 /// How many workflows are started at once.
 const AT_ONCE: usize = 64;
@@ -207,6 +214,8 @@ impl Launcher {
                 let waiting = u32::try_from(backlog.waiting).unwrap_or(u32::MAX);
                 metrics::gauge!(BACKLOG).set(waiting);
                 metrics::gauge!(BACKLOG_OLDEST).set(backlog.oldest_seconds);
+                metrics::gauge!(BACKLOG_SEEN_AT).set(timestamp(SystemTime::now()));
+                metrics::gauge!(STOPPED).set(u8::from(backlog.is_stopped));
                 let launched = self.launched.load(Ordering::Relaxed);
                 if looks.len() == LOOKS {
                     looks.pop_front();
@@ -284,6 +293,7 @@ impl Launcher {
 
     /// Temporal has started a workflow, or does not for this reason.
     fn see_temporal(&self, away: Option<&str>) {
+        metrics::gauge!(TEMPORAL_AWAY).set(u8::from(away.is_some()));
         self.sight.send_if_modified(|sight| {
             let is_news = sight.is_away != away.is_some();
             sight.is_away = away.is_some();

@@ -15,12 +15,16 @@ use tokio::time::timeout;
 use tracing::{Instrument, info_span};
 use uuid::Uuid;
 
-use crate::app::launch::{BACKLOG, BACKLOG_OLDEST, LAUNCHED, LAUNCHES_FAILED};
+use crate::app::launch::{
+    BACKLOG, BACKLOG_OLDEST, BACKLOG_SEEN_AT, LAUNCHED, LAUNCHES_FAILED, STOPPED, TEMPORAL_AWAY,
+};
 use crate::app::orders::place::ORDERS_ACCEPTED;
+use crate::app::orders::store::ORDERS_ENDED;
 use crate::error::Problem;
 use crate::http::extract::visible_ascii;
-use crate::http::ops::metrics::{DATABASE_CONNECTIONS, STREAMS, WAITS};
+use crate::http::ops::metrics::{STREAMS, WAITS};
 use crate::serve::CONNECTIONS_REFUSED;
+use crate::temporal;
 
 const TRACE_PARENT: &str = "traceparent";
 
@@ -149,12 +153,28 @@ pub(crate) fn panicked(payload: Box<dyn Any + Send>) -> Response {
     Problem::internal("answering a request", &Panicked(message)).into_response()
 }
 
-/// The process's metrics, with those of the starter described.
+/// The process's metrics, with those of the starter described, and every count begun at zero.
 pub(crate) fn metrics() -> PrometheusHandle {
     let handle = recorder();
+    describe();
+    temporal::describe_metrics();
+    for counter in [LAUNCHED, LAUNCHES_FAILED, CONNECTIONS_REFUSED] {
+        metrics::counter!(counter).absolute(0);
+    }
+    for repeat in ["no", "yes"] {
+        metrics::counter!(ORDERS_ACCEPTED, "repeat" => repeat).absolute(0);
+    }
+    metrics::counter!(ORDERS_ENDED, "status" => "cancelled").absolute(0);
+    // Added to nothing, each is there without taking back what another part of the process has seen.
+    for gauge in [TEMPORAL_AWAY, STOPPED] {
+        metrics::gauge!(gauge).increment(0.0);
+    }
+    handle
+}
+
+fn describe() {
     metrics::describe_counter!(REQUESTS_TOTAL, "Requests answered");
     metrics::describe_histogram!(REQUEST_DURATION, "Time to the answer");
-    metrics::describe_gauge!(DATABASE_CONNECTIONS, "Connections of the API to the database");
     metrics::describe_gauge!(STREAMS, "Orders that are being watched");
     metrics::describe_gauge!(WAITS, "Callers that wait for their order to be decided");
     metrics::describe_counter!(CONNECTIONS_REFUSED, "Connections closed: too many of one address");
@@ -163,7 +183,10 @@ pub(crate) fn metrics() -> PrometheusHandle {
     metrics::describe_counter!(LAUNCHES_FAILED, "Launches that failed for the order's own reason");
     metrics::describe_gauge!(BACKLOG, "Orders that wait for their launch");
     metrics::describe_gauge!(BACKLOG_OLDEST, "How long the oldest of them has waited");
-    handle
+    metrics::describe_gauge!(BACKLOG_SEEN_AT, "When it was last looked how many wait");
+    metrics::describe_gauge!(STOPPED, "1 while an operator has stopped launching");
+    metrics::describe_gauge!(TEMPORAL_AWAY, "1 while Temporal starts no workflows");
+    metrics::describe_counter!(ORDERS_ENDED, "Orders that have ended, by how");
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use crate::app::{App, Settings};
 use crate::graphql::GraphqlSchema;
 use crate::http::forwarded::ProxyHeader;
 use crate::http::observe;
-use crate::http::ops::ready;
+use crate::http::ops::{self, ready};
 use crate::http::rate_limit::Gate;
 use crate::identity::Identity;
 use crate::temporal::Temporal;
@@ -198,9 +198,10 @@ impl State {
         self
     }
 
-    /// Folds the recorded latencies into their histograms and forgets idle callers. Call it every
-    /// few seconds, or memory grows.
+    /// Folds the recorded latencies into their histograms, looks how many callers there are, and
+    /// forgets idle ones. Call it every few seconds, or memory grows.
     pub fn tidy_up(&self) {
+        ops::metrics::look_at(self);
         self.metrics.run_upkeep();
         self.gate.forget_idle();
     }

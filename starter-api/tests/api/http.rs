@@ -114,7 +114,7 @@ async fn requests_are_counted_by_route_and_not_by_path() {
     let counted = r#"http_requests_total{method="GET",route="/v1/products/{sku}",status="503"}"#;
     assert!(metrics.text.contains(counted), "{}", metrics.text);
     assert!(metrics.text.contains("http_request_duration_seconds_bucket"), "{}", metrics.text);
-    for gauge in ["ordersaga_api_db_connections", "ordersaga_streams", "ordersaga_waits"] {
+    for gauge in ["ordersaga_database_connections", "ordersaga_streams", "ordersaga_waits"] {
         assert!(metrics.text.contains(&format!("# TYPE {gauge} gauge")), "{}", metrics.text);
     }
     assert!(!metrics.text.contains("special"), "{}", metrics.text);

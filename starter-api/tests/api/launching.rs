@@ -123,7 +123,7 @@ async fn that_temporal_is_away_is_not_the_orders_fault(database: PgPool) {
             let row = row.fetch_one(&database).await.unwrap();
             assert_eq!((row.attempts, row.last_error), (0, None));
             let metrics = shop.get("/metrics").await.text;
-            let counted = metrics.lines().any(|line| line == "launch_backlog 1");
+            let counted = metrics.lines().any(|line| line == "ordersaga_launch_backlog_orders 1");
             if counted && row.postponed == Some(true) {
                 break;
             }

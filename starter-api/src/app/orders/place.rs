@@ -27,7 +27,7 @@ const PAUSE_MAX: Duration = Duration::from_millis(200);
 const WAITING_FREELY: usize = 64;
 
 /// Orders accepted, by whether the request was a repeat.
-pub(crate) const ORDERS_ACCEPTED: &str = "orders_accepted_total";
+pub(crate) const ORDERS_ACCEPTED: &str = "ordersaga_orders_accepted_total";
 
 /// The caller's name for a request, under which it may be repeated.
 ///

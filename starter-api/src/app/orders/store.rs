@@ -21,6 +21,10 @@ use crate::app::orders::place::command::Recipient;
 use crate::app::orders::{CustomerAction, OrderEvent, OrderResource, StoredOrder};
 use crate::error::{OrProblem, Problem};
 
+/// Orders that were cancelled before anything was done for them. Of the others, the worker counts
+/// the end under the same name.
+pub(crate) const ORDERS_ENDED: &str = "ordersaga_orders_ended_total";
+
 /// Reads orders as [`Row`]s; every query of them has the same columns.
 macro_rules! orders_where {
     ($($condition:literal)+, $($argument:expr),+ $(,)?) => {
@@ -350,12 +354,16 @@ pub(crate) async fn cancel_before_launch(
     order_id: OrderId,
     reason: &str,
 ) -> Result<bool, Problem> {
-    sqlx::query_scalar!(
+    let is_cancelled = sqlx::query_scalar!(
         r#"select orders.cancel_before_launch($1, $2) as "cancelled!""#,
         order_id.uuid(),
         reason,
     )
     .fetch_one(database)
     .await
-    .or_problem("cancelling an order before its launch")
+    .or_problem("cancelling an order before its launch")?;
+    if is_cancelled {
+        metrics::counter!(ORDERS_ENDED, "status" => "cancelled").increment(1);
+    }
+    Ok(is_cancelled)
 }

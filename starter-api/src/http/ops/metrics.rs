@@ -4,13 +4,17 @@ use axum::extract::State as Shared;
 use axum::http::header;
 use axum::response::IntoResponse;
 use metrics::gauge;
+use runtime::database::PoolWatch;
+use runtime::metrics::{count, page};
 
 use crate::http::State;
 
-/// The API's connections to the database, and those of its callers that are watching or waiting.
-pub(crate) const DATABASE_CONNECTIONS: &str = "ordersaga_api_db_connections";
+/// The callers that are watching or waiting.
 pub(crate) const STREAMS: &str = "ordersaga_streams";
 pub(crate) const WAITS: &str = "ordersaga_waits";
+
+/// What the API's pool is called in the metrics.
+pub(crate) const POOL: &str = "api";
 
 /// Exports requests by route and status, their latency, and orders placed, for Prometheus.
 #[utoipa::path(
@@ -20,21 +24,15 @@ pub(crate) const WAITS: &str = "ordersaga_waits";
 )]
 pub(crate) async fn metrics(Shared(state): Shared<State>) -> impl IntoResponse {
     look_at(&state);
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], state.metrics.render())
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], page())
 }
 
-/// What is counted at the moment somebody asks.
-fn look_at(state: &State) {
+/// What is counted at the moment somebody asks, and every few seconds for a page that another part of
+/// the process serves.
+pub(crate) fn look_at(state: &State) {
     let app = &state.app;
-    let (open, idle) = (app.database.size(), app.database.num_idle());
-    gauge!(DATABASE_CONNECTIONS, "state" => "open").set(f64::from(open));
-    gauge!(DATABASE_CONNECTIONS, "state" => "idle").set(count(idle));
+    PoolWatch::of(&app.database, POOL).show();
     let taken = |most: usize, free: usize| count(most.saturating_sub(free));
     gauge!(STREAMS).set(taken(app.settings.streams_max, app.streams.available_permits()));
     gauge!(WAITS).set(taken(app.settings.waits_max, app.waits.available_permits()));
-}
-
-/// A gauge is a floating number; a count that fits 32 bits is exact in it.
-fn count(things: usize) -> f64 {
-    f64::from(u32::try_from(things).unwrap_or(u32::MAX))
 }

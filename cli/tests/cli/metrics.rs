@@ -1,0 +1,119 @@
+//! What operators watch: the alert rules and the dashboard speak of series that the programs have,
+//! and each of those says what it is.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use runtime::schema::MIGRATIONS;
+use sqlx::PgPool;
+use tokio::time::timeout;
+
+use crate::all::{Running, all, load, operator, placed};
+
+const ALERTS: &str = include_str!("../../../observability/alerts.yaml");
+const DASHBOARD: &str = include_str!("../../../observability/dashboard.json");
+
+/// Series of the SDK's that begin with the first failure, or with the first workflow task that has
+/// waited for a worker. An order that begins where it is placed may have none.
+const NOT_FROM_THE_START: [&str; 3] = [
+    "temporal_workflow_task_execution_failed_total",
+    "temporal_request_failure_total",
+    "temporal_workflow_task_schedule_to_start_latency_seconds",
+];
+
+/// With what the names of all series begin.
+const OF_ALL: [&str; 4] = ["ordersaga_", "temporal_", "process_", "http_"];
+
+/// Longer than the programs take to count everything once.
+const LONG: Duration = Duration::from_secs(60);
+
+/// The series that a text speaks of; those of a histogram under its own name.
+fn named_in(text: &str) -> BTreeSet<&str> {
+    text.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_'))
+        .filter(|word| OF_ALL.iter().any(|beginning| word.starts_with(*beginning)))
+        .map(|word| {
+            let ends = ["_bucket", "_count", "_sum"];
+            ends.iter().find_map(|end| word.strip_suffix(*end)).unwrap_or(word)
+        })
+        .collect()
+}
+
+/// What a page says of the series it has, by the beginning of such lines.
+fn told_by<'a>(page: &'a str, beginning: &'a str) -> BTreeSet<&'a str> {
+    let lines = page.lines().filter_map(|line| line.strip_prefix(beginning));
+    lines.filter_map(|line| line.split(' ').next()).collect()
+}
+
+/// What the rules and the dashboard speak of and this page does not have.
+fn missing_on(page: &str) -> Vec<&'static str> {
+    let there = told_by(page, "# TYPE ");
+    let named = named_in(ALERTS).into_iter().chain(named_in(DASHBOARD));
+    let wanted = named.filter(|name| !NOT_FROM_THE_START.contains(name));
+    wanted.filter(|name| !there.contains(name)).collect()
+}
+
+#[test]
+fn the_alerts_and_the_dashboard_speak_of_series_and_of_no_others_than_are_looked_for() {
+    for text in [ALERTS, DASHBOARD] {
+        let named = named_in(text);
+        assert!(named.len() > 20, "{named:?}");
+        assert!(NOT_FROM_THE_START.iter().all(|name| named.contains(name)), "{named:?}");
+    }
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn whatever_is_watched_is_there_before_anything_goes_wrong(database: PgPool) {
+    load(&database, "2.55", &["--on-hand", "10"]).await;
+    let (server, temporal) = testkit::server().await;
+    let Running { program, api, worker } = all(&database, &temporal).await;
+    let order_id = placed(&api).await;
+    let (code, _, said) = operator(&api, &["order", "watch", &order_id]).await;
+    assert_eq!(code, 0, "{said}");
+
+    let client = reqwest::Client::builder().build().unwrap();
+    let page = async || {
+        let answer = client.get(format!("{worker}/metrics")).send().await.unwrap();
+        answer.error_for_status().unwrap().text().await.unwrap()
+    };
+    let has = |page: &str, line: &str| page.lines().any(|told| told == line);
+    let ended = r#"ordersaga_orders_ended_total{status="completed"} 1"#;
+    // Some series come with the first count, the end is counted after it is on record.
+    let all_told = async {
+        loop {
+            let page = page().await;
+            if missing_on(&page).is_empty() && has(&page, ended) {
+                break;
+            }
+        }
+    };
+    let _late = timeout(LONG, all_told).await.is_err();
+
+    let page = page().await;
+    assert_eq!(missing_on(&page), [""; 0]);
+    for line in [
+        ended,
+        r#"ordersaga_orders_ended_total{status="cancelled"} 0"#,
+        r#"ordersaga_orders_ended_total{status="rejected"} 0"#,
+        r#"ordersaga_orders_ended_total{status="failed"} 0"#,
+        r#"ordersaga_orders_accepted_total{repeat="no"} 1"#,
+        r#"ordersaga_orders_accepted_total{repeat="yes"} 0"#,
+        r#"ordersaga_temporal_call_seconds_count{call="launch",result="failed"} 0"#,
+        "ordersaga_launches_failed_total 0",
+        "ordersaga_database_misdeployed_total 0",
+        r#"ordersaga_database_probes_failed_total{pool="api"} 0"#,
+        r#"ordersaga_database_probes_failed_total{pool="worker"} 0"#,
+        r#"ordersaga_broken_faults_total{step="ShipOrder"} 0"#,
+        "ordersaga_temporal_away 0",
+        "ordersaga_queues_polled 3",
+        "ordersaga_queues_wanted 3",
+    ] {
+        assert!(has(&page, line), "{line} is not in {page}");
+    }
+    let no_launch = r#"ordersaga_temporal_call_seconds_count{call="launch",result="answered"} 0"#;
+    assert!(!has(&page, no_launch), "{page}");
+    let (there, explained) = (told_by(&page, "# TYPE "), told_by(&page, "# HELP "));
+    let silent = there.difference(&explained).copied();
+    assert_eq!(silent.collect::<Vec<_>>(), [""; 0], "series without an explanation");
+    drop(program);
+    server.shutdown().await.unwrap();
+}

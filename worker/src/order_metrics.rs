@@ -1,0 +1,169 @@
+//! Counts what stands open: orders that have not ended, and messages that nobody has published.
+//!
+//! The worker counts, because its role may read both; the starter has no right to the outbox. Every
+//! worker that carries orders does so and says the same, so take the largest number of them, not
+//! their sum.
+
+use std::time::{Duration, SystemTime};
+
+use metrics::{describe_gauge, gauge};
+use runtime::chain;
+use runtime::metrics::{count, timestamp};
+use sqlx::PgPool;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+/// Orders that have not ended, by what they wait for.
+const OPEN: &str = "ordersaga_open_orders";
+
+/// How long ago the oldest of them was placed.
+const OPEN_OLDEST: &str = "ordersaga_open_orders_oldest_seconds";
+
+/// How long the order that has waited longest for a person has done so.
+const ATTENTION_OLDEST: &str = "ordersaga_attention_oldest_seconds";
+
+/// Messages in the outbox that are not published, and how old the oldest of them is.
+const UNPUBLISHED: &str = "ordersaga_outbox_unpublished_messages";
+const UNPUBLISHED_OLDEST: &str = "ordersaga_outbox_oldest_seconds";
+
+/// When a message was last published.
+const PUBLISHED_AT: &str = "ordersaga_outbox_published_timestamp_seconds";
+
+/// When all of this was last counted. Older numbers say nothing of today.
+const COUNTED_AT: &str = "ordersaga_counted_timestamp_seconds";
+
+/// How often it is counted.
+const COUNT_EVERY: Duration = Duration::from_secs(15);
+
+/// How many orders, and how many messages, are looked at: the oldest orders, and any messages. If
+/// there are more, this is the number that is shown, so that counting costs little on the very day
+/// on which everything waits.
+pub const COUNTED_MAX: i64 = 10_000;
+
+/// What an order that has not ended may wait for.
+pub const STATES: [&str; 4] = ["under-way", "awaiting-customer", "unwinding", "needs-attention"];
+
+/// What stands open at one moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Open {
+    /// The orders, by what they wait for: one of [`STATES`]. A state without orders is left out.
+    pub orders: Vec<OpenOrders>,
+    /// The messages.
+    pub outbox: Outbox,
+}
+
+/// Orders that wait for the same.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OpenOrders {
+    /// One of [`STATES`]. An order that waits for its launch, or in its cancel window, is under way.
+    pub state: String,
+    /// How many there are.
+    pub orders: i64,
+    /// How many seconds ago the oldest of them was placed.
+    pub oldest_seconds: f64,
+    /// How many seconds one of them has waited for a person, if they do.
+    pub attention_seconds: Option<f64>,
+}
+
+/// Messages that are not published, and when one was.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Outbox {
+    /// How many are not published.
+    pub unpublished: i64,
+    /// How many seconds ago the oldest of those that were looked at was written.
+    pub oldest_seconds: Option<f64>,
+    /// When one was last published, in seconds since 1970; none if none of those kept was.
+    pub published_at: Option<f64>,
+}
+
+/// Counts until `stop`. While the database does not answer, the last numbers stand, and so does the
+/// time at which they were true.
+pub async fn run(pool: PgPool, stop: CancellationToken) {
+    describe();
+    let mut due = interval(COUNT_EVERY);
+    due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while stop.run_until_cancelled(due.tick()).await.is_some() {
+        match read(&pool).await {
+            Ok(open) => show(&open),
+            Err(error) => warn!(error = chain(&error), "open orders could not be counted"),
+        }
+    }
+}
+
+/// Counts once. Neither statement reads an order that has ended or, but for the latest, a message
+/// that is published.
+pub async fn read(pool: &PgPool) -> sqlx::Result<Open> {
+    let orders = sqlx::query_as!(
+        OpenOrders,
+        r#"
+        select
+            case
+                when attention is not null then 'needs-attention'
+                when ending is not null then 'unwinding'
+                when payment_status = 'awaiting-customer' then 'awaiting-customer'
+                else 'under-way'
+            end as "state!",
+            count(*) as "orders!",
+            extract(epoch from now() - min(placed_at))::double precision as "oldest_seconds!",
+            extract(epoch from now() - min((attention ->> 'since')::timestamptz))::double precision
+                as attention_seconds
+        from (
+            select placed_at, attention, ending, payment_status from orders.orders
+            where status_data ->> 'status' = 'processing'
+            order by placed_at, order_id
+            limit $1
+        ) as open_order
+        group by 1
+        "#,
+        COUNTED_MAX,
+    )
+    .fetch_all(pool)
+    .await?;
+    let outbox = sqlx::query_as!(
+        Outbox,
+        r#"
+        select
+            count(*) as "unpublished!",
+            extract(epoch from now() - min(created_at))::double precision as oldest_seconds,
+            (
+                select extract(epoch from max(published_at))::double precision
+                from outbox.messages where published_at is not null
+            ) as published_at
+        from (
+            select created_at from outbox.messages where published_at is null
+            order by aggregateid, sequence
+            limit $1
+        ) as unpublished
+        "#,
+        COUNTED_MAX,
+    )
+    .fetch_one(pool)
+    .await?;
+    Ok(Open { orders, outbox })
+}
+
+fn show(Open { orders, outbox }: &Open) {
+    for state in STATES {
+        let found = orders.iter().find(|found| found.state == state);
+        gauge!(OPEN, "state" => state).set(found.map_or(0.0, |found| count(found.orders)));
+        let oldest = found.map_or(0.0, |found| found.oldest_seconds);
+        gauge!(OPEN_OLDEST, "state" => state).set(oldest);
+    }
+    let waited = orders.iter().filter_map(|found| found.attention_seconds).fold(0.0, f64::max);
+    gauge!(ATTENTION_OLDEST).set(waited);
+    gauge!(UNPUBLISHED).set(count(outbox.unpublished));
+    gauge!(UNPUBLISHED_OLDEST).set(outbox.oldest_seconds.unwrap_or(0.0));
+    gauge!(PUBLISHED_AT).set(outbox.published_at.unwrap_or(0.0));
+    gauge!(COUNTED_AT).set(timestamp(SystemTime::now()));
+}
+
+fn describe() {
+    describe_gauge!(OPEN, "Orders that have not ended, by what they wait for; 10000 at most");
+    describe_gauge!(OPEN_OLDEST, "How long ago the oldest of them was placed");
+    describe_gauge!(ATTENTION_OLDEST, "How long an order has waited for a person");
+    describe_gauge!(UNPUBLISHED, "Messages in the outbox that nobody has published; 10000 at most");
+    describe_gauge!(UNPUBLISHED_OLDEST, "How long ago the oldest of them was written");
+    describe_gauge!(PUBLISHED_AT, "When a message was last published; 0 if nobody publishes any");
+    describe_gauge!(COUNTED_AT, "When open orders and unpublished messages were last counted");
+}

@@ -1,0 +1,90 @@
+//! What stands open is counted, and only that.
+
+#![expect(clippy::unwrap_used, reason = "what cannot be prepared or read fails its test")]
+
+mod support;
+
+use domain::Order;
+use runtime::schema::MIGRATIONS;
+use serde_json::json;
+use sqlx::{AssertSqlSafe, PgPool};
+use support::{order, put_on_record};
+use worker::order_metrics::{OpenOrders, read};
+
+async fn change(db: &PgPool, statement: String) {
+    sqlx::raw_sql(AssertSqlSafe(statement)).execute(db).await.unwrap();
+}
+
+/// An order that was placed so many seconds ago, of whose row this has become.
+async fn placed(db: &PgPool, seconds_ago: u32, assignments: &str) -> Order {
+    let order = order();
+    put_on_record(db, &order, &json!(order.placed())).await;
+    let placed_at = format!("placed_at = now() - interval '{seconds_ago} s'");
+    let whose = format!("where order_id = '{}'", order.order_id);
+    change(db, format!("update orders.orders set {placed_at}, {assignments} {whose}")).await;
+    order
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn open_orders_are_counted_by_what_they_wait_for(owner: PgPool) {
+    const UNWINDING: &str = r#"ending = '{"status":"cancelled","reason":"x"}'"#;
+    let waits = |seconds: u32| {
+        format!(
+            "{UNWINDING}, attention = jsonb_build_object(
+                 'since', orders.in_utc(now() - interval '{seconds} s'))"
+        )
+    };
+    placed(&owner, 1_000, "updated_at = now()").await;
+    placed(&owner, 2_000, "updated_at = now()").await;
+    placed(&owner, 3_000, "payment_status = 'awaiting-customer'").await;
+    placed(&owner, 4_000, UNWINDING).await;
+    placed(&owner, 5_000, &waits(100)).await;
+    placed(&owner, 6_000, &waits(200)).await;
+    placed(&owner, 90_000, r#"status_data = '{"status":"completed"}'"#).await;
+
+    let db = testkit::as_role(&owner, "ordersaga_worker");
+    let orders = read(&db).await.unwrap().orders;
+    let of = |state: &str| orders.iter().find(|found| found.state == state).unwrap();
+    let is = |found: &OpenOrders, count: i64, oldest: f64| {
+        // The test may take its time, but not so long as to be mistaken for another order.
+        assert_eq!(found.orders, count, "{found:?}");
+        assert!((oldest..oldest + 900.0).contains(&found.oldest_seconds), "{found:?}");
+    };
+    is(of("under-way"), 2, 2_000.0);
+    is(of("awaiting-customer"), 1, 3_000.0);
+    is(of("unwinding"), 1, 4_000.0);
+    is(of("needs-attention"), 2, 6_000.0);
+    assert_eq!(orders.len(), 4);
+    let waited = of("needs-attention").attention_seconds.unwrap();
+    assert!((200.0..1_100.0).contains(&waited), "{waited}");
+    assert_eq!(of("unwinding").attention_seconds, None);
+    db.close().await;
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn messages_that_nobody_has_published_are_counted(owner: PgPool) {
+    let db = testkit::as_role(&owner, "ordersaga_worker");
+    let nothing = read(&db).await.unwrap().outbox;
+    assert_eq!((nothing.unpublished, nothing.oldest_seconds), (0, None));
+
+    let mut orders = Vec::new();
+    for seconds_ago in [3_000, 2_000, 1_000] {
+        let order = placed(&owner, seconds_ago, "updated_at = now()").await;
+        let written = format!("created_at = now() - interval '{seconds_ago} s'");
+        let whose = format!("where aggregateid = '{}'", order.order_id);
+        change(&owner, format!("update outbox.messages set {written} {whose}")).await;
+        orders.push(order.order_id);
+    }
+    let waiting = read(&db).await.unwrap().outbox;
+    assert_eq!((waiting.unpublished, waiting.published_at), (3, None));
+    assert!((3_000.0..3_900.0).contains(&waiting.oldest_seconds.unwrap()), "{waiting:?}");
+
+    let first = orders.first().unwrap();
+    let publish = "update outbox.messages set published_at = to_timestamp(1700000000)";
+    change(&owner, format!("{publish} where aggregateid = '{first}'")).await;
+    let waiting = read(&db).await.unwrap().outbox;
+    assert_eq!(waiting.unpublished, 2);
+    assert!((2_000.0..2_900.0).contains(&waiting.oldest_seconds.unwrap()), "{waiting:?}");
+    assert_eq!(waiting.published_at, Some(1_700_000_000.0));
+    db.close().await;
+}
