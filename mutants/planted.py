@@ -770,4 +770,14 @@ PLANTED = [
         "units:a_moment_is_one units",
         (TEXTS, "(0..=9_999).contains(&it.year())", "it.year() >= 0"),
     ),
+    mutant(
+        "a payment that is not found is waited for without end",
+        "units:a_payment_that_is_not_found activities:a_payment_that_is_not_found units",
+        ("activities/src/payment/port.rs", "Self::NotFound if age < may_lag => {", "Self::NotFound if age >= Duration::ZERO || age < may_lag => {"),
+    ),
+    mutant(
+        "a shipment that the carrier called off is told as undeliverable",
+        "activities:a_shipment_that_the_carrier activities",
+        (SHIPPING, "unwrap_or(Rejection::CancelledByCarrier)", 'unwrap_or_else(|| self.undeliverable("the carrier has called the shipment off"))'),
+    ),
 ]
