@@ -780,4 +780,9 @@ PLANTED = [
         "activities:a_shipment_that_the_carrier activities",
         (SHIPPING, "unwrap_or(Rejection::CancelledByCarrier)", 'unwrap_or_else(|| self.undeliverable("the carrier has called the shipment off"))'),
     ),
+    mutant(
+        "an array is read in the place of an object",
+        "units:an_array_is_no_object units",
+        ("domain/src/json.rs", "self.0.deserialize_map(Objects(visitor))\n    }\n\n    fn is_human", "self.0.deserialize_struct(_name, _fields, Objects(visitor))\n    }\n\n    fn is_human"),
+    ),
 ]

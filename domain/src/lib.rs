@@ -8,6 +8,7 @@ mod country;
 pub mod event;
 mod fingerprint;
 mod ids;
+pub mod json;
 pub mod ledger;
 mod money;
 mod order;
