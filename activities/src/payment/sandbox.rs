@@ -82,7 +82,7 @@ enum Request {
 
 /// A payment as the provider answers it.
 #[derive(Serialize, Deserialize)]
-struct Told {
+pub(crate) struct Told {
     id: String,
     state: PaymentState,
     currency: String,
@@ -263,7 +263,7 @@ impl PaymentProvider for SandboxProvider {
 }
 
 impl Told {
-    fn payment(self) -> Result<Payment, ProviderError> {
+    pub(crate) fn payment(self) -> Result<Payment, ProviderError> {
         let Self { state, decline_code, expires_at, approval_url, approvable_until, .. } = self;
         let currency = Currency::from_code(&self.currency);
         let captured = currency.and_then(|currency| Money::new(self.captured, currency).ok());

@@ -57,9 +57,9 @@ enum Request {
 
 /// A shipment as the carrier answers it.
 #[derive(Serialize, Deserialize)]
-struct Told {
+pub(crate) struct Told {
     id: String,
-    state: ShipmentState,
+    pub(crate) state: ShipmentState,
     tracking: Option<String>,
 }
 
@@ -174,7 +174,7 @@ impl Carrier for SandboxCarrier {
 }
 
 impl Told {
-    fn consignment(self) -> Consignment {
+    pub(crate) fn consignment(self) -> Consignment {
         Consignment { state: self.state, tracking: self.tracking }
     }
 }
