@@ -749,9 +749,9 @@ PLANTED = [
         "a text that is too long is cut off",
         "units:a_text_is_taken_whole units",
         (
-            TEXTS,
+            "domain/src/text.rs",
             "    if text.chars().nth(length_max.saturating_mul(4)).is_some() {\n"
-            "        return Err(not_a_line(length_max));\n    }\n",
+            "        return Err(NotALine { length_max });\n    }\n",
             "    let text: String = text.chars().take(length_max.saturating_mul(4)).collect();\n",
         ),
     ),
@@ -784,5 +784,10 @@ PLANTED = [
         "an array is read in the place of an object",
         "units:an_array_is_no_object units",
         ("domain/src/json.rs", "self.0.deserialize_map(Objects(visitor))\n    }\n\n    fn is_human", "self.0.deserialize_struct(_name, _fields, Objects(visitor))\n    }\n\n    fn is_human"),
+    ),
+    mutant(
+        "a supplier's list has names that no search finds",
+        "units:a_name_is_the_same units",
+        ("worker/src/catalogue_file.rs", "line_of_text(text, NAME_LENGTH_MAX)", "domain::line_as_written(text, NAME_LENGTH_MAX)"),
     ),
 ]

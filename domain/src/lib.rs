@@ -19,6 +19,7 @@ mod rejection;
 pub mod shipment;
 mod status;
 mod steps;
+mod text;
 
 pub use country::{CountryCode, UnknownCountry};
 pub use fingerprint::Fingerprint;
@@ -39,3 +40,4 @@ pub use steps::{
     Authorisation, AuthorisationAnswer, Charge, ClaimLine, Decision, Parcel, Shipment, StepKey,
     StepName, StockClaim,
 };
+pub use text::{NotALine, composed, line_as_written, line_of_text};
