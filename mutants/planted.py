@@ -761,9 +761,9 @@ PLANTED = [
         "a text that is too long is cut off",
         "units:a_text_is_taken_whole units",
         (
-            TEXTS,
+            "domain/src/text.rs",
             "    if text.chars().nth(length_max.saturating_mul(4)).is_some() {\n"
-            "        return Err(not_a_line(length_max));\n    }\n",
+            "        return Err(NotALine { length_max });\n    }\n",
             "    let text: String = text.chars().take(length_max.saturating_mul(4)).collect();\n",
         ),
     ),
@@ -806,5 +806,25 @@ PLANTED = [
         "an end that another run has noted is counted again",
         "activities:an_order_ends_once_however_often activities",
         (RECORD, "if noted.had_ended == Some(false) {", "if noted.had_ended.is_some() {"),
+    ),
+    mutant(
+        "a payment that is not found is waited for without end",
+        "units:a_payment_that_is_not_found activities:a_payment_that_is_not_found units",
+        ("activities/src/payment/port.rs", "Self::NotFound if age < may_lag => {", "Self::NotFound if age >= Duration::ZERO || age < may_lag => {"),
+    ),
+    mutant(
+        "a shipment that the carrier called off is told as undeliverable",
+        "activities:a_shipment_that_the_carrier activities",
+        (SHIPPING, "unwrap_or(Rejection::CancelledByCarrier)", 'unwrap_or_else(|| self.undeliverable("the carrier has called the shipment off"))'),
+    ),
+    mutant(
+        "an array is read in the place of an object",
+        "units:an_array_is_no_object units",
+        ("domain/src/json.rs", "self.0.deserialize_map(Objects(visitor))\n    }\n\n    fn is_human", "self.0.deserialize_struct(_name, _fields, Objects(visitor))\n    }\n\n    fn is_human"),
+    ),
+    mutant(
+        "a supplier's list has names that no search finds",
+        "units:a_name_is_the_same units",
+        ("worker/src/catalogue_file.rs", "line_of_text(text, NAME_LENGTH_MAX)", "domain::line_as_written(text, NAME_LENGTH_MAX)"),
     ),
 ]

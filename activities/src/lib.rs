@@ -8,6 +8,8 @@
 
 pub mod catalogue;
 mod fault;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod heartbeat;
 mod idempotency;
 pub mod ledger;

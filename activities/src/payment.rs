@@ -29,6 +29,8 @@ pub mod port;
 pub mod sandbox;
 mod store;
 
+use std::time::Duration;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::event::{AwaitingCustomer, OrderEvent, Refused};
 use domain::payment::{self, Call, CustomerTime, KeyState, Known, PaymentState};
@@ -194,6 +196,8 @@ struct Attempt<'a> {
     recorded: Option<Recorded<Value>>,
     known: Known,
     id: Option<PaymentId>,
+    /// How long ago the payment's id was stored; nothing, if it was just opened.
+    age: Duration,
     waiting: Waiting,
     /// What the provider answered last.
     payment: Option<Payment>,
@@ -219,6 +223,7 @@ impl<'a> Attempt<'a> {
             recorded: None,
             known: Known::Nothing,
             id: None,
+            age: Duration::ZERO,
             waiting: Waiting::default(),
             payment: None,
             held_money: None,
@@ -302,14 +307,14 @@ impl<'a> Attempt<'a> {
                 Some(true)
             }
         };
-        self.id = Some(payment.id);
+        (self.id, self.age) = (Some(payment.id), payment.age);
         Ok(())
     }
 
     async fn open(&mut self) -> Result<(), ActivityFault> {
         let opened = self.provider.open(&self.charge).await;
         self.id = Some(opened.map_err(|error| error.into_fault("opening a payment"))?);
-        self.known = Known::Fresh;
+        (self.known, self.age) = (Known::Fresh, Duration::ZERO);
         Ok(())
     }
 
@@ -346,7 +351,10 @@ impl<'a> Attempt<'a> {
                 self.known = Known::Unasked;
                 Ok(())
             }
-            Err(error) => Err(error.into_fault(doing)),
+            Err(error) => {
+                let capabilities = self.provider.capabilities();
+                Err(error.at_age(self.age, capabilities).into_fault(doing))
+            }
         }
     }
 
@@ -477,16 +485,19 @@ impl<'a> Attempt<'a> {
         if payment.state == PaymentState::Voided {
             return Ok(None);
         }
+        let fault = |error: ProviderError| {
+            error.at_age(payment.age, self.provider.capabilities()).into_fault(DOING)
+        };
         match self.provider.void(&payment.id).await {
             Ok(_) => {}
             Err(ProviderError::MovedOn) => {
                 let found = self.provider.look_up(&payment.id).await;
-                let found = found.map_err(|error| error.into_fault(DOING))?;
+                let found = found.map_err(fault)?;
                 if found.state == PaymentState::Captured {
                     return idempotency::recall(self.db, key).await?.into_answer(key).map(Some);
                 }
             }
-            Err(error) => return Err(error.into_fault(DOING)),
+            Err(error) => return Err(fault(error)),
         }
         store::record_replaced(self.db, &self.order.charge(before)).await?;
         Ok(None)

@@ -20,6 +20,8 @@ pub mod port;
 pub mod sandbox;
 mod store;
 
+use std::time::Duration;
+
 use domain::payment::KeyState;
 use domain::shipment::{self, Call, Known, ShipmentState};
 use domain::{Order, Parcel, Rejection, Shipment, StepKey};
@@ -33,8 +35,9 @@ use crate::stock::ArticleQueues;
 
 /// Hands the parcel to the carrier, and its goods leave the stock. Undone by [`cancel`].
 ///
-/// **Errors.** Rejected as undeliverable; or as expired, when the goods are not held any more. Not
-/// open if the order is not on record or has ended.
+/// **Errors.** Rejected as undeliverable; as cancelled by the carrier, when it called the shipment
+/// off; or as expired, when the goods are not held any more. Not open if the order is not on record
+/// or has ended.
 /// **Repeats.** By key here, and by the shipment's id at the carrier: one parcel, whose goods leave
 /// the stock once.
 pub async fn ship(
@@ -105,6 +108,8 @@ struct Attempt<'a> {
     recipient: Option<Recipient>,
     known: Known,
     id: Option<ShipmentId>,
+    /// How long ago the shipment's id was stored; nothing, if it was just drafted.
+    age: Duration,
     /// What the carrier answered last.
     consignment: Option<Consignment>,
     has_left_tombstone: bool,
@@ -132,6 +137,7 @@ impl<'a> Attempt<'a> {
             recipient: None,
             known: Known::Nothing,
             id: None,
+            age: Duration::ZERO,
             consignment: None,
             has_left_tombstone: false,
         }
@@ -198,7 +204,7 @@ impl<'a> Attempt<'a> {
         self.recorded = Some(stored.recorded);
         self.recipient = stored.recipient;
         self.known = if stored.shipment.is_some() { Known::Unasked } else { Known::Nothing };
-        self.id = stored.shipment;
+        (self.id, self.age) = (stored.shipment, stored.age);
         Ok(())
     }
 
@@ -211,7 +217,7 @@ impl<'a> Attempt<'a> {
         };
         match self.carrier.draft(&booking).await {
             Ok(drafted) => {
-                self.id = Some(drafted);
+                (self.id, self.age) = (Some(drafted), Duration::ZERO);
                 self.known = Known::Fresh;
                 Ok(())
             }
@@ -258,7 +264,10 @@ impl<'a> Attempt<'a> {
                 self.known = Known::Unasked;
                 Ok(())
             }
-            Err(error) => Err(error.into_fault(doing)),
+            Err(error) => {
+                let capabilities = self.carrier.capabilities();
+                Err(error.at_age(self.age, capabilities).into_fault(doing))
+            }
         }
     }
 
@@ -281,8 +290,7 @@ impl<'a> Attempt<'a> {
     }
 
     async fn record_refusal(&mut self) -> Result<(), ActivityFault> {
-        let called_off = || self.undeliverable("the carrier has called the shipment off");
-        let refusal = self.refusal.clone().unwrap_or_else(called_off);
+        let refusal = self.refusal.clone().unwrap_or(Rejection::CancelledByCarrier);
         let (key, is_shipment_known) = (self.parcel.key, self.id.is_some());
         if store::record_refusal(self.db, key, is_shipment_known, refusal.clone()).await? {
             self.recorded = Some(Recorded::Answered(idempotency::Outcome::Refused(refusal)));

@@ -165,7 +165,7 @@ struct Silent {
 #[async_trait]
 impl Carrier for Silent {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { keys_last: Duration::ZERO, may_lag: Duration::ZERO }
+        Capabilities { may_lag: Duration::ZERO }
     }
 
     async fn draft(&self, _booking: &Booking) -> Result<ShipmentId, CarrierError> {

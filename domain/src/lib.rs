@@ -8,6 +8,7 @@ mod country;
 pub mod event;
 mod fingerprint;
 mod ids;
+pub mod json;
 pub mod ledger;
 mod money;
 mod order;
@@ -18,6 +19,7 @@ mod rejection;
 pub mod shipment;
 mod status;
 mod steps;
+mod text;
 
 pub use country::{CountryCode, UnknownCountry};
 pub use fingerprint::Fingerprint;
@@ -38,3 +40,4 @@ pub use steps::{
     Authorisation, AuthorisationAnswer, Charge, ClaimLine, Decision, Parcel, Shipment, StepKey,
     StepName, StockClaim,
 };
+pub use text::{NotALine, composed, line_as_written, line_of_text};

@@ -40,6 +40,9 @@ pub enum Rejection {
         /// The carrier's reason.
         why: String,
     },
+    /// The carrier called the shipment off by itself, before it fetched the parcel.
+    #[error("the carrier called the shipment off")]
+    CancelledByCarrier,
     /// The goods were held for as long as the shop holds them, and then given back.
     #[error("the stock reservation expired before the parcel could be sent")]
     ReservationExpired,

@@ -11,8 +11,9 @@ const TARGET: &str = "ORDERSAGA_FUZZ_TARGET";
 /// A reader with its promises.
 type Target = fn(&[u8]);
 
-const TARGETS: [(&str, Target); 21] = [
+const TARGETS: [(&str, Target); 22] = [
     ("amounts", words::amount),
+    ("answers", activities::fuzzing::answer),
     ("authorization", starter_api::fuzzing::authorization),
     ("catalogues", files::catalogue),
     ("claims", starter_api::fuzzing::claims),

@@ -8,7 +8,7 @@ use std::str::FromStr as _;
 
 use activities::catalogue::Article;
 use csv::StringRecord;
-use domain::{Currency, IdError, Money, MoneyError, Sku, written_amount};
+use domain::{Currency, IdError, Money, MoneyError, Sku, line_of_text, written_amount};
 
 /// What a price column is called, before its currency.
 const PRICE: &str = "unit_price_";
@@ -97,11 +97,9 @@ impl Columns {
     }
 }
 
+/// In the form in which the API takes one and searches for it.
 fn name(text: &str) -> Result<String, NotAnArticle> {
-    let name = text.trim();
-    let fits = (1..=NAME_LENGTH_MAX).contains(&name.chars().count());
-    let is_shown = !name.chars().any(char::is_control);
-    if fits && is_shown { Ok(name.to_owned()) } else { Err(NotAnArticle::Name) }
+    line_of_text(text, NAME_LENGTH_MAX).map_err(|_not_a_line| NotAnArticle::Name)
 }
 
 #[cfg(test)]
@@ -120,6 +118,19 @@ mod tests {
         assert_eq!(read[0].sku.as_str(), "BANK CHARGES");
         assert_eq!(read[0].name, "a \"b\"");
         assert_eq!(read[0].unit_price.to_string(), "100 JPY");
+    }
+
+    #[test]
+    fn a_name_is_the_same_in_each_form_of_unicode() {
+        for name in ["caf\u{e9}", "cafe\u{301}"] {
+            let list = format!("sku,name,unit_price_gbp\nA,{name},1\n");
+            assert_eq!(names(&list).unwrap(), ["caf\u{e9}"]);
+        }
+        // As many characters as the API takes, however many they are decomposed.
+        let most = "\u{e9}".repeat(NAME_LENGTH_MAX);
+        let decomposed = "e\u{301}".repeat(NAME_LENGTH_MAX);
+        let list = format!("sku,name,unit_price_gbp\nA,{decomposed},1\n");
+        assert_eq!(names(&list).unwrap(), [most]);
     }
 
     #[test]

@@ -23,7 +23,7 @@ const REMOVED_AT_ONCE: i32 = 5_000;
 /// How long what is not needed for ever is kept.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct Retention {
-    /// Days that a message stays in the outbox after every sink has had it
+    /// Days that a message stays in the outbox after it was marked as published
     #[arg(long, env = "WORKER_OUTBOX_DAYS", default_value_t = 7)]
     pub outbox_days: u16,
     /// Days that the idempotency records of an order's steps are kept after the order has ended

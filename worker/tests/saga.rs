@@ -502,6 +502,28 @@ async fn a_parcel_that_has_left_completes_its_order_although_it_was_cancelled(db
     shop.close().await;
 }
 
+/// The label is bought, its answer is lost, and the carrier calls the shipment off before the shop
+/// hears of it.
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_order_whose_shipment_the_carrier_called_off_is_unwound_for_that_reason(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let order = order();
+    for (call, behaviour) in [("purchase", "lost"), ("look-up", "unavailable")] {
+        shop.carrier_fails(&order, call, behaviour).await;
+    }
+    let handle = shop.place(&order).await;
+    until_waiting(&handle).await;
+    shop.carrier_calls_off().await;
+    shop.carrier_recovers(&order, "look-up").await;
+    let rejection = Rejection::CancelledByCarrier;
+    assert_eq!(ended(&handle).await, OrderStatus::Rejected { rejection });
+    let OnRecord { status, payment_status, .. } = shop.on_record(order.order_id).await.unwrap();
+    assert_eq!([status.as_str(), payment_status.as_str()], ["rejected", "refunded"]);
+    shop.assert_clean_slate(order.order_id).await;
+    shop.assert_proven().await;
+    shop.close().await;
+}
+
 /// The run that completed the order is lost before Temporal knows of it, a cancel comes first in
 /// the next one, and the parcel cannot be recalled: the order is completed a second time.
 #[sqlx::test(migrator = "MIGRATIONS")]

@@ -8,6 +8,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use domain::json;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
@@ -123,7 +124,7 @@ impl Answer {
         if !self.content_type.as_deref().is_some_and(is_json) {
             return Err(Nonsense::NotJson(self.content_type.clone()));
         }
-        serde_json::from_slice(&self.body).map_err(|error| Nonsense::Unreadable {
+        json::from_slice(&self.body).map_err(|error| Nonsense::Unreadable {
             category: error.classify(),
             line: error.line(),
             column: error.column(),
@@ -263,6 +264,7 @@ mod tests {
         is_unreadable(r#"{"id": "a", "pieces": -6}"#, Category::Data);
         is_unreadable(r#"{"id": "a", "pieces": 4294967296}"#, Category::Data);
         is_unreadable("null", Category::Data);
+        is_unreadable(r#"["a", 6]"#, Category::Data);
         let mut broken = json(200, RECEIPT);
         broken.body[2] = 0xff;
         assert!(matches!(read(&broken), Err(Unread::Nonsense(Nonsense::Unreadable { .. }))));

@@ -96,7 +96,7 @@ impl PartyError for ProviderError {
         match self {
             Self::Unavailable { .. } => true,
             // One payment that the provider cannot answer for must not keep it from all others.
-            Self::MovedOn | Self::InvalidAnswer(_) => false,
+            Self::MovedOn | Self::NotFound | Self::InvalidAnswer(_) => false,
         }
     }
 }
@@ -109,9 +109,11 @@ impl PartyError for CarrierError {
     fn is_no_answer(&self) -> bool {
         match self {
             Self::Unavailable { .. } => true,
-            Self::Undeliverable { .. } | Self::MovedOn | Self::HasLeft | Self::InvalidAnswer(_) => {
-                false
-            }
+            Self::Undeliverable { .. }
+            | Self::MovedOn
+            | Self::NotFound
+            | Self::HasLeft
+            | Self::InvalidAnswer(_) => false,
         }
     }
 }
@@ -129,7 +131,7 @@ mod tests {
     #[async_trait]
     impl Carrier for Always {
         fn capabilities(&self) -> shipping::Capabilities {
-            shipping::Capabilities { keys_last: Duration::ZERO, may_lag: Duration::ZERO }
+            shipping::Capabilities { may_lag: Duration::ZERO }
         }
 
         async fn draft(&self, _booking: &Booking) -> Result<ShipmentId, CarrierError> {
@@ -178,9 +180,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_carrier_that_refuses_or_answers_with_nonsense_has_answered() {
-        let answers: [fn() -> CarrierError; 4] = [
+        let answers: [fn() -> CarrierError; 5] = [
             || CarrierError::Undeliverable { why: "no ship sails there".to_owned() },
             || CarrierError::MovedOn,
+            || CarrierError::NotFound,
             || CarrierError::HasLeft,
             || CarrierError::InvalidAnswer("<html>It works!</html>".into()),
         ];

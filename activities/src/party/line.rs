@@ -73,7 +73,7 @@ pub(crate) async fn send(
             ..refused(503, "unavailable", "Service Unavailable")
         }),
         "html" => Ok(page()),
-        "not-found" => Ok(refused(404, NOT_THERE_YET, "a moment after it was made")),
+        "not-found" => Ok(refused(404, NOT_FOUND, "a moment after it was made")),
         "lost" => {
             request.await?;
             Err(NoAnswer::Reset)
@@ -105,5 +105,5 @@ fn page() -> Answer {
     Answer { status: 200, content_type, retry_after: None, body: body.to_vec() }
 }
 
-/// The code of a 404 that passes by itself.
-pub(crate) const NOT_THERE_YET: &str = "not-there-yet";
+/// The code of a 404. Whether it passes by itself, it does not say.
+pub(crate) const NOT_FOUND: &str = "not-found";

@@ -15,10 +15,15 @@ use crate::party::answer::Unread;
 ///
 /// A payment is called in two halves. [`open`](Self::open) moves no money; the id that it answers
 /// is stored before anything else is asked. Every other request names that id, and its effect
-/// depends on the payment's state alone: done twice, it is done once.
+/// depends on the payment's state alone: done twice, it is done once. For how long the provider
+/// remembers idempotency keys therefore does not matter.
+///
+/// Each of these calls is needed. What a provider lacks is made up for by whoever implements this,
+/// and never shows as success: one that cannot void an authorisation, for example, captures it and
+/// gives the money back.
 #[async_trait]
 pub trait PaymentProvider: Send + Sync {
-    /// What this provider promises, and what it cannot do.
+    /// What the shop has to allow for with this provider.
     fn capabilities(&self) -> Capabilities;
 
     /// Opens a payment. No money moves, and none is set aside.
@@ -56,16 +61,13 @@ pub trait PaymentProvider: Send + Sync {
     async fn look_up(&self, payment: &PaymentId) -> Result<Payment, ProviderError>;
 }
 
-/// What a provider promises, and what it cannot do.
+/// What the shop has to allow for with a provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
-    /// How long it remembers idempotency keys. What is repeated later is found by the payment's
-    /// id, so a short time costs nothing but payments that were opened twice.
-    pub keys_last: Duration,
-    /// How long after it was opened a payment may not be found by its id.
+    /// How long after it was opened a payment may not be found by its id. Until then, that there
+    /// is no such payment is no answer; from then on it makes no sense, because the provider gave
+    /// out the id.
     pub may_lag: Duration,
-    /// Whether a part of what is set aside can be taken. Where not, all of it is.
-    pub captures_in_part: bool,
 }
 
 /// What the provider calls a payment.
@@ -103,6 +105,9 @@ pub enum ProviderError {
     /// The payment is not in a state that the request is about: look it up.
     #[error("the payment has moved on meanwhile")]
     MovedOn,
+    /// There is no payment with this id; or the provider's index does not have it yet.
+    #[error("the payment provider knows no such payment")]
+    NotFound,
     /// No answer, or an answer that asks to try again. The request may have been carried out.
     #[error("the payment provider does not answer")]
     Unavailable {
@@ -123,6 +128,20 @@ pub enum ProviderError {
 pub(super) const PROVIDER: &str = "the payment provider";
 
 impl ProviderError {
+    /// The same, of a payment that was opened so long ago: one that is not found is not there yet,
+    /// for as long as the provider may lag.
+    pub(super) fn at_age(self, age: Duration, Capabilities { may_lag }: Capabilities) -> Self {
+        match self {
+            Self::NotFound if age < may_lag => {
+                Self::Unavailable { retry_after: None, source: Self::NotFound.into() }
+            }
+            error @ (Self::MovedOn
+            | Self::NotFound
+            | Self::Unavailable { .. }
+            | Self::InvalidAnswer(_)) => error,
+        }
+    }
+
     pub(super) fn into_fault(self, doing: &'static str) -> ActivityFault {
         match self {
             Self::Unavailable { retry_after, source } => {
@@ -130,7 +149,7 @@ impl ProviderError {
             }
             // What has moved on is looked up, where that is possible; elsewhere it is no answer to
             // what was asked.
-            error @ (Self::MovedOn | Self::InvalidAnswer(_)) => {
+            error @ (Self::MovedOn | Self::NotFound | Self::InvalidAnswer(_)) => {
                 ActivityFault::InvalidAnswer { party: PROVIDER, doing, source: error.into() }
             }
         }
@@ -145,5 +164,30 @@ impl From<Unread> for ProviderError {
             }
             Unread::Nonsense(nonsense) => Self::InvalidAnswer(nonsense.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payment_that_is_not_found_is_waited_for_as_long_as_the_provider_may_lag() {
+        let seconds = Duration::from_secs;
+        let asked = |age| ProviderError::NotFound.at_age(age, Capabilities { may_lag: seconds(5) });
+        for age in [seconds(0), seconds(4)] {
+            let error = asked(age);
+            assert!(
+                matches!(error, ProviderError::Unavailable { retry_after: None, .. }),
+                "{error:?}"
+            );
+        }
+        for age in [seconds(5), seconds(86_400)] {
+            let error = asked(age);
+            assert!(matches!(error, ProviderError::NotFound), "{error:?}");
+        }
+        let never = Capabilities { may_lag: Duration::ZERO };
+        let error = ProviderError::NotFound.at_age(Duration::ZERO, never);
+        assert!(matches!(error.into_fault("asking"), ActivityFault::InvalidAnswer { .. }));
     }
 }

@@ -60,7 +60,7 @@ use sqlx::PgPool;
 
 use super::port::{Approval, Capabilities, Payment, PaymentId, PaymentProvider, ProviderError};
 use crate::party::answer::{Answer, Said};
-use crate::party::line::{self, Behaviour, NOT_THERE_YET, NoAnswer, Refused};
+use crate::party::line::{self, Behaviour, NOT_FOUND, NoAnswer, Refused};
 
 /// The sandbox's payment provider.
 pub struct SandboxProvider {
@@ -82,7 +82,7 @@ enum Request {
 
 /// A payment as the provider answers it.
 #[derive(Serialize, Deserialize)]
-struct Told {
+pub(crate) struct Told {
     id: String,
     state: PaymentState,
     currency: String,
@@ -123,11 +123,9 @@ impl SandboxProvider {
         let answer = self.send(request).await.map_err(no_answer)?;
         match answer.read::<T, Refused>(SystemTime::now())? {
             Said::Yes(told) => Ok(told),
-            Said::No { why: Refused { code, why }, .. } => Err(match code.as_str() {
+            Said::No { why: Refused { code, .. }, .. } => Err(match code.as_str() {
                 "moved-on" => ProviderError::MovedOn,
-                NOT_THERE_YET => {
-                    ProviderError::Unavailable { retry_after: None, source: why.into() }
-                }
+                NOT_FOUND => ProviderError::NotFound,
                 _ => ProviderError::InvalidAnswer(code.into()),
             }),
         }
@@ -207,18 +205,14 @@ fn told_if(told: Option<Told>, states: &[PaymentState]) -> Answer {
     match told {
         Some(told) if states.contains(&told.state) => Answer::json(200, &told),
         Some(told) => line::refused(409, "moved-on", told.state.name()),
-        None => line::refused(404, "unknown", "there is no such payment"),
+        None => line::refused(404, NOT_FOUND, "there is no such payment"),
     }
 }
 
 #[async_trait]
 impl PaymentProvider for SandboxProvider {
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            keys_last: Duration::from_hours(24),
-            may_lag: Duration::from_secs(5),
-            captures_in_part: true,
-        }
+        Capabilities { may_lag: Duration::from_secs(5) }
     }
 
     async fn open(&self, charge: &Charge) -> Result<PaymentId, ProviderError> {
@@ -269,7 +263,7 @@ impl PaymentProvider for SandboxProvider {
 }
 
 impl Told {
-    fn payment(self) -> Result<Payment, ProviderError> {
+    pub(crate) fn payment(self) -> Result<Payment, ProviderError> {
         let Self { state, decline_code, expires_at, approval_url, approvable_until, .. } = self;
         let currency = Currency::from_code(&self.currency);
         let captured = currency.and_then(|currency| Money::new(self.captured, currency).ok());

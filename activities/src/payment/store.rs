@@ -1,5 +1,7 @@
 //! The shop's own record of its customers' payments.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use domain::event::{OrderEvent, PaymentMoved, Refused};
 use domain::payment::PaymentState;
@@ -27,6 +29,8 @@ pub(super) struct StoredPayment {
     pub(super) state: PaymentState,
     pub(super) approvable_until: Option<DateTime<Utc>>,
     pub(super) replaceable_until: Option<DateTime<Utc>>,
+    /// How long ago its id was stored.
+    pub(super) age: Duration,
 }
 
 /// A wait for the customer, to be put on record.
@@ -57,6 +61,7 @@ pub(super) async fn read(db: &PgPool, key: StepKey) -> Result<Stored, ActivityFa
             ) as "is_undone!",
             provider_reference as "provider_reference?", attempt as "attempt?", state as "state?",
             approvable_until as "approvable_until?", replaceable_until as "replaceable_until?",
+            newest.recorded_at as "recorded_at?",
             (
                 select min(declined.replaceable_until) from payments.charges as declined
                 where declined.order_id = $1
@@ -65,7 +70,9 @@ pub(super) async fn read(db: &PgPool, key: StepKey) -> Result<Stored, ActivityFa
         from (values (true)) as always
         left join orders.step_keys on (order_id, step, version) = ($1, $2, $3)
         left join lateral (
-            select provider_reference, attempt, state, approvable_until, replaceable_until
+            select
+                provider_reference, attempt, state, approvable_until, replaceable_until,
+                recorded_at
             from payments.charges
             where charges.order_id = $1 and ($4::text is null or charge_key = $4)
             order by attempt desc limit 1
@@ -87,12 +94,15 @@ pub(super) async fn read(db: &PgPool, key: StepKey) -> Result<Stored, ActivityFa
             u32::try_from(attempt).map_err(|error| ActivityFault::broken(DOING, error))?;
         let state = state.parse().map_err(|error| ActivityFault::broken(DOING, error))?;
         let (approvable_until, replaceable_until) = (row.approvable_until, row.replaceable_until);
+        let age = row.recorded_at.map(|stored_at| row.read_at.signed_duration_since(stored_at));
+        let age = age.and_then(|age| age.to_std().ok()).unwrap_or_default();
         Ok(StoredPayment {
             id: PaymentId(reference),
             attempt,
             state,
             approvable_until,
             replaceable_until,
+            age,
         })
     });
     let (retry_until, read_at) = (row.retry_until, row.read_at);

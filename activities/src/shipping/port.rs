@@ -14,10 +14,11 @@ use crate::party::answer::Unread;
 ///
 /// A shipment is called in two halves. [`draft`](Self::draft) fetches nothing and costs nothing;
 /// the id that it answers is stored before anything else is asked. Every other request names that
-/// id, and its effect depends on the shipment's state alone: done twice, it is done once.
+/// id, and its effect depends on the shipment's state alone: done twice, it is done once. For how
+/// long the carrier remembers references therefore does not matter.
 #[async_trait]
 pub trait Carrier: Send + Sync {
-    /// What this carrier promises.
+    /// What the shop has to allow for with this carrier.
     fn capabilities(&self) -> Capabilities;
 
     /// Drafts a shipment. Nothing is fetched, and nothing costs.
@@ -44,13 +45,12 @@ pub trait Carrier: Send + Sync {
     async fn look_up(&self, shipment: &ShipmentId) -> Result<Consignment, CarrierError>;
 }
 
-/// What a carrier promises.
+/// What the shop has to allow for with a carrier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
-    /// How long it remembers references. What is repeated later is found by the shipment's id, so a
-    /// short time costs nothing but drafts that nobody purchases.
-    pub keys_last: Duration,
-    /// How long after it was drafted a shipment may not be found by its id.
+    /// How long after it was drafted a shipment may not be found by its id. Until then, that there
+    /// is no such shipment is no answer; from then on it makes no sense, because the carrier gave
+    /// out the id.
     pub may_lag: Duration,
 }
 
@@ -105,6 +105,9 @@ pub enum CarrierError {
     /// The shipment is not in a state that the request is about: look it up.
     #[error("the shipment has moved on meanwhile")]
     MovedOn,
+    /// There is no shipment with this id; or the carrier's index does not have it yet.
+    #[error("the carrier knows no such shipment")]
+    NotFound,
     /// The parcel is on the road, and cannot be called off any more.
     #[error("the parcel has left")]
     HasLeft,
@@ -126,6 +129,22 @@ pub enum CarrierError {
 pub(super) const CARRIER: &str = "the carrier";
 
 impl CarrierError {
+    /// The same, of a shipment that was drafted so long ago: one that is not found is not there
+    /// yet, for as long as the carrier may lag.
+    pub(super) fn at_age(self, age: Duration, Capabilities { may_lag }: Capabilities) -> Self {
+        match self {
+            Self::NotFound if age < may_lag => {
+                Self::Unavailable { retry_after: None, source: Self::NotFound.into() }
+            }
+            error @ (Self::Undeliverable { .. }
+            | Self::MovedOn
+            | Self::NotFound
+            | Self::HasLeft
+            | Self::Unavailable { .. }
+            | Self::InvalidAnswer(_)) => error,
+        }
+    }
+
     pub(super) fn into_fault(self, doing: &'static str) -> ActivityFault {
         match self {
             Self::Unavailable { retry_after, source } => {
@@ -133,7 +152,7 @@ impl CarrierError {
             }
             // What has moved on is looked up, where that is possible; elsewhere it is no answer to
             // what was asked.
-            error @ (Self::MovedOn | Self::InvalidAnswer(_)) => {
+            error @ (Self::MovedOn | Self::NotFound | Self::InvalidAnswer(_)) => {
                 ActivityFault::InvalidAnswer { party: CARRIER, doing, source: error.into() }
             }
             // It has answered, and a person decides what follows.
@@ -152,5 +171,30 @@ impl From<Unread> for CarrierError {
             }
             Unread::Nonsense(nonsense) => Self::InvalidAnswer(nonsense.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shipment_that_is_not_found_is_waited_for_as_long_as_the_carrier_may_lag() {
+        let seconds = Duration::from_secs;
+        let asked = |age| CarrierError::NotFound.at_age(age, Capabilities { may_lag: seconds(5) });
+        for age in [seconds(0), seconds(4)] {
+            let error = asked(age);
+            assert!(
+                matches!(error, CarrierError::Unavailable { retry_after: None, .. }),
+                "{error:?}"
+            );
+        }
+        for age in [seconds(5), seconds(86_400)] {
+            let error = asked(age);
+            assert!(matches!(error, CarrierError::NotFound), "{error:?}");
+        }
+        let never = Capabilities { may_lag: Duration::ZERO };
+        let error = CarrierError::NotFound.at_age(Duration::ZERO, never);
+        assert!(matches!(error.into_fault("asking"), ActivityFault::InvalidAnswer { .. }));
     }
 }

@@ -38,7 +38,7 @@ use sqlx::PgPool;
 
 use super::port::{Booking, Capabilities, Carrier, CarrierError, Consignment, ShipmentId};
 use crate::party::answer::{Answer, Said};
-use crate::party::line::{self, Behaviour, NOT_THERE_YET, NoAnswer, Refused};
+use crate::party::line::{self, Behaviour, NOT_FOUND, NoAnswer, Refused};
 
 /// The sandbox's carrier.
 pub struct SandboxCarrier {
@@ -57,9 +57,9 @@ enum Request {
 
 /// A shipment as the carrier answers it.
 #[derive(Serialize, Deserialize)]
-struct Told {
+pub(crate) struct Told {
     id: String,
-    state: ShipmentState,
+    pub(crate) state: ShipmentState,
     tracking: Option<String>,
 }
 
@@ -92,9 +92,7 @@ impl SandboxCarrier {
                 "undeliverable" => CarrierError::Undeliverable { why },
                 "moved-on" => CarrierError::MovedOn,
                 "has-left" => CarrierError::HasLeft,
-                NOT_THERE_YET => {
-                    CarrierError::Unavailable { retry_after: None, source: why.into() }
-                }
+                NOT_FOUND => CarrierError::NotFound,
                 _ => CarrierError::InvalidAnswer(code.into()),
             }),
         }
@@ -145,7 +143,7 @@ const UNDELIVERABLE: [&str; 1] = ["AQ"];
 #[async_trait]
 impl Carrier for SandboxCarrier {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { keys_last: Duration::from_hours(24), may_lag: Duration::from_secs(5) }
+        Capabilities { may_lag: Duration::from_secs(5) }
     }
 
     async fn draft(&self, booking: &Booking) -> Result<ShipmentId, CarrierError> {
@@ -176,7 +174,7 @@ impl Carrier for SandboxCarrier {
 }
 
 impl Told {
-    fn consignment(self) -> Consignment {
+    pub(crate) fn consignment(self) -> Consignment {
         Consignment { state: self.state, tracking: self.tracking }
     }
 }
@@ -184,7 +182,7 @@ impl Told {
 fn found(shipment: Option<&Told>) -> Answer {
     match shipment {
         Some(shipment) => Answer::json(200, shipment),
-        None => line::refused(404, "unknown", "there is no such shipment"),
+        None => line::refused(404, NOT_FOUND, "there is no such shipment"),
     }
 }
 

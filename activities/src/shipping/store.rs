@@ -1,5 +1,7 @@
 //! The shop's own record of its parcels.
 
+use std::time::Duration;
+
 use domain::event::{OrderEvent, Parcelled};
 use domain::shipment::ShipmentState;
 use domain::{AddressId, Parcel, Rejection, Shipment, StepKey};
@@ -13,6 +15,8 @@ use crate::idempotency::{self, Outcome, Recorded};
 pub(super) struct Stored {
     pub(super) recorded: Recorded<Shipment>,
     pub(super) shipment: Option<ShipmentId>,
+    /// How long ago the shipment's id was stored.
+    pub(super) age: Duration,
     /// Whether there is anything to give to the carrier.
     pub(super) are_goods_held: bool,
     pub(super) recipient: Option<Recipient>,
@@ -25,7 +29,8 @@ pub(super) async fn read(db: &PgPool, parcel: &Parcel) -> Result<Stored, Activit
         r#"
         select
             outcome as "outcome?", undone_at is not null as "is_undone!",
-            carrier_reference as "carrier_reference?",
+            carrier_reference as "carrier_reference?", shipments.recorded_at as "recorded_at?",
+            now() as "read_at!",
             exists (
                 select from inventory.reservations
                 where reservation_key = $5 and reservations.state = 'held'
@@ -53,9 +58,11 @@ pub(super) async fn read(db: &PgPool, parcel: &Parcel) -> Result<Stored, Activit
         }
         _ => None,
     };
+    let age = row.recorded_at.map(|stored_at| row.read_at.signed_duration_since(stored_at));
     Ok(Stored {
         recorded: Recorded::of(row.outcome, row.is_undone)?,
         shipment: row.carrier_reference.map(ShipmentId),
+        age: age.and_then(|age| age.to_std().ok()).unwrap_or_default(),
         are_goods_held: row.are_goods_held,
         recipient,
     })

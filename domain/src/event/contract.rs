@@ -41,9 +41,10 @@ pub fn asyncapi() -> Value {
             "title": "Ordersaga events",
             "version": "1",
             "description": "What happens to orders, as CloudEvents 1.0 in binary mode: the \
-                attributes are headers, the payload is the data alone. Each message is delivered \
-                at least once, and the messages of an order in their order; the id, which is the \
-                order's id and the event's number within the order, tells a repeat.",
+                attributes are headers, the payload is the data alone. Each is written to the \
+                outbox with its event; whatever delivers the outbox delivers each at least once, \
+                and those of an order in their order. The id, which is the order's id and the \
+                event's number within the order, tells a repeat.",
         },
         "defaultContentType": "application/json",
         "channels": { "orders": { "address": "ordersaga.order", "messages": references } },

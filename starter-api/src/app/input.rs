@@ -1,8 +1,9 @@
 //! Values that callers write, on their way to being checked.
 
 use chrono::{DateTime, Datelike as _, SecondsFormat, Utc};
+use domain::NotALine;
+pub(crate) use domain::{line_as_written, line_of_text};
 use serde::{Deserialize, Serialize};
-use unicode_normalization::UnicodeNormalization as _;
 
 /// A number as a caller wrote it. `None` stands for one that is not a whole number, such as 1.5,
 /// so that it is refused together with the other broken rules.
@@ -25,33 +26,6 @@ impl WholeNumber {
     }
 }
 
-/// Text that people write on one line: trimmed, not empty, not too long, without control
-/// characters; in one form of Unicode (NFC), so that the same text is the same from every keyboard.
-pub(crate) fn line_of_text(text: &str, length_max: usize) -> Result<String, String> {
-    let text = text.trim();
-    // Composed, four characters become one at most: what is longer than that is too long, and is
-    // not looked at.
-    if text.chars().nth(length_max.saturating_mul(4)).is_some() {
-        return Err(not_a_line(length_max));
-    }
-    line_as_written(&text.nfc().collect::<String>(), length_max)
-}
-
-/// The same, for text that is to be compared with what a program has written.
-pub(crate) fn line_as_written(text: &str, length_max: usize) -> Result<String, String> {
-    let text = text.trim();
-    let length = text.chars().count();
-    if (1..=length_max).contains(&length) && !text.chars().any(char::is_control) {
-        Ok(text.to_owned())
-    } else {
-        Err(not_a_line(length_max))
-    }
-}
-
-fn not_a_line(length_max: usize) -> String {
-    format!("a text of 1 to {length_max} characters on one line")
-}
-
 /// The text that a listing searches for.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(try_from = "String")]
@@ -64,7 +38,7 @@ impl SearchText {
 }
 
 impl TryFrom<String> for SearchText {
-    type Error = String;
+    type Error = NotALine;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         line_of_text(&text, 100).map(Self)
@@ -102,27 +76,6 @@ impl From<Moment> for String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_text_is_the_same_in_each_form_of_unicode() {
-        assert_eq!(line_of_text(" cafe\u{301} ", 4).unwrap(), "caf\u{e9}");
-        assert!(line_of_text("cafes", 4).is_err());
-        assert!(line_of_text(&"x".repeat(1_000_000), 200).is_err());
-        assert!(line_of_text("a\u{0}b", 4).is_err());
-    }
-
-    #[test]
-    fn a_text_is_taken_whole_or_not_at_all() {
-        for gap in [15, 16, 17, 1_000] {
-            let text = format!("a{}b", " ".repeat(gap));
-            assert!(line_of_text(&text, 4).is_err(), "{gap} spaces");
-        }
-        assert_eq!(line_of_text("a  b", 4).unwrap(), "a  b");
-        // Four characters that are one.
-        let longest = "\u{3b1}\u{313}\u{300}\u{345}";
-        assert_eq!(line_of_text(longest, 1).unwrap(), "\u{1f82}");
-        assert!(line_of_text(&format!("{longest}x"), 1).is_err());
-    }
 
     #[test]
     fn a_moment_is_one_that_every_column_holds() {

@@ -6,6 +6,7 @@ use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::extract::{FromRef, FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use domain::json::Objects;
 use headers::{ContentType, HeaderMapExt};
 use mime::Mime;
 use serde::de::DeserializeOwned;
@@ -212,7 +213,7 @@ fn is_json(headers: &HeaderMap) -> bool {
 
 fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+    let value = serde_path_to_error::deserialize(Objects(&mut json)).map_err(|error| {
         let pointer = pointer(error.path());
         unreadable(&pointer, error.inner())
     })?;
@@ -300,6 +301,7 @@ mod tests {
             (format!("{{\"decision\":\"x, expected {card}\"}}"), "expected one of `retry`"),
             (format!("{{\"all\":\"{card} at line 1\"}}"), "expected an array"),
             (format!("\"{card}\""), "expected an object"),
+            (format!("[1, \"{card}\", \"retry\", []]"), "expected an object"),
             (format!("{{\"token\":\"{card}\"}}"), "missing field `pieces`"),
         ] {
             let problem = read::<Wanted>(body.as_bytes()).unwrap_err();

@@ -4,7 +4,7 @@ use async_graphql::Variables;
 use axum::Json;
 use axum::extract::State as Shared;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::error::Problem;
@@ -27,11 +27,11 @@ pub(crate) struct GraphqlRequest {
     operation_name: Option<String>,
     /// The values of its variables.
     #[schema(value_type = Option<Object>)]
-    variables: Option<Value>,
+    variables: Option<Map<String, Value>>,
     /// Sent by some clients; ignored.
     #[schema(value_type = Option<Object>)]
     #[expect(dead_code, reason = "accepted, because clients send it unasked")]
-    extensions: Option<Value>,
+    extensions: Option<Map<String, Value>>,
 }
 
 /// Executes a GraphQL query on orders with their events, payments, shipments and, for callers who
@@ -60,7 +60,7 @@ pub(crate) async fn ask(
         request = request.operation_name(name);
     }
     if let Some(variables) = body.variables {
-        request = request.variables(Variables::from_json(variables));
+        request = request.variables(Variables::from_json(Value::Object(variables)));
     }
     state.graphql.execute(&state.app, caller, request).await.map(Json)
 }

@@ -1,6 +1,6 @@
 //! Registers a customer with the shop's own issuer.
 
-use domain::CustomerId;
+use domain::{CustomerId, composed};
 use unicode_normalization::UnicodeNormalization as _;
 use uuid::Uuid;
 
@@ -67,8 +67,34 @@ pub(super) fn normalized_email(text: &str) -> Result<String, &'static str> {
     }
 }
 
-/// Whether the password is long enough to be hard to guess, and short enough to hash.
+/// Whether the password is long enough to be hard to guess, and short enough to hash; in the form
+/// that is hashed, so that the same password fits from every device.
 pub(super) fn check_password(password: &str) -> Result<(), &'static str> {
+    let password = composed(password);
     let fits = password.chars().count() >= 12 && password.len() <= 256;
     fits.then_some(()).ok_or("a password of 12 characters or more, at most 256 bytes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_has_its_length_in_each_form_of_unicode() {
+        for letter in ["\u{e9}", "e\u{301}"] {
+            assert!(check_password(&letter.repeat(11)).is_err(), "{letter:?}");
+            assert!(check_password(&letter.repeat(12)).is_ok(), "{letter:?}");
+            assert!(check_password(&letter.repeat(128)).is_ok(), "{letter:?}");
+            assert!(check_password(&letter.repeat(129)).is_err(), "{letter:?}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_the_same_in_each_form_of_unicode_and_in_any_case() {
+        for address in
+            ["Ren\u{c9}@example.org", " rene\u{301}@EXAMPLE.org", "RENE\u{301}@example.org"]
+        {
+            assert_eq!(normalized_email(address), Ok("ren\u{e9}@example.org".to_owned()));
+        }
+    }
 }

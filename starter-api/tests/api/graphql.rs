@@ -19,6 +19,18 @@ async fn asked(shop: &Shop, query: &str) -> Value {
     answer.json()
 }
 
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn variables_are_an_object(database: PgPool) {
+    let shop = Shop::open(database).await;
+    for (variables, status) in
+        [(json!({}), 200_u16), (json!(null), 200), (json!([]), 400), (json!("a"), 400)]
+    {
+        let question = json!({ "query": "{ __typename }", "variables": variables });
+        let answer = shop.post("/v1/graphql", &question).await;
+        assert_eq!(answer.status, status, "{variables}: {}", answer.text);
+    }
+}
+
 /// An order that was paid, booked and sent.
 async fn sent(database: &PgPool, number: u128, customer: &str) -> Uuid {
     let id = Uuid::from_u128(number);

@@ -369,6 +369,16 @@ impl Shop {
             .unwrap();
     }
 
+    /// The carrier calls off by itself whatever it was to fetch.
+    pub async fn carrier_calls_off(&self) {
+        sqlx::query(
+            "update sandbox_carrier.shipments set state = 'cancelled', cancelled_at = now()",
+        )
+        .execute(&self.db)
+        .await
+        .unwrap();
+    }
+
     /// From now on the provider refunds what it answered without sense for.
     pub async fn provider_mends_refunds(&self) {
         sqlx::query(

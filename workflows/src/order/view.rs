@@ -195,10 +195,27 @@ pub fn signal_payload(signal: &impl Serialize) -> serde_json::Result<RawValue> {
 
 pub(super) fn read<T: DeserializeOwned>(signal: RawValue) -> Result<T, String> {
     let payload = signal.payloads.into_iter().next().ok_or("it carries nothing")?;
-    serde_json::from_slice(&payload.data).map_err(|error| short(&error.to_string()))
+    domain::json::from_slice(&payload.data).map_err(|error| short(&error.to_string()))
 }
 
 /// Truncates the caller's text to 200 characters, so that it cannot fill the history.
 pub(super) fn short(text: &str) -> String {
     text.trim().chars().take(200).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_is_read_from_an_object_and_from_nothing_else() {
+        let of = |data: &str| {
+            let payload = Payload { data: data.as_bytes().to_vec(), ..Payload::default() };
+            read::<CancelRequest>(RawValue::new(vec![payload]))
+        };
+        assert_eq!(of(r#"{"reason": "too slow"}"#).unwrap().reason, "too slow");
+        for wrong in [r#"["too slow"]"#, r#""too slow""#, "null", "{}", "", "<html>"] {
+            assert!(of(wrong).is_err(), "{wrong}");
+        }
+    }
 }

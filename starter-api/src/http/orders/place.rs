@@ -75,7 +75,8 @@ pub(crate) struct ShipToRequest {
     /// The town. Required, but in countries whose addresses need none, such as Hong Kong.
     #[schema(max_length = 100)]
     pub city: Option<String>,
-    /// The postal code. Required where the country's addresses need one.
+    /// The postal code: letters and digits, with spaces, `-` or `.` between. Required where the
+    /// country's addresses need one.
     #[schema(max_length = 20)]
     pub postal_code: Option<String>,
 }

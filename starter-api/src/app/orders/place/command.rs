@@ -194,8 +194,10 @@ impl Recipient {
         let has_towns = is_needed(CountryCode::needs_city);
         let city = wanted("/ship_to/city", city, 100, has_towns);
         let has_codes = is_needed(CountryCode::needs_postal_code);
-        let postal_code = wanted("/ship_to/postal_code", postal_code, 20, has_codes);
         let line2 = wanted("/ship_to/line2", line2, 200, false);
+        let postal_code = wanted("/ship_to/postal_code", postal_code, 20, has_codes);
+        let postal_code =
+            postal_code.and_then(|code| rules.check("/ship_to/postal_code", of_codes(code)));
         let (name, line1, line2, city, postal_code) = (name?, line1?, line2?, city?, postal_code?);
         let text = |line: &Option<String>| line.clone().unwrap_or_default();
         let whole =
@@ -203,6 +205,16 @@ impl Recipient {
         let address_id = AddressId::for_address(customer_id?, &whole);
         Some(Self { address_id, name, line1, line2, city, postal_code })
     }
+}
+
+/// The postal code, if it has the characters of one. Which of them in which order, each country
+/// says for itself, and the carrier knows.
+fn of_codes(code: Option<String>) -> Result<Option<String>, &'static str> {
+    let fits = code.as_deref().is_none_or(|code| {
+        code.contains(char::is_alphanumeric)
+            && code.chars().all(|it| it.is_alphanumeric() || matches!(it, ' ' | '-' | '.'))
+    });
+    fits.then_some(code).ok_or("letters and digits, with spaces, `-` or `.` between")
 }
 
 fn expected_total(rules: &mut Rules, total: &MoneyInput<'_>) -> Option<Money> {
@@ -295,6 +307,19 @@ mod tests {
             some.fingerprint().as_str(),
             "v1:b84a5eea532e1c2928d392bc0d6b25a728654b8e048f31f8d593c272330c2c8e"
         );
+    }
+
+    #[test]
+    fn a_postal_code_has_the_characters_of_one() {
+        let taken = |code: &str| of_codes(Some(code.to_owned())).is_ok();
+        for code in ["SW1Y 4JH", "01.310-100", "KY1-1001", "D02 X285", "150-0002", "\u{6f1}\u{6f2}"]
+        {
+            assert!(taken(code), "{code}");
+        }
+        for wrong in ["-", "...", "N1; N2", "<b>", "N/A", "ada@example.org"] {
+            assert!(!taken(wrong), "{wrong}");
+        }
+        assert_eq!(of_codes(None), Ok(None));
     }
 
     /// A change of one part of a request.

@@ -1,0 +1,109 @@
+//! What fuzz targets call of the activities: the reader of what parties answer. Exists only with
+//! `--cfg fuzzing`.
+
+use std::time::{Duration, SystemTime};
+
+use domain::payment::PaymentState;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::fault::PAUSE_MAX;
+use crate::party::answer::{Answer, BODY_MAX, Nonsense, Said, Unread, retry_after_of};
+use crate::party::line::Refused;
+use crate::{payment, shipping};
+
+/// An answer of a party, as it came over the wire: the first line is its status, the second its
+/// `Content-Type`, the third its `Retry-After` (empty: the header was not sent), and all the rest
+/// its body.
+///
+/// What is taken is within the limit, means the same when it is written and read again, and is
+/// refused once it is too long. A pause is never nothing, and an hour at most.
+pub fn answer(bytes: &[u8]) {
+    let Some(answer) = answer_of(bytes) else { return };
+    if let Some(header) = &answer.retry_after {
+        let pause = retry_after_of(header, now());
+        is_granted(pause);
+        assert_eq!(retry_after_of(header.trim(), now()), pause);
+    }
+    if let Some(Ok(told)) =
+        taken::<payment::sandbox::Told>(&answer).map(payment::sandbox::Told::payment)
+    {
+        assert!(!told.captured.amount().is_sign_negative() || told.captured.is_zero());
+        assert!(told.expires_at.is_none() || told.state == PaymentState::Authorised);
+    }
+    if let Some(told) = taken::<shipping::sandbox::Told>(&answer) {
+        let (state, consignment) = (told.state, told.consignment());
+        assert_eq!(consignment.state, state);
+    }
+}
+
+fn answer_of(bytes: &[u8]) -> Option<Answer> {
+    let mut lines = bytes.splitn(4, |byte| *byte == b'\n');
+    let mut line = || lines.next().and_then(|line| std::str::from_utf8(line).ok());
+    let status = line()?.parse().ok()?;
+    let mut header = || Some(line()?.to_owned()).filter(|text| !text.is_empty());
+    let (content_type, retry_after) = (header(), header());
+    let body = lines.next().unwrap_or_default().to_vec();
+    Some(Answer { status, content_type, retry_after, body })
+}
+
+/// 2026-11-01 12:00:00 UTC.
+fn now() -> SystemTime {
+    let since = Duration::from_secs(1_793_534_400);
+    SystemTime::UNIX_EPOCH.checked_add(since).unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+/// What the party has done as asked, if the answer says so.
+fn taken<T: DeserializeOwned + Serialize>(answer: &Answer) -> Option<T> {
+    match answer.read::<T, Refused>(now()) {
+        Ok(said) => {
+            assert!(answer.body.len() <= BODY_MAX);
+            assert_eq!(meaning(&said), again::<T>(answer.status, &said));
+            is_read_up_to_the_limit::<T>(answer, &said);
+            match said {
+                Said::Yes(told) => Some(told),
+                Said::No { .. } => None,
+            }
+        }
+        Err(Unread::Unavailable { status, retry_after }) => {
+            assert_eq!(status, answer.status);
+            is_granted(retry_after);
+            None
+        }
+        Err(Unread::Nonsense(_)) => None,
+    }
+}
+
+fn is_granted(pause: Option<Duration>) {
+    assert!(pause.is_none_or(|pause| !pause.is_zero() && pause <= PAUSE_MAX), "{pause:?}");
+}
+
+fn meaning<T: Serialize>(said: &Said<T, Refused>) -> Option<Value> {
+    match said {
+        Said::Yes(told) => serde_json::to_value(told).ok(),
+        Said::No { why, .. } => serde_json::to_value(why).ok(),
+    }
+}
+
+/// What the same answer means once it was written by ourselves.
+fn again<T: DeserializeOwned + Serialize>(status: u16, said: &Said<T, Refused>) -> Option<Value> {
+    let written = match said {
+        Said::Yes(told) => Answer::json(status, told),
+        Said::No { why, .. } => Answer::json(status, why),
+    };
+    written.read::<T, Refused>(now()).ok().as_ref().and_then(meaning)
+}
+
+fn is_read_up_to_the_limit<T: DeserializeOwned + Serialize>(
+    answer: &Answer,
+    said: &Said<T, Refused>,
+) {
+    let mut longer = answer.clone();
+    longer.body.resize(BODY_MAX, b' ');
+    let longest = longer.read::<T, Refused>(now()).ok();
+    assert_eq!(longest.as_ref().and_then(meaning), meaning(said));
+    longer.body.push(b' ');
+    let too_long = longer.read::<T, Refused>(now()).err();
+    assert_eq!(too_long, Some(Unread::Nonsense(Nonsense::TooLarge)));
+}
