@@ -174,7 +174,7 @@ mod tests {
 
     /// 2026-11-01 12:00:00 UTC.
     fn noon() -> SystemTime {
-        SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(1_793_534_400)).unwrap()
+        SystemTime::UNIX_EPOCH.checked_add(Duration::from_hours(498_204)).unwrap()
     }
 
     fn answer(status: u16, content_type: &str, body: &str) -> Answer {

@@ -25,7 +25,7 @@ const NOT_FROM_THE_START: [&str; 3] = [
 const OF_ALL: [&str; 4] = ["ordersaga_", "temporal_", "process_", "http_"];
 
 /// Longer than the programs take to count everything once.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 /// The series that a text speaks of; those of a histogram under its own name.
 fn named_in(text: &str) -> BTreeSet<&str> {

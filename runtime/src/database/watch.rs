@@ -8,7 +8,7 @@ use sqlx::{PgConnection, PgPool};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::chain;
-use crate::metrics::{count, timestamp};
+use crate::metrics::count;
 
 /// A pool's connections, by whether they are idle or exist at all, and the most there may be.
 const CONNECTIONS: &str = "ordersaga_database_connections";
@@ -86,14 +86,18 @@ impl PoolWatch {
 
 /// By how many seconds the database's clock is ahead of this machine's.
 async fn clock_ahead(connection: &mut PgConnection) -> sqlx::Result<f64> {
-    let (here, asked) = (SystemTime::now(), Instant::now());
-    let there: f64 =
-        sqlx::query_scalar("select extract(epoch from clock_timestamp())::double precision")
+    let here = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let asked = Instant::now();
+    let there: i64 =
+        sqlx::query_scalar("select (extract(epoch from clock_timestamp()) * 1000000)::bigint")
             .fetch_one(connection)
             .await?;
     // It read its clock somewhere between question and answer.
     let half = asked.elapsed().checked_div(2).unwrap_or_default();
-    Ok(there - timestamp(here) - half.as_secs_f64())
+    let here = i64::try_from(here.saturating_add(half).as_micros()).unwrap_or(i64::MAX);
+    let ahead = there.saturating_sub(here);
+    let sign = if ahead.is_negative() { -1.0 } else { 1.0 };
+    Ok(Duration::from_micros(ahead.unsigned_abs()).as_secs_f64().copysign(sign))
 }
 
 pub(super) fn describe_metrics() {

@@ -192,7 +192,7 @@ async fn ask(channel: Channel, request: GrpcRequest) -> Result<GrpcSuccessRespon
 /// whose time was up stays what it is.
 fn or_unavailable(status: Status) -> Status {
     let mut causes = successors(status.source(), |cause| Error::source(*cause));
-    let was_late = causes.any(|cause| cause.is::<TimeoutExpired>());
+    let was_late = causes.any(<dyn Error>::is::<TimeoutExpired>);
     if status.code() == Code::Cancelled && status.source().is_some() && !was_late {
         return Status::unavailable(status.message());
     }

@@ -54,16 +54,16 @@ mod tests {
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (accepted, _) = listener.accept().await.unwrap();
         let relay = tokio::spawn(relayed(accepted, server.local_addr().unwrap()));
-        let (mut served, _) = server.accept().await.unwrap();
+        let (mut far, _) = server.accept().await.unwrap();
 
         let mut read = [0; 4];
         client.write_all(b"ping").await.unwrap();
-        served.read_exact(&mut read).await.unwrap();
+        far.read_exact(&mut read).await.unwrap();
         assert_eq!(&read, b"ping");
-        served.write_all(b"pong").await.unwrap();
+        far.write_all(b"pong").await.unwrap();
         client.read_exact(&mut read).await.unwrap();
         assert_eq!(&read, b"pong");
-        drop(served);
+        drop(far);
         assert_eq!(client.read(&mut read).await.unwrap(), 0);
         drop(client);
         assert!(relay.await.is_ok());

@@ -154,7 +154,8 @@ fn payments_after(span: Span, events: &[Happened]) -> Vec<Duration> {
                 waiting.insert(*order_id);
             }
             "payment.authorised" | "payment.declined" => {
-                if waiting.remove(order_id) && *at >= span.to {
+                let waited = waiting.remove(order_id);
+                if waited && *at >= span.to {
                     after.push(between(span.to, *at));
                 }
             }
