@@ -167,7 +167,7 @@ async fn a_body_that_cannot_be_read_is_refused_with_its_place(database: PgPool) 
         {
             -: The body is not JSON: it cannot be read on from line 1, column 1.
         []
-            -: expected an object (line 1, column 2)
+            -: expected an object (line 1, column 0)
         "quote"
             -: expected an object (line 1, column 7)
         {"lines":[],"ship_to":{"country":"GB"}} trailing
