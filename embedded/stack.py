@@ -246,6 +246,8 @@ class Stack:
             "RATE_PER_TOKEN",
             "REGISTRATIONS_PER_ADDRESS",
             "REQUESTS_PER_CALLER",
+            "STREAMS_PER_CALLER",
+            "WAITS_PER_CALLER",
             "CONNECTIONS_PER_ADDRESS",
         ):
             self.env.setdefault(f"ORDERSAGA_{limited}", "1000000")

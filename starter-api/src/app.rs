@@ -22,18 +22,14 @@ pub(crate) mod turn;
 
 use std::sync::Arc;
 
-use domain::{CaptureAt, CustomerId};
+use domain::CaptureAt;
 use sqlx::PgPool;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::catalogue::Catalogue;
 use crate::app::launch::Launcher;
-use crate::shares::Shares;
+use crate::shares::Places;
 use crate::temporal::Temporal;
-
-/// One customer has at most an eighth of the streams that all callers share.
-const SHARES: usize = 8;
 
 /// What commands and queries work with.
 #[derive(Debug)]
@@ -43,13 +39,10 @@ pub(crate) struct App {
     pub(crate) launcher: Arc<Launcher>,
     pub(crate) catalogue: Catalogue,
     pub(crate) settings: Settings,
-    /// One permit for each order that is being watched.
-    pub(crate) streams: Arc<Semaphore>,
-    /// One permit for each caller that waits for its order to be decided.
-    pub(crate) waits: Arc<Semaphore>,
-    /// How many streams each customer has. The shop's own programs act for many customers, and have
-    /// as many as there are.
-    pub(crate) streams_of_customers: Arc<Shares<CustomerId>>,
+    /// One for each order that is being watched.
+    pub(crate) streams: Places,
+    /// One for each caller that waits for its order to be decided.
+    pub(crate) waits: Places,
     /// Cancelled once the process was asked to stop.
     pub(crate) leaving: CancellationToken,
 }
@@ -71,8 +64,12 @@ pub(crate) struct Settings {
     pub(crate) wait_seconds_max: u32,
     /// How many orders can be watched at once.
     pub(crate) streams_max: usize,
+    /// How many of those one caller may watch.
+    pub(crate) streams_per_caller: usize,
     /// How many callers can wait for their orders at once.
     pub(crate) waits_max: usize,
+    /// How often one caller may wait at once.
+    pub(crate) waits_per_caller: usize,
     /// With so many orders waiting for their launch, no more are accepted.
     pub(crate) backlog_max: u64,
 }
@@ -87,9 +84,8 @@ impl App {
             database,
             temporal,
             settings,
-            streams: Arc::new(Semaphore::new(settings.streams_max)),
-            waits: Arc::new(Semaphore::new(settings.waits_max)),
-            streams_of_customers: Shares::of(settings.streams_max.div_ceil(SHARES)),
+            streams: Places::of(settings.streams_max, settings.streams_per_caller),
+            waits: Places::of(settings.waits_max, settings.waits_per_caller),
             leaving: CancellationToken::new(),
         }
     }

@@ -128,11 +128,23 @@ pub struct ServeArgs {
           value_parser = clap::value_parser!(u32).range(0..=100_000))]
     pub streams_max: u32,
 
+    /// How many of those one address may watch, and one customer or program; the next stream is
+    /// answered with 503.
+    #[arg(long, env = "ORDERSAGA_STREAMS_PER_CALLER", default_value_t = 128,
+          value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub streams_per_caller: u32,
+
     /// How many callers can wait for their orders at once (`Prefer: wait`); the next one is answered
     /// at once, with the order as it stands.
     #[arg(long, env = "ORDERSAGA_WAITS_MAX", default_value_t = 256,
           value_parser = clap::value_parser!(u32).range(0..=100_000))]
     pub waits_max: u32,
+
+    /// How many of those one address may be, and one customer or program; the next one is answered
+    /// at once, too.
+    #[arg(long, env = "ORDERSAGA_WAITS_PER_CALLER", default_value_t = 128,
+          value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub waits_per_caller: u32,
 
     /// How long an order waits to be called off before it is packed, in seconds, unless the
     /// order itself says otherwise.
@@ -241,7 +253,9 @@ impl ServeArgs {
             proxy_header: self.proxy_header,
             notice: Duration::from_secs(self.notice_seconds),
             streams_max: many(self.streams_max),
+            streams_per_caller: many(self.streams_per_caller),
             waits_max: many(self.waits_max),
+            waits_per_caller: many(self.waits_per_caller),
             cancel_window_seconds: self.cancel_window_seconds,
             patience_seconds: self.patience_seconds,
             capture_at: self.capture,

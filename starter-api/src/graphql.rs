@@ -32,11 +32,13 @@ use crate::app::orders::filter::{
     FulfilmentStatuses, ListOrders, OrderCursor, PaymentStatuses, Statuses,
 };
 use crate::app::paging::PageSize;
+use crate::app::turn::Turn;
 use crate::error::{Kind, Problem};
 use crate::graphql::error::graphql_error;
 use crate::graphql::loads::Reader;
 use crate::graphql::order::{GraphOrder, OrderPage};
 use crate::identity::Caller;
+use crate::shares::Places;
 
 /// Deep enough for an order's ledger entries, and for the introspection query of tools.
 const DEPTH_MAX: usize = 12;
@@ -51,11 +53,17 @@ const DIRECTIVES_MAX: usize = 4;
 const AT_ONCE_MAX: usize = 16;
 const TURN_WITHIN: Duration = Duration::from_secs(3);
 
+/// How many queries are executed or wait for it, and how many of them are one caller's: so few that
+/// those of others behind them still have their turn in time.
+const QUERIES_MAX: usize = 256;
+const QUERIES_PER_CALLER: usize = 64;
+
 /// The schema with its limits. Built once, and cheap to clone.
 #[derive(Clone)]
 pub(crate) struct GraphqlSchema {
     schema: Schema<Query, EmptyMutation, EmptySubscription>,
     turns: Arc<Semaphore>,
+    queries: Places,
 }
 
 impl fmt::Debug for GraphqlSchema {
@@ -70,7 +78,11 @@ impl GraphqlSchema {
             .limit_depth(DEPTH_MAX)
             .limit_complexity(COMPLEXITY_MAX)
             .limit_directives(DIRECTIVES_MAX);
-        Self { schema: schema.finish(), turns: Arc::new(Semaphore::new(AT_ONCE_MAX)) }
+        Self {
+            schema: schema.finish(),
+            turns: Arc::new(Semaphore::new(AT_ONCE_MAX)),
+            queries: Places::of(QUERIES_MAX, QUERIES_PER_CALLER),
+        }
     }
 
     /// The schema in GraphQL's schema language.
@@ -80,12 +92,14 @@ impl GraphqlSchema {
 
     /// Executes a query on behalf of a caller who may read orders.
     ///
-    /// **Errors.** 503 while more queries are executed than the starter takes at once. A query that
-    /// is wrong, or costs too much, is answered with `errors`.
+    /// **Errors.** 503 while more queries are executed than the starter takes at once, or while
+    /// this caller has its share of them. A query that is wrong, or costs too much, is answered with
+    /// `errors`.
     pub(crate) async fn execute(
         &self,
         app: &Arc<App>,
         caller: Caller,
+        turn: &Turn,
         mut request: Request,
     ) -> Result<Response, Problem> {
         match size::parse(&request.query) {
@@ -95,11 +109,15 @@ impl GraphqlSchema {
                 return Ok(Response::from_errors(vec![error]));
             }
         }
+        let overloaded = || {
+            Problem::overloaded(
+                "This process executes as many GraphQL queries as it allows, or as many of one \
+                 caller. Send the query again after the time in Retry-After.",
+            )
+        };
+        let _place = self.queries.take(turn.callers(&caller)).map_err(|_full| overloaded())?;
         let Ok(Ok(_turn)) = timeout(TURN_WITHIN, self.turns.acquire()).await else {
-            return Err(Problem::overloaded(
-                "This process executes as many GraphQL queries as it allows. Send the query again \
-                 after the time in Retry-After.",
-            ));
+            return Err(overloaded());
         };
         let request = request
             .data(caller)

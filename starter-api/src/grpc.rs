@@ -85,12 +85,12 @@ impl OrderService for Orders {
         &self,
         request: Request<PlaceOrderRequest>,
     ) -> Result<Response<PlaceOrderResponse>, Status> {
-        let turn: Turn = request.extensions().get().cloned().unwrap_or_default();
+        let turn = turn_of(&request);
         let (caller, message) = self.open::<scope::PlaceOrders, _>(request).await?;
         let key = idempotency_key(message.idempotency_key.as_deref())?;
         let wait = wait(message.wait.as_ref(), turn);
         let command = PlaceOrder::check(&caller, &messages::order_input(&message))?;
-        let placed = place::place(&self.app, &command, key.as_ref(), wait).await?;
+        let placed = place::place(&self.app, &caller, &command, key.as_ref(), wait).await?;
         let (order, replayed) = (Some(messages::order(placed.resource)), placed.replayed);
         Ok(Response::new(PlaceOrderResponse { order, replayed }))
     }
@@ -111,10 +111,11 @@ impl OrderService for Orders {
         &self,
         request: Request<WatchOrderRequest>,
     ) -> Result<Response<Self::WatchOrderStream>, Status> {
+        let turn = turn_of(&request);
         let (caller, message) = self.open::<scope::ReadOrders, _>(request).await?;
         let order_id = orders::parse_id(&message.order_id)?;
         let seen = message.after_sequence.max(0);
-        let watch = Watch::open(&self.app, &caller, order_id, seen).await?;
+        let watch = Watch::open(&self.app, &caller, &turn, order_id, seen).await?;
         let Some(watch) = watch else {
             return Ok(Response::new(Box::pin(futures::stream::empty())));
         };
@@ -141,7 +142,7 @@ impl OrderService for Orders {
         &self,
         request: Request<PayOrderRequest>,
     ) -> Result<Response<PayOrderResponse>, Status> {
-        let turn: Turn = request.extensions().get().cloned().unwrap_or_default();
+        let turn = turn_of(&request);
         let (caller, message) = self.open::<scope::PlaceOrders, _>(request).await?;
         let key = idempotency_key(message.idempotency_key.as_deref())?;
         let wait = wait(message.wait.as_ref(), turn);
@@ -150,6 +151,10 @@ impl OrderService for Orders {
         let (order, replayed) = (Some(messages::order(paid.resource)), paid.replayed);
         Ok(Response::new(PayOrderResponse { order, replayed }))
     }
+}
+
+fn turn_of<T>(request: &Request<T>) -> Turn {
+    request.extensions().get().cloned().unwrap_or_default()
 }
 
 fn idempotency_key(written: Option<&str>) -> Result<Option<IdempotencyKey>, Problem> {

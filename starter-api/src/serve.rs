@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::{ServiceExt, service_fn};
 
+use crate::app::turn::Turn;
 use crate::config::ServeArgs;
 use crate::http::{Limits, POOL, State, block_of};
 use crate::serve::connection::{Activity, Answer, Over, Patience};
@@ -215,8 +216,9 @@ impl Door {
             let (under_way, answered) =
                 (activity.begin(is_endless), router.clone().oneshot(request));
             async move {
-                let answered = answered.await?;
-                Ok::<_, Infallible>(answered.map(|body| Answer::new(body, under_way)))
+                let mut answered = answered.await?;
+                let held = answered.extensions_mut().remove::<Turn>();
+                Ok::<_, Infallible>(answered.map(|body| Answer::new(body, under_way, held)))
             }
         });
         let connection = self

@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
 
 use crate::app::orders::place::{IdempotencyKey, Wait};
+use crate::app::turn::Turn;
 use crate::error::{Kind, Problem};
 use crate::identity::scope::HasScope;
 use crate::identity::{Authorized, Identity};
@@ -91,11 +92,19 @@ impl<S: Sync> FromRequestParts<S> for IdempotencyKeyHeader {
     }
 }
 
-impl<S: Sync> FromRequestParts<S> for PreferWait {
+impl<S: Sync> FromRequestParts<S> for Turn {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
-        let turn = parts.extensions.get().cloned().unwrap_or_default();
+        Ok(parts.extensions.get().cloned().unwrap_or_default())
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for PreferWait {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let turn = Turn::from_request_parts(parts, state).await?;
         let seconds = wait_seconds(&parts.headers);
         Ok(Self(seconds.map(|seconds| Wait { seconds, turn })))
     }

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use crate::app::turn::Turn;
 use crate::error::Problem;
 use crate::http::State;
 use crate::http::extract::Body;
@@ -53,6 +54,7 @@ pub(crate) struct GraphqlRequest {
 pub(crate) async fn ask(
     Authorized { caller, .. }: Authorized<scope::ReadOrders>,
     Shared(state): Shared<State>,
+    turn: Turn,
     Body(body): Body<GraphqlRequest>,
 ) -> Result<Json<async_graphql::Response>, Problem> {
     let mut request = async_graphql::Request::new(body.query);
@@ -62,5 +64,5 @@ pub(crate) async fn ask(
     if let Some(variables) = body.variables {
         request = request.variables(Variables::from_json(Value::Object(variables)));
     }
-    state.graphql.execute(&state.app, caller, request).await.map(Json)
+    state.graphql.execute(&state.app, caller, &turn, request).await.map(Json)
 }

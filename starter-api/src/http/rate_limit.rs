@@ -16,14 +16,13 @@ use governor::clock::{Clock, DefaultClock};
 use governor::middleware::StateInformationMiddleware;
 use governor::state::keyed::DefaultKeyedStateStore;
 use governor::{Quota, RateLimiter};
-use tokio::sync::Semaphore;
 
 use crate::app::turn::Turn;
 use crate::error::Problem;
 use crate::http::forwarded::{self, ProxyHeader};
 use crate::http::receive::Reception;
 use crate::http::{Limits, observe};
-use crate::shares::Shares;
+use crate::shares::{Full, Place, Places, Who};
 
 /// The fields of draft-ietf-httpapi-ratelimit-headers.
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -35,6 +34,10 @@ const WINDOW_SECONDS: u32 = 2;
 /// Registrations are counted by the minute.
 const REGISTRATIONS_WINDOW_SECONDS: u32 = 60;
 
+/// How many passwords and secrets of one address are checked at once or wait for it. Each takes a
+/// core some 20 ms, so these are done long before others have waited too long for theirs.
+const SECRETS_PER_ADDRESS: usize = 32;
+
 /// Admits requests or refuses them. One for the whole process.
 #[derive(Clone)]
 pub(crate) struct Gate {
@@ -45,19 +48,14 @@ pub(crate) struct Gate {
     /// Identifies tokens without storing them.
     hasher: RandomState,
     places: Places,
+    /// Those of requests that have a password or a secret checked.
+    secrets: Places,
+    /// gRPC's own streams, which end when their callers like.
+    endless: Places,
     reception: Reception,
     proxies: usize,
     proxy_header: ProxyHeader,
     request_timeout: Duration,
-}
-
-/// The places of requests that are worked on at once: how many there are, and how many of them one
-/// address and one token have.
-#[derive(Clone)]
-struct Places {
-    all: Arc<Semaphore>,
-    addresses: Arc<Shares<IpAddr>>,
-    tokens: Arc<Shares<u64>>,
 }
 
 /// A rate limit for each key.
@@ -91,11 +89,9 @@ impl Gate {
                 REGISTRATIONS_WINDOW_SECONDS,
             )),
             hasher: RandomState::new(),
-            places: Places {
-                all: Arc::new(Semaphore::new(limits.requests_max)),
-                addresses: Shares::of(limits.requests_per_caller),
-                tokens: Shares::of(limits.requests_per_caller),
-            },
+            places: Places::of(limits.requests_max, limits.requests_per_caller),
+            secrets: Places::of(limits.requests_max, SECRETS_PER_ADDRESS),
+            endless: Places::of(limits.streams_max, limits.streams_per_caller),
             reception: Reception::of(limits.body_bytes_max, limits.body_timeout),
             proxies: limits.trusted_proxies,
             proxy_header: limits.proxy_header,
@@ -117,27 +113,6 @@ impl Gate {
         let Some(nearest) = self.proxies.checked_sub(1) else { return peer };
         let seen = forwarded::callers(request.headers(), self.proxy_header);
         seen.into_iter().rev().nth(nearest).flatten().or(peer)
-    }
-}
-
-impl Places {
-    /// A place for a request of this address and token.
-    ///
-    /// **Errors.** 503 while all are taken, or all that this caller may have.
-    fn take(&self, address: Option<IpAddr>, token: Option<u64>) -> Result<Turn, Problem> {
-        let full = || {
-            Problem::overloaded(
-                "This caller has as many requests in progress as one caller may have. Wait for \
-                 their answers before sending more.",
-            )
-        };
-        let address = address.map(|address| self.addresses.take(address).ok_or_else(full));
-        let address = address.transpose()?;
-        let token = token.map(|token| self.tokens.take(token).ok_or_else(full)).transpose()?;
-        let place = Arc::clone(&self.all).try_acquire_owned().map_err(|_full| {
-            Problem::overloaded("This process has as many requests in progress as it allows.")
-        })?;
-        Ok(Turn::taking((address, token, place)))
     }
 }
 
@@ -234,6 +209,26 @@ impl Gate {
         token.map_or(Ok(()), |token| self.tokens.count(&token, told))
     }
 
+    /// What the request takes besides its place, where that is scarce.
+    ///
+    /// **Errors.** 503 while this caller has its share of it.
+    fn take_besides(
+        &self,
+        request: &Request,
+        address: Option<IpAddr>,
+    ) -> Result<Besides, Problem> {
+        let callers = || [address.map(Who::Address), None];
+        let secret = checks_a_secret(request).then(|| self.secrets.take(callers())).transpose();
+        let secret = secret.map_err(|_full| {
+            Problem::overloaded("As many passwords of this address are being checked as may be.")
+        })?;
+        let endless = is_endless(request).then(|| self.endless.take(callers())).transpose();
+        let endless = endless.map_err(|_full| {
+            Problem::overloaded("As many streams of this kind are open as may be.")
+        })?;
+        Ok(Besides { _secret: secret, endless })
+    }
+
     /// Receives the request, and has it answered once there is a place for it.
     async fn work_on(
         &self,
@@ -242,20 +237,63 @@ impl Gate {
         token: Option<u64>,
         next: Next,
     ) -> Result<Response, Problem> {
-        let (mut request, memory) = self.reception.receive(request).await?;
-        let turn = self.places.take(address, token)?;
+        let (mut request, memory) = self.reception.receive(request, address).await?;
+        let callers = [address.map(Who::Address), token.map(Who::Token)];
+        let place = self.places.take(callers).map_err(|full| {
+            Problem::overloaded(match full {
+                Full::Caller => {
+                    "This caller has as many requests in progress as one caller may have. Wait for \
+                     their answers before sending more."
+                }
+                Full::All => "This process has as many requests in progress as it allows.",
+            })
+        })?;
+        let besides = self.take_besides(&request, address)?;
+        let turn = Turn::taking(place, address);
         request.extensions_mut().insert(turn.clone());
-        let response = observe::in_time(self.request_timeout, next.run(request)).await;
+        let mut response = observe::in_time(self.request_timeout, next.run(request)).await;
         turn.give_up();
         drop(memory);
+        if let Some(stream) = besides.endless {
+            response.extensions_mut().insert(Turn::taking(stream, address));
+        }
         Ok(response)
     }
+}
+
+/// What a request takes besides its place.
+struct Besides {
+    _secret: Option<Place>,
+    endless: Option<Place>,
 }
 
 /// Probes are always admitted: monitoring must work when the process is busiest.
 fn is_probe(request: &Request) -> bool {
     let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
     matches!(route, Some("/health" | "/ready" | "/metrics"))
+}
+
+/// Whether a password or a secret is checked or hashed for it, which is slow on purpose.
+fn checks_a_secret(request: &Request) -> bool {
+    let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    let is_write = matches!(*request.method(), Method::POST | Method::PUT);
+    let has_secret = matches!(
+        route,
+        Some(
+            "/v1/sessions"
+                | "/v1/customers"
+                | "/v1/customers/{customer_id}/password"
+                | "/oauth/token"
+        )
+    );
+    is_write && has_secret
+}
+
+/// Whether the answer is a stream that ends when its caller likes.
+fn is_endless(request: &Request) -> bool {
+    let path = request.uri().path();
+    path.starts_with("/grpc.reflection.")
+        || (path.starts_with("/grpc.health.") && path.ends_with("/Watch"))
 }
 
 fn is_registration(request: &Request) -> bool {
@@ -301,26 +339,6 @@ mod tests {
         assert_eq!(address_behind(1, &["not an address"]).unwrap(), "10.0.0.1");
         assert_eq!(address_behind(1, &["1.1.1.1", "3.3.3.3:40000"]).unwrap(), "3.3.3.3");
         assert_eq!(address_behind(1, &["[2001:db8::1]:40000"]).unwrap(), "2001:db8::1");
-    }
-
-    #[test]
-    fn one_caller_cannot_take_the_places_of_all() {
-        let limits = Limits { requests_max: 3, requests_per_caller: 2, ..Limits::default() };
-        let places = Gate::of(&limits).places;
-        let address = |text: &str| text.parse().ok();
-        let (here, there) = (address("192.0.2.1"), address("192.0.2.2"));
-        let taken = [places.take(here, Some(1)).unwrap(), places.take(here, Some(2)).unwrap()];
-        assert!(places.take(here, Some(3)).is_err(), "the address has its share");
-        assert!(places.take(there, Some(1)).is_ok());
-        let third = places.take(there, None).unwrap();
-        assert!(places.take(None, None).is_err(), "all are taken");
-        taken[0].give_up();
-        assert!(places.take(here, Some(1)).is_ok());
-        drop((taken, third));
-        assert_eq!(places.all.available_permits(), 3);
-        let taken = [places.take(here, Some(1)).unwrap(), places.take(there, Some(1)).unwrap()];
-        assert!(places.take(None, Some(1)).is_err(), "the token has its share");
-        drop(taken);
     }
 
     #[test]

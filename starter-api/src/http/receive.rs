@@ -3,19 +3,22 @@
 //!
 //! What has been received is kept in memory, and all of it together is limited.
 
-use std::sync::Arc;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
 use hyper::body::Frame;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::error::{Kind, Problem};
+use crate::shares::{Place, Places, Who};
 
 /// How much memory the bodies of all requests take together, in bytes.
 const BYTES_TOGETHER_MAX: usize = 256 * 1_024 * 1_024;
+
+/// How much of that the bodies of one address take.
+const BYTES_PER_ADDRESS_MAX: usize = BYTES_TOGETHER_MAX / 2;
 
 /// Whose requests are streams, of which the next message may depend on an answer.
 const STREAMS: &str = "/grpc.reflection.";
@@ -25,27 +28,33 @@ const STREAMS: &str = "/grpc.reflection.";
 pub(super) struct Reception {
     bytes_max: usize,
     within: Duration,
-    memory: Arc<Semaphore>,
+    memory: Places,
 }
 
 /// What is kept for as long as a body is.
-pub(super) type Memory = Option<OwnedSemaphorePermit>;
+pub(super) type Memory = Vec<Place>;
 
 impl Reception {
     pub(super) fn of(bytes_max: usize, within: Duration) -> Self {
-        Self { bytes_max, within, memory: Arc::new(Semaphore::new(BYTES_TOGETHER_MAX)) }
+        let memory = Places::of(BYTES_TOGETHER_MAX, BYTES_PER_ADDRESS_MAX);
+        Self { bytes_max, within, memory }
     }
 
-    /// The request with its whole body.
+    /// The request, which came from this address, with its whole body.
     ///
     /// **Errors.** 413 for a body that is too large, as soon as that is known; 408 for one that
-    /// takes too long; 400 for one that breaks off; 503 while all memory for bodies is in use.
-    pub(super) async fn receive(&self, request: Request) -> Result<(Request, Memory), Problem> {
+    /// takes too long; 400 for one that breaks off; 503 while all memory for bodies is in use, or
+    /// this address's share of it.
+    pub(super) async fn receive(
+        &self,
+        request: Request,
+        address: Option<IpAddr>,
+    ) -> Result<(Request, Memory), Problem> {
         if request.body().is_end_stream() || request.uri().path().starts_with(STREAMS) {
-            return Ok((request, None));
+            return Ok((request, Memory::new()));
         }
         let (head, body) = request.into_parts();
-        let Ok(read) = timeout(self.within, self.read(body)).await else {
+        let Ok(read) = timeout(self.within, self.read(body, address)).await else {
             return Err(Problem::new(
                 Kind::BodyTooSlow,
                 "The body was not complete in time. Nothing was done; send the request again over a \
@@ -56,20 +65,30 @@ impl Reception {
         Ok((Request::from_parts(head, Body::from(bytes)), memory))
     }
 
-    async fn read(&self, mut body: Body) -> Result<(Bytes, Memory), Problem> {
+    async fn read(
+        &self,
+        mut body: Body,
+        address: Option<IpAddr>,
+    ) -> Result<(Bytes, Memory), Problem> {
         let bytes_max = u64::try_from(self.bytes_max).unwrap_or(u64::MAX);
         if body.size_hint().lower() > bytes_max {
             return Err(too_large());
         }
-        let (mut received, mut memory) = (Vec::<u8>::new(), Memory::None);
-        let mut only = Bytes::new();
+        let (mut received, mut memory) = (Vec::<u8>::new(), Memory::new());
+        let (mut only, mut reserved) = (Bytes::new(), 0_usize);
         while let Some(frame) = next(&mut body).await {
             let Ok(data) = frame.map_err(|_gone| broken_off())?.into_data() else { continue };
             let length = received.len().saturating_add(only.len()).saturating_add(data.len());
             if length > self.bytes_max {
                 return Err(too_large());
             }
-            self.remember(&mut memory, data.len())?;
+            if length > reserved {
+                // Twice as much each time, so that a body in very small pieces is not many of them.
+                let more = length.saturating_sub(reserved).max(reserved);
+                let more = more.min(self.bytes_max.saturating_sub(reserved));
+                memory.push(self.memory_for(more, address)?);
+                reserved = reserved.saturating_add(more);
+            }
             // Most bodies are one frame, which is not copied.
             if received.is_empty() && only.is_empty() {
                 only = data;
@@ -81,17 +100,13 @@ impl Reception {
         Ok((if received.is_empty() { only } else { received.into() }, memory))
     }
 
-    /// Takes memory for so many bytes more.
-    fn remember(&self, memory: &mut Memory, bytes: usize) -> Result<(), Problem> {
+    /// Memory for so many bytes more.
+    fn memory_for(&self, bytes: usize, address: Option<IpAddr>) -> Result<Place, Problem> {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let more = Arc::clone(&self.memory).try_acquire_many_owned(bytes).map_err(|_full| {
+        let taken = self.memory.take_many(bytes, [address.map(Who::Address), None]);
+        taken.map_err(|_full| {
             Problem::overloaded("This process receives as many bodies as it has memory for.")
-        })?;
-        match memory {
-            Some(taken) => taken.merge(more),
-            None => *memory = Some(more),
-        }
-        Ok(())
+        })
     }
 }
 
@@ -127,12 +142,12 @@ mod tests {
     async fn received(request: Request) -> Result<String, Kind> {
         let reception = Reception::of(10, Duration::from_millis(50));
         let (request, memory) =
-            reception.receive(request).await.map_err(|problem| problem.kind())?;
+            reception.receive(request, None).await.map_err(|problem| problem.kind())?;
         let body = axum::body::to_bytes(request.into_body(), 100).await.unwrap();
-        let taken = BYTES_TOGETHER_MAX.saturating_sub(reception.memory.available_permits());
-        assert_eq!(taken, body.len());
+        assert!((body.len()..=10).contains(&reception.memory.taken()));
+        assert!(memory.len() <= 5, "a body is {} pieces", memory.len());
         drop(memory);
-        assert_eq!(reception.memory.available_permits(), BYTES_TOGETHER_MAX);
+        assert_eq!(reception.memory.taken(), 0);
         Ok(String::from_utf8(body.to_vec()).unwrap())
     }
 
@@ -140,6 +155,7 @@ mod tests {
     async fn a_body_is_received_whole_within_its_time_and_size() {
         assert_eq!(received(request(["{}"], true)).await.unwrap(), "{}");
         assert_eq!(received(request(["{", "\"a\":", "1}"], true)).await.unwrap(), "{\"a\":1}");
+        assert_eq!(received(request(["1"; 10], true)).await.unwrap(), "1111111111");
         assert_eq!(received(request([], true)).await.unwrap(), "");
         assert_eq!(received(request(["12345", "67890"], true)).await.unwrap(), "1234567890");
         assert_eq!(received(request(["12345", "678901"], true)).await, Err(Kind::BodyTooLarge));
@@ -152,15 +168,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn all_bodies_together_take_only_so_much_memory() {
-        let reception = Reception {
-            memory: Arc::new(Semaphore::new(5)),
-            ..Reception::of(10, Duration::from_secs(15))
+    async fn all_bodies_together_and_those_of_one_address_take_only_so_much_memory() {
+        let memory = Places::of(8, 5);
+        let reception = Reception { memory, ..Reception::of(10, Duration::from_secs(15)) };
+        let address = |text: &str| text.parse::<IpAddr>().ok();
+        let (here, there) = (address("192.0.2.1"), address("192.0.2.2"));
+        let receive = async |text: &'static str, address: Option<IpAddr>| {
+            let received = reception.receive(request([text], true), address).await;
+            received.map(|(_request, memory)| memory).map_err(|problem| problem.kind())
         };
-        let (_first, memory) = reception.receive(request(["1234"], true)).await.unwrap();
-        let second = reception.receive(request(["12"], true)).await;
-        assert_eq!(second.unwrap_err().kind(), Kind::Overloaded);
-        drop(memory);
-        assert!(reception.receive(request(["12"], true)).await.is_ok());
+        let first = receive("1234", here).await.unwrap();
+        assert_eq!(receive("12", here).await.unwrap_err(), Kind::Overloaded, "it has its share");
+        let other = receive("1234", there).await.unwrap();
+        assert_eq!(receive("1", None).await.unwrap_err(), Kind::Overloaded, "all is in use");
+        drop((first, other));
+        assert!(receive("12345", here).await.is_ok());
     }
 }

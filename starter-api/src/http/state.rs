@@ -89,8 +89,12 @@ pub struct Limits {
     pub notice: Duration,
     /// How many orders can be watched at once.
     pub streams_max: usize,
+    /// How many of those one address may watch, and one customer or program.
+    pub streams_per_caller: usize,
     /// How many callers can wait for their orders at once; the next one is answered at once.
     pub waits_max: usize,
+    /// How many of those one address may be, and one customer or program.
+    pub waits_per_caller: usize,
     /// The cancel window of an order that does not name one.
     pub cancel_window_seconds: u32,
     /// The patience of an order that does not name one.
@@ -125,7 +129,9 @@ impl Default for Limits {
             proxy_header: ProxyHeader::XForwardedFor,
             notice: Duration::from_secs(2),
             streams_max: 256,
+            streams_per_caller: 128,
             waits_max: 256,
+            waits_per_caller: 128,
             cancel_window_seconds: 0,
             patience_seconds: None,
             capture_at: CaptureAt::HandOver,
@@ -146,7 +152,9 @@ impl Limits {
             payment_retry_seconds: self.payment_retry_seconds,
             wait_seconds_max: self.wait_seconds_max(),
             streams_max: self.streams_max,
+            streams_per_caller: self.streams_per_caller,
             waits_max: self.waits_max,
+            waits_per_caller: self.waits_per_caller,
             backlog_max: self.backlog_max,
         }
     }

@@ -11,6 +11,7 @@ use crate::error::Problem;
 use crate::identity::refusal;
 use crate::identity::role::Role;
 use crate::identity::scope::{HasScope, Scope};
+use crate::shares::Who;
 
 /// Who sent a request, and what their token allows. Built only from a verified token.
 #[derive(Clone, Debug)]
@@ -79,6 +80,14 @@ impl Caller {
         match &self.subject {
             Subject::Customer(customer) => customer.as_str(),
             Subject::Staff(name) => name,
+        }
+    }
+
+    /// What the caller is counted by: a customer's name is not taken for one of the staff's.
+    pub(crate) fn who(&self) -> Who {
+        match &self.subject {
+            Subject::Customer(customer) => Who::Customer(customer.clone()),
+            Subject::Staff(name) => Who::Staff(name.clone()),
         }
     }
 

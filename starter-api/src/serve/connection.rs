@@ -16,6 +16,8 @@ use axum::body::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
+use crate::app::turn::Turn;
+
 /// An answer is handed over in parts of this size, so that it shows whether the caller reads on.
 const PART_BYTES: usize = 65_536;
 
@@ -165,11 +167,16 @@ pub(super) struct Answer {
     /// What was taken from the body and is yet to be handed over.
     rest: Bytes,
     request: UnderWay,
+    /// What the answer takes until it is over.
+    _held: Option<Turn>,
 }
 
 impl Answer {
-    pub(super) fn new(body: axum::body::Body, request: UnderWay) -> Self {
-        Self { body, rest: Bytes::new(), request }
+    /// From here on it is for the caller to read it. One that lets nothing be sent, as it may in
+    /// HTTP/2, has hyper keep even the shortest answer.
+    pub(super) fn new(body: axum::body::Body, request: UnderWay, held: Option<Turn>) -> Self {
+        request.unread_since(Some(Instant::now()));
+        Self { body, rest: Bytes::new(), request, _held: held }
     }
 }
 
@@ -193,9 +200,8 @@ impl Body for Answer {
         }
         let length = self.rest.len().min(PART_BYTES);
         let part = self.rest.split_to(length);
-        if !self.is_end_stream() {
-            self.request.unread_since(Some(Instant::now()));
-        }
+        // Of the last part, too: the answer is dropped once that is on its way.
+        self.request.unread_since(Some(Instant::now()));
         Poll::Ready(Some(Ok(Frame::data(part))))
     }
 
@@ -259,7 +265,7 @@ mod tests {
     async fn a_caller_who_does_not_read_is_let_go_and_one_who_waits_for_news_is_not() {
         let activity = Activity::new();
         let news = stream::iter(["one", "two"]).map(Ok::<_, axum::Error>).chain(stream::pending());
-        let mut answer = Answer::new(AnyBody::from_stream(news), activity.begin(false));
+        let mut answer = Answer::new(AnyBody::from_stream(news), activity.begin(false), None);
         for _ in 0..2 {
             assert_eq!(next(&mut answer).await, Some(3));
             assert_eq!(over(&activity, &PATIENCE, 29), None);
@@ -272,6 +278,19 @@ mod tests {
         assert!(none.await);
         assert_eq!(over(&activity, &PATIENCE, 800), None);
         assert_eq!(over(&activity, &PATIENCE, 900), Some(Over::Abusive), "it never ends");
+    }
+
+    #[tokio::test]
+    async fn a_short_answer_is_to_be_read_like_a_long_one() {
+        let activity = Activity::new();
+        let mut answer = Answer::new(AnyBody::from("ok"), activity.begin(false), None);
+        assert_eq!(over(&activity, &PATIENCE, 29), None);
+        assert_eq!(over(&activity, &PATIENCE, 30), Some(Over::Abusive), "nothing is taken");
+        assert_eq!(next(&mut answer).await, Some(2));
+        assert!(answer.is_end_stream());
+        assert_eq!(over(&activity, &PATIENCE, 30), Some(Over::Abusive), "it is not on its way");
+        drop(answer);
+        assert_eq!(over(&activity, &PATIENCE, 30), None);
     }
 
     #[test]
@@ -289,7 +308,7 @@ mod tests {
     #[tokio::test]
     async fn a_large_answer_is_handed_over_in_parts_of_known_length() {
         let activity = Activity::new();
-        let mut answer = Answer::new(AnyBody::from(vec![0; 150_000]), activity.begin(false));
+        let mut answer = Answer::new(AnyBody::from(vec![0; 150_000]), activity.begin(false), None);
         let mut left = 150_000;
         for part in [65_536, 65_536, 18_928] {
             assert_eq!(answer.size_hint().exact(), Some(left));

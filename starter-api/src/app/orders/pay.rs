@@ -76,7 +76,7 @@ pub(crate) async fn pay(
     let mut resource = known(app, order_id).await?;
     let mut decided_within = None;
     if let Some(wait) = wait.and_then(|wait| wait.allowed_by(app)) {
-        resource = wait.until_decided(app, resource).await;
+        resource = wait.until_decided(app, caller, resource).await;
         decided_within = resource.is_decided().then_some(wait.seconds);
     }
     Ok(PaidAnew { resource, replayed: outcome == Replacing::Repeated, decided_within })

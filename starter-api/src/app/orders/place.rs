@@ -18,6 +18,7 @@ use crate::app::orders::place::command::PlaceOrder;
 use crate::app::orders::{OrderResource, StoredOrder, store};
 use crate::app::turn::Turn;
 use crate::error::{Kind, Problem};
+use crate::identity::Caller;
 
 /// How soon and how often at least a caller's wait looks at the record.
 const PAUSE_MIN: Duration = Duration::from_millis(10);
@@ -80,12 +81,14 @@ impl IdempotencyKey {
 /// Places an order, or finds that it was placed before under the same key.
 ///
 /// If the caller waits, the answer comes when the order is paid or refused or its customer has to
-/// do something, or after that time as it stands then; at once, if as many wait as may.
+/// do something, or after that time as it stands then; at once, if as many wait as may, or as many
+/// of this caller.
 ///
 /// **Repeats.** The order's id is derived from the customer and the key, so a repeat finds the
 /// first request's order.
 pub(crate) async fn place(
     app: &App,
+    caller: &Caller,
     command: &PlaceOrder,
     key: Option<&IdempotencyKey>,
     wait: Option<Wait>,
@@ -95,7 +98,7 @@ pub(crate) async fn place(
         None => (OrderId::of(Uuid::now_v7()), false),
     };
     let wait = wait.and_then(|wait| wait.allowed_by(app));
-    let placing = Placing { app, order_id, fingerprint: command.fingerprint(), wait };
+    let placing = Placing { app, caller, order_id, fingerprint: command.fingerprint(), wait };
 
     // A repeat needs no price.
     if repeatable && let Some(stored) = store::find(&app.database, order_id).await? {
@@ -138,6 +141,7 @@ async fn price(app: &App, command: &PlaceOrder) -> Result<Priced, Problem> {
 /// What the answer needs, whether the order is new or repeated.
 struct Placing<'a> {
     app: &'a App,
+    caller: &'a Caller,
     order_id: OrderId,
     fingerprint: Fingerprint,
     wait: Option<Wait>,
@@ -208,7 +212,7 @@ impl Placing<'_> {
     async fn placed(self, mut resource: OrderResource) -> Placed {
         let mut decided_within = None;
         if let Some(wait) = &self.wait {
-            resource = wait.until_decided(self.app, resource).await;
+            resource = wait.until_decided(self.app, self.caller, resource).await;
             decided_within = resource.is_decided().then_some(wait.seconds);
         }
         Placed { resource, replayed: false, decided_within }
@@ -229,9 +233,10 @@ impl Wait {
     pub(crate) async fn until_decided(
         &self,
         app: &App,
+        caller: &Caller,
         mut resource: OrderResource,
     ) -> OrderResource {
-        let Ok(_waiting) = app.waits.try_acquire() else { return resource };
+        let Ok(_waiting) = app.waits.take(self.turn.callers(caller)) else { return resource };
         self.turn.give_up();
         let patience = Duration::from_secs(self.seconds.into());
         let begun = Instant::now();
@@ -255,8 +260,6 @@ impl Wait {
 /// How often at least the record is looked at: the more wait, the less often each, so that all of
 /// them together leave the database to others.
 fn pause_max(app: &App) -> Duration {
-    let App { settings, waits, .. } = app;
-    let waiting = settings.waits_max.saturating_sub(waits.available_permits());
-    let times = waiting.div_euclid(WAITING_FREELY).saturating_add(1);
+    let times = app.waits.taken().div_euclid(WAITING_FREELY).saturating_add(1);
     PAUSE_MAX.saturating_mul(u32::try_from(times).unwrap_or(u32::MAX))
 }

@@ -8,17 +8,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::{CustomerId, OrderId};
+use domain::OrderId;
 use futures::{Stream, TryStreamExt, stream as streams};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::app::App;
 use crate::app::orders::OrderEvent;
 use crate::app::orders::{read, store};
+use crate::app::turn::Turn;
 use crate::error::Problem;
 use crate::identity::Caller;
-use crate::shares::Share;
+use crate::shares::{Full, Place};
 
 /// How soon a stream polls again after an event.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -41,27 +41,27 @@ pub(crate) struct Watch {
     pause: Duration,
     closes: Instant,
     /// Held for as long as the stream is open.
-    _permit: (Option<Share<CustomerId>>, OwnedSemaphorePermit),
+    _place: Place,
 }
 
 impl Watch {
     /// Watches an order whose events up to number `seen` the caller has. `None` when nothing more
     /// will happen.
+    ///
+    /// **Errors.** 503 while all streams are open, or all that this caller may have.
     pub(crate) async fn open(
         app: &Arc<App>,
         caller: &Caller,
+        turn: &Turn,
         order_id: OrderId,
         seen: i32,
     ) -> Result<Option<Self>, Problem> {
         read::read(app, caller, order_id).await?;
-        let share = caller.customer().map(|customer| {
-            app.streams_of_customers.take(customer.clone()).ok_or_else(|| {
-                Problem::overloaded("You have as many open event streams as one customer may have.")
+        let place = app.streams.take(turn.callers(caller)).map_err(|full| {
+            Problem::overloaded(match full {
+                Full::Caller => "This caller has as many open event streams as one may have.",
+                Full::All => "This process has as many open event streams as it allows.",
             })
-        });
-        let share = share.transpose()?;
-        let permit = app.streams.clone().try_acquire_owned().map_err(|_full| {
-            Problem::overloaded("This process has as many open event streams as it allows.")
         })?;
         let watch = Self {
             app: Arc::clone(app),
@@ -71,7 +71,7 @@ impl Watch {
             closes: Instant::now()
                 .checked_add(caller.time_left().min(OPEN_FOR))
                 .unwrap_or_else(Instant::now),
-            _permit: (share, permit),
+            _place: place,
         };
         let progress = store::progress(&app.database, order_id).await?;
         Ok(if progress.is_over && progress.version <= seen { None } else { Some(watch) })

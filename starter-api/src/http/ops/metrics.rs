@@ -32,7 +32,6 @@ pub(crate) async fn metrics(Shared(state): Shared<State>) -> impl IntoResponse {
 pub(crate) fn look_at(state: &State) {
     let app = &state.app;
     PoolWatch::of(&app.database, POOL).show();
-    let taken = |most: usize, free: usize| count(most.saturating_sub(free));
-    gauge!(STREAMS).set(taken(app.settings.streams_max, app.streams.available_permits()));
-    gauge!(WAITS).set(taken(app.settings.waits_max, app.waits.available_permits()));
+    gauge!(STREAMS).set(count(app.streams.taken()));
+    gauge!(WAITS).set(count(app.waits.taken()));
 }

@@ -13,6 +13,7 @@ use crate::app::orders;
 use crate::app::orders::OrderEvent;
 use crate::app::orders::watch::Watch;
 use crate::app::paging::{Page, PageSize};
+use crate::app::turn::Turn;
 use crate::error::{Kind, Problem};
 use crate::http::extract::{Path, Query, wants};
 use crate::http::problem::{AuthResponses, Document, ReadProblems};
@@ -62,11 +63,12 @@ pub(crate) async fn events(
     Shared(state): Shared<State>,
     Path(order_id): Path<String>,
     Query(query): Query<ListQuery>,
+    turn: Turn,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let order_id = orders::parse_id(&order_id)?;
     let response = if wants(&headers, "text/event-stream", "application/json") {
-        stream(&state, &caller, order_id, &headers).await?
+        stream(&state, &caller, &turn, order_id, &headers).await?
     } else {
         let (after, size) = (query.cursor.unwrap_or(0), query.limit);
         let page = orders::events::list(&state.app, &caller, order_id, after, size).await?;
@@ -79,11 +81,12 @@ pub(crate) async fn events(
 async fn stream(
     state: &State,
     caller: &Caller,
+    turn: &Turn,
     order_id: OrderId,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
     let seen = last_seen(headers)?;
-    let Some(watch) = Watch::open(&state.app, caller, order_id, seen).await? else {
+    let Some(watch) = Watch::open(&state.app, caller, turn, order_id, seen).await? else {
         return Ok(StatusCode::NO_CONTENT.into_response());
     };
     let events = watch.events().map(|event| event.and_then(|event| sse_event(&event)));

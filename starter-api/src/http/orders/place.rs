@@ -171,7 +171,7 @@ pub(crate) async fn place(
     Body(request): Body<OrderRequest>,
 ) -> Result<Response, Problem> {
     let command = PlaceOrder::check(&caller, &request.input())?;
-    respond(place::place(&state.app, &command, key.as_ref(), wait).await?)
+    respond(place::place(&state.app, &caller, &command, key.as_ref(), wait).await?)
 }
 
 fn respond(placed: Placed) -> Result<Response, Problem> {
