@@ -47,6 +47,10 @@ BODIES = "starter-api/src/http/extract.rs"
 TEXTS = "starter-api/src/app/input.rs"
 CONDITIONS = "starter-api/src/http/conditional.rs"
 FRONTENDS = "runtime/src/temporal/frontends.rs"
+WATCH = "starter-api/src/app/orders/watch.rs"
+CONNECTION = "starter-api/src/serve/connection.rs"
+GATE = "starter-api/src/http/rate_limit.rs"
+GRAPHQL = "starter-api/src/graphql.rs"
 
 
 @dataclass(frozen=True)
@@ -826,5 +830,122 @@ PLANTED = [
         "a supplier's list has names that no search finds",
         "units:a_name_is_the_same units",
         ("worker/src/catalogue_file.rs", "line_of_text(text, NAME_LENGTH_MAX)", "domain::line_as_written(text, NAME_LENGTH_MAX)"),
+    ),
+    mutant(
+        "one caller may take all waits",
+        "starter:one_caller_does_not_take_the_waits starter",
+        (PLACE, "app.waits.take(self.turn.callers(caller))", "app.waits.take([None, None])"),
+    ),
+    mutant(
+        "one caller may take all streams",
+        "starter:one_caller_does_not_take_the_streams starter",
+        (WATCH, "app.streams.take(turn.callers(caller))", "app.streams.take([None, None])"),
+    ),
+    mutant(
+        "whoever waits keeps the place of its request",
+        "starter:those_who_wait_for_an_order starter",
+        (PLACE, "        self.turn.give_up();\n", ""),
+    ),
+    mutant(
+        "whoever waits goes on waiting when the process ends",
+        "starter:those_who_wait_for_an_order starter",
+        (
+            PLACE,
+            "app.leaving.run_until_cancelled(sleep(pause.min(left)));",
+            "async { Some(sleep(pause.min(left)).await) };",
+        ),
+    ),
+    mutant(
+        "a body that is half sent has a place",
+        "starter:half_sent_bodies starter",
+        (
+            GATE,
+            "        let (mut request, memory) = self.reception.receive(request, address).await?;\n",
+            "        let early = self.places.take([address.map(Who::Address), None]);\n"
+            "        let (mut request, memory) = self.reception.receive(request, address).await?;\n"
+            "        drop(early);\n",
+        ),
+    ),
+    mutant(
+        "one address may have all memory for bodies",
+        "units:all_bodies_together units",
+        (
+            "starter-api/src/http/receive.rs",
+            "self.memory.take_many(bytes, [address.map(Who::Address), None]);",
+            "self.memory.take_many(bytes, [address.map(Who::Address).filter(|_| false), None]);",
+        ),
+    ),
+    mutant(
+        "one address may have all passwords checked",
+        "units:one_address_has_only_so_many_passwords units",
+        (GATE, "    is_write && has_secret\n", "    is_write && has_secret && route.is_none()\n"),
+    ),
+    mutant(
+        "streams of gRPC's own are not counted",
+        "starter:one_address_has_only_so_many_streams starter",
+        (GATE, "let endless = is_endless(request).then(", "let endless = (!is_endless(request)).then("),
+    ),
+    mutant(
+        "the queries of one caller keep those of others waiting",
+        "units:one_caller_does_not_keep units",
+        (GRAPHQL, "self.queries.take(callers)", "self.queries.take([None, None])"),
+    ),
+    mutant(
+        "a connection that asks nothing is kept",
+        "starter:whoever_asks_nothing starter",
+        (CONNECTION, "later(known.quiet_since, limit)", "later(now, limit)"),
+    ),
+    mutant(
+        "a short answer need not be read",
+        "starter:whoever_lets_nothing_be_sent starter",
+        (
+            CONNECTION,
+            "        // Of the last part, too: the answer is dropped once that is on its way.\n"
+            "        self.request.unread_since(Some(Instant::now()));\n",
+            "        if !self.is_end_stream() {\n"
+            "            self.request.unread_since(Some(Instant::now()));\n"
+            "        }\n",
+        ),
+    ),
+    mutant(
+        "a query's fragments may multiply",
+        "units:fragments_that_double starter:a_question_that_multiplies",
+        (
+            "starter-api/src/graphql/size.rs",
+            "    if size > SELECTIONS_MAX {",
+            "    if size == usize::MAX {",
+        ),
+    ),
+    mutant(
+        "what a query asks the database for costs nothing by itself",
+        "starter:a_question_that_multiplies starter",
+        (
+            GRAPHQL,
+            "100 + usize::from(first) * (1 + child_complexity)",
+            "usize::from(first) * child_complexity",
+        ),
+    ),
+    mutant(
+        "a path that a caller invents is a label of metrics",
+        "starter:what_callers_invent starter",
+        (
+            "starter-api/src/http/observe.rs",
+            'map_or("none", MatchedPath::as_str)',
+            "map_or(request.uri().path(), MatchedPath::as_str)",
+        ),
+    ),
+    mutant(
+        "an address with a port is none",
+        "units:an_address_is_read units",
+        ("starter-api/src/http/forwarded.rs", "return Some(address.ip());", "return None;"),
+    ),
+    mutant(
+        "a form-encoded secret is taken as it is sent",
+        "starter:a_secret_is_read starter",
+        (
+            "starter-api/src/http/identity/token.rs",
+            "decoded.filter(|decoded| *decoded != as_sent)",
+            "decoded.filter(|decoded| *decoded == as_sent)",
+        ),
     ),
 ]

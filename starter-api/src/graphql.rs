@@ -22,7 +22,7 @@ use async_graphql::{
     ServerError,
 };
 use domain::CustomerId;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use crate::app::App;
@@ -38,7 +38,7 @@ use crate::graphql::error::graphql_error;
 use crate::graphql::loads::Reader;
 use crate::graphql::order::{GraphOrder, OrderPage};
 use crate::identity::Caller;
-use crate::shares::Places;
+use crate::shares::{Callers, Place, Places};
 
 /// Deep enough for an order's ledger entries, and for the introspection query of tools.
 const DEPTH_MAX: usize = 12;
@@ -62,7 +62,14 @@ const QUERIES_PER_CALLER: usize = 64;
 #[derive(Clone)]
 pub(crate) struct GraphqlSchema {
     schema: Schema<Query, EmptyMutation, EmptySubscription>,
-    turns: Arc<Semaphore>,
+    turns: Turns,
+}
+
+/// The turns of queries: each is executed when it has one.
+#[derive(Clone)]
+struct Turns {
+    at_once: Arc<Semaphore>,
+    /// Those that are executed and those that wait for it.
     queries: Places,
 }
 
@@ -78,11 +85,7 @@ impl GraphqlSchema {
             .limit_depth(DEPTH_MAX)
             .limit_complexity(COMPLEXITY_MAX)
             .limit_directives(DIRECTIVES_MAX);
-        Self {
-            schema: schema.finish(),
-            turns: Arc::new(Semaphore::new(AT_ONCE_MAX)),
-            queries: Places::of(QUERIES_MAX, QUERIES_PER_CALLER),
-        }
+        Self { schema: schema.finish(), turns: Turns::new() }
     }
 
     /// The schema in GraphQL's schema language.
@@ -109,21 +112,36 @@ impl GraphqlSchema {
                 return Ok(Response::from_errors(vec![error]));
             }
         }
+        let _turn = self.turns.take(turn.callers(&caller)).await?;
+        let request = request
+            .data(caller)
+            .data(DataLoader::new(Reader(Arc::clone(app)), tokio::spawn))
+            .data(Arc::clone(app));
+        Ok(self.schema.execute(request).await)
+    }
+}
+
+impl Turns {
+    fn new() -> Self {
+        Self {
+            at_once: Arc::new(Semaphore::new(AT_ONCE_MAX)),
+            queries: Places::of(QUERIES_MAX, QUERIES_PER_CALLER),
+        }
+    }
+
+    /// A turn for a query of this caller, once there is one.
+    async fn take(&self, callers: Callers) -> Result<(Place, SemaphorePermit<'_>), Problem> {
         let overloaded = || {
             Problem::overloaded(
                 "This process executes as many GraphQL queries as it allows, or as many of one \
                  caller. Send the query again after the time in Retry-After.",
             )
         };
-        let _place = self.queries.take(turn.callers(&caller)).map_err(|_full| overloaded())?;
-        let Ok(Ok(_turn)) = timeout(TURN_WITHIN, self.turns.acquire()).await else {
+        let place = self.queries.take(callers).map_err(|_full| overloaded())?;
+        let Ok(Ok(turn)) = timeout(TURN_WITHIN, self.at_once.acquire()).await else {
             return Err(overloaded());
         };
-        let request = request
-            .data(caller)
-            .data(DataLoader::new(Reader(Arc::clone(app)), tokio::spawn))
-            .data(Arc::clone(app));
-        Ok(self.schema.execute(request).await)
+        Ok((place, turn))
     }
 }
 
@@ -186,5 +204,38 @@ impl Query {
         let page = page.map_err(|problem| graphql_error(&problem))?;
         let items = page.items.into_iter().map(Into::into).collect();
         Ok(OrderPage { items, next_cursor: page.next_cursor })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Poll;
+
+    use futures::poll;
+
+    use super::*;
+    use crate::shares::Who;
+
+    #[tokio::test]
+    async fn one_caller_does_not_keep_the_queries_of_others_from_their_turn() {
+        let turns = Turns::new();
+        let callers = |token| [None, Some(Who::Token(token))];
+        let mut asked: Vec<_> = (0..QUERIES_PER_CALLER)
+            .map(|_query| Box::pin(turns.take(callers(1))))
+            .collect();
+        let mut taken = Vec::new();
+        for query in &mut asked {
+            if let Poll::Ready(turn) = poll!(query) {
+                taken.push(turn.unwrap());
+            }
+        }
+        assert_eq!(taken.len(), AT_ONCE_MAX);
+        let refused = poll!(Box::pin(turns.take(callers(1))));
+        assert!(matches!(refused, Poll::Ready(Err(_))), "it waits, too");
+        let mut other = Box::pin(turns.take(callers(2)));
+        assert!(poll!(&mut other).is_pending());
+        // It is the other one's turn as soon as those before it have had theirs.
+        drop((asked, taken));
+        assert!(matches!(poll!(&mut other), Poll::Ready(Ok(_))));
     }
 }

@@ -179,13 +179,19 @@ async fn method_not_allowed() -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+    use std::task::Poll;
     use std::time::Duration;
 
     use axum::body::{Body, to_bytes};
+    use axum::extract::ConnectInfo;
     use axum::http::{Request, Response};
+    use axum::routing::{post, put};
+    use futures::poll;
     use tower::ServiceExt;
 
     use super::*;
+    use crate::http::rate_limit::SECRETS_PER_ADDRESS;
     use crate::identity::{EmbeddedSettings, Identity};
     use crate::temporal::Temporal;
 
@@ -244,5 +250,36 @@ mod tests {
         assert_eq!(second.headers()["retry-after"], "2");
         assert!(!first.is_finished());
         first.abort();
+    }
+
+    #[tokio::test]
+    async fn one_address_has_only_so_many_passwords_checked_at_once() {
+        let checked = std::future::pending::<()>;
+        let routes = Router::new()
+            .route("/v1/sessions", post(checked))
+            .route("/v1/customers/{customer_id}/password", put(checked))
+            .route("/", get(|| async { "free" }));
+        let routes = with_layers(routes, &state(Limits::default()));
+        let ask = |method: Method, path: &str, address: &str| {
+            let peer = ConnectInfo(address.parse::<SocketAddr>().unwrap());
+            let request = Request::builder().method(method).uri(path).extension(peer);
+            Box::pin(routes.clone().oneshot(request.body(Body::empty()).unwrap()))
+        };
+        let (here, there) = ("192.0.2.1:5000", "192.0.2.2:5000");
+        let mut asked: Vec<_> = (0..SECRETS_PER_ADDRESS)
+            .map(|_request| ask(Method::POST, "/v1/sessions", here))
+            .collect();
+        for request in &mut asked {
+            assert!(poll!(request).is_pending());
+        }
+        for (method, path) in
+            [(Method::POST, "/v1/sessions"), (Method::PUT, "/v1/customers/ada/password")]
+        {
+            let answer = poll!(ask(method, path, here));
+            assert!(matches!(answer, Poll::Ready(Ok(refused)) if refused.status() == 503));
+        }
+        let answer = poll!(ask(Method::GET, "/", here));
+        assert!(matches!(answer, Poll::Ready(Ok(free)) if free.status() == 200));
+        assert!(poll!(ask(Method::POST, "/v1/sessions", there)).is_pending());
     }
 }

@@ -1,4 +1,4 @@
-//! What is scarce, and how much of it each caller has, so that none takes that of all.
+//! What is scarce, and how much of it each caller has, so that none of them takes it all.
 
 use std::collections::HashMap;
 use std::hash::Hash;

@@ -36,7 +36,7 @@ const REGISTRATIONS_WINDOW_SECONDS: u32 = 60;
 
 /// How many passwords and secrets of one address are checked at once or wait for it. Each takes a
 /// core some 20 ms, so these are done long before others have waited too long for theirs.
-const SECRETS_PER_ADDRESS: usize = 32;
+pub(super) const SECRETS_PER_ADDRESS: usize = 32;
 
 /// Admits requests or refuses them. One for the whole process.
 #[derive(Clone)]

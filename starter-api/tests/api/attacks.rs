@@ -24,6 +24,12 @@ const LONG: Duration = Duration::from_secs(20);
 
 const MOMENT: Duration = Duration::from_millis(100);
 
+/// Longer than any test takes.
+const NEVER: Duration = Duration::from_secs(600);
+
+/// How HTTP/2 begins.
+const PREFACE: &str = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
 async fn shop(limits: Limits) -> Shop {
     Shop::with(no_database(), nowhere(), limits).await
 }
@@ -46,8 +52,7 @@ async fn until_closed(caller: &mut TcpStream) -> Vec<u8> {
 #[tokio::test]
 async fn whoever_asks_nothing_is_let_go() {
     let shop = shop(Limits { headers_timeout: MOMENT, ..Limits::default() }).await;
-    let preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-    for begun in ["", "G", "GET /health HTTP/1.1\r\nhost: shop\r\n", &preface[..20], preface] {
+    for begun in ["", "G", "GET /health HTTP/1.1\r\nhost: shop\r\n", &PREFACE[..20], PREFACE] {
         let mut silent = caller(&shop).await;
         silent.write_all(begun.as_bytes()).await.unwrap();
         let told = until_closed(&mut silent).await;
@@ -55,18 +60,63 @@ async fn whoever_asks_nothing_is_let_go() {
     }
 }
 
-/// A frame of HTTP/2 without a payload, or a `PING`.
-fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
-    let length = u8::try_from(payload.len()).unwrap();
-    [&[0, 0, length, kind, flags, 0, 0, 0, 0], payload].concat()
+/// A frame of HTTP/2.
+fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    let [high, low] = u16::try_from(payload.len()).unwrap().to_be_bytes();
+    let mut frame = vec![0, high, low, kind, flags, 0, 0, 0, stream];
+    frame.extend(payload);
+    frame
+}
+
+/// A text as HPACK has it, uncompressed: its length begins in seven bits.
+fn hpack(text: &str) -> Vec<u8> {
+    let mut coded = Vec::new();
+    match text.len().checked_sub(127) {
+        None => coded.push(u8::try_from(text.len()).unwrap()),
+        Some(mut rest) => {
+            coded.push(127);
+            while rest > 127 {
+                coded.push(u8::try_from((rest & 127) | 128).unwrap());
+                rest = rest.div_euclid(128);
+            }
+            coded.push(u8::try_from(rest).unwrap());
+        }
+    }
+    coded.extend(text.as_bytes());
+    coded
+}
+
+/// The head of a request by HTTP/2; with `ends`, it is the whole of it.
+fn head(method: &str, path: &str, fields: &[(&str, &str)], ends: bool) -> Vec<u8> {
+    let begun = [(":method", method), (":scheme", "http"), (":authority", "shop")];
+    let mut coded = Vec::new();
+    for (name, value) in begun.iter().chain(&[(":path", path)]).chain(fields) {
+        coded.push(0);
+        coded.extend(hpack(name));
+        coded.extend(hpack(value));
+    }
+    frame(1, 4 | u8::from(ends), 1, &coded)
+}
+
+/// Whether a head of an answer by HTTP/2 is among these frames; if so, how its status is coded.
+fn status(mut told: &[u8]) -> Option<u8> {
+    loop {
+        let (head, rest) = told.split_at_checked(9)?;
+        let length = u16::from_be_bytes([head[1], head[2]]);
+        let (payload, rest) = rest.split_at_checked(length.into())?;
+        if head[3] == 1 {
+            return payload.first().copied();
+        }
+        told = rest;
+    }
 }
 
 #[tokio::test]
 async fn whoever_only_answers_pings_is_let_go() {
     let shop = shop(Limits { headers_timeout: MOMENT, ..Limits::default() }).await;
     let mut lively = caller(&shop).await;
-    let mut sent = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-    sent.extend(frame(4, 0, &[]));
+    let mut sent = PREFACE.as_bytes().to_vec();
+    sent.extend(frame(4, 0, 0, &[]));
     lively.write_all(&sent).await.unwrap();
     let answering = async {
         let mut head = [0; 9];
@@ -75,7 +125,7 @@ async fn whoever_only_answers_pings_is_let_go() {
             let mut payload = vec![0; usize::from(length)];
             lively.read_exact(&mut payload).await.unwrap();
             if (head[3], head[4]) == (6, 0)
-                && lively.write_all(&frame(6, 1, &payload)).await.is_err()
+                && lively.write_all(&frame(6, 1, 0, &payload)).await.is_err()
             {
                 break;
             }
@@ -103,6 +153,42 @@ async fn whoever_does_not_read_is_let_go() {
         while deaf.write_all(ask).await.is_ok() {}
     };
     timeout(LONG, asking).await.expect("it stays open");
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn whoever_lets_nothing_be_sent_is_let_go(database: PgPool) {
+    // Nothing but an answer that is not read ends these connections.
+    let limits = Limits {
+        send_timeout: MOMENT,
+        headers_timeout: NEVER,
+        idle_timeout: NEVER,
+        ..Limits::default()
+    };
+    let shop = Shop::with(database.clone(), nowhere(), limits).await;
+    let id = Uuid::now_v7();
+    record(&database, id, "ada", "2026-01-02T03:04:05Z").await;
+    let token = format!("Bearer {}", shop.issuer.token("ada", &["customer"]));
+    let token = ("authorization", token.as_str());
+    let (events, watch) =
+        (format!("/v1/orders/{id}/events"), "/ordersaga.v1.OrderService/WatchOrder");
+    let by_grpc = [token, ("content-type", "application/grpc"), ("te", "trailers")];
+    // A message that is not compressed, 38 bytes long, and has a text in its first field.
+    let message = [&[0, 0, 0, 0, 38, 10, 36], id.to_string().as_bytes()].concat();
+    let by_grpc = [head("POST", watch, &by_grpc, false), frame(0, 1, 1, &message)].concat();
+    let (ok, not_found) = (0x88, 0x8d);
+    for (asked, expected) in [
+        (head("GET", "/nowhere", &[], true), not_found),
+        (head("GET", "/docs/swagger-ui-bundle.js", &[], true), ok),
+        (head("GET", &events, &[token, ("accept", "text/event-stream")], true), ok),
+        (by_grpc, ok),
+    ] {
+        let mut deaf = caller(&shop).await;
+        // By its settings it takes 0 bytes of any answer's body.
+        let settings = frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]);
+        let sent = [PREFACE.as_bytes(), settings.as_slice(), asked.as_slice()].concat();
+        deaf.write_all(&sent).await.unwrap();
+        assert_eq!(status(&until_closed(&mut deaf).await), Some(expected));
+    }
 }
 
 #[tokio::test]
@@ -186,13 +272,26 @@ async fn a_body_that_is_sent_too_slowly_is_given_up() {
         let told = String::from_utf8(until_closed(&mut slow).await).unwrap();
         assert!(told.starts_with("HTTP/1.1 408"), "{told}");
         assert!(told.contains("body-too-slow"), "{told}");
+        // By HTTP/2, where the connection stays.
+        let kind = if path.starts_with("/v1") { "application/json" } else { "application/grpc" };
+        let asked = head("POST", path, &[("content-type", kind)], false);
+        let mut slow = caller(&shop).await;
+        let sent = [PREFACE.as_bytes(), &frame(4, 0, 0, &[]), &asked].concat();
+        slow.write_all(&sent).await.unwrap();
+        let answered = async {
+            let mut told = Vec::new();
+            while status(&told).is_none() {
+                assert_ne!(slow.read_buf(&mut told).await.unwrap(), 0, "it is closed");
+            }
+        };
+        timeout(LONG, answered).await.expect("it is waited for");
     }
 }
 
-/// An order that nobody carries on, and that whoever placed it waits for.
-fn waited_for(shop: &Shop) -> impl Future<Output = crate::shop::Answer> + use<> {
+/// An order of this customer that nobody carries on, and that whoever placed it waits for.
+fn waited_for(shop: &Shop, customer: &str) -> impl Future<Output = crate::shop::Answer> + use<> {
     let request = shop.request("POST", "/v1/orders").header("prefer", "Wait=\"30\"");
-    send(request.json(&order("ada")))
+    send(request.json(&order(customer)))
 }
 
 async fn until_placed(shop: &Shop, number: usize) {
@@ -213,7 +312,7 @@ async fn those_who_wait_for_an_order_take_no_places_from_others(database: PgPool
     let limits = Limits { requests_max: 2, waits_max: 2, ..Limits::default() };
     crate::shop::stock(&database).await;
     let shop = Shop::with(database, Temporal::from_env().unwrap(), limits).await;
-    let first = tokio::spawn(waited_for(&shop));
+    let first = tokio::spawn(waited_for(&shop, "ada"));
     until_placed(&shop, 1).await;
     let program = Program::of(&shop, "backend", "service").await;
     let by_grpc =
@@ -223,7 +322,7 @@ async fn those_who_wait_for_an_order_take_no_places_from_others(database: PgPool
     let second = tokio::spawn(async move { orders.place_order(by_grpc).await });
     until_placed(&shop, 2).await;
     // Two wait, so a third is answered at once.
-    let third = timeout(LONG, waited_for(&shop)).await.expect("it waits, too");
+    let third = timeout(LONG, waited_for(&shop, "ada")).await.expect("it waits, too");
     assert_eq!((third.status.as_u16(), third.header("preference-applied")), (201, None));
     assert!(!first.is_finished() && !second.is_finished());
 
@@ -233,6 +332,35 @@ async fn those_who_wait_for_an_order_take_no_places_from_others(database: PgPool
     assert_eq!((first.status.as_u16(), &first.json()["status"]), (201, &json!("processing")));
     let second = timeout(LONG, second).await.expect("it waits on").unwrap().unwrap().into_inner();
     assert!(!second.order.unwrap().order_id.is_empty());
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn one_caller_does_not_take_the_waits_of_all(database: PgPool) {
+    let limits = Limits { waits_per_caller: 1, trusted_proxies: 1, ..Limits::default() };
+    crate::shop::stock(&database).await;
+    let shop = Shop::with(database, Temporal::from_env().unwrap(), limits).await;
+    let (ada, bob) = (shop.asked_by_customer("ada"), shop.asked_by_customer("bob"));
+    let first = tokio::spawn(waited_for(&ada.asked_from("192.0.2.1"), "ada"));
+    until_placed(&shop, 1).await;
+
+    // Neither the same address waits once more, whoever asks, nor the same customer from elsewhere.
+    for (caller, customer, address) in [(&bob, "bob", "192.0.2.1"), (&ada, "ada", "192.0.2.2")] {
+        let second = timeout(LONG, waited_for(&caller.asked_from(address), customer)).await;
+        let second = second.expect("it waits, too");
+        assert_eq!((second.status.as_u16(), second.header("preference-applied")), (201, None));
+        assert_eq!(second.json()["status"], "processing");
+    }
+    let mut program = Program::of(&shop, "ada", "customer").await;
+    let patience = Some(Patience { seconds: 30, nanos: 0 });
+    let mut by_grpc = program.asks(PlaceOrderRequest { wait: patience, ..wish("ada") });
+    by_grpc.metadata_mut().insert("x-forwarded-for", "192.0.2.3".parse().unwrap());
+    let placed = timeout(LONG, program.orders.place_order(by_grpc)).await.expect("it waits, too");
+    assert!(placed.unwrap().into_inner().order.is_some());
+
+    let other = tokio::spawn(waited_for(&bob.asked_from("192.0.2.2"), "bob"));
+    until_placed(&shop, 5).await;
+    until_placed(&shop, 5).await;
+    assert!(!first.is_finished() && !other.is_finished());
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]

@@ -1,6 +1,8 @@
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use futures::StreamExt;
+use futures::future::select;
 use ordersaga_grpc::v1::order_service_client::OrderServiceClient;
 use ordersaga_grpc::v1::{
     CancelDecision, CancelOrderRequest, FulfilmentStatus, GetOrderRequest, Money, OrderStatus,
@@ -11,6 +13,7 @@ use runtime::schema::MIGRATIONS;
 use serde_json::json;
 use sqlx::PgPool;
 use starter_api::{Limits, Temporal};
+use tokio::time::timeout;
 use tonic::transport::Channel;
 use tonic::{Code, IntoRequest, Request, Status};
 use tonic_health::pb::HealthCheckRequest;
@@ -60,7 +63,7 @@ pub(crate) fn wish(customer: &str) -> PlaceOrderRequest {
     }
 }
 
-fn reason(status: &Status) -> String {
+pub(crate) fn reason(status: &Status) -> String {
     let info = status.get_error_details().error_info().cloned().unwrap();
     assert_eq!(info.domain, "ordersaga");
     info.reason
@@ -231,4 +234,43 @@ async fn whoever_asks_is_told_that_the_service_is_there_and_what_it_offers() {
     names.sort_unstable();
     let reflection = "grpc.reflection.v1.ServerReflection";
     assert_eq!(names, ["grpc.health.v1.Health", reflection, "ordersaga.v1.OrderService"]);
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn requests_over_one_connection_count_each(database: PgPool) {
+    let limits = Limits { requests_per_caller: 1, ..Limits::default() };
+    let shop = Shop::with(database.clone(), nowhere(), limits).await;
+    let program = Program::of(&shop, "backend", "service").await;
+    let mut locked = database.begin().await.unwrap();
+    let lock = sqlx::raw_sql("lock table orders.orders in access exclusive mode");
+    lock.execute(&mut *locked).await.unwrap();
+    let get = async || {
+        let get = GetOrderRequest { order_id: Uuid::now_v7().to_string() };
+        program.orders.clone().get_order(program.asks(get)).await.unwrap_err()
+    };
+    // One is worked on until the table is free, and the other one is refused meanwhile.
+    let (refused, worked_on) = select(Box::pin(get()), Box::pin(get())).await.factor_first();
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::Unavailable, "OVERLOADED"));
+    locked.rollback().await.unwrap();
+    assert_eq!(reason(&worked_on.await), "ORDER_NOT_FOUND");
+}
+
+#[tokio::test]
+async fn one_address_has_only_so_many_streams_of_grpcs_own() {
+    let limits = Limits { streams_per_caller: 1, ..Limits::default() };
+    let shop = Shop::with(no_database(), nowhere(), limits).await;
+    let mut health = HealthClient::new(channel(&shop).await);
+    let asked = HealthCheckRequest::default;
+    let first = health.watch(asked()).await.unwrap();
+    let refused = health.watch(asked()).await.unwrap_err();
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::Unavailable, "OVERLOADED"));
+    let mut contract = ServerReflectionClient::new(channel(&shop).await);
+    let asks = futures::stream::pending::<ServerReflectionRequest>();
+    let refused = contract.server_reflection_info(asks).await.unwrap_err();
+    assert_eq!(reason(&refused), "OVERLOADED");
+    // Whoever asks once opens no stream.
+    assert!(health.check(asked()).await.is_ok());
+    drop(first);
+    let freed = async { while health.watch(asked()).await.is_err() {} };
+    timeout(Duration::from_secs(20), freed).await.unwrap();
 }

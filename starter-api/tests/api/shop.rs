@@ -26,6 +26,8 @@ pub(crate) struct Shop {
     pub(crate) closing: CancellationToken,
     client: reqwest::Client,
     token: Option<String>,
+    /// From where a proxy says that requests come, for a shop that trusts one.
+    from: Option<&'static str>,
     /// The starter is stopped with the last clone, so that it does not outlive its database.
     _open: Arc<DropGuard>,
 }
@@ -67,7 +69,7 @@ impl Shop {
         let token = Some(issuer.token("staff", &["service", "operator", "finance"]));
         let client = reqwest::Client::builder().build().unwrap();
         let open = Arc::new(closing.clone().drop_guard());
-        Self { address, database, issuer, closing, client, token, _open: open }
+        Self { address, database, issuer, closing, client, token, from: None, _open: open }
     }
 
     /// The same shop, asked by somebody in this role.
@@ -85,6 +87,11 @@ impl Shop {
         Self { token, ..self.clone() }
     }
 
+    /// The same shop, asked from this address, as the proxy in front of it says.
+    pub(crate) fn asked_from(&self, address: &'static str) -> Self {
+        Self { from: Some(address), ..self.clone() }
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Answer {
         send(self.request("GET", path)).await
     }
@@ -100,7 +107,10 @@ impl Shop {
     }
 
     pub(crate) fn request(&self, method: &str, path: &str) -> RequestBuilder {
-        let request = self.client.request(method.parse().unwrap(), self.url(path));
+        let mut request = self.client.request(method.parse().unwrap(), self.url(path));
+        if let Some(address) = self.from {
+            request = request.header("x-forwarded-for", address);
+        }
         match &self.token {
             Some(token) => request.bearer_auth(token),
             None => request,

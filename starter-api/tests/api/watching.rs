@@ -3,20 +3,23 @@ use std::time::Duration;
 use expect_test::expect;
 use futures::StreamExt;
 use jsonwebtoken::get_current_timestamp;
+use ordersaga_grpc::v1::WatchOrderRequest;
 use reqwest::Response;
 use runtime::schema::MIGRATIONS;
 use serde_json::json;
 use sqlx::PgPool;
 use starter_api::{Limits, Temporal};
 use tokio::time::timeout;
+use tonic::Code;
 use uuid::Uuid;
 
+use crate::grpc::{Program, reason};
 use crate::issuer::first_key;
 use crate::life::{
     cancelled, decided, declined, failed, happen, needs_attention, record, rejected, released,
     reserved, unwinding, unwound, whole_life,
 };
-use crate::shop::{Shop, order, send};
+use crate::shop::{Shop, nowhere, order, send};
 
 /// A stream of server-sent events, read as it comes.
 pub(crate) struct Stream {
@@ -171,18 +174,39 @@ async fn only_so_many_orders_are_watched_at_once(database: PgPool) {
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]
-async fn one_customer_does_not_take_the_streams_of_all(database: PgPool) {
-    let limits = Limits { streams_max: 8, ..Limits::default() };
-    let shop = Shop::with(database.clone(), Temporal::from_env().unwrap(), limits).await;
+async fn one_caller_does_not_take_the_streams_of_all(database: PgPool) {
+    let limits = Limits { streams_per_caller: 1, trusted_proxies: 1, ..Limits::default() };
+    let shop = Shop::with(database.clone(), nowhere(), limits).await;
     let (hers, his) = (recorded(&database).await, Uuid::now_v7());
     record(&database, his, "bob", "2026-01-02T03:04:05Z").await;
     let (ada, bob) = (shop.asked_by_customer("ada"), shop.asked_by_customer("bob"));
-    let _first = Stream::open(&ada, hers, None).await;
-    let second = ada.request("GET", &format!("/v1/orders/{hers}/events"));
-    let second = send(second.header("accept", "text/event-stream")).await;
-    assert_eq!((second.problem().as_str(), second.status.as_u16()), ("overloaded", 503));
-    let _other = Stream::open(&bob, his, None).await;
-    let _staff = Stream::open(&shop, hers, None).await;
+    let backend = shop.asked_by("backend", "service");
+    let _hers = Stream::open(&ada.asked_from("192.0.2.1"), hers, None).await;
+    let mut program = Program::of(&shop, "backend", "service").await;
+    let watch = |id: Uuid, address: &str| {
+        let message = WatchOrderRequest { order_id: id.to_string(), after_sequence: 0 };
+        let mut request = program.asks(message);
+        request.metadata_mut().insert("x-forwarded-for", address.parse().unwrap());
+        request
+    };
+    let (second, third) = (watch(his, "192.0.2.2"), watch(hers, "192.0.2.1"));
+    let _programs = program.orders.watch_order(second).await.unwrap();
+
+    // Neither the same address has another one, whoever asks, nor the same caller from elsewhere.
+    for (caller, address, id) in [
+        (&bob, "192.0.2.1", his),
+        (&bob, "192.0.2.2", his),
+        (&ada, "192.0.2.3", hers),
+        (&backend, "192.0.2.3", hers),
+    ] {
+        let request = caller.asked_from(address).request("GET", &format!("/v1/orders/{id}/events"));
+        let refused = send(request.header("accept", "text/event-stream")).await;
+        assert_eq!((refused.problem().as_str(), refused.status.as_u16()), ("overloaded", 503));
+        assert_eq!(refused.header("retry-after"), Some("2"));
+    }
+    let refused = program.orders.watch_order(third).await.unwrap_err();
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::Unavailable, "OVERLOADED"));
+    let _his = Stream::open(&bob.asked_from("192.0.2.3"), his, None).await;
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]
