@@ -8,7 +8,7 @@ STACK  := $(PYTHON) embedded/stack.py
 # builds from the answers in .sqlx, without a database.
 export SQLX_OFFLINE := true
 
-.PHONY: help demo test up matrix mutants bench chaos chaos-race chaos-ledger pooled fuzz fuzz-parsers replay lint queries clean
+.PHONY: help demo test up matrix mutants bench chaos chaos-race chaos-ledger books pooled fuzz fuzz-parsers replay lint queries clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ chaos-race: ## a thousand buyers at once for the last few pieces, the worker kil
 
 chaos-ledger: ## every way to unbalance or rewrite the books, and what refuses it
 	@$(STACK) chaos-ledger
+
+books: ## the demo, and its books checked by hledger and beancount, which also have to catch a cent (HLEDGER=program N=count)
+	@$(STACK) books
 
 pooled: ## the demo with PgBouncer in transaction mode before Postgres (PGBOUNCER=program N=count)
 	@$(STACK) pooled

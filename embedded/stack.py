@@ -8,6 +8,7 @@
                                all of it, fresh, tortured by the `shop` command of that name
   stack.py fuzz [-- CASES]     all of it, fresh, asked all that its description allows
   stack.py pooled [-- ARGS...] as `demo`, with PgBouncer in transaction mode before Postgres
+  stack.py books [-- ARGS...]  as `demo`, and then hledger and beancount check the books
   stack.py test -- CMD...      Postgres and Temporal, fresh and fast, for a test command
   stack.py with -- CMD...      Postgres and Temporal for any command
 
@@ -47,6 +48,7 @@ if os.name != "posix" or sys.version_info < (3, 9):
     sys.exit("ordersaga: this needs Linux or macOS (on Windows: WSL) and Python 3.9 or later")
 
 from account import account_for
+from books import hledger
 from console import Problem, Stopped, say
 from data_folder import opened
 from fetch import cache_folder, one_at_a_time, postgres_programs, temporal_cli, temporal_on_path
@@ -62,7 +64,7 @@ REPO = Path(__file__).resolve().parent.parent
 CATALOGUE = REPO / "shop" / "data" / "products.csv"
 
 TORTURED = ("chaos", "chaos-race", "chaos-ledger")
-DRIVEN = ("demo", "pooled", "bench", *TORTURED)
+DRIVEN = ("demo", "pooled", "books", "bench", *TORTURED)
 WITH_SHOP = ("up", "fuzz", *DRIVEN)
 FRESH = ("test", "fuzz", *DRIVEN)
 
@@ -313,7 +315,7 @@ class Stack:
             say(
                 "kill any of these processes as you like: it is started again, and no order is lost"
             )
-            what = "demo" if self.command == "pooled" else self.command
+            what = "demo" if self.command in ("pooled", "books") else self.command
             return self.hand_over([binary("shop"), what, *arguments])
         control = RemoteControl(self.services, self.signals, self.acts)
         try:
@@ -330,6 +332,12 @@ class Stack:
             return hand_over(command, self.signals, self.services, env=self.env, **options)
         except (FileNotFoundError, PermissionError):
             raise Problem(f"cannot run {command[0]}: check its name, or PATH") from None
+
+    def check_books(self) -> int:
+        """What others say of the books that `drive` has filled."""
+        program = str(REPO / "embedded" / "books.py")
+        where = str(self.data / "books")
+        return self.hand_over([sys.executable, program, binary("ordersaga"), where])
 
     def stay(self) -> int:
         while self.signals.wait(0.5) is None:
@@ -440,6 +448,9 @@ def parse(arguments: list[str]) -> tuple[str, Path, list[str]]:
 
 
 def carry_out(command: str, data: Path, rest: list[str], signals: Signals) -> int:
+    if command == "books":
+        # Known to be missing before anything is built.
+        hledger()
     with opened(data, fresh=command in FRESH, signals=signals) as services:
         if command in WITH_SHOP:
             build(signals)
@@ -451,7 +462,8 @@ def carry_out(command: str, data: Path, rest: list[str], signals: Signals) -> in
         if command == "fuzz":
             return stack.hand_over([sys.executable, str(REPO / "embedded" / "fuzz.py"), *rest])
         if command in DRIVEN:
-            return stack.drive(rest)
+            code = stack.drive(rest)
+            return stack.check_books() if command == "books" and code == 0 else code
         return stack.hand_over(rest)
 
 

@@ -18,9 +18,11 @@ import unittest
 import zipfile
 from contextlib import redirect_stderr
 from pathlib import Path
+from typing import Callable
 from unittest import mock
 
 import account
+import books
 import data_folder
 import fetch
 import postgres
@@ -501,6 +503,123 @@ class RemoteControlTest(Case):
             stdin=self.control.handed_over,
         )
         self.assertEqual((code, self.tail.exit_code()), (0, -signal.SIGKILL))
+
+
+class BooksTest(Case):
+    JOURNAL = """
+commodity 1000.00 GBP
+
+2026-11-29 * (1) post-entries
+    ; key:1
+    Assets:Payment-Clearing                 24.99 GBP
+    Liabilities:Customer-Deposits          -24.99 GBP
+
+2026-11-29 * balances as the shop adds them up
+    Assets:Payment-Clearing        0.00 GBP =          24.99 GBP
+    Liabilities:Customer-Deposits  0.00 GBP =         -24.99 GBP
+"""
+    BEANCOUNT = """
+1970-01-01 open Assets:Inventory              JPY
+
+2026-11-29 * "goods-received"
+  key: "1"
+  Assets:Inventory                         100 JPY
+  Liabilities:Goods-Received              -100 JPY
+
+2026-11-30 balance Assets:Inventory                          100 ~ 0 JPY
+"""
+
+    def changed(self, text: str, change: Callable[[str], str]) -> list[str]:
+        """The lines that are new, without their spaces."""
+        before, after = text.splitlines(), change(text).splitlines()
+        self.assertEqual(len(before), len(after))
+        return [" ".join(new.split()) for old, new in zip(before, after) if new != old]
+
+    def checker(self, script: str) -> books.Checker:
+        """A checker to which `good` are the books that are in order."""
+        command = f'for last; do :; done; good={self.folder / "good"}; {script}'
+        return books.Checker("hledger", [str(self.program("check", command))], os.environ)
+
+    def judged(self, script: str) -> books.Row:
+        for name in ("good", "books.hledger"):
+            (self.folder / name).write_text(self.JOURNAL)
+        return books.judged(self.checker(script), self.folder / "books.hledger")
+
+    def test_a_cent_more_is_one_entry_of_a_transaction_and_no_balance(self) -> None:
+        for text, changed in (
+            (self.JOURNAL, "Liabilities:Customer-Deposits -24.98 GBP"),
+            (self.BEANCOUNT, "Liabilities:Goods-Received -99 JPY"),
+        ):
+            self.assertEqual(self.changed(text, books.cent_off), [changed])
+
+    def test_a_cent_that_is_moved_leaves_its_transaction_in_balance(self) -> None:
+        for text, changed in (
+            (
+                self.JOURNAL,
+                ["Assets:Payment-Clearing 25.00 GBP", "Liabilities:Customer-Deposits -25.00 GBP"],
+            ),
+            (self.BEANCOUNT, ["Assets:Inventory 101 JPY", "Liabilities:Goods-Received -101 JPY"]),
+        ):
+            self.assertEqual(self.changed(text, books.cent_moved), changed)
+
+    def test_books_without_an_entry_show_nothing(self) -> None:
+        for change in (books.cent_off, books.cent_moved):
+            with self.assertRaisesRegex(Problem, "place some orders first"):
+                change("commodity 1000.00 GBP\n")
+
+    def test_who_takes_the_books_and_no_others_agrees(self) -> None:
+        row = self.judged('cmp -s "$last" "$good"')
+        self.assertEqual((row.transactions, row.objection, row.caught), (1, None, (True, True)))
+        self.assertTrue(books.agree([books.Row("prove", 1, None), row]))
+        self.assertFalse(books.agree([books.Row("prove", 2, None), row]), "it counts others")
+        self.assertFalse(books.agree([books.Row("prove", 1, "BROKEN"), row]))
+
+    def test_who_lets_a_cent_pass_is_found(self) -> None:
+        for script, caught in (
+            ("exit 0", (False, False)),
+            ("! grep -q 24.98 $last", (True, False)),
+            ("! grep -q 25.00 $last", (False, True)),
+        ):
+            row = self.judged(script)
+            self.assertEqual((row.objection, row.caught), (None, caught))
+            self.assertFalse(books.agree([row]))
+            self.assertIn("MISSED", row.line())
+
+    def test_who_refuses_the_books_is_quoted(self) -> None:
+        row = self.judged("echo 'it is 0.01 off'; exit 1")
+        self.assertEqual(row.objection, "it is 0.01 off")
+        self.assertFalse(books.agree([row]))
+
+    def test_a_checker_that_breaks_has_refused_nothing(self) -> None:
+        with self.assertRaisesRegex(Problem, "hledger ended with code 3 and said: no memory"):
+            self.judged("echo no memory; exit 3")
+
+    def test_the_shop_says_how_many_transactions_it_has_looked_at(self) -> None:
+        table = (
+            "I1   debits = credits in each transaction and currency   1,367 transactions  holds\n"
+            "I2   the balances of all accounts come to zero               2,295 entries  holds\n"
+        )
+        said = self.folder / "said-by-prove"
+        said.write_text(table)
+        for code, objection in ((0, None), (1, table)):
+            ordersaga = self.program("ordersaga", f"cat {said}; exit {code}")
+            self.assertEqual(books.proven(str(ordersaga)), books.Row("prove", 1367, objection))
+        with self.assertRaisesRegex(Problem, "looked at no transaction"):
+            books.proven(str(self.program("ordersaga", "exit 2")))
+
+    def test_without_hledger_one_line_says_what_to_install(self) -> None:
+        with mock.patch.dict(os.environ, PATH=str(self.folder), HLEDGER="hledger"):
+            with self.assertRaisesRegex(Problem, "apt-get install hledger.*in HLEDGER"):
+                books.hledger()
+
+    def test_an_hledger_that_is_too_old_is_not_used(self) -> None:
+        named = self.program("old-hledger", "echo 'hledger 1.18.1, linux-x86_64'")
+        with mock.patch.dict(os.environ, HLEDGER=str(named)):
+            with self.assertRaisesRegex(Problem, "is hledger 1.18.1: 1.25 or later is wanted"):
+                books.hledger()
+        named = self.program("new-hledger", "echo 'hledger 1.25, linux-x86_64'")
+        with mock.patch.dict(os.environ, HLEDGER=str(named)):
+            self.assertEqual(books.hledger(), named)
 
 
 class SettingsTest(unittest.TestCase):

@@ -1,4 +1,4 @@
-"""Tools that look at what the project publishes, fetched by pip into a folder beside the wheels."""
+"""Tools that look at what the project publishes or exports, fetched by pip into a folder beside the wheels."""
 
 from __future__ import annotations
 
@@ -38,7 +38,10 @@ class Tools:
         """The command of a package's script."""
         return [sys.executable, str(self.folder / "bin" / name)]
 
+    def env(self) -> dict[str, str]:
+        """The environment in which these packages are found before any others."""
+        return {**os.environ, "PYTHONPATH": str(self.folder)}
+
     def passes(self, command: list[str], cwd: Path) -> bool:
         """Whether it ends well, run in this folder."""
-        env = {**os.environ, "PYTHONPATH": str(self.folder)}
-        return subprocess.run(command, env=env, cwd=cwd).returncode == 0
+        return subprocess.run(command, env=self.env(), cwd=cwd).returncode == 0

@@ -948,4 +948,19 @@ PLANTED = [
             "decoded.filter(|decoded| *decoded == as_sent)",
         ),
     ),
+    mutant(
+        "an export mixes the books of two moments",
+        "export:what_is_booked_meanwhile export",
+        ("worker/src/export.rs", '"begin isolation level repeatable read, read only"', '"begin read only"'),
+    ),
+    mutant(
+        "an export is written over the books of before",
+        "export:a_file_keeps_what_it_held export",
+        ("worker/src/export/file.rs", 'path.with_file_name(format!(".{name}.{}.partial", process::id()))', 'path.with_file_name(&*name)'),
+    ),
+    mutant(
+        "beancount is told to let a cent pass",
+        "units:the_books_as_a_beancount units",
+        ("worker/src/export/beancount.rs", "{amount:>14} ~ 0 {currency}", "{amount:>14} {currency}"),
+    ),
 ]

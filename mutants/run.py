@@ -48,6 +48,7 @@ CHECKS = {
     "replay": ["--workspace", "--test", "replay"],
     "recover": ["--workspace", "--test", "recover"],
     "counting": ["--workspace", "--test", "counting"],
+    "export": ["--workspace", "--test", "export"],
     "watch": ["--workspace", "--test", "watch"],
     "cli": ["--workspace", "--test", "cli"],
     "matrix": ["--workspace", "--test", "matrix"],
@@ -58,7 +59,7 @@ ARGUMENTS = {"matrix": ["--fail-fast", "--give-up-after", "60"]}
 # others start one of their own.
 ON_WHAT_RUNS = {
     "domain", "schema", "activities", "starter", "payments", "shipments", "units", "counting",
-    "watch",
+    "export", "watch",
 }
 
 

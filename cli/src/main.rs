@@ -7,6 +7,7 @@ mod api_client;
 mod attention;
 mod catalogue;
 mod completions;
+mod export;
 mod migrate;
 mod order;
 mod output;
@@ -64,6 +65,8 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// Show that the invariants hold
     Prove(prove::ProveArgs),
+    /// Write the books as an hledger journal or a beancount file, for others to check
+    Export(export::ExportArgs),
     /// Launch orders anew whose workflow is lost, or knows more than the record
     Recover(recover::RecoverArgs),
     /// Look at orders, and decide about them
@@ -84,9 +87,11 @@ async fn main() -> ExitCode {
         | Command::Migrate(_)
         | Command::LoadCatalogue(_) => EVENTS_OF_NOTE,
         // They print what they find; a library's warnings would only surround it.
-        Command::Replay(_) | Command::Prove(_) | Command::Recover(_) | Command::Completions(_) => {
-            ONLY_ERRORS
-        }
+        Command::Replay(_)
+        | Command::Prove(_)
+        | Command::Export(_)
+        | Command::Recover(_)
+        | Command::Completions(_) => ONLY_ERRORS,
         Command::Order(_) | Command::Attention(_) => OWN_WARNINGS,
     };
     let done = match start_logging(log_format, filter) {
@@ -109,6 +114,7 @@ async fn carry_out(command: Command) -> Result<ExitCode> {
         Command::LoadCatalogue(args) => catalogue::run(args).await.map(done),
         Command::Replay(args) => replay::run(&args),
         Command::Prove(args) => prove::run(args).await,
+        Command::Export(args) => export::run(args).await.map(done),
         Command::Recover(args) => recover::run(args).await,
         Command::Order(args) => order::run(args).await.map(done),
         Command::Attention(args) => attention::run(args).await.map(done),

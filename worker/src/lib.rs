@@ -14,12 +14,14 @@
 //! | [`housekeeping`] | gives expired reservations back, and removes what is kept only for a time |
 //! | [`replay`] | shows that today's code still understands yesterday's orders |
 //! | [`prove`] | shows that the invariants hold |
+//! | [`export`] | writes the books for other accounting programs, which check them anew |
 //! | [`release`] | has every order end on the release that it began on |
 //! | [`database`], [`telemetry`] | the worker's database, and the SDK's runtime with all metrics |
 
 pub mod activity_metrics;
 pub mod catalogue_file;
 pub mod database;
+pub mod export;
 pub mod housekeeping;
 pub mod ops;
 pub mod order_metrics;

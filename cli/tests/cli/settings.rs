@@ -56,6 +56,7 @@ fn settings_that_cannot_be_used_are_told_without_their_secrets() {
     );
     told += &refused(&["order", "list"], &[]);
     told += &refused(&["order", "resolve", "x", "forget"], &[]);
+    told += &refused(&["export", "--format", "csv"], &[]);
     for hidden in ["shop:secret", "long-enough", "short-secret"] {
         assert!(!told.contains(hidden), "a password was told: {told}");
     }
@@ -80,6 +81,7 @@ fn settings_that_cannot_be_used_are_told_without_their_secrets() {
         2 ordersaga: DATABASE_URL: it is not of the form postgres://user:password@host:port/name
         2 ordersaga: set ORDERSAGA_TOKEN, or ORDERSAGA_CLIENT_ID and ORDERSAGA_CLIENT_SECRET
         2 error: invalid value 'forget' for '<DECISION>' [possible values: retry, skip, accept-as-done]
+        2 error: invalid value 'csv' for '--format <FORMAT>' [possible values: hledger, beancount]
     "#]].assert_eq(&told);
 }
 

@@ -1,0 +1,60 @@
+//! `ordersaga export`.
+
+use std::io::{self, BufWriter, IsTerminal as _, Write as _};
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use worker::database::{self, DatabaseArgs};
+use worker::export::{Exported, Format, export, export_into};
+
+use crate::output::print;
+
+/// For which program, and where to.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ExportArgs {
+    /// The language that the books are written in
+    #[arg(long, value_enum)]
+    format: Format,
+    /// A file to write, or to replace once the books are whole; without it they go to standard
+    /// output
+    #[arg(long)]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    database: DatabaseArgs,
+}
+
+pub(crate) async fn run(args: ExportArgs) -> Result<()> {
+    let pool = args.database.unlimited_pool().context("DATABASE_URL")?;
+    database::reach(&pool, &database::schema_gate()).await?;
+    // Not between the lines of the books.
+    let is_shown =
+        io::stderr().is_terminal() && (args.output.is_some() || !io::stdout().is_terminal());
+    let exported = match &args.output {
+        Some(path) => export_into(&pool, args.format, path, progress(is_shown)).await,
+        None => {
+            let mut out = BufWriter::new(io::stdout());
+            export(&pool, args.format, &mut out, progress(is_shown)).await
+        }
+    };
+    if is_shown {
+        // What comes next, if only an error, begins on an empty line.
+        write!(io::stderr().lock(), "\r\x1b[K").ok();
+    }
+    let Exported { transactions, entries, balances } = exported?;
+    if let Some(path) = &args.output {
+        print(format_args!(
+            "{transactions} transactions with {entries} entries, and {balances} balances, are in {}",
+            path.display()
+        ))?;
+    }
+    Ok(())
+}
+
+/// Says how far a long export is, on one line that it writes anew.
+fn progress(is_shown: bool) -> impl FnMut(usize) {
+    move |transactions| {
+        if is_shown && transactions.is_multiple_of(1_000) {
+            write!(io::stderr().lock(), "\r{transactions} transactions").ok();
+        }
+    }
+}

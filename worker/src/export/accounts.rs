@@ -1,0 +1,35 @@
+//! What the accounts are called outside.
+
+use domain::ledger::Account;
+
+/// The account's name in both languages: what kind it is, and its id with each word capitalised,
+/// because beancount wants capitals. The last part in lower case is the id again.
+pub(super) const fn name(account: Account) -> &'static str {
+    match account {
+        Account::PaymentClearing => "Assets:Payment-Clearing",
+        Account::Inventory => "Assets:Inventory",
+        Account::CustomerDeposits => "Liabilities:Customer-Deposits",
+        Account::SalesTaxPayable => "Liabilities:Sales-Tax-Payable",
+        Account::GoodsReceived => "Liabilities:Goods-Received",
+        Account::Sales => "Income:Sales",
+        Account::ShippingIncome => "Income:Shipping-Income",
+        Account::Refunds => "Income:Refunds",
+        Account::CostOfGoods => "Expenses:Cost-Of-Goods",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_is_found_again_by_its_name() {
+        for account in Account::ALL {
+            let (kind, last) = name(account).split_once(':').unwrap();
+            assert_eq!(Account::by_id(&last.to_lowercase()), Some(account));
+            assert!(["Assets", "Liabilities", "Income", "Expenses"].contains(&kind), "{kind}");
+            // What beancount takes for a name.
+            assert!(last.starts_with(|first: char| first.is_ascii_uppercase()), "{last}");
+        }
+    }
+}
