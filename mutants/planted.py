@@ -457,7 +457,7 @@ PLANTED = [
     ),
     mutant(
         "a sale that is booked late completes an order that is unwound",
-        "activities:a_sale_that_is_booked_late activities",
+        "activities:of_a_sale_and_an_unwinding activities",
         (BOOKS, "where order_id = $1 and ending is null\n            for no key", "where order_id = $1\n            for no key"),
     ),
     mutant(
@@ -826,5 +826,30 @@ PLANTED = [
         "a supplier's list has names that no search finds",
         "units:a_name_is_the_same units",
         ("worker/src/catalogue_file.rs", "line_of_text(text, NAME_LENGTH_MAX)", "domain::line_as_written(text, NAME_LENGTH_MAX)"),
+    ),
+    mutant(
+        "an order that is cancelled without end takes no decision",
+        "saga:an_order_that_is_cancelled_without_end saga",
+        (PROCESS, "        if !self.progress.takes(CANCEL) {", "        if !self.progress.takes(CANCEL) && self.status.is_terminal() {"),
+    ),
+    mutant(
+        "messages push out of the timeline what has happened",
+        "saga:an_order_that_is_cancelled_without_end saga",
+        (PROCESS, "        if self.progress.take(TOLD) {", "        if self.progress.take(TOLD) || !line.is_empty() {"),
+    ),
+    mutant(
+        "an order that is unwound is carried on",
+        "activities:a_step_of_an_order_that_is_unwound activities",
+        (RECORD, "        Recorded::Open if is_unwinding => Err", "        Recorded::Open if is_unwinding && false => Err"),
+    ),
+    mutant(
+        "what a restart leaves of a connection is taken for a bug in an order",
+        "units:what_passes_by_itself units",
+        ("runtime/src/database.rs", "                | Error::Protocol(_)\n", ""),
+    ),
+    mutant(
+        "every repeat of a cancel that waits for a worker is kept",
+        "starter:a_cancel_that_no_worker_answers starter",
+        (TEMPORAL, 'payload, once("cancel".to_owned())', "payload, WorkflowSignalOptions::default()"),
     ),
 ]
