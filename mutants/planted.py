@@ -461,7 +461,7 @@ PLANTED = [
     ),
     mutant(
         "a sale that is booked late completes an order that is unwound",
-        "activities:a_sale_that_is_booked_late activities",
+        "activities:of_a_sale_and_an_unwinding activities",
         (BOOKS, "where order_id = $1 and ending is null\n            for no key", "where order_id = $1\n            for no key"),
     ),
     mutant(
@@ -962,5 +962,30 @@ PLANTED = [
         "beancount is told to let a cent pass",
         "units:the_books_as_a_beancount units",
         ("worker/src/export/beancount.rs", "{amount:>14} ~ 0 {currency}", "{amount:>14} {currency}"),
+    ),
+    mutant(
+        "an order that is cancelled without end takes no decision",
+        "saga:an_order_that_is_cancelled_without_end saga",
+        (PROCESS, "        if !self.progress.takes(CANCEL) {", "        if !self.progress.takes(CANCEL) && self.status.is_terminal() {"),
+    ),
+    mutant(
+        "messages push out of the timeline what has happened",
+        "saga:an_order_that_is_cancelled_without_end saga",
+        (PROCESS, "        if self.progress.take(TOLD) {", "        if self.progress.take(TOLD) || !line.is_empty() {"),
+    ),
+    mutant(
+        "an order that is unwound is carried on",
+        "activities:a_step_of_an_order_that_is_unwound activities",
+        (RECORD, "        Recorded::Open if is_unwinding => Err", "        Recorded::Open if is_unwinding && false => Err"),
+    ),
+    mutant(
+        "what a restart leaves of a connection is taken for a bug in an order",
+        "units:what_passes_by_itself units",
+        ("runtime/src/database.rs", "                | Error::Protocol(_)\n", ""),
+    ),
+    mutant(
+        "every repeat of a cancel that waits for a worker is kept",
+        "starter:a_cancel_that_no_worker_answers starter",
+        (TEMPORAL, 'payload, once("cancel".to_owned())', "payload, WorkflowSignalOptions::default()"),
     ),
 ]

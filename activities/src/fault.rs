@@ -150,3 +150,21 @@ impl ActivityFault {
         ActivityError::application(failure)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_the_database_is_tried_again_if_that_can_help_and_is_a_bug_otherwise() {
+        let lost = sqlx::Error::Protocol("expecting ParseComplete".to_owned());
+        let all = testkit::SQLSTATES.map(|(code, passes)| (testkit::refused(code), passes));
+        for (error, passes) in all.into_iter().chain([(lost, true)]) {
+            let told = error.to_string();
+            let fault = ActivityFault::of_database("testing", error);
+            let is_unavailable = matches!(fault, ActivityFault::Unavailable { .. });
+            let is_broken = matches!(fault, ActivityFault::Broken { .. });
+            assert_eq!((is_unavailable, is_broken), (passes, !passes), "{told}");
+        }
+    }
+}

@@ -44,18 +44,20 @@ pub(crate) struct Begun<T> {
 ///
 /// **Errors.** Not open: the order is not on record, or has ended and the step has no answer of
 /// its own. So a workflow that was started by hand, with an order that nobody placed, does
-/// nothing.
+/// nothing. Rejected as undone: the order is being unwound, and the step has no answer of its own.
+/// Whoever still comes with it is late, whether or not its undo has left a tombstone yet.
 pub(crate) async fn begin<T: DeserializeOwned>(
     db: &PgPool,
     key: StepKey,
 ) -> Result<Begun<T>, ActivityFault> {
     let row = read(db, key).await?;
-    let status = row.status_data.clone();
+    let (status, is_unwinding) = (row.status_data.clone(), row.is_unwinding);
     let begun = row.begun(key)?;
     match begun.recorded {
         Recorded::Open if is_terminal(&status)? => {
             Err(ActivityFault::not_open(format!("order {} has ended", key.order_id), Some(status)))
         }
+        Recorded::Open if is_unwinding => Err(idempotency::already_undone(key)),
         Recorded::Open | Recorded::Answered(_) | Recorded::Undone => Ok(begun),
     }
 }
@@ -85,6 +87,7 @@ struct Row {
     lines: Json<Vec<OrderLine>>,
     terms: Json<Terms>,
     status_data: Value,
+    is_unwinding: bool,
     method: Option<String>,
     outcome: Option<Value>,
     is_undone: bool,
@@ -100,7 +103,8 @@ async fn read(db: &PgPool, key: StepKey) -> Result<Row, ActivityFault> {
             customer_id, placed_at, record_version, currency, subtotal, discount, shipping, tax,
             total, cost_of_goods, discount_code, country, address_id,
             lines as "lines: Json<Vec<OrderLine>>", terms as "terms: Json<Terms>", status_data,
-            method as "method?", outcome as "outcome?", undone_at is not null as "is_undone!"
+            ending is not null as "is_unwinding!", method as "method?", outcome as "outcome?",
+            undone_at is not null as "is_undone!"
         from orders.orders
         left join lateral (
             select method from payments.methods

@@ -16,6 +16,7 @@ use domain::{Order, Party, Rejection, StepKey, StepName};
 use runtime::schema::MIGRATIONS;
 use saga::{BROKEN, BUSY, INVALID_ANSWER, NOT_OPEN, REJECTED, UNAVAILABLE};
 use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use temporalio_common::error::{ApplicationErrorCategory, ApplicationFailure};
 use temporalio_sdk::activities::ActivityError;
 use temporalio_sdk::testing::{ActivityEnvironment, ActivityEnvironmentError};
@@ -155,6 +156,41 @@ async fn a_database_that_is_gone_is_tried_again(db: PgPool) {
     let key = order(1).key(StepName::ReserveStock);
     let gone = failure(environment(shop).run(Activities::reserve_stock, key).await);
     assert_eq!(gone.type_name(), Some(UNAVAILABLE));
+}
+
+/// A shop whose order is on record, and the order's first step.
+async fn placed(db: PgPool) -> (Shop, StepKey) {
+    let (shop, order) = (Shop::stocked(db).await, order(1));
+    shop.places(&order).await;
+    let key = order.key(StepName::ReserveStock);
+    (shop, key)
+}
+
+/// As after a failover, until the standby is promoted.
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_database_that_takes_no_writes_is_tried_again(db: PgPool) {
+    let (shop, key) = placed(db.clone()).await;
+    let options = PgConnectOptions::clone(&shop.db.connect_options())
+        .options([("default_transaction_read_only", "on")]);
+    let standby = Shop { db: PgPoolOptions::new().connect_lazy_with(options), ..Shop::on(db) };
+    let refused = failure(environment(standby).run(Activities::reserve_stock, key).await);
+    assert_eq!(refused.type_name(), Some(UNAVAILABLE));
+    environment(shop).run(Activities::reserve_stock, key).await.unwrap();
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_database_whose_connections_are_all_taken_is_tried_again(db: PgPool) {
+    let (shop, key) = placed(db.clone()).await;
+    let small = PgPoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(Duration::from_secs(2))
+        .connect_lazy_with(PgConnectOptions::clone(&shop.db.connect_options()));
+    let taken = small.acquire().await.unwrap();
+    let environment = environment(Shop { db: small, ..Shop::on(db) });
+    let refused = failure(environment.run(Activities::reserve_stock, key).await);
+    assert_eq!(refused.type_name(), Some(UNAVAILABLE));
+    drop(taken);
+    environment.run(Activities::reserve_stock, key).await.unwrap();
 }
 
 /// A carrier that takes every call and answers none.

@@ -151,6 +151,31 @@ async fn a_step_of_an_order_that_has_ended_does_nothing_and_says_how_it_ended(db
     assert_eq!(written(&shop).await, before);
 }
 
+/// Whoever comes late with a parcel or a payment is refused by the record of the order, even where
+/// the undo is still to come, or a person has decided to go on without it.
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_step_of_an_order_that_is_unwound_is_refused_before_its_undo_has_come(db: PgPool) {
+    let (shop, [placed, paid]) = (Shop::stocked(db).await, [order(1), order(2)]);
+    shop.places(&placed).await;
+    shop.takes_up_to_posting(&paid).await;
+    shop.unwinds(&placed).await;
+    shop.unwinds(&paid).await;
+    let before = written(&shop).await;
+    let late = |step| Rejection::AlreadyUndone { step };
+    assert_eq!(refusal(shop.reserves(&placed).await), late(StepName::ReserveStock));
+    assert_eq!(refusal(shop.authorises(&placed).await), late(StepName::AuthorisePayment));
+    assert_eq!(refusal(shop.captures(&placed).await), late(StepName::CapturePayment));
+    assert_eq!(refusal(shop.posts(&placed).await), late(StepName::PostEntries));
+    assert_eq!(refusal(shop.ships(&placed).await), late(StepName::ShipOrder));
+    assert_eq!(refusal(shop.ships(&paid).await), late(StepName::ShipOrder));
+    assert_eq!(refusal(shop.recognises(&paid).await), late(StepName::RecogniseRevenue));
+    // What was answered before is answered in the same way.
+    shop.reserves(&paid).await.unwrap();
+    shop.charges(&paid).await.unwrap();
+    shop.posts(&paid).await.unwrap();
+    assert_eq!(written(&shop).await, before);
+}
+
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_repeated_step_of_an_order_that_has_ended_gives_its_first_answer(db: PgPool) {
     let (shop, order) = (Shop::stocked(db).await, order(1));

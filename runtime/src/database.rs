@@ -95,10 +95,19 @@ impl DatabaseFault {
                 | Error::PoolTimedOut
                 | Error::PoolClosed
                 | Error::WorkerCrashed
+                // What is left of a connection whose server, or a proxy before it, began anew.
+                | Error::Protocol(_)
+                | Error::BeginFailed
         ) {
             return Self::Transient;
         }
-        if matches!(error, Error::ColumnNotFound(_) | Error::TypeNotFound { .. }) {
+        // Fewer columns than were asked for: a proxy answers with another client's statement.
+        if matches!(
+            error,
+            Error::ColumnNotFound(_)
+                | Error::ColumnIndexOutOfBounds { .. }
+                | Error::TypeNotFound { .. }
+        ) {
             return Self::Misdeployed;
         }
         Self::Broken
@@ -176,6 +185,8 @@ mod tests {
             sqlx::Error::PoolClosed,
             sqlx::Error::WorkerCrashed,
             sqlx::Error::Io(std::io::Error::other("reset by peer")),
+            sqlx::Error::Protocol("expecting ParseComplete but received ReadyForQuery".to_owned()),
+            sqlx::Error::BeginFailed,
         ] {
             assert_eq!(DatabaseFault::of(&error), DatabaseFault::Transient, "{error}");
         }
@@ -189,8 +200,35 @@ mod tests {
         ] {
             assert_eq!(DatabaseFault::of_state(code), DatabaseFault::Misdeployed, "{code}");
         }
-        let missing = sqlx::Error::ColumnNotFound("status".to_owned());
-        assert_eq!(DatabaseFault::of(&missing), DatabaseFault::Misdeployed);
+        for error in [
+            sqlx::Error::ColumnNotFound("status".to_owned()),
+            sqlx::Error::ColumnIndexOutOfBounds { index: 3, len: 1 },
+            sqlx::Error::TypeNotFound { type_name: "status".to_owned() },
+        ] {
+            assert_eq!(DatabaseFault::of(&error), DatabaseFault::Misdeployed, "{error}");
+        }
+    }
+
+    /// One of each class in PostgreSQL's appendix of error codes that a statement can fail with.
+    #[test]
+    fn every_class_of_errors_has_its_meaning() {
+        let transient = ["08000", "40000", "53000", "57000", "58000", "72000"];
+        let misdeployed = ["0A000", "0P000", "26000", "28000", "3D000", "3F000"];
+        let broken = [
+            "03000", "09000", "0B000", "0F000", "0L000", "0Z000", "10608", "20000", "21000",
+            "22000", "23000", "24000", "25000", "27000", "2B000", "2D000", "2F000", "34000",
+            "38000", "39000", "3B000", "42000", "44000", "54000", "55000", "F0000", "HV000",
+            "P0000", "XX000",
+        ];
+        for (codes, fault) in [
+            (transient.as_slice(), DatabaseFault::Transient),
+            (&misdeployed, DatabaseFault::Misdeployed),
+            (&broken, DatabaseFault::Broken),
+        ] {
+            for code in codes {
+                assert_eq!(DatabaseFault::of_state(code), fault, "{code}");
+            }
+        }
     }
 
     #[test]

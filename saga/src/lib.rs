@@ -16,6 +16,6 @@ pub use contract::{Activity, Contract, HEARTBEAT_TIMEOUT, Role, Step, WORKFLOW_T
 pub use failure::{BROKEN, BUSY, INVALID_ANSWER, NOT_OPEN, REJECTED, StepFailure, UNAVAILABLE};
 pub use process::{Process, answer_all, tell};
 pub use progress::{
-    Progress, StepProgress, StepState, TIMELINE_MAX, TimelineEntry, Wait, WaitingFor,
+    MESSAGES_MAX, Progress, StepProgress, StepState, TIMELINE_MAX, TimelineEntry, Wait, WaitingFor,
 };
 pub use saga::{Answer, Declared, Saga, Stop, Undeclared, Unwound};

@@ -17,6 +17,10 @@ pub const TIMELINE_MAX: usize = 200;
 /// The most hints that a party's signals are acted on, for each queue. Any more are ignored.
 const HINTS_MAX: u32 = 100;
 
+/// The most messages of one kind that a process takes. Temporal takes 2,000 updates of a run: most of
+/// them are left for people who decide.
+pub const MESSAGES_MAX: u32 = 100;
+
 /// What became of one step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepProgress {
@@ -160,6 +164,7 @@ pub struct Progress {
     /// How often this run has waited because the record could not be written.
     record_waits: u32,
     hints: BTreeMap<&'static str, u32>,
+    messages: BTreeMap<&'static str, u32>,
 }
 
 impl Default for Progress {
@@ -176,6 +181,7 @@ impl Default for Progress {
             notes: 0,
             record_waits: 0,
             hints: BTreeMap::new(),
+            messages: BTreeMap::new(),
         }
     }
 }
@@ -267,6 +273,23 @@ impl Progress {
 
     pub(crate) fn hints(&self, queue: &'static str) -> u32 {
         self.hints.get(queue).copied().unwrap_or_default()
+    }
+
+    /// Whether one more message of this kind is taken. An update asks in its validator: what is
+    /// refused there adds nothing to the history.
+    #[must_use]
+    pub fn takes(&self, kind: &'static str) -> bool {
+        self.messages.get(kind).is_none_or(|taken| *taken < MESSAGES_MAX)
+    }
+
+    /// Counts a message of this kind; whether it is one of those that are taken.
+    pub fn take(&mut self, kind: &'static str) -> bool {
+        let is_taken = self.takes(kind);
+        if is_taken {
+            let taken = self.messages.entry(kind).or_default();
+            *taken = taken.saturating_add(1);
+        }
+        is_taken
     }
 
     /// Adds a line to the timeline.
@@ -429,6 +452,14 @@ mod tests {
         let acted_on = (0..HINTS_MAX * 2).filter(|_| progress.hint("payments")).count();
         assert_eq!(acted_on, 100);
         assert_eq!(progress.hints("payments"), HINTS_MAX);
+    }
+
+    #[test]
+    fn messages_of_one_kind_leave_those_of_another_to_be_taken() {
+        let mut progress = Progress::default();
+        let taken = (0..MESSAGES_MAX * 2).filter(|_| progress.take("cancel")).count();
+        assert_eq!(taken, usize::try_from(MESSAGES_MAX).unwrap());
+        assert!(!progress.takes("cancel") && progress.takes("pay"));
     }
 
     #[test]

@@ -23,8 +23,8 @@ use temporalio_common::protos::temporal::api::workflowservice::v1::DescribeNames
 use tokio::time::timeout;
 use workflows::Queue;
 use workflows::order::{
-    CancelDecision, CancelRequest, OrderSaga, OrderStart, PartyUpdate, PaymentReplaced, Resolution,
-    search_attributes_at_start, signal_payload, static_summary,
+    CANCELLED_BEFORE, CancelDecision, CancelRequest, OrderSaga, OrderStart, PartyUpdate,
+    PaymentReplaced, Resolution, search_attributes_at_start, signal_payload, static_summary,
 };
 
 use crate::error::{OrProblem, Problem};
@@ -165,7 +165,8 @@ impl Temporal {
     /// Cancels the order, if it is not too late. When no worker answers, the request is left as a
     /// signal, which Temporal keeps until there is one.
     ///
-    /// **Repeats.** A request that arrives twice, as update and as signal, is one.
+    /// **Repeats.** A request that arrives twice, as update and as signal, is one. However often an
+    /// order is cancelled that no worker carries on, one signal is left.
     pub(crate) async fn cancel(
         &self,
         order_id: OrderId,
@@ -186,6 +187,9 @@ impl Temporal {
         let update = saga.execute_update(OrderSaga::cancel, request.clone(), options);
         match timeout(CANCEL_TIMEOUT, Box::pin(update)).await {
             Ok(Ok(answer)) => Ok(Cancelled::Answered(answer)),
+            Ok(Err(WorkflowUpdateError::Failed(why))) if why.message.contains(CANCELLED_BEFORE) => {
+                Ok(Cancelled::Answered(CancelDecision::AlreadyUnwinding))
+            }
             Ok(Err(WorkflowUpdateError::Failed(_))) => Ok(Cancelled::Refused),
             Ok(Err(WorkflowUpdateError::NotFound(_))) => Ok(Cancelled::NotOpen),
             // Nobody decided in time.
@@ -204,8 +208,7 @@ impl Temporal {
         const DOING: &str = "leaving a cancel for the next worker";
         let payload = signal_payload(request).map_err(|error| Problem::internal(DOING, &error))?;
         let signal = async {
-            let options = WorkflowSignalOptions::default();
-            Ok(saga.signal(OrderSaga::cancel_signal, payload, options).await)
+            Ok(saga.signal(OrderSaga::cancel_signal, payload, once("cancel".to_owned())).await)
         };
         match within(DOING, CALL_TIMEOUT, Box::pin(signal)).await? {
             Ok(()) => Ok(Cancelled::Kept),
@@ -238,7 +241,7 @@ impl Temporal {
         const DOING: &str = "telling an order of another payment";
         let client = within(DOING, CALL_TIMEOUT, self.client()).await?;
         let options = WorkflowExecuteUpdateOptions::default();
-        let saga = saga_of(client, order_id);
+        let (saga, attempt) = (saga_of(client, order_id), replaced.attempt);
         let update = saga.execute_update(OrderSaga::pay, replaced, options);
         match timeout(CANCEL_TIMEOUT, Box::pin(update)).await {
             // Refused or not found: it has come to know of the method, or to its end, by itself.
@@ -249,13 +252,11 @@ impl Temporal {
             Err(_) | Ok(Err(WorkflowUpdateError::Rpc(_))) => {}
             Ok(Err(error)) => return Err(Problem::internal(DOING, &error)),
         }
+        let options = once(format!("pay-{attempt}"));
         let (reference, status) = ("payment method".to_owned(), "replaced".to_owned());
         let payload = signal_payload(&PartyUpdate { reference, status });
         let payload = payload.map_err(|error| Problem::internal(DOING, &error))?;
-        let signal = async {
-            let options = WorkflowSignalOptions::default();
-            Ok(saga.signal(OrderSaga::payment_update, payload, options).await)
-        };
+        let signal = async { Ok(saga.signal(OrderSaga::payment_update, payload, options).await) };
         match within(DOING, CALL_TIMEOUT, Box::pin(signal)).await? {
             Ok(()) | Err(WorkflowInteractionError::NotFound(_)) => Ok(()),
             Err(WorkflowInteractionError::Rpc(status)) => Err(Problem::of_temporal(DOING, &status)),
@@ -369,6 +370,11 @@ type Saga = <OrderSaga as HasWorkflowDefinition>::Run;
 
 fn saga_of(client: &Client, order_id: OrderId) -> WorkflowHandle<Client, Saga> {
     client.get_workflow_handle(order_id.workflow_id())
+}
+
+/// A signal that a run of the workflow has once: Temporal drops another one of this name.
+fn once(name: String) -> WorkflowSignalOptions {
+    WorkflowSignalOptions::builder().request_id(name).build()
 }
 
 fn start_options(launch: &Launch) -> WorkflowStartOptions {

@@ -1,5 +1,5 @@
 //! What the tests of several crates share: a Temporal server for one test, an order, its placing,
-//! and a program's rights in the database.
+//! and a program's rights in the database, with the errors that it gives.
 
 #![expect(
     clippy::unwrap_used,
@@ -12,6 +12,6 @@ mod database;
 mod order;
 mod temporal;
 
-pub use database::{as_role, place};
+pub use database::{SQLSTATES, as_role, place, refused};
 pub use order::{british_rates, order_of, pounds, priced};
 pub use temporal::{Server, server};

@@ -19,8 +19,11 @@ use std::process::Command;
 use domain::{Decision, Rejection};
 use runtime::schema::MIGRATIONS;
 use sqlx::PgPool;
-use support::{Fault, OrderHandle, Shop, ended, order, order_paid_by};
-use temporalio_client::WorkflowCancelOptions;
+use support::{
+    Fault, OrderHandle, Shop, ended, history, order, order_paid_by, reset, until_in_history,
+};
+use temporalio_client::{WorkflowCancelOptions, WorkflowTerminateOptions};
+use temporalio_common::protos::temporal::api::enums::v1::EventType;
 use worker::replay::replay_file;
 
 /// Every kind of end an order can come to, and how to bring it about.
@@ -75,11 +78,12 @@ async fn come_to(shop: &Shop, end: &str) -> OrderHandle {
     handle
 }
 
-/// What `temporal workflow show --output json` prints.
-fn shown_by_the_cli(server: &str, workflow: &str) -> Vec<u8> {
+/// What `temporal workflow show --output json` prints of the workflow's last run, or of this one.
+fn shown_by_the_cli(server: &str, workflow: &str, run: Option<&str>) -> Vec<u8> {
     let cli = env::var("TEMPORAL_CLI").unwrap();
     let arguments = ["workflow", "show", "--output", "json", "--address", server, "-w", workflow];
-    let output = Command::new(cli).args(arguments).output().unwrap();
+    let run = run.into_iter().flat_map(|run| ["-r", run]);
+    let output = Command::new(cli).args(arguments.into_iter().chain(run)).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     output.stdout
 }
@@ -95,7 +99,7 @@ async fn every_end_replays_as_the_sdk_writes_it_and_as_the_cli_prints_it(db: PgP
     for end in ENDS {
         let handle = come_to(&shop, end).await;
         let by_sdk = handle.fetch_history(Default::default()).to_json().await.unwrap();
-        let by_cli = shown_by_the_cli(&server, handle.info().workflow_id.as_str());
+        let by_cli = shown_by_the_cli(&server, handle.info().workflow_id.as_str(), None);
         for (name, json) in [(format!("{end}.json"), by_sdk), (format!("{end}.cli.json"), by_cli)] {
             let path = folder.join(name);
             fs::write(&path, json).unwrap();
@@ -103,6 +107,36 @@ async fn every_end_replays_as_the_sdk_writes_it_and_as_the_cli_prints_it(db: PgP
             assert!(outcome.divergence.is_none(), "{outcome}");
         }
     }
+    shop.close().await;
+}
+
+/// What an operator has at hand when something is wrong.
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_history_that_is_open_reset_or_terminated_replays_as_the_cli_prints_it(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let mut order = order();
+    order.terms.cancel_window_seconds = 3_600;
+    let first = shop.place(&order).await;
+    until_in_history(&first, EventType::TimerStarted, 1).await;
+    let (server, workflow) = (shop.server_address(), order.order_id.workflow_id());
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("unended-histories");
+    fs::create_dir_all(&folder).unwrap();
+    let replays = |kind: &str, run: Option<&str>| {
+        let path = folder.join(format!("{kind}.json"));
+        fs::write(&path, shown_by_the_cli(&server, &workflow, run)).unwrap();
+        let outcome = replay_file(&path).unwrap();
+        assert!(outcome.divergence.is_none(), "{kind}: {outcome}");
+    };
+    replays("open", None);
+    let completed = EventType::WorkflowTaskCompleted;
+    let events = history(&first).await.events;
+    let task = events.iter().find(|event| event.event_type() == completed).unwrap().event_id;
+    let second = reset(&first, task).await;
+    until_in_history(&second, EventType::TimerStarted, 1).await;
+    replays("reset", None);
+    replays("ended-by-a-reset", first.info().run_id.as_deref());
+    second.terminate(WorkflowTerminateOptions::default()).await.unwrap();
+    replays("terminated", None);
     shop.close().await;
 }
 

@@ -3,8 +3,9 @@
 
 mod support;
 
-use domain::{Decision, Order, OrderStatus, Rejection};
+use domain::{Decision, Order, OrderStatus, Rejection, StepName};
 use runtime::schema::MIGRATIONS;
+use saga::StepState;
 use sqlx::PgPool;
 use support::{
     FOR_EVER, Fault, Gate, OrderHandle, Shop, Traces, cancel, decided, ended, history, order,
@@ -89,6 +90,36 @@ async fn an_order_in_its_cancel_window_can_still_be_cancelled(db: PgPool) {
     let end = OrderStatus::Cancelled { reason: "changed my mind".to_owned() };
     assert_eq!(ended(&second).await, end);
     shop.assert_clean_slate(order.order_id).await;
+    shop.assert_proven().await;
+    shop.close().await;
+}
+
+/// Though nothing goes wrong any more, the new run is refused whatever it would begin, and ends the
+/// order as the first run has noted.
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_order_that_is_being_unwound_ends_as_its_record_says(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let rejection = Rejection::FulfilmentUnavailable { step: StepName::ShipOrder };
+    let end = OrderStatus::Rejected { rejection };
+    for place in 0.. {
+        let order = order();
+        shop.faults.plan(order.order_id, "ShipOrder", Fault::Unavailable(FOR_EVER));
+        shop.faults.plan(order.order_id, "RefundPayment", Fault::Unavailable(FOR_EVER));
+        let first = shop.place(&order).await;
+        let is_recalled = |step: &saga::StepProgress| {
+            step.step == StepName::ShipOrder.name() && step.state == StepState::Undone
+        };
+        shop.until_view(&first, |view| view.steps.iter().any(is_recalled)).await;
+        let Some(task) = tasks(&first).await.get(place).copied() else {
+            shop.faults.heal_order(order.order_id);
+            assert_eq!(ended(&first).await, end);
+            break;
+        };
+        let second = reset(&first, task).await;
+        shop.faults.heal_order(order.order_id);
+        assert_eq!(ended(&second).await, end, "reset to task {place}");
+        shop.assert_clean_slate(order.order_id).await;
+    }
     shop.assert_proven().await;
     shop.close().await;
 }

@@ -13,22 +13,27 @@ mod support;
 
 use std::time::Duration;
 
-use domain::{CaptureAt, Decision, Ending, Money, Order, OrderStatus, Rejection, StepName, Totals};
+use activities::catalogue::{Article, Stocking};
+use domain::{
+    CaptureAt, CountryCode, Currency, Decision, Ending, Money, Order, OrderStatus, PriceList,
+    PricedSku, Quantity, RateTable, Rejection, ShippingRate, Sku, StepName, Totals,
+};
 use futures::future::join_all;
 use runtime::schema::MIGRATIONS;
-use saga::{Contract, Role, StepState, WaitingFor};
+use saga::{Contract, MESSAGES_MAX, Role, StepState, WaitingFor};
 use serde_json::json;
 use sqlx::PgPool;
 use support::{
-    Code, FOR_EVER, Fault, Gate, OnRecord, Shop, Traces, cancel, decided, ended, history, order,
-    order_paid_by, serve_as, unreadable, until_in_history,
+    COST_PERCENT, Code, FOR_EVER, Fault, Gate, ON_HAND, OnRecord, Shop, Traces, cancel, decided,
+    ended, history, order, order_paid_by, serve_as, unreadable, until_in_history,
 };
-use temporalio_client::WorkflowCancelOptions;
+use temporalio_client::errors::WorkflowUpdateError;
+use temporalio_client::{UntypedUpdate, WorkflowCancelOptions};
 use temporalio_common::protos::temporal::api::enums::v1::EventType;
 use workflows::Queue;
 use workflows::order::{
-    CONTRACTS, CancelDecision, CancelRequest, OrderSaga, OrderView, PartyUpdate, PaymentReplaced,
-    signal_payload,
+    CANCELLED_BEFORE, CONTRACTS, CancelDecision, CancelRequest, OrderSaga, OrderView, PartyUpdate,
+    PaymentReplaced, signal_payload,
 };
 
 /// A refusal that no step gives by itself, so that it is known for the test's own.
@@ -843,6 +848,158 @@ async fn a_signal_that_cannot_be_read_leaves_a_line_and_nothing_else(db: PgPool)
     let view = shop.view(&handle).await;
     let ignored = view.timeline.iter().filter(|entry| entry.text.contains("was ignored")).count();
     assert_eq!((ignored, view.status), (4, OrderStatus::Processing));
+    shop.close().await;
+}
+
+/// How many updates of the order are in its history.
+async fn updates_taken(handle: &support::OrderHandle) -> usize {
+    let taken = EventType::WorkflowExecutionUpdateAccepted;
+    history(handle).await.events.iter().filter(|event| event.event_type() == taken).count()
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_update_that_cannot_be_read_is_refused_and_leaves_nothing(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let mut order = order();
+    order.terms.cancel_window_seconds = 3_600;
+    let handle = shop.place(&order).await;
+    shop.until_event(order.order_id, "payment.authorised").await;
+    for name in ["cancel", "pay", "resolve", "never-heard-of"] {
+        let update = UntypedUpdate::new(name);
+        let refused = handle.execute_update(update, unreadable(), Default::default()).await;
+        assert!(matches!(refused, Err(WorkflowUpdateError::Failed(_))), "{name}: {refused:?}");
+    }
+    assert_eq!(updates_taken(&handle).await, 0);
+    let answer = cancel(&handle, "changed my mind", &Gate::default()).await;
+    assert_eq!(answer.unwrap(), CancelDecision::Unwinding);
+    assert!(matches!(ended(&handle).await, OrderStatus::Cancelled { .. }));
+    shop.assert_proven().await;
+    shop.close().await;
+}
+
+/// Temporal takes 2,000 updates of a run. Whoever cancels without end uses up some of them, and a
+/// person can still decide.
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_order_that_is_cancelled_without_end_still_takes_a_decision(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let order = order();
+    shop.faults.plan(order.order_id, "ShipOrder", Fault::Refused(refusal()));
+    shop.faults.plan(order.order_id, "RefundPayment", Fault::Broken(FOR_EVER));
+    let handle = shop.place(&order).await;
+    let waiting = shop.until_needs_attention(&handle).await;
+    let most = usize::try_from(MESSAGES_MAX).unwrap();
+    let request = CancelRequest { reason: "again".to_owned() };
+    for number in 0..most {
+        let update =
+            handle.execute_update(OrderSaga::cancel, request.clone(), Default::default()).await;
+        assert_eq!(update.unwrap(), CancelDecision::AlreadyUnwinding, "cancel {number}");
+    }
+    for _ in 0..5 {
+        let update =
+            handle.execute_update(OrderSaga::cancel, request.clone(), Default::default()).await;
+        let refused = format!("{:?}", update.unwrap_err());
+        assert!(refused.contains(CANCELLED_BEFORE), "{refused}");
+    }
+    assert_eq!(updates_taken(&handle).await, most);
+    for _ in 0..most.saturating_mul(2) {
+        let payload = signal_payload(&request).unwrap();
+        handle.signal(OrderSaga::cancel_signal, payload, Default::default()).await.unwrap();
+    }
+    let view = shop.view(&handle).await;
+    let refused = |text: &str| text.starts_with("✘ **ship-order**");
+    assert!(view.timeline.iter().any(|entry| refused(&entry.text)), "{:?}", view.timeline);
+    shop.faults.heal(order.order_id, "RefundPayment");
+    shop.decide(&handle, &decided(&waiting, Decision::Retry)).await.unwrap();
+    assert_eq!(ended(&handle).await, OrderStatus::Rejected { rejection: refusal() });
+    shop.assert_clean_slate(order.order_id).await;
+    shop.assert_proven().await;
+    shop.close().await;
+}
+
+/// A payment is told of once for each request under the same key, however often that comes.
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_order_that_is_told_of_payments_without_end_still_takes_a_cancel(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let order = to_be_approved(3_600);
+    let handle = shop.place(&order).await;
+    until_its_the_customers_turn(&shop, &handle).await;
+    let most = usize::try_from(MESSAGES_MAX).unwrap();
+    for number in 0..most.saturating_add(5) {
+        let replaced = PaymentReplaced { attempt: 2 };
+        let update = handle.execute_update(OrderSaga::pay, replaced, Default::default()).await;
+        assert_eq!(update.is_ok(), number < most, "payment {number}");
+    }
+    assert_eq!(updates_taken(&handle).await, most);
+    let answer = cancel(&handle, "changed my mind", &Gate::default()).await;
+    assert_eq!(answer.unwrap(), CancelDecision::Unwinding);
+    assert!(matches!(ended(&handle).await, OrderStatus::Cancelled { .. }));
+    shop.assert_clean_slate(order.order_id).await;
+    shop.assert_proven().await;
+    shop.close().await;
+}
+
+/// The goods are given to others while the order, which is paid for, waits for its carrier.
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_order_that_is_paid_for_and_whose_goods_are_gone_is_refunded(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let mut order = order();
+    order.terms.patience_seconds = None;
+    shop.faults.plan(order.order_id, "ShipOrder", Fault::Unavailable(FOR_EVER));
+    let handle = shop.place(&order).await;
+    until_waiting(&handle).await;
+    shop.reservation_is_over(&order).await;
+    assert_eq!(activities::stock::release_expired(&shop.db, 10).await.unwrap(), 1);
+    shop.faults.heal(order.order_id, "ShipOrder");
+    let rejection = Rejection::ReservationExpired;
+    assert_eq!(ended(&handle).await, OrderStatus::Rejected { rejection });
+    let on_record = shop.on_record(order.order_id).await.unwrap();
+    assert_eq!(on_record.payment_status, "refunded");
+    shop.assert_clean_slate(order.order_id).await;
+    shop.assert_proven().await;
+    shop.close().await;
+}
+
+/// An order for three pieces of an article that is sold in this currency alone.
+async fn order_in(shop: &Shop, currency: Currency, price: &str) -> Order {
+    let money = |amount: &str| Money::new(amount.parse().unwrap(), currency).unwrap();
+    let (sku, unit_price) = (Sku::parse(currency.code()).unwrap(), money(price));
+    let article = Article { sku: sku.clone(), name: sku.to_string(), unit_price };
+    let stocking = Stocking { cost_percent: COST_PERCENT.into(), pieces: ON_HAND };
+    activities::catalogue::load(&shop.db, &[article], stocking).await.unwrap();
+    let (britain, mut rates) = (CountryCode::parse("GB").unwrap(), RateTable::default());
+    rates.sell_to(britain, 20.into());
+    rates.ship_to(britain, ShippingRate { fee: money("5"), free_from: None });
+    let unit_cost = unit_price.percent(COST_PERCENT.into()).unwrap();
+    let basket = [(PricedSku { sku, unit_price, unit_cost }, Quantity::new(3).unwrap())];
+    let PriceList { lines, totals, cost_of_goods } =
+        PriceList::of(&basket, None, britain, &rates).unwrap();
+    Order { lines, totals, cost_of_goods: cost_of_goods.unwrap(), ..order() }
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_order_is_paid_for_and_booked_to_the_smallest_coin_of_its_currency(db: PgPool) {
+    let shop = Shop::open(db).await;
+    for (currency, price, total) in [
+        (Currency::JPY, "1201", "4330 JPY"),
+        (Currency::KWD, "1.234", "10.442 KWD"),
+        (Currency::BHD, "0.005", "6.018 BHD"),
+    ] {
+        let order = order_in(&shop, currency, price).await;
+        assert_eq!(order.totals.total.to_string(), total);
+        assert_eq!(ended(&shop.place(&order).await).await, OrderStatus::Completed, "{total}");
+        assert_eq!(shop.traces(order.order_id).await, Traces::of_a_sale(), "{total}");
+        let booked: String = sqlx::query_scalar(
+            "select sum(amount)::text || ' ' || currency
+             from ledger.entries join ledger.transactions using (transaction_id)
+             where order_id = $1 and account = 'payment-clearing' group by currency",
+        )
+        .bind(order.order_id.uuid())
+        .fetch_one(&shop.db)
+        .await
+        .unwrap();
+        assert_eq!(booked, total);
+    }
+    shop.assert_proven().await;
     shop.close().await;
 }
 

@@ -42,3 +42,29 @@ impl<T> OrProblem<T> for Result<T, sqlx::Error> {
         self.map_err(|error| Problem::of_database(doing, &error))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind_of(error: &sqlx::Error) -> Kind {
+        Problem::of_database("testing", error).kind()
+    }
+
+    #[test]
+    fn a_caller_is_asked_to_come_again_if_that_can_help_and_is_told_of_a_bug_otherwise() {
+        let lost = sqlx::Error::Protocol("expecting ParseComplete".to_owned());
+        let all = testkit::SQLSTATES.map(|(code, passes)| (testkit::refused(code), passes));
+        for (error, passes) in all.into_iter().chain([(lost, true)]) {
+            let kind = if passes { Kind::TryAgain } else { Kind::Internal };
+            assert_eq!(kind_of(&error), kind, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_value_that_no_column_holds_is_the_requests_fault() {
+        for code in ["22003", "22008", "22021", "22P05"] {
+            assert_eq!(kind_of(&testkit::refused(code)), Kind::MalformedRequest, "{code}");
+        }
+    }
+}

@@ -17,7 +17,7 @@ use crate::life::{
     cancelled, captured, failed, happen, needs_attention, posted, record, rejected, reserved,
     unwinding, unwound, whole_life,
 };
-use crate::shop::{Shop, fresh, nowhere, order};
+use crate::shop::{Shop, fresh, nowhere, order, stock};
 
 async fn cancel_after(database: &PgPool, shop: &Shop, events: &[OrderEvent]) -> String {
     let id = Uuid::now_v7();
@@ -172,8 +172,28 @@ async fn what_is_being_unwound_is_answered_from_the_record(database: PgPool) {
     let id = Uuid::now_v7();
     record(&database, id, "ada", "2026-01-02T03:04:05Z").await;
     happen(&database, id, &[reserved(), unwinding(rejected())]).await;
-    let answer = shop.post(&format!("/v1/orders/{id}/cancel"), &json!({"reason": "why"})).await;
-    assert_eq!((answer.status.as_u16(), &answer.json()["unwinding"]), (200, &json!(true)));
+    let before = events(&database).await;
+    for _ in 0..100 {
+        let answer = shop.post(&format!("/v1/orders/{id}/cancel"), &json!({"reason": "why"})).await;
+        assert_eq!((answer.status.as_u16(), &answer.json()["unwinding"]), (200, &json!(true)));
+    }
+    assert_eq!(events(&database).await, before);
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn cancelling_a_hundred_times_is_cancelling_once(database: PgPool) {
+    stock(&database).await;
+    let shop = Shop::with(database.clone(), nowhere(), starter_api::Limits::default()).await;
+    let placed = shop.place(&fresh("key"), &order("ada")).await;
+    let path = format!("{}/cancel", placed.header("location").unwrap());
+    let first = shop.post(&path, &json!({"reason": "ordered twice"})).await;
+    assert_eq!(first.json()["decision"], "cancelled", "{}", first.text);
+    let before = events(&database).await;
+    for _ in 1..100 {
+        let again = shop.post(&path, &json!({"reason": "and again"})).await;
+        assert_eq!((again.status.as_u16(), &again.json()["status"]), (200, &json!("cancelled")));
+    }
+    assert_eq!(events(&database).await, before);
 }
 
 /// An order whose first step was taken, and which no worker carries on.
@@ -215,6 +235,9 @@ async fn a_cancel_that_no_worker_answers_is_kept_for_the_next(database: PgPool) 
         }
     "#]]
     .assert_eq(&answer.told().replace(&id.to_string(), "ORDER"));
+    // Once more, it is the same request.
+    let again = shop.post(&path, &json!({"reason": "ordered three times"})).await;
+    assert_eq!((again.status.as_u16(), &again.json()["decision"]), (202, &json!("pending")));
 
     let saga = temporal().await.get_workflow_handle::<UntypedWorkflow>(format!("order-{id}"));
     let history = saga.fetch_history(WorkflowFetchHistoryOptions::default());

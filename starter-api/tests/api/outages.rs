@@ -4,6 +4,7 @@ use expect_test::expect;
 use runtime::schema::MIGRATIONS;
 use serde_json::json;
 use sqlx::PgPool;
+use sqlx::postgres::PgConnectOptions;
 use starter_api::{Limits, Temporal};
 use uuid::Uuid;
 
@@ -63,6 +64,24 @@ async fn without_the_database_everybody_is_asked_to_come_again() {
         assert_eq!(answer.problem(), "try-again", "{path}");
         assert_eq!(answer.header("retry-after"), Some("2"), "{path}");
     }
+}
+
+/// As after a failover, until the standby is promoted: what is read is answered, and the same request
+/// is taken once it can be.
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_database_that_takes_no_writes_has_callers_come_again(database: PgPool) {
+    let shop = Shop::open(database.clone()).await;
+    let options = PgConnectOptions::clone(&database.connect_options())
+        .options([("default_transaction_read_only", "on")]);
+    let standby = database.options().clone().connect_lazy_with(options);
+    let standby = Shop::with(standby, Temporal::from_env().unwrap(), Limits::default()).await;
+    let key = fresh("key");
+    let refused = standby.place(&key, &order("ada")).await;
+    assert_eq!((refused.problem().as_str(), refused.status.as_u16()), ("try-again", 503));
+    assert_eq!(standby.get("/v1/products").await.status, 200);
+    assert_eq!(standby.get("/v1/orders").await.status, 200);
+    let placed = shop.place(&key, &order("ada")).await;
+    assert_eq!((placed.status.as_u16(), placed.header("idempotency-replayed")), (201, None));
 }
 
 #[tokio::test]

@@ -462,6 +462,79 @@ async fn an_order_that_comes_to_nothing_is_accepted(database: PgPool) {
     let placed = shop.place(&fresh("key"), &wish).await;
     assert_eq!(placed.status, 201, "{}", placed.text);
     assert_eq!(placed.json()["totals"]["total"]["amount"], "0.00");
+    // A gift needs no code.
+    let mut gift = order("ada");
+    gift["lines"] = json!([{"sku": "SAMPLE", "quantity": 1}]);
+    gift["expected_total"] = json!({"amount": "0", "currency": "GBP"});
+    let placed = shop.place(&fresh("key"), &gift).await;
+    assert_eq!(placed.status, 201, "{}", placed.text);
+    assert_eq!(placed.json()["totals"]["total"]["amount"], "0.00");
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_order_is_priced_to_the_smallest_coin_of_its_currency(database: PgPool) {
+    sqlx::raw_sql(
+        "insert into catalog.products (sku, name, unit_price, unit_cost, currency) values
+             ('KW-1', 'DATES', 1.234, 0.5, 'KWD'), ('BH-1', 'PEARL', 0.005, 0.002, 'BHD');
+         insert into catalog.shipping_rates (country, currency, fee) values ('BH', 'BHD', 0.5)",
+    )
+    .execute(&database)
+    .await
+    .unwrap();
+    let shop = Shop::open(database).await;
+    for (sku, country, total, currency) in [
+        ("JP-1", "JP", "7920", "JPY"),
+        ("KW-1", "KW", "10.827", "KWD"),
+        ("BH-1", "BH", "0.567", "BHD"),
+    ] {
+        let mut wish = order("ada");
+        wish["lines"] = json!([{"sku": sku, "quantity": 3}]);
+        wish["ship_to"]["country"] = json!(country);
+        wish["expected_total"] = json!({"amount": total, "currency": currency});
+        let placed = shop.place(&fresh("key"), &wish).await;
+        assert_eq!(placed.status, 201, "{}", placed.text);
+        assert_eq!(placed.json()["totals"]["total"], wish["expected_total"]);
+        let shown = shop.get(placed.header("location").unwrap()).await.json();
+        assert_eq!(shown["totals"], placed.json()["totals"]);
+    }
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_order_of_as_many_lines_as_there_may_be_is_taken(database: PgPool) {
+    let shop = Shop::open(database).await;
+    let mut wish = order("ada");
+    wish["lines"] = Value::Array(vec![json!({"sku": "85123A", "quantity": 1}); 1_000]);
+    let placed = shop.place(&fresh("key"), &wish).await;
+    assert_eq!(placed.status, 201, "{}", placed.text);
+    assert_eq!(placed.json()["lines"].as_array().unwrap().len(), 1_000);
+    assert_eq!(placed.json()["totals"]["subtotal"]["amount"], "2550.00");
+    let shown = shop.get(placed.header("location").unwrap()).await;
+    assert_eq!(shown.json(), placed.json());
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn whatever_script_an_address_is_written_in_it_is_kept_as_it_is(database: PgPool) {
+    let shop = Shop::open(database.clone()).await;
+    for (name, city) in [
+        ("Zoë 🎁 O'Néill-Łukasiewicz", "Kraków"),
+        ("דנה לוי", "תל אביב"),
+        ("فاطمة الزهراء ١٢", "القاهرة"),
+        ("👩🏽‍🚀 王小明", "台北市"),
+        ("<b>Ada</b> &amp; \"Bob\"; drop table", "O'Fallon"),
+    ] {
+        let mut wish = order("ada");
+        wish["ship_to"] = json!({
+            "country": "GB", "name": name, "line1": "1 St", "city": city, "postal_code": "N1 1AA",
+        });
+        let placed = shop.place(&fresh("key"), &wish).await;
+        assert_eq!(placed.status, 201, "{name}: {}", placed.text);
+        let address = placed.json()["ship_to"]["address_id"].as_str().unwrap().to_owned();
+        let kept = sqlx::query_scalar::<_, String>(
+            "select name || '/' || city from customers.addresses where address_id::text = $1",
+        );
+        let kept = kept.bind(address).fetch_one(&database).await.unwrap();
+        assert_eq!(kept, format!("{name}/{city}"));
+    }
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]

@@ -276,6 +276,33 @@ async fn tokens_under_unknown_keys_do_not_make_the_issuer_work() {
     assert_eq!(shop.issuer.asked(), 1, "the issuer was asked again and again");
 }
 
+/// A name is looked up among the issuer's keys, and never opened, fetched or put into a statement.
+#[tokio::test]
+async fn a_key_is_found_by_its_very_name_alone() {
+    let shop = shop().await;
+    let claims = shop.issuer.claims("ada", &["customer"]);
+    let key = first_key();
+    assert_let_in(&shown(&shop, key.sign(&claims)).await);
+    for name in [
+        "../first",
+        "./first",
+        "/keys/first",
+        "first/../first",
+        "FIRST",
+        "first ",
+        "first\u{0}",
+        "first' or '1'='1",
+        "file:///dev/null",
+        "http://127.0.0.1:9/first",
+        "",
+    ] {
+        let mut head = key.header();
+        head.kid = Some(name.to_owned());
+        let token = encode(&head, &claims, &key.private).unwrap();
+        assert_refused(&shown(&shop, token).await, NOT_ACCEPTED);
+    }
+}
+
 #[tokio::test]
 async fn while_the_issuer_has_never_answered_nobody_can_say() {
     let issuer = Issuer::start().await;

@@ -379,6 +379,15 @@ impl Shop {
         .unwrap();
     }
 
+    /// The goods have been held for the order as long as the shop holds them.
+    pub async fn reservation_is_over(&self, order: &Order) {
+        sqlx::query("update inventory.reservations set expires_at = now() where order_id = $1")
+            .bind(order.order_id.uuid())
+            .execute(&self.db)
+            .await
+            .unwrap();
+    }
+
     /// From now on the provider refunds what it answered without sense for.
     pub async fn provider_mends_refunds(&self) {
         sqlx::query(

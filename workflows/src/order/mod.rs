@@ -35,8 +35,8 @@ pub use attributes::{
 };
 pub use contract::*;
 pub use view::{
-    CancelDecision, CancelRequest, OrderOutcome, OrderStart, OrderView, PartyUpdate,
-    PaymentReplaced, Resolution, signal_payload,
+    CANCELLED_BEFORE, CancelDecision, CancelRequest, OrderOutcome, OrderStart, OrderView,
+    PartyUpdate, PaymentReplaced, Resolution, signal_payload,
 };
 use view::{of_saga, read, short};
 
@@ -45,6 +45,11 @@ use crate::Queue;
 type Ctx = WorkflowContext<OrderSaga>;
 
 const FOR_THE_CUSTOMER: &str = "waiting for the customer";
+
+/// The updates of which a run takes only so many, and the lines that messages leave in a timeline.
+const CANCEL: &str = "cancel";
+const PAY: &str = "pay";
+const TOLD: &str = "told";
 
 /// First what may happen to an order, each step with its undo; then its life, top to bottom.
 /// Wherever that stops, the undos run in the reverse order of their declaration.
@@ -197,20 +202,12 @@ impl OrderSaga {
     /// Cancels the order; same as the update `cancel`, without an answer.
     #[signal(name = "cancel")]
     pub fn cancel_signal(&mut self, ctx: &mut SyncWorkflowContext<Self>, request: RawValue) {
-        let line = match read::<CancelRequest>(request) {
-            Ok(CancelRequest { reason }) if self.progress.cancel(&short(&reason)) => {
-                format!("🛑 cancelled: {}", short(&reason))
-            }
+        match read::<CancelRequest>(request) {
             Ok(CancelRequest { reason }) => {
-                format!(
-                    "🛑 cancel came too late, the order is {}: {}",
-                    self.heading(),
-                    short(&reason)
-                )
+                self.call_off(ctx, &short(&reason));
             }
-            Err(why) => format!("📨 cancel was ignored: {why}"),
-        };
-        self.progress.tell(ctx.workflow_time(), line);
+            Err(why) => self.tell_of(ctx, format!("📨 cancel was ignored: {why}")),
+        }
     }
 
     /// The payment provider has news: a charge or refund that waits asks again at once.
@@ -233,7 +230,7 @@ impl OrderSaga {
             .and_then(|resolution| resolution.checked().map_err(|error| error.to_string()))
             .and_then(|resolution| self.progress.resolve(resolution));
         if let Err(why) = taken {
-            self.progress.tell(ctx.workflow_time(), format!("📨 resolve was ignored: {why}"));
+            self.tell_of(ctx, format!("📨 resolve was ignored: {why}"));
         }
     }
 
@@ -246,6 +243,9 @@ impl OrderSaga {
         if self.progress.is_past_return() || self.status.is_terminal() {
             return Err("the parcel has been handed over; a return is the way back".into());
         }
+        if !self.progress.takes(CANCEL) {
+            return Err(CANCELLED_BEFORE.into());
+        }
         Ok(())
     }
 
@@ -256,9 +256,8 @@ impl OrderSaga {
         ctx: &mut SyncWorkflowContext<Self>,
         CancelRequest { reason }: CancelRequest,
     ) -> CancelDecision {
-        let reason = short(&reason);
-        let in_time = self.progress.cancel(&reason);
-        self.progress.tell(ctx.workflow_time(), format!("🛑 cancelled: {reason}"));
+        self.progress.take(CANCEL);
+        let in_time = self.call_off(ctx, &short(&reason));
         if in_time { CancelDecision::Unwinding } else { CancelDecision::AlreadyUnwinding }
     }
 
@@ -274,6 +273,9 @@ impl OrderSaga {
         {
             return Err("the order does not wait for a payment".into());
         }
+        if !self.progress.takes(PAY) {
+            return Err("the order has heard of a payment too often, and looks by itself".into());
+        }
         Ok(())
     }
 
@@ -285,9 +287,9 @@ impl OrderSaga {
         ctx: &mut SyncWorkflowContext<Self>,
         PaymentReplaced { attempt }: PaymentReplaced,
     ) {
+        self.progress.take(PAY);
         self.progress.hint(Queue::Payments.name());
-        let line = format!("💳 another payment method is on record, for attempt {attempt}");
-        self.progress.tell(ctx.workflow_time(), line);
+        self.tell_of(ctx, format!("💳 another payment method is on record, for attempt {attempt}"));
     }
 
     #[update_validator(resolve)]
@@ -328,9 +330,29 @@ impl OrderSaga {
 }
 
 impl OrderSaga {
+    /// Cancels the order, if it still goes forward; whether it did.
+    fn call_off(&mut self, ctx: &SyncWorkflowContext<Self>, reason: &str) -> bool {
+        let in_time = self.progress.cancel(reason);
+        if in_time {
+            self.progress.tell(ctx.workflow_time(), format!("🛑 cancelled: {reason}"));
+        } else {
+            let heading = self.heading();
+            self.tell_of(ctx, format!("🛑 cancel came too late, the order is {heading}: {reason}"));
+        }
+        in_time
+    }
+
+    /// Tells of a message, unless there have been too many: one after the other, they must not push
+    /// out of the timeline what has happened.
+    fn tell_of(&mut self, ctx: &SyncWorkflowContext<Self>, line: String) {
+        if self.progress.take(TOLD) {
+            self.progress.tell(ctx.workflow_time(), line);
+        }
+    }
+
     fn hear(
         &mut self,
-        ctx: &mut SyncWorkflowContext<Self>,
+        ctx: &SyncWorkflowContext<Self>,
         signal: &'static str,
         queue: Queue,
         update: RawValue,
@@ -342,7 +364,7 @@ impl OrderSaga {
             Ok(_) => format!("📨 {signal} was ignored: there have been too many"),
             Err(why) => format!("📨 {signal} was ignored: {why}"),
         };
-        self.progress.tell(ctx.workflow_time(), line);
+        self.tell_of(ctx, line);
     }
 }
 

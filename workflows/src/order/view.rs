@@ -116,6 +116,11 @@ pub enum CancelDecision {
     AlreadyUnwinding,
 }
 
+/// Why a cancel is refused of an order that has taken many, and is being unwound since the first.
+/// Nothing is added to its history any more.
+pub const CANCELLED_BEFORE: &str =
+    "the order is being unwound, and takes no more requests to cancel it";
+
 /// A payment provider or carrier says that something has changed on its side.
 ///
 /// A hint, not the truth: the step that waits for this party asks again at once.
