@@ -352,8 +352,7 @@ impl<'a> Attempt<'a> {
                 Ok(())
             }
             Err(error) => {
-                let capabilities = self.provider.capabilities();
-                Err(error.at_age(self.age, capabilities).into_fault(doing))
+                Err(self.provider.capabilities().judge(error, self.age).into_fault(doing))
             }
         }
     }
@@ -486,7 +485,7 @@ impl<'a> Attempt<'a> {
             return Ok(None);
         }
         let fault = |error: ProviderError| {
-            error.at_age(payment.age, self.provider.capabilities()).into_fault(DOING)
+            self.provider.capabilities().judge(error, payment.age).into_fault(DOING)
         };
         match self.provider.void(&payment.id).await {
             Ok(_) => {}

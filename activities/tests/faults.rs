@@ -165,7 +165,7 @@ struct Silent {
 #[async_trait]
 impl Carrier for Silent {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { may_lag: Duration::ZERO }
+        Capabilities { may_lag: Duration::ZERO, keys_last: None, cannot: &[] }
     }
 
     async fn draft(&self, _booking: &Booking) -> Result<ShipmentId, CarrierError> {

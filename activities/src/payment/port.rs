@@ -9,6 +9,7 @@ use domain::{Charge, Money};
 
 use crate::ActivityFault;
 use crate::fault::Cause;
+pub use crate::party::Capabilities;
 use crate::party::answer::Unread;
 
 /// Who takes the customers' money.
@@ -59,15 +60,6 @@ pub trait PaymentProvider: Send + Sync {
 
     /// What really became of a payment: the truth at this moment, never what an index has.
     async fn look_up(&self, payment: &PaymentId) -> Result<Payment, ProviderError>;
-}
-
-/// What the shop has to allow for with a provider.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Capabilities {
-    /// How long after it was opened a payment may not be found by its id. Until then, that there
-    /// is no such payment is no answer; from then on it makes no sense, because the provider gave
-    /// out the id.
-    pub may_lag: Duration,
 }
 
 /// What the provider calls a payment.
@@ -128,20 +120,6 @@ pub enum ProviderError {
 pub(super) const PROVIDER: &str = "the payment provider";
 
 impl ProviderError {
-    /// The same, of a payment that was opened so long ago: one that is not found is not there yet,
-    /// for as long as the provider may lag.
-    pub(super) fn at_age(self, age: Duration, Capabilities { may_lag }: Capabilities) -> Self {
-        match self {
-            Self::NotFound if age < may_lag => {
-                Self::Unavailable { retry_after: None, source: Self::NotFound.into() }
-            }
-            error @ (Self::MovedOn
-            | Self::NotFound
-            | Self::Unavailable { .. }
-            | Self::InvalidAnswer(_)) => error,
-        }
-    }
-
     pub(super) fn into_fault(self, doing: &'static str) -> ActivityFault {
         match self {
             Self::Unavailable { retry_after, source } => {
@@ -164,30 +142,5 @@ impl From<Unread> for ProviderError {
             }
             Unread::Nonsense(nonsense) => Self::InvalidAnswer(nonsense.into()),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_payment_that_is_not_found_is_waited_for_as_long_as_the_provider_may_lag() {
-        let seconds = Duration::from_secs;
-        let asked = |age| ProviderError::NotFound.at_age(age, Capabilities { may_lag: seconds(5) });
-        for age in [seconds(0), seconds(4)] {
-            let error = asked(age);
-            assert!(
-                matches!(error, ProviderError::Unavailable { retry_after: None, .. }),
-                "{error:?}"
-            );
-        }
-        for age in [seconds(5), seconds(86_400)] {
-            let error = asked(age);
-            assert!(matches!(error, ProviderError::NotFound), "{error:?}");
-        }
-        let never = Capabilities { may_lag: Duration::ZERO };
-        let error = ProviderError::NotFound.at_age(Duration::ZERO, never);
-        assert!(matches!(error.into_fault("asking"), ActivityFault::InvalidAnswer { .. }));
     }
 }
