@@ -75,7 +75,8 @@ pub struct Capabilities {
     /// is found is no answer; from then on it makes no sense.
     pub may_lag: Duration,
     /// How long the party remembers an idempotency key; none if it never forgets one. Repeated
-    /// later, the first half of a call makes another payment or shipment, which the shop never uses.
+    /// later, the first half of a call makes another payment or shipment, which the shop never
+    /// uses.
     pub keys_last: Option<Duration>,
     /// What the party cannot do, in words for operators. Whoever implements its port makes up for
     /// that.
@@ -83,8 +84,8 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
-    /// What an error means if the id it is about was given out so long ago: what is not found is not
-    /// there yet, for as long as the party may lag.
+    /// What an error means if the id it is about was given out so long ago: what is not found is
+    /// not there yet, for as long as the party may lag.
     pub(crate) fn judge<E: PartyError>(self, error: E, age: Duration) -> E {
         if error.is_not_found() && age < self.may_lag {
             E::unavailable(None, error.into())
@@ -223,8 +224,8 @@ impl Breaker {
 
     /// Calls the party, unless it is left alone or stopped.
     ///
-    /// **Errors.** The party's own; or unavailable because of [`NotCalled`], and then `work` was not
-    /// begun.
+    /// **Errors.** The party's own; or unavailable because of [`NotCalled`], and then `work` was
+    /// not begun.
     pub async fn call<T, E: PartyError>(
         &self,
         work: impl Future<Output = Result<T, E>>,

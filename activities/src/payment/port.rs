@@ -12,16 +12,16 @@ use crate::fault::Cause;
 pub use crate::party::Capabilities;
 use crate::party::answer::Unread;
 
-/// Who takes the customers' money.
+/// The party that takes the customers' money.
 ///
 /// A payment is called in two halves. [`open`](Self::open) moves no money; the id that it answers
 /// is stored before anything else is asked. Every other request names that id, and its effect
 /// depends on the payment's state alone: done twice, it is done once. For how long the provider
 /// remembers idempotency keys therefore does not matter.
 ///
-/// Each of these calls is needed. What a provider lacks is made up for by whoever implements this,
-/// and never shows as success: one that cannot void an authorisation, for example, captures it and
-/// gives the money back.
+/// All of these calls are required. An implementation makes up for what its provider lacks, names
+/// it in [`Capabilities::cannot`], and never reports it as success: where the provider cannot void
+/// an authorisation, for example, it captures the payment and refunds it.
 #[async_trait]
 pub trait PaymentProvider: Send + Sync {
     /// What the shop has to allow for with this provider.
@@ -30,27 +30,27 @@ pub trait PaymentProvider: Send + Sync {
     /// Opens a payment. No money moves, and none is set aside.
     ///
     /// **Repeats.** The charge's key is its idempotency key. A repeat after the provider has
-    /// forgotten it opens another payment, which nobody will ever ask for anything.
+    /// forgotten it opens another payment, which is never authorised.
     async fn open(&self, charge: &Charge) -> Result<PaymentId, ProviderError>;
 
     /// Asks the customer's bank to set the money aside. Answered with the payment as it is then:
     /// authorised, declined, or awaiting the customer.
     async fn authorise(&self, payment: &PaymentId) -> Result<Payment, ProviderError>;
 
-    /// Takes money that was set aside: all of it or a part. The rest is let go.
+    /// Takes money that was set aside: all of it or a part. The rest is released.
     async fn capture(&self, payment: &PaymentId, amount: Money) -> Result<Payment, ProviderError>;
 
-    /// Lets go of a payment that is not captured, so that it can never be authorised or captured
-    /// any more.
+    /// Voids a payment that is not captured, so that it can never be authorised or captured any
+    /// more.
     async fn void(&self, payment: &PaymentId) -> Result<Payment, ProviderError>;
 
-    /// Gives back what was taken; `refund_key` makes twice once.
+    /// Gives back what was taken, once for each `refund_key`.
     ///
-    /// **Errors.** Unavailable while the provider has not decided about a refund, so that it is
-    /// asked for again until it has.
-    /// **Repeats.** A refund that was made is not made again. One that has failed leaves the payment
-    /// captured, and a repeat asks for it anew: a provider that would answer the same key with the
-    /// failed refund is given another key for each.
+    /// **Errors.** Unavailable while the refund is pending, so that it is requested again until it
+    /// is decided.
+    /// **Repeats.** A refund that was made is not made again. One that has failed leaves the
+    /// payment captured, and a repeat requests it anew: where the provider would answer the same
+    /// key with the failed refund, the implementation uses another key for each.
     async fn refund(
         &self,
         payment: &PaymentId,
@@ -58,7 +58,7 @@ pub trait PaymentProvider: Send + Sync {
         amount: Money,
     ) -> Result<Payment, ProviderError>;
 
-    /// What really became of a payment: the truth at this moment, never what an index has.
+    /// The payment as it is at this moment, read consistently and never from a search index.
     async fn look_up(&self, payment: &PaymentId) -> Result<Payment, ProviderError>;
 }
 
