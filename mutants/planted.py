@@ -837,6 +837,11 @@ PLANTED = [
         (DATABASE, '            "55P03" | "55006"', '            "55006"'),
     ),
     mutant(
+        "a program that has gone away keeps its locks",
+        "units:a_connection_asks_for_each_limit units",
+        (DATABASE, '            ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION),\n', ""),
+    ),
+    mutant(
         "settings that a pooler drops are not missed",
         "schema:settings_that_do_not schema",
         ("runtime/src/schema.rs", "check_settings(&mut connection, settings.get_options().unwrap_or_default())", "check_settings(&mut connection, settings.get_options().map_or(\"\", |_| \"\"))"),
@@ -865,6 +870,11 @@ PLANTED = [
         "an order that costs nothing is charged",
         "saga:an_order_that_costs_nothing saga",
         (PROCESS, "    if order.is_free {", "    if order.is_free && order.is_unwinding {"),
+    ),
+    mutant(
+        "an order does not say that its party is stopped",
+        "activities:a_step_whose_party_is_stopped activities",
+        (FAULT, 'Some(why) => format!("{message}: {why}"),', "Some(_why) => message,"),
     ),
     mutant(
         "more is given back than was taken",
