@@ -51,6 +51,10 @@ WATCH = "starter-api/src/app/orders/watch.rs"
 CONNECTION = "starter-api/src/serve/connection.rs"
 GATE = "starter-api/src/http/rate_limit.rs"
 GRAPHQL = "starter-api/src/graphql.rs"
+DATABASE = "runtime/src/database.rs"
+PARTY = "activities/src/party.rs"
+PASSWORDS = "starter-api/src/identity/passwords.rs"
+PROXIES = "starter-api/src/http/forwarded.rs"
 
 
 @dataclass(frozen=True)
@@ -436,7 +440,7 @@ PLANTED = [
     mutant(
         "a party that an operator has stopped is called all the same",
         "activities:a_step_whose_party_is_stopped activities",
-        ("activities/src/party.rs", "        if self.stopped_at.is_some() {\n            return Err((STOPPED_PAUSE", "        if self.stopped_at.is_some_and(|at| at > DateTime::<Utc>::MAX_UTC) {\n            return Err((STOPPED_PAUSE"),
+        (PARTY, "        if self.stopped_at.is_some() {\n            return Err((STOPPED_PAUSE", "        if self.stopped_at.is_some_and(|at| at > DateTime::<Utc>::MAX_UTC) {\n            return Err((STOPPED_PAUSE"),
     ),
     mutant(
         "the books are reversed before the money is back",
@@ -744,7 +748,7 @@ PLANTED = [
     mutant(
         "a missing column is taken for a bug in an order",
         "schema:what_a_database_lacks schema",
-        ("runtime/src/database.rs", '            "42P01" | "42703" | "42883"', '            "42P01" | "42883"'),
+        (DATABASE, '            "42P01" | "42703" | "42883"', '            "42P01" | "42883"'),
     ),
     mutant(
         "a program too old for the database goes on",
@@ -813,8 +817,8 @@ PLANTED = [
     ),
     mutant(
         "a payment that is not found is waited for without end",
-        "units:a_payment_that_is_not_found activities:a_payment_that_is_not_found units",
-        ("activities/src/payment/port.rs", "Self::NotFound if age < may_lag => {", "Self::NotFound if age >= Duration::ZERO || age < may_lag => {"),
+        "units:what_is_not_found activities:a_payment_that_is_not_found units",
+        (PARTY, "if error.is_not_found() && age < self.may_lag {", "if error.is_not_found() && age < Duration::MAX {"),
     ),
     mutant(
         "a shipment that the carrier called off is told as undeliverable",
@@ -987,5 +991,166 @@ PLANTED = [
         "every repeat of a cancel that waits for a worker is kept",
         "starter:a_cancel_that_no_worker_answers starter",
         (TEMPORAL, 'payload, once("cancel".to_owned())', "payload, WorkflowSignalOptions::default()"),
+    ),
+    mutant(
+        "a lock that is not had in time is taken for a bug in an order",
+        "units:what_passes_by_itself units",
+        (DATABASE, '            "55P03" | "55006"', '            "55006"'),
+    ),
+    mutant(
+        "a program that has gone away keeps its locks",
+        "units:a_connection_asks_for_each_limit units",
+        (DATABASE, '            ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION),\n', ""),
+    ),
+    mutant(
+        "settings that a pooler drops are not missed",
+        "schema:settings_that_do_not schema",
+        ("runtime/src/schema.rs", "check_settings(&mut connection, settings.get_options().unwrap_or_default())", "check_settings(&mut connection, settings.get_options().map_or(\"\", |_| \"\"))"),
+    ),
+    mutant(
+        "hints are acted on without end",
+        "units:hints_beyond_the_limit units",
+        (PROGRESS, "        let acted_on = *hints < HINTS_MAX;", "        let acted_on = *hints < u32::MAX.max(HINTS_MAX);"),
+    ),
+    mutant(
+        "a party that does not answer is called for ever",
+        "units:ten_calls_in_a_row units",
+        (PARTY, "            Self::Closed { .. } => Self::open_for(PAUSE_MIN, now),", "            Self::Closed { .. } => Self::CLOSED,"),
+    ),
+    mutant(
+        "a party is left alone because an answer makes no sense",
+        "units:a_carrier_that_refuses units",
+        ("activities/src/party/guarded.rs", "            | Self::HasLeft\n            | Self::InvalidAnswer(_) => false,", "            | Self::HasLeft => false,\n            Self::InvalidAnswer(_) => true,"),
+    ),
+    mutant(
+        "money is taken before the cancel window whatever was agreed",
+        "saga:money_is_taken_before_or_after saga",
+        (PROCESS, "    } else if order.capture_at == CaptureAt::Placement {", "    } else if order.capture_at == CaptureAt::Placement || !order.is_free {"),
+    ),
+    mutant(
+        "an order that costs nothing is charged",
+        "saga:an_order_that_costs_nothing saga",
+        (PROCESS, "    if order.is_free {", "    if order.is_free && order.is_unwinding {"),
+    ),
+    mutant(
+        "an order does not say that its party is stopped",
+        "activities:a_step_whose_party_is_stopped activities",
+        (FAULT, 'Some(why) => format!("{message}: {why}"),', "Some(_why) => message,"),
+    ),
+    mutant(
+        "more is given back than was taken",
+        "activities:a_part_of_what_is_set_aside activities",
+        (PAYMENT, "self.payment.as_ref().map_or(self.charge.amount, |payment| payment.captured);", "self.payment.as_ref().map_or(self.charge.amount, |_payment| self.charge.amount);"),
+    ),
+    mutant(
+        "a note of a run that was reset is taken for another run's",
+        "activities:a_note_that_a_person_is_needed activities",
+        (RECORD, '        format!("attention:{run_id}:{number}"),', '        format!("attention:{}:{number}", run_id.len()),'),
+    ),
+    mutant(
+        "a list that is loaded again takes an operator's prices back",
+        "activities:loading_again_adds activities",
+        ("activities/src/catalogue.rs", "        where $6 and (known.name,", "        where ($6 or true) and (known.name,"),
+    ),
+    mutant(
+        "an order placed at the same moment as another is in no page",
+        "starter:pages_of_orders starter",
+        ("starter-api/src/app/orders/store.rs", "or order_id > $3)", "or order_id > $3 and false)"),
+    ),
+    mutant(
+        "those that wait longest for a person are listed last",
+        "starter:the_orders_that_wait_for_a_person starter",
+        (
+            "starter-api/src/app/attention/store.rs",
+            "order by (attention ->> 'since'), order_id\n           limit $3\"#,\n        after.map(",
+            "order by (attention ->> 'since') desc, order_id\n           limit $3\"#,\n        after.map(",
+        ),
+    ),
+    mutant(
+        "a change of an article overwrites another person's",
+        "starter:a_change_of_what_somebody_else starter",
+        (
+            "starter-api/src/app/products/update.rs",
+            "    consent(&present.ok_or_else(Problem::product_not_found)?.try_into()?)?;\n",
+            "    present.ok_or_else(Problem::product_not_found)?;\n    drop(consent);\n",
+        ),
+    ),
+    mutant(
+        "a cancel of an order whose workflow was terminated is said to be too late",
+        "starter:an_order_whose_workflow_was_terminated starter",
+        (CANCEL, "        Cancelled::NotOpen => lost(),", "        Cancelled::NotOpen => already_shipped(),"),
+    ),
+    mutant(
+        "an amount may be beyond reason",
+        "starter:a_price_beyond_reason starter",
+        ("domain/src/money.rs", "        if self.amount > Decimal::from(Self::REASON) {", "        if self.amount == Decimal::MAX {"),
+    ),
+    mutant(
+        "an amount in a loose spelling is taken",
+        "domain",
+        ("domain/src/money.rs", "    Decimal::from_str_exact(text).ok().filter(|_number| is_plain)", "    Decimal::from_str_exact(text).ok().filter(|number| is_plain || !number.is_zero())"),
+    ),
+    mutant(
+        "a discount code counts only as the shop writes it",
+        "starter:a_discount_code_counts starter",
+        ("starter-api/src/app/catalogue.rs", "where upper(code) = upper($1) and", "where code = $1 and"),
+    ),
+    mutant(
+        "every country has postal codes",
+        "starter:an_address_is_complete starter",
+        ("starter-api/src/app/orders/place/command.rs", "let has_codes = is_needed(CountryCode::needs_postal_code);", "let has_codes = is_needed(|_country| true);"),
+    ),
+    mutant(
+        "a password counts only in the form of Unicode in which it was set",
+        "units:a_password_is_the_same units",
+        (PASSWORDS, "        let password: String = password.nfc().collect();\n", ""),
+        (PASSWORDS, "let mut forms = vec![password.nfc().collect()];", "let mut forms = vec![password.to_owned()];"),
+        (PASSWORDS, "[password.to_owned(), password.nfd().collect()]", "[password.to_owned(), password.chars().collect()]"),
+    ),
+    mutant(
+        "a client's secret is not decoded",
+        "starter:a_secret_is_read_form_encoded starter",
+        ("starter-api/src/http/identity/token.rs", "    decoded.into_iter().chain([as_sent]).collect()", "    decoded.into_iter().skip(1).chain([as_sent]).collect()"),
+    ),
+    mutant(
+        "a caller's address is not found where a port follows it",
+        "units:an_address_is_read_with_its_port units",
+        (PROXIES, "    if let Ok(address) = node.parse::<SocketAddr>() {\n        return Some(address.ip());\n    }\n", ""),
+        (PROXIES, "node.rsplit_once(':')?;", "node.rsplit_once(\":_\")?;"),
+        (PROXIES, "use std::net::{IpAddr, SocketAddr};", "use std::net::IpAddr;"),
+    ),
+    mutant(
+        "a preference is not heard in another case",
+        "units:a_wait_is_read_however units",
+        (BODIES, '        name.trim().eq_ignore_ascii_case("wait").then_some(value.trim())', '        (name.trim() == "wait").then_some(value.trim())'),
+    ),
+    mutant(
+        "whatever a caller invents is a label of a metric",
+        "starter:what_callers_invent starter",
+        (
+            "starter-api/src/http/observe.rs",
+            '.unwrap_or("other")',
+            ".unwrap_or_else(|| &*Box::leak(method.to_string().into_boxed_str()))",
+        ),
+    ),
+    mutant(
+        "a query's fragments are followed each time that they are spread",
+        "units:fragments_that_double units",
+        ("starter-api/src/graphql/size.rs", "        self.sizes.insert(name, size);\n", "        self.sizes.remove(name);\n"),
+    ),
+    mutant(
+        "a query may cost whatever it likes",
+        "starter:a_question_that_costs_too_much starter",
+        ("starter-api/src/graphql.rs", ".limit_complexity(COMPLEXITY_MAX)", ".limit_complexity(usize::MAX.max(COMPLEXITY_MAX))"),
+    ),
+    mutant(
+        "a connection that asks nothing is kept",
+        "units:a_connection_that_asks_nothing units",
+        ("starter-api/src/serve/connection.rs", "            let limit = if !known.has_asked {\n                patience.first\n", "            let limit = if !known.has_asked {\n                patience.first.max(patience.idle)\n"),
+    ),
+    mutant(
+        "a process that ends cuts off what it has begun to answer",
+        "cli:a_program_that_is_asked_to_stop cli",
+        ("starter-api/src/serve.rs", "        self.inside.close();\n        self.inside.wait().await;\n", "        self.inside.close();\n"),
     ),
 ]

@@ -1,5 +1,5 @@
-//! Goods come in: articles into the catalogue, pieces into the warehouse, their value into the
-//! books.
+//! Receiving goods: articles are added to the catalogue, their pieces to the warehouse, and their
+//! value to the books.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +20,7 @@ pub struct Article {
     pub unit_price: Money,
 }
 
-/// How the shop stocks up on an article that it has not had before.
+/// What the shop receives of a new article.
 #[derive(Clone, Copy, Debug)]
 pub struct Stocking {
     /// What a piece costs the shop, in per cent of its price; rounded to the smallest coin.
@@ -29,7 +29,7 @@ pub struct Stocking {
     pub pieces: u32,
 }
 
-/// What a load has brought.
+/// What a load has added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Received {
     /// Articles that the warehouse has not had before.
@@ -43,17 +43,17 @@ const ARTICLES_PER_STATEMENT: usize = 500;
 
 const DOING: &str = "taking goods in";
 
-/// What becomes of an article that the catalogue has already.
+/// What happens to an article that is in the catalogue already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Known {
     Kept,
     Overwritten,
 }
 
-/// Adds the articles that the catalogue does not have yet, with pieces of them to the warehouse
-/// and, as one transaction, to the books.
+/// Adds the articles that the catalogue does not have yet, receives their pieces in the warehouse,
+/// and books their value in one transaction.
 ///
-/// **Errors.** Broken: an article is named twice, or the prices are of several currencies.
+/// **Errors.** Broken: an article is named twice, or the prices are in several currencies.
 /// **Repeats.** An article that the catalogue has already stays as it is: an operator may have
 /// changed it. All or nothing.
 pub async fn load(
@@ -100,7 +100,7 @@ async fn take(
     let value = worth(articles, &costs, &new, stocking.pieces)
         .map_err(|error| ActivityFault::broken(DOING, error))?;
     if let (Some(value), Some(first)) = (value, new.first()) {
-        // An article comes in once, so no other load has the same first one.
+        // An article is received once, so no other load has the same first one.
         let key = format!("goods-received:{first}");
         ledger::post_goods_received(&mut transaction, &key, value).await.map_err(failed)?;
     }
@@ -148,7 +148,7 @@ async fn take_in(
         return Ok(Vec::new());
     }
     let may_come_in = if known == Known::Overwritten { &skus } else { &listed };
-    // In a statement of its own: a new cost revalues what was in the house before.
+    // In a statement of its own: a new cost revalues the pieces that were in stock before.
     sqlx::query_scalar!(
         r#"
         with received as (
@@ -169,7 +169,7 @@ async fn take_in(
     .await
 }
 
-/// What the new articles' pieces have cost the shop; nothing is not booked.
+/// What the new articles' pieces have cost the shop. None if that is zero, which is not booked.
 fn worth(
     articles: &[Article],
     costs: &[Money],

@@ -13,6 +13,8 @@ use serde_json::Value;
 use temporalio_common::error::{ApplicationErrorCategory, ApplicationFailure};
 use temporalio_sdk::activities::ActivityError;
 
+use crate::party::NotCalled;
+
 /// The longest pause that a party is granted. Whoever asks for more is asked every hour.
 pub(crate) const PAUSE_MAX: Duration = Duration::from_hours(1);
 
@@ -124,6 +126,11 @@ impl ActivityFault {
             Self::Unavailable { retry_after, source, .. } => {
                 tracing::warn!(%incident, cause = chain(source.as_ref()), "{message}");
                 let type_name = if retry_after.is_some() { BUSY } else { UNAVAILABLE };
+                // Why the party was not called is shown in the order's timeline.
+                let message = match source.downcast_ref::<NotCalled>() {
+                    Some(why) => format!("{message}: {why}"),
+                    None => message,
+                };
                 ApplicationFailure::builder(message)
                     .type_name(type_name.to_owned())
                     .maybe_next_retry_delay(retry_after.map(|delay| delay.min(PAUSE_MAX)))

@@ -28,6 +28,8 @@ use metrics::{counter, describe_counter, describe_gauge, gauge};
 use tokio::time::Instant;
 use tracing::warn;
 
+use crate::fault::Cause;
+
 /// So many calls in a row without an answer, and the party is left alone.
 const FAILURES_MAX: u32 = 10;
 
@@ -55,12 +57,42 @@ const CALLS_NOT_MADE: &str = "ordersaga_party_calls_not_made_total";
 pub const SANDBOXES: &str = "ordersaga-sandboxes";
 
 /// An error that a party's call can end with.
-pub trait PartyError: Error + Sized {
-    /// The party was not called, and is not to be called again sooner than this.
-    fn not_called(retry_after: Duration, why: NotCalled) -> Self;
+pub trait PartyError: Error + Send + Sync + Sized + 'static {
+    /// There is no answer; when to ask again, if that is known.
+    fn unavailable(retry_after: Option<Duration>, source: Cause) -> Self;
 
     /// Whether the party has not answered. Every other error is an answer, whatever it says.
     fn is_no_answer(&self) -> bool;
+
+    /// Whether the party finds nothing by an id that it gave out.
+    fn is_not_found(&self) -> bool;
+}
+
+/// What the shop has to allow for with a party.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// How long after the party gave out an id it may find nothing by it. Until then, that nothing
+    /// is found is no answer; from then on it makes no sense.
+    pub may_lag: Duration,
+    /// How long the party remembers an idempotency key; none if it never forgets one. Repeated
+    /// later, the first half of a call makes another payment or shipment, which the shop never
+    /// uses.
+    pub keys_last: Option<Duration>,
+    /// What the party cannot do, in words for operators. Whoever implements its port makes up for
+    /// that.
+    pub cannot: &'static [&'static str],
+}
+
+impl Capabilities {
+    /// What an error means if the id it is about was given out so long ago: what is not found is
+    /// not there yet, for as long as the party may lag.
+    pub(crate) fn judge<E: PartyError>(self, error: E, age: Duration) -> E {
+        if error.is_not_found() && age < self.may_lag {
+            E::unavailable(None, error.into())
+        } else {
+            error
+        }
+    }
 }
 
 /// Why a party was not called.
@@ -192,7 +224,8 @@ impl Breaker {
 
     /// Calls the party, unless it is left alone or stopped.
     ///
-    /// **Errors.** The party's own; or [`PartyError::not_called`], and then `work` was not begun.
+    /// **Errors.** The party's own; or unavailable because of [`NotCalled`], and then `work` was
+    /// not begun.
     pub async fn call<T, E: PartyError>(
         &self,
         work: impl Future<Output = Result<T, E>>,
@@ -201,7 +234,7 @@ impl Breaker {
             Ok(under_way) => under_way,
             Err((retry_after, why)) => {
                 counter!(CALLS_NOT_MADE, "party" => self.party.name()).increment(1);
-                return Err(E::not_called(retry_after, why));
+                return Err(E::unavailable(Some(retry_after), why.into()));
             }
         };
         let answer = work.await;
@@ -313,21 +346,46 @@ mod tests {
         Silence,
         #[error("the party says no")]
         Refusal,
+        #[error("the party knows of no such thing")]
+        NotFound,
         #[error("not called: {1}")]
         NotCalled(Duration, NotCalled),
     }
 
     impl PartyError for Trouble {
-        fn not_called(retry_after: Duration, why: NotCalled) -> Self {
-            Self::NotCalled(retry_after, why)
+        fn unavailable(retry_after: Option<Duration>, source: Cause) -> Self {
+            match source.downcast::<NotCalled>() {
+                Ok(why) => Self::NotCalled(retry_after.unwrap(), *why),
+                Err(_other) => Self::Silence,
+            }
         }
 
         fn is_no_answer(&self) -> bool {
             match self {
                 Self::Silence | Self::NotCalled(..) => true,
-                Self::Refusal => false,
+                Self::Refusal | Self::NotFound => false,
             }
         }
+
+        fn is_not_found(&self) -> bool {
+            matches!(self, Self::NotFound)
+        }
+    }
+
+    #[test]
+    fn what_is_not_found_is_waited_for_as_long_as_the_party_may_lag() {
+        let seconds = Duration::from_secs;
+        let told = |error, age, may_lag| {
+            Capabilities { may_lag, keys_last: None, cannot: &[] }.judge(error, age)
+        };
+        for age in [seconds(0), seconds(4)] {
+            assert_eq!(told(Trouble::NotFound, age, seconds(5)), Trouble::Silence);
+        }
+        for age in [seconds(5), seconds(86_400)] {
+            assert_eq!(told(Trouble::NotFound, age, seconds(5)), Trouble::NotFound);
+        }
+        assert_eq!(told(Trouble::NotFound, seconds(0), seconds(0)), Trouble::NotFound);
+        assert_eq!(told(Trouble::Refusal, seconds(0), seconds(5)), Trouble::Refusal);
     }
 
     fn breaker() -> Breaker {

@@ -1,4 +1,4 @@
-//! The customer's money: having it set aside, taking it, and letting it go or giving it back.
+//! The customer's money: authorising a payment, capturing it, and voiding or refunding it.
 //!
 //! # Why nothing that comes late outlives its undo
 //!
@@ -14,7 +14,7 @@
 //!   or captured any more, so a request that is still on its way finds nothing to take.
 //!
 //! - An order may have several payments: one that was declined is replaced, and an authorisation
-//!   that has expired is asked for again. Each has a key of its own. Once the first one's tombstone
+//!   that has expired is requested again. Each has a key of its own. Once the first one's tombstone
 //!   is committed, none of the others is stored any more, and its undo closes those that are.
 //!
 //! `models/` shows that they hold in every order in which attempts can overtake each other and die.
@@ -50,13 +50,13 @@ use crate::orders::{self, Begun};
 /// Has the customer's money set aside. Undone by [`void`].
 ///
 /// Where an earlier attempt's authorisation has expired, or its payment was declined and replaced,
-/// that payment is let go first.
+/// that payment is voided first.
 ///
 /// **Errors.** Rejected as declined, with the provider's reason, or as not approved in time. Not
 /// open if the order is not on record or has ended.
 /// **Repeats.** By key here, and by the payment's id at the provider: an answer that was lost is
-/// found again. What is answered already is not asked of the provider again. That the customer has
-/// to act is no answer: asked again, it looks what became of that.
+/// found again. A step that has its answer does not call the provider again. That the customer has
+/// to act is not an answer: a repeat asks the provider what became of the payment.
 pub async fn authorise(
     db: &PgPool,
     provider: &dyn PaymentProvider,
@@ -95,9 +95,9 @@ pub async fn capture(
     attempt.recorded.unwrap_or(Recorded::Open).read()?.into_answer(key)
 }
 
-/// Asks the provider what became of a payment, and lets it go. So with every later payment of the
-/// order: a run that was lost may have made one that the run which undoes does not know of. Money
-/// that was taken is given back by [`refund`], which comes first.
+/// Asks the provider what became of a payment, and voids it. The same is done for every later
+/// payment of the order: a run that was lost may have made one that the undoing run does not know
+/// of. Money that was taken is given back by [`refund`], which comes first.
 ///
 /// **Repeats.** The provider voids and refunds once, and the shop's record of it is written once.
 /// Without a payment the tombstone alone is left, and a step that comes late is refused.
@@ -115,7 +115,8 @@ pub async fn void(
 }
 
 /// Asks the provider what became of the payment that was to be captured, and gives the money back;
-/// or lets it go, if it was not taken: a capture that is still on its way must find nothing.
+/// or voids the payment, if nothing was taken: a capture that is still on its way must find
+/// nothing.
 ///
 /// **Repeats.** As for [`void`].
 pub async fn refund(
@@ -206,7 +207,7 @@ struct Attempt<'a> {
     has_left_tombstone: bool,
 }
 
-/// A payment that has not come to rest after so many calls is one whose provider contradicts
+/// The most calls that one attempt makes. Where more would be needed, the provider contradicts
 /// itself.
 const CALLS_MAX: usize = 30;
 
@@ -238,8 +239,8 @@ impl<'a> Attempt<'a> {
         })
     }
 
-    /// Carries out what comes next, until nothing does; answers whether that is for good, or until
-    /// the customer has acted.
+    /// Carries out one call after the other until there is nothing left to do; returns whether that
+    /// is final, or until the customer has acted.
     async fn go_on(&mut self, next: impl Fn(&Self) -> Call) -> Result<Call, ActivityFault> {
         for _ in 0..CALLS_MAX {
             let call = next(self);
@@ -290,7 +291,8 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// What is on record may be behind, so an undo asks the provider. A capture tries, and is told.
+    /// The record may be out of date, so an undo asks the provider. A capture is attempted at once:
+    /// the provider refuses it if the payment has moved on.
     async fn read(&mut self) -> Result<(), ActivityFault> {
         let stored = store::read(self.db, self.key).await?;
         let newest = stored.payment.as_ref().map_or(self.charge.key.attempt, |it| it.attempt);
@@ -352,8 +354,7 @@ impl<'a> Attempt<'a> {
                 Ok(())
             }
             Err(error) => {
-                let capabilities = self.provider.capabilities();
-                Err(error.at_age(self.age, capabilities).into_fault(doing))
+                Err(self.provider.capabilities().judge(error, self.age).into_fault(doing))
             }
         }
     }
@@ -398,13 +399,13 @@ impl<'a> Attempt<'a> {
             }
             None => store::refusal(Rejection::AuthorisationExpired, OrderEvent::PaymentExpired),
         };
-        // A decline after which the customer had time was told then.
+        // A decline that gave the customer time has had its event when that time began.
         let is_told = given_for == Some(PaymentState::Declined) && self.decline().is_some();
         self.answer(outcome, (!is_told).then_some(event)).await
     }
 
-    /// The time counts from now; where other payments of the order were declined before, a decline
-    /// grants no more than what is left of the first one's.
+    /// The time begins now. Where other payments of the order were declined before, a decline
+    /// grants only what is left of the first one's time.
     async fn record_wait(&mut self) -> Result<(), ActivityFault> {
         let id = self.id()?.clone();
         let approval = self.payment.as_ref().and_then(|payment| payment.approval.clone());
@@ -425,7 +426,7 @@ impl<'a> Attempt<'a> {
         let approval_url = approval.as_ref().map(|approval| approval.url.as_str());
         let wait = Wait { state, until, approval_url, event };
         store::record_wait(self.db, self.key, &self.charge, &wait).await?;
-        // What is on record counts: another attempt may have been first, or have answered.
+        // The record decides: another attempt may have been first, or have answered.
         let known = self.known;
         self.read().await?;
         self.known = known;
@@ -452,14 +453,14 @@ impl<'a> Attempt<'a> {
         let id = self.id()?.clone();
         let Some(payment) = &self.payment else { return Ok(()) };
         let moved = store::moved(&self.charge, &id);
-        // It was told that the payment waits for the customer.
+        // There was an event that the payment waits for the customer.
         let was_told = self.waiting.time.given_for == Some(PaymentState::AwaitingCustomer);
         let event = if payment.state == PaymentState::Refunded {
             Some(OrderEvent::PaymentRefunded(moved))
         } else if was_told || self.held_money != Some(false) {
             Some(OrderEvent::PaymentVoided(moved))
         } else {
-            // Nothing was set aside: there is nothing to tell.
+            // Nothing was set aside, so there is no event.
             None
         };
         let refund_key = self.refund_key();
@@ -469,10 +470,11 @@ impl<'a> Attempt<'a> {
         Ok(())
     }
 
-    /// An authorisation that has expired may be one at the provider for a moment longer, and a
-    /// declined payment that was replaced may find the bank of another mind.
-    /// None: there is none, or it holds no money any more. A run that was lost may have taken the
-    /// money before it expired: then the answer of that time counts.
+    /// Voids the payment that this one replaces: an authorisation that has expired here may still
+    /// be valid at the provider, and a bank may still accept a payment that it has declined.
+    ///
+    /// None: there is no such payment, or it holds no money any more. A run that was lost may have
+    /// taken the money before; then the answer that was recorded for it counts.
     async fn let_go_of_the_one_before(
         &mut self,
     ) -> Result<Option<AuthorisationAnswer>, ActivityFault> {
@@ -486,7 +488,7 @@ impl<'a> Attempt<'a> {
             return Ok(None);
         }
         let fault = |error: ProviderError| {
-            error.at_age(payment.age, self.provider.capabilities()).into_fault(DOING)
+            self.provider.capabilities().judge(error, payment.age).into_fault(DOING)
         };
         match self.provider.void(&payment.id).await {
             Ok(_) => {}

@@ -264,10 +264,7 @@ impl<'a> Attempt<'a> {
                 self.known = Known::Unasked;
                 Ok(())
             }
-            Err(error) => {
-                let capabilities = self.carrier.capabilities();
-                Err(error.at_age(self.age, capabilities).into_fault(doing))
-            }
+            Err(error) => Err(self.carrier.capabilities().judge(error, self.age).into_fault(doing)),
         }
     }
 

@@ -201,7 +201,7 @@ struct Silent {
 #[async_trait]
 impl Carrier for Silent {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { may_lag: Duration::ZERO }
+        Capabilities { may_lag: Duration::ZERO, keys_last: None, cannot: &[] }
     }
 
     async fn draft(&self, _booking: &Booking) -> Result<ShipmentId, CarrierError> {
@@ -252,6 +252,9 @@ async fn a_step_whose_party_is_stopped_is_tried_again_once_the_stop_may_be_over(
     assert_eq!(stopped.type_name(), Some(BUSY));
     assert!(!stopped.is_non_retryable());
     assert_eq!(stopped.next_retry_delay(), Some(Duration::from_secs(5)));
+    let told = "no answer while drafting a shipment: the party is left alone, because an operator has \
+                stopped it";
+    assert_eq!(stopped.to_string(), told);
     breaker.stop(None);
     environment.run(Activities::ship_order, key).await.unwrap();
 }

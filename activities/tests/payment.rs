@@ -622,6 +622,53 @@ async fn whatever_goes_wrong_at_the_provider_an_order_is_paid_once_in_the_end(db
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_token_orders_what_the_first_call_of_a_kind_meets(db: PgPool) {
+    let shop = Shop::on(db);
+    for (number, (call, behaviour)) in (1..).zip(cells(&["open", "authorise", "capture"])) {
+        let order = paid_with(order(number), &format!("tok_first_{call}_{behaviour}"));
+        shop.places(&order).await;
+        fails(behaviour, shop.charges(&order)).await;
+        shop.charges(&order).await.unwrap();
+        shop.provider.land_late_requests().await.unwrap();
+        let paid = (usize::try_from(number).unwrap(), 0, 0);
+        assert_eq!(standing(&shop).await, paid, "{call}: {behaviour}");
+    }
+    let order = paid_with(order(99), "tok_first_capture_unavailable_30");
+    shop.places(&order).await;
+    assert_unavailable(shop.charges(&order).await, Some(Duration::from_secs(30)));
+    shop.charges(&order).await.unwrap();
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_part_of_what_is_set_aside_can_be_taken_and_only_that_is_given_back(db: PgPool) {
+    let (shop, order) = (Shop::on(db), order(1));
+    shop.places(&order).await;
+    let payment = PaymentId(shop.authorises(&order).await.unwrap().provider_reference);
+    let taken = shop.provider.capture(&payment, pounds("1.00")).await.unwrap();
+    assert_eq!((taken.state, taken.captured), (PaymentState::Captured, pounds("1.00")));
+    // The rest was let go.
+    let again = shop.provider.capture(&payment, order.totals.total).await.unwrap();
+    assert_eq!(again.captured, pounds("1.00"));
+    shop.refunds(&order).await.unwrap();
+    let refunded = sqlx::query_scalar!(
+        r#"select sum(amount) as "amount!" from sandbox_provider.refunds where state = 'succeeded'"#
+    );
+    assert_eq!(pounds(&refunded.fetch_one(&shop.db).await.unwrap().to_string()), pounds("1.00"));
+    assert_eq!(shop_records(&shop).await, (pounds("1.00"), pounds("1.00")));
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_authorisation_that_ends_early_is_not_captured(db: PgPool) {
+    let (shop, order) = (Shop::on(db), order(1));
+    shop.places(&order).await;
+    shop.authorises(&order).await.unwrap();
+    let expires = sqlx::query!("update sandbox_provider.payments set expires_at = now()");
+    expires.execute(&shop.owner).await.unwrap();
+    assert_eq!(refusal(shop.captures(&order).await), Rejection::AuthorisationExpired);
+    assert_eq!(shop.payment_of(&order).await, "voided");
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn whatever_goes_wrong_at_the_provider_no_money_is_kept_of_an_order_that_is_undone(
     db: PgPool,
 ) {

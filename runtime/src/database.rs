@@ -241,17 +241,27 @@ mod tests {
         assert_eq!(DatabaseFault::of(&sqlx::Error::RowNotFound), DatabaseFault::Broken);
     }
 
+    const SETTINGS: PoolSettings = PoolSettings {
+        program: "test",
+        connections: 1,
+        acquire_timeout: Duration::from_secs(1),
+        statement_timeout: Some(Duration::from_secs(8)),
+        lock_timeout: None,
+        test_before_acquire: true,
+    };
+
+    #[tokio::test]
+    async fn a_connection_asks_for_each_limit_also_for_one_that_it_is_to_be_without() {
+        let options = SETTINGS.lazy("postgres://shop@localhost/shop").unwrap().connect_options();
+        let limits = options.get_options().unwrap_or_default();
+        let asked = "-c statement_timeout=8000 -c lock_timeout=0 \
+                     -c idle_in_transaction_session_timeout=10000";
+        assert!(limits.ends_with(asked), "{limits}");
+    }
+
     #[test]
     fn a_url_that_is_none_is_refused_without_repeating_it() {
-        let settings = PoolSettings {
-            program: "test",
-            connections: 1,
-            acquire_timeout: Duration::from_secs(1),
-            statement_timeout: None,
-            lock_timeout: None,
-            test_before_acquire: true,
-        };
-        let refused = settings.lazy("mysql//shop:secret@localhost").unwrap_err();
+        let refused = SETTINGS.lazy("mysql//shop:secret@localhost").unwrap_err();
         assert!(!chain(&refused).contains("secret"), "{refused}");
     }
 }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use activities::Activities;
-use activities::party::Guarded;
+use activities::party::{Capabilities, Guarded};
 use activities::payment::sandbox::SandboxProvider;
 use activities::shipping::sandbox::SandboxCarrier;
 use activities::stock::ArticleQueues;
+use domain::Party;
 use runtime::chain;
 use runtime::database::{BadUrl, PoolWatch};
 use runtime::schema::{SchemaFault, SchemaGate};
@@ -239,6 +240,8 @@ pub async fn run(
 
     let breakers = Breakers::default();
     let activities = args.activities(&pool, &breakers)?;
+    tell_of(Party::PaymentProvider, activities.provider.capabilities());
+    tell_of(Party::Carrier, activities.carrier.capabilities());
     if args.queues.contains(&Queue::Orders) {
         tokio::spawn(housekeeping::run(pool.clone(), args.retention, stop.clone()));
         tokio::spawn(order_metrics::run(pool.clone(), stop.clone()));
@@ -282,6 +285,11 @@ impl RunArgs {
             },
         })
     }
+}
+
+/// Says what the shop has to allow for with a party.
+fn tell_of(party: Party, Capabilities { may_lag, keys_last, cannot }: Capabilities) {
+    info!(party = party.name(), ?may_lag, ?keys_last, ?cannot, "the party can be called");
 }
 
 async fn serve_ops(

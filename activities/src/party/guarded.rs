@@ -6,11 +6,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use domain::{Charge, Money};
 
-use super::{Breaker, NotCalled, PartyError};
-use crate::payment::port::{Capabilities, Payment, PaymentId, PaymentProvider, ProviderError};
-use crate::shipping::port::{
-    self as shipping, Booking, Carrier, CarrierError, Consignment, ShipmentId,
-};
+use super::{Breaker, Capabilities, PartyError};
+use crate::fault::Cause;
+use crate::payment::port::{Payment, PaymentId, PaymentProvider, ProviderError};
+use crate::shipping::port::{Booking, Carrier, CarrierError, Consignment, ShipmentId};
 
 /// A party, of which every call passes a breaker.
 ///
@@ -66,7 +65,7 @@ impl<P: PaymentProvider> PaymentProvider for Guarded<P> {
 
 #[async_trait]
 impl<P: Carrier> Carrier for Guarded<P> {
-    fn capabilities(&self) -> shipping::Capabilities {
+    fn capabilities(&self) -> Capabilities {
         self.party.capabilities()
     }
 
@@ -88,8 +87,8 @@ impl<P: Carrier> Carrier for Guarded<P> {
 }
 
 impl PartyError for ProviderError {
-    fn not_called(retry_after: Duration, why: NotCalled) -> Self {
-        Self::Unavailable { retry_after: Some(retry_after), source: why.into() }
+    fn unavailable(retry_after: Option<Duration>, source: Cause) -> Self {
+        Self::Unavailable { retry_after, source }
     }
 
     fn is_no_answer(&self) -> bool {
@@ -99,11 +98,15 @@ impl PartyError for ProviderError {
             Self::MovedOn | Self::NotFound | Self::InvalidAnswer(_) => false,
         }
     }
+
+    fn is_not_found(&self) -> bool {
+        matches!(self, Self::NotFound)
+    }
 }
 
 impl PartyError for CarrierError {
-    fn not_called(retry_after: Duration, why: NotCalled) -> Self {
-        Self::Unavailable { retry_after: Some(retry_after), source: why.into() }
+    fn unavailable(retry_after: Option<Duration>, source: Cause) -> Self {
+        Self::Unavailable { retry_after, source }
     }
 
     fn is_no_answer(&self) -> bool {
@@ -116,6 +119,10 @@ impl PartyError for CarrierError {
             | Self::InvalidAnswer(_) => false,
         }
     }
+
+    fn is_not_found(&self) -> bool {
+        matches!(self, Self::NotFound)
+    }
 }
 
 #[cfg(test)]
@@ -123,15 +130,15 @@ mod tests {
     use domain::{Party, PartyState};
 
     use super::*;
-    use crate::party::Standing;
+    use crate::party::{NotCalled, Standing};
 
     /// A carrier that answers each call in the same way.
     struct Always(fn() -> CarrierError);
 
     #[async_trait]
     impl Carrier for Always {
-        fn capabilities(&self) -> shipping::Capabilities {
-            shipping::Capabilities { may_lag: Duration::ZERO }
+        fn capabilities(&self) -> Capabilities {
+            Capabilities { may_lag: Duration::ZERO, keys_last: None, cannot: &[] }
         }
 
         async fn draft(&self, _booking: &Booking) -> Result<ShipmentId, CarrierError> {

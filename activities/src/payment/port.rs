@@ -9,18 +9,19 @@ use domain::{Charge, Money};
 
 use crate::ActivityFault;
 use crate::fault::Cause;
+pub use crate::party::Capabilities;
 use crate::party::answer::Unread;
 
-/// Who takes the customers' money.
+/// The party that takes the customers' money.
 ///
 /// A payment is called in two halves. [`open`](Self::open) moves no money; the id that it answers
 /// is stored before anything else is asked. Every other request names that id, and its effect
 /// depends on the payment's state alone: done twice, it is done once. For how long the provider
 /// remembers idempotency keys therefore does not matter.
 ///
-/// Each of these calls is needed. What a provider lacks is made up for by whoever implements this,
-/// and never shows as success: one that cannot void an authorisation, for example, captures it and
-/// gives the money back.
+/// All of these calls are required. An implementation makes up for what its provider lacks, names
+/// it in [`Capabilities::cannot`], and never reports it as success: where the provider cannot void
+/// an authorisation, for example, it captures the payment and refunds it.
 #[async_trait]
 pub trait PaymentProvider: Send + Sync {
     /// What the shop has to allow for with this provider.
@@ -29,27 +30,27 @@ pub trait PaymentProvider: Send + Sync {
     /// Opens a payment. No money moves, and none is set aside.
     ///
     /// **Repeats.** The charge's key is its idempotency key. A repeat after the provider has
-    /// forgotten it opens another payment, which nobody will ever ask for anything.
+    /// forgotten it opens another payment, which is never authorised.
     async fn open(&self, charge: &Charge) -> Result<PaymentId, ProviderError>;
 
     /// Asks the customer's bank to set the money aside. Answered with the payment as it is then:
     /// authorised, declined, or awaiting the customer.
     async fn authorise(&self, payment: &PaymentId) -> Result<Payment, ProviderError>;
 
-    /// Takes money that was set aside: all of it or a part. The rest is let go.
+    /// Takes money that was set aside: all of it or a part. The rest is released.
     async fn capture(&self, payment: &PaymentId, amount: Money) -> Result<Payment, ProviderError>;
 
-    /// Lets go of a payment that is not captured, so that it can never be authorised or captured
-    /// any more.
+    /// Voids a payment that is not captured, so that it can never be authorised or captured any
+    /// more.
     async fn void(&self, payment: &PaymentId) -> Result<Payment, ProviderError>;
 
-    /// Gives back what was taken; `refund_key` makes twice once.
+    /// Gives back what was taken, once for each `refund_key`.
     ///
-    /// **Errors.** Unavailable while the provider has not decided about a refund, so that it is
-    /// asked for again until it has.
-    /// **Repeats.** A refund that was made is not made again. One that has failed leaves the payment
-    /// captured, and a repeat asks for it anew: a provider that would answer the same key with the
-    /// failed refund is given another key for each.
+    /// **Errors.** Unavailable while the refund is pending, so that it is requested again until it
+    /// is decided.
+    /// **Repeats.** A refund that was made is not made again. One that has failed leaves the
+    /// payment captured, and a repeat requests it anew: where the provider would answer the same
+    /// key with the failed refund, the implementation uses another key for each.
     async fn refund(
         &self,
         payment: &PaymentId,
@@ -57,17 +58,8 @@ pub trait PaymentProvider: Send + Sync {
         amount: Money,
     ) -> Result<Payment, ProviderError>;
 
-    /// What really became of a payment: the truth at this moment, never what an index has.
+    /// The payment as it is at this moment, read consistently and never from a search index.
     async fn look_up(&self, payment: &PaymentId) -> Result<Payment, ProviderError>;
-}
-
-/// What the shop has to allow for with a provider.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Capabilities {
-    /// How long after it was opened a payment may not be found by its id. Until then, that there
-    /// is no such payment is no answer; from then on it makes no sense, because the provider gave
-    /// out the id.
-    pub may_lag: Duration,
 }
 
 /// What the provider calls a payment.
@@ -128,20 +120,6 @@ pub enum ProviderError {
 pub(super) const PROVIDER: &str = "the payment provider";
 
 impl ProviderError {
-    /// The same, of a payment that was opened so long ago: one that is not found is not there yet,
-    /// for as long as the provider may lag.
-    pub(super) fn at_age(self, age: Duration, Capabilities { may_lag }: Capabilities) -> Self {
-        match self {
-            Self::NotFound if age < may_lag => {
-                Self::Unavailable { retry_after: None, source: Self::NotFound.into() }
-            }
-            error @ (Self::MovedOn
-            | Self::NotFound
-            | Self::Unavailable { .. }
-            | Self::InvalidAnswer(_)) => error,
-        }
-    }
-
     pub(super) fn into_fault(self, doing: &'static str) -> ActivityFault {
         match self {
             Self::Unavailable { retry_after, source } => {
@@ -164,30 +142,5 @@ impl From<Unread> for ProviderError {
             }
             Unread::Nonsense(nonsense) => Self::InvalidAnswer(nonsense.into()),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_payment_that_is_not_found_is_waited_for_as_long_as_the_provider_may_lag() {
-        let seconds = Duration::from_secs;
-        let asked = |age| ProviderError::NotFound.at_age(age, Capabilities { may_lag: seconds(5) });
-        for age in [seconds(0), seconds(4)] {
-            let error = asked(age);
-            assert!(
-                matches!(error, ProviderError::Unavailable { retry_after: None, .. }),
-                "{error:?}"
-            );
-        }
-        for age in [seconds(5), seconds(86_400)] {
-            let error = asked(age);
-            assert!(matches!(error, ProviderError::NotFound), "{error:?}");
-        }
-        let never = Capabilities { may_lag: Duration::ZERO };
-        let error = ProviderError::NotFound.at_age(Duration::ZERO, never);
-        assert!(matches!(error.into_fault("asking"), ActivityFault::InvalidAnswer { .. }));
     }
 }

@@ -16,6 +16,7 @@
 //! | `tok_forgetful` | idempotency keys are forgotten at once |
 //! | `tok_lags_<n>` | the first n questions about a payment are answered 404 |
 //! | `tok_refund_unavailable_<n>` | paid; the first n refunds are answered 503, `Retry-After: 1` |
+//! | `tok_first_<call>_<behaviour>`, `tok_first_<call>_<behaviour>_<n>` | what the first such call of a payment meets, of the calls and behaviours below; n is its `Retry-After`, or its seconds |
 //! | `tok_refund_broken` | paid; refunds are answered with nonsense until the payment's key is entered into `sandbox_provider.repairs` |
 //!
 //! Beyond that a share of all cards may be declined, as in the world outside: which ones is
@@ -38,6 +39,8 @@
 //! | `late` | the connection is reset, and it is done when somebody has it [land](SandboxProvider::land_late_requests) |
 //! | `forgets` | of `open`: keys of more than `seconds` ago (0, if null) are forgotten |
 //! | `pending` | of `refund`: it is made, and decided by whoever sets its `state` in `sandbox_provider.refunds` to `succeeded` or `failed` |
+//!
+//! An authorisation ends early once its `expires_at` in `sandbox_provider.payments` is set back.
 //!
 //! ```sql
 //! insert into sandbox_provider.behaviours (call, whom, behaviour, retry_after, remaining)
@@ -212,7 +215,7 @@ fn told_if(told: Option<Told>, states: &[PaymentState]) -> Answer {
 #[async_trait]
 impl PaymentProvider for SandboxProvider {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { may_lag: Duration::from_secs(5) }
+        Capabilities { may_lag: Duration::from_secs(5), keys_last: None, cannot: &[] }
     }
 
     async fn open(&self, charge: &Charge) -> Result<PaymentId, ProviderError> {

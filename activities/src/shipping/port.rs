@@ -8,6 +8,7 @@ use domain::{CountryCode, StepKey};
 
 use crate::ActivityFault;
 use crate::fault::Cause;
+pub use crate::party::Capabilities;
 use crate::party::answer::Unread;
 
 /// Who takes the parcels.
@@ -43,15 +44,6 @@ pub trait Carrier: Send + Sync {
 
     /// What really became of a shipment: the truth at this moment, never what an index has.
     async fn look_up(&self, shipment: &ShipmentId) -> Result<Consignment, CarrierError>;
-}
-
-/// What the shop has to allow for with a carrier.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Capabilities {
-    /// How long after it was drafted a shipment may not be found by its id. Until then, that there
-    /// is no such shipment is no answer; from then on it makes no sense, because the carrier gave
-    /// out the id.
-    pub may_lag: Duration,
 }
 
 /// What the carrier is told about a parcel. Holds personal data, so it is not printed.
@@ -129,22 +121,6 @@ pub enum CarrierError {
 pub(super) const CARRIER: &str = "the carrier";
 
 impl CarrierError {
-    /// The same, of a shipment that was drafted so long ago: one that is not found is not there
-    /// yet, for as long as the carrier may lag.
-    pub(super) fn at_age(self, age: Duration, Capabilities { may_lag }: Capabilities) -> Self {
-        match self {
-            Self::NotFound if age < may_lag => {
-                Self::Unavailable { retry_after: None, source: Self::NotFound.into() }
-            }
-            error @ (Self::Undeliverable { .. }
-            | Self::MovedOn
-            | Self::NotFound
-            | Self::HasLeft
-            | Self::Unavailable { .. }
-            | Self::InvalidAnswer(_)) => error,
-        }
-    }
-
     pub(super) fn into_fault(self, doing: &'static str) -> ActivityFault {
         match self {
             Self::Unavailable { retry_after, source } => {
@@ -171,30 +147,5 @@ impl From<Unread> for CarrierError {
             }
             Unread::Nonsense(nonsense) => Self::InvalidAnswer(nonsense.into()),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_shipment_that_is_not_found_is_waited_for_as_long_as_the_carrier_may_lag() {
-        let seconds = Duration::from_secs;
-        let asked = |age| CarrierError::NotFound.at_age(age, Capabilities { may_lag: seconds(5) });
-        for age in [seconds(0), seconds(4)] {
-            let error = asked(age);
-            assert!(
-                matches!(error, CarrierError::Unavailable { retry_after: None, .. }),
-                "{error:?}"
-            );
-        }
-        for age in [seconds(5), seconds(86_400)] {
-            let error = asked(age);
-            assert!(matches!(error, CarrierError::NotFound), "{error:?}");
-        }
-        let never = Capabilities { may_lag: Duration::ZERO };
-        let error = CarrierError::NotFound.at_age(Duration::ZERO, never);
-        assert!(matches!(error.into_fault("asking"), ActivityFault::InvalidAnswer { .. }));
     }
 }

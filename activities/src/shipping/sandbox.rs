@@ -143,7 +143,11 @@ const UNDELIVERABLE: [&str; 1] = ["AQ"];
 #[async_trait]
 impl Carrier for SandboxCarrier {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { may_lag: Duration::from_secs(5) }
+        Capabilities {
+            may_lag: Duration::from_secs(5),
+            keys_last: None,
+            cannot: &["call off a parcel that is on the road"],
+        }
     }
 
     async fn draft(&self, booking: &Booking) -> Result<ShipmentId, CarrierError> {

@@ -82,8 +82,24 @@ pub enum Trouble {
     AnswersWithoutEnd,
     /// Its party cannot answer once, and asks to be asked again at once.
     AsksForNoPause,
+    /// Its party cannot answer once, and asks to be asked again after a while.
+    AsksForAPause,
+    /// Its party does as asked once, and the connection dies before it answers.
+    LosesItsConnection,
+    /// Its party does as asked once, and answers so late that the attempt is given up before.
+    AnswersLate,
     /// Its party's connection dies once, and the request arrives when all orders have ended.
     LandsLate,
+    /// Its party's index lags: what was made is not found once.
+    Lags,
+    /// Its party's connection dies once, and by the next attempt the party has forgotten the key.
+    ForgetsKeys,
+    /// Its party has news five times while the call is under way, in the wrong order.
+    HintsComeOften,
+    /// The refund is pending at first, and then it fails.
+    RefundFails,
+    /// What the bank sets aside expires before the money can be taken in peace.
+    ExpiresEarly,
     /// Another thing goes wrong at every attempt: it fails, loses its answer, answers too much;
     /// then, tried patiently, loses its answer once more, and is slow at last.
     FailsByTurns,
@@ -95,6 +111,23 @@ pub enum Trouble {
     NeedsCustomer,
     /// The bank asks the customer first, who does nothing.
     CustomerIsGone,
+}
+
+/// What a party does with one call, as its sandbox has it.
+#[derive(Clone, Copy, Debug)]
+pub struct Misbehaviour {
+    /// Which call; `*` for the next one, whichever it is.
+    pub call: &'static str,
+    pub behaviour: &'static str,
+    pub retry_after: Option<&'static str>,
+    pub seconds: Option<i32>,
+}
+
+impl Misbehaviour {
+    /// Of the next call.
+    const fn once(behaviour: &'static str) -> Self {
+        Self { call: "*", behaviour, retry_after: None, seconds: None }
+    }
 }
 
 /// When, and how, the order is called off.
@@ -169,7 +202,7 @@ pub fn refusal() -> Rejection {
 }
 
 impl Trouble {
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 34] = [
         Self::Nothing,
         Self::Fails,
         Self::FailsLong,
@@ -190,7 +223,15 @@ impl Trouble {
         Self::AnswersHalf,
         Self::AnswersWithoutEnd,
         Self::AsksForNoPause,
+        Self::AsksForAPause,
+        Self::LosesItsConnection,
+        Self::AnswersLate,
         Self::LandsLate,
+        Self::Lags,
+        Self::ForgetsKeys,
+        Self::HintsComeOften,
+        Self::RefundFails,
+        Self::ExpiresEarly,
         Self::FailsByTurns,
         Self::Dies,
         Self::DiesLong,
@@ -221,7 +262,15 @@ impl Trouble {
             Self::AnswersHalf => "truncated",
             Self::AnswersWithoutEnd => "oversized",
             Self::AsksForNoPause => "retry at once",
+            Self::AsksForAPause => "retry later",
+            Self::LosesItsConnection => "lost there",
+            Self::AnswersLate => "late answer",
             Self::LandsLate => "lands late",
+            Self::Lags => "lags",
+            Self::ForgetsKeys => "forgets",
+            Self::HintsComeOften => "hints",
+            Self::RefundFails => "refund fails",
+            Self::ExpiresEarly => "expires early",
             Self::FailsByTurns => "by turns",
             Self::Dies => "dies",
             Self::DiesLong => "dies long",
@@ -242,10 +291,21 @@ impl Trouble {
             | Self::AnswersHalf
             | Self::AnswersWithoutEnd
             | Self::AsksForNoPause
-            | Self::LandsLate => point.party().is_some(),
+            | Self::AsksForAPause
+            | Self::LosesItsConnection
+            | Self::AnswersLate
+            | Self::LandsLate
+            | Self::Lags
+            | Self::HintsComeOften => point.party().is_some(),
+            Self::ForgetsKeys => {
+                matches!(point.activity.as_str(), "AuthorisePayment" | "ShipOrder")
+            }
+            Self::RefundFails => point.activity == "RefundPayment",
             // What is patient from the beginning has no quick way that could fail first.
             Self::DiesLong => point.call.is_local(),
-            Self::NeedsCustomer | Self::CustomerIsGone => point.activity == "AuthorisePayment",
+            Self::NeedsCustomer | Self::CustomerIsGone | Self::ExpiresEarly => {
+                point.activity == "AuthorisePayment"
+            }
             Self::Nothing
             | Self::Fails
             | Self::FailsLong
@@ -268,16 +328,26 @@ impl Trouble {
         matches!(self, Self::NeverAnswers | Self::Hangs | Self::LosesAnswerForEver)
     }
 
-    /// What the point's party does once, if it is the party's doing: the behaviour, as its sandbox
-    /// calls it, and the `Retry-After` with it.
-    pub const fn at_the_party(self) -> Option<(&'static str, Option<&'static str>)> {
+    /// What the point's party does, one call after the other, if it is the party's doing.
+    pub fn at_the_party(self) -> Vec<Misbehaviour> {
+        let once = Misbehaviour::once;
+        let unavailable = |retry_after| Misbehaviour { retry_after, ..once("unavailable") };
         match self {
-            Self::AnswersHtml => Some(("html", None)),
-            Self::AnswersHalf => Some(("truncated", None)),
-            Self::AnswersWithoutEnd => Some(("too-large", None)),
-            Self::AsksForNoPause => Some(("unavailable", Some("0"))),
-            Self::LandsLate => Some(("late", None)),
-            Self::Nothing
+            Self::AnswersHtml => vec![once("html")],
+            Self::AnswersHalf => vec![once("truncated")],
+            Self::AnswersWithoutEnd => vec![once("too-large")],
+            Self::AsksForNoPause => vec![unavailable(Some("0"))],
+            Self::AsksForAPause => vec![unavailable(Some("2"))],
+            Self::LosesItsConnection => vec![once("lost")],
+            // The quick way's attempts have five seconds.
+            Self::AnswersLate => vec![Misbehaviour { seconds: Some(6), ..once("hangs") }],
+            Self::LandsLate => vec![once("late")],
+            Self::Lags => vec![once("not-found")],
+            Self::ForgetsKeys => vec![once("lost"), once("forgets")],
+            Self::RefundFails => vec![Misbehaviour { call: "refund", ..once("pending") }],
+            Self::HintsComeOften
+            | Self::ExpiresEarly
+            | Self::Nothing
             | Self::Fails
             | Self::FailsLong
             | Self::NeverAnswers
@@ -297,7 +367,18 @@ impl Trouble {
             | Self::Dies
             | Self::DiesLong
             | Self::NeedsCustomer
-            | Self::CustomerIsGone => None,
+            | Self::CustomerIsGone => vec![],
+        }
+    }
+
+    /// What the order is paid with, where that decides what goes wrong.
+    pub const fn token(self) -> Option<&'static str> {
+        if matches!(self, Self::NeedsCustomer | Self::CustomerIsGone) {
+            Some("tok_needs_customer")
+        } else if matches!(self, Self::ExpiresEarly) {
+            Some("tok_expires_60")
+        } else {
+            None
         }
     }
 
@@ -331,7 +412,15 @@ impl Trouble {
             | Self::AnswersHalf
             | Self::AnswersWithoutEnd
             | Self::AsksForNoPause
+            | Self::AsksForAPause
+            | Self::LosesItsConnection
+            | Self::AnswersLate
             | Self::LandsLate
+            | Self::Lags
+            | Self::ForgetsKeys
+            | Self::HintsComeOften
+            | Self::RefundFails
+            | Self::ExpiresEarly
             | Self::Dies
             | Self::DiesLong
             | Self::NeedsCustomer
@@ -381,6 +470,11 @@ impl Cell {
                 }),
             },
         }
+    }
+
+    /// Whether the point's party makes the trouble, once the point is reached.
+    pub fn is_its_partys_doing(&self) -> bool {
+        self.trouble == Trouble::HintsComeOften || !self.trouble.at_the_party().is_empty()
     }
 
     /// Whether an operator has to decide before the order can end.

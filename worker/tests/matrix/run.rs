@@ -11,6 +11,7 @@ use futures::FutureExt;
 use futures::stream::{self, StreamExt};
 use saga::{Role, WaitingFor};
 use serde_json::json;
+use sqlx::AssertSqlSafe;
 use sqlx::types::Json;
 use temporalio_client::{
     WorkflowCancelOptions, WorkflowDescribeOptions, WorkflowFetchHistoryOptions,
@@ -20,7 +21,9 @@ use temporalio_common::protos::temporal::api::history::v1::HistoryEvent;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use workflows::order::{CancelRequest, NEEDS_ATTENTION, OrderSaga, PartyUpdate, signal_payload};
 
-use crate::cell::{Cancel, Cell, Course, Moment, Point, Trouble, Way, contracts, last_step};
+use crate::cell::{
+    Cancel, Cell, Course, Misbehaviour, Moment, Point, Trouble, Way, contracts, last_step,
+};
 use crate::support::{
     self, FOR_EVER, Fault, Faults, Gate, OrderHandle, Shop, Traces, decided, ended, history,
 };
@@ -167,8 +170,10 @@ async fn through(shop: &Shop, cell: &Cell, order: &Order) -> (Option<String>, Ve
     if cell.trouble.uses_up_patience() {
         order.terms.patience_seconds = Some(1);
     }
+    if let Some(token) = cell.trouble.token() {
+        order.payment_token = PaymentToken::parse(token).unwrap();
+    }
     if let Some(seconds) = cell.trouble.approval_seconds() {
-        order.payment_token = PaymentToken::parse("tok_needs_customer").unwrap();
         order.terms.approval_seconds = seconds;
     }
     let (order_id, Point { activity, site, .. }) = (order.order_id, &cell.point);
@@ -177,7 +182,7 @@ async fn through(shop: &Shop, cell: &Cell, order: &Order) -> (Option<String>, Ve
         shop.faults.plan_at(order_id, activity, *site, fault);
     }
     let before_party = Gate::default();
-    if cell.trouble.at_the_party().is_some() {
+    if cell.is_its_partys_doing() {
         let stops = Fault::HeldBefore(before_party.clone());
         shop.faults.plan_at(order_id, activity, *site, stops);
     }
@@ -186,9 +191,9 @@ async fn through(shop: &Shop, cell: &Cell, order: &Order) -> (Option<String>, Ve
         let end = ended(&handle);
         let cancel = call_off(&handle, cell.cancel, &gate);
         let operator = decide(shop, &handle, order_id, cell.point.course, cell.needs_operator());
-        let customer = approve(shop, &handle, order_id, cell.trouble == Trouble::NeedsCustomer);
-        let party = misbehave(shop, cell, order_id, &before_party);
-        tokio::pin!(end, cancel, operator, customer, party);
+        let outside = answer_later(shop, &handle, order_id, cell.trouble);
+        let party = misbehave(shop, &handle, cell, order_id, &before_party);
+        tokio::pin!(end, cancel, operator, outside, party);
         let mut taken_in = None;
         let mut has_misbehaved = false;
         let status = loop {
@@ -197,7 +202,7 @@ async fn through(shop: &Shop, cell: &Cell, order: &Order) -> (Option<String>, Ve
                 () = &mut party, if !has_misbehaved => has_misbehaved = true,
                 answer = &mut cancel, if taken_in.is_none() => taken_in = Some(answer),
                 status = &mut operator => break status,
-                status = &mut customer => break status,
+                status = &mut outside => break status,
             }
         };
         (status, taken_in.unwrap_or(false))
@@ -212,14 +217,43 @@ async fn through(shop: &Shop, cell: &Cell, order: &Order) -> (Option<String>, Ve
     (complaint, openings)
 }
 
-/// Has the point's party misbehave once, as soon as the point is reached.
-async fn misbehave(shop: &Shop, cell: &Cell, order: OrderId, before: &Gate) {
-    if let (Some(party), Some((behaviour, retry_after))) =
-        (cell.point.party(), cell.trouble.at_the_party())
-    {
-        before.reached().await;
-        shop.party_misbehaves_once(party, order, behaviour, retry_after).await;
-        before.let_go();
+/// Has the point's party misbehave, or send its news, as soon as the point is reached.
+async fn misbehave(shop: &Shop, handle: &OrderHandle, cell: &Cell, order: OrderId, before: &Gate) {
+    let Some(party) = cell.point.party().filter(|_| cell.is_its_partys_doing()) else { return };
+    before.reached().await;
+    if cell.trouble == Trouble::HintsComeOften {
+        for status in ["captured", "authorised", "captured", "authorised", "captured"] {
+            tell_news(handle, party, status).await;
+        }
+    }
+    for Misbehaviour { call, behaviour, retry_after, seconds } in cell.trouble.at_the_party() {
+        sqlx::query(AssertSqlSafe(format!(
+            "insert into {party}.behaviours
+                (call, whom, behaviour, retry_after, seconds, remaining)
+             values ($1, $2, $3, $4, $5, 1)"
+        )))
+        .bind(call)
+        .bind(order.to_string())
+        .bind(behaviour)
+        .bind(retry_after)
+        .bind(seconds)
+        .execute(&shop.db)
+        .await
+        .unwrap();
+    }
+    before.let_go();
+}
+
+/// A party tells the order that something has changed on its side. An order that has ended
+/// meanwhile needs to hear of nothing.
+async fn tell_news(handle: &OrderHandle, party: &str, status: &str) {
+    let (reference, status) = ("pay_1".to_owned(), status.to_owned());
+    let payload = signal_payload(&PartyUpdate { reference, status }).unwrap();
+    let options = Default::default();
+    if party == "sandbox_carrier" {
+        handle.signal(OrderSaga::shipment_update, payload, options).await.ok();
+    } else {
+        handle.signal(OrderSaga::payment_update, payload, options).await.ok();
     }
 }
 
@@ -314,31 +348,39 @@ pub async fn decide<T>(
     }
 }
 
-/// A customer who approves the payment as soon as their bank asks them, whereupon the provider tells
-/// the order. Never comes to an end by itself.
-async fn approve<T>(shop: &Shop, handle: &OrderHandle, order: OrderId, is_needed: bool) -> T {
-    if !is_needed {
+/// A customer who approves the payment as soon as their bank asks them, or a bank that does not
+/// carry out a refund, whereupon the provider tells the order. Never comes to an end by itself.
+async fn answer_later<T>(shop: &Shop, handle: &OrderHandle, order: OrderId, trouble: Trouble) -> T {
+    let (answer, status) = if trouble == Trouble::NeedsCustomer {
+        ("select sandbox_provider.answer_as_customer($1, true)", "authorised")
+    } else if trouble == Trouble::RefundFails {
+        (FAIL_REFUND, "refund-failed")
+    } else {
         return std::future::pending().await;
-    }
+    };
     let mut looks = interval(LOOK_EVERY);
     loop {
         looks.tick().await;
-        let approved: bool =
-            sqlx::query_scalar("select sandbox_provider.answer_as_customer($1, true)")
-                .bind(order.uuid())
-                .fetch_one(&shop.db)
-                .await
-                .unwrap();
-        if approved {
-            let (reference, status) = ("pay_1".to_owned(), "authorised".to_owned());
-            let payload = signal_payload(&PartyUpdate { reference, status }).unwrap();
-            // An order that was called off meanwhile has ended, and needs to hear of nothing.
-            handle.signal(OrderSaga::payment_update, payload, Default::default()).await.ok();
+        let answered: bool =
+            sqlx::query_scalar(answer).bind(order.uuid()).fetch_one(&shop.db).await.unwrap();
+        if answered {
+            tell_news(handle, "sandbox_provider", status).await;
             break;
         }
     }
     std::future::pending().await
 }
+
+/// Whether there was a refund to fail.
+const FAIL_REFUND: &str = "
+    with failed as (
+        update sandbox_provider.refunds set state = 'failed'
+        from sandbox_provider.payments
+        where refunds.payment_id = payments.payment_id and refunds.state = 'pending'
+            and merchant_reference = $1::uuid::text
+        returning refunds.payment_id
+    )
+    select exists (select from failed)";
 
 /// How often a person looks at the record, and at every which look at the workflow, too. A query
 /// costs the worker more than reading a row, and many orders are looked at at once.

@@ -339,26 +339,6 @@ impl Shop {
         .unwrap();
     }
 
-    /// The party's next call for the order goes wrong in this way, whichever it is.
-    pub async fn party_misbehaves_once(
-        &self,
-        party: &str,
-        order: OrderId,
-        behaviour: &str,
-        retry_after: Option<&str>,
-    ) {
-        sqlx::query(AssertSqlSafe(format!(
-            "insert into {party}.behaviours (call, whom, behaviour, retry_after, remaining)
-             values ('*', $1, $2, $3, 1)"
-        )))
-        .bind(order.to_string())
-        .bind(behaviour)
-        .bind(retry_after)
-        .execute(&self.db)
-        .await
-        .unwrap();
-    }
-
     /// From now on this call to the carrier goes right for the order's parcel.
     pub async fn carrier_recovers(&self, order: &Order, call: &str) {
         sqlx::query("delete from sandbox_carrier.behaviours where whom = $1 and call = $2")

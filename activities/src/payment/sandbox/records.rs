@@ -106,14 +106,21 @@ impl SandboxProvider {
         )
         .fetch_one(&self.db)
         .await?;
-        match (row.behaviour, row.key.zip(row.token)) {
-            (Some(name), _) => {
-                let (retry_after, seconds) = (row.retry_after, row.seconds);
-                Ok(Some(Behaviour { name, retry_after, seconds }))
-            }
-            (None, Some((key, token))) => self.behaviour_by_token(request, &key, &token).await,
-            (None, None) => Ok(None),
+        if let Some(name) = row.behaviour {
+            let (retry_after, seconds) = (row.retry_after, row.seconds);
+            return Ok(Some(Behaviour { name, retry_after, seconds }));
         }
+        let known = row.key.zip(row.token);
+        let (key, token) = match (request, &known) {
+            (Request::Open { key, token, .. }, _) => (key, token),
+            (_, Some((key, token))) => (key, token),
+            (_, None) => return Ok(None),
+        };
+        if let Some(behaviour) = of_first_call(call, token) {
+            let is_first = self.is_among_the_first(&format!("{key}:{call}"), 1).await?;
+            return Ok(is_first.then_some(behaviour));
+        }
+        self.behaviour_by_token(request, key, token).await
     }
 
     async fn behaviour_by_token(
@@ -401,6 +408,14 @@ async fn take_time(token: &str) {
     if let Some(millis) = millis {
         tokio::time::sleep(Duration::from_millis(millis)).await;
     }
+}
+
+/// What the token says of the first call of this kind, such as `tok_first_capture_unavailable_30`.
+fn of_first_call(call: &str, token: &str) -> Option<Behaviour> {
+    let ordered = token.strip_prefix("tok_first_")?.strip_prefix(call)?.strip_prefix('_')?;
+    let (name, value) = ordered.split_once('_').unzip();
+    let (retry_after, seconds) = (value.map(str::to_owned), value.and_then(|it| it.parse().ok()));
+    Some(Behaviour { name: name.unwrap_or(ordered).to_owned(), retry_after, seconds })
 }
 
 fn number_after<N: std::str::FromStr>(token: &str, prefix: &str) -> Option<N> {
