@@ -1144,11 +1144,6 @@ PLANTED = [
         ("starter-api/src/graphql.rs", ".limit_complexity(COMPLEXITY_MAX)", ".limit_complexity(usize::MAX.max(COMPLEXITY_MAX))"),
     ),
     mutant(
-        "a connection that asks nothing is kept",
-        "units:a_connection_that_asks_nothing units",
-        ("starter-api/src/serve/connection.rs", "            let limit = if !known.has_asked {\n                patience.first\n", "            let limit = if !known.has_asked {\n                patience.first.max(patience.idle)\n"),
-    ),
-    mutant(
         "a process that ends cuts off what it has begun to answer",
         "cli:a_program_that_is_asked_to_stop cli",
         ("starter-api/src/serve.rs", "        self.inside.close();\n        self.inside.wait().await;\n", "        self.inside.close();\n"),
