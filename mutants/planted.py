@@ -21,6 +21,8 @@ KEYS = "activities/src/idempotency.rs"
 RECORD = "activities/src/orders.rs"
 RECORD_SQL = "migrations/0040_on_record_before_launch.sql"
 PAYMENT = "activities/src/payment.rs"
+STRIPE = "activities/src/payment/stripe.rs"
+STRIPE_CLIENT = "activities/src/payment/stripe/client.rs"
 FAULT = "activities/src/fault.rs"
 PAYMENTS = "activities/src/payment/store.rs"
 PROTOCOL = "domain/src/payment.rs"
@@ -1147,5 +1149,40 @@ PLANTED = [
         "a process that ends cuts off what it has begun to answer",
         "cli:a_program_that_is_asked_to_stop cli",
         ("starter-api/src/serve.rs", "        self.inside.close();\n        self.inside.wait().await;\n", "        self.inside.close();\n"),
+    ),
+    mutant(
+        "an answer that Stripe has kept is taken for news",
+        "activities:a_repeat_whose_answer activities",
+        (STRIPE, "        if reply.is_replayed {\n            return Ok(Told::Was);", "        if false {\n            return Ok(Told::Was);"),
+    ),
+    mutant(
+        "a refund that is pending at Stripe counts as made",
+        "activities:a_refund_that_is_pending_is_waited activities",
+        (STRIPE, 'Refunding::Undecided => Err(undecided("the refund is pending")),', "Refunding::Undecided => self.found(id).await.map(Some),"),
+    ),
+    mutant(
+        "a refund that has failed is asked for under its old key",
+        "activities:a_refund_that_has_failed_is_asked activities",
+        (STRIPE, "let failed = of_key(&refunds, refund_key, Refunding::Failed);", "let failed = 0_u32;"),
+    ),
+    mutant(
+        "an order fails because Stripe does not accept the key",
+        "activities:a_key_that_is_not_accepted activities",
+        (STRIPE_CLIENT, "=> self.unavailable(why, BAD_KEY),", "=> ProviderError::InvalidAnswer(self.told(why, BAD_KEY).into()),"),
+    ),
+    mutant(
+        "Stripe is taken to count by ISO 4217",
+        "domain:amounts_are_counted domain",
+        ("domain/src/provider.rs", "Some(Counting { units: 100, step: 100 })", "Some(Counting { units: 1, step: 1 })"),
+    ),
+    mutant(
+        "what the payment provider cannot charge becomes an order",
+        "starter:what_the_payment_provider starter",
+        ("starter-api/src/app.rs", "        chargeable.map_err(|error| pricing_refused(&error.into()))?;\n", "        let _refused = chargeable.map_err(|error| pricing_refused(&error.into()));\n"),
+    ),
+    mutant(
+        "a card number is taken for a payment method of Stripe's",
+        "domain:a_card_number domain",
+        ("domain/src/ids.rs", "is_word(id) && !holds_card_number(id)", "is_word(id) && (true || !holds_card_number(id))"),
     ),
 ]

@@ -28,6 +28,7 @@
 pub mod port;
 pub mod sandbox;
 mod store;
+pub mod stripe;
 
 use std::time::Duration;
 

@@ -24,6 +24,8 @@ mod shipping;
 #[cfg(test)]
 mod stock;
 #[cfg(test)]
+mod stripe;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod waiting;

@@ -152,10 +152,30 @@ fn is_sku(text: &str) -> bool {
     text.trim() == text && text.split(' ').all(is_word)
 }
 
-/// A card number has 12 digits or more; a token is the provider's word for it, not the number.
+/// A token is the provider's word for a card, not its number: the sandbox's (`tok_…`), or Stripe's
+/// for a payment method (`pm_…`), or for one that a customer of Stripe has saved (`cus_…/pm_…`).
 fn is_token(text: &str) -> bool {
-    let digits = text.bytes().filter(u8::is_ascii_digit).count();
-    text.starts_with("tok_") && is_word(text) && digits < 12
+    if text.starts_with("tok_") {
+        let digits = text.bytes().filter(u8::is_ascii_digit).count();
+        return is_word(text) && digits < CARD_DIGITS_MIN;
+    }
+    let is_id =
+        |id: &str, kind: &str| id.starts_with(kind) && is_word(id) && !holds_card_number(id);
+    let (customer, method) = match text.split_once('/') {
+        Some((customer, method)) => (Some(customer), method),
+        None => (None, text),
+    };
+    is_id(method, "pm_") && customer.is_none_or(|customer| is_id(customer, "cus_"))
+}
+
+/// A card number has so many digits, or more.
+const CARD_DIGITS_MIN: usize = 12;
+
+/// Whether there are as many digits in a row as a card number has, with or without `-`, `_` or `.`
+/// between them. An id drawn at random may well have as many in all, between its letters.
+fn holds_card_number(id: &str) -> bool {
+    let digits = |run: &str| run.bytes().filter(u8::is_ascii_digit).count();
+    id.split(|it: char| it.is_ascii_alphabetic()).any(|run| digits(run) >= CARD_DIGITS_MIN)
 }
 
 text_id! {
@@ -176,7 +196,7 @@ text_id! {
 text_id! {
     /// The payment provider's stand-in for a card, such as `tok_visa`. A card number is refused.
     PaymentToken, "payment token",
-    "`tok_` and letters, digits, `-`, `_` or `.`, fewer than 12 of them digits: never a card number",
+    "`tok_…`, `pm_…` or `cus_…/pm_…` with letters, digits, `-`, `_` or `.`: never a card number",
     128, is_token
 }
 
@@ -197,9 +217,36 @@ mod tests {
 
     #[test]
     fn a_card_number_is_not_a_payment_token() {
-        for wrong in ["4111111111111111", "tok_4111111111111111", "visa", "tok_a b", ""] {
+        for wrong in [
+            "4111111111111111",
+            "tok_4111111111111111",
+            "tok_4111-1111x1111-1111",
+            "pm_4111111111111111",
+            "pm_1a4111-1111_1111.1111",
+            "cus_4111111111111111/pm_1a",
+            "cus_1a/4111111111111111",
+            "visa",
+            "tok_a b",
+            "pm_a b",
+            "cus_1a",
+            "cus_1a/",
+            "/pm_1a",
+            "cus_1a/tok_visa",
+            "cus_1a/pm_1a/pm_1a",
+            "pm_1a/cus_1a",
+            "",
+        ] {
             assert!(PaymentToken::parse(wrong).is_err(), "{wrong} was taken for a token");
         }
-        assert!(PaymentToken::parse("tok_visa").is_ok());
+        for token in [
+            "tok_visa",
+            "pm_card_visa",
+            "pm_1MqLiJLkdIwHu7ixUEgbFdYF",
+            // Many digits, and never twelve in a row.
+            "pm_1a23b45c67d89e01f23g45h67",
+            "cus_NffrFeUfNV2Hib/pm_1MqLiJLkdIwHu7ixUEgbFdYF",
+        ] {
+            assert_eq!(PaymentToken::parse(token).unwrap().as_str(), token);
+        }
     }
 }

@@ -15,6 +15,7 @@ mod order;
 mod party;
 pub mod payment;
 mod pricing;
+mod provider;
 mod rejection;
 pub mod shipment;
 mod status;
@@ -32,6 +33,7 @@ pub use order::{
 };
 pub use party::{Party, PartyState};
 pub use pricing::{Discount, DiscountKind, PriceList, PricedSku, RateTable, ShippingRate};
+pub use provider::{NotChargeable, ProviderName, of_stripe_units, to_stripe_units};
 pub use rejection::Rejection;
 pub use status::{
     Attention, Ending, FulfilmentStatus, InvalidTransition, OrderState, OrderStatus, PaymentStatus,

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::event::OrderPlaced;
 use crate::{
     AddressId, Charge, ClaimLine, CountryCode, CustomerId, DiscountCode, Money, MoneyError,
-    OrderId, Parcel, PaymentToken, Sku, StepKey, StepName, StockClaim,
+    NotChargeable, OrderId, Parcel, PaymentToken, Sku, StepKey, StepName, StockClaim,
 };
 
 /// The most lines an order may have. Real invoices reach 541.
@@ -63,6 +63,9 @@ pub enum InvalidOrder {
         /// The order's currency.
         order: Currency,
     },
+    /// The payment provider cannot charge what the order costs.
+    #[error(transparent)]
+    NotChargeable(#[from] NotChargeable),
 }
 
 impl Quantity {

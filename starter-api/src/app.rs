@@ -22,12 +22,14 @@ pub(crate) mod turn;
 
 use std::sync::Arc;
 
-use domain::CaptureAt;
+use domain::{CaptureAt, ProviderName};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::catalogue::Catalogue;
+use crate::app::basket::{Basket, pricing_refused};
+use crate::app::catalogue::{Catalogue, Priced};
 use crate::app::launch::Launcher;
+use crate::error::Problem;
 use crate::shares::Places;
 use crate::temporal::Temporal;
 
@@ -56,6 +58,8 @@ pub(crate) struct Settings {
     pub(crate) patience_seconds: Option<u32>,
     /// When customers' money is taken.
     pub(crate) capture_at: CaptureAt,
+    /// Who takes it.
+    pub(crate) payment_provider: ProviderName,
     /// How long a customer may take to approve a payment.
     pub(crate) approval_seconds: u32,
     /// How long a declined payment of an order that does not say so may be replaced.
@@ -88,5 +92,16 @@ impl App {
             waits: Places::of(settings.waits_max, settings.waits_per_caller),
             leaving: CancellationToken::new(),
         }
+    }
+
+    /// What the basket costs, as it would be charged.
+    ///
+    /// **Errors.** As [`Catalogue::price`]; and 422 for what the payment provider cannot charge.
+    pub(crate) async fn price(&self, basket: &Basket) -> Result<Priced, Problem> {
+        let priced = self.catalogue.price(basket).await?;
+        let total = priced.prices.totals.total;
+        let chargeable = self.settings.payment_provider.chargeable(total);
+        chargeable.map_err(|error| pricing_refused(&error.into()))?;
+        Ok(priced)
     }
 }

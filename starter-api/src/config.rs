@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use axum::http::HeaderValue;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
-use domain::CaptureAt;
+use domain::{CaptureAt, ProviderName};
 use reqwest::Url;
 use runtime::database::PoolSettings;
 use sqlx::PgPool;
@@ -165,6 +165,12 @@ pub struct ServeArgs {
           value_parser = PossibleValuesParser::new(["hand-over", "placement"]).try_map(|at| at.parse::<CaptureAt>()))]
     pub capture: CaptureAt,
 
+    /// Who takes the customers' money: the same as for the worker. What this provider cannot charge is
+    /// refused at the quote.
+    #[arg(long, env = "PAYMENT_PROVIDER", default_value = "sandbox",
+          value_parser = PossibleValuesParser::new(ProviderName::NAMES).try_map(|name| name.parse::<ProviderName>()))]
+    pub api_payment_provider: ProviderName,
+
     /// How many seconds a customer may take to approve a payment, where their bank asks for it; after
     /// that the order is rejected. The payment provider may grant less.
     #[arg(long, env = "ORDERSAGA_APPROVAL_SECONDS", default_value_t = 900,
@@ -259,6 +265,7 @@ impl ServeArgs {
             cancel_window_seconds: self.cancel_window_seconds,
             patience_seconds: self.patience_seconds,
             capture_at: self.capture,
+            payment_provider: self.api_payment_provider,
             approval_seconds: self.approval_seconds,
             payment_retry_seconds: self.payment_retry_seconds,
             backlog_max: self.backlog_max,

@@ -8,6 +8,7 @@
 //! | [`run`] | serves the task queues until it is told to stop |
 //! | [`ops`] | what an operator and a load balancer ask it: `/health`, `/ready`, `/metrics` |
 //! | [`parties`] | obeys operators' stops of a party, and tells how each party stands |
+//! | [`payment`] | who takes the customers' money, by the settings |
 //! | [`catalogue_file`] | reads a supplier's list |
 //! | [`recover`] | launches orders anew whose workflow is lost |
 //! | [`order_metrics`] | counts the orders that have not ended, and the messages not published |
@@ -27,6 +28,7 @@ pub mod ops;
 pub mod order_metrics;
 pub mod parties;
 pub mod pausable_queue;
+pub mod payment;
 pub mod prove;
 pub mod recover;
 pub mod release;

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use activities::Activities;
 use activities::party::{Capabilities, Guarded};
-use activities::payment::sandbox::SandboxProvider;
 use activities::shipping::sandbox::SandboxCarrier;
 use activities::stock::ArticleQueues;
 use domain::Party;
@@ -35,6 +34,7 @@ use crate::ops::{Ops, Parties, Polling};
 use crate::order_metrics;
 use crate::parties::{self, Breakers};
 use crate::pausable_queue;
+use crate::payment::{PaymentArgs, PaymentError};
 use crate::release::Release;
 use crate::telemetry::Telemetry;
 use crate::waiting::until_there;
@@ -107,10 +107,9 @@ pub struct RunArgs {
     /// Where `/health`, `/ready` and `/metrics` are answered
     #[arg(long, env = "WORKER_OPS_LISTEN", default_value = "127.0.0.1:9464")]
     pub ops_listen: SocketAddr,
-    /// How many of a hundred charges the sandbox provider declines by chance
-    #[arg(long, env = "SANDBOX_DECLINE_PERCENT", default_value_t = 0,
-        value_parser = clap::value_parser!(u8).range(0..=100))]
-    pub random_decline_percent: u8,
+    /// Who takes the customers' money.
+    #[command(flatten)]
+    pub payment: PaymentArgs,
     /// Seconds that goods stay set aside for an order that does not ship
     #[arg(long, env = "WORKER_RESERVATION_SECONDS", default_value_t = 86_400)]
     pub reservation_seconds: u32,
@@ -136,6 +135,9 @@ pub enum RunError {
     /// `DATABASE_URL` cannot be used.
     #[error("DATABASE_URL")]
     Database(#[from] BadUrl),
+    /// Nobody can take the customers' money.
+    #[error(transparent)]
+    Payment(#[from] PaymentError),
     /// A migration excludes programs as old as this one.
     #[error("the worker must not go on with this database")]
     Schema(#[source] SchemaFault),
@@ -225,6 +227,9 @@ pub async fn run(
 ) -> Result<(), RunError> {
     activity_metrics::begin();
     let pool = args.database.pool()?;
+    // Settings that cannot be used are told at once.
+    let breakers = Breakers::default();
+    let activities = args.activities(&pool, &breakers)?;
     let watch = PoolWatch::of(&pool, "worker");
     let ops = Ops::new(telemetry.metrics.clone(), watch.clone(), args.queues.len());
     serve_ops(args.ops_listen, &ops, &stop).await?;
@@ -238,8 +243,6 @@ pub async fn run(
     }
     ops.found(Parties { pool: pool.clone(), gate: gate.clone(), client: client.clone() });
 
-    let breakers = Breakers::default();
-    let activities = args.activities(&pool, &breakers)?;
     tell_of(Party::PaymentProvider, activities.provider.capabilities());
     tell_of(Party::Carrier, activities.carrier.capabilities());
     if args.queues.contains(&Queue::Orders) {
@@ -272,12 +275,12 @@ impl RunArgs {
     /// While one of them is away or stopped, it is not called.
     fn activities(&self, db: &PgPool, breakers: &Breakers) -> Result<Activities, RunError> {
         let party = || self.database.sandbox_pool();
-        let provider = SandboxProvider::new(party()?, self.random_decline_percent);
+        let provider = self.payment.provider(party, Arc::clone(&breakers.provider))?;
         let carrier = SandboxCarrier::new(party()?);
         Ok(Activities {
             db: db.clone(),
             articles: ArticleQueues::default(),
-            provider: Arc::new(Guarded::new(provider, Arc::clone(&breakers.provider))),
+            provider,
             carrier: Arc::new(Guarded::new(carrier, Arc::clone(&breakers.carrier))),
             settings: activities::Settings {
                 reservation_ttl: Duration::from_secs(self.reservation_seconds.into()),

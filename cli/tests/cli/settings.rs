@@ -86,6 +86,31 @@ fn settings_that_cannot_be_used_are_told_without_their_secrets() {
 }
 
 #[test]
+fn nobody_is_to_take_money_with_settings_that_cannot_be_used() {
+    let shop = ("DATABASE_URL", "postgres://shop:secret@localhost/shop");
+    let mut told = refused(&["worker"], &[shop, ("PAYMENT_PROVIDER", "paypal")]);
+    let mut stripe = |settings: &[(&str, &str)]| {
+        let settings = [&[shop, ("PAYMENT_PROVIDER", "stripe")], settings].concat();
+        told += &refused(&["worker"], &settings);
+    };
+    stripe(&[]);
+    stripe(&[("STRIPE_API_KEY", "pk_live_secret")]);
+    stripe(&[("STRIPE_API_KEY", "my secret")]);
+    let key = ("STRIPE_API_KEY", "sk_live_secret");
+    stripe(&[key, ("STRIPE_API_URL", "http://api.stripe.com")]);
+    stripe(&[key, ("STRIPE_RETURN_URL", "http://shop.example/back")]);
+    assert!(!told.contains("my secret") && !told.contains("live_secret"), "a key was told: {told}");
+    expect![[r#"
+        2 error: invalid value 'paypal' for '--payment-provider <PAYMENT_PROVIDER>' [possible values: sandbox, stripe]
+        2 ordersaga: PAYMENT_PROVIDER is stripe, and STRIPE_API_KEY is not set
+        2 ordersaga: the settings for Stripe: the API key is a publishable key, which may not take money; a secret key begins with sk_, a restricted one with rk_
+        2 ordersaga: the settings for Stripe: the API key is none; Stripe's begin with sk_live_, rk_live_, sk_test_ or rk_test_
+        2 ordersaga: the settings for Stripe: http://api.stripe.com/ is neither https nor on this machine
+        2 ordersaga: the settings for Stripe: http://shop.example/back is neither https nor on this machine
+    "#]].assert_eq(&told);
+}
+
+#[test]
 fn the_help_of_every_command_is_printed_as_a_result() {
     for command in ["api", "worker", "all", "migrate", "load-catalogue", "order", "attention"] {
         let mut program = Command::new(env!("CARGO_BIN_EXE_ordersaga"));

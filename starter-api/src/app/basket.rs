@@ -79,7 +79,8 @@ pub(crate) fn pricing_refused(error: &InvalidOrder) -> Problem {
         InvalidOrder::Quantity(_)
         | InvalidOrder::NoLines
         | InvalidOrder::TooManyLines(_)
-        | InvalidOrder::Money(_) => "/lines",
+        | InvalidOrder::Money(_)
+        | InvalidOrder::NotChargeable(_) => "/lines",
         InvalidOrder::NotServed(_) | InvalidOrder::NoShippingRate { .. } => "/ship_to/country",
         InvalidOrder::DiscountCurrency { .. } => "/discount_code",
     };

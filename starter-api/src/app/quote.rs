@@ -11,5 +11,5 @@ pub(crate) async fn quote(app: &App, input: &BasketInput<'_>) -> Result<PriceLis
     let mut rules = Rules::default();
     let basket = Basket::check(&mut rules, input);
     let basket = rules.kept(basket)?;
-    app.catalogue.price(&basket).await.map(|priced| priced.prices)
+    app.price(&basket).await.map(|priced| priced.prices)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::extract::FromRef;
 use axum::http::HeaderValue;
-use domain::CaptureAt;
+use domain::{CaptureAt, ProviderName};
 use metrics_exporter_prometheus::PrometheusHandle;
 use runtime::schema::SchemaGate;
 use sqlx::PgPool;
@@ -101,6 +101,8 @@ pub struct Limits {
     pub patience_seconds: Option<u32>,
     /// When customers' money is taken.
     pub capture_at: CaptureAt,
+    /// Who takes it.
+    pub payment_provider: ProviderName,
     /// How long a customer may take to approve a payment.
     pub approval_seconds: u32,
     /// How long a declined payment of an order that does not say so may be replaced.
@@ -135,6 +137,7 @@ impl Default for Limits {
             cancel_window_seconds: 0,
             patience_seconds: None,
             capture_at: CaptureAt::HandOver,
+            payment_provider: ProviderName::Sandbox,
             approval_seconds: 900,
             payment_retry_seconds: 0,
             backlog_max: 100_000,
@@ -148,6 +151,7 @@ impl Limits {
             cancel_window_seconds: self.cancel_window_seconds,
             patience_seconds: self.patience_seconds,
             capture_at: self.capture_at,
+            payment_provider: self.payment_provider,
             approval_seconds: self.approval_seconds,
             payment_retry_seconds: self.payment_retry_seconds,
             wait_seconds_max: self.wait_seconds_max(),

@@ -271,9 +271,9 @@ async fn a_bad_order_is_told_every_broken_rule_and_leaves_nothing_behind(databas
     }
     expect![[r#"
         /payment_token = "4111111111111111"
-            a payment token is `tok_` and letters, digits, `-`, `_` or `.`, fewer than 12 of them digits: never a card number
+            a payment token is `tok_…`, `pm_…` or `cus_…/pm_…` with letters, digits, `-`, `_` or `.`: never a card number
         /payment_token = "tok_4111111111111111"
-            a payment token is `tok_` and letters, digits, `-`, `_` or `.`, fewer than 12 of them digits: never a card number
+            a payment token is `tok_…`, `pm_…` or `cus_…/pm_…` with letters, digits, `-`, `_` or `.`: never a card number
         /customer_id = ""
             a customer id is 1 to 64 letters, digits, `-`, `_` or `.`
         /customer_id = "a b"

@@ -1,9 +1,11 @@
+use domain::ProviderName;
 use expect_test::expect;
 use runtime::schema::MIGRATIONS;
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use starter_api::{Limits, Temporal};
 
-use crate::shop::{Shop, send};
+use crate::shop::{Shop, fresh, order, send, stock};
 
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_quote_is_priced_by_the_shop(database: PgPool) {
@@ -134,6 +136,35 @@ async fn every_broken_rule_of_a_basket_is_named(database: PgPool) {
         an unknown discount code: /discount_code the discount code NOPE is not valid
         a discount in pounds on yen: /discount_code the discount is in GBP, the order in JPY
     "#]].assert_eq(&told);
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn what_the_payment_provider_cannot_charge_is_refused_at_the_quote(database: PgPool) {
+    stock(&database).await;
+    sqlx::raw_sql(
+        "insert into catalog.products (sku, name, unit_price, unit_cost, currency) values
+             ('KW-1', 'BISHT', 1.000, 0.400, 'KWD'), ('KW-2', 'BISHT', 1.005, 0.400, 'KWD')",
+    )
+    .execute(&database)
+    .await
+    .unwrap();
+    let limits = Limits { payment_provider: ProviderName::Stripe, ..Limits::default() };
+    let shop = Shop::with(database, Temporal::from_env().unwrap(), limits).await;
+    // The parcel costs 7.125.
+    let mut wish = order("ada");
+    wish["ship_to"] = json!({"country": "KW"});
+    wish["lines"] = json!([{"sku": "KW-1", "quantity": 1}]);
+    let quote = |wish: &Value| json!({"lines": wish["lines"], "ship_to": wish["ship_to"]});
+    for answer in
+        [shop.post("/v1/quotes", &quote(&wish)).await, shop.place(&fresh("key"), &wish).await]
+    {
+        assert_eq!(answer.problem(), "invalid-request", "{}", answer.text);
+        let told = "8.125 KWD cannot be charged, because it is no multiple of 0.01";
+        assert_eq!(answer.json()["errors"][0], json!({"pointer": "/lines", "detail": told}));
+    }
+    wish["lines"] = json!([{"sku": "KW-2", "quantity": 1}]);
+    let answer = shop.post("/v1/quotes", &quote(&wish)).await;
+    assert_eq!(answer.json()["totals"]["total"]["amount"], "8.130", "{}", answer.text);
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]

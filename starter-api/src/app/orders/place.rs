@@ -129,7 +129,7 @@ pub(crate) async fn place(
 
 /// The price, if it is the one that the customer was shown.
 async fn price(app: &App, command: &PlaceOrder) -> Result<Priced, Problem> {
-    let priced = app.catalogue.price(&command.basket).await?;
+    let priced = app.price(&command.basket).await?;
     match command.expected_total {
         Some(expected) if expected != priced.prices.totals.total => {
             Err(Problem::price_changed(expected, priced.prices.totals.total))

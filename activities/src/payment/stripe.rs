@@ -1,0 +1,405 @@
+//! Stripe, with the shop's own account.
+//!
+//! A payment is a `PaymentIntent` with manual capture. Creating it without confirming it is the
+//! harmless half; its id is stored, and from then on every request names it. Only cards are taken: how
+//! they pay is decided at once, or by their holder within minutes.
+//!
+//! # Keys
+//!
+//! Each request has an idempotency key that is derived from the order's own, so that one which lands
+//! late, or twice, is done once. Stripe keeps its first answer under a key for a day, failures of its
+//! own (5xx) too. So an answer from the keeping says what was, and not what is:
+//!
+//! - about a payment, its state is asked for, and decides. Has it not moved, the request is sent
+//!   again under the next key (`…-2`, `…-3`). That moves nothing twice, because what a request does to
+//!   a payment depends on its state alone;
+//! - about a refund, the payment's refunds are asked for, and decide. A refund carries the shop's key
+//!   for it. One that has failed is followed by another under the next key.
+//!
+//! Once a day is over, a key is as good as new: the state decides then as well.
+//!
+//! # The customer's approval
+//!
+//! With a [return URL](StripeSettings::return_url), a bank that wants its customer to approve the
+//! payment hands out a link, on which the order waits. Without one, the bank is told that the customer
+//! is not there, and declines with `authentication_required`.
+
+mod client;
+mod objects;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use domain::payment::PaymentState;
+use domain::{Charge, Money, to_stripe_units};
+
+use self::client::{Api, Field, Reply, is_safe};
+pub use self::client::{ApiKey, Mode, StripeSettings, UnusableSettings};
+use self::objects::{Intent, Refund, Refunding, Refunds, intent_id, nonsense, undecided};
+use super::port::{Capabilities, Payment, PaymentId, PaymentProvider, ProviderError};
+use crate::party::answer::Said;
+
+/// Under so many keys a request is sent, as long as each only brings back an answer that was kept.
+const KEYS_MAX: u32 = 5;
+
+/// More refunds of one payment are more than a provider that works can bring about.
+const REFUNDS_MAX: &str = "40";
+
+/// Where Stripe's API is.
+pub const STRIPE_API_URL: &str = "https://api.stripe.com";
+
+/// Stripe, as one account deals with it.
+pub struct StripeProvider {
+    api: Api,
+    return_url: Option<String>,
+}
+
+/// A request about a payment that exists.
+struct Action {
+    name: &'static str,
+    form: Vec<Field>,
+    /// In which states the payment may be before.
+    from: &'static [PaymentState],
+    /// In which states it may be after.
+    to: &'static [PaymentState],
+}
+
+/// What came of opening a payment.
+enum Opened {
+    Payment(PaymentId),
+    /// Stripe does not take the payment method, and says why.
+    MethodRefused(String),
+}
+
+/// What an answer tells of a payment.
+enum Told {
+    /// What it is now.
+    Is(Box<Intent>),
+    /// Only what it was at an earlier request.
+    Was,
+    /// Why nothing was done. What the payment is now may explain it.
+    Refused(ProviderError),
+}
+
+impl StripeProvider {
+    /// Calls nothing yet.
+    ///
+    /// **Errors.** [`UnusableSettings`].
+    pub fn new(settings: &StripeSettings) -> Result<Self, UnusableSettings> {
+        let return_url = settings.return_url.as_ref();
+        if let Some(url) = return_url.filter(|url| !is_safe(url)) {
+            return Err(UnusableSettings::NotSafe(url.clone()));
+        }
+        let return_url = return_url.map(|url| url.as_str().to_owned());
+        Ok(Self { api: Api::new(settings)?, return_url })
+    }
+
+    /// Creates a payment. Under a key whose answer is a failure that was kept, nothing can come of it
+    /// any more; a payment that is created a second time is one that nobody asks for anything.
+    async fn create(&self, key: &str, form: &[Field]) -> Result<Opened, ProviderError> {
+        for number in 1..=KEYS_MAX {
+            let reply = self.api.post(&["payment_intents"], &numbered(key, number), form).await?;
+            if reply.is_kept_failure() {
+                continue;
+            }
+            match reply.read::<Intent>()? {
+                Said::Yes(intent) => return Ok(Opened::Payment(intent.id()?)),
+                Said::No { why, .. } if why.error.is_of_other_parameters() => {}
+                Said::No { status: 400 | 402 | 404, why } if why.error.is_about_the_method() => {
+                    return Ok(Opened::MethodRefused(why.error.decline_code().to_owned()));
+                }
+                Said::No { why, .. } => return Err(reply.refused(&why.error)),
+            }
+        }
+        Err(no_key_left())
+    }
+
+    /// Opens a payment that nobody can pay, so that the order is told why.
+    async fn open_declined(
+        &self,
+        key: &str,
+        mut form: Vec<Field>,
+        why: &str,
+    ) -> Result<PaymentId, ProviderError> {
+        form.push(("metadata[refused]", why.to_owned()));
+        match self.create(&format!("{key}:refused"), &form).await? {
+            Opened::Payment(id) => Ok(id),
+            Opened::MethodRefused(_) => Err(nonsense("a method is refused that was not given")),
+        }
+    }
+
+    /// Asks for something to be done to a payment, and answers the payment as it is then.
+    async fn ask(&self, payment: &PaymentId, action: &Action) -> Result<Payment, ProviderError> {
+        let id = intent_id(payment).ok_or(ProviderError::NotFound)?;
+        for number in 1..=KEYS_MAX {
+            let key = numbered(&format!("{id}:{}", action.name), number);
+            let path = ["payment_intents", id, action.name];
+            let reply = self.api.post(&path, &key, &action.form).await?;
+            let refused = match self.told(id, &reply).await? {
+                Told::Is(intent) => return action.made(intent.payment()?),
+                Told::Was => None,
+                Told::Refused(error) => Some(error),
+            };
+            let found = self.found(id).await?;
+            match refused {
+                _ if action.to.contains(&found.state) => return Ok(found),
+                Some(error) => return Err(error),
+                None if action.from.contains(&found.state) => {}
+                None => return Err(ProviderError::MovedOn),
+            }
+        }
+        Err(no_key_left())
+    }
+
+    /// What an answer tells of the payment.
+    ///
+    /// **Errors.** It tells nothing.
+    async fn told(&self, id: &str, reply: &Reply) -> Result<Told, ProviderError> {
+        if reply.is_replayed {
+            return Ok(Told::Was);
+        }
+        match reply.read::<Intent>()? {
+            Said::Yes(intent) => Ok(Told::Is(Box::new(intent))),
+            Said::No { why, .. } if why.error.is_of_other_parameters() => Ok(Told::Was),
+            // The bank has said no.
+            Said::No { status: 402, why } => Ok(Told::Is(match why.error.payment_intent {
+                Some(intent) => intent,
+                None => Box::new(self.retrieve(id).await?),
+            })),
+            Said::No { why, .. } => match reply.refused(&why.error) {
+                error @ (ProviderError::MovedOn | ProviderError::InvalidAnswer(_)) => {
+                    Ok(Told::Refused(error))
+                }
+                error @ (ProviderError::NotFound | ProviderError::Unavailable { .. }) => Err(error),
+            },
+        }
+    }
+
+    async fn retrieve(&self, id: &str) -> Result<Intent, ProviderError> {
+        let reply =
+            self.api.get(&["payment_intents", id], &[("expand[]", "latest_charge")]).await?;
+        match reply.read::<Intent>()? {
+            Said::Yes(intent) => Ok(intent),
+            Said::No { why, .. } => Err(reply.refused(&why.error)),
+        }
+    }
+
+    /// What became of a payment.
+    async fn found(&self, id: &str) -> Result<Payment, ProviderError> {
+        let intent = self.retrieve(id).await?;
+        let mut payment = intent.payment()?;
+        if intent.may_be_given_back() && intent.is_given_back(&self.refunds(id).await?) {
+            payment.state = PaymentState::Refunded;
+        }
+        Ok(payment)
+    }
+
+    /// All refunds of a payment.
+    async fn refunds(&self, id: &str) -> Result<Vec<Refund>, ProviderError> {
+        let query = [("payment_intent", id), ("limit", REFUNDS_MAX)];
+        let reply = self.api.get(&["refunds"], &query).await?;
+        match reply.read::<Refunds>()? {
+            Said::Yes(Refunds { has_more: true, .. }) => {
+                Err(nonsense("more refunds of one payment than are read"))
+            }
+            Said::Yes(Refunds { data, .. }) => Ok(data),
+            Said::No { why, .. } => Err(reply.refused(&why.error)),
+        }
+    }
+
+    /// Asks for a refund under one key; none, if the answer only tells what was.
+    async fn refund_once(
+        &self,
+        id: &str,
+        key: &str,
+        form: &[Field],
+    ) -> Result<Option<Payment>, ProviderError> {
+        let reply = self.api.post(&["refunds"], key, form).await?;
+        if reply.is_replayed {
+            return Ok(None);
+        }
+        match reply.read::<Refund>()? {
+            Said::Yes(refund) => match refund.outcome() {
+                Refunding::Done => self.found(id).await.map(Some),
+                Refunding::Undecided => Err(undecided("the refund is pending")),
+                // Another is asked for, but not at once.
+                Refunding::Failed => Err(undecided("the refund has failed")),
+            },
+            Said::No { why, .. } if why.error.is_of_other_parameters() => Ok(None),
+            Said::No { why, .. } if why.error.code() == "charge_already_refunded" => {
+                self.found(id).await.map(Some)
+            }
+            Said::No { why, .. } => Err(reply.refused(&why.error)),
+        }
+    }
+}
+
+impl Action {
+    /// The payment, if it is one of which this was made.
+    fn made(&self, payment: Payment) -> Result<Payment, ProviderError> {
+        if self.to.contains(&payment.state) {
+            Ok(payment)
+        } else {
+            Err(nonsense("a payment in a state that was not asked for"))
+        }
+    }
+}
+
+#[async_trait]
+impl PaymentProvider for StripeProvider {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            may_lag: Duration::from_secs(5),
+            keys_last: Some(Duration::from_hours(24)),
+            cannot: &[],
+        }
+    }
+
+    /// A payment method that Stripe does not take is a payment that is declined: it is opened without
+    /// a method, and says why.
+    async fn open(&self, charge: &Charge) -> Result<PaymentId, ProviderError> {
+        let (key, mut form) = (charge.key.to_string(), opening(charge)?);
+        let Some((customer, method)) = method_of(charge.payment_token.as_str()) else {
+            return self.open_declined(&key, form, "no_payment_method_of_stripe").await;
+        };
+        let without_method = form.clone();
+        form.push(("payment_method", method.to_owned()));
+        form.extend(customer.map(|customer| ("customer", customer.to_owned())));
+        match self.create(&key, &form).await? {
+            Opened::Payment(id) => Ok(id),
+            Opened::MethodRefused(why) => self.open_declined(&key, without_method, &why).await,
+        }
+    }
+
+    async fn authorise(&self, payment: &PaymentId) -> Result<Payment, ProviderError> {
+        let customer = match &self.return_url {
+            Some(url) => ("return_url", url.clone()),
+            None => ("off_session", "true".to_owned()),
+        };
+        let action = Action {
+            name: "confirm",
+            form: vec![whole_charge(), customer],
+            from: &[PaymentState::Opened],
+            to: &[PaymentState::Authorised, PaymentState::AwaitingCustomer, PaymentState::Declined],
+        };
+        self.ask(payment, &action).await
+    }
+
+    async fn capture(&self, payment: &PaymentId, amount: Money) -> Result<Payment, ProviderError> {
+        let action = Action {
+            name: "capture",
+            form: vec![whole_charge(), ("amount_to_capture", units(amount)?.to_string())],
+            from: &[PaymentState::Authorised],
+            to: &[PaymentState::Captured],
+        };
+        self.ask(payment, &action).await
+    }
+
+    async fn void(&self, payment: &PaymentId) -> Result<Payment, ProviderError> {
+        let action = Action {
+            name: "cancel",
+            form: vec![whole_charge()],
+            from: &[
+                PaymentState::Opened,
+                PaymentState::AwaitingCustomer,
+                PaymentState::Declined,
+                PaymentState::Authorised,
+            ],
+            to: &[PaymentState::Voided],
+        };
+        self.ask(payment, &action).await
+    }
+
+    /// What a person has given back in Stripe's Dashboard is not given back again.
+    async fn refund(
+        &self,
+        payment: &PaymentId,
+        refund_key: &str,
+        amount: Money,
+    ) -> Result<Payment, ProviderError> {
+        let id = intent_id(payment).ok_or(ProviderError::NotFound)?;
+        let intent = self.retrieve(id).await?;
+        if intent.payment()?.state != PaymentState::Captured {
+            return Err(ProviderError::MovedOn);
+        }
+        let form = vec![
+            ("payment_intent", id.to_owned()),
+            ("amount", intent.refundable(units(amount)?).to_string()),
+            ("metadata[refund_key]", refund_key.to_owned()),
+        ];
+        let mut refunds = self.refunds(id).await?;
+        let failed = of_key(&refunds, refund_key, Refunding::Failed);
+        for number in (1..=KEYS_MAX).map(|number| failed.saturating_add(number)) {
+            let may_be_of_others = intent.may_be_given_back() && refunds.iter().any(is_undecided);
+            if may_be_of_others || of_key(&refunds, refund_key, Refunding::Undecided) > 0 {
+                return Err(undecided("the refund is pending"));
+            }
+            let is_given_back = intent.is_given_back(&refunds);
+            if is_given_back || of_key(&refunds, refund_key, Refunding::Done) > 0 {
+                return self.found(id).await;
+            }
+            let key = numbered(refund_key, number);
+            if let Some(payment) = self.refund_once(id, &key, &form).await? {
+                return Ok(payment);
+            }
+            refunds = self.refunds(id).await?;
+        }
+        Err(no_key_left())
+    }
+
+    async fn look_up(&self, payment: &PaymentId) -> Result<Payment, ProviderError> {
+        self.found(intent_id(payment).ok_or(ProviderError::NotFound)?).await
+    }
+}
+
+/// What a payment is opened with, besides how it is paid.
+fn opening(charge: &Charge) -> Result<Vec<Field>, ProviderError> {
+    let currency = charge.amount.currency().code().to_ascii_lowercase();
+    Ok(vec![
+        ("amount", units(charge.amount)?.to_string()),
+        ("currency", currency),
+        ("capture_method", "manual".to_owned()),
+        // Others may answer after days, or send the customer elsewhere.
+        ("payment_method_types[]", "card".to_owned()),
+        ("metadata[order_id]", charge.key.order_id.to_string()),
+        ("metadata[key]", charge.key.to_string()),
+    ])
+}
+
+/// The payment method that a token stands for, and the customer of Stripe who has saved it.
+fn method_of(token: &str) -> Option<(Option<&str>, &str)> {
+    let (customer, method) = match token.split_once('/') {
+        Some((customer, method)) => (Some(customer), method),
+        None => (None, token),
+    };
+    method.starts_with("pm_").then_some((customer, method))
+}
+
+/// An answer about a payment is to tell how long the money is set aside.
+fn whole_charge() -> Field {
+    ("expand[]", "latest_charge".to_owned())
+}
+
+fn units(amount: Money) -> Result<u64, ProviderError> {
+    to_stripe_units(amount).map_err(|refused| ProviderError::InvalidAnswer(refused.into()))
+}
+
+/// The first key is as it was derived; each of the next has its number.
+fn numbered(key: &str, number: u32) -> String {
+    if number == 1 { key.to_owned() } else { format!("{key}-{number}") }
+}
+
+fn no_key_left() -> ProviderError {
+    undecided("Stripe only repeats what it once answered; in a day it has forgotten that")
+}
+
+fn is_undecided(refund: &Refund) -> bool {
+    refund.outcome() == Refunding::Undecided
+}
+
+/// How many of the refunds under this key have come to this.
+fn of_key(refunds: &[Refund], refund_key: &str, outcome: Refunding) -> u32 {
+    let of_key = refunds.iter().filter(|refund| refund.is_of(refund_key));
+    let number = of_key.filter(|refund| refund.outcome() == outcome).count();
+    u32::try_from(number).unwrap_or(u32::MAX)
+}

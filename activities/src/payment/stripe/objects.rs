@@ -1,0 +1,435 @@
+//! Stripe's objects, as far as the shop reads them, and what their states mean to it. What else an
+//! object holds is not read, and nothing of one is put into an error but single words.
+
+use chrono::DateTime;
+use domain::payment::PaymentState;
+use domain::{Currency, Money, of_stripe_units};
+use serde::Deserialize;
+
+use crate::payment::port::{Approval, Payment, PaymentId, ProviderError};
+
+/// A payment: Stripe's `PaymentIntent`.
+#[derive(Deserialize)]
+pub(super) struct Intent {
+    id: String,
+    status: Status,
+    currency: String,
+    #[serde(default)]
+    amount_received: u64,
+    latest_charge: Option<LatestCharge>,
+    last_payment_error: Option<Problem>,
+    next_action: Option<NextAction>,
+    metadata: Option<Metadata>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Status {
+    RequiresPaymentMethod,
+    RequiresConfirmation,
+    RequiresAction,
+    Processing,
+    RequiresCapture,
+    Succeeded,
+    Canceled,
+    /// One that a later version of the API has.
+    #[serde(other)]
+    Unknown,
+}
+
+/// The charge itself, where it was asked for, or its id alone.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum LatestCharge {
+    Whole(Box<Charged>),
+    Named(String),
+}
+
+/// What was asked of the bank: Stripe's `Charge`.
+#[derive(Deserialize)]
+struct Charged {
+    amount: u64,
+    /// What is given back, or under way to the customer; after a partial capture, what was never
+    /// taken too.
+    #[serde(default)]
+    amount_refunded: u64,
+    /// Whether that is all of it.
+    #[serde(default)]
+    refunded: bool,
+    payment_method_details: Option<MethodDetails>,
+}
+
+#[derive(Deserialize)]
+struct MethodDetails {
+    card: Option<CardDetails>,
+}
+
+#[derive(Deserialize)]
+struct CardDetails {
+    capture_before: Option<i64>,
+}
+
+#[derive(Deserialize)]
+struct NextAction {
+    redirect_to_url: Option<Redirect>,
+}
+
+#[derive(Deserialize)]
+struct Redirect {
+    url: Option<String>,
+}
+
+/// What the shop has written on an object.
+#[derive(Deserialize)]
+struct Metadata {
+    refund_key: Option<String>,
+    /// Why Stripe would not take the payment method that the customer gave.
+    refused: Option<String>,
+}
+
+/// A refund.
+#[derive(Deserialize)]
+pub(super) struct Refund {
+    #[serde(default)]
+    amount: u64,
+    status: Option<RefundStatus>,
+    metadata: Option<Metadata>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum RefundStatus {
+    Pending,
+    RequiresAction,
+    Succeeded,
+    Failed,
+    Canceled,
+    #[serde(other)]
+    Unknown,
+}
+
+/// What became of a refund.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refunding {
+    /// The money is on its way to the customer, as far as Stripe is concerned.
+    Done,
+    /// Nobody knows yet.
+    Undecided,
+    /// The money has come back to the shop.
+    Failed,
+}
+
+/// A page of refunds.
+#[derive(Deserialize)]
+pub(super) struct Refunds {
+    pub(super) data: Vec<Refund>,
+    #[serde(default)]
+    pub(super) has_more: bool,
+}
+
+/// The body of a refusal.
+#[derive(Deserialize)]
+pub(super) struct Refusal {
+    pub(super) error: Problem,
+}
+
+/// Why Stripe, or the bank, says no.
+#[derive(Deserialize)]
+pub(super) struct Problem {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    code: Option<String>,
+    decline_code: Option<String>,
+    param: Option<String>,
+    /// The payment as it is then.
+    pub(super) payment_intent: Option<Box<Intent>>,
+}
+
+impl Intent {
+    /// Its id, if it is one: it becomes a part of later requests' paths.
+    pub(super) fn id(&self) -> Result<PaymentId, ProviderError> {
+        let id = PaymentId(self.id.clone());
+        if intent_id(&id).is_some() { Ok(id) } else { Err(nonsense("a payment without an id")) }
+    }
+
+    /// The payment, as the shop knows payments; one whose money is given back is captured. Whether
+    /// it is, its refunds say.
+    ///
+    /// **Errors.** Unavailable while nothing is decided.
+    pub(super) fn payment(&self) -> Result<Payment, ProviderError> {
+        let state = self.state()?;
+        let captured = if state == PaymentState::Captured { self.amount_received } else { 0 };
+        let expires_at = self.card().and_then(|card| card.capture_before);
+        let expires_at = expires_at.and_then(|at| DateTime::from_timestamp(at, 0));
+        let approval = self.next_action.as_ref().and_then(|next| next.redirect_to_url.as_ref());
+        let approval = approval.and_then(|redirect| redirect.url.clone());
+        Ok(Payment {
+            state,
+            captured: self.money(captured)?,
+            decline_code: self.decline_code().map(str::to_owned),
+            expires_at: expires_at.filter(|_| state == PaymentState::Authorised),
+            approval: approval
+                .filter(|_| state == PaymentState::AwaitingCustomer)
+                .map(|url| Approval { url, until: None }),
+        })
+    }
+
+    fn state(&self) -> Result<PaymentState, ProviderError> {
+        match self.status {
+            Status::RequiresPaymentMethod if self.decline_code().is_some() => {
+                Ok(PaymentState::Declined)
+            }
+            Status::RequiresPaymentMethod | Status::RequiresConfirmation => {
+                Ok(PaymentState::Opened)
+            }
+            Status::RequiresAction => Ok(PaymentState::AwaitingCustomer),
+            Status::Processing => Err(undecided("the payment is being processed")),
+            Status::RequiresCapture => Ok(PaymentState::Authorised),
+            Status::Succeeded => Ok(PaymentState::Captured),
+            Status::Canceled => Ok(PaymentState::Voided),
+            Status::Unknown => Err(nonsense("a payment in a state that is not known")),
+        }
+    }
+
+    /// Why the payment is not to be had, if somebody said no: the bank, or Stripe about the payment
+    /// method.
+    fn decline_code(&self) -> Option<&str> {
+        if self.status != Status::RequiresPaymentMethod {
+            return None;
+        }
+        let refused = self.metadata.as_ref().and_then(|metadata| metadata.refused.as_deref());
+        let declined = || self.last_payment_error.as_ref().map(Problem::decline_code);
+        refused.map(|refused| word(Some(refused))).or_else(declined)
+    }
+
+    /// Whether all that was charged is given back, or under way to the customer.
+    pub(super) fn may_be_given_back(&self) -> bool {
+        self.status == Status::Succeeded && self.charge().is_some_and(|charge| charge.refunded)
+    }
+
+    /// Whether all that was taken is given back, by these refunds of the payment. One that is not
+    /// decided may still fail, and then the money is the shop's again.
+    pub(super) fn is_given_back(&self, refunds: &[Refund]) -> bool {
+        let done = refunds.iter().filter(|refund| refund.outcome() == Refunding::Done);
+        let returned = done.fold(0_u64, |sum, refund| sum.saturating_add(refund.amount));
+        let is_decided = refunds.iter().all(|refund| refund.outcome() != Refunding::Undecided);
+        self.may_be_given_back() && is_decided && returned >= self.amount_received
+    }
+
+    /// The amount, or what of it is not given back yet, in Stripe's units. Where nothing is left, it
+    /// is Stripe's to say so.
+    pub(super) fn refundable(&self, units: u64) -> u64 {
+        let left = self.charge().map(|charge| charge.amount.saturating_sub(charge.amount_refunded));
+        left.filter(|left| *left > 0).map_or(units, |left| units.min(left))
+    }
+
+    fn charge(&self) -> Option<&Charged> {
+        match self.latest_charge.as_ref()? {
+            LatestCharge::Whole(charge) => Some(charge.as_ref()),
+            LatestCharge::Named(_id) => None,
+        }
+    }
+
+    fn card(&self) -> Option<&CardDetails> {
+        self.charge()?.payment_method_details.as_ref()?.card.as_ref()
+    }
+
+    fn money(&self, units: u64) -> Result<Money, ProviderError> {
+        let currency = Currency::from_code(&self.currency.to_ascii_uppercase());
+        let money = currency.and_then(|currency| of_stripe_units(units, currency));
+        money.ok_or_else(|| nonsense("an amount that is none"))
+    }
+}
+
+impl Refund {
+    /// Whether it is one that was asked for under this key.
+    pub(super) fn is_of(&self, refund_key: &str) -> bool {
+        let key = self.metadata.as_ref().and_then(|metadata| metadata.refund_key.as_deref());
+        key == Some(refund_key)
+    }
+
+    /// What became of it.
+    pub(super) fn outcome(&self) -> Refunding {
+        match self.status {
+            Some(RefundStatus::Succeeded) => Refunding::Done,
+            Some(RefundStatus::Failed | RefundStatus::Canceled) => Refunding::Failed,
+            Some(RefundStatus::Pending | RefundStatus::RequiresAction | RefundStatus::Unknown)
+            | None => Refunding::Undecided,
+        }
+    }
+}
+
+impl Problem {
+    pub(super) fn kind(&self) -> &str {
+        word(self.kind.as_deref())
+    }
+
+    pub(super) fn code(&self) -> &str {
+        word(self.code.as_deref())
+    }
+
+    /// What it is about.
+    pub(super) fn parameter(&self) -> &str {
+        word(self.param.as_deref())
+    }
+
+    /// The bank's reason, or Stripe's.
+    pub(super) fn decline_code(&self) -> &str {
+        word(self.decline_code.as_deref().or(self.code.as_deref()))
+    }
+
+    /// Whether the key was used for other parameters before, as by another release.
+    pub(super) fn is_of_other_parameters(&self) -> bool {
+        self.kind() == "idempotency_error"
+    }
+
+    /// Whether Stripe does not take the payment method that the customer gave.
+    pub(super) fn is_about_the_method(&self) -> bool {
+        matches!(self.parameter(), "payment_method" | "customer")
+            || self.kind() == "card_error"
+            || self.code().starts_with("payment_method_")
+    }
+}
+
+/// A word of Stripe's, if it is one. Nothing else of a body is told.
+fn word(text: Option<&str>) -> &str {
+    let is_letter =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_[]".contains(&byte);
+    text.filter(|text| (1..=64).contains(&text.len()) && text.bytes().all(is_letter))
+        .unwrap_or("unspecified")
+}
+
+/// The id of a payment, if it is one of Stripe's.
+pub(super) fn intent_id(PaymentId(id): &PaymentId) -> Option<&str> {
+    let is_word = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    (id.starts_with("pi_") && is_word).then_some(id.as_str())
+}
+
+pub(super) fn undecided(why: &'static str) -> ProviderError {
+    ProviderError::Unavailable { retry_after: None, source: why.into() }
+}
+
+pub(super) fn nonsense(answer: &'static str) -> ProviderError {
+    ProviderError::InvalidAnswer(answer.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::json;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// An intent of 24.30 pounds with these fields, read as any answer is.
+    fn intent(fields: &Value) -> Intent {
+        let mut body = json!({
+            "id": "pi_1a", "object": "payment_intent", "amount": 2_430, "currency": "gbp",
+            "metadata": {}, "latest_charge": null, "next_action": null, "last_payment_error": null,
+        });
+        for (name, value) in fields.as_object().unwrap() {
+            body[name] = value.clone();
+        }
+        json::from_slice(body.to_string().as_bytes()).unwrap()
+    }
+
+    fn state_of(fields: &Value) -> PaymentState {
+        intent(fields).payment().unwrap().state
+    }
+
+    #[test]
+    fn every_status_of_a_payment_has_a_meaning() {
+        for (status, state) in [
+            ("requires_payment_method", PaymentState::Opened),
+            ("requires_confirmation", PaymentState::Opened),
+            ("requires_action", PaymentState::AwaitingCustomer),
+            ("requires_capture", PaymentState::Authorised),
+            ("succeeded", PaymentState::Captured),
+            ("canceled", PaymentState::Voided),
+        ] {
+            assert_eq!(state_of(&json!({"status": status})), state, "{status}");
+        }
+        let processing = intent(&json!({"status": "processing"})).payment().unwrap_err();
+        assert!(matches!(processing, ProviderError::Unavailable { .. }), "{processing:?}");
+        let unknown = intent(&json!({"status": "requires_patience"})).payment().unwrap_err();
+        assert!(matches!(unknown, ProviderError::InvalidAnswer(_)), "{unknown:?}");
+    }
+
+    #[test]
+    fn a_decline_is_told_in_the_banks_word_and_in_no_more() {
+        for (error, code) in [
+            (json!({"code": "card_declined", "decline_code": "lost_card"}), "lost_card"),
+            (json!({"code": "expired_card"}), "expired_card"),
+            (json!({}), "unspecified"),
+            (json!({"decline_code": "Ada Lovelace, 12 St James's Square"}), "unspecified"),
+            (json!({"decline_code": "a".repeat(65)}), "unspecified"),
+        ] {
+            let fields = json!({"status": "requires_payment_method", "last_payment_error": error});
+            let payment = intent(&fields).payment().unwrap();
+            assert_eq!(payment.state, PaymentState::Declined, "{error}");
+            assert_eq!(payment.decline_code.as_deref(), Some(code), "{error}");
+        }
+        // What was declined once and is authorised now is not declined.
+        let again = json!({"status": "requires_capture", "last_payment_error": {"code": "a"}});
+        assert_eq!(intent(&again).payment().unwrap().decline_code, None);
+        let refused = json!({"status": "requires_payment_method", "metadata": {"refused": "gone"}});
+        let refused = intent(&refused).payment().unwrap();
+        assert_eq!(refused.state, PaymentState::Declined);
+        assert_eq!(refused.decline_code.as_deref(), Some("gone"));
+    }
+
+    #[test]
+    fn a_hold_lasts_as_long_as_the_charge_says() {
+        let charge = json!({
+            "id": "ch_1a", "amount": 2_430, "amount_refunded": 0, "refunded": false,
+            "payment_method_details": {"type": "card", "card": {"capture_before": 1_793_534_400}},
+        });
+        let held = json!({"status": "requires_capture", "latest_charge": charge});
+        let held = intent(&held).payment().unwrap();
+        assert_eq!(held.expires_at, DateTime::from_timestamp(1_793_534_400, 0));
+        assert_eq!(held.captured.to_string(), "0.00 GBP");
+        // Named alone, it says nothing.
+        let named = json!({"status": "requires_capture", "latest_charge": "ch_1a"});
+        assert_eq!(intent(&named).payment().unwrap().expires_at, None);
+        let taken = json!({
+            "status": "succeeded", "amount_received": 600, "latest_charge": charge,
+        });
+        let taken = intent(&taken).payment().unwrap();
+        assert_eq!((taken.captured.to_string().as_str(), taken.expires_at), ("6.00 GBP", None));
+    }
+
+    #[test]
+    fn what_can_still_be_given_back_is_what_is_left_of_the_charge() {
+        let charged = |refunded: u64| {
+            let charge = json!({"amount": 2_430, "amount_refunded": refunded});
+            intent(&json!({"status": "succeeded", "latest_charge": charge}))
+        };
+        assert_eq!(charged(0).refundable(2_430), 2_430);
+        assert_eq!(charged(430).refundable(2_430), 2_000);
+        assert_eq!(charged(430).refundable(600), 600);
+        assert_eq!(charged(2_430).refundable(600), 600);
+        let named = intent(&json!({"status": "succeeded", "latest_charge": "ch_1a"}));
+        assert_eq!(named.refundable(600), 600);
+    }
+
+    #[test]
+    fn an_amount_that_is_none_is_nonsense() {
+        for fields in [
+            json!({"status": "succeeded", "currency": "xxx", "amount_received": 1}),
+            json!({"status": "succeeded", "currency": "isk", "amount_received": 550}),
+            json!({"status": "succeeded", "currency": "", "amount_received": 1}),
+        ] {
+            let error = intent(&fields).payment().unwrap_err();
+            assert!(matches!(error, ProviderError::InvalidAnswer(_)), "{fields}");
+        }
+    }
+
+    #[test]
+    fn an_id_is_a_word_of_stripes() {
+        for id in ["pi_1a", "pi_3MtwBwLkdIwHu7ix28a3tqPa"] {
+            assert_eq!(intent_id(&PaymentId(id.to_owned())), Some(id));
+        }
+        for none in ["", "sandbox-payment-7", "pi_../../charges", "pi_1a?expand", "ch_1a"] {
+            assert_eq!(intent_id(&PaymentId(none.to_owned())), None, "{none}");
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Who takes the customers' money: the sandbox, or Stripe with the shop's own account.
+
+use std::sync::Arc;
+
+use activities::party::{Breaker, Guarded};
+use activities::payment::port::PaymentProvider;
+use activities::payment::sandbox::SandboxProvider;
+use activities::payment::stripe::{
+    ApiKey, STRIPE_API_URL, StripeProvider, StripeSettings, UnusableSettings,
+};
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use domain::ProviderName;
+use reqwest::Url;
+use runtime::database::BadUrl;
+use sqlx::PgPool;
+use tracing::info;
+
+/// Who takes the customers' money.
+#[derive(Clone, Debug, clap::Args)]
+pub struct PaymentArgs {
+    /// Who takes the customers' money
+    #[arg(long, env = "PAYMENT_PROVIDER", default_value = "sandbox",
+        value_parser = PossibleValuesParser::new(ProviderName::NAMES)
+            .try_map(|name| name.parse::<ProviderName>()))]
+    pub payment_provider: ProviderName,
+    /// How many of a hundred charges the sandbox provider declines by chance
+    #[arg(long, env = "SANDBOX_DECLINE_PERCENT", default_value_t = 0,
+        value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub random_decline_percent: u8,
+    /// The secret or restricted key of the shop's Stripe account
+    #[arg(long, env = "STRIPE_API_KEY", hide_env_values = true)]
+    pub stripe_api_key: Option<ApiKey>,
+    /// Where Stripe's API is
+    #[arg(long, env = "STRIPE_API_URL", default_value = STRIPE_API_URL)]
+    pub stripe_api_url: Url,
+    /// Where customers come back to once they have approved a payment at their bank; without it, a
+    /// payment that has to be approved is declined
+    #[arg(long, env = "STRIPE_RETURN_URL")]
+    pub stripe_return_url: Option<Url>,
+}
+
+/// Why nobody can take the customers' money.
+#[derive(Debug, thiserror::Error)]
+pub enum PaymentError {
+    /// The sandbox's database.
+    #[error("DATABASE_URL")]
+    Database(#[from] BadUrl),
+    /// Stripe is to take it, and no key is given.
+    #[error("PAYMENT_PROVIDER is stripe, and STRIPE_API_KEY is not set")]
+    NoKey,
+    /// Stripe cannot be called.
+    #[error("the settings for Stripe")]
+    Stripe(#[from] UnusableSettings),
+}
+
+impl PaymentArgs {
+    /// The provider, behind its breaker; `sandbox` makes the sandbox's pool, if it is the provider.
+    ///
+    /// **Errors.** The provider cannot be called with these settings. A key is not repeated.
+    pub fn provider(
+        &self,
+        sandbox: impl FnOnce() -> Result<PgPool, BadUrl>,
+        breaker: Arc<Breaker>,
+    ) -> Result<Arc<dyn PaymentProvider>, PaymentError> {
+        match self.payment_provider {
+            ProviderName::Sandbox => {
+                let provider = SandboxProvider::new(sandbox()?, self.random_decline_percent);
+                Ok(Arc::new(Guarded::new(provider, breaker)))
+            }
+            ProviderName::Stripe => {
+                let api_key = self.stripe_api_key.clone().ok_or(PaymentError::NoKey)?;
+                let mode = api_key.mode()?.name();
+                let api_url = self.stripe_api_url.clone();
+                let return_url = self.stripe_return_url.clone();
+                let settings = StripeSettings { api_key, api_url, return_url };
+                let provider = StripeProvider::new(&settings)?;
+                info!(mode, at = %settings.api_url, "Stripe takes the customers' money");
+                Ok(Arc::new(Guarded::new(provider, breaker)))
+            }
+        }
+    }
+}
