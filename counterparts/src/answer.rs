@@ -72,6 +72,14 @@ impl Answer {
         Self::invalid(404, &with_code(error, "resource_missing"))
     }
 
+    /// An object that a parameter names is not there.
+    pub(crate) fn missing_for(parameter: &str, id: &str) -> Self {
+        let error = invalid_request(&format!("No such {parameter}: '{id}'"));
+        let mut error = with_code(error, "resource_missing");
+        error["param"] = json!(parameter);
+        Self::invalid(400, &error)
+    }
+
     pub(crate) fn unexpected_state(doing: &str, intent: Value) -> Self {
         let status = intent["status"].as_str().unwrap_or_default();
         let message =

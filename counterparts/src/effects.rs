@@ -54,6 +54,9 @@ impl Proxy {
     async fn create(self: &Arc<Self>, mut params: Params) -> Done {
         let with_charge = wants_charge(&mut params);
         let kept = Kept::of(&mut params, CREATE);
+        if let Some(customer) = params.get("customer") {
+            self.named_by("customer", "/v1/customers", customer).await?;
+        }
         let name = params.get("payment_method").map(str::to_owned);
         if let Some(name) = &name {
             params.set("payment_method", self.local_card(name).await?);
@@ -74,7 +77,7 @@ impl Proxy {
     /// What localstripe has for this card.
     async fn local_card(&self, name: &str) -> Result<String, Answer> {
         Ok(match Card::named(name) {
-            None => name.to_owned(),
+            None => self.named_by("payment_method", "/v1/payment_methods", name).await?,
             Some(Card::Approved) => APPROVED.to_owned(),
             Some(Card::Declined { .. }) => DECLINED.to_owned(),
             Some(Card::Approval { number }) => {
@@ -86,6 +89,15 @@ impl Proxy {
                 text(&method["id"]).to_owned()
             }
         })
+    }
+
+    /// The id, if the object that a parameter names is there.
+    async fn named_by(&self, parameter: &str, folder: &str, id: &str) -> Result<String, Answer> {
+        match self.found(parameter, folder, id).await {
+            Ok(_) => Ok(id.to_owned()),
+            Err(Answer { status: 404, .. }) => Err(Answer::missing_for(parameter, id)),
+            Err(answer) => Err(answer),
+        }
     }
 
     async fn confirmed(self: &Arc<Self>, id: &str, mut params: Params) -> Done {

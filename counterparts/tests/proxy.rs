@@ -16,7 +16,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use crate::localstripe::{self, Localstripe};
 
 const INTENTS: &str = "/v1/payment_intents";
-const MANUAL: &str = "amount=1000&currency=gbp&capture_method=manual&payment_method=";
+const MANUAL: &str = "amount=1000&currency=gbp&capture_method=manual";
 
 struct Stripe {
     url: String,
@@ -77,7 +77,7 @@ impl Stripe {
 
     /// A payment with this card, confirmed.
     async fn authorised(&self, card: &str) -> (u16, Value) {
-        let (_, created) = self.post(INTENTS, &format!("{MANUAL}{card}")).await;
+        let (_, created) = self.post(INTENTS, &format!("{MANUAL}&payment_method={card}")).await;
         self.post(&format!("{INTENTS}/{}/confirm", id(&created)), "off_session=true").await
     }
 
@@ -115,7 +115,7 @@ async fn without_a_secret_key_nothing_is_answered() {
 #[tokio::test]
 async fn the_same_key_is_carried_out_once_and_again_when_it_is_forgotten() {
     let stripe = stripe().await;
-    let form = format!("{MANUAL}pm_card_visa");
+    let form = format!("{MANUAL}&payment_method=pm_card_visa");
     let first = stripe.try_post(INTENTS, &form, "k").await.unwrap();
     assert!(!is_replayed(&first));
     let second = stripe.try_post(INTENTS, &form, "k").await.unwrap();
@@ -153,7 +153,7 @@ async fn what_was_done_without_an_answer_is_answered_under_its_key() {
         let stripe = stripe().await;
         let plan = json!([{ "path": INTENTS, "after_effect": true, "fault": fault }]);
         stripe.tell("faults", &plan).await;
-        let form = format!("{MANUAL}pm_card_visa");
+        let form = format!("{MANUAL}&payment_method=pm_card_visa");
         let lost = stripe.try_post(INTENTS, &form, "k").await;
         let told = lost.map(|response| response.status().as_u16()).ok();
         assert_eq!(told, (fault == "server-error").then_some(500));
@@ -211,6 +211,16 @@ async fn a_declined_card_says_why_and_another_one_pays() {
     let (status, paid) = stripe.post(&path, "payment_method=pm_card_visa").await;
     assert_eq!((status, &paid["status"]), (200, &json!("requires_capture")));
     assert!(paid["last_payment_error"].is_null());
+}
+
+#[tokio::test]
+async fn a_card_that_nobody_has_is_a_fault_of_its_parameter() {
+    let stripe = stripe().await;
+    for parameter in ["payment_method", "customer"] {
+        let (status, body) = stripe.post(INTENTS, &format!("{MANUAL}&{parameter}=x_1")).await;
+        assert_eq!((status, &body["error"]["param"]), (400, &json!(parameter)));
+        assert_eq!(body["error"]["code"], "resource_missing");
+    }
 }
 
 #[tokio::test]
