@@ -827,4 +827,23 @@ PLANTED = [
         "units:a_name_is_the_same units",
         ("worker/src/catalogue_file.rs", "line_of_text(text, NAME_LENGTH_MAX)", "domain::line_as_written(text, NAME_LENGTH_MAX)"),
     ),
+    mutant(
+        "the counterpart of Stripe refunds more than was captured",
+        "counterparts:no_more_is_refunded counterparts",
+        ("counterparts/src/effects.rs", "if amount > left {", 'if amount > whole(&charge["amount"]) {'),
+    ),
+    mutant(
+        "the counterpart of Stripe does not keep its own failures under their keys",
+        "units:the_same_request_gets_the_answer units",
+        (
+            "counterparts/src/answer.rs",
+            'Self::refused(500, &json!({ "type": "api_error", "message": message }))',
+            'Self::invalid(500, &json!({ "type": "api_error", "message": message }))',
+        ),
+    ),
+    mutant(
+        "the counterpart of Stripe signs with one secret of two",
+        "units:each_secret_signs units",
+        ("counterparts/src/webhooks.rs", "for secret in secrets {", "for secret in secrets.iter().take(1) {"),
+    ),
 ]

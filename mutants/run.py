@@ -50,6 +50,7 @@ CHECKS = {
     "counting": ["--workspace", "--test", "counting"],
     "watch": ["--workspace", "--test", "watch"],
     "cli": ["--workspace", "--test", "cli"],
+    "counterparts": ["--workspace", "--test", "counterparts"],
     "matrix": ["--workspace", "--test", "matrix"],
 }
 ARGUMENTS = {"matrix": ["--fail-fast", "--give-up-after", "60"]}
@@ -58,7 +59,7 @@ ARGUMENTS = {"matrix": ["--fail-fast", "--give-up-after", "60"]}
 # others start one of their own.
 ON_WHAT_RUNS = {
     "domain", "schema", "activities", "starter", "payments", "shipments", "units", "counting",
-    "watch",
+    "watch", "counterparts",
 }
 
 

@@ -1,5 +1,9 @@
 //! What a client of Stripe comes to rely on, and what a test can have go wrong.
+//!
+//! Behind the proxy is a stand-in for localstripe, or the real one if `LOCALSTRIPE_URL` names it
+//! (`stack.py test --with stripe`), except where a test has to look at what reaches it.
 
+use std::env;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -33,12 +37,20 @@ async fn listening(router: Router) -> String {
 }
 
 async fn stripe() -> Stripe {
-    judged_by(None).await
+    before(env::var("LOCALSTRIPE_URL").ok(), env::var("STRIPE_MOCK_URL").ok()).await
 }
 
-async fn judged_by(judge: Option<String>) -> Stripe {
+/// Before the stand-in, whatever there is.
+async fn watched() -> Stripe {
+    before(None, None).await
+}
+
+async fn before(real: Option<String>, judge: Option<String>) -> Stripe {
     let localstripe = Arc::new(Localstripe::default());
-    let behind = listening(localstripe::router(Arc::clone(&localstripe))).await;
+    let behind = match real {
+        Some(url) => url,
+        None => listening(localstripe::router(Arc::clone(&localstripe))).await,
+    };
     let config = Config { public_url: "http://proxy".to_owned(), localstripe: behind, judge };
     let url = listening(router(config).unwrap()).await;
     let client = Client::builder().no_proxy().build().unwrap();
@@ -134,7 +146,7 @@ async fn the_same_key_is_carried_out_once_and_again_when_it_is_forgotten() {
 
 #[tokio::test]
 async fn a_key_is_in_use_while_its_request_is_under_way() {
-    let stripe = Arc::new(stripe().await);
+    let stripe = Arc::new(watched().await);
     stripe.localstripe.hold();
     let first = tokio::spawn({
         let stripe = Arc::clone(&stripe);
@@ -150,7 +162,7 @@ async fn a_key_is_in_use_while_its_request_is_under_way() {
 #[tokio::test]
 async fn what_was_done_without_an_answer_is_answered_under_its_key() {
     for fault in [json!("lose-answer"), json!("server-error")] {
-        let stripe = stripe().await;
+        let stripe = watched().await;
         let plan = json!([{ "path": INTENTS, "after_effect": true, "fault": fault }]);
         stripe.tell("faults", &plan).await;
         let form = format!("{MANUAL}&payment_method=pm_card_visa");
@@ -167,7 +179,7 @@ async fn what_was_done_without_an_answer_is_answered_under_its_key() {
 #[tokio::test]
 async fn what_was_not_done_leaves_its_key_free() {
     for fault in [json!("reset"), json!({ "too-many-requests": 7 }), json!({ "html-page": 502 })] {
-        let stripe = stripe().await;
+        let stripe = watched().await;
         stripe.fails(INTENTS, &fault).await;
         let failed = stripe.try_post(INTENTS, MANUAL, "k").await;
         match failed {
@@ -211,6 +223,25 @@ async fn a_declined_card_says_why_and_another_one_pays() {
     let (status, paid) = stripe.post(&path, "payment_method=pm_card_visa").await;
     assert_eq!((status, &paid["status"]), (200, &json!("requires_capture")));
     assert!(paid["last_payment_error"].is_null());
+}
+
+#[tokio::test]
+async fn a_customer_who_is_there_approves_and_one_who_is_not_cannot() {
+    let stripe = stripe().await;
+    let card = "pm_card_authenticationRequired";
+    let (status, body) = stripe.authorised(card).await;
+    assert_eq!((status, &body["error"]["code"]), (402, &json!("authentication_required")));
+    let failed = &body["error"]["payment_intent"];
+    assert_eq!(failed["status"], "requires_payment_method");
+
+    let path = format!("{INTENTS}/{}/confirm", id(failed));
+    let form = format!("payment_method={card}&return_url=https://shop.example/back");
+    let (_, waits) = stripe.post(&path, &form).await;
+    assert_eq!(waits["status"], "requires_action");
+    let page = waits["next_action"]["redirect_to_url"]["url"].as_str().unwrap();
+    let (_, command) = page.split_once("/_proxy/").unwrap();
+    let approved = stripe.tell(command, &json!({ "success": true })).await;
+    assert_eq!(approved["status"], "requires_capture");
 }
 
 #[tokio::test]
@@ -318,7 +349,7 @@ async fn events_are_delivered_in_any_order_as_often_as_wished_with_each_secret()
 #[tokio::test]
 async fn what_the_judge_refuses_is_told() {
     let judge = listening(Router::new().fallback(judge)).await;
-    let stripe = judged_by(Some(judge)).await;
+    let stripe = before(None, Some(judge)).await;
     stripe.post(INTENTS, MANUAL).await;
     let (status, body) = stripe.post(INTENTS, &format!("{MANUAL}&colour=red")).await;
     assert_eq!((status, &body["error"]["param"]), (400, &json!("colour")));

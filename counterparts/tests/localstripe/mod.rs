@@ -10,6 +10,8 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
+const ASKS: &str = "pm_asks";
+
 #[derive(Default)]
 pub(crate) struct Localstripe {
     /// By id.
@@ -48,6 +50,11 @@ impl Localstripe {
             ("POST", ["v1", "payment_intents"]) => create(&mut objects, sent),
             ("POST", ["v1", "payment_intents", id]) => update(&mut objects, id, sent),
             ("POST", ["v1", "payment_intents", id, "confirm"]) => confirm(&mut objects, id),
+            ("POST", ["v1", "payment_intents", id, "_authenticate"]) => {
+                authenticate(&mut objects, id, sent["success"] == true)
+            }
+            // Every card that is stored is one whose bank asks the customer.
+            ("POST", ["v1", "payment_methods"]) => (200, json!({ "id": ASKS })),
             ("POST", ["v1", "payment_intents", id, "capture"]) => capture(&mut objects, id, sent),
             ("POST", ["v1", "payment_intents", id, "cancel"]) => {
                 update(&mut objects, id, &json!({ "status": "canceled" }))
@@ -128,6 +135,21 @@ fn update(objects: &mut BTreeMap<String, Value>, id: &str, sent: &Value) -> (u16
 }
 
 fn confirm(objects: &mut BTreeMap<String, Value>, id: &str) -> (u16, Value) {
+    if objects[id]["payment_method"] == ASKS {
+        return update(objects, id, &json!({ "status": "requires_action" }));
+    }
+    charge(objects, id)
+}
+
+fn authenticate(objects: &mut BTreeMap<String, Value>, id: &str, success: bool) -> (u16, Value) {
+    if success {
+        return charge(objects, id);
+    }
+    let failed = json!({ "status": "requires_payment_method", "payment_method": null });
+    update(objects, id, &failed)
+}
+
+fn charge(objects: &mut BTreeMap<String, Value>, id: &str) -> (u16, Value) {
     let number = objects.len();
     let intent = objects.get_mut(id).unwrap();
     let is_declined = intent["payment_method"] == "pm_card_chargeCustomerFail";
