@@ -67,7 +67,7 @@ impl Default for Settings {
     }
 }
 
-/// The proxy as a service; [`crate::serve`] serves it.
+/// The proxy as a service; [`crate::serve()`] serves it.
 ///
 /// **Errors.** There can be no HTTP client.
 pub fn router(config: Config) -> Result<Router, reqwest::Error> {
