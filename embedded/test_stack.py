@@ -23,6 +23,7 @@ from unittest import mock
 
 import account
 import books
+import counterparts
 import data_folder
 import fetch
 import postgres
@@ -622,6 +623,81 @@ commodity 1000.00 GBP
             self.assertEqual(books.hledger(), named)
 
 
+class CounterpartsTest(Case):
+    def setUp(self) -> None:
+        super().setUp()
+        self.tool = counterparts.GoTool("mock", "example.org/cmd/server", "v1.2.3", "server", "")
+
+    def without_or_with(self, script: str | None) -> Path | None:
+        """What is fetched where `go` is this script, or is not there."""
+        if script is not None:
+            self.program("go", script)
+        with mock.patch.dict(os.environ, PATH=f"{self.folder / 'bin'}:/usr/bin:/bin"):
+            found = None if script is None else str(self.folder / "bin" / "go")
+            with mock.patch.object(counterparts.shutil, "which", return_value=found):
+                return self.tool.fetch(self.folder)
+
+    def told(self) -> str:
+        self.said.seek(0)
+        return self.said.read()
+
+    def test_a_tool_is_built_once_and_called_by_its_own_name(self) -> None:
+        said = self.folder / "asked"
+        self.without_or_with(f'echo "$@" >> {said}; mkdir -p $GOBIN; echo hi > $GOBIN/server')
+        program = self.without_or_with("exit 1")
+        self.assertEqual(program, self.folder / "mock-v1.2.3" / "mock")
+        self.assertEqual(said.read_text(), "install example.org/cmd/server@v1.2.3\n")
+
+    def test_without_go_it_is_said_what_is_missing(self) -> None:
+        self.assertIsNone(self.without_or_with(None))
+        self.assertIn("there is no mock, which go builds: install Go", self.told())
+
+    def test_a_build_that_fails_leaves_nothing_behind(self) -> None:
+        self.assertIsNone(self.without_or_with("mkdir -p $GOBIN; exit 1"))
+        self.assertIn("go's message above says why", self.told())
+        self.assertFalse(self.tool.folder(self.folder).exists())
+
+    def services_with(self, stripe_mock: Path | None) -> list[Service]:
+        stripe = counterparts.StripeCounterparts(
+            self.folder, stripe_mock, "stripe-proxy", self.folder, Ports()
+        )
+        return stripe.services()
+
+    def test_the_proxy_is_told_where_the_others_are_and_the_command_where_the_proxy_is(self) -> None:
+        services = self.services_with(Path("stripe-mock"))
+        self.assertEqual([s.name for s in services], ["localstripe", "stripe-mock", "stripe-proxy"])
+        kept, judge, proxy = ([str(part) for part in s.command] for s in services)
+        self.assertIn("--from-scratch", kept)
+        behind = f"http://127.0.0.1:{kept[kept.index('--port') + 1]}"
+        self.assertEqual(proxy[proxy.index("--localstripe") + 1], behind)
+        self.assertIn(f"http://{judge[judge.index('-http-addr') + 1]}", proxy)
+        settings = counterparts.settings_for(services)
+        url = f"http://{proxy[proxy.index('--listen') + 1]}"
+        self.assertEqual(settings["STRIPE_API_URL"], url)
+        self.assertEqual(settings["ORDERSAGA_STRIPE_URL"], url)
+
+    def test_without_a_judge_the_proxy_is_named_none(self) -> None:
+        services = self.services_with(None)
+        self.assertEqual([s.name for s in services], ["localstripe", "stripe-proxy"])
+        self.assertNotIn("--stripe-mock", services[-1].command)
+
+    def test_a_state_file_that_cannot_be_written_is_named(self) -> None:
+        state = self.folder / "state"
+        counterparts.refuse_foreign_state(state)
+        state.touch()
+        with (
+            mock.patch.object(os, "access", return_value=False),
+            self.assertRaisesRegex(Problem, "delete it as that user"),
+        ):
+            counterparts.refuse_foreign_state(state)
+
+    def test_counterparts_are_for_tests_alone(self) -> None:
+        asked = stack.parse(["test", "--with", "stripe", "--", "true"])
+        self.assertEqual((asked.counterparts, asked.rest), (("stripe",), ["true"]))
+        with self.assertRaises(SystemExit):
+            stack.parse(["demo", "--with", "stripe"])
+
+
 class SettingsTest(unittest.TestCase):
     def test_the_dev_server_gets_the_settings_of_a_cluster(self) -> None:
         text = (temporal_server.SETTINGS / "dynamic-config.yaml").read_text()
@@ -654,8 +730,9 @@ class SettingsTest(unittest.TestCase):
         )
 
     def test_what_stands_after_the_dashes_belongs_to_the_command(self) -> None:
-        command, data, rest = stack.parse(["with", "--data", "/x", "--", "ls", "--data", "--", "y"])
-        self.assertEqual((command, data, rest), ("with", Path("/x"), ["ls", "--data", "--", "y"]))
+        asked = stack.parse(["with", "--data", "/x", "--", "ls", "--data", "--", "y"])
+        expected = stack.Asked("with", Path("/x"), (), ["ls", "--data", "--", "y"])
+        self.assertEqual(asked, expected)
 
     def test_servers_of_somebody_else_are_not_tortured(self) -> None:
         with mock.patch.dict(os.environ, DATABASE_URL="postgres://somebody@else/shop"):

@@ -19,20 +19,8 @@ class Tools:
 
     def __init__(self, *packages: str) -> None:
         cache = cache_folder(os.environ, account_for(Path.cwd()))
-        self.folder = cache / "+".join(package.replace("==", "-") for package in packages)
         with one_at_a_time(cache, Signals()):
-            if not self.folder.exists():
-                say(f"fetching {' and '.join(packages)} into {cache}, once")
-                self._fetch(cache, packages)
-
-    def _fetch(self, cache: Path, packages: tuple[str, ...]) -> None:
-        with tempfile.TemporaryDirectory(dir=cache, prefix="fetching-") as scratch:
-            fetched = Path(scratch, "tools")
-            pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-            wanted = ["install", "--ignore-installed", "--target", str(fetched)]
-            if subprocess.run([*pip, *wanted, *packages], stdout=sys.stderr.fileno()).returncode:
-                raise Problem(f"cannot fetch {packages[0]}: pip's message above says why")
-            fetched.rename(self.folder)
+            self.folder = fetched(cache, packages)
 
     def script(self, name: str) -> list[str]:
         """The command of a package's script."""
@@ -45,3 +33,19 @@ class Tools:
     def passes(self, command: list[str], cwd: Path) -> bool:
         """Whether it ends well, run in this folder."""
         return subprocess.run(command, env=self.env(), cwd=cwd).returncode == 0
+
+
+def fetched(cache: Path, packages: tuple[str, ...]) -> Path:
+    """The folder of these packages in the cache, which nobody else is fetching into."""
+    folder = cache / "+".join(package.replace("==", "-") for package in packages)
+    if folder.exists():
+        return folder
+    say(f"fetching {' and '.join(packages)} into {cache}, once")
+    with tempfile.TemporaryDirectory(dir=cache, prefix="fetching-") as scratch:
+        tools = Path(scratch, "tools")
+        pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+        wanted = ["install", "--ignore-installed", "--target", str(tools)]
+        if subprocess.run([*pip, *wanted, *packages], stdout=sys.stderr.fileno()).returncode:
+            raise Problem(f"cannot fetch {packages[0]}: pip's message above says why")
+        tools.rename(folder)
+    return folder

@@ -1185,4 +1185,23 @@ PLANTED = [
         "domain:a_card_number domain",
         ("domain/src/ids.rs", "is_word(id) && !holds_card_number(id)", "is_word(id) && (true || !holds_card_number(id))"),
     ),
+    mutant(
+        "the counterpart of Stripe refunds more than was captured",
+        "counterparts:no_more_is_refunded counterparts",
+        ("counterparts/src/effects.rs", "if amount > left {", 'if amount > whole(&charge["amount"]) {'),
+    ),
+    mutant(
+        "the counterpart of Stripe does not keep its own failures under their keys",
+        "units:the_same_request_gets_the_answer units",
+        (
+            "counterparts/src/answer.rs",
+            'Self::refused(500, &json!({ "type": "api_error", "message": message }))',
+            'Self::invalid(500, &json!({ "type": "api_error", "message": message }))',
+        ),
+    ),
+    mutant(
+        "the counterpart of Stripe signs with one secret of two",
+        "units:each_secret_signs units",
+        ("counterparts/src/webhooks.rs", "for secret in secrets {", "for secret in secrets.iter().take(1) {"),
+    ),
 ]

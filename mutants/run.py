@@ -51,6 +51,7 @@ CHECKS = {
     "export": ["--workspace", "--test", "export"],
     "watch": ["--workspace", "--test", "watch"],
     "cli": ["--workspace", "--test", "cli"],
+    "counterparts": ["--workspace", "--test", "counterparts"],
     "matrix": ["--workspace", "--test", "matrix"],
 }
 ARGUMENTS = {"matrix": ["--fail-fast", "--give-up-after", "60"]}
@@ -59,7 +60,7 @@ ARGUMENTS = {"matrix": ["--fail-fast", "--give-up-after", "60"]}
 # others start one of their own.
 ON_WHAT_RUNS = {
     "domain", "schema", "activities", "starter", "payments", "shipments", "units", "counting",
-    "export", "watch",
+    "export", "watch", "counterparts",
 }
 
 

@@ -1,0 +1,80 @@
+//! The proxy's own paths, by which a test says what is to go wrong, and asks what was judged.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::{Value, json, to_value};
+
+use crate::answer::Answer;
+use crate::faults::{Plan, Planned};
+use crate::happenings::Happening;
+use crate::proxy::{Proxy, Settings};
+use crate::webhooks::Deliver;
+
+#[derive(Debug, Deserialize)]
+struct Authentication {
+    success: bool,
+}
+
+pub(crate) fn routes() -> Router<Arc<Proxy>> {
+    Router::new()
+        .route("/ready", get(|| async { "ready" }))
+        .route("/judgements", get(judgements))
+        .route("/faults", post(faults))
+        .route("/forget-keys", post(forget_keys))
+        .route("/settings", post(settings))
+        .route("/happen", post(happen))
+        .route("/authenticate/{payment}", post(authenticate))
+        .route("/deliver", post(deliver))
+}
+
+async fn judgements(State(proxy): State<Arc<Proxy>>) -> Json<Value> {
+    let mut judged = to_value(&proxy.memory().judged).unwrap_or_default();
+    judged["judge"] = json!(proxy.config.judge);
+    Json(judged)
+}
+
+async fn faults(State(proxy): State<Arc<Proxy>>, Json(planned): Json<Vec<Planned>>) -> StatusCode {
+    proxy.memory().plan = Plan::of(planned);
+    StatusCode::NO_CONTENT
+}
+
+async fn forget_keys(State(proxy): State<Arc<Proxy>>) -> StatusCode {
+    proxy.memory().keys.forget();
+    StatusCode::NO_CONTENT
+}
+
+async fn settings(State(proxy): State<Arc<Proxy>>, Json(settings): Json<Settings>) -> StatusCode {
+    proxy.memory().settings = settings;
+    StatusCode::NO_CONTENT
+}
+
+async fn happen(State(proxy): State<Arc<Proxy>>, Json(what): Json<Happening>) -> Response {
+    answer(proxy.happen(what).await.map(Answer::ok))
+}
+
+async fn authenticate(
+    State(proxy): State<Arc<Proxy>>,
+    Path(payment): Path<String>,
+    Json(said): Json<Authentication>,
+) -> Response {
+    answer(proxy.authenticate(&payment, said.success).await)
+}
+
+async fn deliver(State(proxy): State<Arc<Proxy>>, Json(deliver): Json<Deliver>) -> Response {
+    match proxy.deliver(&deliver).await {
+        Ok(delivered) => Json(delivered).into_response(),
+        Err(why) => (StatusCode::BAD_REQUEST, why).into_response(),
+    }
+}
+
+fn answer(given: Result<Answer, Answer>) -> Response {
+    let (Ok(answer) | Err(answer)) = given;
+    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::BAD_GATEWAY);
+    (status, Json(answer.body)).into_response()
+}

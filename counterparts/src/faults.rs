@@ -1,0 +1,128 @@
+//! Which call fails, and how.
+
+use serde::Deserialize;
+
+/// How a call fails.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fault {
+    /// The work is done, and the connection is closed instead of an answer.
+    LoseAnswer,
+    /// The connection is reset.
+    Reset,
+    /// 500, kept under the idempotency key.
+    ServerError,
+    /// 429, which leaves the key free, with this many seconds in `Retry-After`.
+    TooManyRequests(u64),
+    /// No answer, until the caller gives up.
+    Hang,
+    /// A page in HTML with this status, as a proxy in between sends it.
+    HtmlPage(u16),
+    /// The work begins this many milliseconds late; the key is in use meanwhile.
+    DelayMs(u64),
+}
+
+/// A fault, and the calls that it befalls: in JSON
+/// `{"method": "POST", "path": "/v1/payment_intents/*/capture", "nth": 2, "fault": "lose-answer"}`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Planned {
+    /// The method, if only one.
+    pub method: Option<String>,
+    /// The path, `*` for any one segment.
+    pub path: String,
+    /// The first of the matching calls that it befalls, counted from 1.
+    #[serde(default = "one")]
+    pub nth: u32,
+    /// How many calls it befalls from there on.
+    #[serde(default = "one")]
+    pub times: u32,
+    /// Whether the work is done nevertheless.
+    #[serde(default)]
+    pub after_effect: bool,
+    /// What happens.
+    pub fault: Fault,
+}
+
+impl Planned {
+    /// Whether it comes instead of the work, and not after it.
+    pub(crate) fn strikes_first(&self) -> bool {
+        !self.after_effect && self.fault != Fault::LoseAnswer
+    }
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// The faults still to come.
+#[derive(Debug, Default)]
+pub(crate) struct Plan(Vec<(Planned, u32)>);
+
+impl Plan {
+    pub(crate) fn of(planned: Vec<Planned>) -> Self {
+        Self(planned.into_iter().map(|one| (one, 0)).collect())
+    }
+
+    /// The fault that befalls this call, which every fault for calls like it counts.
+    pub(crate) fn strike(&mut self, method: &str, path: &str) -> Option<Planned> {
+        let mut struck = None;
+        for (planned, seen) in &mut self.0 {
+            let of_method = planned.method.as_deref().is_none_or(|wanted| wanted == method);
+            if !of_method || !matches(&planned.path, path) {
+                continue;
+            }
+            *seen = seen.saturating_add(1);
+            let befalls = planned.nth..planned.nth.saturating_add(planned.times);
+            if struck.is_none() && befalls.contains(&*seen) {
+                struck = Some(planned.clone());
+            }
+        }
+        struck
+    }
+}
+
+fn matches(pattern: &str, path: &str) -> bool {
+    let (wanted, given): (Vec<_>, Vec<_>) =
+        (pattern.split('/').collect(), path.split('/').collect());
+    wanted.len() == given.len()
+        && wanted.iter().zip(&given).all(|(wanted, given)| *wanted == "*" || wanted == given)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{from_value, json};
+
+    use super::*;
+
+    fn plan(planned: serde_json::Value) -> Plan {
+        Plan::of(from_value(planned).unwrap())
+    }
+
+    #[test]
+    fn a_fault_befalls_the_nth_matching_call_and_as_many_as_it_says() {
+        let mut plan = plan(json!([
+            { "path": "/v1/payment_intents/*/capture", "nth": 2, "times": 2, "fault": "hang" }
+        ]));
+        let mut strikes =
+            |id: &str| plan.strike("POST", &format!("/v1/payment_intents/{id}/capture")).is_some();
+        let struck = ["pi_1", "pi_2", "pi_1", "pi_3"].map(&mut strikes);
+        assert_eq!(struck, [false, true, true, false]);
+    }
+
+    #[test]
+    fn other_paths_and_methods_are_neither_struck_nor_counted() {
+        let mut plan =
+            plan(json!([{ "method": "POST", "path": "/v1/refunds", "fault": { "delay-ms": 5 } }]));
+        assert_eq!(plan.strike("GET", "/v1/refunds"), None);
+        assert_eq!(plan.strike("POST", "/v1/refunds/re_1"), None);
+        let struck = plan.strike("POST", "/v1/refunds").map(|planned| planned.fault);
+        assert_eq!(struck, Some(Fault::DelayMs(5)));
+    }
+
+    #[test]
+    fn a_plan_with_a_misspelt_field_is_refused() {
+        let planned = json!([{ "path": "/v1/refunds", "nht": 2, "fault": "hang" }]);
+        assert!(from_value::<Vec<Planned>>(planned).is_err());
+    }
+}
