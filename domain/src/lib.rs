@@ -15,6 +15,7 @@ mod order;
 mod party;
 pub mod payment;
 mod pricing;
+pub mod refund;
 mod rejection;
 pub mod shipment;
 mod status;

@@ -125,6 +125,21 @@ fn sentence(event: &Happened) -> String {
         Happened::OrderFailed(failed) => {
             format!("A fault stopped the order, incident {}", failed.incident)
         }
+        Happened::RefundRequested(refund) => format!(
+            "{} asked for {} to be given back (refund {}): {}",
+            refund.requested_by, refund.amount, refund.number, refund.reason
+        ),
+        Happened::RefundSucceeded(refund) => {
+            format!("{} was given back (refund {})", refund.amount, refund.number)
+        }
+        Happened::RefundFailed(refund) => {
+            format!("{} was not given back (refund {}): {}", refund.amount, refund.number, refund.why)
+        }
+        Happened::RefundCancelled(refund) => format!(
+            "Refund {} of {} was given up before the payment provider was asked: {}",
+            refund.number, refund.amount, refund.why
+        ),
+        Happened::RefundPosted(_) => "The refund was booked".to_owned(),
     }
 }
 
