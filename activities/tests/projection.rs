@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 use domain::event::{
     AttentionNeeded, AttentionResolved, AwaitingCustomer, Booked, Cancelled, Completed, EventType,
-    Expired, Failed, OrderEvent, Parcelled, PaymentMoved, Refused, StockLines, Unwinding,
+    Expired, Failed, OrderEvent, Parcelled, PaymentMoved, RefundEnded, RefundRequested,
+    RefundSucceeded, Refused, StockLines, Unwinding,
 };
 use domain::ledger::JournalEntry;
 use domain::{
@@ -17,6 +18,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use sqlx::types::Uuid;
 use strum::IntoEnumIterator as _;
+use testkit::pounds;
 
 use crate::support::{
     HEART, Shop, cancelled, fingerprint, invalid_answer, order, paid_with, refusal, sent_to,
@@ -44,6 +46,14 @@ fn samples() -> Vec<OrderEvent> {
         by: "Ada".to_owned(),
         why: "seen it".to_owned(),
     };
+    let amount = order.totals.total;
+    let given_back = |left| RefundSucceeded {
+        number: 1,
+        amount,
+        left,
+        provider_reference: "r".to_owned(),
+    };
+    let kept = || RefundEnded { number: 1, amount, why: "card closed".to_owned() };
     vec![
         OrderEvent::OrderPlaced(order.placed()),
         OrderEvent::StockReserved(lines()),
@@ -77,6 +87,26 @@ fn samples() -> Vec<OrderEvent> {
         OrderEvent::OrderCancelled(Cancelled { reason: "changed my mind".to_owned() }),
         OrderEvent::OrderRejected(refused()),
         OrderEvent::OrderFailed(Failed { incident: "i".to_owned() }),
+        OrderEvent::RefundRequested(RefundRequested {
+            number: 1,
+            amount,
+            lines: vec![],
+            reason: "arrived broken".to_owned(),
+            requested_by: "Ada".to_owned(),
+        }),
+        OrderEvent::RefundSucceeded(given_back(amount)),
+        OrderEvent::RefundSucceeded(given_back(pounds("0"))),
+        OrderEvent::RefundFailed(kept()),
+        OrderEvent::RefundCancelled(kept()),
+        OrderEvent::RefundPosted(booked()),
+        OrderEvent::AttentionNeeded(AttentionNeeded {
+            step: StepName::IssueRefund,
+            ..needed(3, vec![Decision::Retry, Decision::Skip])
+        }),
+        OrderEvent::AttentionResolved(AttentionResolved {
+            step: StepName::IssueRefund,
+            ..resolved(Decision::Skip)
+        }),
     ]
 }
 
