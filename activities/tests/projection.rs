@@ -47,12 +47,8 @@ fn samples() -> Vec<OrderEvent> {
         why: "seen it".to_owned(),
     };
     let amount = order.totals.total;
-    let given_back = |left| RefundSucceeded {
-        number: 1,
-        amount,
-        left,
-        provider_reference: "r".to_owned(),
-    };
+    let given_back =
+        |left| RefundSucceeded { number: 1, amount, left, provider_reference: "r".to_owned() };
     let kept = || RefundEnded { number: 1, amount, why: "card closed".to_owned() };
     vec![
         OrderEvent::OrderPlaced(order.placed()),

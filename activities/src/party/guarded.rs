@@ -7,7 +7,9 @@ use async_trait::async_trait;
 use domain::{Charge, Money};
 
 use super::{Breaker, NotCalled, PartyError};
-use crate::payment::port::{Capabilities, Payment, PaymentId, PaymentProvider, ProviderError};
+use crate::payment::port::{
+    Capabilities, Payment, PaymentId, PaymentProvider, ProviderError, Refund,
+};
 use crate::shipping::port::{
     self as shipping, Booking, Carrier, CarrierError, Consignment, ShipmentId,
 };
@@ -61,6 +63,14 @@ impl<P: PaymentProvider> PaymentProvider for Guarded<P> {
 
     async fn look_up(&self, payment: &PaymentId) -> Result<Payment, ProviderError> {
         self.breaker.call(self.party.look_up(payment)).await
+    }
+
+    async fn look_up_refund(
+        &self,
+        payment: &PaymentId,
+        refund_key: &str,
+    ) -> Result<Option<Refund>, ProviderError> {
+        self.breaker.call(self.party.look_up_refund(payment, refund_key)).await
     }
 }
 

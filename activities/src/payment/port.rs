@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use domain::payment::PaymentState;
+use domain::refund::AtProvider;
 use domain::{Charge, Money};
 
 use crate::ActivityFault;
@@ -43,10 +44,12 @@ pub trait PaymentProvider: Send + Sync {
     /// any more.
     async fn void(&self, payment: &PaymentId) -> Result<Payment, ProviderError>;
 
-    /// Gives back what was taken; `refund_key` makes twice once.
+    /// Gives back what was taken: all of it or a part; `refund_key` makes twice once. A payment may
+    /// have several refunds, each under a key of its own. It is captured until all of it is given
+    /// back.
     ///
-    /// **Errors.** Unavailable while the provider has not decided about a refund, so that it is
-    /// asked for again until it has.
+    /// **Errors.** Unavailable while the provider has not decided about this refund, so that it is
+    /// asked for again until it has. Moved on if it is more than is left of the payment.
     /// **Repeats.** A refund that was made is not made again. One that has failed leaves the payment
     /// captured, and a repeat asks for it anew: a provider that would answer the same key with the
     /// failed refund is given another key for each.
@@ -59,6 +62,14 @@ pub trait PaymentProvider: Send + Sync {
 
     /// What really became of a payment: the truth at this moment, never what an index has.
     async fn look_up(&self, payment: &PaymentId) -> Result<Payment, ProviderError>;
+
+    /// What really became of the newest refund under this key, which may have failed before;
+    /// nothing, if there is none.
+    async fn look_up_refund(
+        &self,
+        payment: &PaymentId,
+        refund_key: &str,
+    ) -> Result<Option<Refund>, ProviderError>;
 }
 
 /// What the shop has to allow for with a provider.
@@ -87,6 +98,20 @@ pub struct Payment {
     pub expires_at: Option<DateTime<Utc>>,
     /// How the customer approves it, if it awaits that.
     pub approval: Option<Approval>,
+}
+
+/// A refund in the provider's own records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refund {
+    /// What the provider calls it. A refund that is asked for anew, because the one before has
+    /// failed, is called otherwise.
+    pub reference: String,
+    /// What became of it.
+    pub state: AtProvider,
+    /// How much it gives back.
+    pub amount: Money,
+    /// Why it failed, if it did: the provider's word for it.
+    pub failure: Option<String>,
 }
 
 /// How the customer approves a payment, as their bank asks of them.
@@ -125,12 +150,12 @@ pub enum ProviderError {
 }
 
 /// The provider, in words.
-pub(super) const PROVIDER: &str = "the payment provider";
+pub(crate) const PROVIDER: &str = "the payment provider";
 
 impl ProviderError {
     /// The same, of a payment that was opened so long ago: one that is not found is not there yet,
     /// for as long as the provider may lag.
-    pub(super) fn at_age(self, age: Duration, Capabilities { may_lag }: Capabilities) -> Self {
+    pub(crate) fn at_age(self, age: Duration, Capabilities { may_lag }: Capabilities) -> Self {
         match self {
             Self::NotFound if age < may_lag => {
                 Self::Unavailable { retry_after: None, source: Self::NotFound.into() }
@@ -142,7 +167,7 @@ impl ProviderError {
         }
     }
 
-    pub(super) fn into_fault(self, doing: &'static str) -> ActivityFault {
+    pub(crate) fn into_fault(self, doing: &'static str) -> ActivityFault {
         match self {
             Self::Unavailable { retry_after, source } => {
                 ActivityFault::Unavailable { doing, retry_after, source }
