@@ -19,7 +19,7 @@ alter table payments.charges
 create table payments.refund_requests (
     order_id uuid not null,
     -- Counts the order's refunds, from 1.
-    number integer not null constraint refund_requests_number_from_one check (number > 0),
+    number integer not null constraint refund_requests_number_known check (number between 1 and 100),
     -- The payment that it gives back.
     charge_key text not null references payments.charges,
     currency char(3) not null,

@@ -63,6 +63,7 @@ async fn asks_as(
     request: &str,
 ) -> Answer {
     let Parts { goods, goods_tax, shipping, shipping_tax } = parts;
+    let amounts = [goods, goods_tax, shipping, shipping_tax].map(Money::amount).to_vec();
     let event = OrderEvent::RefundRequested(RefundRequested {
         number,
         amount: parts.total().unwrap(),
@@ -80,7 +81,7 @@ async fn asks_as(
         so_far.amount(),
         request,
         format!("v1:{}", parts.total().unwrap()),
-        &[goods, goods_tax, shipping, shipping_tax].map(Money::amount),
+        &amounts,
         event.data().unwrap(),
     )
     .fetch_one(&shop.starter)

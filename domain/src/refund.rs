@@ -23,6 +23,9 @@ use crate::{
     Money, MoneyError, OrderId, OrderLine, Quantity, Sku, StepKey, StepName, Totals, minor_digits,
 };
 
+/// The most refunds of one order, those that gave nothing back included.
+pub const REFUNDS_MAX: usize = 100;
+
 /// One refund: which of the order's it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RefundId {

@@ -19,6 +19,7 @@ use saga::{
 use serde::{Deserialize, Serialize};
 use temporalio_common::data_converters::RawValue;
 use temporalio_common::error::ApplicationFailure;
+use temporalio_common::search_attributes::SearchAttributes;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_workflow::{
     SyncWorkflowContext, WorkflowContext, WorkflowContextView, WorkflowResult,
@@ -248,6 +249,12 @@ impl Process for RefundSaga {
         };
         saga::try_note(ctx, NoteResolved, noted).await
     }
+}
+
+/// What a refund's workflow is started with, so that it can be found when it needs a person.
+#[must_use]
+pub fn search_attributes_at_start() -> SearchAttributes {
+    SearchAttributes::new([NEEDS_ATTENTION.value_set(false)])
 }
 
 fn failed(message: String) -> ApplicationFailure {
