@@ -301,8 +301,7 @@ begin
         grant update (state, provider_reference, failed_reference, failure, updated_at)
             on payments.refund_requests to ordersaga_worker;
         -- `recover` has a refund launched again whose workflow is lost.
-        grant insert, update (is_recovery, not_before) on orders.refund_launches
-            to ordersaga_worker;
+        grant insert on orders.refund_launches to ordersaga_worker;
     end if;
     if to_regrole('ordersaga_starter') is not null then
         grant select on payments.refund_requests to ordersaga_starter;

@@ -125,7 +125,6 @@ async fn the_worker_writes_what_orders_change_and_nothing_else(db: PgPool) {
             "operations.party_standings",
             "orders.launches",
             "orders.orders",
-            "orders.refund_launches",
             "orders.step_keys",
             "payments.charges",
             "payments.refund_requests",

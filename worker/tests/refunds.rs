@@ -20,8 +20,10 @@ use sqlx::PgPool;
 use support::{Fault, Gate, Shop, decided, ended, order};
 use temporalio_client::{
     Client, WorkflowCancelOptions, WorkflowGetResultOptions, WorkflowHandle, WorkflowStartOptions,
+    WorkflowTerminateOptions,
 };
 use temporalio_sdk::workflows::WorkflowImplementation;
+use worker::recover::{Recovered, recover};
 use workflows::Queue;
 use workflows::refund::{RefundSaga, RefundStart, search_attributes_at_start};
 
@@ -48,16 +50,15 @@ async fn asks(shop: &Shop, order: &Order, percent: u32) -> RefundId {
         reason: "arrived broken".to_owned(),
         requested_by: "Ada".to_owned(),
     });
-    let outcome: String = sqlx::query_scalar(
-        "select outcome from payments.request_refund($1, 1, 0, 'a request', 'v1:', $2, $3)",
-    )
-    .bind(order.order_id.uuid())
-    .bind([goods, goods_tax, shipping, shipping_tax].map(Money::amount).to_vec())
-    .bind(event.data().unwrap())
-    .fetch_one(&shop.db)
-    .await
-    .unwrap();
-    assert_eq!(outcome, "requested");
+    let amounts = [goods, goods_tax, shipping, shipping_tax].map(Money::amount).to_vec();
+    let outcome = sqlx::query_scalar!(
+        r#"select outcome as "outcome!"
+           from payments.request_refund($1, 1, 0, 'a request', 'v1:', $2, $3)"#,
+        order.order_id.uuid(),
+        &amounts,
+        event.data().unwrap(),
+    );
+    assert_eq!(outcome.fetch_one(&shop.db).await.unwrap(), "requested");
     RefundId { order_id: order.order_id, number: 1 }
 }
 
@@ -68,8 +69,7 @@ async fn launch(shop: &Shop, refund: RefundId) -> RefundHandle {
         .build();
     let start = RefundStart { refund, record_version: 1 };
     let handle = shop.client.start_workflow(RefundSaga::run, start, options).await.unwrap();
-    sqlx::query("delete from orders.refund_launches where order_id = $1")
-        .bind(refund.order_id.uuid())
+    sqlx::query!("delete from orders.refund_launches where order_id = $1", refund.order_id.uuid(),)
         .execute(&shop.db)
         .await
         .unwrap();
@@ -99,11 +99,11 @@ async fn decide(handle: &RefundHandle, decision: Decision) {
 
 /// The provider makes the order's next refund, and decides about it later.
 async fn provider_takes_its_time(shop: &Shop, order: &Order) {
-    sqlx::query(
+    sqlx::query!(
         "insert into sandbox_provider.behaviours (call, whom, behaviour, remaining)
          values ('refund', $1, 'pending', 1)",
+        order.order_id.to_string(),
     )
-    .bind(order.order_id.to_string())
     .execute(&shop.db)
     .await
     .unwrap();
@@ -112,9 +112,11 @@ async fn provider_takes_its_time(shop: &Shop, order: &Order) {
 /// Waits until the provider has a refund that is pending, and decides about it.
 async fn provider_decides(shop: &Shop, state: &str) {
     loop {
-        let decided =
-            sqlx::query("update sandbox_provider.refunds set state = $1 where state = 'pending'");
-        let decided = decided.bind(state).execute(&shop.db).await.unwrap();
+        let decided = sqlx::query!(
+            "update sandbox_provider.refunds set state = $1 where state = 'pending'",
+            state,
+        );
+        let decided = decided.execute(&shop.db).await.unwrap();
         if decided.rows_affected() > 0 {
             return;
         }
@@ -211,12 +213,11 @@ async fn a_refund_that_a_person_gives_up_has_failed_and_another_may_take_its_pla
     assert_eq!(state_of(&handle).await, RefundState::Failed);
     assert!(!needs_attention(&shop, &order).await);
     assert_eq!(payment_of(&shop, &order).await, "paid");
-    let claimed: bool =
-        sqlx::query_scalar("select refund_claimed <> 0 from payments.charges where order_id = $1")
-            .bind(order.order_id.uuid())
-            .fetch_one(&shop.db)
-            .await
-            .unwrap();
+    let claimed = sqlx::query_scalar!(
+        r#"select refund_claimed <> 0 as "claimed!" from payments.charges where order_id = $1"#,
+        order.order_id.uuid(),
+    );
+    let claimed = claimed.fetch_one(&shop.db).await.unwrap();
     assert!(!claimed);
     shop.assert_proven().await;
     shop.close().await;
@@ -261,6 +262,29 @@ async fn a_refund_that_nobody_asked_for_does_nothing(db: PgPool) {
     let ended = handle.get_result(WorkflowGetResultOptions::default()).await;
     assert!(ended.is_err(), "{ended:?}");
     assert_eq!(payment_of(&shop, &order).await, "paid");
+    shop.assert_proven().await;
+    shop.close().await;
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_refund_whose_workflow_is_lost_is_launched_again(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let (_, refund) = refundable(&shop, 40).await;
+    let gate = Gate::default();
+    shop.faults.plan_for_refund(refund, "IssueRefund", Fault::HeldBefore(gate.clone()));
+    let handle = launch(&shop, refund).await;
+    gate.reached().await;
+    let db = shop.db_as_worker();
+    assert_eq!(recover(&db, &shop.client).await.unwrap(), [], "it is under way");
+    handle.terminate(WorkflowTerminateOptions::default()).await.unwrap();
+    let found = recover(&db, &shop.client).await.unwrap();
+    assert_eq!(found, [Recovered::RefundRelaunched(refund)]);
+    assert_eq!(recover(&db, &shop.client).await.unwrap(), [], "it waits to be launched");
+    let waiting = sqlx::query_scalar!("select is_recovery from orders.refund_launches");
+    assert_eq!(waiting.fetch_all(&shop.db).await.unwrap(), [true]);
+    db.close().await;
+    gate.let_go();
+    assert_eq!(state_of(&launch(&shop, refund).await).await, RefundState::Succeeded);
     shop.assert_proven().await;
     shop.close().await;
 }
