@@ -30,7 +30,6 @@ use temporalio_client::{
     WorkflowTerminateOptions,
 };
 use temporalio_common::HasWorkflowDefinition;
-use uuid::Uuid;
 use workflows::order::{OrderOutcome, OrderSaga, OrderView, UnwindingNote};
 
 use crate::prove::of_every_process;
@@ -136,6 +135,23 @@ pub async fn recover(pool: &PgPool, client: &Client) -> Result<Vec<Recovered>, R
 /// Has refunds launched again that have not ended, that do not wait to be launched, and that no
 /// workflow carries.
 async fn refunds(pool: &PgPool, client: &Client) -> Result<Vec<Recovered>, RecoverError> {
+    let mut found = Vec::new();
+    for refund in open_refunds(pool).await? {
+        match refund_workflow(client, refund).await {
+            Ok(Workflow::Running) => {}
+            Ok(Workflow::Missing | Workflow::Ended | Workflow::CutShort) => {
+                if relaunch_refund(pool, refund).await? {
+                    found.push(Recovered::RefundRelaunched(refund));
+                }
+            }
+            Err(why) => found.push(Recovered::Unknown { order: refund.order_id, why }),
+        }
+    }
+    Ok(found)
+}
+
+/// Refunds that have not ended and do not wait to be launched, the oldest first.
+pub(crate) async fn open_refunds(pool: &PgPool) -> Result<Vec<RefundId>, sqlx::Error> {
     let open = sqlx::query!(
         r#"
         select asked.order_id, asked.number from payments.refund_requests as asked
@@ -148,32 +164,28 @@ async fn refunds(pool: &PgPool, client: &Client) -> Result<Vec<Recovered>, Recov
     )
     .fetch_all(pool)
     .await?;
-    let mut found = Vec::new();
-    for one in open {
-        let number = u32::try_from(one.number).unwrap_or_default();
-        let refund = RefundId { order_id: OrderId::of(one.order_id), number };
-        match workflow_called(client, refund.workflow_id()).await {
-            Ok(Workflow::Running) => {}
-            Ok(Workflow::Missing | Workflow::Ended | Workflow::CutShort) => {
-                if relaunch_refund(pool, one.order_id, one.number).await? {
-                    found.push(Recovered::RefundRelaunched(refund));
-                }
-            }
-            Err(why) => found.push(Recovered::Unknown { order: refund.order_id, why }),
-        }
-    }
-    Ok(found)
+    let refunds = open.into_iter().map(|one| RefundId {
+        order_id: OrderId::of(one.order_id),
+        // The database counts from 1.
+        number: u32::try_from(one.number).unwrap_or_default(),
+    });
+    Ok(refunds.collect())
+}
+
+/// What Temporal has of a refund.
+pub(crate) async fn refund_workflow(client: &Client, refund: RefundId) -> Result<Workflow, String> {
+    workflow_called(client, refund.workflow_id()).await
 }
 
 /// Puts a refund among those that wait to be launched again, if it has not ended meanwhile.
-async fn relaunch_refund(pool: &PgPool, order: Uuid, number: i32) -> Result<bool, sqlx::Error> {
+async fn relaunch_refund(pool: &PgPool, refund: RefundId) -> Result<bool, sqlx::Error> {
     let put = sqlx::query!(
         "insert into orders.refund_launches (order_id, number, is_recovery)
          select order_id, number, true from payments.refund_requests
          where order_id = $1 and number = $2 and state in ('requested', 'pending')
          on conflict do nothing",
-        order,
-        number,
+        refund.order_id.uuid(),
+        i32::try_from(refund.number).unwrap_or_default(),
     )
     .execute(pool)
     .await?;

@@ -23,6 +23,7 @@ use temporalio_client::{
     WorkflowTerminateOptions,
 };
 use temporalio_sdk::workflows::WorkflowImplementation;
+use worker::prove::prove;
 use worker::recover::{Recovered, recover};
 use workflows::Queue;
 use workflows::refund::{RefundSaga, RefundStart, search_attributes_at_start};
@@ -277,6 +278,9 @@ async fn a_refund_whose_workflow_is_lost_is_launched_again(db: PgPool) {
     let db = shop.db_as_worker();
     assert_eq!(recover(&db, &shop.client).await.unwrap(), [], "it is under way");
     handle.terminate(WorkflowTerminateOptions::default()).await.unwrap();
+    let promise = "a refund that has not ended is under way or waits to be launched";
+    let findings = prove(&db, Some(&shop.client)).await.unwrap();
+    assert!(findings.iter().any(|one| one.promise == promise && one.is_broken()), "{findings:?}");
     let found = recover(&db, &shop.client).await.unwrap();
     assert_eq!(found, [Recovered::RefundRelaunched(refund)]);
     assert_eq!(recover(&db, &shop.client).await.unwrap(), [], "it waits to be launched");

@@ -64,7 +64,8 @@ pub trait PaymentProvider: Send + Sync {
     async fn look_up(&self, payment: &PaymentId) -> Result<Payment, ProviderError>;
 
     /// What really became of the newest refund under this key, which may have failed before;
-    /// nothing, if there is none.
+    /// nothing, if there is none. It is found for as long as the payment is, also when the provider
+    /// does not know the key as an idempotency key any more.
     async fn look_up_refund(
         &self,
         payment: &PaymentId,
