@@ -219,7 +219,7 @@ impl Launcher {
     async fn launch_refunds(&self) {
         match refund_launches::claim(&self.database, REFUNDS).await {
             Ok(due) => {
-                join_all(due.into_iter().map(|due| self.launch_refund(due))).await;
+                join_all(due.iter().map(|due| self.launch_refund(due))).await;
             }
             Err(error) => {
                 tracing::warn!(error = runtime::chain(&error), "no refunds could be taken");
@@ -227,7 +227,7 @@ impl Launcher {
         }
     }
 
-    async fn launch_refund(&self, due: DueRefund) {
+    async fn launch_refund(&self, due: &DueRefund) {
         // The semaphore is never closed.
         let Ok(_turn) = self.at_once.acquire().await else { return };
         let start = due.start();
@@ -237,7 +237,7 @@ impl Launcher {
             Ok(())
         };
         match launched {
-            Ok(()) => note(refund_launches::settle(&self.database, &due).await),
+            Ok(()) => note(refund_launches::settle(&self.database, due).await),
             // It is taken again ten seconds after it was taken.
             Err(NotLaunched::Unavailable(why)) => {
                 tracing::warn!(refund = start.refund.workflow_id(), why, "a refund waits");
@@ -246,7 +246,7 @@ impl Launcher {
                 let refund = start.refund.workflow_id();
                 tracing::error!(refund, why, "a refund cannot be launched; it is tried again");
                 metrics::counter!(LAUNCHES_FAILED).increment(1);
-                note(refund_launches::fail(&self.database, &due, &why).await);
+                note(refund_launches::fail(&self.database, due, &why).await);
             }
         }
     }
