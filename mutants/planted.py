@@ -35,6 +35,9 @@ ANSWER = "activities/src/party/answer.rs"
 BOOKS = "activities/src/ledger.rs"
 COST_SQL = "migrations/0054_inventory_at_cost.sql"
 WAITING_SQL = "migrations/0053_waiting_for_the_customer.sql"
+REFUND = "domain/src/refund.rs"
+REFUNDS = "activities/src/refunds.rs"
+REFUND_SQL = "migrations/0060_refunds.sql"
 LEDGER_SQL = "migrations/0007_ledger.sql"
 CLOSED_SQL = "migrations/0030_closed_books.sql"
 ROLE_SQL = "migrations/0014_two_roles.sql"
@@ -244,12 +247,12 @@ PLANTED = [
     mutant(
         "another run of an order ends it in its own way",
         "activities:the_first_ending_of activities",
-        (RECORD_SQL, "    if known.ending is not null then\n", "    if false then\n"),
+        (REFUND_SQL, "    if known.ending is not null then\n", "    if false then\n"),
     ),
     mutant(
         "any run may take a completion back",
         "activities:only_the_run activities",
-        (RECORD_SQL, "                and step_keys.run_id = the_run\n", "                and the_run is not null\n"),
+        (REFUND_SQL, "            select from orders.step_keys\n            where step_keys.order_id = the_order and step = 'recognise-revenue'\n                and step_keys.run_id = the_run\n", "            select from orders.step_keys\n            where step_keys.order_id = the_order and step = 'recognise-revenue'\n                and the_run is not null\n"),
     ),
     mutant(
         "a step that timed out counts as broken",
@@ -408,6 +411,16 @@ PLANTED = [
         (WAITING_SQL, "jsonb_build_object('done', jsonb_build_object('replaced_by', charge.attempt + 1))", "null"),
     ),
     mutant(
+        "a refund that was given up is carried out all the same",
+        "activities:a_refund_that_is_given_up activities",
+        (REFUNDS, "        RefundState::Failed | RefundState::Cancelled => return Err(given_up(key)),\n", "        RefundState::Failed | RefundState::Cancelled => {}\n"),
+    ),
+    mutant(
+        "money that was given back is forgotten when its refund is given up",
+        "activities:money_that_was_given_back activities",
+        (REFUNDS, "        RefundState::Pending => Known::Unasked,\n", "        RefundState::Pending => Known::Nothing,\n"),
+    ),
+    mutant(
         "the customer's link is in the history",
         "activities:the_customers_link activities",
         (PAYMENT, "            let (amount, provider_reference) = (self.charge.amount, id.0);\n", "            let link = approval.as_ref().map_or(id.0, |approval| approval.url.clone());\n            let (amount, provider_reference) = (self.charge.amount, link);\n"),
@@ -556,12 +569,28 @@ PLANTED = [
     mutant(
         "a terminal status can be left",
         "activities:whatever_happens_to_an_order activities",
-        (RECORD_SQL, "            when orders.is_terminal(known.status) then known.status_data\n", ""),
+        (REFUND_SQL, "            when orders.is_terminal(known.status) then known.status_data\n", ""),
     ),
     mutant(
         "the database knows another transition of payments",
         "activities:the_database_has_the_same_state_machines activities",
         (RECORD_SQL, "    when 'paid' then next in ('partially-refunded', 'refunded', 'disputed')", "    when 'paid' then next in ('partially-refunded', 'refunded', 'disputed', 'voided')"),
+    ),
+    mutant(
+        "refunds may come to more than was captured",
+        "activities:however_many_refunds activities",
+        (REFUND_SQL, "check (refund_claimed between 0 and captured)", "check (refund_claimed >= 0)"),
+    ),
+    mutant(
+        "two refunds of an order are under way at once",
+        "activities:of_twenty_requests activities",
+        (REFUND_SQL, "        when before.is_under_way then 'under-way'\n", ""),
+        (REFUND_SQL, "create unique index refund_requests_one_under_way", "create index refund_requests_one_under_way"),
+    ),
+    mutant(
+        "an order of which a refund was asked for is taken back",
+        "activities:an_order_of_which_a_refund activities",
+        (REFUND_SQL, " and not exists (\n            select from payments.refund_requests\n            where refund_requests.order_id = the_order\n        )", ""),
     ),
     mutant(
         "an order is placed twice under one key",
@@ -644,6 +673,16 @@ PLANTED = [
             "                where known.wait_until <= now()",
             "                where known.wait_until is not null",
         ),
+    ),
+    mutant(
+        "refunds lose what is cut off from their parts",
+        "domain",
+        (REFUND, "        *share = share.checked_add(1)?;\n", "        *share = share.checked_add(0)?;\n"),
+    ),
+    mutant(
+        "a refund that failed is waited for without end",
+        "domain",
+        (REFUND, "        Known::Is(AtProvider::Failed, false) => Call::Tell,\n", "        Known::Is(AtProvider::Failed, false) => Call::Wait,\n"),
     ),
     mutant(
         "a reversal books the same side again",

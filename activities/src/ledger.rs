@@ -218,15 +218,15 @@ pub(crate) async fn post_goods_received(
 
 /// Entries side by side, as one statement takes any number of them.
 #[derive(Default)]
-struct Columns {
-    accounts: Vec<String>,
-    sides: Vec<String>,
-    amounts: Vec<Decimal>,
-    currencies: Vec<String>,
+pub(crate) struct Columns {
+    pub(crate) accounts: Vec<String>,
+    pub(crate) sides: Vec<String>,
+    pub(crate) amounts: Vec<Decimal>,
+    pub(crate) currencies: Vec<String>,
 }
 
 impl Columns {
-    fn of(entries: &[Entry]) -> Self {
+    pub(crate) fn of(entries: &[Entry]) -> Self {
         let mut columns = Self::default();
         for entry in entries {
             columns.accounts.push(entry.account.as_str().to_owned());

@@ -6,13 +6,16 @@
 
 use std::sync::Arc;
 
+use domain::refund::RefundState;
 use domain::{AuthorisationAnswer, Ending, OrderStatus, Shipment, StepKey};
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use workflows::order::{AttentionNote, EndNote, ResolvedNote, UnwindingNote};
 
 use crate::heartbeat::with_heartbeat;
-use crate::{Activities, ActivityFault, Settings, ledger, orders, payment, shipping, stock};
+use crate::{
+    Activities, ActivityFault, Settings, ledger, orders, payment, refunds, shipping, stock,
+};
 
 #[activities]
 impl Activities {
@@ -193,6 +196,36 @@ impl Activities {
     ) -> Result<OrderStatus, ActivityError> {
         let incident = format!("{}:note-end", note.order_id);
         self.step(&ctx, incident, orders::note_end(&self.db, &note)).await
+    }
+
+    /// See [`refunds::issue`].
+    #[activity(definition = workflows::refund::IssueRefund)]
+    pub async fn issue_refund(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        key: StepKey,
+    ) -> Result<(), ActivityError> {
+        self.step(&ctx, key, refunds::issue(&self.db, self.provider.as_ref(), key)).await
+    }
+
+    /// See [`refunds::withdraw`].
+    #[activity(definition = workflows::refund::WithdrawRefund)]
+    pub async fn withdraw_refund(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        key: StepKey,
+    ) -> Result<(), ActivityError> {
+        self.step(&ctx, key, refunds::withdraw(&self.db, self.provider.as_ref(), key)).await
+    }
+
+    /// See [`refunds::state`].
+    #[activity(definition = workflows::refund::NoteRefundEnd)]
+    pub async fn note_refund_end(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        key: StepKey,
+    ) -> Result<RefundState, ActivityError> {
+        self.step(&ctx, key, refunds::state(&self.db, key)).await
     }
 }
 

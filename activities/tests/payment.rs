@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use activities::ActivityFault;
-use activities::payment::port::{Capabilities, Payment, PaymentId, PaymentProvider, ProviderError};
+use activities::payment::port::{
+    Capabilities, Payment, PaymentId, PaymentProvider, ProviderError, Refund,
+};
 use activities::payment::sandbox::SandboxProvider;
 use activities::payment::{authorise, capture, refund};
 use async_trait::async_trait;
@@ -446,6 +448,14 @@ impl PaymentProvider for HeldUp<'_> {
 
     async fn look_up(&self, payment: &PaymentId) -> Result<Payment, ProviderError> {
         self.provider.look_up(payment).await
+    }
+
+    async fn look_up_refund(
+        &self,
+        payment: &PaymentId,
+        refund_key: &str,
+    ) -> Result<Option<Refund>, ProviderError> {
+        self.provider.look_up_refund(payment, refund_key).await
     }
 }
 

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 use domain::event::{
     AttentionNeeded, AttentionResolved, AwaitingCustomer, Booked, Cancelled, Completed, EventType,
-    Expired, Failed, OrderEvent, Parcelled, PaymentMoved, Refused, StockLines, Unwinding,
+    Expired, Failed, OrderEvent, Parcelled, PaymentMoved, RefundEnded, RefundRequested,
+    RefundSucceeded, Refused, StockLines, Unwinding,
 };
 use domain::ledger::JournalEntry;
 use domain::{
@@ -17,6 +18,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use sqlx::types::Uuid;
 use strum::IntoEnumIterator as _;
+use testkit::pounds;
 
 use crate::support::{
     HEART, Shop, cancelled, fingerprint, invalid_answer, order, paid_with, refusal, sent_to,
@@ -77,6 +79,45 @@ fn samples() -> Vec<OrderEvent> {
         OrderEvent::OrderCancelled(Cancelled { reason: "changed my mind".to_owned() }),
         OrderEvent::OrderRejected(refused()),
         OrderEvent::OrderFailed(Failed { incident: "i".to_owned() }),
+    ]
+}
+
+/// The same of refunds, of which one leaves something of the payment and one nothing.
+fn samples_of_refunds() -> Vec<OrderEvent> {
+    let order = order(1);
+    let amount = order.totals.total;
+    let given_back =
+        |left| RefundSucceeded { number: 1, amount, left, provider_reference: "r".to_owned() };
+    let kept = || RefundEnded { number: 1, amount, why: "card closed".to_owned() };
+    vec![
+        OrderEvent::RefundRequested(RefundRequested {
+            number: 1,
+            amount,
+            lines: vec![],
+            reason: "arrived broken".to_owned(),
+            requested_by: "Ada".to_owned(),
+        }),
+        OrderEvent::RefundSucceeded(given_back(amount)),
+        OrderEvent::RefundSucceeded(given_back(pounds("0"))),
+        OrderEvent::RefundFailed(kept()),
+        OrderEvent::RefundCancelled(kept()),
+        OrderEvent::RefundPosted(Booked {
+            entries: JournalEntry::deposit(&order).unwrap().entries().to_vec(),
+        }),
+        OrderEvent::AttentionNeeded(AttentionNeeded {
+            step: StepName::IssueRefund,
+            occurrence: 3,
+            undoing: false,
+            why: "the refund failed".to_owned(),
+            decisions: vec![Decision::Retry, Decision::Skip],
+        }),
+        OrderEvent::AttentionResolved(AttentionResolved {
+            step: StepName::IssueRefund,
+            occurrence: 3,
+            decision: Decision::Skip,
+            by: "Ada".to_owned(),
+            why: "paid by bank".to_owned(),
+        }),
     ]
 }
 
@@ -174,7 +215,7 @@ fn state_of(row: &Value) -> OrderState {
 
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn whatever_happens_to_an_order_the_database_and_the_shop_make_the_same_of_it(db: PgPool) {
-    let samples = samples();
+    let samples = [samples(), samples_of_refunds()].concat();
     let types: BTreeSet<_> = samples.iter().map(OrderEvent::event_type).collect();
     assert_eq!(types, EventType::iter().collect(), "a type has no sample");
 

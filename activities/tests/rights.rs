@@ -74,6 +74,7 @@ async fn the_starter_writes_neither_orders_nor_money_nor_books(db: PgPool) {
             "operations.paused_queues",
             "operations.stopped_parties",
             "orders.launches",
+            "orders.refund_launches",
         ]
     );
     for statement in [
@@ -95,6 +96,10 @@ async fn the_starter_writes_neither_orders_nor_money_nor_books(db: PgPool) {
         "update orders.launches set order_id = gen_random_uuid()",
         "insert into payments.methods (order_id, method) values (gen_random_uuid(), 'tok_visa')",
         "select method from payments.methods",
+        // A refund begins with a request that claims its amount.
+        "insert into orders.refund_launches (order_id, number) values (gen_random_uuid(), 1)",
+        "update payments.refund_requests set amount = 1",
+        "update payments.charges set refund_claimed = 0",
         "insert into customers.addresses (address_id) values (gen_random_uuid())",
         "insert into payments.charges (charge_key, order_id) values ('k', gen_random_uuid())",
         "insert into ledger.transactions (key) values ('by hand')",
@@ -122,6 +127,7 @@ async fn the_worker_writes_what_orders_change_and_nothing_else(db: PgPool) {
             "orders.orders",
             "orders.step_keys",
             "payments.charges",
+            "payments.refund_requests",
             "sandbox_carrier.behaviours",
             "sandbox_carrier.late_requests",
             "sandbox_carrier.shipments",
@@ -158,7 +164,8 @@ async fn only_who_may_come_and_what_stands_still_is_ever_removed(db: PgPool) {
             "identity.sign_in_attempts",
             "operations.paused_queues",
             "operations.stopped_parties",
-            "orders.launches"
+            "orders.launches",
+            "orders.refund_launches"
         ]
     );
     for role in ["ordersaga_worker", "ordersaga_starter"] {
@@ -195,6 +202,7 @@ async fn what_runs_with_its_owners_rights_is_called_by_one_program_alone(db: PgP
             ("orders.cancel_before_launch", true, false),
             ("orders.place", true, false),
             ("payments.replace_method", true, false),
+            ("payments.request_refund", true, false),
         ]
     );
 }
@@ -207,6 +215,10 @@ async fn the_worker_cannot_place_an_order_nor_change_how_it_is_paid(db: PgPool) 
         "select orders.rebuild_projection(gen_random_uuid())",
         "update payments.methods set method = 'tok_other'",
         "select payments.replace_method(gen_random_uuid(), 'tok_other', null)",
+        "select payments.request_refund(gen_random_uuid(), 1, 0, 'k', 'v1:', '{1,0,0,0}', '{}')",
+        // How much is given back, and for what, is said once.
+        "update payments.refund_requests set amount = 1",
+        "delete from payments.refund_requests",
         "delete from outbox.messages",
         "update outbox.messages set published_at = now()",
         "delete from orders.step_keys",

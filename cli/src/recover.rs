@@ -25,12 +25,16 @@ pub(crate) async fn run(args: RecoverArgs) -> Result<ExitCode> {
     for one in &found {
         print(one)?;
     }
-    let is_settled =
-        |one: &&Recovered| matches!(one, Recovered::Relaunched(_) | Recovered::SetBack { .. });
+    let is_settled = |one: &&Recovered| match one {
+        Recovered::Relaunched(_) | Recovered::SetBack { .. } | Recovered::RefundRelaunched(_) => {
+            true
+        }
+        Recovered::NotOnRecord(_) | Recovered::Unknown { .. } => false,
+    };
     let settled = found.iter().filter(is_settled).count();
     let left = found.len().saturating_sub(settled);
     print(format_args!(
-        "{settled} orders wait to be launched again by the API's launcher; {left} are left as they are"
+        "{settled} orders and refunds wait to be launched again by the API's launcher; {left} are left as they are"
     ))?;
     Ok(if left == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -19,6 +19,7 @@ use serde_json::Value;
 use strum::{EnumIter, EnumString, IntoStaticStr};
 
 use crate::ledger::Entry;
+use crate::refund::RefundLine;
 use crate::{
     Attention, ClaimLine, CustomerId, Decision, Destination, DiscountCode, Ending,
     FulfilmentStatus, Money, OrderLine, OrderStatus, PaymentStatus, Rejection, StepName, Terms,
@@ -127,6 +128,16 @@ events! {
     OrderRejected(Refused) = "order.rejected";
     /// The saga ended: stopped by a bug.
     OrderFailed(Failed) = "order.failed";
+    /// Somebody asked for money of a completed order to be given back.
+    RefundRequested(RefundRequested) = "order.refund-requested";
+    /// The money was given back.
+    RefundSucceeded(RefundSucceeded) = "order.refund-succeeded";
+    /// The provider did not give the money back, and is not asked any more.
+    RefundFailed(RefundEnded) = "order.refund-failed";
+    /// The refund was given up before the provider was asked.
+    RefundCancelled(RefundEnded) = "order.refund-cancelled";
+    /// A refund was booked: income and tax are less by it.
+    RefundPosted(Booked) = "ledger.refund-posted";
 }
 
 #[cfg(feature = "openapi")]
@@ -298,6 +309,48 @@ payload! {
     }
 }
 
+payload! {
+    /// A refund that was asked for.
+    RefundRequested {
+        /// Counts the order's refunds, from 1.
+        number: u32,
+        /// How much is to be given back.
+        amount: Money,
+        /// For which goods, if it was asked for by goods.
+        lines: Vec<RefundLine>,
+        /// Why, in the words of whoever asked.
+        reason: String,
+        /// Who asked, as the token names them.
+        requested_by: String,
+    }
+}
+
+payload! {
+    /// Money that was given back.
+    RefundSucceeded {
+        /// Which of the order's refunds.
+        number: u32,
+        /// How much.
+        amount: Money,
+        /// How much of the payment the shop still has. Nothing: the order is refunded in full.
+        left: Money,
+        /// The provider's own name for the refund.
+        provider_reference: String,
+    }
+}
+
+payload! {
+    /// A refund that gave no money back.
+    RefundEnded {
+        /// Which of the order's refunds.
+        number: u32,
+        /// How much was to be given back.
+        amount: Money,
+        /// Why, as far as it is known.
+        why: String,
+    }
+}
+
 /// A stored event that this program does not know: written by a newer release, or damaged.
 #[derive(Debug, thiserror::Error)]
 #[error("event type `{name}` version {version} is not known to this release")]
@@ -361,6 +414,8 @@ impl OrderEvent {
             Self::PaymentDeclined(_) => Some(PaymentStatus::Declined),
             Self::PaymentVoided(_) | Self::PaymentExpired(_) => Some(PaymentStatus::Voided),
             Self::PaymentRefunded(_) => Some(PaymentStatus::Refunded),
+            Self::RefundSucceeded(refund) if refund.left.is_zero() => Some(PaymentStatus::Refunded),
+            Self::RefundSucceeded(_) => Some(PaymentStatus::PartiallyRefunded),
             _ => None,
         }
     }

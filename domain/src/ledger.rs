@@ -6,6 +6,7 @@ use std::fmt;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
+use crate::refund::Parts;
 use crate::{Money, MoneyError, Order, StepKey, StepName};
 
 /// An account of the shop's books.
@@ -29,7 +30,7 @@ pub enum Account {
     CostOfGoods,
     /// Goods received whose invoice has not come yet. A liability.
     GoodsReceived,
-    /// Money given back after the parcel was handed over. Reduces income.
+    /// What was given back for goods after the parcel was handed over, before tax. Reduces income.
     Refunds,
 }
 
@@ -255,6 +256,19 @@ impl JournalEntry {
         Self::balanced(order.key(StepName::RecogniseRevenue), entries).map(Some)
     }
 
+    /// Money given back of a completed order: what its sale had earned is less by that, and so is
+    /// the tax that the shop owes.
+    pub fn refund(key: StepKey, parts: Parts) -> Result<Self, Unbalanced> {
+        let entries = [
+            Entry::debit(Account::Refunds, parts.goods),
+            Entry::debit(Account::ShippingIncome, parts.shipping),
+            Entry::debit(Account::SalesTaxPayable, parts.tax()?),
+            Entry::credit(Account::PaymentClearing, parts.total()?),
+        ];
+        let entries = entries.into_iter().filter(|entry| !entry.amount.is_zero()).collect();
+        Self::balanced(key, entries)
+    }
+
     /// The transaction's name in the books.
     #[must_use]
     pub const fn key(&self) -> StepKey {
@@ -363,6 +377,27 @@ mod tests {
             credit inventory 9.18 GBP
         "]]
         .assert_eq(&told(&JournalEntry::revenue(&order).unwrap().unwrap()));
+    }
+
+    #[test]
+    fn a_refund_takes_back_income_and_tax_and_its_reversal_takes_back_the_refund() {
+        let totals = order(1530, 0, 495, 405, 918).totals;
+        let key = StepKey { step: StepName::IssueRefund, ..key() };
+        let refund = JournalEntry::refund(key, Parts::of(&totals).unwrap()).unwrap();
+        expect![[r"
+            debit  refunds 15.30 GBP
+            debit  shipping-income 4.95 GBP
+            debit  sales-tax-payable 4.05 GBP
+            credit payment-clearing 24.30 GBP
+        "]]
+        .assert_eq(&told(&refund));
+        expect![[r"
+            debit  payment-clearing 24.30 GBP
+            credit sales-tax-payable 4.05 GBP
+            credit shipping-income 4.95 GBP
+            credit refunds 15.30 GBP
+        "]]
+        .assert_eq(&told(&refund.reversed()));
     }
 
     #[test]

@@ -55,6 +55,13 @@ pub enum Rejection {
         /// The step that came too late.
         step: StepName,
     },
+    /// The provider did not give the money back. No order is rejected for it: a person decides
+    /// whether the provider is asked anew.
+    #[error("the refund failed: {why}")]
+    RefundFailed {
+        /// The provider's word for why.
+        why: String,
+    },
     /// A party did not answer within the time the order allows; whatever it did was undone.
     #[error("{step} could not be completed in time")]
     FulfilmentUnavailable {

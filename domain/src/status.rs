@@ -201,8 +201,8 @@ pub struct OrderState {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{from} does not become {to}")]
 pub struct InvalidTransition {
-    from: &'static str,
-    to: &'static str,
+    pub(crate) from: &'static str,
+    pub(crate) to: &'static str,
 }
 
 impl OrderStatus {
@@ -374,7 +374,7 @@ impl OrderState {
             self.status = OrderStatus::Processing;
         }
         if self.status.is_terminal() {
-            return self;
+            return self.refunded(event, occurred_at);
         }
         match event {
             OrderEvent::OrderUnwinding(_) => self.unwinding = true,
@@ -392,6 +392,26 @@ impl OrderState {
             self.status = end;
             self.unwinding = false;
             self.needs_attention = None;
+        }
+        self
+    }
+
+    /// A refund may need a person long after its order was completed.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "nothing else changes an order that has ended"
+    )]
+    fn refunded(mut self, event: &OrderEvent, occurred_at: DateTime<Utc>) -> Self {
+        match event {
+            OrderEvent::AttentionNeeded(needed)
+                if needed.step.is_of_refund() && self.status == OrderStatus::Completed =>
+            {
+                self.needs_attention = Some(needed.clone().since(occurred_at));
+            }
+            OrderEvent::AttentionResolved(resolved) if resolved.step.is_of_refund() => {
+                self.needs_attention = None;
+            }
+            _ => {}
         }
         self
     }

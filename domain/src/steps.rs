@@ -9,7 +9,7 @@ use strum::{EnumIter, EnumString, IntoStaticStr};
 
 use crate::{CustomerId, Destination, Money, OrderId, PaymentToken, Sku};
 
-/// The steps of the order saga, by the names that keys and events use. Never renamed: a running
+/// The steps of the order saga and of a refund, by the names that keys and events use. Never renamed: a running
 /// order's keys are made of them.
 #[derive(
     Clone,
@@ -42,6 +42,8 @@ pub enum StepName {
     ShipOrder,
     /// The deposit becomes revenue.
     RecogniseRevenue,
+    /// Money is given back of an order that was completed.
+    IssueRefund,
 }
 
 impl StepName {
@@ -49,6 +51,20 @@ impl StepName {
     #[must_use]
     pub fn name(self) -> &'static str {
         self.into()
+    }
+
+    /// Whether it is a refund's, and not the order's own.
+    #[must_use]
+    pub const fn is_of_refund(self) -> bool {
+        match self {
+            Self::IssueRefund => true,
+            Self::ReserveStock
+            | Self::AuthorisePayment
+            | Self::CapturePayment
+            | Self::PostEntries
+            | Self::ShipOrder
+            | Self::RecogniseRevenue => false,
+        }
     }
 }
 
@@ -76,8 +92,8 @@ pub struct StepKey {
     /// The version of the order's record that the step reads.
     pub version: u32,
     /// Counts how often the order has needed this step, from 1: an authorisation that has expired
-    /// is asked for again, and a declined payment may be replaced. Whoever only tries again keeps
-    /// the number.
+    /// is asked for again, a declined payment may be replaced, and an order may have several
+    /// refunds. Whoever only tries again keeps the number.
     pub attempt: u32,
 }
 

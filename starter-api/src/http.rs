@@ -139,6 +139,7 @@ fn every_operation() -> OpenApiRouter<State> {
         .routes(routes!(orders::timeline::timeline))
         .routes(routes!(orders::cancel::cancel))
         .routes(routes!(orders::pay::pay))
+        .routes(routes!(orders::refund::refund, orders::refunds::refunds))
         .routes(routes!(graphql::ask))
         .routes(routes!(quotes::price))
         .routes(routes!(orders::resolve::resolve))

@@ -5,6 +5,7 @@ mod problem;
 
 use std::time::{Duration, Instant};
 
+use domain::refund::RefundId;
 use domain::{CountryCode, CustomerId, Money, OrderId};
 use metrics::{describe_histogram, histogram};
 use runtime::temporal::BadSettings;
@@ -26,6 +27,7 @@ use workflows::order::{
     CANCELLED_BEFORE, CancelDecision, CancelRequest, OrderSaga, OrderStart, PartyUpdate,
     PaymentReplaced, Resolution, search_attributes_at_start, signal_payload, static_summary,
 };
+use workflows::refund::{self, RefundSaga, RefundStart};
 
 use crate::error::{OrProblem, Problem};
 
@@ -146,20 +148,26 @@ impl Temporal {
             let client = self.0.client().await;
             let client = client.map_err(|error| NotLaunched::Unavailable(error.to_string()))?;
             let options = start_options(launch);
-            match client.start_workflow(OrderSaga::run, launch.start.clone(), options).await {
-                Ok(_) | Err(WorkflowStartError::AlreadyStarted { .. }) => Ok(()),
-                Err(WorkflowStartError::Rpc(status))
-                    if !matches!(status.code(), Code::InvalidArgument | Code::OutOfRange) =>
-                {
-                    Err(NotLaunched::Unavailable(status.to_string()))
-                }
-                Err(error) => Err(NotLaunched::Refused(error.to_string())),
-            }
+            launched(client.start_workflow(OrderSaga::run, launch.start.clone(), options).await)
         };
-        match timeout(CALL_TIMEOUT, Box::pin(start)).await {
-            Ok(started) => started,
-            Err(_elapsed) => Err(NotLaunched::Unavailable(NoAnswer(CALL_TIMEOUT).to_string())),
-        }
+        in_time(Box::pin(start)).await
+    }
+
+    /// Starts a refund's workflow, unless it was started before.
+    ///
+    /// **Repeats.** As for [`Temporal::launch`], by the refund's number.
+    pub(crate) async fn launch_refund(
+        &self,
+        start: RefundStart,
+        is_recovery: bool,
+    ) -> Result<(), NotLaunched> {
+        let launch = async {
+            let client = self.0.client().await;
+            let client = client.map_err(|error| NotLaunched::Unavailable(error.to_string()))?;
+            let options = refund_options(start, is_recovery);
+            launched(client.start_workflow(RefundSaga::run, start, options).await)
+        };
+        timed("launch", Box::pin(in_time(Box::pin(launch)))).await
     }
 
     /// Cancels the order, if it is not too late. When no worker answers, the request is left as a
@@ -284,19 +292,35 @@ impl Temporal {
         order_id: OrderId,
         resolution: Resolution,
     ) -> Result<Taken, Problem> {
-        const DOING: &str = "telling an order a decision";
         let tell = async {
             let options = WorkflowExecuteUpdateOptions::default();
             let saga = saga_of(self.client().await?, order_id);
             Ok(saga.execute_update(OrderSaga::resolve, resolution, options).await)
         };
-        match within(DOING, CALL_TIMEOUT, Box::pin(tell)).await? {
-            Ok(()) => Ok(Taken::Yes),
-            Err(WorkflowUpdateError::Failed(why)) => Ok(Taken::Refused(why.message)),
-            Err(WorkflowUpdateError::NotFound(_)) => Ok(Taken::NotOpen),
-            Err(WorkflowUpdateError::Rpc(status)) => Err(Problem::of_temporal(DOING, &status)),
-            Err(error) => Err(Problem::internal(DOING, &error)),
-        }
+        taken(within(DECIDING, CALL_TIMEOUT, Box::pin(tell)).await?)
+    }
+
+    /// Tells a refund what a person has decided; as [`Temporal::resolve`].
+    pub(crate) async fn resolve_refund(
+        &self,
+        refund: RefundId,
+        resolution: Resolution,
+    ) -> Result<Taken, Problem> {
+        timed("resolve", Box::pin(self.resolve_refund_untimed(refund, resolution))).await
+    }
+
+    async fn resolve_refund_untimed(
+        &self,
+        refund: RefundId,
+        resolution: Resolution,
+    ) -> Result<Taken, Problem> {
+        let tell = async {
+            let options = WorkflowExecuteUpdateOptions::default();
+            let saga: WorkflowHandle<Client, Refund> =
+                self.client().await?.get_workflow_handle(refund.workflow_id());
+            Ok(saga.execute_update(RefundSaga::resolve, resolution, options).await)
+        };
+        taken(within(DECIDING, CALL_TIMEOUT, Box::pin(tell)).await?)
     }
 
     /// Whether Temporal answers and knows the namespace.
@@ -365,8 +389,42 @@ async fn within<T>(
     }
 }
 
+/// What became of the start of a workflow; one that was started before is as good.
+fn launched<T>(started: Result<T, WorkflowStartError>) -> Result<(), NotLaunched> {
+    match started {
+        Ok(_) | Err(WorkflowStartError::AlreadyStarted { .. }) => Ok(()),
+        Err(WorkflowStartError::Rpc(status))
+            if !matches!(status.code(), Code::InvalidArgument | Code::OutOfRange) =>
+        {
+            Err(NotLaunched::Unavailable(status.to_string()))
+        }
+        Err(error) => Err(NotLaunched::Refused(error.to_string())),
+    }
+}
+
+async fn in_time(start: impl Future<Output = Result<(), NotLaunched>>) -> Result<(), NotLaunched> {
+    match timeout(CALL_TIMEOUT, start).await {
+        Ok(started) => started,
+        Err(_elapsed) => Err(NotLaunched::Unavailable(NoAnswer(CALL_TIMEOUT).to_string())),
+    }
+}
+
+const DECIDING: &str = "telling an order a decision";
+
+/// What became of a decision.
+fn taken(told: Result<(), WorkflowUpdateError>) -> Result<Taken, Problem> {
+    match told {
+        Ok(()) => Ok(Taken::Yes),
+        Err(WorkflowUpdateError::Failed(why)) => Ok(Taken::Refused(why.message)),
+        Err(WorkflowUpdateError::NotFound(_)) => Ok(Taken::NotOpen),
+        Err(WorkflowUpdateError::Rpc(status)) => Err(Problem::of_temporal(DECIDING, &status)),
+        Err(error) => Err(Problem::internal(DECIDING, &error)),
+    }
+}
+
 /// The workflow by its definition: unlike its state, that can be named on any thread.
 type Saga = <OrderSaga as HasWorkflowDefinition>::Run;
+type Refund = <RefundSaga as HasWorkflowDefinition>::Run;
 
 fn saga_of(client: &Client, order_id: OrderId) -> WorkflowHandle<Client, Saga> {
     client.get_workflow_handle(order_id.workflow_id())
@@ -377,14 +435,27 @@ fn once(name: String) -> WorkflowSignalOptions {
     WorkflowSignalOptions::builder().request_id(name).build()
 }
 
-fn start_options(launch: &Launch) -> WorkflowStartOptions {
-    let reuse = if launch.is_recovery {
+const fn reuse(is_recovery: bool) -> WorkflowIdReusePolicy {
+    if is_recovery {
         WorkflowIdReusePolicy::AllowDuplicate
     } else {
         WorkflowIdReusePolicy::RejectDuplicate
-    };
+    }
+}
+
+fn refund_options(start: RefundStart, is_recovery: bool) -> WorkflowStartOptions {
+    WorkflowStartOptions::new(Queue::Orders.name(), start.refund.workflow_id())
+        .id_reuse_policy(reuse(is_recovery))
+        .id_conflict_policy(WorkflowIdConflictPolicy::Fail)
+        .task_timeout(saga::WORKFLOW_TASK_TIMEOUT)
+        .enable_eager_workflow_start(true)
+        .search_attributes(refund::search_attributes_at_start())
+        .build()
+}
+
+fn start_options(launch: &Launch) -> WorkflowStartOptions {
     WorkflowStartOptions::new(Queue::Orders.name(), launch.start.order_id.workflow_id())
-        .id_reuse_policy(reuse)
+        .id_reuse_policy(reuse(launch.is_recovery))
         .id_conflict_policy(WorkflowIdConflictPolicy::Fail)
         .task_timeout(saga::WORKFLOW_TASK_TIMEOUT)
         // Takes effect where a worker of this process shares the connection.

@@ -65,6 +65,7 @@ const RIGHTS: &[Right] = &[
     Right { privilege: Privilege::Delete, object: "orders.launches" },
     Right { privilege: Privilege::Select, object: "payments.methods" },
     Right { privilege: Privilege::Insert, object: "payments.charges" },
+    Right { privilege: Privilege::Select, object: "payments.refund_requests" },
     Right { privilege: Privilege::Insert, object: "ledger.entries" },
     Right { privilege: Privilege::Insert, object: "shipping.shipments" },
     Right { privilege: Privilege::Select, object: "operations.paused_queues" },

@@ -91,8 +91,8 @@ pub async fn run(pool: PgPool, stop: CancellationToken) {
     }
 }
 
-/// Counts once. Neither statement reads an order that has ended or, but for the latest, a message
-/// that is published.
+/// Counts once. Neither statement reads an order that has ended and waits for nobody or, but for the
+/// latest, a message that is published.
 pub async fn read(pool: &PgPool) -> sqlx::Result<Open> {
     let orders = sqlx::query_as!(
         OpenOrders,
@@ -109,10 +109,19 @@ pub async fn read(pool: &PgPool) -> sqlx::Result<Open> {
             extract(epoch from now() - min((attention ->> 'since')::timestamptz))::double precision
                 as attention_seconds
         from (
-            select placed_at, attention, ending, payment_status from orders.orders
-            where status_data ->> 'status' = 'processing'
-            order by placed_at, order_id
-            limit $1
+            (
+                select placed_at, attention, ending, payment_status from orders.orders
+                where status_data ->> 'status' = 'processing'
+                order by placed_at, order_id
+                limit $1
+            )
+            union all
+            -- A refund of theirs waits for a person.
+            (
+                select placed_at, attention, ending, payment_status from orders.orders
+                where attention is not null and status_data ->> 'status' <> 'processing'
+                limit $1
+            )
         ) as open_order
         group by 1
         "#,

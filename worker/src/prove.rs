@@ -180,6 +180,7 @@ pub async fn prove(pool: &PgPool, client: Option<&Client>) -> Result<Vec<Finding
     moment.commit().await?;
     if let Some(client) = client {
         findings.extend(under_way::look_at_workflows(pool, client, known).await?);
+        findings.push(under_way::look_at_refunds(pool, client).await?);
         findings.push(privacy::look_at_histories(client, &private).await?);
     } else {
         findings.extend(under_way::without_temporal());

@@ -7,7 +7,8 @@
 //! Where the record lacks what a workflow has done, Postgres was set back behind Temporal. An open
 //! run is ended then, and the order is launched anew: asking the parties again by the same keys
 //! tells the record what they did. If the workflow was unwinding, or had ended the order, the record
-//! is told of that ending first, so that nothing is done again that was undone. What a workflow has
+//! is told of that ending first, so that nothing is done again that was undone. A refund that nothing
+//! carries is launched anew, too, and asks the provider what became of it. What a workflow has
 //! done for an order that is not on record at all cannot be settled here, and is named.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +16,7 @@ use std::fmt;
 use std::time::Duration;
 
 use activities::ActivityFault;
+use domain::refund::RefundId;
 use domain::{Ending, OrderId, OrderStatus};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use saga::StepState;
@@ -23,8 +25,9 @@ use temporalio_client::errors::{
     WorkflowGetResultError, WorkflowInteractionError, WorkflowQueryError,
 };
 use temporalio_client::{
-    Client, WorkflowDescribeOptions, WorkflowExecutionStatus as Status, WorkflowGetResultOptions,
-    WorkflowHandle, WorkflowListOptions, WorkflowQueryOptions, WorkflowTerminateOptions,
+    Client, UntypedWorkflow, WorkflowDescribeOptions, WorkflowExecutionStatus as Status,
+    WorkflowGetResultOptions, WorkflowHandle, WorkflowListOptions, WorkflowQueryOptions,
+    WorkflowTerminateOptions,
 };
 use temporalio_common::HasWorkflowDefinition;
 use workflows::order::{OrderOutcome, OrderSaga, OrderView, UnwindingNote};
@@ -53,6 +56,8 @@ pub enum Recovered {
         /// What the record lacked: steps by their names, and how the order ended or will end.
         lacked: Vec<String>,
     },
+    /// The workflow of an order's refund was lost; it waits to be launched again.
+    RefundRelaunched(RefundId),
     /// It has a workflow and is not on record: nothing can be rebuilt from a reference. Even a
     /// workflow that has nothing to show may have had a run that charged, and was lost.
     NotOnRecord(OrderId),
@@ -88,6 +93,9 @@ impl fmt::Display for Recovered {
             Self::SetBack { order, lacked } => {
                 write!(f, "{order}  launched again: its record lacked {}", lacked.join(", "))
             }
+            Self::RefundRelaunched(RefundId { order_id, number }) => {
+                write!(f, "{order_id}  refund {number} launched again: its workflow was lost")
+            }
             Self::NotOnRecord(order) => write!(
                 f,
                 "{order}  CANNOT BE SETTLED: it has a workflow and is not on record; have its \
@@ -119,8 +127,69 @@ pub async fn recover(pool: &PgPool, client: &Client) -> Result<Vec<Recovered>, R
     .await?;
     let open = open.into_iter().map(|order| (OrderId::of(order.order_id), order.waits)).collect();
     let mut found = look_at_all(pool, client, open).await?;
+    found.extend(refunds(pool, client).await?);
     found.extend(not_on_record(pool, client).await?.into_iter().map(Recovered::NotOnRecord));
     Ok(found)
+}
+
+/// Has refunds launched again that have not ended, that do not wait to be launched, and that no
+/// workflow carries.
+async fn refunds(pool: &PgPool, client: &Client) -> Result<Vec<Recovered>, RecoverError> {
+    let mut found = Vec::new();
+    for refund in open_refunds(pool).await? {
+        match refund_workflow(client, refund).await {
+            Ok(Workflow::Running) => {}
+            Ok(Workflow::Missing | Workflow::Ended | Workflow::CutShort) => {
+                if relaunch_refund(pool, refund).await? {
+                    found.push(Recovered::RefundRelaunched(refund));
+                }
+            }
+            Err(why) => found.push(Recovered::Unknown { order: refund.order_id, why }),
+        }
+    }
+    Ok(found)
+}
+
+/// Refunds that have not ended and do not wait to be launched, the oldest first.
+pub(crate) async fn open_refunds(pool: &PgPool) -> Result<Vec<RefundId>, sqlx::Error> {
+    let open = sqlx::query!(
+        r#"
+        select asked.order_id, asked.number from payments.refund_requests as asked
+        where state in ('requested', 'pending') and not exists (
+            select from orders.refund_launches as launch
+            where (launch.order_id, launch.number) = (asked.order_id, asked.number)
+        )
+        order by asked.requested_at
+        "#,
+    )
+    .fetch_all(pool)
+    .await?;
+    let refunds = open.into_iter().map(|one| RefundId {
+        order_id: OrderId::of(one.order_id),
+        // The database counts from 1.
+        number: u32::try_from(one.number).unwrap_or_default(),
+    });
+    Ok(refunds.collect())
+}
+
+/// What Temporal has of a refund.
+pub(crate) async fn refund_workflow(client: &Client, refund: RefundId) -> Result<Workflow, String> {
+    workflow_called(client, refund.workflow_id()).await
+}
+
+/// Puts a refund among those that wait to be launched again, if it has not ended meanwhile.
+async fn relaunch_refund(pool: &PgPool, refund: RefundId) -> Result<bool, sqlx::Error> {
+    let put = sqlx::query!(
+        "insert into orders.refund_launches (order_id, number, is_recovery)
+         select order_id, number, true from payments.refund_requests
+         where order_id = $1 and number = $2 and state in ('requested', 'pending')
+         on conflict do nothing",
+        refund.order_id.uuid(),
+        i32::try_from(refund.number).unwrap_or_default(),
+    )
+    .execute(pool)
+    .await?;
+    Ok(put.rows_affected() > 0)
 }
 
 /// Looks at each order; again at those that could not be looked at, because a workflow answers
@@ -198,7 +267,12 @@ async fn look_at(
 }
 
 pub(crate) async fn workflow_of(client: &Client, order: OrderId) -> Result<Workflow, String> {
-    match saga_of(client, order).describe(WorkflowDescribeOptions::default()).await {
+    workflow_called(client, order.workflow_id()).await
+}
+
+async fn workflow_called(client: &Client, id: String) -> Result<Workflow, String> {
+    let workflow = client.get_workflow_handle::<UntypedWorkflow>(id);
+    match workflow.describe(WorkflowDescribeOptions::default()).await {
         Ok(description) => {
             let status = description.status();
             Ok(if matches!(status, Status::Running | Status::Paused) {

@@ -29,6 +29,7 @@ async fn placed(db: &PgPool, seconds_ago: u32, assignments: &str) -> Order {
 
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn open_orders_are_counted_by_what_they_wait_for(owner: PgPool) {
+    const COMPLETED: &str = r#"status_data = '{"status":"completed"}'"#;
     const UNWINDING: &str = r#"ending = '{"status":"cancelled","reason":"x"}'"#;
     let waits = |seconds: u32| {
         format!(
@@ -42,7 +43,10 @@ async fn open_orders_are_counted_by_what_they_wait_for(owner: PgPool) {
     placed(&owner, 4_000, UNWINDING).await;
     placed(&owner, 5_000, &waits(100)).await;
     placed(&owner, 6_000, &waits(200)).await;
-    placed(&owner, 90_000, r#"status_data = '{"status":"completed"}'"#).await;
+    placed(&owner, 90_000, COMPLETED).await;
+    // Its refund waits for a person.
+    let refund = waits(150).replace(UNWINDING, COMPLETED);
+    placed(&owner, 7_000, &refund).await;
 
     let db = testkit::as_role(&owner, "ordersaga_worker");
     let orders = read(&db).await.unwrap().orders;
@@ -58,7 +62,7 @@ async fn open_orders_are_counted_by_what_they_wait_for(owner: PgPool) {
     is(of("under-way"), 2, 2_000);
     is(of("awaiting-customer"), 1, 3_000);
     is(of("unwinding"), 1, 4_000);
-    is(of("needs-attention"), 2, 6_000);
+    is(of("needs-attention"), 3, 7_000);
     assert_eq!(orders.len(), 4);
     let waited = of("needs-attention").attention_seconds.unwrap();
     assert!((200.0..1_100.0).contains(&waited), "{waited}");

@@ -18,8 +18,10 @@ use activities::catalogue::{Article, Stocking};
 use activities::payment::sandbox::SandboxProvider;
 use activities::shipping::sandbox::SandboxCarrier;
 use activities::stock::ArticleQueues;
-use activities::{Activities, ledger, orders, payment, shipping, stock};
-use domain::{AddressId, Ending, Order, OrderId, Rejection, StepKey, StepName};
+use activities::{Activities, ledger, orders, payment, refunds, shipping, stock};
+use domain::event::{OrderEvent, RefundRequested};
+use domain::refund::{Ask, Left, Parts, RefundId};
+use domain::{AddressId, Ending, Money, Order, OrderId, Rejection, StepKey, StepName};
 use runtime::schema::MIGRATIONS;
 use sqlx::PgPool;
 use support::{Shop, ended, order, put_on_record};
@@ -86,6 +88,34 @@ async fn trade(db: &PgPool) {
     stock::release(db, &hands.articles, key(StepName::ReserveStock)).await.unwrap();
     let end = EndNote { order_id: rejected.order_id, status: ending.into() };
     orders::note_end(db, &end).await.unwrap();
+    give_back_a_part(&hands, &shipped).await;
+}
+
+/// A tenth of what an order was paid with is given back.
+async fn give_back_a_part(hands: &Activities, order: &Order) {
+    let amount = order.totals.total.percent(10.into()).unwrap();
+    let left = Left::of(&order.lines, &order.totals, &[]).unwrap();
+    let parts = left.parts_of(&Ask::Amount(amount)).unwrap();
+    let Parts { goods, goods_tax, shipping, shipping_tax } = parts;
+    let amounts = [goods, goods_tax, shipping, shipping_tax].map(Money::amount).to_vec();
+    let asked = OrderEvent::RefundRequested(RefundRequested {
+        number: 1,
+        amount,
+        lines: vec![],
+        reason: "arrived broken".to_owned(),
+        requested_by: "Ada".to_owned(),
+    });
+    let outcome = sqlx::query_scalar!(
+        r#"select outcome as "outcome!"
+           from payments.request_refund($1, 1, 0, 'a request', 'v1:', $2, $3)"#,
+        order.order_id.uuid(),
+        &amounts,
+        asked.data().unwrap(),
+    );
+    assert_eq!(outcome.fetch_one(&hands.db).await.unwrap(), "requested");
+    let refund = RefundId { order_id: order.order_id, number: 1 };
+    let key = refund.key(order.record_version);
+    refunds::issue(&hands.db, hands.provider.as_ref(), key).await.unwrap();
 }
 
 async fn go_forward(hands: &Activities, order: &Order) {
@@ -208,22 +238,30 @@ violations! {
             (charge_key, order_id, provider_reference, currency, amount, captured, state)
          values ('x', '00000000-0000-0000-0000-000000000009', 'x', 'GBP', 1, 1, 'captured')";
     a_second_capture_is_found:
-        "one capture and one full refund at most, by the provider's own records",
+        "one capture, each refund once and no more than was taken, by the provider's own records",
         "insert into sandbox_provider.payments
             (idempotency_key, merchant_reference, amount, currency, token, state, captured)
          select 'another', merchant_reference, amount, currency, token, state, captured
          from sandbox_provider.payments
          where merchant_reference = '00000000-0000-0000-0000-000000000001'";
     a_second_refund_is_found:
-        "one capture and one full refund at most, by the provider's own records",
+        "one capture, each refund once and no more than was taken, by the provider's own records",
         "insert into sandbox_provider.refunds (idempotency_key, payment_id, amount)
-         select 'another', payment_id, amount from sandbox_provider.refunds";
-    a_refund_of_a_part_is_found:
-        "one capture and one full refund at most, by the provider's own records",
+         select 'another', payment_id, amount from sandbox_provider.refunds
+         order by refund_id limit 1";
+    a_refund_that_was_made_twice_is_found:
+        "one capture, each refund once and no more than was taken, by the provider's own records",
+        "drop index sandbox_provider.refunds_once_per_key;
+         insert into sandbox_provider.refunds (idempotency_key, payment_id, amount)
+         select idempotency_key, payment_id, amount from sandbox_provider.refunds
+         order by refund_id desc limit 1";
+    a_refund_of_less_is_found:
+        "the provider's records and the shop's say the same, at rest",
         "update sandbox_provider.refunds set amount = amount - 0.01";
     a_capture_that_the_shop_does_not_know_is_found:
         "the provider's records and the shop's say the same, at rest",
         "alter table payments.refunds drop constraint refunds_charge_key_fkey;
+         alter table payments.refund_requests drop constraint refund_requests_charge_key_fkey;
          delete from payments.charges where order_id = '00000000-0000-0000-0000-000000000001'";
     a_capture_that_the_provider_does_not_know_is_found:
         "the provider's records and the shop's say the same, at rest",
@@ -232,7 +270,21 @@ violations! {
     a_refund_beyond_the_capture_is_found:
         "no more is refunded than was captured",
         "insert into payments.refunds (refund_key, charge_key, provider_reference, currency, amount)
-         select 'another', charge_key, provider_reference, currency, amount from payments.refunds";
+         select 'another', charge_key, provider_reference, currency, amount from payments.refunds
+         order by amount desc limit 1";
+    a_refund_that_its_payment_does_not_know_of_is_found:
+        "a payment knows what its refunds claim of it",
+        "update payments.charges set refund_claimed = 0";
+    a_refund_that_failed_and_is_booked_is_found:
+        "a refund is booked exactly if it was given back",
+        "update payments.refund_requests set state = 'failed', provider_reference = null";
+    a_refund_that_is_booked_as_something_else_is_found:
+        "the books say of each order what its own totals say, at rest",
+        "update payments.refund_requests set goods = goods - 0.01, goods_tax = goods_tax + 0.01";
+    an_order_that_is_refunded_and_looks_paid_is_found:
+        "an order is paid exactly if it stands",
+        "update orders.orders set payment_status = 'paid'
+         where payment_status = 'partially-refunded'";
     a_refund_that_its_charge_does_not_show_is_found:
         "no more is refunded than was captured",
         "delete from payments.refunds";

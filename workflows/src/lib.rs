@@ -20,6 +20,7 @@
 
 pub mod order;
 mod queue;
+pub mod refund;
 mod registry;
 
 pub use queue::Queue;

@@ -19,15 +19,23 @@ pub struct ProcessEntry {
 macro_rules! for_each_process {
     ($each:ident) => {
         $each!($crate::order::OrderSaga);
+        $each!($crate::refund::RefundSaga);
     };
 }
 
 /// The whole list.
-pub const PROCESSES: &[ProcessEntry] = &[ProcessEntry {
-    workflow_type: "OrderSaga",
-    id_prefix: domain::OrderId::WORKFLOW_ID_PREFIX,
-    contracts: crate::order::CONTRACTS,
-}];
+pub const PROCESSES: &[ProcessEntry] = &[
+    ProcessEntry {
+        workflow_type: "OrderSaga",
+        id_prefix: domain::OrderId::WORKFLOW_ID_PREFIX,
+        contracts: crate::order::CONTRACTS,
+    },
+    ProcessEntry {
+        workflow_type: "RefundSaga",
+        id_prefix: domain::refund::RefundId::WORKFLOW_ID_PREFIX,
+        contracts: crate::refund::CONTRACTS,
+    },
+];
 
 /// The contract of an activity, whichever process it belongs to.
 #[must_use]

@@ -8,8 +8,10 @@ use domain::{Charge, Money};
 
 use super::{Breaker, Capabilities, PartyError};
 use crate::fault::Cause;
-use crate::payment::port::{Payment, PaymentId, PaymentProvider, ProviderError};
-use crate::shipping::port::{Booking, Carrier, CarrierError, Consignment, ShipmentId};
+use crate::payment::port::{Payment, PaymentId, PaymentProvider, ProviderError, Refund};
+use crate::shipping::port::{
+    self as shipping, Booking, Carrier, CarrierError, Consignment, ShipmentId,
+};
 
 /// A party, of which every call passes a breaker.
 ///
@@ -60,6 +62,14 @@ impl<P: PaymentProvider> PaymentProvider for Guarded<P> {
 
     async fn look_up(&self, payment: &PaymentId) -> Result<Payment, ProviderError> {
         self.breaker.call(self.party.look_up(payment)).await
+    }
+
+    async fn look_up_refund(
+        &self,
+        payment: &PaymentId,
+        refund_key: &str,
+    ) -> Result<Option<Refund>, ProviderError> {
+        self.breaker.call(self.party.look_up_refund(payment, refund_key)).await
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use domain::payment::PaymentState;
+use domain::refund::AtProvider;
 use domain::{Charge, Money};
 
 use crate::ActivityFault;
@@ -44,10 +45,11 @@ pub trait PaymentProvider: Send + Sync {
     /// more.
     async fn void(&self, payment: &PaymentId) -> Result<Payment, ProviderError>;
 
-    /// Gives back what was taken, once for each `refund_key`.
+    /// Gives back what was taken, all of it or a part, once for each `refund_key`. A payment may have
+    /// several refunds, each under a key of its own; it stays captured until all of it is given back.
     ///
-    /// **Errors.** Unavailable while the refund is pending, so that it is requested again until it
-    /// is decided.
+    /// **Errors.** Unavailable while this refund is pending, so that it is requested again until it
+    /// is decided. Moved on if it is more than is left of the payment.
     /// **Repeats.** A refund that was made is not made again. One that has failed leaves the
     /// payment captured, and a repeat requests it anew: where the provider would answer the same
     /// key with the failed refund, the implementation uses another key for each.
@@ -60,6 +62,15 @@ pub trait PaymentProvider: Send + Sync {
 
     /// The payment as it is at this moment, read consistently and never from a search index.
     async fn look_up(&self, payment: &PaymentId) -> Result<Payment, ProviderError>;
+
+    /// What really became of the newest refund under this key, which may have failed before;
+    /// nothing, if there is none. It is found for as long as the payment is, also when the provider
+    /// does not know the key as an idempotency key any more.
+    async fn look_up_refund(
+        &self,
+        payment: &PaymentId,
+        refund_key: &str,
+    ) -> Result<Option<Refund>, ProviderError>;
 }
 
 /// What the provider calls a payment.
@@ -79,6 +90,20 @@ pub struct Payment {
     pub expires_at: Option<DateTime<Utc>>,
     /// How the customer approves it, if it awaits that.
     pub approval: Option<Approval>,
+}
+
+/// A refund in the provider's own records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refund {
+    /// What the provider calls it. A refund that is asked for anew, because the one before has
+    /// failed, is called otherwise.
+    pub reference: String,
+    /// What became of it.
+    pub state: AtProvider,
+    /// How much it gives back.
+    pub amount: Money,
+    /// Why it failed, if it did: the provider's word for it.
+    pub failure: Option<String>,
 }
 
 /// How the customer approves a payment, as their bank asks of them.
@@ -117,10 +142,10 @@ pub enum ProviderError {
 }
 
 /// The provider, in words.
-pub(super) const PROVIDER: &str = "the payment provider";
+pub(crate) const PROVIDER: &str = "the payment provider";
 
 impl ProviderError {
-    pub(super) fn into_fault(self, doing: &'static str) -> ActivityFault {
+    pub(crate) fn into_fault(self, doing: &'static str) -> ActivityFault {
         match self {
             Self::Unavailable { retry_after, source } => {
                 ActivityFault::Unavailable { doing, retry_after, source }

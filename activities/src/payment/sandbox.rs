@@ -54,6 +54,7 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use domain::payment::PaymentState;
+use domain::refund::AtProvider;
 use domain::{Charge, Currency, Money};
 use rust_decimal::Decimal;
 use serde::de::DeserializeOwned;
@@ -61,7 +62,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
 
-use super::port::{Approval, Capabilities, Payment, PaymentId, PaymentProvider, ProviderError};
+use super::port::{
+    Approval, Capabilities, Payment, PaymentId, PaymentProvider, ProviderError, Refund,
+};
 use crate::party::answer::{Answer, Said};
 use crate::party::line::{self, Behaviour, NOT_FOUND, NoAnswer, Refused};
 
@@ -81,6 +84,7 @@ enum Request {
     Void { payment: i64 },
     Refund { payment: i64, key: String, amount: Decimal },
     LookUp { payment: i64 },
+    LookUpRefund { payment: i64, key: String },
 }
 
 /// A payment as the provider answers it.
@@ -95,8 +99,23 @@ pub(crate) struct Told {
     /// Where the customer approves it, if it awaits that.
     approval_url: Option<String>,
     approvable_until: Option<DateTime<Utc>>,
-    /// Whether a refund is under way, of which nobody knows yet how it ends.
+    /// Of a refund: whether it is under way, and nobody knows yet how it ends.
     is_refund_pending: bool,
+}
+
+/// The newest refund under a key, if there is one, as the provider answers it.
+#[derive(Serialize, Deserialize)]
+struct ToldOfRefund {
+    newest: Option<ToldRefund>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ToldRefund {
+    id: String,
+    state: AtProvider,
+    amount: Decimal,
+    currency: String,
+    failure: Option<String>,
 }
 
 impl SandboxProvider {
@@ -176,11 +195,31 @@ impl SandboxProvider {
             }
             Request::Refund { payment, key, amount } => {
                 let is_decided = !behaviour.is_some_and(|one| one.is("pending"));
-                let told = self.refund_once(*payment, key, *amount, is_decided).await?;
-                Ok(told_if(told, &[S::Captured, S::Refunded]))
+                self.refund_once(*payment, key, *amount, is_decided).await?;
+                self.told_of_refund(*payment, key).await
             }
             Request::LookUp { payment } => Ok(told_if(self.payment(*payment).await?, &ANY)),
+            Request::LookUpRefund { payment, key } => {
+                let newest = self.newest_refund(*payment, key).await?;
+                Ok(Answer::json(200, &ToldOfRefund { newest }))
+            }
         }
+    }
+
+    /// The payment after a refund was asked for: refused, if it was not made.
+    async fn told_of_refund(&self, payment: i64, key: &str) -> Result<Answer, sqlx::Error> {
+        let made = self.newest_refund(payment, key).await?.map(|refund| refund.state);
+        let told = self.payment(payment).await?.map(|told| {
+            let is_refund_pending = made == Some(AtProvider::Pending);
+            Told { is_refund_pending, ..told }
+        });
+        let states: &[PaymentState] = match made {
+            Some(AtProvider::Pending | AtProvider::Succeeded) => {
+                &[PaymentState::Captured, PaymentState::Refunded]
+            }
+            Some(AtProvider::Failed) | None => &[],
+        };
+        Ok(told_if(told, states))
     }
 
     fn decline_code(&self, key: &str, token: &str) -> Option<&'static str> {
@@ -262,6 +301,26 @@ impl PaymentProvider for SandboxProvider {
 
     async fn look_up(&self, payment: &PaymentId) -> Result<Payment, ProviderError> {
         self.ask_about(&Request::LookUp { payment: number_of(payment)? }).await
+    }
+
+    async fn look_up_refund(
+        &self,
+        payment: &PaymentId,
+        refund_key: &str,
+    ) -> Result<Option<Refund>, ProviderError> {
+        let (payment, key) = (number_of(payment)?, refund_key.to_owned());
+        let ToldOfRefund { newest } = self.ask(&Request::LookUpRefund { payment, key }).await?;
+        newest.map(ToldRefund::refund).transpose()
+    }
+}
+
+impl ToldRefund {
+    fn refund(self) -> Result<Refund, ProviderError> {
+        let Self { id, state, failure, .. } = self;
+        let currency = Currency::from_code(&self.currency);
+        let amount = currency.and_then(|currency| Money::new(self.amount, currency).ok());
+        let amount = amount.ok_or_else(|| nonsense("an amount that is none"))?;
+        Ok(Refund { reference: id, state, amount, failure })
     }
 }
 

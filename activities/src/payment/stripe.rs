@@ -36,7 +36,7 @@ use domain::{Charge, Money, to_stripe_units};
 use self::client::{Api, Field, Reply, is_safe};
 pub use self::client::{ApiKey, Mode, StripeSettings, UnusableSettings};
 use self::objects::{Intent, Refund, Refunding, Refunds, intent_id, nonsense, undecided};
-use super::port::{Capabilities, Payment, PaymentId, PaymentProvider, ProviderError};
+use super::port::{self, Capabilities, Payment, PaymentId, PaymentProvider, ProviderError};
 use crate::party::answer::Said;
 
 /// Under so many keys a request is sent, as long as each only brings back an answer that was kept.
@@ -349,6 +349,18 @@ impl PaymentProvider for StripeProvider {
 
     async fn look_up(&self, payment: &PaymentId) -> Result<Payment, ProviderError> {
         self.found(intent_id(payment).ok_or(ProviderError::NotFound)?).await
+    }
+
+    /// Stripe lists the newest first.
+    async fn look_up_refund(
+        &self,
+        payment: &PaymentId,
+        refund_key: &str,
+    ) -> Result<Option<port::Refund>, ProviderError> {
+        let id = intent_id(payment).ok_or(ProviderError::NotFound)?;
+        let refunds = self.refunds(id).await?;
+        let newest = refunds.iter().find(|refund| refund.is_of(refund_key));
+        newest.map(Refund::as_known).transpose()
     }
 }
 

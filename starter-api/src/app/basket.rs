@@ -46,7 +46,8 @@ impl Basket {
     }
 }
 
-fn check_lines(rules: &mut Rules, lines: &[LineInput<'_>]) -> Option<Vec<Line>> {
+/// The articles and their quantities.
+pub(crate) fn check_lines(rules: &mut Rules, lines: &[LineInput<'_>]) -> Option<Vec<Line>> {
     match lines.len() {
         0 => rules.broken("/lines", InvalidOrder::NoLines),
         // One answer for the whole list: its lines are not checked.

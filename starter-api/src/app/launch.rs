@@ -24,6 +24,7 @@ use uuid::Uuid;
 use workflows::order::OrderStart;
 
 use crate::app::orders::store::launches::{self, Due, DueRow, Launched};
+use crate::app::orders::store::refund_launches::{self, DueRefund};
 use crate::error::Problem;
 use crate::temporal::{Launch, NotLaunched, Temporal};
 
@@ -44,6 +45,9 @@ pub(crate) const LAUNCHES_FAILED: &str = "ordersaga_launches_failed_total";
 
 /// How many workflows are started at once.
 const AT_ONCE: usize = 64;
+
+/// How many refunds are taken from the database at once.
+const REFUNDS: i64 = 64;
 
 /// How many orders may wait in this process to be launched by it. Later ones wait in the database.
 const PLACES: usize = 1_024;
@@ -192,6 +196,10 @@ impl Launcher {
         let mut looks = VecDeque::with_capacity(LOOKS);
         loop {
             let next_look = self.look(&mut looks).await;
+            let is_stopped = self.sight.borrow().is_stopped;
+            if !is_stopped {
+                self.launch_refunds().await;
+            }
             loop {
                 let sight = *self.sight.borrow();
                 let there_is_more = !sight.is_stopped && self.take_due(sight.is_away).await;
@@ -203,6 +211,43 @@ impl Launcher {
                 }
             }
             sleep_until(next_look).await;
+        }
+    }
+
+    /// Launches refunds that are due. They are few beside the orders, and each is taken off the list
+    /// by itself.
+    async fn launch_refunds(&self) {
+        match refund_launches::claim(&self.database, REFUNDS).await {
+            Ok(due) => {
+                join_all(due.iter().map(|due| self.launch_refund(due))).await;
+            }
+            Err(error) => {
+                tracing::warn!(error = runtime::chain(&error), "no refunds could be taken");
+            }
+        }
+    }
+
+    async fn launch_refund(&self, due: &DueRefund) {
+        // The semaphore is never closed.
+        let Ok(_turn) = self.at_once.acquire().await else { return };
+        let start = due.start();
+        let launched = if due.is_open {
+            self.temporal.launch_refund(start, due.is_recovery).await
+        } else {
+            Ok(())
+        };
+        match launched {
+            Ok(()) => note(refund_launches::settle(&self.database, due).await),
+            // It is taken again ten seconds after it was taken.
+            Err(NotLaunched::Unavailable(why)) => {
+                tracing::warn!(refund = start.refund.workflow_id(), why, "a refund waits");
+            }
+            Err(NotLaunched::Refused(why)) => {
+                let refund = start.refund.workflow_id();
+                tracing::error!(refund, why, "a refund cannot be launched; it is tried again");
+                metrics::counter!(LAUNCHES_FAILED).increment(1);
+                note(refund_launches::fail(&self.database, due, &why).await);
+            }
         }
     }
 

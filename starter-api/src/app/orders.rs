@@ -7,6 +7,7 @@ pub(crate) mod list;
 pub(crate) mod pay;
 pub(crate) mod place;
 pub(crate) mod read;
+pub(crate) mod refund;
 pub(crate) mod resolve;
 pub(crate) mod store;
 pub(crate) mod timeline;

@@ -52,6 +52,10 @@ pub enum Kind {
     OrderAlreadyFailed,
     /// The order does not wait for a payment.
     NoPaymentDue,
+    /// No money of the order can be given back.
+    OrderNotRefundable,
+    /// Another refund of the order is under way.
+    RefundUnderWay,
     /// The order's workflow was ended from outside, and the order has not come to its end.
     OrderInterrupted,
     /// The resource is not as the caller believes it to be.
@@ -112,6 +116,8 @@ impl Kind {
             Self::OrderAlreadyRejected => "The shop has refused the order",
             Self::OrderAlreadyFailed => "The order was stopped by a fault",
             Self::NoPaymentDue => "The order does not wait for a payment",
+            Self::OrderNotRefundable => "No money of the order can be given back",
+            Self::RefundUnderWay => "Another refund of the order is under way",
             Self::OrderInterrupted => "The order's workflow was ended from outside",
             Self::ChangedMeanwhile => "The resource has changed meanwhile",
             Self::BodyTooSlow => "The body took too long",

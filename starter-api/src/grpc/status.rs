@@ -58,6 +58,8 @@ const fn code(kind: Kind) -> Code {
         | Kind::OrderAlreadyRejected
         | Kind::OrderAlreadyFailed
         | Kind::NoPaymentDue
+        | Kind::OrderNotRefundable
+        | Kind::RefundUnderWay
         | Kind::OrderInterrupted
         | Kind::ChangedMeanwhile => Code::FailedPrecondition,
         Kind::IdempotencyKeyReused

@@ -20,6 +20,7 @@ use crate::app::orders::filter::OrderCursor;
 use crate::app::orders::pay::PayOrder;
 use crate::app::orders::place::IdempotencyKey;
 use crate::app::orders::place::command::{PlaceOrder, Recipient};
+use crate::app::orders::refund::RefundOrder;
 use crate::app::orders::resolve::ResolveOrder;
 use crate::app::orders::{
     CANCEL_WINDOW_SECONDS_MAX, PATIENCE_SECONDS_MAX, PAYMENT_RETRY_SECONDS_MAX, parse_id,
@@ -38,6 +39,7 @@ use crate::http::observe::TraceParent;
 use crate::http::orders::cancel::{CancelOrderRequest, CancelQuery};
 use crate::http::orders::pay::PayOrderRequest;
 use crate::http::orders::place::{OrderRequest, ShipToRequest};
+use crate::http::orders::refund::RefundOrderRequest;
 use crate::http::orders::resolve::ResolveOrderRequest;
 use crate::http::orders::{events, list};
 use crate::http::parties::stop::StopRequest;
@@ -114,6 +116,7 @@ pub fn other_body(bytes: &[u8]) {
     match which {
         b'c' => cancel_body(body),
         b'y' => pay_body(body),
+        b'k' => refund_body(body),
         b'r' => resolve_body(body),
         b'a' => resolve_all_body(body),
         b'p' => is_read::<ProductRequest>(body),
@@ -302,6 +305,11 @@ fn cancel_body(body: &[u8]) {
 fn pay_body(body: &[u8]) {
     let Some(request) = taken::<PayOrderRequest>(body) else { return };
     is_refused_by_rules(PayOrder::check(AN_ORDER, &request.payment_token));
+}
+
+fn refund_body(body: &[u8]) {
+    let Some(request) = taken::<RefundOrderRequest>(body) else { return };
+    is_refused_by_rules(RefundOrder::check(AN_ORDER, &request.input()));
 }
 
 fn resolve_body(body: &[u8]) {

@@ -5,6 +5,8 @@ pub(crate) mod events;
 pub(crate) mod list;
 pub(crate) mod pay;
 pub(crate) mod place;
+pub(crate) mod refund;
+pub(crate) mod refunds;
 pub(crate) mod resolve;
 pub(crate) mod show;
 pub(crate) mod timeline;

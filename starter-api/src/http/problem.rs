@@ -125,6 +125,8 @@ impl Kind {
             | Self::OrderAlreadyRejected
             | Self::OrderAlreadyFailed
             | Self::NoPaymentDue
+            | Self::OrderNotRefundable
+            | Self::RefundUnderWay
             | Self::OrderInterrupted => StatusCode::CONFLICT,
             Self::ChangedMeanwhile => StatusCode::PRECONDITION_FAILED,
             Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,

@@ -42,6 +42,8 @@ scopes! {
     PlaceOrders = "orders:place";
     /// Cancel orders; a customer: their own.
     CancelOrders = "orders:cancel";
+    /// Have money of completed orders given back; never for customers.
+    RefundPayments = "payments:refund";
     /// Decide what becomes of an order that is stuck.
     ResolveOrders = "orders:resolve";
     /// Pause and resume task queues, and stop and resume the calls to a party.

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::life::{captured, happen, needs_attention, record, rejected, reserved, unwinding};
 use crate::paying::declined_order;
+use crate::refunding::completed_order;
 use crate::shop::{Answer, Shop, send};
 use crate::signing_in::shop_of_the_examples;
 
@@ -95,6 +96,10 @@ impl Story {
         let (method, path, operation) = self.operation(name);
         let shop = self.shop.with_token(token.map(str::to_owned));
         let request = shop.request(&method, &self.path(&path, &operation));
+        let mut headers = operation["parameters"].as_array().into_iter().flatten();
+        let needs_key = headers.any(|one| one["in"] == "header" && one["required"] == true);
+        let request =
+            if needs_key { request.header("Idempotency-Key", "as shown") } else { request };
         send(with_example(request, &operation["requestBody"]["content"])).await
     }
 
@@ -187,6 +192,11 @@ async fn every_request_of_the_examples_is_accepted(database: PgPool) {
     story.order = declined_order(&database, 3_600.0).await;
     story.tells("orders.pay", service).await;
     told.push("orders.pay");
+
+    // An order that is completed, of which money is given back.
+    story.order = completed_order(&database).await;
+    story.tells("orders.refund", operator).await;
+    told.push("orders.refund");
 
     // And nobody has been forgotten.
     let mut writing = Vec::new();

@@ -37,7 +37,16 @@ fn id_of(placed: &Answer) -> Uuid {
 
 /// The state of an order's workflow; nothing, if there never was one.
 async fn workflow(client: &Client, id: Uuid) -> Option<WorkflowExecutionStatus> {
-    let workflow = client.get_workflow_handle::<UntypedWorkflow>(format!("order-{id}"));
+    state_of(client, format!("order-{id}")).await
+}
+
+/// The state of the workflow with this id; nothing, if there never was one.
+pub(crate) async fn workflow_called(id: &str) -> Option<WorkflowExecutionStatus> {
+    state_of(&temporal().await, id.to_owned()).await
+}
+
+async fn state_of(client: &Client, id: String) -> Option<WorkflowExecutionStatus> {
+    let workflow = client.get_workflow_handle::<UntypedWorkflow>(id);
     match workflow.describe(WorkflowDescribeOptions::default()).await {
         Ok(described) => Some(described.status()),
         Err(WorkflowInteractionError::NotFound(_)) => None,

@@ -18,6 +18,7 @@ pub(super) async fn look(
         trial_balance(db).await?,
         payment_clearing(db, skipped).await?,
         orders_as_booked(db, skipped).await?,
+        refunds_as_booked(db).await?,
     ])
 }
 
@@ -126,8 +127,8 @@ async fn payment_clearing(
         .with_remark(skipped.remark(BOOKINGS)))
 }
 
-/// A completed order's money has become sales, tax and shipping income as its own totals say; of
-/// any other order at rest nothing is left in the books.
+/// A completed order's money has become sales, tax and shipping income as its own totals say, less
+/// its refunds; of any other order at rest nothing is left in the books.
 async fn orders_as_booked(
     db: &mut PgConnection,
     skipped: &Skipped,
@@ -147,29 +148,38 @@ async fn orders_as_booked(
                 sum(debit) filter (where account = 'sales') as sales,
                 sum(debit) filter (where account = 'shipping-income') as shipping,
                 sum(debit) filter (where account = 'sales-tax-payable') as tax,
+                sum(debit) filter (where account = 'refunds') as refunds,
                 sum(debit) filter (where account = 'cost-of-goods') as cost,
                 sum(debit) filter (where account = 'inventory') as inventory
             from entry
             group by order_id
+        ), refund as (
+            select order_id, sum(amount) as amount, sum(goods) as goods, sum(shipping) as shipping,
+                sum(goods_tax + shipping_tax) as tax
+            from payments.refund_requests where state = 'succeeded' group by order_id
         ), checked as (
             select orders.order_id, case
                 when (
                     coalesce(clearing, 0), coalesce(deposits, 0), coalesce(sales, 0),
                     coalesce(booked.shipping, 0), coalesce(booked.tax, 0),
-                    coalesce(cost, 0), coalesce(inventory, 0)
+                    coalesce(refunds, 0), coalesce(cost, 0), coalesce(inventory, 0)
                 ) is distinct from case when status = 'completed' then (
-                    total, 0::numeric, discount - subtotal,
-                    -orders.shipping, -orders.tax, cost_of_goods, -cost_of_goods
+                    total - coalesce(refund.amount, 0), 0::numeric, discount - subtotal,
+                    coalesce(refund.shipping, 0) - orders.shipping,
+                    coalesce(refund.tax, 0) - orders.tax,
+                    coalesce(refund.goods, 0), cost_of_goods, -cost_of_goods
                 ) else (
                     0::numeric, 0::numeric, 0::numeric,
-                    0::numeric, 0::numeric, 0::numeric, 0::numeric
+                    0::numeric, 0::numeric, 0::numeric, 0::numeric, 0::numeric
                 ) end
                 then format(
-                    'order %s, %s: clearing %s, deposits %s, sales %s, shipping %s, tax %s, cost %s',
-                    order_id, status, clearing, deposits, -sales, -booked.shipping, -booked.tax, cost
+                    'order %s, %s: clearing %s, deposits %s, sales %s, shipping %s, tax %s, '
+                        || 'refunds %s, cost %s',
+                    order_id, status, clearing, deposits, -sales, -booked.shipping, -booked.tax,
+                    refunds, cost
                 )
             end as complaint
-            from orders.orders left join booked using (order_id)
+            from orders.orders left join booked using (order_id) left join refund using (order_id)
             where order_id <> all ($1) and orders.is_terminal(status)
         )
         select
@@ -190,4 +200,47 @@ async fn orders_as_booked(
         seen,
     )
     .with_remark(skipped.remark(BOOKINGS)))
+}
+
+/// Holds at any moment: a refund and its booking are one transaction, which is named by its key.
+async fn refunds_as_booked(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
+    let seen = sqlx::query_as!(
+        Seen,
+        r#"
+        with refund as (
+            select asked.*, concat_ws(':', asked.order_id, 'issue-refund', record_version,
+                nullif(number, 1)) as key
+            from payments.refund_requests as asked
+            join orders.orders on orders.order_id = asked.order_id
+        ), booked as (
+            select key,
+                sum(amount) filter (where account = 'payment-clearing' and side = 'credit')
+                    as clearing,
+                coalesce(sum(amount) filter (where account = 'refunds' and side = 'debit'), 0)
+                    as goods
+            from ledger.transactions join ledger.entries using (transaction_id)
+            where key like '%:issue-refund:%' and reverses is null
+            group by key
+        ), checked as (
+            select case
+                when refund.key is null then format('%s is booked and was never asked for', booked.key)
+                when state = 'succeeded' and (clearing, booked.goods) is distinct from
+                    (amount, refund.goods)
+                then format('%s of %s is booked as %s', refund.key, amount, clearing)
+                when state <> 'succeeded' and clearing is not null
+                then format('%s, %s, is booked', refund.key, state)
+            end as complaint
+            from refund full join booked using (key)
+        )
+        select
+            count(*) as "looked_at!",
+            count(complaint) as "violations!",
+            coalesce((array_agg(complaint) filter (where complaint is not null))[1:5], '{}')
+                as "examples!"
+        from checked
+        "#,
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(Finding::of("I2", "a refund is booked exactly if it was given back", "refunds", seen))
 }

@@ -15,6 +15,7 @@ pub(super) async fn look(
     let mut findings = vec![paid_for_what_stands(db, skipped).await?];
     findings.extend(as_the_provider_says(db, skipped).await?);
     findings.push(refunds(db).await?);
+    findings.push(claims(db).await?);
     Ok(findings)
 }
 
@@ -31,21 +32,35 @@ async fn paid_for_what_stands(
                 min(currency) as currency
             from payments.charges
             group by order_id
+        ), refund as (
+            -- Of the completed order; what an unwound one gives back is no refund of this kind.
+            select order_id, sum(amount) as given from payments.refund_requests
+            where state = 'succeeded' group by order_id
         ), checked as (
             select case
                 when orders.order_id is null
                 then format('%s was taken for order %s, which is not on record', paid, order_id)
-                when (payment_status = 'paid' or status = 'completed') and coalesce(paid, 0) <> total
-                    or (payment_status <> 'paid' or status in ('cancelled', 'rejected', 'failed'))
+                when (payment_status in ('paid', 'partially-refunded') or status = 'completed')
+                        and coalesce(paid, 0) + coalesce(given, 0) <> total
+                    or (payment_status not in ('paid', 'partially-refunded')
+                            or status in ('cancelled', 'rejected', 'failed'))
                         and coalesce(paid, 0) <> 0
                 then format(
-                    'order %s is %s and %s; its total is %s, and %s is captured and not refunded',
-                    order_id, status, payment_status, total, coalesce(paid, 0)
+                    'order %s is %s and %s; its total is %s, %s is captured and not refunded, and '
+                        || '%s was given back later',
+                    order_id, status, payment_status, total, coalesce(paid, 0), coalesce(given, 0)
+                )
+                when given > 0 and payment_status in ('paid', 'partially-refunded', 'refunded')
+                    and payment_status
+                        <> case when paid = 0 then 'refunded' else 'partially-refunded' end
+                then format(
+                    'order %s is %s, and %s of %s was given back',
+                    order_id, payment_status, given, total
                 )
                 when paid is not null and (currencies <> 1 or net.currency <> orders.currency)
                 then format('order %s was not paid in %s', order_id, orders.currency)
             end as complaint
-            from orders.orders full join net using (order_id)
+            from orders.orders full join net using (order_id) left join refund using (order_id)
             where order_id <> all ($1)
         )
         select
@@ -67,7 +82,8 @@ async fn as_the_provider_says(
     db: &mut PgConnection,
     skipped: &Skipped,
 ) -> Result<Vec<Finding>, sqlx::Error> {
-    const ONCE: &str = "one capture and one full refund at most, by the provider's own records";
+    const ONCE: &str = "one capture, each refund once and no more than was taken, by the provider's \
+                        own records";
     const SAME: &str = "the provider's records and the shop's say the same, at rest";
     const ELSEWHERE: &str =
         "the provider keeps its records elsewhere: compare its settlement report";
@@ -94,12 +110,16 @@ async fn once(db: &mut PgConnection) -> Result<Seen, sqlx::Error> {
     sqlx::query_as!(
         Seen,
         r#"
-        with refund as (
-            select payment_id, count(*) as refunds, sum(amount) as refunded
-            from sandbox_provider.refunds where state = 'succeeded' group by payment_id
+        with asked as (
+            select payment_id, idempotency_key, count(*) as times, sum(amount) as amount
+            from sandbox_provider.refunds where state = 'succeeded'
+            group by payment_id, idempotency_key
+        ), refund as (
+            select payment_id, max(times) as times, sum(amount) as refunded
+            from asked group by payment_id
         ), payment as (
             select *,
-                count(*) filter (where state = 'captured' and refunds is null)
+                count(*) filter (where state = 'captured' and coalesce(refunded, 0) < captured)
                     over (partition by merchant_reference) as standing,
                 count(*) filter (where state = 'captured')
                     over (partition by idempotency_key) as captures
@@ -109,8 +129,8 @@ async fn once(db: &mut PgConnection) -> Result<Seen, sqlx::Error> {
                 when captures > 1 then format('%s was captured %s times', idempotency_key, captures)
                 when standing > 1
                 then format('order %s has %s payments that stand', merchant_reference, standing)
-                when refunds > 1 then format('%s was refunded %s times', idempotency_key, refunds)
-                when refunds = 1 and (state <> 'captured' or refunded <> captured)
+                when times > 1 then format('%s was refunded %s times', idempotency_key, times)
+                when refunded > 0 and (state <> 'captured' or refunded > captured)
                 then format('%s of %s, %s, was refunded as %s', idempotency_key, captured, state, refunded)
             end as complaint
             from payment
@@ -159,6 +179,11 @@ async fn same(db: &mut PgConnection, skipped: &Skipped) -> Result<Seen, sqlx::Er
                 on orders.order_id::text = coalesce(theirs.order_id, ours.order_id)
             where status is null
                 or orders.is_terminal(status) and orders.order_id <> all ($1)
+                    and not exists (
+                        select from payments.refund_requests as asked
+                        where asked.order_id = orders.order_id
+                            and asked.state in ('requested', 'pending')
+                    )
         )
         select
             count(*) as "looked_at!",
@@ -207,4 +232,39 @@ async fn refunds(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
     .fetch_one(db)
     .await?;
     Ok(Finding::of("I6", "no more is refunded than was captured", "charges", seen))
+}
+
+/// Holds at any moment: each is claimed and freed in the transaction that begins or ends it.
+async fn claims(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
+    let seen = sqlx::query_as!(
+        Seen,
+        r#"
+        with claim as (
+            select charge_key,
+                sum(amount) filter (where state not in ('failed', 'cancelled')) as claimed,
+                sum(amount) filter (where state = 'succeeded') as given
+            from payments.refund_requests group by charge_key
+        ), checked as (
+            select case
+                when coalesce(claimed, 0) <> refund_claimed
+                then format(
+                    '%s: %s is claimed, by its refunds %s',
+                    charge_key, refund_claimed, coalesce(claimed, 0)
+                )
+                when given > refunded
+                then format('%s: %s is refunded, by its refunds %s', charge_key, refunded, given)
+            end as complaint
+            from payments.charges left join claim using (charge_key)
+        )
+        select
+            count(*) as "looked_at!",
+            count(complaint) as "violations!",
+            coalesce((array_agg(complaint) filter (where complaint is not null))[1:5], '{}')
+                as "examples!"
+        from checked
+        "#,
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(Finding::of("I6", "a payment knows what its refunds claim of it", "charges", seen))
 }

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use domain::OrderId;
+use domain::refund::RefundId;
 use futures::TryStreamExt as _;
 use futures::stream::{self, StreamExt as _};
 use sqlx::{PgConnection, PgPool};
@@ -17,6 +18,7 @@ use crate::recover::{self, RecoverError, Workflow};
 const WORKED_ON: &str = "an order that has not ended is under way or waits to be launched";
 const TOLD: &str = "the record has whatever an open workflow has done";
 const ON_RECORD: &str = "every workflow's order is on record";
+const REFUNDED: &str = "a refund that has not ended is under way or waits to be launched";
 
 /// Visibility lags behind the workflows, and the workflows are read after the orders: what does
 /// not match is looked at again, this often.
@@ -183,11 +185,12 @@ async fn deadlines(db: &mut PgConnection) -> Result<Seen, sqlx::Error> {
     .await
 }
 
-pub(super) fn without_temporal() -> [Finding; 3] {
+pub(super) fn without_temporal() -> [Finding; 4] {
     const WHY: &str = "not checked without Temporal";
     [
         Finding::not_shown("I9", WORKED_ON, WHY),
         Finding::not_shown("I9", TOLD, WHY),
+        Finding::not_shown("I9", REFUNDED, WHY),
         Finding::not_shown("I11", ON_RECORD, WHY),
     ]
 }
@@ -228,6 +231,37 @@ pub(super) async fn look_at_workflows(
     let on_record =
         Finding::of("I11", ON_RECORD, "workflows", Seen::all(count(ever.len()), missing));
     Ok([worked_on, told, on_record])
+}
+
+/// Looks at each refund that has not ended and at its workflow, until they agree or have had time
+/// enough to.
+pub(super) async fn look_at_refunds(pool: &PgPool, client: &Client) -> Result<Finding, ProveError> {
+    let (mut looked_at, mut lost) = (0, Vec::new());
+    for look in 0..LOOKS {
+        if look > 0 {
+            tokio::time::sleep(BETWEEN_LOOKS).await;
+        }
+        lost.clear();
+        let open = recover::open_refunds(pool).await?;
+        looked_at = looked_at.max(count(open.len()));
+        for refund in open {
+            let workflow = recover::refund_workflow(client, refund).await;
+            if workflow.map_err(ProveError::Temporal)? != Workflow::Running {
+                lost.push(refund);
+            }
+        }
+        if lost.is_empty() {
+            break;
+        }
+    }
+    let complaint = |RefundId { order_id, number }: RefundId| {
+        format!(
+            "refund {number} of order {order_id} has not ended, and nothing carries it; `ordersaga \
+             recover` launches it anew"
+        )
+    };
+    let complaints = lost.into_iter().map(complaint).collect();
+    Ok(Finding::of("I9", REFUNDED, "open refunds", Seen::all(looked_at, complaints)))
 }
 
 /// Asks open workflows what they have done. Without a worker none answers.

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use domain::refund::RefundId;
 use domain::{OrderId, Rejection};
 use saga::{BROKEN, INVALID_ANSWER, REJECTED, UNAVAILABLE};
 use serde::{Deserialize, Serialize};
@@ -174,6 +175,12 @@ impl Faults {
     pub fn plan_at(&self, order: OrderId, activity: &str, site: usize, fault: Fault) {
         let planned = Planned { site, fault, attempts: 0 };
         self.calls(&order.workflow_id(), activity, |calls| calls.planned.push(planned));
+    }
+
+    /// From now on the refund's activity goes wrong.
+    pub fn plan_for_refund(&self, refund: RefundId, activity: &str, fault: Fault) {
+        let planned = Planned { site: 0, fault, attempts: 0 };
+        self.calls(&refund.workflow_id(), activity, |calls| calls.planned.push(planned));
     }
 
     /// From now on the order's activity goes right.

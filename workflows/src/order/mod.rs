@@ -38,7 +38,7 @@ pub use view::{
     CANCELLED_BEFORE, CancelDecision, CancelRequest, OrderOutcome, OrderStart, OrderView,
     PartyUpdate, PaymentReplaced, Resolution, signal_payload,
 };
-use view::{of_saga, read, short};
+pub(crate) use view::{of_saga, read, short};
 
 use crate::Queue;
 
@@ -437,7 +437,7 @@ impl Process for OrderSaga {
     }
 }
 
-fn known(step: &str) -> Result<StepName, StepFailure<Rejection>> {
+pub(crate) fn known(step: &str) -> Result<StepName, StepFailure<Rejection>> {
     step_name(step).ok_or_else(|| StepFailure::Broken(format!("there is no step {step}")))
 }
 

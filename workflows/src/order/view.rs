@@ -159,7 +159,7 @@ impl Resolution {
     /// The same in the saga's terms, with the caller's text cut to what a history should hold.
     ///
     /// **Errors.** It does not say who decided and why.
-    pub(super) fn checked(&self) -> Result<saga::Resolution, Box<dyn Error + Send + Sync>> {
+    pub(crate) fn checked(&self) -> Result<saga::Resolution, Box<dyn Error + Send + Sync>> {
         let (by, why) = (short(&self.by), short(&self.why));
         if by.is_empty() || why.is_empty() {
             return Err("a decision says who decided and why".into());
@@ -177,7 +177,7 @@ pub(super) const fn to_saga(decision: Decision) -> saga::Decision {
     }
 }
 
-pub(super) const fn of_saga(decision: saga::Decision) -> Decision {
+pub(crate) const fn of_saga(decision: saga::Decision) -> Decision {
     match decision {
         saga::Decision::Retry => Decision::Retry,
         saga::Decision::Skip => Decision::Skip,
@@ -198,13 +198,13 @@ pub fn signal_payload(signal: &impl Serialize) -> serde_json::Result<RawValue> {
     Ok(RawValue::new(vec![payload]))
 }
 
-pub(super) fn read<T: DeserializeOwned>(signal: RawValue) -> Result<T, String> {
+pub(crate) fn read<T: DeserializeOwned>(signal: RawValue) -> Result<T, String> {
     let payload = signal.payloads.into_iter().next().ok_or("it carries nothing")?;
     domain::json::from_slice(&payload.data).map_err(|error| short(&error.to_string()))
 }
 
 /// Truncates the caller's text to 200 characters, so that it cannot fill the history.
-pub(super) fn short(text: &str) -> String {
+pub(crate) fn short(text: &str) -> String {
     text.trim().chars().take(200).collect()
 }
 

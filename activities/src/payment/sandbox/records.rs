@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use domain::payment::PaymentState;
+use domain::refund::AtProvider;
 use rust_decimal::Decimal;
 
-use super::{Request, SandboxProvider, Told};
+use super::{Request, SandboxProvider, Told, ToldRefund};
 use crate::party::line::Behaviour;
 
 /// How long an authorisation lasts, as with most cards.
@@ -23,8 +24,8 @@ struct Row {
     captured: Decimal,
     expires_at: Option<DateTime<Utc>>,
     approvable_until: Option<DateTime<Utc>>,
+    /// Whether all that was taken is given back.
     is_refunded: bool,
-    is_refund_pending: bool,
 }
 
 impl Row {
@@ -44,7 +45,7 @@ impl Row {
             expires_at: self.expires_at,
             approval_url,
             approvable_until: self.approvable_until,
-            is_refund_pending: self.is_refund_pending,
+            is_refund_pending: false,
         })
     }
 
@@ -69,7 +70,9 @@ impl SandboxProvider {
             Request::Capture { payment, .. } => ("capture", Some(*payment), None, None),
             Request::Void { payment } => ("void", Some(*payment), None, None),
             Request::Refund { payment, .. } => ("refund", Some(*payment), None, None),
-            Request::LookUp { payment } => ("look-up", Some(*payment), None, None),
+            Request::LookUp { payment } | Request::LookUpRefund { payment, .. } => {
+                ("look-up", Some(*payment), None, None)
+            }
         };
         let row = sqlx::query!(
             r#"
@@ -146,7 +149,9 @@ impl SandboxProvider {
             Request::LookUp { .. } => {
                 (Behaviour::called("not-found"), number_after(token, "tok_lags_"))
             }
-            Request::Open { .. } | Request::Void { .. } => return Ok(None),
+            Request::Open { .. } | Request::Void { .. } | Request::LookUpRefund { .. } => {
+                return Ok(None);
+            }
         };
         let Some(calls) = calls else { return Ok(None) };
         let call = format!("{key}:{}", of_the_first.name);
@@ -233,7 +238,7 @@ impl SandboxProvider {
             on conflict (idempotency_key) where is_remembered do update set token = known.token
             returning
                 payment_id, idempotency_key, token, decline_code, currency, captured, expires_at,
-                approvable_until, state, false as "is_refunded!", false as "is_refund_pending!"
+                approvable_until, state, false as "is_refunded!"
             "#,
             key,
             order,
@@ -282,7 +287,7 @@ impl SandboxProvider {
             where payment_id = $1 and state in ('opened', 'declined')
             returning
                 payment_id, idempotency_key, token, decline_code, currency, captured, expires_at,
-                approvable_until, state, false as "is_refunded!", false as "is_refund_pending!"
+                approvable_until, state, false as "is_refunded!"
             "#,
             row.payment_id,
             self.decline_code(&row.idempotency_key, &row.token),
@@ -318,7 +323,7 @@ impl SandboxProvider {
             where payment_id = $1 and state = 'authorised' and expires_at > now()
             returning
                 payment_id, idempotency_key, token, decline_code, currency, captured, expires_at,
-                approvable_until, state, false as "is_refunded!", false as "is_refund_pending!"
+                approvable_until, state, false as "is_refunded!"
             "#,
             payment_id,
             amount,
@@ -340,19 +345,33 @@ impl SandboxProvider {
         self.payment(payment_id).await
     }
 
-    /// Gives the money back, once; or has that decided later. None: the payment is unknown.
+    /// Gives the money back, once for each key, and never more than was taken; or has that decided
+    /// later. One that failed is made anew.
     pub(super) async fn refund_once(
         &self,
         payment_id: i64,
         key: &str,
         amount: Decimal,
         is_decided: bool,
-    ) -> Result<Option<Told>, sqlx::Error> {
+    ) -> Result<(), sqlx::Error> {
+        let mut transaction = self.db.begin().await?;
+        // One after the other: each sees what those before it give back.
+        sqlx::query!(
+            "select payment_id from sandbox_provider.payments where payment_id = $1 for update",
+            payment_id,
+        )
+        .fetch_optional(&mut *transaction)
+        .await?;
         sqlx::query!(
             r#"
             insert into sandbox_provider.refunds (idempotency_key, payment_id, amount, state)
             select $1, payment_id, $3, case when $4 then 'succeeded' else 'pending' end
-            from sandbox_provider.payments where payment_id = $2 and state = 'captured'
+            from sandbox_provider.payments
+            where payment_id = $2 and state = 'captured' and $3 <= captured - (
+                select coalesce(sum(made.amount), 0) from sandbox_provider.refunds as made
+                where made.payment_id = $2 and made.state <> 'failed'
+                    and made.idempotency_key <> $1
+            )
             on conflict (idempotency_key) where state <> 'failed' do nothing
             "#,
             key,
@@ -360,9 +379,38 @@ impl SandboxProvider {
             amount,
             is_decided,
         )
-        .execute(&self.db)
+        .execute(&mut *transaction)
         .await?;
-        self.payment(payment_id).await
+        transaction.commit().await
+    }
+
+    /// The newest refund of a payment under this key.
+    pub(super) async fn newest_refund(
+        &self,
+        payment_id: i64,
+        key: &str,
+    ) -> Result<Option<ToldRefund>, sqlx::Error> {
+        let refund = sqlx::query!(
+            r#"
+            select refund_id, refunds.amount, currency, refunds.state
+            from sandbox_provider.refunds join sandbox_provider.payments using (payment_id)
+            where payment_id = $1 and refunds.idempotency_key = $2
+            order by refund_id desc limit 1
+            "#,
+            payment_id,
+            key,
+        );
+        let Some(refund) = refund.fetch_optional(&self.db).await? else { return Ok(None) };
+        let state = refund.state.parse::<AtProvider>();
+        let state = state.map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+        let failure = (state == AtProvider::Failed).then(|| "the bank does not take it".to_owned());
+        Ok(Some(ToldRefund {
+            id: format!("sandbox-refund-{}", refund.refund_id),
+            state,
+            amount: refund.amount,
+            currency: refund.currency,
+            failure,
+        }))
     }
 
     pub(super) async fn payment(&self, payment_id: i64) -> Result<Option<Told>, sqlx::Error> {
@@ -382,14 +430,10 @@ impl SandboxProvider {
                     when state = 'awaiting-customer' and approvable_until <= now() then 'voided'
                     else state
                 end as "state!",
-                exists (
-                    select from sandbox_provider.refunds
+                captured <= (
+                    select coalesce(sum(refunds.amount), 0) from sandbox_provider.refunds
                     where refunds.payment_id = payments.payment_id and refunds.state = 'succeeded'
-                ) as "is_refunded!",
-                exists (
-                    select from sandbox_provider.refunds
-                    where refunds.payment_id = payments.payment_id and refunds.state = 'pending'
-                ) as "is_refund_pending!"
+                ) as "is_refunded!"
             from sandbox_provider.payments
             where payment_id = $1
             "#,

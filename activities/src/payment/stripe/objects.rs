@@ -3,10 +3,11 @@
 
 use chrono::DateTime;
 use domain::payment::PaymentState;
+use domain::refund::AtProvider;
 use domain::{Currency, Money, of_stripe_units};
 use serde::Deserialize;
 
-use crate::payment::port::{Approval, Payment, PaymentId, ProviderError};
+use crate::payment::port::{self, Approval, Payment, PaymentId, ProviderError};
 
 /// A payment: Stripe's `PaymentIntent`.
 #[derive(Deserialize)]
@@ -91,7 +92,12 @@ struct Metadata {
 #[derive(Deserialize)]
 pub(super) struct Refund {
     #[serde(default)]
+    id: String,
+    #[serde(default)]
     amount: u64,
+    #[serde(default)]
+    currency: String,
+    failure_reason: Option<String>,
     status: Option<RefundStatus>,
     metadata: Option<Metadata>,
 }
@@ -235,10 +241,14 @@ impl Intent {
     }
 
     fn money(&self, units: u64) -> Result<Money, ProviderError> {
-        let currency = Currency::from_code(&self.currency.to_ascii_uppercase());
-        let money = currency.and_then(|currency| of_stripe_units(units, currency));
-        money.ok_or_else(|| nonsense("an amount that is none"))
+        money_of(units, &self.currency)
     }
+}
+
+fn money_of(units: u64, currency: &str) -> Result<Money, ProviderError> {
+    let currency = Currency::from_code(&currency.to_ascii_uppercase());
+    let money = currency.and_then(|currency| of_stripe_units(units, currency));
+    money.ok_or_else(|| nonsense("an amount that is none"))
 }
 
 impl Refund {
@@ -256,6 +266,24 @@ impl Refund {
             Some(RefundStatus::Pending | RefundStatus::RequiresAction | RefundStatus::Unknown)
             | None => Refunding::Undecided,
         }
+    }
+
+    /// The refund as the shop knows refunds.
+    pub(super) fn as_known(&self) -> Result<port::Refund, ProviderError> {
+        if self.id.is_empty() {
+            return Err(nonsense("a refund without an id"));
+        }
+        let state = match self.outcome() {
+            Refunding::Done => AtProvider::Succeeded,
+            Refunding::Undecided => AtProvider::Pending,
+            Refunding::Failed => AtProvider::Failed,
+        };
+        Ok(port::Refund {
+            reference: self.id.clone(),
+            state,
+            amount: money_of(self.amount, &self.currency)?,
+            failure: self.failure_reason.as_deref().map(|why| word(Some(why)).to_owned()),
+        })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::{Attention, Decision, OrderId, OrderStatus};
+use domain::{Attention, Decision, OrderId, OrderStatus, StepName};
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 use utoipa::ToSchema;
@@ -76,7 +76,7 @@ pub(crate) async fn resolve(
 ) -> Result<Resolved, Problem> {
     let order_id = command.order_id;
     let order = read::read(app, caller, order_id).await?;
-    if order.state.status.is_terminal() {
+    if order.state.status.is_terminal() && order.state.needs_attention.is_none() {
         return Err(not_stuck(has_ended(&order.state.status)));
     }
     let ResolveOrder { step, occurrence, decision, why, .. } = command;
@@ -103,7 +103,7 @@ pub(crate) async fn tell(
 ) -> Result<Taken, Problem> {
     let listening = Instant::now().checked_add(LISTENS_WITHIN);
     loop {
-        let taken = app.temporal.resolve(order_id, resolution.clone()).await?;
+        let taken = tell_once(app, order_id, resolution).await?;
         if !matches!(taken, Taken::Refused(_)) {
             return Ok(taken);
         }
@@ -118,6 +118,21 @@ pub(crate) async fn tell(
             return Ok(taken);
         }
         sleep(TOLD_AGAIN_AFTER).await;
+    }
+}
+
+/// A refund has a workflow of its own.
+async fn tell_once(
+    app: &App,
+    order_id: OrderId,
+    resolution: &Resolution,
+) -> Result<Taken, Problem> {
+    if !resolution.step.parse::<StepName>().is_ok_and(StepName::is_of_refund) {
+        return app.temporal.resolve(order_id, resolution.clone()).await;
+    }
+    match store::refunds::under_way(&app.database, order_id).await? {
+        Some(refund) => app.temporal.resolve_refund(refund, resolution.clone()).await,
+        None => Ok(Taken::NotOpen),
     }
 }
 

@@ -1,6 +1,8 @@
 //! Every SQL statement about orders.
 
 pub(crate) mod launches;
+pub(crate) mod refund_launches;
+pub(crate) mod refunds;
 pub(crate) mod related;
 
 use chrono::{DateTime, Utc};

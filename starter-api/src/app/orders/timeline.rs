@@ -1,7 +1,7 @@
 //! What happened to an order, in words for people.
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use domain::event::OrderEvent as Happened;
+use domain::event::{OrderEvent as Happened, RefundEnded, RefundRequested};
 use domain::{Ending, OrderId, OrderStatus};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -125,7 +125,22 @@ fn sentence(event: &Happened) -> String {
         Happened::OrderFailed(failed) => {
             format!("A fault stopped the order, incident {}", failed.incident)
         }
+        Happened::RefundRequested(refund) => asked_back(refund),
+        Happened::RefundSucceeded(refund) => {
+            format!("{} was given back (refund {})", refund.amount, refund.number)
+        }
+        Happened::RefundFailed(refund) | Happened::RefundCancelled(refund) => not_given(refund),
+        Happened::RefundPosted(_) => "The refund was booked".to_owned(),
     }
+}
+
+fn asked_back(refund: &RefundRequested) -> String {
+    let RefundRequested { number, amount, reason, requested_by, .. } = refund;
+    format!("{requested_by} asked for {amount} to be given back (refund {number}): {reason}")
+}
+
+fn not_given(RefundEnded { number, amount, why }: &RefundEnded) -> String {
+    format!("{amount} was not given back (refund {number}): {why}")
 }
 
 fn cause(ending: &Ending) -> String {

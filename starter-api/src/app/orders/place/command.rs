@@ -87,7 +87,7 @@ impl PlaceOrder {
             Recipient::check(rules, customer_id.as_ref(), input.basket.country, &input.address);
         let payment_token = rules.check("/payment_token", PaymentToken::parse(input.payment_token));
         let expected_total =
-            input.expected_total.as_ref().and_then(|total| expected_total(rules, total));
+            input.expected_total.as_ref().and_then(|it| money(rules, "/expected_total", it));
         let cancel_window = input.cancel_window_seconds;
         let cancel_window =
             cancel_window.map(|window| window.seconds(0, CANCEL_WINDOW_SECONDS_MAX));
@@ -217,17 +217,19 @@ fn of_codes(code: Option<String>) -> Result<Option<String>, &'static str> {
     fits.then_some(code).ok_or("letters and digits, with spaces, `-` or `.` between")
 }
 
-fn expected_total(rules: &mut Rules, total: &MoneyInput<'_>) -> Option<Money> {
+/// An amount, where it stands in the request.
+pub(crate) fn money(rules: &mut Rules, at: &str, written: &MoneyInput<'_>) -> Option<Money> {
     let amount = rules.check(
-        "/expected_total/amount",
-        written_amount(total.amount)
+        format_args!("{at}/amount"),
+        written_amount(written.amount)
             .ok_or("an amount is a decimal number as text, such as \"19.99\""),
     );
     let currency = rules.check(
-        "/expected_total/currency",
-        Currency::from_code(total.currency).ok_or("a currency is a code of ISO 4217, such as GBP"),
+        format_args!("{at}/currency"),
+        Currency::from_code(written.currency)
+            .ok_or("a currency is a code of ISO 4217, such as GBP"),
     );
-    rules.check("/expected_total/amount", Money::new(amount?, currency?))
+    rules.check(format_args!("{at}/amount"), Money::new(amount?, currency?))
 }
 
 #[cfg(test)]

@@ -1,0 +1,359 @@
+//! Has money of a completed order given back, and shows what was.
+
+use chrono::{DateTime, Utc};
+use domain::event::RefundRequested;
+use domain::refund::{
+    Ask, Claimed, InvalidRefund, Left, Parts, REFUNDS_MAX, RefundLine, RefundState,
+};
+use domain::{Fingerprint, Money, OrderId, OrderState, OrderStatus, PaymentStatus};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::app::App;
+use crate::app::basket::{LineInput, check_lines};
+use crate::app::input::line_of_text;
+use crate::app::orders::place::IdempotencyKey;
+use crate::app::orders::place::command::{MoneyInput, money};
+use crate::app::orders::store::refunds::{self, Requesting, StoredRefund};
+use crate::app::orders::{OrderResource, parse_id, read};
+use crate::error::{Breach, Kind, Problem, Rules};
+use crate::identity::Caller;
+
+/// How often a refund is worked out anew because another one came or failed meanwhile.
+const ATTEMPTS: usize = 5;
+
+/// The most characters of a reason.
+const REASON_MAX: usize = 200;
+
+/// What is to be given back, as a caller wrote it.
+#[derive(Clone, Debug)]
+pub(crate) struct RefundInput<'a> {
+    pub(crate) amount: Option<MoneyInput<'a>>,
+    pub(crate) lines: Vec<LineInput<'a>>,
+    pub(crate) with_shipping: bool,
+    pub(crate) reason: &'a str,
+}
+
+/// The command to give money back.
+#[derive(Clone, Debug)]
+pub(crate) struct RefundOrder {
+    order_id: OrderId,
+    ask: Ask,
+    reason: String,
+}
+
+/// A refund of a completed order.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Refund)]
+pub(crate) struct RefundResource {
+    /// The order whose money is given back.
+    pub(crate) order_id: OrderId,
+    /// Counts the order's refunds, from 1.
+    #[schema(example = 1)]
+    pub(crate) number: u32,
+    /// Where it stands.
+    pub(crate) state: RefundState,
+    /// How much is given back.
+    pub(crate) amount: Money,
+    /// What that consists of.
+    pub(crate) parts: Parts,
+    /// The goods that it is for, if it was asked for by goods.
+    pub(crate) lines: Vec<RefundLine>,
+    /// Why, in the words of whoever asked for it.
+    #[schema(example = "arrived broken")]
+    pub(crate) reason: String,
+    /// Who asked for it, as the token named them.
+    #[schema(example = "eve")]
+    pub(crate) requested_by: String,
+    /// When it was asked for.
+    pub(crate) requested_at: DateTime<Utc>,
+    /// When its state changed last.
+    pub(crate) updated_at: DateTime<Utc>,
+    /// Why the payment provider did not give the money back, the last time that it did not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) failure: Option<String>,
+}
+
+/// A refund on record, by this request or by the one that it repeats.
+#[derive(Debug)]
+pub(crate) struct Refunded {
+    pub(crate) resource: RefundResource,
+    /// Whether this repeats an answer.
+    pub(crate) replayed: bool,
+}
+
+impl RefundOrder {
+    /// Checks what a caller wrote.
+    pub(crate) fn check(order_id: &str, input: &RefundInput<'_>) -> Result<Self, Problem> {
+        let order_id = parse_id(order_id)?;
+        let mut rules = Rules::default();
+        let reason = rules.check("/reason", line_of_text(input.reason, REASON_MAX));
+        let ask = ask(&mut rules, input);
+        let (ask, reason) = rules.kept(ask.zip(reason))?;
+        Ok(Self { order_id, ask, reason })
+    }
+
+    /// The fingerprint that tells a repeat of this request from another request under the same
+    /// key: version 1. A field that is added later goes to the end, with `given`.
+    fn fingerprint(&self) -> Fingerprint {
+        let v1 = Fingerprint::v1().field("reason", &self.reason);
+        match &self.ask {
+            Ask::Amount(amount) => v1
+                .field("amount", amount.amount())
+                .field("currency", amount.currency().code())
+                .finish(),
+            Ask::Goods { lines, with_shipping } => lines
+                .iter()
+                .fold(v1.field("lines", lines.len()), |v1, line| {
+                    v1.field("sku", &line.sku).field("quantity", line.quantity.pieces())
+                })
+                .field("shipping", with_shipping)
+                .finish(),
+        }
+    }
+}
+
+fn ask(rules: &mut Rules, input: &RefundInput<'_>) -> Option<Ask> {
+    match (&input.amount, input.lines.as_slice(), input.with_shipping) {
+        (Some(amount), [], false) => money(rules, "/amount", amount).map(Ask::Amount),
+        (Some(_), _, _) => {
+            rules.broken("/amount", "an amount, or `lines` and `shipping`, but not both");
+            None
+        }
+        (None, [], false) => {
+            rules.broken("/amount", "say how much, or for which `lines`, or the `shipping`");
+            None
+        }
+        (None, [], true) => Some(Ask::Goods { lines: vec![], with_shipping: true }),
+        (None, lines, with_shipping) => {
+            let lines = check_lines(rules, lines)?.into_iter();
+            let lines =
+                lines.map(|line| RefundLine { sku: line.sku, quantity: line.quantity }).collect();
+            Some(Ask::Goods { lines, with_shipping })
+        }
+    }
+}
+
+/// Puts a refund on record, from where it is launched.
+///
+/// **Repeats.** Under the same key of the same caller, the order's first refund counts.
+///
+/// **Errors.** 409 if nothing of the order can be given back, or another refund is under way; 422
+/// if it is more than is left, or if the key came with another refund.
+pub(crate) async fn refund(
+    app: &App,
+    caller: &Caller,
+    command: &RefundOrder,
+    key: &IdempotencyKey,
+) -> Result<Refunded, Problem> {
+    let RefundOrder { order_id, ask, .. } = command;
+    let fingerprint = command.fingerprint();
+    for _ in 0..ATTEMPTS {
+        let before = refunds::of(&app.database, *order_id).await?;
+        let order = read::read(app, caller, *order_id).await?;
+        if let Some(first) = before.iter().find(|one| one.is_of(caller.name(), key)) {
+            return repeated(first, &fingerprint);
+        }
+        let parts = worked_out(&order, &before, ask)?;
+        let event = command.event(caller, before.len().saturating_add(1), parts)?;
+        let claimed = claimed_by(&before, &order)?;
+        let wanted = refunds::Wanted { order_id: *order_id, claimed, parts, event };
+        match refunds::request(&app.database, &wanted, key, &fingerprint).await? {
+            Requesting::Requested => {
+                tracing::info!(%order_id, by = caller.name(), "a refund was asked for");
+                let now = refunds::of(&app.database, *order_id).await?;
+                let made = now.into_iter().find(|one| one.is_of(caller.name(), key));
+                let made = made.map(|one| Refunded { resource: one.resource, replayed: false });
+                return made.ok_or_else(|| Problem::internal(DOING, &Vanished));
+            }
+            Requesting::NotRefundable => return Err(not_refundable(&order.state)),
+            Requesting::UnderWay => return Err(under_way()),
+            Requesting::TooMuch => {
+                return Err(broken("/amount", "this is more than is left of the payment"));
+            }
+            // What came in between is found at the next look.
+            Requesting::Repeated | Requesting::OtherRequest | Requesting::Changed => {}
+        }
+    }
+    let detail = "Other refunds of the order came in between. Nothing was done; send the same \
+                  request again, with the same Idempotency-Key, after the time in Retry-After.";
+    Err(Problem::new(Kind::TryAgain, detail).with_retry_after(1))
+}
+
+/// The order's refunds, the first one first.
+pub(crate) async fn list(
+    app: &App,
+    caller: &Caller,
+    order_id: &str,
+) -> Result<Vec<RefundResource>, Problem> {
+    let order_id = parse_id(order_id)?;
+    read::read(app, caller, order_id).await?;
+    let refunds = refunds::of(&app.database, order_id).await?;
+    Ok(refunds.into_iter().map(|one| one.resource).collect())
+}
+
+const DOING: &str = "asking for a refund";
+
+#[derive(Debug, thiserror::Error)]
+#[error("the refund was put on record and is not there")]
+struct Vanished;
+
+impl RefundOrder {
+    /// The event of the request.
+    fn event(
+        &self,
+        caller: &Caller,
+        number: usize,
+        parts: Parts,
+    ) -> Result<RefundRequested, Problem> {
+        let internal = |error: &dyn std::error::Error| Problem::internal(DOING, error);
+        let lines = match &self.ask {
+            Ask::Amount(_) => vec![],
+            Ask::Goods { lines, .. } => lines.clone(),
+        };
+        Ok(RefundRequested {
+            number: u32::try_from(number).map_err(|error| internal(&error))?,
+            amount: parts.total().map_err(|error| internal(&error))?,
+            lines,
+            reason: self.reason.clone(),
+            requested_by: caller.name().to_owned(),
+        })
+    }
+}
+
+fn repeated(first: &StoredRefund, fingerprint: &Fingerprint) -> Result<Refunded, Problem> {
+    if first.fingerprint != fingerprint.as_str() {
+        return Err(Problem::new(
+            Kind::IdempotencyKeyReused,
+            "Another refund of this order was asked for under the same Idempotency-Key. Use a new \
+             key for a new refund.",
+        ));
+    }
+    Ok(Refunded { resource: first.resource.clone(), replayed: true })
+}
+
+/// What the refund consists of.
+fn worked_out(order: &OrderResource, before: &[StoredRefund], ask: &Ask) -> Result<Parts, Problem> {
+    if !is_refundable(&order.state) {
+        return Err(not_refundable(&order.state));
+    }
+    if before.iter().any(|one| one.resource.state.is_open()) {
+        return Err(under_way());
+    }
+    if before.len() >= REFUNDS_MAX {
+        return Err(Problem::new(
+            Kind::OrderNotRefundable,
+            "The order has had as many refunds as an order may have.",
+        ));
+    }
+    let claimed: Vec<_> = before.iter().filter_map(StoredRefund::claimed).collect();
+    let left = Left::of(&order.lines, &order.totals, &claimed)
+        .map_err(|error| Problem::internal(DOING, &error))?;
+    left.parts_of(ask).map_err(|error| invalid(ask, &error))
+}
+
+/// How much those refunds claim that have not failed.
+fn claimed_by(before: &[StoredRefund], order: &OrderResource) -> Result<Money, Problem> {
+    let claimed = before.iter().filter(|one| one.claimed().is_some());
+    Money::sum(order.totals.total.currency(), claimed.map(|one| one.resource.amount))
+        .map_err(|error| Problem::internal(DOING, &error))
+}
+
+fn is_refundable(state: &OrderState) -> bool {
+    state.status == OrderStatus::Completed
+        && matches!(state.payment_status, PaymentStatus::Paid | PaymentStatus::PartiallyRefunded)
+}
+
+fn not_refundable(state: &OrderState) -> Problem {
+    let detail = match (&state.status, state.payment_status) {
+        (OrderStatus::Processing, _) => {
+            "The order is not completed yet. As long as its parcel is not handed over, cancel it."
+        }
+        (
+            OrderStatus::Cancelled { .. }
+            | OrderStatus::Rejected { .. }
+            | OrderStatus::Failed { .. },
+            _,
+        ) => "The order was not completed, and holds no money.",
+        (OrderStatus::Completed, PaymentStatus::Refunded) => "All of it has been given back.",
+        (OrderStatus::Completed, PaymentStatus::Disputed) => {
+            "The customer's bank disputes the payment."
+        }
+        (
+            OrderStatus::Completed,
+            PaymentStatus::None
+            | PaymentStatus::AwaitingCustomer
+            | PaymentStatus::Authorised
+            | PaymentStatus::Paid
+            | PaymentStatus::PartiallyRefunded
+            | PaymentStatus::Voided
+            | PaymentStatus::Declined,
+        ) => "Nothing of the order's payment can be given back.",
+    };
+    Problem::new(Kind::OrderNotRefundable, detail)
+}
+
+fn under_way() -> Problem {
+    let detail = "Another refund of the order is under way. Send this one once that has ended.";
+    Problem::new(Kind::RefundUnderWay, detail)
+}
+
+/// Which part of the request cannot be.
+fn invalid(ask: &Ask, error: &InvalidRefund) -> Problem {
+    let at_lines = match error {
+        InvalidRefund::NotOrdered(_) | InvalidRefund::TooManyPieces { .. } => true,
+        InvalidRefund::Nothing
+        | InvalidRefund::MoreThanLeft { .. }
+        | InvalidRefund::OtherCurrency { .. }
+        | InvalidRefund::Money(_) => matches!(ask, Ask::Goods { .. }),
+    };
+    broken(if at_lines { "/lines" } else { "/amount" }, &error.to_string())
+}
+
+fn broken(pointer: &str, detail: &str) -> Problem {
+    Problem::invalid(vec![Breach { pointer: pointer.to_owned(), detail: detail.to_owned() }])
+}
+
+impl StoredRefund {
+    /// What it claims of the payment, if it has not failed.
+    fn claimed(&self) -> Option<Claimed> {
+        let RefundResource { state, parts, lines, .. } = &self.resource;
+        let gave_nothing = matches!(state, RefundState::Failed | RefundState::Cancelled);
+        (!gave_nothing).then(|| Claimed { parts: *parts, lines: lines.clone() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::{Currency, Quantity, Sku};
+    use rust_decimal::Decimal;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn command(ask: Ask) -> RefundOrder {
+        let reason = "arrived broken".to_owned();
+        RefundOrder { order_id: OrderId::of(Uuid::from_u128(7)), ask, reason }
+    }
+
+    /// These are on record in databases. If one changes, repeats of refunds that were asked for
+    /// before are refused.
+    #[test]
+    fn fingerprints_of_version_1_never_change() {
+        let amount = Money::new(Decimal::new(1_000, 2), Currency::GBP).unwrap();
+        let line = |sku, pieces| RefundLine {
+            sku: Sku::parse(sku).unwrap(),
+            quantity: Quantity::new(pieces).unwrap(),
+        };
+        let lines = vec![line("85123A", 2), line("71053", 1)];
+        // sha256sum over each name and value in turn, each as its length, a colon and its text.
+        assert_eq!(
+            command(Ask::Amount(amount)).fingerprint().as_str(),
+            "v1:ef30ee29c31d9d38e272105746458ccb9310d4a9ff67a9440b942b2c22aff057"
+        );
+        assert_eq!(
+            command(Ask::Goods { lines, with_shipping: true }).fingerprint().as_str(),
+            "v1:5bf94c288f13c7791674a411c624a328992d1beb5b44fc37b15f2b624ee4afd0"
+        );
+    }
+}
