@@ -17,6 +17,7 @@ use axum::http::{Method, Uri};
 use axum::response::Response;
 use chrono::DateTime;
 use domain::payment::PaymentState;
+use domain::refund::AtProvider;
 use domain::{Charge, Currency, Money, PaymentToken};
 use futures::stream;
 use reqwest::Url;
@@ -612,6 +613,35 @@ async fn money_is_given_back_once_under_the_refunds_key() {
         stripe.asked()[2].sent(),
         ["payment_intent=pi_1a", "amount=2430", "metadata[refund_key]=order-1:refund",]
     );
+}
+
+#[tokio::test]
+async fn a_refund_is_found_by_its_key_and_the_newest_of_a_key_counts() {
+    let mut failed = refund("failed");
+    failed["failure_reason"] = json!("expired_or_canceled_card");
+    let of_another = json!({
+        "id": "re_9z", "object": "refund", "amount": 100, "currency": "gbp",
+        "status": "succeeded", "metadata": {"refund_key": "order-2:refund"},
+    });
+    let listed = |data: Value| answers(200, &json!({"object": "list", "data": data}));
+    let stripe = Stripe::that([
+        listed(json!([of_another.clone()])),
+        listed(json!([of_another.clone(), refund("pending"), failed.clone()])),
+        listed(json!([of_another, failed])),
+    ])
+    .await;
+    let mut found = Vec::new();
+    for _ in 0..3 {
+        let newest = stripe.provider.look_up_refund(&payment(), "order-1:refund").await.unwrap();
+        found.push(newest.map(|refund| (refund.state, refund.amount, refund.failure)));
+    }
+    let whole = pounds("24.30");
+    let why = Some("expired_or_canceled_card".to_owned());
+    assert_eq!(
+        found,
+        [None, Some((AtProvider::Pending, whole, None)), Some((AtProvider::Failed, whole, why))]
+    );
+    stripe.was_asked(&[REFUNDS, REFUNDS, REFUNDS]);
 }
 
 #[tokio::test]
