@@ -26,4 +26,6 @@ mod stock;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
+mod texts;
+#[cfg(test)]
 mod waiting;

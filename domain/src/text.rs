@@ -43,7 +43,8 @@ pub fn line_as_written(text: &str, length_max: usize) -> Result<String, NotALine
 pub fn as_one_line(text: &str, length_max: usize) -> String {
     let plain = text.chars().map(|letter| if is_text(letter) { letter } else { ' ' });
     // See `line_of_text`: no more than this is looked at.
-    let begun = plain.skip_while(|letter| letter.is_whitespace()).take(length_max.saturating_mul(4));
+    let begun =
+        plain.skip_while(|letter| letter.is_whitespace()).take(length_max.saturating_mul(4));
     let line: String = begun.nfc().take(length_max).collect();
     line.trim_end().to_owned()
 }
@@ -51,8 +52,7 @@ pub fn as_one_line(text: &str, length_max: usize) -> String {
 /// Control characters are no text, the first of which (U+0000) no database keeps; nor are the ends
 /// of lines and paragraphs, nor what makes a reader see the letters after it in another order.
 fn is_text(letter: char) -> bool {
-    !(letter.is_control()
-        || matches!(letter, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'))
+    !(letter.is_control() || matches!(letter, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'))
 }
 
 /// Whether an id that somebody else has given can be stored, and sent back as it is.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use domain::payment::PaymentState;
-use domain::{Charge, Money};
+use domain::{Charge, Money, as_one_line, is_foreign_id};
 
 use crate::ActivityFault;
 use crate::fault::Cause;
@@ -74,6 +74,15 @@ pub struct Capabilities {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PaymentId(pub String);
 
+impl PaymentId {
+    /// The id, if it can be stored and sent back as it is.
+    ///
+    /// **Errors.** [`ProviderError::InvalidAnswer`].
+    pub(super) fn checked(self) -> Result<Self, ProviderError> {
+        if is_foreign_id(&self.0) { Ok(self) } else { Err(nonsense("an id that cannot be stored")) }
+    }
+}
+
 /// A payment in the provider's own records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Payment {
@@ -87,6 +96,30 @@ pub struct Payment {
     pub expires_at: Option<DateTime<Utc>>,
     /// How the customer approves it, if it awaits that.
     pub approval: Option<Approval>,
+}
+
+impl Payment {
+    /// The payment, with the provider's words as they are stored and shown.
+    ///
+    /// **Errors.** [`ProviderError::InvalidAnswer`], if nobody can be sent where the customer is to
+    /// approve it.
+    pub(super) fn checked(self) -> Result<Self, ProviderError> {
+        /// Far longer than any link in use.
+        const URL_MAX: usize = 4_096;
+        /// A code is a word or two.
+        const CODE_MAX: usize = 100;
+        let is_no_link = |Approval { url, .. }: &Approval| {
+            url.is_empty()
+                || url.len() > URL_MAX
+                || url.chars().any(|letter| !letter.is_ascii_graphic())
+        };
+        if self.approval.as_ref().is_some_and(is_no_link) {
+            return Err(nonsense("a link that is none"));
+        }
+        let decline_code = self.decline_code.map(|code| as_one_line(&code, CODE_MAX));
+        let decline_code = decline_code.filter(|code| !code.is_empty());
+        Ok(Self { decline_code, ..self })
+    }
 }
 
 /// How the customer approves a payment, as their bank asks of them.
@@ -154,6 +187,10 @@ impl ProviderError {
             }
         }
     }
+}
+
+fn nonsense(answer: &'static str) -> ProviderError {
+    ProviderError::InvalidAnswer(answer.into())
 }
 
 impl From<Unread> for ProviderError {
