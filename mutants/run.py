@@ -43,9 +43,11 @@ CHECKS = {
     "payments": ["--workspace", "--test", "payments"],
     "shipments": ["--workspace", "--test", "shipments"],
     "units": ["--workspace", "--lib"],
+    "programs": ["--workspace", "--bins"],
     "mechanism": ["--workspace", "--test", "mechanism"],
     "saga": ["--workspace", "--test", "saga"],
     "replay": ["--workspace", "--test", "replay"],
+    "formats": ["--workspace", "--test", "replay_formats"],
     "recover": ["--workspace", "--test", "recover"],
     "counting": ["--workspace", "--test", "counting"],
     "export": ["--workspace", "--test", "export"],
@@ -60,7 +62,7 @@ ARGUMENTS = {"matrix": ["--fail-fast", "--give-up-after", "60"]}
 # others start one of their own.
 ON_WHAT_RUNS = {
     "domain", "schema", "activities", "starter", "payments", "shipments", "units", "counting",
-    "export", "watch", "counterparts",
+    "export", "watch", "counterparts", "programs", "formats",
 }
 
 

@@ -106,7 +106,22 @@ pub(crate) async fn leave_tombstone(db: &PgPool, key: StepKey) -> Result<(), Act
 
 /// The event's data, for a statement that records it.
 pub(crate) fn data(event: &OrderEvent) -> Result<Value, ActivityFault> {
-    event.data().map_err(|error| ActivityFault::broken("writing an event down", error))
+    let data = event.data();
+    data.map(storable).map_err(|error| ActivityFault::broken("writing an event down", error))
+}
+
+/// The same as the database can keep it, which has all of Unicode but U+0000. Nothing of outside
+/// holds one any more when it gets here, but a note in the history of an earlier release's order
+/// does, and would never be taken.
+pub(crate) fn storable(value: Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(text.replace('\0', " ")),
+        Value::Array(items) => items.into_iter().map(storable).collect(),
+        Value::Object(fields) => {
+            fields.into_iter().map(|(name, value)| (name, storable(value))).collect()
+        }
+        value @ (Value::Null | Value::Bool(_) | Value::Number(_)) => value,
+    }
 }
 
 /// The refusal of a step that comes after its undo.
@@ -132,10 +147,10 @@ impl<T: DeserializeOwned> Outcome<T> {
 
 impl<T: Serialize> Outcome<T> {
     pub(crate) fn into_json(self) -> Value {
-        match self {
+        storable(match self {
             Self::Done(answer) => serde_json::json!({ "done": answer }),
             Self::Refused(rejection) => serde_json::json!({ "refused": rejection }),
-        }
+        })
     }
 }
 

@@ -192,7 +192,7 @@ pub async fn note_unwinding(
     let noted = sqlx::query!(
         r#"select ending as "ending?", ended as "ended?" from orders.note_unwinding($1, $2, $3)"#,
         note.order_id.uuid(),
-        json!(note.ending),
+        idempotency::storable(json!(note.ending)),
         run_id,
     )
     .fetch_optional(db)
@@ -254,7 +254,9 @@ pub async fn note_attention(db: &PgPool, note: &AttentionNote) -> Result<u32, Ac
         "select orders.note_attention($1, $2, $3)",
         order_id.uuid(),
         format!("attention:{run_id}:{number}"),
-        json!({ "step": step, "undoing": undoing, "why": why, "decisions": decisions }),
+        idempotency::storable(
+            json!({ "step": step, "undoing": undoing, "why": why, "decisions": decisions }),
+        ),
     )
     .fetch_one(db)
     .await

@@ -315,7 +315,7 @@ impl<'a> Attempt<'a> {
     }
 
     async fn open(&mut self) -> Result<(), ActivityFault> {
-        let opened = self.provider.open(&self.charge).await;
+        let opened = self.provider.open(&self.charge).await.and_then(PaymentId::checked);
         self.id = Some(opened.map_err(|error| error.into_fault("opening a payment"))?);
         (self.known, self.age) = (Known::Fresh, Duration::ZERO);
         Ok(())
@@ -337,7 +337,7 @@ impl<'a> Attempt<'a> {
         answer: Result<Payment, ProviderError>,
         doing: &'static str,
     ) -> Result<(), ActivityFault> {
-        match answer {
+        match answer.and_then(Payment::checked) {
             Ok(payment) => {
                 self.held_money = match payment.state {
                     PaymentState::Authorised | PaymentState::Captured => Some(true),

@@ -117,6 +117,7 @@ impl<'a> Attempt<'a> {
 
     async fn look_up(&mut self) -> Result<(), ActivityFault> {
         let found = self.provider.look_up_refund(&self.stored.payment, &self.name()).await;
+        let found = found.and_then(|found| found.map(Refund::checked).transpose());
         let found = found.map_err(|error| self.fault(error, "asking what became of a refund"))?;
         if found.as_ref().is_some_and(|found| found.amount != self.stored.amount) {
             return Err(contradicts("it is of another amount"));

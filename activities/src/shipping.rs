@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use domain::payment::KeyState;
 use domain::shipment::{self, Call, Known, ShipmentState};
-use domain::{Order, Parcel, Rejection, Shipment, StepKey};
+use domain::{Order, Parcel, Rejection, Shipment, StepKey, as_one_line};
 use sqlx::PgPool;
 
 use self::port::{Booking, CARRIER, Carrier, CarrierError, Consignment, Recipient, ShipmentId};
@@ -215,7 +215,7 @@ impl<'a> Attempt<'a> {
             recipient: self.recipient.take(),
             pieces: self.parcel.pieces,
         };
-        match self.carrier.draft(&booking).await {
+        match self.carrier.draft(&booking).await.and_then(ShipmentId::checked) {
             Ok(drafted) => {
                 (self.id, self.age) = (Some(drafted), Duration::ZERO);
                 self.known = Known::Fresh;
@@ -257,7 +257,7 @@ impl<'a> Attempt<'a> {
         match answer {
             Ok(consignment) => {
                 self.known = Known::Is(consignment.state);
-                self.consignment = Some(consignment);
+                self.consignment = Some(consignment.on_one_line());
                 Ok(())
             }
             Err(CarrierError::MovedOn) => {
@@ -305,8 +305,8 @@ impl<'a> Attempt<'a> {
     }
 
     fn undeliverable(&self, why: &str) -> Rejection {
-        let country = self.parcel.ship_to.country;
-        Rejection::AddressUndeliverable { country, why: why.to_owned() }
+        let (country, why) = (self.parcel.ship_to.country, as_one_line(why, 200));
+        Rejection::AddressUndeliverable { country, why }
     }
 
     fn id(&self) -> Result<&ShipmentId, ActivityFault> {

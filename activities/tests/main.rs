@@ -30,4 +30,6 @@ mod stripe;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
+mod texts;
+#[cfg(test)]
 mod waiting;

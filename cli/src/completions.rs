@@ -1,9 +1,9 @@
 //! `ordersaga completions`.
 
+use std::io::{self, Write as _};
+
 use anyhow::Result;
 use clap_complete::{Shell, generate};
-
-use crate::output;
 
 /// Which shell's completions.
 #[derive(Debug, clap::Args)]
@@ -15,6 +15,7 @@ pub(crate) struct CompletionsArgs {
 pub(crate) fn run(args: &CompletionsArgs, command: &mut clap::Command) -> Result<()> {
     let mut script = Vec::new();
     generate(args.shell, command, "ordersaga", &mut script);
-    output::print(String::from_utf8_lossy(&script).trim_end())?;
+    // A program reads it, tabs and all.
+    writeln!(io::stdout().lock(), "{}", String::from_utf8_lossy(&script).trim_end())?;
     Ok(())
 }

@@ -22,6 +22,7 @@ use anyhow::Result;
 use api_client::ApiError;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use mimalloc::MiMalloc;
+use output::Visible;
 use runtime::chain;
 use runtime::logging::{EVENTS_OF_NOTE, LogFormat, ONLY_ERRORS, start_logging};
 
@@ -100,7 +101,7 @@ async fn main() -> ExitCode {
     };
     done.unwrap_or_else(|error| {
         let is_refusal = error.downcast_ref::<ApiError>().is_some_and(ApiError::is_refusal);
-        tracing::error!("{}", chain(error.as_ref()));
+        tracing::error!("{}", Visible(chain(error.as_ref())));
         if is_refusal { ExitCode::FAILURE } else { ExitCode::from(2) }
     })
 }

@@ -9,7 +9,7 @@ use futures::TryStreamExt as _;
 use serde_json::{Value, json};
 
 use crate::api_client::{Api, ApiError, ClientArgs, StreamEvent};
-use crate::output::{Column, Format, details, print, table, text};
+use crate::output::{Column, Format, Visible, details, print, table, text};
 
 /// Orders, by way of the API.
 #[derive(Debug, clap::Args)]
@@ -196,7 +196,7 @@ async fn watch(api: &Api, order_id: &str, format: Format) -> Result<()> {
                 if last.is_none() || !passing {
                     return Err(error);
                 }
-                tracing::warn!("{error}; trying again");
+                tracing::warn!("{}; trying again", Visible(error.to_string()));
                 tokio::time::sleep(PAUSE).await;
             }
         }

@@ -1,6 +1,10 @@
 //! What commands print: tables for people, JSON for programs.
+//!
+//! What is printed may be somebody else's words, and a terminal obeys some characters in the place of
+//! showing them. So each of these is printed as JSON writes it in a text, `\u001b`: JSON stays the
+//! JSON that it was, and a table shows what is there.
 
-use std::fmt::Display;
+use std::fmt::{self, Display, Write as _};
 use std::io::{self, Write as _};
 
 use comfy_table::presets::NOTHING;
@@ -19,9 +23,34 @@ pub(crate) enum Format {
 /// A column of a table: its title, and where its value is in each item, as a JSON pointer.
 pub(crate) type Column = (&'static str, &'static str);
 
-/// Prints a line on standard output, where everything goes that a command was asked for.
-pub(crate) fn print(line: impl Display) -> io::Result<()> {
-    writeln!(io::stdout().lock(), "{line}")
+/// Prints lines on standard output, where everything goes that a command was asked for.
+pub(crate) fn print(lines: impl Display) -> io::Result<()> {
+    let lines = lines.to_string();
+    let mut output = io::stdout().lock();
+    lines.split('\n').try_for_each(|line| writeln!(output, "{}", Visible(line)))
+}
+
+/// A text on one line, of which a terminal shows every character and obeys none.
+pub(crate) struct Visible<T>(pub(crate) T);
+
+impl<T: AsRef<str>> Display for Visible<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.as_ref().chars().try_for_each(|letter| {
+            if is_obeyed(letter) {
+                write!(f, "\\u{:04x}", u32::from(letter))
+            } else {
+                f.write_char(letter)
+            }
+        })
+    }
+}
+
+/// Control characters (an escape sequence begins with one), the ends of lines and paragraphs, and
+/// what has the letters after it shown in another order. None has more than four digits.
+fn is_obeyed(letter: char) -> bool {
+    letter.is_control()
+        || matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}')
+        || matches!(letter, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// A table of the items. A column that no item has a value for is left out.
@@ -77,19 +106,20 @@ fn flatten(path: String, value: &Value, rows: &mut Vec<(String, String)>) {
         }
         Value::Null => {}
         Value::Object(_) | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
-            rows.push((path, text(value)));
+            rows.push((Visible(path).to_string(), text(value)));
         }
     }
 }
 
 /// A value in a cell.
 pub(crate) fn text(value: &Value) -> String {
-    match value {
+    let text = match value {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
         Value::Object(_) => money(value).unwrap_or_else(|| value.to_string()),
         Value::Bool(_) | Value::Number(_) | Value::Array(_) => value.to_string(),
-    }
+    };
+    Visible(text).to_string()
 }
 
 /// An amount with its currency, which reads better than its two fields.
@@ -124,6 +154,43 @@ mod tests {
              b
         "]]
         .assert_eq(&trimmed(&table(&orders, &columns)));
+    }
+
+    /// Clears the screen, colours what follows, turns it round, and begins another row.
+    const MISCHIEF: &str = "\u{1b}[2J\u{9b}31m\u{202e}a\u{2066}b\r\n\tc\u{0}\u{7f}";
+    const SHOWN: &str = r"\u001b[2J\u009b31m\u202ea\u2066b\u000d\u000a\u0009c\u0000\u007f";
+
+    #[test]
+    fn a_terminal_shows_every_character_of_a_table_and_obeys_none() {
+        let money = json!({"amount": MISCHIEF, "currency": "EUR"});
+        let item = json!({"reason": MISCHIEF, "total": money, "all": [MISCHIEF]});
+        let columns = [("REASON", "/reason"), ("TOTAL", "/total"), ("ALL", "/all")];
+        let (table, details) = (table(&[item.clone()], &columns), details(&item));
+        assert_eq!(table.lines().count(), 2, "{table}");
+        assert_eq!(details.lines().count(), 3, "{details}");
+        for text in table.lines().chain(details.lines()) {
+            assert!(!text.chars().any(is_obeyed), "{text:?}");
+        }
+        assert!(details.to_string().contains(SHOWN), "{details}");
+        assert!(text(&json!({"a": "\u{9b}"})).contains(r"\u009b"));
+        let named = json!({"a\u{1b}[2J": {"b\n": 1}});
+        assert_eq!(trimmed(&super::details(&named)), "a\\u001b[2J.b\\u000a  1\n");
+    }
+
+    #[test]
+    fn a_terminal_obeys_nothing_in_json_which_stays_what_it_was() {
+        let sent = json!({"reason": MISCHIEF, "\u{9b}": ["\u{202e}", "שלום", "😀"]});
+        let printed = Visible(sent.to_string()).to_string();
+        assert!(!printed.chars().any(is_obeyed), "{printed:?}");
+        assert_eq!(serde_json::from_str::<Value>(&printed).unwrap(), sent);
+    }
+
+    #[test]
+    fn what_needs_no_care_is_printed_as_it_is() {
+        for text in ["", "café", "שלום", "日本語", "👩\u{200d}🚀", r"C:\u001b", "#[x](y) `z`"]
+        {
+            assert_eq!(Visible(text).to_string(), text);
+        }
     }
 
     #[test]

@@ -43,4 +43,4 @@ pub use steps::{
     Authorisation, AuthorisationAnswer, Charge, ClaimLine, Decision, Parcel, Shipment, StepKey,
     StepName, StockClaim,
 };
-pub use text::{NotALine, composed, line_as_written, line_of_text};
+pub use text::{NotALine, as_one_line, composed, is_foreign_id, line_as_written, line_of_text};

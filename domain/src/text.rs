@@ -36,6 +36,33 @@ pub fn line_as_written(text: &str, length_max: usize) -> Result<String, NotALine
     }
 }
 
+/// Text of outside that nobody is there to refuse any more (a signal's, a party's answer), as it is
+/// stored and shown: on one line, in NFC, no longer than this. What is no text in it is a space, and
+/// what is too long is cut off. Nothing is left of a text without text.
+#[must_use]
+pub fn as_one_line(text: &str, length_max: usize) -> String {
+    let plain = text.chars().map(|letter| if is_text(letter) { letter } else { ' ' });
+    // See `line_of_text`: no more than this is looked at.
+    let begun =
+        plain.skip_while(|letter| letter.is_whitespace()).take(length_max.saturating_mul(4));
+    let line: String = begun.nfc().take(length_max).collect();
+    line.trim_end().to_owned()
+}
+
+/// Control characters are no text, the first of which (U+0000) no database keeps; nor are the ends
+/// of lines and paragraphs, nor what makes a reader see the letters after it in another order.
+fn is_text(letter: char) -> bool {
+    !(letter.is_control() || matches!(letter, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'))
+}
+
+/// Whether an id that somebody else has given can be stored, and sent back as it is.
+#[must_use]
+pub fn is_foreign_id(id: &str) -> bool {
+    /// Longer than any that is in use.
+    const LENGTH_MAX: usize = 255;
+    line_as_written(id, LENGTH_MAX).is_ok_and(|line| line == id)
+}
+
 /// The same text in NFC.
 #[must_use]
 pub fn composed(text: &str) -> String {
@@ -44,6 +71,8 @@ pub fn composed(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -65,5 +94,49 @@ mod tests {
         let longest = "\u{3b1}\u{313}\u{300}\u{345}";
         assert_eq!(line_of_text(longest, 1).unwrap(), "\u{1f82}");
         assert!(line_of_text(&format!("{longest}x"), 1).is_err());
+    }
+    #[test]
+    fn a_text_that_nobody_can_refuse_is_made_one_line() {
+        for (text, line) in [
+            ("a\u{0}b", "a b"),
+            ("\u{0}", ""),
+            (" \t\r\n ", ""),
+            ("one\ntwo\r\nthree", "one two  three"),
+            ("\u{1b}[31mred\u{7}\u{9b}2J", "[31mred  2J"),
+            ("a\u{7f}b\u{85}c", "a b c"),
+            ("one\u{2028}two\u{2029}three", "one two three"),
+            ("invoice\u{202e}fdp.exe\u{2066}x\u{2069}", "invoice fdp.exe x"),
+            // Written from right to left by itself, and joined by marks that belong to the text.
+            ("\u{5e9}\u{5dc}\u{5d5}\u{5dd}", "\u{5e9}\u{5dc}\u{5d5}\u{5dd}"),
+            ("\u{1f469}\u{200d}\u{1f680}", "\u{1f469}\u{200d}\u{1f680}"),
+            ("cafe\u{301}", "caf\u{e9}"),
+        ] {
+            assert_eq!(as_one_line(text, 40), line, "{text:?}");
+        }
+        assert_eq!(as_one_line("abcdef", 3), "abc");
+        assert_eq!(as_one_line("ab cdef", 3), "ab");
+        assert_eq!(as_one_line(&"x".repeat(1_000_000), 200), "x".repeat(200));
+    }
+
+    #[test]
+    fn an_id_of_somebody_else_is_sent_back_as_it_is_or_not_taken() {
+        for id in ["pi_3MtwBwLkdIwHu7ix28a3tqPa", "1", "a b", "caf\u{e9}", "cafe\u{301}"] {
+            assert!(is_foreign_id(id), "{id}");
+        }
+        for id in ["", " ", "a ", " a", "a\u{0}", "a\nb", &"x".repeat(256)] {
+            assert!(!is_foreign_id(id), "{id:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_made_one_line_is_a_line_and_stays_it(
+            letters in proptest::collection::vec(any::<char>(), 0..200),
+            max in 1_usize..50,
+        ) {
+            let line = as_one_line(&letters.into_iter().collect::<String>(), max);
+            prop_assert_eq!(&as_one_line(&line, max), &line);
+            prop_assert!(line.is_empty() || line_of_text(&line, max) == Ok(line.clone()));
+        }
     }
 }

@@ -39,7 +39,7 @@ pub(crate) async fn quick_then_patient<P: Process, A: Activity>(
     match quick.map_err(|error| (failure_of(&error, token), InvalidAnswer::of(&error))) {
         Err((StepFailure::Unknown(why), invalid)) => {
             if invalid.is_none() {
-                tell(ctx, format!("⏳ {name} is waiting on `{queue}`: {why}"));
+                tell(ctx, format!("⏳ {name} is waiting on {queue}: {why}"));
                 show(ctx);
             }
             patient(ctx, activity, argument, patience, invalid, token).await
@@ -146,7 +146,7 @@ impl Doubt {
             let until = DateTime::<Utc>::from(until).format("%H:%M:%S UTC");
             tell(
                 ctx,
-                format!("⏳ {name} is waiting on `{queue}`: {message}; asking again until {until}"),
+                format!("⏳ {name} is waiting on {queue}: {message}; asking again until {until}"),
             );
             show(ctx);
         }

@@ -108,7 +108,7 @@ impl<P: Process> Duty<'_, P> {
                 Err(failure) => failure,
             };
             let step = self.step;
-            tell(ctx, format!("💥 **{step}** waits for a decision (`resolve`): {failure}"));
+            tell(ctx, format!("💥 {step} waits for a decision (resolve): {failure}"));
             let occurrence = self.announce(ctx, &failure).await;
             let waiting =
                 WaitingFor { step: step.to_owned(), occurrence, decisions: self.decisions() };
@@ -186,7 +186,7 @@ where
             Err(failure) => failure,
         };
         let occurrence = ctx.state_mut(|process| process.progress_mut().next_record_wait());
-        tell(ctx, format!("💥 the record waits for a decision (`resolve`): {failure}"));
+        tell(ctx, format!("💥 the record waits for a decision (resolve): {failure}"));
         let decisions = vec![Decision::Retry, Decision::Skip];
         let waiting = WaitingFor { step: RECORD.to_owned(), occurrence, decisions };
         match decided(ctx, waiting, async || settled(write().await)).await {

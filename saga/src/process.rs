@@ -52,8 +52,8 @@ pub trait Process: Sized + 'static {
     ) -> impl Future<Output = Result<(), StepFailure<Self::Refusal>>>;
 }
 
-/// Adds a line to the timeline.
-pub fn tell<P: Process>(ctx: &WorkflowContext<P>, text: impl Into<String>) {
+/// Adds a line to the timeline: plain text, which is shown as it is written.
+pub fn tell<P: Process>(ctx: &WorkflowContext<P>, text: impl AsRef<str>) {
     let now = ctx.workflow_time();
     ctx.state_mut(|process| process.progress_mut().tell(now, text));
 }

@@ -14,6 +14,9 @@ use crate::{Decision, Resolution};
 /// who send signal after signal cannot make the workflow's state grow.
 pub const TIMELINE_MAX: usize = 200;
 
+/// The most characters that a line of the timeline keeps.
+const LINE_MAX: usize = 500;
+
 /// The most hints that a party's signals are acted on, for each queue. Any more are ignored.
 const HINTS_MAX: u32 = 100;
 
@@ -59,8 +62,17 @@ pub enum StepState {
 pub struct TimelineEntry {
     /// When, by the workflow's clock.
     pub at: DateTime<Utc>,
-    /// What, for people.
+    /// What, for people: plain text on one line.
     pub text: String,
+}
+
+impl TimelineEntry {
+    /// What is told may be somebody else's words: a control character is a space, and what is too
+    /// long is cut off.
+    fn at(at: DateTime<Utc>, text: &str) -> Self {
+        let plain = text.chars().map(|letter| if letter.is_control() { ' ' } else { letter });
+        Self { at, text: plain.take(LINE_MAX).collect() }
+    }
 }
 
 /// What waits for a person's decision.
@@ -292,10 +304,10 @@ impl Progress {
         is_taken
     }
 
-    /// Adds a line to the timeline.
-    pub fn tell(&mut self, now: Option<SystemTime>, text: impl Into<String>) {
+    /// Adds a line to the timeline: plain text, which is shown as it is written.
+    pub fn tell(&mut self, now: Option<SystemTime>, text: impl AsRef<str>) {
         let at = DateTime::<Utc>::from(now.unwrap_or(SystemTime::UNIX_EPOCH));
-        self.timeline.push_back(TimelineEntry { at, text: text.into() });
+        self.timeline.push_back(TimelineEntry::at(at, text.as_ref()));
         if self.timeline.len() > TIMELINE_MAX {
             let first = self.timeline.pop_front();
             self.timeline.pop_front();
@@ -305,13 +317,16 @@ impl Progress {
         }
     }
 
-    /// The timeline in Markdown, for the Web UI.
+    /// The timeline in Markdown, for the Web UI. Each text is shown as it is written, whoever wrote
+    /// it: nothing in it is a link, an image or any other markup.
     #[must_use]
     pub fn markdown(&self, heading: &str) -> String {
         let lines = self.timeline.iter().map(|TimelineEntry { at, text }| {
-            format!("- `{}` {text}", at.to_rfc3339_opts(SecondsFormat::Millis, true))
+            let at = at.to_rfc3339_opts(SecondsFormat::Millis, true);
+            format!("- `{at}` {}", as_written(text))
         });
-        iter::once(format!("### {heading}\n")).chain(lines).collect::<Vec<_>>().join("\n")
+        let heading = format!("### {}\n", as_written(heading));
+        iter::once(heading).chain(lines).collect::<Vec<_>>().join("\n")
     }
 
     pub(crate) fn mark(&mut self, step: &str, state: StepState) {
@@ -387,6 +402,20 @@ impl Progress {
     }
 }
 
+/// The text in Markdown that shows it. What would be markup only where a line begins needs no care:
+/// something else stands there. Braces are none in Markdown, but the Web UI fills in `{namespace}`.
+fn as_written(text: &str) -> String {
+    const MARKUP: &str = r"\`*_{}[]<>#|~&!";
+    let mut written = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if MARKUP.contains(letter) {
+            written.push('\\');
+        }
+        written.push(letter);
+    }
+    written
+}
+
 fn nothing_waits() -> String {
     "nothing waits for a decision".to_owned()
 }
@@ -444,6 +473,34 @@ mod tests {
         assert_eq!(texts.len(), TIMELINE_MAX);
         assert_eq!(texts.first(), Some(&"line 0"));
         assert_eq!(texts.last(), Some(&"line 599"));
+    }
+
+    #[test]
+    fn what_is_told_is_plain_text_on_one_line_and_no_longer_than_that() {
+        let mut progress = Progress::default();
+        progress.tell(None, "a\u{0}b\n### c\u{1b}[31m");
+        progress.tell(None, "x".repeat(10_000));
+        let texts: Vec<_> = progress.timeline().map(|line| line.text.clone()).collect();
+        assert_eq!(texts, ["a b ### c [31m".to_owned(), "x".repeat(LINE_MAX)]);
+    }
+
+    #[test]
+    fn nothing_that_is_told_is_markup_in_the_web_ui() {
+        for (text, shown) in [
+            ("![x](https://example.org/x.png)", r"\!\[x\](https://example.org/x.png)"),
+            ("[pay here](https://example.org)", r"\[pay here\](https://example.org)"),
+            ("<https://example.org>", r"\<https://example.org\>"),
+            ("<img src=x onerror=y>", r"\<img src=x onerror=y\>"),
+            ("**insufficient_funds** `x` ~~y~~", r"\*\*insufficient\_funds\*\* \`x\` \~\~y\~\~"),
+            (r"\[x] &lt; a|b {namespace}", r"\\\[x\] \&lt; a\|b \{namespace\}"),
+            ("a\n# b\n- c\n| d | e |", r"a \# b - c \| d \| e \|"),
+            ("refund-payment: 2.50 (EUR), 1. try", "refund-payment: 2.50 (EUR), 1. try"),
+        ] {
+            let mut progress = Progress::default();
+            progress.tell(None, text);
+            let expected = format!("### waiting \\#\n\n- `1970-01-01T00:00:00.000Z` {shown}");
+            assert_eq!(progress.markdown("waiting #"), expected, "{text}");
+        }
     }
 
     #[test]

@@ -159,12 +159,12 @@ impl<P: Process> Saga<P> {
             match read(self.attempt(&step).await?) {
                 Answer::Done(output) => return self.done(name, output).map(Some),
                 Answer::Replaced => {
-                    tell(&self.ctx, format!("↻ **{name}** is replaced"));
+                    tell(&self.ctx, format!("↻ {name} is replaced"));
                     return self.unless_cancelled(&self.forward()).map(|()| None);
                 }
                 Answer::Waits { at_most, why } => {
                     self.mark(name, StepState::Waiting);
-                    tell(&self.ctx, format!("⏸ **{name}**: {why}, for {} s", at_most.as_secs()));
+                    tell(&self.ctx, format!("⏸ {name}: {why}, for {} s", at_most.as_secs()));
                     self.wait_until(at_most, why, queue, heard).await?;
                 }
             }
@@ -233,7 +233,7 @@ impl<P: Process> Saga<P> {
     /// Writes down that a step is done.
     fn done<T>(&self, step: &'static str, output: T) -> Result<T, Stop<P::Refusal>> {
         self.mark(step, StepState::Done);
-        tell(&self.ctx, format!("✔ **{step}**"));
+        tell(&self.ctx, format!("✔ {step}"));
         // Whoever cancelled the process meanwhile was told that it is cancelled.
         self.unless_cancelled(&self.forward())?;
         Ok(output)
@@ -266,10 +266,10 @@ impl<P: Process> Saga<P> {
         let duty = Duty { step, undoing: false, can_be_accepted: false, attempt: &attempt };
         let (state, text) = match duty.see_through(&self.ctx).await {
             Done::Yes | Done::Accepted if accepts => {
-                (StepState::Accepted, format!("✔ **{step}** is on record as done"))
+                (StepState::Accepted, format!("✔ {step} is on record as done"))
             }
-            Done::Yes | Done::Accepted => (StepState::Done, format!("✔ **{step}**")),
-            Done::Skipped => (StepState::Skipped, format!("⚠ **{step}** skipped")),
+            Done::Yes | Done::Accepted => (StepState::Done, format!("✔ {step}")),
+            Done::Skipped => (StepState::Skipped, format!("⚠ {step} skipped")),
         };
         self.mark(step, state);
         tell(&self.ctx, text);
@@ -306,11 +306,11 @@ impl<P: Process> Saga<P> {
                 Done::Yes if matches!(self.state_of(step), None | Some(StepState::Refused)) => {
                     continue;
                 }
-                Done::Yes => (StepState::Undone, format!("↩ **{step}** undone")),
-                Done::Skipped => (StepState::Skipped, format!("⚠ undo of **{step}** skipped")),
+                Done::Yes => (StepState::Undone, format!("↩ {step} undone")),
+                Done::Skipped => (StepState::Skipped, format!("⚠ undo of {step} skipped")),
                 Done::Accepted => {
                     self.mark(step, StepState::Accepted);
-                    tell(&self.ctx, format!("✔ **{step}** counts as done"));
+                    tell(&self.ctx, format!("✔ {step} counts as done"));
                     self.ctx.state_mut(|process| process.progress_mut().pass_return());
                     return Unwound::AcceptedAsDone(step);
                 }
@@ -325,22 +325,22 @@ impl<P: Process> Saga<P> {
     fn conclude(&self, step: &'static str, failure: StepFailure<P::Refusal>) -> Stop<P::Refusal> {
         let (state, text, why_stopped) = match failure {
             StepFailure::Refused(refusal) => {
-                (StepState::Refused, format!("✘ **{step}**: {refusal}"), Stop::Refused(refusal))
+                (StepState::Refused, format!("✘ {step}: {refusal}"), Stop::Refused(refusal))
             }
             StepFailure::Unknown(why) => {
-                (StepState::Unknown, format!("? **{step}**: {why}"), Stop::GaveUp { step })
+                (StepState::Unknown, format!("? {step}: {why}"), Stop::GaveUp { step })
             }
             StepFailure::Cancelled => (
                 StepState::Unknown,
-                format!("? **{step}**: cancelled while under way"),
+                format!("? {step}: cancelled while under way"),
                 Stop::Cancelled,
             ),
             StepFailure::Broken(why) => {
-                (StepState::Broken, format!("💥 **{step}**: {why}"), Stop::Broken { step, why })
+                (StepState::Broken, format!("💥 {step}: {why}"), Stop::Broken { step, why })
             }
             StepFailure::NotOpen { message, ended } => (
                 StepState::Refused,
-                format!("✘ **{step}**: {message}"),
+                format!("✘ {step}: {message}"),
                 Stop::NotOpen { message, ended },
             ),
         };

@@ -650,7 +650,7 @@ async fn a_party_whose_answers_make_no_sense_is_asked_again_patiently_and_visibl
     // One activity is tried again and again, so that the history does not grow.
     assert_eq!(scheduled(&handle, "BookHotel").await.len(), 1);
     let timeline = agency.view(&handle).await.timeline;
-    let told = "BookHotel is waiting on `trips`: an answer that makes no sense; asking again until";
+    let told = "BookHotel is waiting on trips: an answer that makes no sense; asking again until";
     assert_eq!(timeline.matches(told).count(), 1, "{timeline}");
     agency.close().await;
 }

@@ -24,8 +24,8 @@ use saga::{Contract, MESSAGES_MAX, Role, StepState, WaitingFor};
 use serde_json::json;
 use sqlx::PgPool;
 use support::{
-    COST_PERCENT, Code, FOR_EVER, Fault, Gate, ON_HAND, OnRecord, Shop, Traces, cancel, decided,
-    ended, history, order, order_paid_by, serve_as, unreadable, until_in_history,
+    COST_PERCENT, Code, FOR_EVER, Fault, Gate, ON_HAND, OnRecord, OrderHandle, Shop, Traces,
+    cancel, decided, ended, history, order, order_paid_by, serve_as, unreadable, until_in_history,
 };
 use temporalio_client::errors::WorkflowUpdateError;
 use temporalio_client::{UntypedUpdate, WorkflowCancelOptions};
@@ -365,6 +365,30 @@ async fn a_decision_by_signal_is_taken_like_one_by_update(db: PgPool) {
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_decision_is_on_record_whatever_characters_it_has(db: PgPool) {
+    let shop = Shop::open(db).await;
+    for by_signal in [true, false] {
+        let order = order();
+        shop.faults.plan(order.order_id, "ShipOrder", Fault::Refused(refusal()));
+        shop.faults.plan(order.order_id, "ReleaseStock", Fault::Broken(1));
+        let handle = shop.place(&order).await;
+        let mut decision = decided(&shop.until_needs_attention(&handle).await, Decision::Retry);
+        (decision.by, decision.why) = ("E\u{0}va".to_owned(), "a\u{0}b\nc".to_owned());
+        if by_signal {
+            let payload = signal_payload(&decision).unwrap();
+            handle.signal(OrderSaga::resolve_signal, payload, Default::default()).await.unwrap();
+        } else {
+            shop.decide(&handle, &decision).await.unwrap();
+        }
+        assert_eq!(ended(&handle).await, OrderStatus::Rejected { rejection: refusal() });
+        let told = shop.data_of(order.order_id, "order.attention-resolved").await;
+        assert_eq!([&told[0]["by"], &told[0]["why"]], ["E va", "a b c"]);
+    }
+    shop.assert_proven().await;
+    shop.close().await;
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn past_the_point_of_no_return_a_broken_step_waits_for_a_person(db: PgPool) {
     let shop = Shop::open(db).await;
     let all =
@@ -605,31 +629,66 @@ async fn a_cancel_that_overtakes_what_was_done_takes_it_back_all_the_same(db: Pg
     shop.close().await;
 }
 
+/// Every way to cancel an order.
+const CANCELS: [&str; 3] = ["update", "signal", "temporal"];
+
+/// Cancels the order in this way.
+async fn cancels(handle: &OrderHandle, way: &str, reason: &str) {
+    let request = CancelRequest { reason: reason.to_owned() };
+    match way {
+        "update" => {
+            let answer =
+                handle.execute_update(OrderSaga::cancel, request, Default::default()).await;
+            assert_eq!(answer.unwrap(), CancelDecision::Unwinding);
+        }
+        "signal" => {
+            let payload = signal_payload(&request).unwrap();
+            handle.signal(OrderSaga::cancel_signal, payload, Default::default()).await.unwrap();
+        }
+        _ => {
+            let options = WorkflowCancelOptions::builder().reason(reason).build();
+            handle.cancel(options).await.unwrap();
+        }
+    }
+}
+
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn cancelling_in_time_means_the_same_by_update_signal_and_temporal(db: PgPool) {
     let shop = Shop::open(db).await;
-    for way in ["update", "signal", "temporal"] {
+    for way in CANCELS {
         let mut order = order();
         order.terms.cancel_window_seconds = 3_600;
         let handle = shop.place(&order).await;
         shop.until_event(order.order_id, "payment.authorised").await;
-        let request = CancelRequest { reason: way.to_owned() };
-        match way {
-            "update" => {
-                let answer =
-                    handle.execute_update(OrderSaga::cancel, request, Default::default()).await;
-                assert_eq!(answer.unwrap(), CancelDecision::Unwinding);
-            }
-            "signal" => {
-                let payload = signal_payload(&request).unwrap();
-                handle.signal(OrderSaga::cancel_signal, payload, Default::default()).await.unwrap();
-            }
-            _ => {
-                let options = WorkflowCancelOptions::builder().reason(way).build();
-                handle.cancel(options).await.unwrap();
-            }
-        }
+        cancels(&handle, way, way).await;
         assert_eq!(ended(&handle).await, OrderStatus::Cancelled { reason: way.to_owned() });
+        shop.assert_clean_slate(order.order_id).await;
+    }
+    shop.assert_proven().await;
+    shop.close().await;
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_order_ends_cancelled_whatever_characters_the_reason_has(db: PgPool) {
+    let shop = Shop::open(db).await;
+    for way in CANCELS {
+        let mut order = order();
+        order.terms.cancel_window_seconds = 3_600;
+        let handle = shop.place(&order).await;
+        shop.until_event(order.order_id, "payment.authorised").await;
+        let (reference, status) = ("pay\u{0}1".to_owned(), "\u{1b}[31mpaid\n".to_owned());
+        let payload = signal_payload(&PartyUpdate { reference, status }).unwrap();
+        handle.signal(OrderSaga::payment_update, payload, Default::default()).await.unwrap();
+        cancels(&handle, way, "a\u{0}b\n# c").await;
+        let end = OrderStatus::Cancelled { reason: "a b # c".to_owned() };
+        assert_eq!(ended(&handle).await, end, "{way}");
+        let told = shop.data_of(order.order_id, "order.cancelled").await;
+        assert_eq!(told, [json!({ "reason": "a b # c" })], "{way}");
+        let timeline = shop.view(&handle).await.timeline;
+        let heard = "📨 payment_update: pay 1 is [31mpaid";
+        assert!(timeline.iter().any(|entry| entry.text == heard), "{way}: {timeline:?}");
+        let is_plain = |text: &str| !text.chars().any(char::is_control);
+        assert!(timeline.iter().all(|entry| is_plain(&entry.text)), "{way}: {timeline:?}");
         shop.assert_clean_slate(order.order_id).await;
     }
     shop.assert_proven().await;

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use domain::payment::PaymentState;
 use domain::refund::AtProvider;
-use domain::{Charge, Money};
+use domain::{Charge, Money, as_one_line, is_foreign_id};
 
 use crate::ActivityFault;
 use crate::fault::Cause;
@@ -77,6 +77,15 @@ pub trait PaymentProvider: Send + Sync {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PaymentId(pub String);
 
+impl PaymentId {
+    /// The id, if it can be stored and sent back as it is.
+    ///
+    /// **Errors.** [`ProviderError::InvalidAnswer`].
+    pub(super) fn checked(self) -> Result<Self, ProviderError> {
+        if is_foreign_id(&self.0) { Ok(self) } else { Err(nonsense("an id that cannot be stored")) }
+    }
+}
+
 /// A payment in the provider's own records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Payment {
@@ -92,6 +101,28 @@ pub struct Payment {
     pub approval: Option<Approval>,
 }
 
+impl Payment {
+    /// The payment, with the provider's words as they are stored and shown.
+    ///
+    /// **Errors.** [`ProviderError::InvalidAnswer`], if nobody can be sent where the customer is to
+    /// approve it.
+    pub(super) fn checked(self) -> Result<Self, ProviderError> {
+        /// Far longer than any link in use.
+        const URL_MAX: usize = 4_096;
+        let is_no_link = |Approval { url, .. }: &Approval| {
+            url.is_empty()
+                || url.len() > URL_MAX
+                || url.chars().any(|letter| !letter.is_ascii_graphic())
+        };
+        if self.approval.as_ref().is_some_and(is_no_link) {
+            return Err(nonsense("a link that is none"));
+        }
+        let decline_code = self.decline_code.map(|code| as_one_line(&code, WORD_MAX));
+        let decline_code = decline_code.filter(|code| !code.is_empty());
+        Ok(Self { decline_code, ..self })
+    }
+}
+
 /// A refund in the provider's own records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refund {
@@ -104,6 +135,19 @@ pub struct Refund {
     pub amount: Money,
     /// Why it failed, if it did: the provider's word for it.
     pub failure: Option<String>,
+}
+
+impl Refund {
+    /// The refund, with the provider's words as they are stored and shown.
+    ///
+    /// **Errors.** [`ProviderError::InvalidAnswer`], if its id cannot be stored.
+    pub(crate) fn checked(self) -> Result<Self, ProviderError> {
+        if !is_foreign_id(&self.reference) {
+            return Err(nonsense("a refund's id that cannot be stored"));
+        }
+        let failure = self.failure.map(|why| as_one_line(&why, WORD_MAX));
+        Ok(Self { failure: failure.filter(|why| !why.is_empty()), ..self })
+    }
 }
 
 /// How the customer approves a payment, as their bank asks of them.
@@ -141,6 +185,9 @@ pub enum ProviderError {
     InvalidAnswer(#[source] Cause),
 }
 
+/// What a provider has a word for is told in a word or two.
+const WORD_MAX: usize = 100;
+
 /// The provider, in words.
 pub(crate) const PROVIDER: &str = "the payment provider";
 
@@ -157,6 +204,10 @@ impl ProviderError {
             }
         }
     }
+}
+
+fn nonsense(answer: &'static str) -> ProviderError {
+    ProviderError::InvalidAnswer(answer.into())
 }
 
 impl From<Unread> for ProviderError {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::shipment::ShipmentState;
-use domain::{CountryCode, StepKey};
+use domain::{CountryCode, StepKey, as_one_line, is_foreign_id};
 
 use crate::ActivityFault;
 use crate::fault::Cause;
@@ -76,6 +76,19 @@ pub struct Recipient {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShipmentId(pub String);
 
+impl ShipmentId {
+    /// The id, if it can be stored and sent back as it is.
+    ///
+    /// **Errors.** [`CarrierError::InvalidAnswer`].
+    pub(super) fn checked(self) -> Result<Self, CarrierError> {
+        if is_foreign_id(&self.0) {
+            Ok(self)
+        } else {
+            Err(CarrierError::InvalidAnswer("an id that cannot be stored".into()))
+        }
+    }
+}
+
 /// A shipment in the carrier's own records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Consignment {
@@ -83,6 +96,16 @@ pub struct Consignment {
     pub state: ShipmentState,
     /// What the customer follows the parcel by, if its label was ever bought.
     pub tracking: Option<String>,
+}
+
+impl Consignment {
+    /// The shipment, with its tracking number as it is stored and shown.
+    pub(super) fn on_one_line(self) -> Self {
+        /// Longer than any tracking number.
+        const LENGTH_MAX: usize = 100;
+        let tracking = self.tracking.map(|tracking| as_one_line(&tracking, LENGTH_MAX));
+        Self { tracking: tracking.filter(|tracking| !tracking.is_empty()), ..self }
+    }
 }
 
 /// Why the carrier has not done as asked.

@@ -38,7 +38,7 @@ pub use view::{
     CANCELLED_BEFORE, CancelDecision, CancelRequest, OrderOutcome, OrderStart, OrderView,
     PartyUpdate, PaymentReplaced, Resolution, signal_payload,
 };
-pub(crate) use view::{of_saga, read, short};
+pub(crate) use view::{cause, of_saga, read, short};
 
 use crate::Queue;
 
@@ -414,7 +414,7 @@ impl Process for OrderSaga {
             number,
             step: known(step)?,
             undoing,
-            why,
+            why: cause(&why),
             decisions: decisions.into_iter().map(of_saga).collect(),
         };
         saga::try_note(ctx, NoteAttention, noted).await
@@ -483,8 +483,8 @@ fn adopt(ctx: &Ctx, ended: Option<serde_json::Value>) {
 }
 
 /// How the order ends once everything is undone.
-fn ending_of(ctx: &Ctx, order: &OrderStart, cause: Stop<Rejection>) -> Ending {
-    match cause {
+fn ending_of(ctx: &Ctx, order: &OrderStart, stop: Stop<Rejection>) -> Ending {
+    match stop {
         Stop::Refused(rejection) => Ending::Rejected { rejection },
         Stop::GaveUp { step: given_up } => match step_name(given_up) {
             Some(step) => Ending::Rejected { rejection: Rejection::FulfilmentUnavailable { step } },
@@ -497,10 +497,11 @@ fn ending_of(ctx: &Ctx, order: &OrderStart, cause: Stop<Rejection>) -> Ending {
         Stop::NotOpen { message, .. } => Ending::Failed { incident: message },
         Stop::Cancelled => {
             let asked = ctx.state(|saga| saga.progress.cancel_reason().map(str::to_owned));
+            let in_temporal = || ctx.cancellation_token().reason().map(|reason| short(&reason));
             let reason = asked
-                .or_else(|| ctx.cancellation_token().reason().filter(|reason| !reason.is_empty()))
+                .or_else(|| in_temporal().filter(|reason| !reason.is_empty()))
                 .unwrap_or_else(|| "cancelled in Temporal".to_owned());
-            Ending::Cancelled { reason: short(&reason) }
+            Ending::Cancelled { reason }
         }
     }
 }

@@ -4,7 +4,9 @@ use std::error::Error;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::{CaptureAt, Decision, Ending, Order, OrderId, OrderStatus, StepKey, StepName};
+use domain::{
+    CaptureAt, Decision, Ending, Order, OrderId, OrderStatus, StepKey, StepName, as_one_line,
+};
 use saga::{StepProgress, TimelineEntry, WaitingFor};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -203,9 +205,15 @@ pub(crate) fn read<T: DeserializeOwned>(signal: RawValue) -> Result<T, String> {
     domain::json::from_slice(&payload.data).map_err(|error| short(&error.to_string()))
 }
 
-/// Truncates the caller's text to 200 characters, so that it cannot fill the history.
+/// A caller's text as the order keeps it: on one line, and too short to fill the history.
 pub(crate) fn short(text: &str) -> String {
-    text.trim().chars().take(200).collect()
+    as_one_line(text, 200)
+}
+
+/// Why a step needs a person, as the record keeps it: whoever decides about all orders that wait
+/// for the same cause names it.
+pub(crate) fn cause(why: &str) -> String {
+    as_one_line(why, 500)
 }
 
 #[cfg(test)]
@@ -221,6 +229,20 @@ mod tests {
         assert_eq!(of(r#"{"reason": "too slow"}"#).unwrap().reason, "too slow");
         for wrong in [r#"["too slow"]"#, r#""too slow""#, "null", "{}", "", "<html>"] {
             assert!(of(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_decision_is_kept_on_one_line_and_names_somebody() {
+        let decision = |by: &str, why: &str| {
+            let (step, decision) = ("capture-payment\u{0}".to_owned(), Decision::Retry);
+            let (by, why) = (by.to_owned(), why.to_owned());
+            Resolution { step, occurrence: 1, decision, by, why }.checked()
+        };
+        let saga::Resolution { step, by, why, .. } = decision("Ada\u{0}", "a\u{0}b\nc").unwrap();
+        assert_eq!([step.as_str(), by.as_str(), why.as_str()], ["capture-payment", "Ada", "a b c"]);
+        for (by, why) in [("\u{0}", "why"), ("Ada", "\u{7}\n")] {
+            assert!(decision(by, why).is_err(), "{by:?}, {why:?}");
         }
     }
 }
