@@ -220,9 +220,8 @@ mod tests {
     async fn one_caller_does_not_keep_the_queries_of_others_from_their_turn() {
         let turns = Turns::new();
         let callers = |token| [None, Some(Who::Token(token))];
-        let mut asked: Vec<_> = (0..QUERIES_PER_CALLER)
-            .map(|_query| Box::pin(turns.take(callers(1))))
-            .collect();
+        let mut asked: Vec<_> =
+            (0..QUERIES_PER_CALLER).map(|_query| Box::pin(turns.take(callers(1)))).collect();
         let mut taken = Vec::new();
         for query in &mut asked {
             if let Poll::Ready(turn) = poll!(query) {

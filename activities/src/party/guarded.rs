@@ -9,9 +9,7 @@ use domain::{Charge, Money};
 use super::{Breaker, Capabilities, PartyError};
 use crate::fault::Cause;
 use crate::payment::port::{Payment, PaymentId, PaymentProvider, ProviderError, Refund};
-use crate::shipping::port::{
-    self as shipping, Booking, Carrier, CarrierError, Consignment, ShipmentId,
-};
+use crate::shipping::port::{Booking, Carrier, CarrierError, Consignment, ShipmentId};
 
 /// A party, of which every call passes a breaker.
 ///

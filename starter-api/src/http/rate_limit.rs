@@ -212,11 +212,7 @@ impl Gate {
     /// What the request takes besides its place, where that is scarce.
     ///
     /// **Errors.** 503 while this caller has its share of it.
-    fn take_besides(
-        &self,
-        request: &Request,
-        address: Option<IpAddr>,
-    ) -> Result<Besides, Problem> {
+    fn take_besides(&self, request: &Request, address: Option<IpAddr>) -> Result<Besides, Problem> {
         let callers = || [address.map(Who::Address), None];
         let secret = checks_a_secret(request).then(|| self.secrets.take(callers())).transpose();
         let secret = secret.map_err(|_full| {

@@ -30,7 +30,7 @@ pub use contract::*;
 use crate::Queue;
 use crate::order::{
     AttentionNote, NEEDS_ATTENTION, NoteAttention, NoteResolved, PartyUpdate, Resolution,
-    ResolvedNote, known, of_saga, read, short,
+    ResolvedNote, cause, known, of_saga, read, short,
 };
 
 /// What a refund's workflow is started with: a reference to the refund on record.
@@ -228,7 +228,7 @@ impl Process for RefundSaga {
             number,
             step: known(step)?,
             undoing,
-            why,
+            why: cause(&why),
             decisions: decisions.into_iter().map(of_saga).collect(),
         };
         saga::try_note(ctx, NoteAttention, noted).await
