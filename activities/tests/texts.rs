@@ -2,7 +2,9 @@
 //! keeps text.
 
 use activities::orders;
-use activities::payment::port::{Capabilities, Payment, PaymentId, PaymentProvider, ProviderError};
+use activities::payment::port::{
+    Capabilities, Payment, PaymentId, PaymentProvider, ProviderError, Refund,
+};
 use activities::payment::sandbox::SandboxProvider;
 use activities::payment::{authorise, capture};
 use activities::shipping::port::{self, Booking, Carrier, CarrierError, Consignment, ShipmentId};
@@ -69,6 +71,14 @@ impl PaymentProvider for Provider<'_> {
 
     async fn look_up(&self, payment: &PaymentId) -> Result<Payment, ProviderError> {
         self.provider.look_up(payment).await.map(self.payment)
+    }
+
+    async fn look_up_refund(
+        &self,
+        payment: &PaymentId,
+        refund_key: &str,
+    ) -> Result<Option<Refund>, ProviderError> {
+        self.provider.look_up_refund(payment, refund_key).await
     }
 }
 

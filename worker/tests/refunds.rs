@@ -160,12 +160,14 @@ async fn a_refund_whose_answers_are_lost_gives_the_money_back_once(db: PgPool) {
         ("NoteRefundEnd", Fault::Unavailable(5)),
         ("NoteRefundEnd", Fault::AnswerLost(5)),
     ];
-    join_all(faults.into_iter().map(|(activity, fault)| async {
-        let (order, refund) = refundable(&shop, 40).await;
+    let shop_of_all = &shop;
+    join_all(faults.into_iter().map(|(activity, fault)| async move {
+        let shop = shop_of_all;
+        let (order, refund) = refundable(shop, 40).await;
         let name = format!("{activity}: {fault:?}");
         shop.faults.plan_for_refund(refund, activity, fault);
-        assert_eq!(state_of(&launch(&shop, refund).await).await, RefundState::Succeeded, "{name}");
-        assert_eq!(payment_of(&shop, &order).await, "partially-refunded", "{name}");
+        assert_eq!(state_of(&launch(shop, refund).await).await, RefundState::Succeeded, "{name}");
+        assert_eq!(payment_of(shop, &order).await, "partially-refunded", "{name}");
     }))
     .await;
     shop.assert_proven().await;
