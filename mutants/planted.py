@@ -60,6 +60,7 @@ DATABASE = "runtime/src/database.rs"
 PARTY = "activities/src/party.rs"
 PASSWORDS = "starter-api/src/identity/passwords.rs"
 PROXIES = "starter-api/src/http/forwarded.rs"
+HISTORY = "worker/src/replay/history.rs"
 
 
 @dataclass(frozen=True)
@@ -1242,5 +1243,45 @@ PLANTED = [
         "the counterpart of Stripe signs with one secret of two",
         "units:each_secret_signs units",
         ("counterparts/src/webhooks.rs", "for secret in secrets {", "for secret in secrets.iter().take(1) {"),
+    ),
+    mutant(
+        "a reason keeps its control characters",
+        "units:a_text_that_nobody_can_refuse saga:an_order_ends_cancelled units",
+        ("domain/src/text.rs", "if is_text(letter) { letter } else { ' ' }", "if is_text(letter) || letter.is_control() { letter } else { ' ' }"),
+    ),
+    mutant(
+        "a note that no database keeps is sent to it as it is",
+        "activities:a_note_that_is_under_way activities",
+        (KEYS, "Value::String(text.replace('\\0', \" \"))", "Value::String(text)"),
+    ),
+    mutant(
+        "a payment's id is stored whatever it is",
+        "activities:a_payments_id_that_cannot activities",
+        ("activities/src/payment/port.rs", "if is_foreign_id(&self.0) { Ok(self) }", "if is_foreign_id(&self.0) || !self.0.is_empty() { Ok(self) }"),
+    ),
+    mutant(
+        "a link in a reason is one in the Web UI",
+        "units:nothing_that_is_told units",
+        (PROGRESS, "if MARKUP.contains(letter) {", "if MARKUP.contains(letter) && !matches!(letter, '[' | ']') {"),
+    ),
+    mutant(
+        "a terminal obeys what stands in a table",
+        "programs:a_terminal_shows programs",
+        ("cli/src/output.rs", "    Visible(text).to_string()\n", "    text\n"),
+    ),
+    mutant(
+        "a history with a hole is given to the SDK",
+        "units:a_history_that_the_sdk formats:what_cannot_be_replayed units",
+        (HISTORY, "if found != expected {", "if found < expected {"),
+    ),
+    mutant(
+        "what older tools write is no history",
+        "units:a_history_is_the_same_with formats:a_history_replays units",
+        ("worker/src/replay/history/names.rs", "            *name = full;\n", "            name.truncate(full.len());\n"),
+    ),
+    mutant(
+        "a number in a query may have a plus before it",
+        "units:a_number_is_digits units",
+        (TEXTS, "text.parse().ok().filter(|_number| is_plain)", "text.parse().ok().filter(|_number| is_plain || text.starts_with('+'))"),
     ),
 ]

@@ -1,19 +1,19 @@
 //! `ordersaga replay`.
 
-use std::io::Read as _;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use worker::replay::{Outcome, ReplayError, histories, replay_file, replay_json};
+use worker::replay::{Outcome, ReplayError, histories, replay_file, replay_from};
 
-use crate::output::print;
+use crate::output::{Visible, print};
 
 /// What to replay.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ReplayArgs {
-    /// Histories, or folders of them (*.json), or `-` for one on standard input: as the SDK writes
-    /// them, or as `temporal workflow show --output json` prints them
+    /// Histories, or folders of them (*.json, *.jsonl), or `-` for one on standard input: as the SDK
+    /// writes them, or as `temporal workflow show --output json` prints them; packed by gzip or not
     #[arg(required = true)]
     paths: Vec<PathBuf>,
 }
@@ -25,7 +25,7 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<ExitCode> {
     let (mut diverged, mut unreadable) = (false, false);
     for path in &args.paths {
         let files = histories(path).unwrap_or_else(|error| {
-            tracing::error!("{error}");
+            tracing::error!("{}", Visible(error.to_string()));
             unreadable = true;
             Vec::new()
         });
@@ -52,11 +52,9 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<ExitCode> {
 }
 
 fn replayed(path: &Path) -> Result<Outcome, ReplayError> {
-    if path != Path::new(STANDARD_INPUT) {
-        return replay_file(path);
+    if path == Path::new(STANDARD_INPUT) {
+        replay_from(path, io::stdin().lock())
+    } else {
+        replay_file(path)
     }
-    let mut json = Vec::new();
-    let read = std::io::stdin().lock().read_to_end(&mut json);
-    read.map_err(|source| ReplayError::File { path: path.to_owned(), source })?;
-    replay_json(path, &json)
 }

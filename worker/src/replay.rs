@@ -6,8 +6,12 @@
 
 mod history;
 
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::{fmt, fs, io, thread};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
+use std::{fmt, thread};
 
 use temporalio_client::WorkflowHistory;
 use temporalio_protos::temporal::api::enums::v1::EventType;
@@ -19,6 +23,14 @@ use temporalio_sdk::workflow_replayer::{
 };
 
 pub use history::NotAHistory;
+
+/// The longest history that is read, in bytes of JSON. Temporal ends a workflow whose history is
+/// longer than 50 MB, and the SDK's JSON takes up to four bytes for one.
+pub const HISTORY_MAX: u64 = 256 * 1024 * 1024;
+
+/// How long the SDK may take over a history. It replays the longest in seconds, and waits for ever
+/// for what it finds incomplete.
+const REPLAY_MAX: Duration = Duration::from_mins(5);
 
 /// What came of replaying one history.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,11 +63,11 @@ pub enum ReplayError {
         /// What the system says.
         source: io::Error,
     },
-    /// A folder holds no `.json` file, which would otherwise pass for a success.
-    #[error("{} holds no histories (*.json)", .0.display())]
+    /// A folder holds no history, which would otherwise pass for a success.
+    #[error("{} holds no histories (*.json, *.jsonl, *.json.gz)", .0.display())]
     Empty(PathBuf),
-    /// It is something else.
-    #[error("{} is no workflow history: {source}", .path.display())]
+    /// It is something else, or cannot be replayed as it is.
+    #[error("{} cannot be replayed: {source}", .path.display())]
     NotAHistory {
         /// Which.
         path: PathBuf,
@@ -102,7 +114,10 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// The histories that a path stands for: itself, or a folder's `.json` files in order of name.
+/// What a history's file name ends with.
+const ENDINGS: [&str; 4] = [".json", ".jsonl", ".json.gz", ".jsonl.gz"];
+
+/// The histories that a path stands for: itself, or a folder's files in order of name.
 pub fn histories(path: &Path) -> Result<Vec<PathBuf>, ReplayError> {
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);
@@ -113,29 +128,37 @@ pub fn histories(path: &Path) -> Result<Vec<PathBuf>, ReplayError> {
         .map(|entry| entry.map(|entry| entry.path()))
         .collect::<Result<Vec<_>, _>>()
         .map_err(unreadable)?;
-    files.retain(|file| file.extension().is_some_and(|extension| extension == "json"));
+    files.retain(|file| {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        ENDINGS.iter().any(|ending| name.ends_with(ending))
+    });
     files.sort();
     if files.is_empty() { Err(ReplayError::Empty(path.to_owned())) } else { Ok(files) }
 }
 
-/// Reads a history from either JSON, for the fuzz targets.
+/// Reads a history from either JSON, for the fuzz targets. Looking whether it can be replayed comes
+/// to an end, whatever it is.
 #[cfg(fuzzing)]
 pub fn read(json: &[u8]) -> Result<History, NotAHistory> {
-    history::read(json)
+    let history = history::read(json)?;
+    history::check(&history).ok();
+    Ok(history)
 }
 
 /// Replays the history in a file, written by the SDK or by `temporal workflow show --output
 /// json`, against the workflows as they are now.
 pub fn replay_file(path: &Path) -> Result<Outcome, ReplayError> {
-    let json =
-        fs::read(path).map_err(|source| ReplayError::File { path: path.to_owned(), source })?;
-    replay_json(path, &json)
+    let file = File::open(path);
+    replay_from(path, file.map_err(|source| ReplayError::File { path: path.to_owned(), source })?)
 }
 
-/// The same with a history that has been read already; `path` is what it is called.
-pub fn replay_json(path: &Path, json: &[u8]) -> Result<Outcome, ReplayError> {
-    let history = history::read(json)
-        .map_err(|source| ReplayError::NotAHistory { path: path.to_owned(), source })?;
+/// The same with a history that comes from elsewhere; `path` is what that is called.
+pub fn replay_from(path: &Path, source: impl Read) -> Result<Outcome, ReplayError> {
+    let json = history::bytes_of(source, HISTORY_MAX)
+        .map_err(|source| ReplayError::File { path: path.to_owned(), source })?;
+    let is_none = |source| ReplayError::NotAHistory { path: path.to_owned(), source };
+    let history = history::read(&json).map_err(is_none)?;
+    history::check(&history).map_err(is_none)?;
     let failed = |why| ReplayError::Replayer { path: path.to_owned(), why };
     let known = replayer().map_err(|error| failed(error.to_string()))?.options().workflows();
     let kind = type_of(&history);
@@ -160,16 +183,24 @@ fn type_of(history: &History) -> String {
 /// Replays a history against the workflows as they are now.
 ///
 /// The SDK's replayer stays on the thread it was made on, so it gets one of its own, and the
-/// caller may be anywhere, also inside a runtime.
+/// caller may be anywhere, also inside a runtime. A thread on which it waits for ever is left behind.
 fn replay(history: History) -> Result<Outcome, String> {
-    let on_its_own = thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| error.to_string())?;
-        runtime.block_on(replay_here(history))
+    let (done, outcome) = mpsc::channel();
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let replayed = match runtime {
+            Ok(runtime) => runtime.block_on(replay_here(history)),
+            Err(error) => Err(error.to_string()),
+        };
+        // Nobody waits for it any more if its time was up.
+        done.send(replayed).ok();
     });
-    on_its_own.join().map_err(|_| "the workflow's code panicked".to_owned())?
+    outcome.recv_timeout(REPLAY_MAX).unwrap_or_else(|error| {
+        Err(match error {
+            RecvTimeoutError::Timeout => "the SDK comes to no end with it".to_owned(),
+            RecvTimeoutError::Disconnected => "the workflow's code panicked".to_owned(),
+        })
+    })
 }
 
 async fn replay_here(history: History) -> Result<Outcome, String> {
@@ -199,12 +230,14 @@ async fn failure_of(
 }
 
 /// The shortest beginning of the history that fails already ends with the event that the code
-/// does not lead to. The SDK's message names that event only sometimes.
+/// does not lead to. The SDK's message names that event only sometimes, and it waits for ever for a
+/// first workflow task.
 async fn first_diverging(
     replayer: &WorkflowReplayer,
     history: &History,
 ) -> Result<Option<(i64, EventType)>, String> {
-    let (mut follows, mut fails) = (0, history.events.len());
+    let (mut follows, mut fails) =
+        (history::first_task(history).unwrap_or_default(), history.events.len());
     while fails.saturating_sub(follows) > 1 {
         let middle = follows.midpoint(fails);
         let beginning = History { events: history.events.iter().take(middle).cloned().collect() };

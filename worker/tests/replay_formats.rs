@@ -1,5 +1,5 @@
-//! Histories as an operator has them at hand, printed by the CLI, replayed from files: what
-//! today's code follows, where it leaves a history, and what is no history at all.
+//! Histories as an operator has them at hand, replayed from files: what today's code follows, where
+//! it leaves a history, and what is no history at all. None is waited for.
 
 #![expect(
     clippy::unwrap_used,
@@ -8,8 +8,11 @@
 )]
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 use temporalio_protos::temporal::api::enums::v1::EventType;
 use worker::replay::{Divergence, ReplayError, histories, replay_file};
@@ -70,6 +73,95 @@ fn a_divergence_says_what_to_do() {
     let outcome = replay_file(&file).unwrap().to_string();
     assert!(outcome.contains("event 6 (EVENT_TYPE_MARKER_RECORDED)"), "{outcome}");
     assert!(outcome.contains("`patched`"), "{outcome}");
+}
+
+/// An empty folder that goes with the test.
+fn folder(test: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(test);
+    // What an earlier run has left.
+    fs::remove_dir_all(&folder).ok();
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+/// The history's events with the short names for their types that older tools write.
+fn with_short_names(events: &[Value]) -> Value {
+    let pascal = |name: &str| -> String {
+        let words = name.strip_prefix("EVENT_TYPE_").unwrap().split('_');
+        words.map(|word| word[..1].to_owned() + &word[1..].to_lowercase()).collect()
+    };
+    let mut events = events.to_vec();
+    for event in &mut events {
+        event["eventType"] = json!(pascal(event["eventType"].as_str().unwrap()));
+    }
+    json!({ "events": events })
+}
+
+#[test]
+fn a_history_replays_in_every_form_that_people_have_it_in() {
+    let text = fs::read_to_string(completed()).unwrap();
+    let history: Value = serde_json::from_str(&text).unwrap();
+    let events = history["events"].as_array().unwrap();
+    let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+    packed.write_all(text.as_bytes()).unwrap();
+    let marked = format!("\u{feff}{text}");
+    let mut mixed = history.clone();
+    mixed["events"][4]["eventType"] = json!("MarkerRecorded");
+    let forms = [
+        ("an-answer.json", json!({ "history": history }).to_string().into_bytes()),
+        ("in-utf-16.json", marked.encode_utf16().flat_map(u16::to_le_bytes).collect()),
+        (
+            "lines.jsonl",
+            events.iter().map(|event| format!("{event}\r\n")).collect::<String>().into(),
+        ),
+        ("list.json", json!(events).to_string().into_bytes()),
+        ("marked.json", marked.clone().into_bytes()),
+        ("of-older-tools.json", with_short_names(events).to_string().into_bytes()),
+        ("one-short-name.json", mixed.to_string().into_bytes()),
+        ("packed.json.gz", packed.finish().unwrap()),
+    ];
+    let folder = folder("forms");
+    let names = forms.each_ref().map(|(name, _)| folder.join(name));
+    for (name, bytes) in &forms {
+        fs::write(folder.join(name), bytes).unwrap();
+    }
+    fs::write(folder.join("README.md"), "no history").unwrap();
+    let files = histories(&folder).unwrap();
+    assert_eq!(files, names);
+    for file in files {
+        let outcome = replay_file(&file).unwrap();
+        assert_eq!((outcome.events, outcome.divergence), (12, None), "{}", file.display());
+    }
+}
+
+#[test]
+fn what_cannot_be_replayed_says_what_is_wrong_with_it() {
+    let text = fs::read_to_string(completed()).unwrap();
+    let without = |number: usize| {
+        let mut history: Value = serde_json::from_str(&text).unwrap();
+        history["events"].as_array_mut().unwrap().remove(number.saturating_sub(1));
+        history.to_string()
+    };
+    let mut unknown: Value = serde_json::from_str(&text).unwrap();
+    unknown["events"][1]["eventType"] = json!("Whatever");
+    let half: String = text.chars().take(3_000).collect();
+    let file = folder("wrong").join("history.json");
+    for (wrong, said) in [
+        (String::new(), "it is empty"),
+        (half, "it is cut off: EOF while parsing"),
+        ("Error: workflow not found".to_owned(), "expected value at line 1 column 1"),
+        (json!({ "events": [] }).to_string(), "it has no events"),
+        (without(1), "its first event does not start a run of a workflow"),
+        (without(2), "its event 2 is missing: event 3 is in its place"),
+        (
+            unknown.to_string(),
+            "its event \"Whatever\" is of a type that this release does not know",
+        ),
+    ] {
+        fs::write(&file, wrong).unwrap();
+        let error = replay_file(&file).unwrap_err().to_string();
+        assert!(error.contains(said) && error.contains("history.json"), "{said}: {error}");
+    }
 }
 
 #[test]

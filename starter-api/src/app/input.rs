@@ -1,9 +1,12 @@
 //! Values that callers write, on their way to being checked.
 
+use std::str::FromStr;
+
 use chrono::{DateTime, Datelike as _, SecondsFormat, Utc};
 use domain::NotALine;
 pub(crate) use domain::{line_as_written, line_of_text};
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// A number as a caller wrote it. `None` stands for one that is not a whole number, such as 1.5,
 /// so that it is refused together with the other broken rules.
@@ -24,6 +27,24 @@ impl WholeNumber {
             .filter(|seconds| (min..=max).contains(seconds))
             .ok_or_else(|| format!("a whole number of seconds from {min} to {max}"))
     }
+}
+
+/// The whole number that a text is: digits, and a `-` before them for one below zero. The numbers'
+/// own reader takes `+5`, too.
+pub(crate) fn number_as_written<N: FromStr>(text: &str) -> Option<N> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let is_plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_number| is_plain)
+}
+
+/// Reads a number of a query string, for serde.
+pub(crate) fn number<'de, N, D>(deserializer: D) -> Result<Option<N>, D::Error>
+where
+    N: FromStr,
+    D: Deserializer<'de>,
+{
+    let number = number_as_written(&String::deserialize(deserializer)?);
+    number.map(Some).ok_or_else(|| D::Error::custom("a whole number, such as 10"))
 }
 
 /// The text that a listing searches for.
@@ -76,6 +97,18 @@ impl From<Moment> for String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_is_digits_and_is_read_as_what_it_is_for() {
+        for (text, number) in [("0", 0), ("20", 20), ("007", 7), ("-3", -3)] {
+            assert_eq!(number_as_written(text), Some(number), "{text}");
+        }
+        for loose in ["+5", "5_0", " 5", "5 ", "", "-", "--5", "1e3", "5.0", "0x5", "\u{665}"] {
+            assert_eq!(number_as_written::<i64>(loose), None, "{loose}");
+        }
+        assert_eq!(number_as_written::<u32>("-1"), None);
+        assert_eq!(number_as_written::<i32>("2147483648"), None);
+    }
 
     #[test]
     fn a_moment_is_one_that_every_column_holds() {

@@ -4,9 +4,11 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::app::input::number_as_written;
+
 /// How many items a page has.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-#[serde(try_from = "u16")]
+#[serde(try_from = "String")]
 pub(crate) struct PageSize(u16);
 
 /// One page of a list.
@@ -43,6 +45,15 @@ impl TryFrom<u16> for PageSize {
         } else {
             Err("a page has 1 to 100 items")
         }
+    }
+}
+
+impl TryFrom<String> for PageSize {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        // What is no number is no number of items.
+        Self::try_from(number_as_written::<u16>(&text).unwrap_or_default())
     }
 }
 

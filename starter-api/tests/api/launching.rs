@@ -282,6 +282,33 @@ async fn while_the_line_is_stopped_orders_are_accepted_and_wait_in_their_order(d
     }
 }
 
+/// A client that pages through the list, or remembers how far it has read, misses none.
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_order_that_waits_for_its_launch_has_its_place_in_every_list(database: PgPool) {
+    stop_the_line(&database).await;
+    let shop = Shop::open(database.clone()).await;
+    let first = id_of(&shop.post("/v1/orders", &order("ada")).await);
+    let second = id_of(&shop.post("/v1/orders", &order("ada")).await);
+    let listed = async || {
+        let page = shop.get("/v1/orders?limit=1").await;
+        let next = page.header("link").unwrap().trim_start_matches('<').split_once('>').unwrap().0;
+        let pages = [page.json(), shop.get(next).await.json()];
+        let question = json!({ "query": "{ orders(first: 2) { items { id } } }" });
+        let orders = shop.post("/v1/graphql", &question).await.json();
+        let events = shop.get(&format!("/v1/orders/{first}/events")).await.json();
+        assert_eq!(events["items"][0]["type"], "order.placed");
+        let ids = pages.map(|page| page["items"][0]["order_id"].clone());
+        let items = [0_usize, 1].map(|at| orders["data"]["orders"]["items"][at]["id"].clone());
+        assert_eq!(ids, items);
+        ids
+    };
+    let before = listed().await;
+    assert_eq!(before, [second.to_string(), first.to_string()]);
+    resume_the_line(&shop).await;
+    until_launched(&database, &[first, second]).await;
+    assert_eq!(listed().await, before);
+}
+
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn more_than_the_shop_lets_wait_is_asked_to_come_again(database: PgPool) {
     stop_the_line(&database).await;

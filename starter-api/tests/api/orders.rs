@@ -245,6 +245,7 @@ async fn a_listing_that_cannot_be_read_is_refused(database: PgPool) {
         "limit=0",
         "limit=101",
         "limit=many",
+        "limit=%2B5",
         "cursor=nonsense",
         "cursor=1_2",
         "customer_id=a%20b",
@@ -267,7 +268,8 @@ async fn a_listing_that_cannot_be_read_is_refused(database: PgPool) {
     expect![[r#"
         limit=0: limit: a page has 1 to 100 items
         limit=101: limit: a page has 1 to 100 items
-        limit=many: limit: invalid digit found in string
+        limit=many: limit: a page has 1 to 100 items
+        limit=%2B5: limit: a page has 1 to 100 items
         cursor=nonsense: cursor: a cursor is the `next_cursor` of the page before
         cursor=1_2: cursor: a cursor is the `next_cursor` of the page before
         customer_id=a%20b: customer_id: a customer id is 1 to 64 letters, digits, `-`, `_` or `.`

@@ -6,6 +6,7 @@ use domain::ledger::Account;
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
+use crate::app::input::number;
 use crate::app::ledger;
 use crate::app::ledger::transactions::BookedTransaction;
 use crate::app::paging::{Page, PageSize};
@@ -26,7 +27,7 @@ pub(crate) struct ListQuery {
     #[param(value_type = u16, minimum = 1, maximum = 100, default = 20)]
     limit: PageSize,
     /// Where the page before this one ended: its `next_cursor`.
-    #[serde(skip_serializing_if = "Option::is_some")]
+    #[serde(default, deserialize_with = "number", skip_serializing_if = "Option::is_some")]
     #[param(value_type = Option<String>)]
     cursor: Option<i64>,
 }

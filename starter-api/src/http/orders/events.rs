@@ -9,6 +9,7 @@ use futures::{StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
+use crate::app::input::{number, number_as_written};
 use crate::app::orders;
 use crate::app::orders::OrderEvent;
 use crate::app::orders::watch::Watch;
@@ -30,7 +31,7 @@ pub(crate) struct ListQuery {
     #[param(value_type = u16, minimum = 1, maximum = 100, default = 20)]
     limit: PageSize,
     /// Where the page before this one ended: its `next_cursor`.
-    #[serde(skip_serializing_if = "Option::is_some")]
+    #[serde(default, deserialize_with = "number", skip_serializing_if = "Option::is_some")]
     #[param(value_type = Option<String>)]
     cursor: Option<i32>,
 }
@@ -97,7 +98,7 @@ async fn stream(
 
 pub(in crate::http) fn last_seen(headers: &HeaderMap) -> Result<i32, Problem> {
     let Some(header) = headers.get("last-event-id") else { return Ok(0) };
-    let number = header.to_str().ok().and_then(|text| text.parse().ok());
+    let number = header.to_str().ok().and_then(number_as_written);
     number.filter(|number| *number >= 0).ok_or_else(|| {
         let detail = "Last-Event-ID is the `id` of an event of this stream.";
         Problem::new(Kind::MalformedRequest, detail)

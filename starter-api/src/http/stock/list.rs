@@ -6,6 +6,7 @@ use domain::Sku;
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
+use crate::app::input::number;
 use crate::app::paging::{Page, PageSize};
 use crate::app::stock::{self, Stock};
 use crate::error::Problem;
@@ -21,7 +22,7 @@ use crate::identity::{Authorized, scope};
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListQuery {
     /// Only articles of which fewer pieces than this can be ordered.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "number", skip_serializing_if = "Option::is_none")]
     #[param(minimum = 0, example = 10)]
     available_below: Option<u32>,
     /// How many to a page.
