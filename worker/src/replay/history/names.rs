@@ -35,14 +35,17 @@ pub(super) fn in_full(value: &mut Value, kind: &MessageDescriptor) -> Result<(),
 /// Each value of a field, which may have many, and what each is.
 fn values_of<'a>(value: &'a mut Value, field: &FieldDescriptor) -> (Kind, Vec<&'a mut Value>) {
     let kind = field.kind();
-    match value {
-        Value::Array(items) if field.is_list() => (kind, items.iter_mut().collect()),
-        Value::Object(entries) if field.is_map() => {
-            let of_one = kind.as_message().map(|entry| entry.map_entry_value_field().kind());
-            (of_one.unwrap_or(kind), entries.values_mut().collect())
-        }
-        value => (kind, vec![value]),
+    if field.is_list() && value.is_array() {
+        let items = value.as_array_mut();
+        return (kind, items.map(|items| items.iter_mut().collect()).unwrap_or_default());
     }
+    if field.is_map() && value.is_object() {
+        let of_one = kind.as_message().map(|entry| entry.map_entry_value_field().kind());
+        let entries = value.as_object_mut();
+        let values = entries.map(|entries| entries.values_mut().collect()).unwrap_or_default();
+        return (of_one.unwrap_or(kind), values);
+    }
+    (kind, vec![value])
 }
 
 /// As tools write one. Those that decode it for people write what is in it in its place.
