@@ -25,39 +25,42 @@ use crate::support::{
 const NO_IDS: [fn(String) -> String; 4] =
     [|_| String::new(), |id| format!("{id}\u{0}"), |id| format!("{id} "), |id| id.repeat(100)];
 
+/// A payment with other words in it.
+type Retold = fn(Payment) -> Payment;
+
 /// The sandbox, with other words in its answers.
 struct Provider<'shop> {
-    provider: &'shop SandboxProvider,
+    sandbox: &'shop SandboxProvider,
     id: fn(String) -> String,
-    payment: fn(Payment) -> Payment,
+    payment: Retold,
 }
 
 impl<'shop> Provider<'shop> {
     fn of(shop: &'shop Shop) -> Self {
-        Self { provider: &shop.provider, id: |id| id, payment: |payment| payment }
+        Self { sandbox: &shop.provider, id: |id| id, payment: |payment| payment }
     }
 }
 
 #[async_trait]
 impl PaymentProvider for Provider<'_> {
     fn capabilities(&self) -> Capabilities {
-        self.provider.capabilities()
+        self.sandbox.capabilities()
     }
 
     async fn open(&self, charge: &Charge) -> Result<PaymentId, ProviderError> {
-        self.provider.open(charge).await.map(|PaymentId(id)| PaymentId((self.id)(id)))
+        self.sandbox.open(charge).await.map(|PaymentId(id)| PaymentId((self.id)(id)))
     }
 
     async fn authorise(&self, payment: &PaymentId) -> Result<Payment, ProviderError> {
-        self.provider.authorise(payment).await.map(self.payment)
+        self.sandbox.authorise(payment).await.map(self.payment)
     }
 
     async fn capture(&self, payment: &PaymentId, amount: Money) -> Result<Payment, ProviderError> {
-        self.provider.capture(payment, amount).await.map(self.payment)
+        self.sandbox.capture(payment, amount).await.map(self.payment)
     }
 
     async fn void(&self, payment: &PaymentId) -> Result<Payment, ProviderError> {
-        self.provider.void(payment).await.map(self.payment)
+        self.sandbox.void(payment).await.map(self.payment)
     }
 
     async fn refund(
@@ -66,11 +69,11 @@ impl PaymentProvider for Provider<'_> {
         refund_key: &str,
         amount: Money,
     ) -> Result<Payment, ProviderError> {
-        self.provider.refund(payment, refund_key, amount).await.map(self.payment)
+        self.sandbox.refund(payment, refund_key, amount).await.map(self.payment)
     }
 
     async fn look_up(&self, payment: &PaymentId) -> Result<Payment, ProviderError> {
-        self.provider.look_up(payment).await.map(self.payment)
+        self.sandbox.look_up(payment).await.map(self.payment)
     }
 
     async fn look_up_refund(
@@ -78,7 +81,7 @@ impl PaymentProvider for Provider<'_> {
         payment: &PaymentId,
         refund_key: &str,
     ) -> Result<Option<Refund>, ProviderError> {
-        self.provider.look_up_refund(payment, refund_key).await
+        self.sandbox.look_up_refund(payment, refund_key).await
     }
 }
 
@@ -130,7 +133,7 @@ impl Carrier for Courier<'_> {
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_decline_is_on_record_whatever_characters_its_code_has(db: PgPool) {
     let shop = Shop::on(db);
-    let declines: [(fn(Payment) -> Payment, String); 3] = [
+    let declines: [(Retold, String); 3] = [
         (|it| declined_as(it, "no\u{0}funds\r\n"), "no funds".to_owned()),
         (|it| declined_as(it, &"x".repeat(60_000)), "x".repeat(100)),
         (|it| declined_as(it, "\u{0}\u{1b}"), "unspecified".to_owned()),

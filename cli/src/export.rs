@@ -29,12 +29,11 @@ pub(crate) async fn run(args: ExportArgs) -> Result<()> {
     // Not between the lines of the books.
     let is_shown =
         io::stderr().is_terminal() && (args.output.is_some() || !io::stdout().is_terminal());
-    let exported = match &args.output {
-        Some(path) => export_into(&pool, args.format, path, progress(is_shown)).await,
-        None => {
-            let mut out = BufWriter::new(io::stdout());
-            export(&pool, args.format, &mut out, progress(is_shown)).await
-        }
+    let exported = if let Some(path) = &args.output {
+        export_into(&pool, args.format, path, progress(is_shown)).await
+    } else {
+        let mut out = BufWriter::new(io::stdout());
+        export(&pool, args.format, &mut out, progress(is_shown)).await
     };
     if is_shown {
         // What comes next, if only an error, begins on an empty line.

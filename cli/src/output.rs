@@ -165,7 +165,7 @@ mod tests {
         let money = json!({"amount": MISCHIEF, "currency": "EUR"});
         let item = json!({"reason": MISCHIEF, "total": money, "all": [MISCHIEF]});
         let columns = [("REASON", "/reason"), ("TOTAL", "/total"), ("ALL", "/all")];
-        let (table, details) = (table(&[item.clone()], &columns), details(&item));
+        let (table, details) = (table(std::slice::from_ref(&item), &columns), details(&item));
         assert_eq!(table.lines().count(), 2, "{table}");
         assert_eq!(details.lines().count(), 3, "{details}");
         for text in table.lines().chain(details.lines()) {

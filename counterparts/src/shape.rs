@@ -185,7 +185,7 @@ mod tests {
         })
     }
 
-    fn intent(status: &str, charge: Value) -> Value {
+    fn intent(status: &str, charge: &Value) -> Value {
         json!({
             "id": "pi_1", "status": status, "amount": 1000, "latest_charge": charge,
             "payment_method": "pm_1", "last_payment_error": null, "charges": { "data": [] },
@@ -204,7 +204,7 @@ mod tests {
     #[test]
     fn an_authorised_payment_says_how_much_can_be_captured_and_until_when() {
         let (notes, settings) = (Notes::default(), Settings::default());
-        let raw = intent("requires_capture", charge(false, 0));
+        let raw = intent("requires_capture", &charge(false, 0));
         let shown = shape(&notes, &settings).intent(raw.clone(), true);
         assert_eq!(shown["amount_capturable"], 1000);
         assert_eq!(shown["amount_received"], 0);
@@ -218,7 +218,7 @@ mod tests {
     #[test]
     fn the_rest_of_a_partial_capture_was_never_received() {
         let (notes, mut settings) = (captured(600), Settings::default());
-        let raw = intent("succeeded", charge(true, 400));
+        let raw = intent("succeeded", &charge(true, 400));
         let shown = shape(&notes, &settings).intent(raw.clone(), true);
         assert_eq!(shown["amount_received"], 600);
         assert_eq!(shown["latest_charge"]["amount_captured"], 600);

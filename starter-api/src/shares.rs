@@ -173,10 +173,10 @@ mod tests {
         drop(first);
         let again = places.take([here(), token(1)]).unwrap();
         drop((second, third, again));
-        let taken = (places.take([here(), token(1)]), places.take([there(), token(1)]));
+        let of_token = (places.take([here(), token(1)]), places.take([there(), token(1)]));
         assert_eq!(places.take([None, token(1)]).unwrap_err(), Full::Caller, "the token");
         assert_eq!(places.take_many(2, [None, token(2)]).unwrap_err(), Full::All);
-        drop(taken);
+        drop(of_token);
         // What was refused has kept nothing either.
         assert_eq!((places.taken(), places.callers.taken().len()), (0, 0));
     }

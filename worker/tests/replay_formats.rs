@@ -112,7 +112,7 @@ fn a_history_replays_in_every_form_that_people_have_it_in() {
         ("in-utf-16.json", marked.encode_utf16().flat_map(u16::to_le_bytes).collect()),
         (
             "lines.jsonl",
-            events.iter().map(|event| format!("{event}\r\n")).collect::<String>().into(),
+            events.iter().flat_map(|event| format!("{event}\r\n").into_bytes()).collect(),
         ),
         ("list.json", json!(events).to_string().into_bytes()),
         ("marked.json", marked.clone().into_bytes()),

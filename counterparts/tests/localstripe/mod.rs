@@ -65,8 +65,8 @@ impl Localstripe {
                 (200, json!({ "data": all.collect::<Vec<_>>() }))
             }
             ("GET", ["v1", "charges", id]) => {
-                let charges = objects.values().map(|one| &one["latest_charge"]);
-                found(charges.cloned().find(|charge| charge["id"] == *id))
+                let mut charges = objects.values().map(|one| &one["latest_charge"]);
+                found(charges.find(|charge| charge["id"] == *id).cloned())
             }
             ("GET", ["v1", _, id]) => found(objects.get(*id).cloned()),
             _ => found(None),
@@ -96,7 +96,8 @@ fn read(body: &str) -> Value {
 }
 
 fn found(object: Option<Value>) -> (u16, Value) {
-    object.map_or((404, json!({ "error": { "message": "Not Found" } })), |object| (200, object))
+    let missing = || (404, json!({ "error": { "message": "Not Found" } }));
+    object.map_or_else(missing, |object| (200, object))
 }
 
 fn number(value: &Value) -> i64 {
@@ -174,7 +175,8 @@ fn charge(objects: &mut BTreeMap<String, Value>, id: &str) -> (u16, Value) {
 
 fn capture(objects: &mut BTreeMap<String, Value>, id: &str, sent: &Value) -> (u16, Value) {
     let intent = objects.get_mut(id).unwrap();
-    let captured = sent.get("amount_to_capture").map_or(intent["amount"].as_i64().unwrap(), number);
+    let whole = || intent["amount"].as_i64().unwrap();
+    let captured = sent.get("amount_to_capture").map_or_else(whole, number);
     intent["status"] = json!("succeeded");
     intent["latest_charge"]["captured"] = json!(true);
     let (shown, rest) =

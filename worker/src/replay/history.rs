@@ -122,10 +122,9 @@ pub(super) fn read(json: &[u8]) -> Result<History, NotAHistory> {
 /// The same text without a byte order mark, in UTF-8.
 fn in_utf8(text: &[u8]) -> Cow<'_, [u8]> {
     match text {
-        [0xef, 0xbb, 0xbf, text @ ..] => Cow::Borrowed(text),
         [0xff, 0xfe, units @ ..] => Cow::Owned(from_utf16(units, u16::from_le_bytes)),
         [0xfe, 0xff, units @ ..] => Cow::Owned(from_utf16(units, u16::from_be_bytes)),
-        text => Cow::Borrowed(text),
+        [0xef, 0xbb, 0xbf, text @ ..] | text => Cow::Borrowed(text),
     }
 }
 
@@ -292,7 +291,8 @@ mod tests {
     }
 
     fn lines(events: &[Value]) -> String {
-        events.iter().map(|event| format!("{event}\n")).collect()
+        let lines: Vec<_> = events.iter().map(Value::to_string).collect();
+        lines.join("\n") + "\n"
     }
 
     #[test]

@@ -487,7 +487,9 @@ fn ending_of(ctx: &Ctx, order: &OrderStart, stop: Stop<Rejection>) -> Ending {
     match stop {
         Stop::Refused(rejection) => Ending::Rejected { rejection },
         Stop::GaveUp { step: given_up } => match step_name(given_up) {
-            Some(step) => Ending::Rejected { rejection: Rejection::FulfilmentUnavailable { step } },
+            Some(name) => {
+                Ending::Rejected { rejection: Rejection::FulfilmentUnavailable { step: name } }
+            }
             None => Ending::Failed { incident: format!("{}:{given_up}", order.order_id) },
         },
         Stop::Broken { step, .. } => {

@@ -114,10 +114,9 @@ impl SandboxProvider {
             return Ok(Some(Behaviour { name, retry_after, seconds }));
         }
         let known = row.key.zip(row.token);
-        let (key, token) = match (request, &known) {
-            (Request::Open { key, token, .. }, _) => (key, token),
-            (_, Some((key, token))) => (key, token),
-            (_, None) => return Ok(None),
+        let ((Request::Open { key, token, .. }, _) | (_, Some((key, token)))) = (request, &known)
+        else {
+            return Ok(None);
         };
         if let Some(behaviour) = of_first_call(call, token) {
             let is_first = self.is_among_the_first(&format!("{key}:{call}"), 1).await?;
