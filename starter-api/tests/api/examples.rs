@@ -99,7 +99,7 @@ impl Story {
         let mut headers = operation["parameters"].as_array().into_iter().flatten();
         let needs_key = headers.any(|one| one["in"] == "header" && one["required"] == true);
         let request =
-            if needs_key { request.header("Idempotency-Key", "as shown") } else { request };
+            if needs_key { request.header("Idempotency-Key", "as-shown") } else { request };
         send(with_example(request, &operation["requestBody"]["content"])).await
     }
 

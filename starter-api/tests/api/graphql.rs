@@ -108,12 +108,13 @@ thread_local! {
 /// events to what other tests, at the same moment, have `tracing` remember of who listens.
 struct Statements;
 
-/// Whether a statement is the launcher's, which looks at the database once a second.
+/// Whether a statement is the launcher's, which looks at the database once a second, for orders and
+/// for refunds.
 struct Launchers(bool);
 
 impl Visit for Launchers {
     fn record_debug(&mut self, _field: &Field, value: &dyn Debug) {
-        self.0 |= format!("{value:?}").contains("orders.launches");
+        self.0 |= format!("{value:?}").contains("launches");
     }
 }
 
