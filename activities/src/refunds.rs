@@ -133,9 +133,16 @@ impl<'a> Attempt<'a> {
     async fn ask(&mut self) -> Result<(), ActivityFault> {
         let Stored { payment, amount, .. } = &self.stored;
         let asked = self.provider.refund(payment, &self.name(), *amount).await;
-        asked.map_err(|error| self.fault(error, "giving money back"))?;
         self.known = Known::Unasked;
-        Ok(())
+        match asked {
+            // A refund that has failed meanwhile leaves its payment where it was: it is looked up.
+            Ok(_) | Err(ProviderError::MovedOn) => Ok(()),
+            Err(
+                error @ (ProviderError::NotFound
+                | ProviderError::Unavailable { .. }
+                | ProviderError::InvalidAnswer(_)),
+            ) => Err(self.fault(error, "giving money back")),
+        }
     }
 
     async fn record_success(self) -> Result<(), ActivityFault> {
