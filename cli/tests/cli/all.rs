@@ -135,13 +135,27 @@ pub(crate) async fn operator(api: &str, arguments: &[&str]) -> (i32, String, Str
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
 
+/// A token of one of the API's clients.
+async fn token_of(client: &reqwest::Client, api: &str, id: &str, secret: &str) -> String {
+    let form = [("grant_type", "client_credentials")];
+    let token = client.post(format!("{api}/oauth/token")).basic_auth(id, Some(secret));
+    let token: Value = token.form(&form).send().await.unwrap().json().await.unwrap();
+    token["access_token"].as_str().unwrap().to_owned()
+}
+
+/// Stops the launching of orders, as an operator does.
+pub(crate) async fn launching_stopped(api: &str) {
+    let client = reqwest::Client::builder().build().unwrap();
+    let token = token_of(&client, api, "eve", "a-secret-of-eves").await;
+    let stop = client.post(format!("{api}/v1/queues/orders/pause")).bearer_auth(token);
+    let answer = stop.json(&json!({"why": "an incident"})).send().await.unwrap();
+    assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
+}
+
 /// Places an order as the shop's backend does.
 pub(crate) async fn placed(api: &str) -> String {
     let client = reqwest::Client::builder().build().unwrap();
-    let form = [("grant_type", "client_credentials")];
-    let token =
-        client.post(format!("{api}/oauth/token")).basic_auth("shop", Some("a-secret-of-the-shop"));
-    let token: Value = token.form(&form).send().await.unwrap().json().await.unwrap();
+    let token = token_of(&client, api, "shop", "a-secret-of-the-shop").await;
     let order = json!({
         "customer_id": "ada",
         "lines": [{"sku": "85123A", "quantity": 6}],
@@ -149,7 +163,7 @@ pub(crate) async fn placed(api: &str) -> String {
         "payment_token": "tok_visa",
     });
     let answer = client.post(format!("{api}/v1/orders")).json(&order);
-    let answer = answer.bearer_auth(token["access_token"].as_str().unwrap()).send().await.unwrap();
+    let answer = answer.bearer_auth(token).send().await.unwrap();
     assert_eq!(answer.status(), 201);
     let answer: Value = answer.json().await.unwrap();
     answer["order_id"].as_str().unwrap().to_owned()

@@ -8,7 +8,7 @@ use runtime::schema::MIGRATIONS;
 use sqlx::PgPool;
 use tokio::time::timeout;
 
-use crate::all::{Running, all, load, operator, placed};
+use crate::all::{Running, all, launching_stopped, load, operator, placed};
 
 const ALERTS: &str = include_str!("../../../observability/alerts.yaml");
 const DASHBOARD: &str = include_str!("../../../observability/dashboard.json");
@@ -88,8 +88,8 @@ async fn whatever_is_watched_is_there_before_anything_goes_wrong(database: PgPoo
     };
     let _late = timeout(LONG, all_told).await.is_err();
 
-    let page = page().await;
-    assert_eq!(missing_on(&page), [""; 0]);
+    let first = page().await;
+    assert_eq!(missing_on(&first), [""; 0]);
     for line in [
         ended,
         r#"ordersaga_orders_ended_total{status="cancelled"} 0"#,
@@ -107,13 +107,23 @@ async fn whatever_is_watched_is_there_before_anything_goes_wrong(database: PgPoo
         "ordersaga_queues_polled 3",
         "ordersaga_queues_wanted 3",
     ] {
-        assert!(has(&page, line), "{line} is not in {page}");
+        assert!(has(&first, line), "{line} is not in {first}");
     }
     let no_launch = r#"ordersaga_temporal_call_seconds_count{call="launch",result="answered"} 0"#;
-    assert!(!has(&page, no_launch), "{page}");
-    let (there, explained) = (told_by(&page, "# TYPE "), told_by(&page, "# HELP "));
+    assert!(!has(&first, no_launch), "{first}");
+    let (there, explained) = (told_by(&first, "# TYPE "), told_by(&first, "# HELP "));
     let silent = there.difference(&explained).copied();
     assert_eq!(silent.collect::<Vec<_>>(), [""; 0], "series without an explanation");
+
+    // What waits for its launch is counted, and that it waits because somebody wants it to.
+    let told = async |line: &str| {
+        let told = async { while !has(&page().await, line) {} };
+        assert!(timeout(LONG, told).await.is_ok(), "{line} is never told");
+    };
+    launching_stopped(&api).await;
+    told("ordersaga_launching_stopped 1").await;
+    placed(&api).await;
+    told("ordersaga_launch_backlog_orders 1").await;
     drop(program);
     server.shutdown().await.unwrap();
 }
