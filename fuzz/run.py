@@ -15,12 +15,14 @@ where there is none.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -31,16 +33,8 @@ BUILT = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "fuzz"
 # Inputs that are elsewhere in the repository already.
 ALSO = {"histories": ROOT / "worker" / "tests" / "histories"}
 
-# What cargo-fuzz gives, without a sanitizer: those need a nightly compiler.
-INSTRUMENTED = [
-    "--cfg=fuzzing",
-    "-Cpasses=sancov-module",
-    "-Cllvm-args=-sanitizer-coverage-level=4",
-    "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
-    "-Cllvm-args=-sanitizer-coverage-pc-table",
-    "-Cllvm-args=-sanitizer-coverage-trace-compares",
-    "-Ccodegen-units=1",
-]
+# Compiles the repository's own crates with coverage instrumentation.
+COMPILER = ROOT / "fuzz" / "instrumented"
 
 # Longer than any seed, and than every limit that a reader has; a history is long.
 LENGTH_MAX = 16_384
@@ -80,31 +74,32 @@ def compiler() -> str:
     raise NoCompiler
 
 
-def host() -> str:
-    told = subprocess.run(["rustc", "-vV"], cwd=ROOT, check=True, capture_output=True, text=True)
-    (line,) = [line for line in told.stdout.splitlines() if line.startswith("host: ")]
-    return line.removeprefix("host: ")
-
-
 def build() -> Path:
     """The program with all targets."""
-    machine = host()
     environment = {
         **os.environ,
         "CXX": compiler(),
-        "CARGO_TARGET_DIR": str(BUILT),
-        "CARGO_ENCODED_RUSTFLAGS": "\x1f".join(INSTRUMENTED),
+        "RUSTC_WORKSPACE_WRAPPER": str(COMPILER),
         "SQLX_OFFLINE": "true",
     }
     begun = time.monotonic()
     say("building; the first time takes as long as building the whole shop")
-    # Naming the machine keeps the instrumentation out of what runs at build time.
-    command = ["cargo", "build", "--quiet", "--locked", "-p", "fuzz", "--profile", "fuzz"]
-    built = subprocess.run([*command, "--target", machine], cwd=ROOT, env=environment, check=False)
+    # Everything is selected, as for the tests, so that no library is built anew with fewer features.
+    command = ["cargo", "test", "--workspace", "--test", "fuzz", "--no-run", "--quiet", "--locked"]
+    built = subprocess.run(
+        [*command, "--message-format=json-render-diagnostics"],
+        cwd=ROOT,
+        env=environment,
+        check=False,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     if built.returncode:
         raise Problem("the fuzz targets do not build")
     say(f"built in {time.monotonic() - begun:.0f} s")
-    return BUILT / machine / "fuzz" / "fuzz"
+    told = (json.loads(line) for line in built.stdout.splitlines())
+    programs = [message["executable"] for message in told if message.get("executable")]
+    return Path(programs[-1])
 
 
 def targets(program: Path, only: str | None) -> list[str]:
@@ -156,15 +151,14 @@ def stands(program: Path, target: str, seconds: int) -> bool:
     reached = DONE.findall(fed.stderr)
     inputs, places = map(int, reached[-1]) if reached else (0, 0)
     outcome = "broken" if fed.returncode else "ok"
-    say(f"{target:<16}{inputs:>12,} inputs{places:>8,} places in the code   {outcome}")
-    if fed.returncode == 0:
-        return True
-    say(cause(fed.stderr))
-    written = re.findall(r"Test unit written to (\S+)", fed.stderr)
-    if written:
-        say(f"  by the input {written[-1]}")
-        say(f"  again: make fuzz-parsers ONLY={target} INPUT={written[-1]}")
-    return False
+    told = [f"{target:<16}{inputs:>12,} inputs{places:>8,} places in the code   {outcome}"]
+    if fed.returncode:
+        told.append(cause(fed.stderr))
+        for written in re.findall(r"Test unit written to (\S+)", fed.stderr)[-1:]:
+            told.append(f"  by the input {written}")
+            told.append(f"  again: make fuzz-parsers ONLY={target} INPUT={written}")
+    say("\n".join(told))
+    return fed.returncode == 0
 
 
 def cause(told: str) -> str:
@@ -197,7 +191,10 @@ def main() -> int:
         fed = feed(program, chosen[0], [str(wanted.input)])
         say(cause(fed.stderr) if fed.returncode else f"{chosen[0]} keeps its promises with it")
         return 1 if fed.returncode else 0
-    broken = [target for target in chosen if not stands(program, target, wanted.seconds)]
+    # Each target keeps one core busy.
+    with ThreadPoolExecutor(os.cpu_count()) as cores:
+        stood = list(cores.map(lambda target: stands(program, target, wanted.seconds), chosen))
+    broken = [target for target, stands_firm in zip(chosen, stood) if not stands_firm]
     if broken:
         say(f"broken: {', '.join(broken)}")
     return 1 if broken else 0
