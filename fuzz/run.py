@@ -54,9 +54,9 @@ class Problem(Exception):
 class NoCompiler(Problem):
     """There is no C++ compiler."""
 
-    def __init__(self) -> None:
+    def __init__(self, wanted: str) -> None:
         super().__init__(
-            "libFuzzer needs a C++ compiler, and there is none (c++, g++ or clang++).\n"
+            f"libFuzzer needs a C++ compiler, and there is no {wanted}.\n"
             "Install one: apt-get install g++, dnf install gcc-c++, or xcode-select --install; "
             "or name one in CXX."
         )
@@ -66,19 +66,18 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def compiler() -> str:
-    wanted = os.environ.get("CXX")
-    for name in [wanted] if wanted else ["c++", "g++", "clang++"]:
-        if shutil.which(name):
-            return name
-    raise NoCompiler
+def need_compiler() -> None:
+    wanted = os.environ.get("CXX", "c++")
+    if not shutil.which(wanted):
+        raise NoCompiler(wanted)
 
 
 def build() -> Path:
     """The program with all targets."""
+    need_compiler()
+    # What a build script looks at, such as CXX, stays as it is: else libraries are built anew.
     environment = {
         **os.environ,
-        "CXX": compiler(),
         "RUSTC_WORKSPACE_WRAPPER": str(COMPILER),
         "SQLX_OFFLINE": "true",
     }
