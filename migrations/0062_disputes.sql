@@ -98,6 +98,22 @@ create trigger dispute_movements_append_only
     before update or delete or truncate on payments.dispute_movements
     for each statement execute function ledger.refuse_change();
 
+-- What an order's disputes have moved, for whoever compares: at the provider; of that, what the
+-- customer keeps; and how much of this an order that is undone need not give back any more.
+create view payments.dispute_totals as
+select order_id, movement.currency,
+    sum(case
+        when kind in ('withdrawn', 'fee') then -movement.amount
+        when kind in ('reinstated', 'fee-returned') then movement.amount
+        else 0
+    end) as moved,
+    sum(case kind
+        when 'lost' then movement.amount when 'recovered' then -movement.amount else 0
+    end) as lost,
+    sum(case kind when 'settled' then movement.amount else 0 end) as settled
+from payments.disputes join payments.dispute_movements as movement using (dispute_id)
+group by order_id, movement.currency;
+
 -- Somebody has dealt with a dispute that is open: nobody is asked any more, and a parcel that was
 -- held for it goes out. Answers what became of that:
 --
@@ -230,6 +246,7 @@ begin
     if to_regrole('ordersaga_worker') is not null then
         grant select, insert, update on payments.disputes to ordersaga_worker;
         grant select, insert on payments.dispute_movements to ordersaga_worker;
+        grant select on payments.dispute_totals to ordersaga_worker;
     end if;
     if to_regrole('ordersaga_starter') is not null then
         grant select on payments.disputes to ordersaga_starter;

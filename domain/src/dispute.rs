@@ -422,7 +422,7 @@ pub fn payment_status(
 }
 
 /// A dispute that waits for the shop's answer, as an operator is told of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToAnswer {
     /// The provider's own id for it.
     pub dispute_id: String,
