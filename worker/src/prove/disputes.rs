@@ -56,7 +56,7 @@ async fn booked(db: &mut PgConnection) -> Result<Seen, sqlx::Error> {
                 end as credit
             from payments.disputes join payments.dispute_movements as moved using (dispute_id)
         ), booked as (
-            select key, order_id, count(*) as entries, min(amount) as least, max(amount) as most,
+            select key, order_id, count(*) as entries, min(amount) as smallest, max(amount) as largest,
                 min(currency) as currency,
                 min(account) filter (where side = 'debit') as debit,
                 min(account) filter (where side = 'credit') as credit
@@ -68,13 +68,13 @@ async fn booked(db: &mut PgConnection) -> Result<Seen, sqlx::Error> {
                 when moved.key is null then format('%s is booked, and was not moved', booked.key)
                 when booked.key is null
                 then format('%s of %s %s is not booked', moved.key, moved.amount, moved.currency)
-                when entries <> 2 or least <> moved.amount or most <> moved.amount
+                when entries <> 2 or smallest <> moved.amount or largest <> moved.amount
                     or booked.currency <> moved.currency
                     or booked.order_id is distinct from moved.order_id
                     or booked.debit is distinct from moved.debit
                     or booked.credit is distinct from moved.credit
                 then format('%s of %s %s is booked as %s %s, from %s to %s', moved.key,
-                    moved.amount, moved.currency, most, booked.currency, booked.credit,
+                    moved.amount, moved.currency, largest, booked.currency, booked.credit,
                     booked.debit)
             end as complaint
             from moved full join booked using (key)
