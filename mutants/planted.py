@@ -38,6 +38,10 @@ WAITING_SQL = "migrations/0053_waiting_for_the_customer.sql"
 REFUND = "domain/src/refund.rs"
 REFUNDS = "activities/src/refunds.rs"
 REFUND_SQL = "migrations/0060_refunds.sql"
+DISPUTE = "domain/src/dispute.rs"
+DISPUTES = "activities/src/disputes.rs"
+DISPUTE_STORE = "activities/src/disputes/store.rs"
+DISPUTE_SQL = "migrations/0062_disputes.sql"
 LEDGER_SQL = "migrations/0007_ledger.sql"
 CLOSED_SQL = "migrations/0030_closed_books.sql"
 ROLE_SQL = "migrations/0014_two_roles.sql"
@@ -532,6 +536,48 @@ PLANTED = [
         ),
     ),
     mutant(
+        "a parcel is handed over while its payment is disputed",
+        "activities:a_parcel_is_held activities",
+        (SHIPPING, "        self.is_held = stored.is_payment_lost == Some(false);\n", ""),
+    ),
+    mutant(
+        "a parcel is handed over though a dispute came while it was drafted",
+        "activities:a_dispute_that_comes_while activities",
+        (
+            SHIPMENTS,
+            "            where not exists (\n"
+            "                select from payments.disputes\n"
+            "                where disputes.order_id = $1 and (is_open and released_at is null or is_lost)\n"
+            "            )\n",
+            "",
+        ),
+    ),
+    mutant(
+        "a payment that the customer keeps by a dispute is given back again",
+        "activities:an_order_whose_payment_was_lost activities",
+        (PAYMENT, "        if disputes::before_giving_back(self.db, &self.charge).await? == Standing::WithTheCustomer {", "        disputes::before_giving_back(self.db, &self.charge).await?;\n        if self.payment.is_none() {"),
+    ),
+    mutant(
+        "a payment that a bank has is given back",
+        "activities:a_payment_that_a_bank_has_is_given activities",
+        (DISPUTES, "    if disputes.iter().any(|one| one.status.has_payment()) {\n", "    if false {\n"),
+    ),
+    mutant(
+        "a payment that a bank has is refunded",
+        "activities:a_payment_that_a_bank_has_is_not_given_back_by activities",
+        (REFUNDS, "        if *is_disputed {", "        if *is_disputed && false {"),
+    ),
+    mutant(
+        "an operator is not asked anew when a question becomes a dispute",
+        "activities:somebody_who_has_dealt activities",
+        (DISPUTE_STORE, "known.status = excluded.status then known.asked_at else excluded.asked_at end", "known.status is not null then known.asked_at else excluded.asked_at end"),
+    ),
+    mutant(
+        "a dispute that is won after it was lost leaves its order refunded",
+        "activities:what_is_lost_is_written_off activities",
+        (DISPUTES, "    let is_the_shops_again = known.was_lost && !is_lost;", "    let is_the_shops_again = false;"),
+    ),
+    mutant(
         "a parcel is sent though its goods are not held",
         "activities:an_expired_reservation_is_not activities",
         (SHIPPING, "        if !stored.are_goods_held {", "        if false {"),
@@ -570,12 +616,12 @@ PLANTED = [
     mutant(
         "a terminal status can be left",
         "activities:whatever_happens_to_an_order activities",
-        (REFUND_SQL, "            when orders.is_terminal(known.status) then known.status_data\n", ""),
+        (DISPUTE_SQL, "            when orders.is_terminal(known.status) then known.status_data\n", ""),
     ),
     mutant(
         "the database knows another transition of payments",
         "activities:the_database_has_the_same_state_machines activities",
-        (RECORD_SQL, "    when 'paid' then next in ('partially-refunded', 'refunded', 'disputed')", "    when 'paid' then next in ('partially-refunded', 'refunded', 'disputed', 'voided')"),
+        (DISPUTE_SQL, "    when 'paid' then next in ('partially-refunded', 'refunded', 'disputed')", "    when 'paid' then next in ('partially-refunded', 'refunded', 'disputed', 'voided')"),
     ),
     mutant(
         "refunds may come to more than was captured",
@@ -592,6 +638,16 @@ PLANTED = [
         "an order of which a refund was asked for is taken back",
         "activities:an_order_of_which_a_refund activities",
         (REFUND_SQL, " and not exists (\n            select from payments.refund_requests\n            where refund_requests.order_id = the_order\n        )", ""),
+    ),
+    mutant(
+        "a refund that was on its way ends a dispute in the database",
+        "activities:whatever_happens_to_an_order activities",
+        (DISPUTE_SQL, "            when event_type = 'order.refund-succeeded' and known.payment_status = 'disputed'\n            then known.payment_status\n", ""),
+    ),
+    mutant(
+        "a dispute that somebody has dealt with is dealt with again",
+        "activities:somebody_who_has_dealt activities",
+        (DISPUTE_SQL, "        and disputes.is_open and disputes.released_at is null\n", "        and disputes.is_open\n"),
     ),
     mutant(
         "an order is placed twice under one key",
@@ -674,6 +730,27 @@ PLANTED = [
             "                where known.wait_until <= now()",
             "                where known.wait_until is not null",
         ),
+    ),
+    mutant(
+        "an older snapshot of a dispute counts",
+        "domain:in_whatever_order domain",
+        (DISPUTE, "known.is_none_or(|known| facts.age() > known.age())", "known.is_none_or(|known| *facts != DisputeFacts { status: known.status, ..facts.clone() })"),
+    ),
+    mutant(
+        "a dispute that was lost and is won after all stays lost in the books",
+        "domain:the_books_say_who_has_the_money domain",
+        (DISPUTE, "        DisputeStatus::Won | DisputeStatus::WarningClosed => !reinstated.is_zero(),", "        DisputeStatus::Won | DisputeStatus::WarningClosed => false,"),
+        (DISPUTE, "        (MovementKind::Recovered, booked.checked_sub(lost)?)", "        (MovementKind::Recovered, lost)"),
+    ),
+    mutant(
+        "a fee of a dispute is booked as money that may come back",
+        "domain:the_books_say_who_has_the_money domain",
+        (DISPUTE, "            Self::Fee => (Account::DisputeFees, Account::PaymentClearing),", "            Self::Fee => (Account::DisputedPayments, Account::PaymentClearing),"),
+    ),
+    mutant(
+        "a mere question of the bank's counts as a payment taken back",
+        "domain:a_payment_is_disputed domain",
+        (DISPUTE, "            Self::NeedsResponse | Self::UnderReview => true,\n            Self::WarningNeedsResponse\n            | Self::WarningUnderReview\n", "            Self::NeedsResponse\n            | Self::UnderReview\n            | Self::WarningNeedsResponse\n            | Self::WarningUnderReview => true,\n            Self::Lost\n"),
     ),
     mutant(
         "refunds lose what is cut off from their parts",
@@ -1100,12 +1177,22 @@ PLANTED = [
         ("starter-api/src/app/orders/store.rs", "or order_id > $3)", "or order_id > $3 and false)"),
     ),
     mutant(
+        "customers see the disputes of their banks",
+        "starter:staff_see_the_disputes starter",
+        ("starter-api/src/app/disputes.rs", "    if !caller.has(Scope::ReadDisputes) {", "    if caller.name().is_empty() {"),
+    ),
+    mutant(
+        "a dispute that waits for an answer is not among what waits for a person",
+        "starter:what_has_to_be_answered starter",
+        ("starter-api/src/app/attention/store.rs", "where asked_at is not null and (orders.in_utc(asked_at)", "where asked_at is null and (orders.in_utc(asked_at)"),
+    ),
+    mutant(
         "those that wait longest for a person are listed last",
         "starter:the_orders_that_wait_for_a_person starter",
         (
             "starter-api/src/app/attention/store.rs",
-            "order by (attention ->> 'since'), order_id\n           limit $3\"#,\n        after.map(",
-            "order by (attention ->> 'since') desc, order_id\n           limit $3\"#,\n        after.map(",
+            "           order by since, order_id\n",
+            "           order by since desc, order_id\n",
         ),
     ),
     mutant(
@@ -1199,6 +1286,11 @@ PLANTED = [
         "a refund that is pending at Stripe counts as made",
         "activities:a_refund_that_is_pending_is_waited activities",
         (STRIPE, 'Refunding::Undecided => Err(undecided("the refund is pending")),', "Refunding::Undecided => self.found(id).await.map(Some),"),
+    ),
+    mutant(
+        "what Stripe withdraws for a dispute is taken for what it reinstates",
+        "activities:a_dispute_is_read_as_it_is activities",
+        ("activities/src/payment/stripe/objects.rs", "if self.amount < 0 { withdrawn } else { reinstated }", "if self.amount > 0 { withdrawn } else { reinstated }"),
     ),
     mutant(
         "a refund that has failed is asked for under its old key",

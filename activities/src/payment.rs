@@ -45,6 +45,7 @@ use sqlx::PgPool;
 use self::port::{PROVIDER, Payment, PaymentId, PaymentProvider, ProviderError};
 use self::store::{Stored, Wait};
 use crate::ActivityFault;
+use crate::disputes::{self, Standing};
 use crate::idempotency::{self, Outcome, Recorded};
 use crate::orders::{self, Begun};
 
@@ -117,8 +118,9 @@ pub async fn void(
 
 /// Asks the provider what became of the payment that was to be captured, and gives the money back;
 /// or voids the payment, if nothing was taken: a capture that is still on its way must find
-/// nothing.
+/// nothing. Money that the customer keeps by a dispute is given back by that.
 ///
+/// **Errors.** Unavailable while the customer's bank has the payment.
 /// **Repeats.** As for [`void`].
 pub async fn refund(
     db: &PgPool,
@@ -361,6 +363,10 @@ impl<'a> Attempt<'a> {
     }
 
     async fn give_back(&mut self) -> Result<(), ActivityFault> {
+        if disputes::before_giving_back(self.db, &self.charge).await? == Standing::WithTheCustomer {
+            self.known = Known::Nothing;
+            return Ok(());
+        }
         let captured = self.payment.as_ref().map_or(self.charge.amount, |payment| payment.captured);
         let refunded = self.provider.refund(self.id()?, &self.refund_key(), captured).await;
         self.learn(refunded, "refunding a payment")

@@ -10,7 +10,8 @@
 //!   the books never show less than the shop holds, and never more for longer than it takes to
 //!   record what the provider has said.
 //! - A refund that failed at the provider stays open, and a person decides: `retry` asks the
-//!   provider anew, `skip` gives the refund up, whose amount can then be asked for again.
+//!   provider anew, `skip` gives the refund up, whose amount can then be asked for again. So does
+//!   one whose payment the customer's bank disputes before the provider was asked.
 
 mod store;
 
@@ -131,7 +132,12 @@ impl<'a> Attempt<'a> {
     }
 
     async fn ask(&mut self) -> Result<(), ActivityFault> {
-        let Stored { payment, amount, .. } = &self.stored;
+        let Stored { payment, amount, is_disputed, .. } = &self.stored;
+        if *is_disputed {
+            // Asked for before the dispute. The money is not the shop's to give.
+            let why = "the customer's bank disputes the payment".to_owned();
+            return Err(ActivityFault::Rejected(Rejection::RefundFailed { why }));
+        }
         let asked = self.provider.refund(payment, &self.name(), *amount).await;
         self.known = Known::Unasked;
         match asked {

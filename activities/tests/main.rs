@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod catalogue;
 #[cfg(test)]
+mod disputes;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod ledger;

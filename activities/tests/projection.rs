@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
+use domain::dispute::DisputeStatus;
 use domain::event::{
-    AttentionNeeded, AttentionResolved, AwaitingCustomer, Booked, Cancelled, Completed, EventType,
-    Expired, Failed, OrderEvent, Parcelled, PaymentMoved, RefundEnded, RefundRequested,
-    RefundSucceeded, Refused, StockLines, Unwinding,
+    AttentionNeeded, AttentionResolved, AwaitingCustomer, Booked, Cancelled, Completed,
+    DisputeReleased, Disputed, EventType, Expired, Failed, OrderEvent, Parcelled, PaymentMoved,
+    RefundEnded, RefundRequested, RefundSucceeded, Refused, StockLines, Unwinding,
 };
 use domain::ledger::JournalEntry;
 use domain::{
@@ -121,6 +122,38 @@ fn samples_of_refunds() -> Vec<OrderEvent> {
     ]
 }
 
+/// The same of disputes, with what each may make of the payment.
+fn samples_of_disputes() -> Vec<OrderEvent> {
+    let order = order(1);
+    let disputed = |status, payment_status| Disputed {
+        dispute_id: "dp_1".to_owned(),
+        number: 1,
+        status,
+        amount: order.totals.total,
+        reason: "fraudulent".to_owned(),
+        evidence_due: Some(the_moment()),
+        payment_status,
+    };
+    let (open, won) = (DisputeStatus::NeedsResponse, DisputeStatus::Won);
+    vec![
+        OrderEvent::DisputeOpened(disputed(open, Some(PaymentStatus::Disputed))),
+        OrderEvent::DisputeUpdated(disputed(open, Some(PaymentStatus::Disputed))),
+        OrderEvent::DisputeUpdated(disputed(open, None)),
+        OrderEvent::DisputeClosed(disputed(won, Some(PaymentStatus::Paid))),
+        OrderEvent::DisputeClosed(disputed(won, Some(PaymentStatus::PartiallyRefunded))),
+        OrderEvent::DisputeClosed(disputed(DisputeStatus::Lost, Some(PaymentStatus::Refunded))),
+        OrderEvent::DisputeReleased(DisputeReleased {
+            dispute_id: "dp_1".to_owned(),
+            number: 1,
+            by: "Ada".to_owned(),
+            why: "the customer has called".to_owned(),
+        }),
+        OrderEvent::DisputePosted(Booked {
+            entries: JournalEntry::deposit(&order).unwrap().entries().to_vec(),
+        }),
+    ]
+}
+
 fn the_moment() -> DateTime<Utc> {
     DateTime::from_timestamp_micros(1_291_190_760_123_456).unwrap()
 }
@@ -215,7 +248,7 @@ fn state_of(row: &Value) -> OrderState {
 
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn whatever_happens_to_an_order_the_database_and_the_shop_make_the_same_of_it(db: PgPool) {
-    let samples = [samples(), samples_of_refunds()].concat();
+    let samples = [samples(), samples_of_refunds(), samples_of_disputes()].concat();
     let types: BTreeSet<_> = samples.iter().map(OrderEvent::event_type).collect();
     assert_eq!(types, EventType::iter().collect(), "a type has no sample");
 

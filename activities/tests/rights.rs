@@ -100,6 +100,8 @@ async fn the_starter_writes_neither_orders_nor_money_nor_books(db: PgPool) {
         "insert into orders.refund_launches (order_id, number) values (gen_random_uuid(), 1)",
         "update payments.refund_requests set amount = 1",
         "update payments.charges set refund_claimed = 0",
+        "update payments.disputes set status = 'won'",
+        "select amount from payments.dispute_movements",
         "insert into customers.addresses (address_id) values (gen_random_uuid())",
         "insert into payments.charges (charge_key, order_id) values ('k', gen_random_uuid())",
         "insert into ledger.transactions (key) values ('by hand')",
@@ -127,6 +129,7 @@ async fn the_worker_writes_what_orders_change_and_nothing_else(db: PgPool) {
             "orders.orders",
             "orders.step_keys",
             "payments.charges",
+            "payments.disputes",
             "payments.refund_requests",
             "sandbox_carrier.behaviours",
             "sandbox_carrier.late_requests",
@@ -146,6 +149,7 @@ async fn the_worker_writes_what_orders_change_and_nothing_else(db: PgPool) {
         "outbox.messages",
         "inventory.movements",
         "payments.refunds",
+        "payments.dispute_movements",
     ] {
         assert!(written.contains(&table.to_owned()), "{table}");
     }
@@ -201,6 +205,7 @@ async fn what_runs_with_its_owners_rights_is_called_by_one_program_alone(db: PgP
             ("operations.sweep", false, true),
             ("orders.cancel_before_launch", true, false),
             ("orders.place", true, false),
+            ("payments.release_dispute", true, false),
             ("payments.replace_method", true, false),
             ("payments.request_refund", true, false),
         ]
@@ -219,6 +224,10 @@ async fn the_worker_cannot_place_an_order_nor_change_how_it_is_paid(db: PgPool) 
         // How much is given back, and for what, is said once.
         "update payments.refund_requests set amount = 1",
         "delete from payments.refund_requests",
+        // What a bank does is kept, and who has dealt with it is an operator.
+        "delete from payments.disputes",
+        "update payments.dispute_movements set amount = 1",
+        "select payments.release_dispute(gen_random_uuid(), 1, 'worker', 'by hand')",
         "delete from outbox.messages",
         "update outbox.messages set published_at = now()",
         "delete from orders.step_keys",

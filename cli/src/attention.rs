@@ -24,12 +24,13 @@ enum Command {
     Resolve(ResolveArgs),
 }
 
-const COLUMNS: [Column; 7] = [
+const COLUMNS: [Column; 8] = [
     ("ORDER", "/order_id"),
     ("SINCE", "/since"),
     ("CUSTOMER", "/customer_id"),
     ("STEP", "/step"),
     ("OCCURRENCE", "/occurrence"),
+    ("UNTIL", "/until"),
     ("DECISIONS", "/decisions"),
     ("WHY", "/why"),
 ];

@@ -7,6 +7,7 @@ mod api_client;
 mod attention;
 mod catalogue;
 mod completions;
+mod dispute;
 mod export;
 mod migrate;
 mod order;
@@ -74,6 +75,8 @@ enum Command {
     Order(order::OrderArgs),
     /// Look after the orders that wait for a person
     Attention(attention::AttentionArgs),
+    /// Look at the disputes of customers' banks
+    Dispute(dispute::DisputeArgs),
     /// Print the completions of a shell
     Completions(completions::CompletionsArgs),
 }
@@ -93,7 +96,7 @@ async fn main() -> ExitCode {
         | Command::Export(_)
         | Command::Recover(_)
         | Command::Completions(_) => ONLY_ERRORS,
-        Command::Order(_) | Command::Attention(_) => OWN_WARNINGS,
+        Command::Order(_) | Command::Attention(_) | Command::Dispute(_) => OWN_WARNINGS,
     };
     let done = match start_logging(log_format, filter) {
         Ok(()) => Box::pin(carry_out(command)).await,
@@ -119,6 +122,7 @@ async fn carry_out(command: Command) -> Result<ExitCode> {
         Command::Recover(args) => recover::run(args).await,
         Command::Order(args) => order::run(args).await.map(done),
         Command::Attention(args) => attention::run(args).await.map(done),
+        Command::Dispute(args) => dispute::run(args).await.map(done),
         Command::Completions(args) => completions::run(&args, &mut Cli::command()).map(done),
     }
 }

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use strum::{EnumIter, EnumString, IntoStaticStr};
 
+use crate::dispute::DisputeStatus;
 use crate::ledger::Entry;
 use crate::refund::RefundLine;
 use crate::{
@@ -138,6 +139,16 @@ events! {
     RefundCancelled(RefundEnded) = "order.refund-cancelled";
     /// A refund was booked: income and tax are less by it.
     RefundPosted(Booked) = "ledger.refund-posted";
+    /// The customer's bank disputes the order's payment, or asks about it.
+    DisputeOpened(Disputed) = "order.dispute-opened";
+    /// A dispute has gone on, or was opened again.
+    DisputeUpdated(Disputed) = "order.dispute-updated";
+    /// A dispute was decided.
+    DisputeClosed(Disputed) = "order.dispute-closed";
+    /// Somebody has dealt with a dispute: a parcel that was held for it goes out.
+    DisputeReleased(DisputeReleased) = "order.dispute-released";
+    /// Money that a dispute has moved was booked.
+    DisputePosted(Booked) = "ledger.dispute-posted";
 }
 
 #[cfg(feature = "openapi")]
@@ -351,6 +362,41 @@ payload! {
     }
 }
 
+payload! {
+    /// A dispute as it stands then.
+    Disputed {
+        /// The provider's own id for it.
+        dispute_id: String,
+        /// Counts the order's disputes, from 1.
+        number: u32,
+        /// Where it stands.
+        status: DisputeStatus,
+        /// How much is disputed.
+        amount: Money,
+        /// The bank's word for why.
+        reason: String,
+        /// Until when the shop can answer, if there is such a time.
+        evidence_due: Option<DateTime<Utc>>,
+        /// What the order's payment is from then on, by all disputes about it; nothing, if nothing
+        /// was taken.
+        payment_status: Option<PaymentStatus>,
+    }
+}
+
+payload! {
+    /// A dispute that somebody has dealt with.
+    DisputeReleased {
+        /// The provider's own id for it.
+        dispute_id: String,
+        /// Counts the order's disputes, from 1.
+        number: u32,
+        /// Who has, as the token names them.
+        by: String,
+        /// Why, in their words.
+        why: String,
+    }
+}
+
 /// A stored event that this program does not know: written by a newer release, or damaged.
 #[derive(Debug, thiserror::Error)]
 #[error("event type `{name}` version {version} is not known to this release")]
@@ -416,6 +462,9 @@ impl OrderEvent {
             Self::PaymentRefunded(_) => Some(PaymentStatus::Refunded),
             Self::RefundSucceeded(refund) if refund.left.is_zero() => Some(PaymentStatus::Refunded),
             Self::RefundSucceeded(_) => Some(PaymentStatus::PartiallyRefunded),
+            Self::DisputeOpened(dispute)
+            | Self::DisputeUpdated(dispute)
+            | Self::DisputeClosed(dispute) => dispute.payment_status,
             _ => None,
         }
     }

@@ -32,6 +32,12 @@ pub enum Account {
     GoodsReceived,
     /// What was given back for goods after the parcel was handed over, before tax. Reduces income.
     Refunds,
+    /// Payments that customers' banks have taken back and may still return. An asset.
+    DisputedPayments,
+    /// What the payment provider takes for disputes. An expense.
+    DisputeFees,
+    /// Disputed payments that customers keep. An expense.
+    DisputeLosses,
 }
 
 /// The side of an account that grows it.
@@ -95,8 +101,9 @@ pub enum Unbalanced {
 
 impl Account {
     /// Every account, in the order of the trial balance.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::PaymentClearing,
+        Self::DisputedPayments,
         Self::Inventory,
         Self::CustomerDeposits,
         Self::SalesTaxPayable,
@@ -105,6 +112,8 @@ impl Account {
         Self::ShippingIncome,
         Self::Refunds,
         Self::CostOfGoods,
+        Self::DisputeFees,
+        Self::DisputeLosses,
     ];
 
     /// The account's id in the database and in URLs.
@@ -120,6 +129,9 @@ impl Account {
             Self::CostOfGoods => "cost-of-goods",
             Self::GoodsReceived => "goods-received",
             Self::Refunds => "refunds",
+            Self::DisputedPayments => "disputed-payments",
+            Self::DisputeFees => "dispute-fees",
+            Self::DisputeLosses => "dispute-losses",
         }
     }
 
@@ -133,9 +145,13 @@ impl Account {
     #[must_use]
     pub const fn normal_side(self) -> Side {
         match self {
-            Self::PaymentClearing | Self::Inventory | Self::CostOfGoods | Self::Refunds => {
-                Side::Debit
-            }
+            Self::PaymentClearing
+            | Self::Inventory
+            | Self::CostOfGoods
+            | Self::Refunds
+            | Self::DisputedPayments
+            | Self::DisputeFees
+            | Self::DisputeLosses => Side::Debit,
             Self::CustomerDeposits
             | Self::Sales
             | Self::ShippingIncome

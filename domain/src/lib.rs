@@ -5,6 +5,7 @@
 //! is quoted, charged and booked by one and the same arithmetic.
 
 mod country;
+pub mod dispute;
 pub mod event;
 mod fingerprint;
 mod ids;

@@ -49,6 +49,10 @@ pub enum Rejection {
     /// The money that was set aside for the order was not any more when it was to be taken.
     #[error("the payment's authorisation expired before the money could be taken")]
     AuthorisationExpired,
+    /// The customer's bank took the payment back, and the customer keeps it, before the parcel was
+    /// handed over.
+    #[error("the customer's bank took the payment back")]
+    PaymentDisputed,
     /// The step arrived after its own undo: it must not take effect any more.
     #[error("{step} came after it had been undone")]
     AlreadyUndone {

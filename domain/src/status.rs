@@ -295,7 +295,9 @@ named_state!(PaymentStatus, {
     Authorised => Paid | Voided | Declined | Refunded;
     Paid => PartiallyRefunded | Refunded | Disputed;
     PartiallyRefunded => Refunded | Disputed;
-    Disputed => Paid | Refunded;
+    // A bank may dispute what was given back, and decide anew what it had decided.
+    Refunded => Disputed;
+    Disputed => Paid | PartiallyRefunded | Refunded;
     Declined => AwaitingCustomer | Authorised | Paid | Voided;
 });
 
@@ -358,7 +360,10 @@ impl OrderState {
     #[must_use]
     #[expect(clippy::wildcard_enum_match_arm, reason = "most events change only an axis")]
     pub fn apply(mut self, event: &OrderEvent, occurred_at: DateTime<Utc>) -> Self {
-        if let Some(next) = event.payment_status() {
+        // A refund that was under way when the bank took the payment back does not end the dispute.
+        let is_kept = self.payment_status == PaymentStatus::Disputed
+            && matches!(event, OrderEvent::RefundSucceeded(_));
+        if let Some(next) = event.payment_status().filter(|_| !is_kept) {
             self.payment_status =
                 self.payment_status.transition_to(next).unwrap_or(self.payment_status);
         }
@@ -444,10 +449,10 @@ mod tests {
             authorised -> paid | refunded | voided | declined
             paid -> partially-refunded | refunded | disputed
             partially-refunded -> refunded | disputed
-            refunded -> 
+            refunded -> disputed
             voided -> 
             declined -> awaiting-customer | authorised | paid | voided
-            disputed -> paid | refunded
+            disputed -> paid | partially-refunded | refunded
         "]]
         .assert_eq(&transitions(&PaymentStatus::iter(), PaymentStatus::name, |from, to| {
             from.transition_to(to).is_ok()

@@ -5,6 +5,7 @@
 mod attention;
 mod conditional;
 mod customers;
+mod disputes;
 mod extract;
 mod forwarded;
 #[cfg(fuzzing)]
@@ -145,6 +146,7 @@ fn every_operation() -> OpenApiRouter<State> {
         .routes(routes!(orders::resolve::resolve))
         .routes(routes!(attention::list::attention))
         .routes(routes!(attention::resolve::resolve_all))
+        .routes(routes!(disputes::list::list))
         .routes(routes!(queues::list::list))
         .routes(routes!(queues::pause::pause))
         .routes(routes!(queues::resume::resume))

@@ -66,6 +66,7 @@ const RIGHTS: &[Right] = &[
     Right { privilege: Privilege::Select, object: "payments.methods" },
     Right { privilege: Privilege::Insert, object: "payments.charges" },
     Right { privilege: Privilege::Select, object: "payments.refund_requests" },
+    Right { privilege: Privilege::Select, object: "payments.disputes" },
     Right { privilege: Privilege::Insert, object: "ledger.entries" },
     Right { privilege: Privilege::Insert, object: "shipping.shipments" },
     Right { privilege: Privilege::Select, object: "operations.paused_queues" },

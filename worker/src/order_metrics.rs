@@ -1,4 +1,5 @@
-//! Counts what stands open: orders that have not ended, and messages that nobody has published.
+//! Counts what stands open: orders that have not ended, disputes that have to be answered, and
+//! messages that nobody has published.
 //!
 //! The worker counts, because its role may read both; the starter has no right to the outbox. Every
 //! worker that carries orders does so and says the same, so take the largest number of them, not
@@ -22,6 +23,10 @@ const OPEN_OLDEST: &str = "ordersaga_open_orders_oldest_seconds";
 
 /// How long the order that has waited longest for a person has done so.
 const ATTENTION_OLDEST: &str = "ordersaga_attention_oldest_seconds";
+
+/// Disputes that wait for the shop's answer, and until when the first of them can be answered.
+const TO_ANSWER: &str = "ordersaga_disputes_to_answer";
+const ANSWER_DUE: &str = "ordersaga_dispute_due_timestamp_seconds";
 
 /// Messages in the outbox that are not published, and how old the oldest of them is.
 const UNPUBLISHED: &str = "ordersaga_outbox_unpublished_messages";
@@ -49,6 +54,8 @@ pub const STATES: [&str; 4] = ["under-way", "awaiting-customer", "unwinding", "n
 pub struct Open {
     /// The orders, by what they wait for: one of [`STATES`]. A state without orders is left out.
     pub orders: Vec<OpenOrders>,
+    /// The disputes.
+    pub disputes: Disputes,
     /// The messages.
     pub outbox: Outbox,
 }
@@ -64,6 +71,15 @@ pub struct OpenOrders {
     pub oldest_seconds: f64,
     /// How many seconds one of them has waited for a person, if they do.
     pub attention_seconds: Option<f64>,
+}
+
+/// Disputes that wait for the shop's answer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Disputes {
+    /// How many there are.
+    pub to_answer: i64,
+    /// Until when the first of them can be answered, in seconds since 1970; none if none has a time.
+    pub due_at: Option<f64>,
 }
 
 /// Messages that are not published, and when one was.
@@ -91,7 +107,7 @@ pub async fn run(pool: PgPool, stop: CancellationToken) {
     }
 }
 
-/// Counts once. Neither statement reads an order that has ended and waits for nobody or, but for the
+/// Counts once. No statement reads an order that has ended and waits for nobody or, but for the
 /// latest, a message that is published.
 pub async fn read(pool: &PgPool) -> sqlx::Result<Open> {
     let orders = sqlx::query_as!(
@@ -149,10 +165,23 @@ pub async fn read(pool: &PgPool) -> sqlx::Result<Open> {
     )
     .fetch_one(pool)
     .await?;
-    Ok(Open { orders, outbox })
+    Ok(Open { orders, disputes: disputes(pool).await?, outbox })
 }
 
-fn show(Open { orders, outbox }: &Open) {
+async fn disputes(pool: &PgPool) -> sqlx::Result<Disputes> {
+    sqlx::query_as!(
+        Disputes,
+        r#"
+        select count(*) as "to_answer!",
+            extract(epoch from min(evidence_due))::double precision as due_at
+        from payments.disputes where asked_at is not null
+        "#,
+    )
+    .fetch_one(pool)
+    .await
+}
+
+fn show(Open { orders, disputes, outbox }: &Open) {
     for state in STATES {
         let found = orders.iter().find(|found| found.state == state);
         gauge!(OPEN, "state" => state).set(found.map_or(0.0, |found| count(found.orders)));
@@ -161,6 +190,8 @@ fn show(Open { orders, outbox }: &Open) {
     }
     let waited = orders.iter().filter_map(|found| found.attention_seconds).fold(0.0, f64::max);
     gauge!(ATTENTION_OLDEST).set(waited);
+    gauge!(TO_ANSWER).set(count(disputes.to_answer));
+    gauge!(ANSWER_DUE).set(disputes.due_at.unwrap_or(0.0));
     gauge!(UNPUBLISHED).set(count(outbox.unpublished));
     gauge!(UNPUBLISHED_OLDEST).set(outbox.oldest_seconds.unwrap_or(0.0));
     gauge!(PUBLISHED_AT).set(outbox.published_at.unwrap_or(0.0));
@@ -171,6 +202,8 @@ fn describe() {
     describe_gauge!(OPEN, "Orders that have not ended, by what they wait for; 10000 at most");
     describe_gauge!(OPEN_OLDEST, "How long ago the oldest of them was placed");
     describe_gauge!(ATTENTION_OLDEST, "How long an order has waited for a person");
+    describe_gauge!(TO_ANSWER, "Disputes that wait for the shop's answer");
+    describe_gauge!(ANSWER_DUE, "Until when the first of them can be answered; 0 if none waits");
     describe_gauge!(UNPUBLISHED, "Messages in the outbox that nobody has published; 10000 at most");
     describe_gauge!(UNPUBLISHED_OLDEST, "How long ago the oldest of them was written");
     describe_gauge!(PUBLISHED_AT, "When a message was last published; 0 if nobody publishes any");

@@ -71,6 +71,38 @@ async fn open_orders_are_counted_by_what_they_wait_for(owner: PgPool) {
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]
+async fn disputes_that_wait_for_an_answer_are_counted_with_the_first_time_to_answer(owner: PgPool) {
+    let db = testkit::as_role(&owner, "ordersaga_worker");
+    let nothing = read(&db).await.unwrap().disputes;
+    assert_eq!((nothing.to_answer, nothing.due_at), (0, None));
+    let order = placed(&owner, 1_000, "updated_at = now()").await;
+    let id = order.order_id;
+    let charge = format!(
+        "insert into payments.charges
+            (charge_key, order_id, provider_reference, currency, amount, state, captured)
+         values ('c', '{id}', 'p', 'GBP', 1, 'captured', 1)"
+    );
+    change(&owner, charge).await;
+    for (number, due, asked) in
+        [(1, "1700000000", "null"), (2, "1800000000", "now()"), (3, "1900000000", "now()")]
+    {
+        let dispute = format!(
+            "insert into payments.disputes (
+                dispute_id, order_id, number, charge_key, currency, amount, status, is_lost,
+                reason, evidence_due, asked_at
+             ) values (
+                'dp_{number}', '{id}', {number}, 'c', 'GBP', 1, 'needs-response', false,
+                'fraudulent', to_timestamp({due}), {asked}
+             )"
+        );
+        change(&owner, dispute).await;
+    }
+    let waiting = read(&db).await.unwrap().disputes;
+    assert_eq!((waiting.to_answer, waiting.due_at), (2, Some(1_800_000_000.0)));
+    db.close().await;
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn messages_that_nobody_has_published_are_counted(owner: PgPool) {
     let db = testkit::as_role(&owner, "ordersaga_worker");
     let nothing = read(&db).await.unwrap().outbox;

@@ -18,7 +18,8 @@ use activities::catalogue::{Article, Stocking};
 use activities::payment::sandbox::SandboxProvider;
 use activities::shipping::sandbox::SandboxCarrier;
 use activities::stock::ArticleQueues;
-use activities::{Activities, ledger, orders, payment, refunds, shipping, stock};
+use activities::{Activities, disputes, ledger, orders, payment, refunds, shipping, stock};
+use domain::dispute::{DisputeFacts, DisputeStatus, Movement, MovementKind};
 use domain::event::{OrderEvent, RefundRequested};
 use domain::refund::{Ask, Left, Parts, RefundId};
 use domain::{AddressId, Ending, Money, Order, OrderId, Rejection, StepKey, StepName};
@@ -89,6 +90,39 @@ async fn trade(db: &PgPool) {
     let end = EndNote { order_id: rejected.order_id, status: ending.into() };
     orders::note_end(db, &end).await.unwrap();
     give_back_a_part(&hands, &shipped).await;
+    dispute_and_win(db, &shipped).await;
+}
+
+/// The customer's bank takes what an order was paid with, for a fee, and gives it back.
+async fn dispute_and_win(db: &PgPool, order: &Order) {
+    let payment_reference = sqlx::query_scalar!(
+        "select provider_reference from payments.charges where order_id = $1",
+        order.order_id.uuid(),
+    );
+    let amount = order.totals.total;
+    let moved = |reference: &str, kind, amount| {
+        let reference = reference.to_owned();
+        Movement { reference, kind, amount }
+    };
+    let withdrawn = vec![
+        moved("txn_1", MovementKind::Withdrawn, amount),
+        moved("txn_1", MovementKind::Fee, testkit::pounds("15.00")),
+    ];
+    let taken = DisputeFacts {
+        dispute_id: "dp_1".to_owned(),
+        payment_reference: payment_reference.fetch_one(db).await.unwrap(),
+        amount,
+        status: DisputeStatus::NeedsResponse,
+        reason: "fraudulent".to_owned(),
+        evidence_due: None,
+        movements: withdrawn.clone(),
+    };
+    let back = moved("txn_2", MovementKind::Reinstated, amount);
+    let movements = withdrawn.into_iter().chain([back]).collect();
+    let won = DisputeFacts { status: DisputeStatus::Won, movements, ..taken.clone() };
+    for snapshot in [taken, won] {
+        disputes::apply(db, &snapshot).await.unwrap();
+    }
 }
 
 /// A tenth of what an order was paid with is given back.
@@ -262,6 +296,7 @@ violations! {
         "the provider's records and the shop's say the same, at rest",
         "alter table payments.refunds drop constraint refunds_charge_key_fkey;
          alter table payments.refund_requests drop constraint refund_requests_charge_key_fkey;
+         alter table payments.disputes drop constraint disputes_charge_key_fkey;
          delete from payments.charges where order_id = '00000000-0000-0000-0000-000000000001'";
     a_capture_that_the_provider_does_not_know_is_found:
         "the provider's records and the shop's say the same, at rest",
@@ -288,6 +323,40 @@ violations! {
     a_refund_that_its_charge_does_not_show_is_found:
         "no more is refunded than was captured",
         "delete from payments.refunds";
+    a_movement_of_a_dispute_that_is_booked_as_another_amount_is_found:
+        "each movement of a dispute is booked once, as what it is",
+        "alter table payments.dispute_movements disable trigger user;
+         update payments.dispute_movements set amount = amount + 0.01 where kind = 'fee'";
+    a_movement_of_a_dispute_that_is_booked_elsewhere_is_found:
+        "each movement of a dispute is booked once, as what it is",
+        "alter table ledger.entries disable trigger user;
+         update ledger.entries set account = 'cost-of-goods' where account = 'dispute-fees'";
+    a_movement_of_a_dispute_that_is_not_booked_is_found:
+        "each movement of a dispute is booked once, as what it is",
+        "insert into payments.dispute_movements (dispute_id, reference, kind, currency, amount)
+         values ('dp_1', 'txn_3', 'fee', 'GBP', 1)";
+    a_booking_that_no_dispute_has_moved_is_found:
+        "each movement of a dispute is booked once, as what it is",
+        "alter table payments.dispute_movements disable trigger user;
+         delete from payments.dispute_movements where kind = 'reinstated'";
+    a_lost_dispute_that_is_not_written_off_is_found:
+        "what a dispute has lost is what was not reinstated",
+        "alter table payments.dispute_movements disable trigger user;
+         delete from payments.dispute_movements where kind = 'reinstated';
+         update payments.disputes set status = 'lost'";
+    an_order_whose_payment_a_bank_has_and_that_looks_paid_is_found:
+        "an order is disputed as long as a bank has its payment",
+        "update payments.disputes set status = 'under-review'";
+    an_order_that_is_disputed_by_nobody_is_found:
+        "an order is disputed as long as a bank has its payment",
+        "update orders.orders set payment_status = 'disputed'
+         where payment_status = 'partially-refunded'";
+    a_dispute_that_nobody_is_asked_to_answer_is_found:
+        "no dispute waits for an answer without asking an operator",
+        "update payments.disputes set status = 'needs-response'";
+    a_dispute_that_is_decided_and_still_to_be_answered_is_found:
+        "no dispute waits for an answer without asking an operator",
+        "update payments.disputes set asked_at = now()";
     an_event_that_is_missing_is_found:
         "an order's events are numbered without a gap",
         "alter table orders.order_events disable trigger user;

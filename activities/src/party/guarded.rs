@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use domain::dispute::DisputeFacts;
 use domain::{Charge, Money};
 
 use super::{Breaker, Capabilities, PartyError};
@@ -68,6 +69,10 @@ impl<P: PaymentProvider> PaymentProvider for Guarded<P> {
         refund_key: &str,
     ) -> Result<Option<Refund>, ProviderError> {
         self.breaker.call(self.party.look_up_refund(payment, refund_key)).await
+    }
+
+    async fn retrieve_dispute(&self, dispute_id: &str) -> Result<DisputeFacts, ProviderError> {
+        self.breaker.call(self.party.retrieve_dispute(dispute_id)).await
     }
 }
 

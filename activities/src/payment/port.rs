@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use domain::dispute::DisputeFacts;
 use domain::payment::PaymentState;
 use domain::refund::AtProvider;
 use domain::{Charge, Money, as_one_line, is_foreign_id};
@@ -71,6 +72,13 @@ pub trait PaymentProvider: Send + Sync {
         payment: &PaymentId,
         refund_key: &str,
     ) -> Result<Option<Refund>, ProviderError>;
+
+    /// A dispute as it is at this moment, by the provider's own id for it.
+    ///
+    /// **Errors.** Not found, with a provider that has no disputes.
+    async fn retrieve_dispute(&self, _dispute_id: &str) -> Result<DisputeFacts, ProviderError> {
+        Err(ProviderError::NotFound)
+    }
 }
 
 /// What the provider calls a payment.

@@ -18,6 +18,14 @@
 //!
 //! Once a day is over, a key is as good as new: the state decides then as well.
 //!
+//! # Disputes
+//!
+//! A dispute is read as it is, whatever event told of it: its status, and the balance transactions
+//! that it has made until then. One below zero has withdrawn the money, one above has reinstated it,
+//! and each says what fee Stripe takes, or gives back. Where Stripe pays out in another currency, the
+//! fee is in that one, and what was withdrawn counts as the amount in dispute: what the exchange rate
+//! makes of it is the payout's.
+//!
 //! # The customer's approval
 //!
 //! With a [return URL](StripeSettings::return_url), a bank that wants its customer to approve the
@@ -30,12 +38,15 @@ mod objects;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use domain::dispute::DisputeFacts;
 use domain::payment::PaymentState;
 use domain::{Charge, Money, to_stripe_units};
 
 use self::client::{Api, Field, Reply, is_safe};
 pub use self::client::{ApiKey, Mode, StripeSettings, UnusableSettings};
-use self::objects::{Intent, Refund, Refunding, Refunds, intent_id, nonsense, undecided};
+use self::objects::{
+    Dispute, Intent, Refund, Refunding, Refunds, dispute_id, intent_id, nonsense, undecided,
+};
 use super::port::{self, Capabilities, Payment, PaymentId, PaymentProvider, ProviderError};
 use crate::party::answer::Said;
 
@@ -361,6 +372,16 @@ impl PaymentProvider for StripeProvider {
         let refunds = self.refunds(id).await?;
         let newest = refunds.iter().find(|refund| refund.is_of(refund_key));
         newest.map(Refund::as_known).transpose()
+    }
+
+    async fn retrieve_dispute(&self, id: &str) -> Result<DisputeFacts, ProviderError> {
+        let id = dispute_id(id).ok_or(ProviderError::NotFound)?;
+        let reply = self.api.get(&["disputes", id], &[]).await?;
+        match reply.read::<Dispute>()? {
+            Said::Yes(dispute) if dispute.id == id => dispute.facts(),
+            Said::Yes(_) => Err(nonsense("another dispute")),
+            Said::No { why, .. } => Err(reply.refused(&why.error)),
+        }
     }
 }
 

@@ -26,6 +26,8 @@ pub(super) struct Stored {
     pub(super) age: Duration,
     /// The failed refund at the provider that a person was told of.
     pub(super) failed_reference: Option<String>,
+    /// Whether the customer's bank has the payment, or has given it to the customer.
+    pub(super) is_disputed: bool,
 }
 
 /// The refund's number, as the database counts it.
@@ -43,6 +45,10 @@ pub(super) async fn read(db: &PgPool, key: StepKey) -> Result<Stored, ActivityFa
         r#"
         select asked.currency, asked.amount, goods, goods_tax, asked.shipping, shipping_tax,
             asked.state, failed_reference, charges.provider_reference as payment,
+            exists (
+                select from payments.disputes
+                where disputes.charge_key = asked.charge_key and (has_payment or is_lost)
+            ) as "is_disputed!",
             extract(epoch from least(now() - recorded_at, interval '1 day'))::bigint as "seconds!"
         from payments.refund_requests as asked
         join payments.charges using (charge_key)
@@ -75,6 +81,7 @@ pub(super) async fn read(db: &PgPool, key: StepKey) -> Result<Stored, ActivityFa
         payment: PaymentId(row.payment),
         age: Duration::from_secs(u64::try_from(row.seconds).unwrap_or_default()),
         failed_reference: row.failed_reference,
+        is_disputed: row.is_disputed,
     })
 }
 

@@ -227,6 +227,7 @@ async fn an_order_goes_through_one_process_and_an_operator_sees_it(database: PgP
     let told: Value = serde_json::from_str(&told).unwrap();
     assert_eq!(told["items"][0]["order_id"], json!(order_id));
     assert_eq!(operator(&api, &["attention", "list"]).await.1, "none\n");
+    assert_eq!(operator(&api, &["dispute", "list", "--open"]).await.1, "none\n");
 
     // The answer is no, which is not the same as no answer.
     let (code, told, said) =

@@ -37,6 +37,9 @@ pub(crate) struct Waiting {
     /// What it waits for.
     #[serde(flatten)]
     pub(crate) attention: Attention,
+    /// Until when something can be done about it, if there is such a time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) until: Option<DateTime<Utc>>,
     /// The cursor's part, as the database sorts it.
     #[serde(skip)]
     #[schema(ignore)]

@@ -24,6 +24,7 @@ use strum::IntoStaticStr;
 use utoipa::ToSchema;
 use uuid::fmt::Hyphenated;
 
+use crate::app::disputes::DisputeResource;
 use crate::error::Problem;
 
 /// The longest cancel window: a month.
@@ -58,6 +59,10 @@ pub(crate) struct OrderResource {
     /// What the customer has to do before the order goes on, if it waits for that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) customer_action: Option<CustomerAction>,
+    /// Disputes of the customer's bank about its payment, the first one first; for callers with the
+    /// scope `disputes:read`, and left out if there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) disputes: Vec<DisputeResource>,
     /// What was bought, at the prices of that moment.
     pub(crate) lines: Vec<OrderLine>,
     /// What it costs in total.
@@ -116,6 +121,7 @@ impl OrderResource {
             placed_at: order.placed_at,
             state: OrderState::placed(),
             customer_action: None,
+            disputes: Vec::new(),
             lines: order.lines,
             totals: order.totals,
             discount_code: order.discount_code,

@@ -33,6 +33,7 @@ const PROBLEMS: &str = include_str!("../../../docs/problems.md");
         (name = "customers", description = "Customers' particulars"),
         (name = "operators", description = "Orders that wait for an operator, task queues, and \
                                             parties that orders depend on"),
+        (name = "disputes", description = "Payments that customers' banks dispute"),
         (name = "ledger", description = "Balances and transactions of the books"),
         (name = "identity", description = "Registration and tokens"),
         (name = "operations", description = "Health, readiness and metrics"),

@@ -47,6 +47,7 @@ impl Role {
                 Scope::ReadOrders,
                 Scope::CancelOrders,
                 Scope::RefundPayments,
+                Scope::ReadDisputes,
                 Scope::ResolveOrders,
                 Scope::OperateQueues,
                 Scope::WriteProducts,
@@ -54,7 +55,7 @@ impl Role {
                 Scope::WriteStock,
                 Scope::ReadCustomers,
             ],
-            Self::Finance => &[Scope::ReadOrders, Scope::ReadLedger],
+            Self::Finance => &[Scope::ReadOrders, Scope::ReadLedger, Scope::ReadDisputes],
         }
     }
 }

@@ -44,6 +44,8 @@ scopes! {
     CancelOrders = "orders:cancel";
     /// Have money of completed orders given back; never for customers.
     RefundPayments = "payments:refund";
+    /// See disputes of customers' banks; never for customers.
+    ReadDisputes = "disputes:read";
     /// Decide what becomes of an order that is stuck.
     ResolveOrders = "orders:resolve";
     /// Pause and resume task queues, and stop and resume the calls to a party.

@@ -10,6 +10,7 @@
 mod access;
 mod attacks;
 mod cancelling;
+mod disputes;
 mod examples;
 mod graphql;
 mod grpc;

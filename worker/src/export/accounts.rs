@@ -15,6 +15,9 @@ pub(super) const fn name(account: Account) -> &'static str {
         Account::ShippingIncome => "Income:Shipping-Income",
         Account::Refunds => "Income:Refunds",
         Account::CostOfGoods => "Expenses:Cost-Of-Goods",
+        Account::DisputedPayments => "Assets:Disputed-Payments",
+        Account::DisputeFees => "Expenses:Dispute-Fees",
+        Account::DisputeLosses => "Expenses:Dispute-Losses",
     }
 }
 

@@ -95,9 +95,12 @@ async fn payment_clearing(
             from ledger.entries join ledger.transactions using (transaction_id)
             where account = 'payment-clearing'
             group by order_id, currency
+        ), moved as (
+            select order_id, currency, captured - refunded as amount from payments.charges
+            union all
+            select order_id, currency, moved from payments.dispute_totals
         ), taken as (
-            select order_id, currency, sum(captured - refunded) as amount
-            from payments.charges
+            select order_id, currency, sum(amount) as amount from moved
             group by order_id, currency
         ), both_ways as (
             select order_id, currency,
@@ -157,10 +160,12 @@ async fn orders_as_booked(
             select order_id, sum(amount) as amount, sum(goods) as goods, sum(shipping) as shipping,
                 sum(goods_tax + shipping_tax) as tax
             from payments.refund_requests where state = 'succeeded' group by order_id
+        ), dispute as (
+            select order_id, sum(moved + settled) as net from payments.dispute_totals group by order_id
         ), checked as (
             select orders.order_id, case
                 when (
-                    coalesce(clearing, 0), coalesce(deposits, 0), coalesce(sales, 0),
+                    coalesce(clearing, 0) - coalesce(net, 0), coalesce(deposits, 0), coalesce(sales, 0),
                     coalesce(booked.shipping, 0), coalesce(booked.tax, 0),
                     coalesce(refunds, 0), coalesce(cost, 0), coalesce(inventory, 0)
                 ) is distinct from case when status = 'completed' then (
@@ -180,6 +185,7 @@ async fn orders_as_booked(
                 )
             end as complaint
             from orders.orders left join booked using (order_id) left join refund using (order_id)
+                left join dispute using (order_id)
             where order_id <> all ($1) and orders.is_terminal(status)
         )
         select

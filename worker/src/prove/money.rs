@@ -36,22 +36,26 @@ async fn paid_for_what_stands(
             -- Of the completed order; what an unwound one gives back is no refund of this kind.
             select order_id, sum(amount) as given from payments.refund_requests
             where state = 'succeeded' group by order_id
+        ), lost as (
+            -- What customers keep by a dispute: the shop does not have it, and has not refunded it.
+            select order_id, sum(lost) as amount from payments.dispute_totals
+            group by order_id having sum(lost) > 0
         ), checked as (
             select case
                 when orders.order_id is null
                 then format('%s was taken for order %s, which is not on record', paid, order_id)
                 when (payment_status in ('paid', 'partially-refunded') or status = 'completed')
                         and coalesce(paid, 0) + coalesce(given, 0) <> total
-                    or (payment_status not in ('paid', 'partially-refunded')
+                    or (payment_status not in ('paid', 'partially-refunded', 'disputed')
                             or status in ('cancelled', 'rejected', 'failed'))
-                        and coalesce(paid, 0) <> 0
+                        and coalesce(paid, 0) <> 0 and lost.amount is null
                 then format(
                     'order %s is %s and %s; its total is %s, %s is captured and not refunded, and '
                         || '%s was given back later',
                     order_id, status, payment_status, total, coalesce(paid, 0), coalesce(given, 0)
                 )
                 when given > 0 and payment_status in ('paid', 'partially-refunded', 'refunded')
-                    and payment_status
+                    and lost.amount is null and payment_status
                         <> case when paid = 0 then 'refunded' else 'partially-refunded' end
                 then format(
                     'order %s is %s, and %s of %s was given back',
@@ -61,6 +65,7 @@ async fn paid_for_what_stands(
                 then format('order %s was not paid in %s', order_id, orders.currency)
             end as complaint
             from orders.orders full join net using (order_id) left join refund using (order_id)
+                left join lost using (order_id)
             where order_id <> all ($1)
         )
         select

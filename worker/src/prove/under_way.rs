@@ -122,6 +122,11 @@ async fn silent(db: &mut PgConnection) -> Result<Seen, sqlx::Error> {
             select case
                 when attention is null and updated_at < now() - make_interval(hours => $1)
                     and (ending is not null or fulfilment_status = 'shipped')
+                    -- What is undone waits for a bank, and is told of among the disputes.
+                    and not exists (
+                        select from payments.disputes
+                        where disputes.order_id = orders.order_id and has_payment
+                    )
                 then format('order %s, %s, has not moved since %s, and nobody was asked', order_id,
                     case when ending is null then 'shipped' else 'unwinding' end, updated_at)
             end as complaint

@@ -253,7 +253,7 @@ struct Refused {
 const BAD_KEY: &str = ". The API key is wrong or not in force any more: set STRIPE_API_KEY to one \
                        that is";
 const NO_RIGHT: &str = ". The restricted key lacks a right: let it write PaymentIntents and Refunds, \
-                        and read Charges and PaymentMethods";
+                        and read Charges, PaymentMethods and Disputes";
 const NO_BALANCE: &str = ". Stripe holds too little money for this refund: top up the balance";
 const NO_ADVICE: &str = "";
 
@@ -278,8 +278,9 @@ impl Reply {
             (401, _) | (_, "api_key_expired") => self.unavailable(why, BAD_KEY),
             (403, _) => self.unavailable(why, NO_RIGHT),
             (_, "balance_insufficient") => self.unavailable(why, NO_BALANCE),
-            // Another request for the same payment, or under the same key, is under way.
-            (409 | 424, _) => self.unavailable(why, NO_ADVICE),
+            // Another request for the same payment, or under the same key, is under way; or the
+            // customer's bank has the payment, of which a dispute tells.
+            (409 | 424, _) | (_, "charge_disputed") => self.unavailable(why, NO_ADVICE),
             (
                 _,
                 "payment_intent_unexpected_state"

@@ -2,6 +2,7 @@
 //! object holds is not read, and nothing of one is put into an error but single words.
 
 use chrono::DateTime;
+use domain::dispute::{DisputeFacts, DisputeStatus, Movement, MovementKind};
 use domain::payment::PaymentState;
 use domain::refund::AtProvider;
 use domain::{Currency, Money, of_stripe_units};
@@ -131,6 +132,68 @@ pub(super) struct Refunds {
     pub(super) data: Vec<Refund>,
     #[serde(default)]
     pub(super) has_more: bool,
+}
+
+/// A dispute of the customer's bank.
+#[derive(Deserialize)]
+pub(super) struct Dispute {
+    #[serde(default)]
+    pub(super) id: String,
+    #[serde(default)]
+    amount: u64,
+    #[serde(default)]
+    currency: String,
+    status: BankStatus,
+    reason: Option<String>,
+    /// None: the charge was made without one.
+    payment_intent: Option<Named>,
+    charge: Option<Named>,
+    evidence_details: Option<EvidenceDetails>,
+    #[serde(default)]
+    balance_transactions: Vec<BalanceTransaction>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum BankStatus {
+    WarningNeedsResponse,
+    WarningUnderReview,
+    WarningClosed,
+    NeedsResponse,
+    UnderReview,
+    Prevented,
+    Lost,
+    Won,
+    #[serde(other)]
+    Unknown,
+}
+
+/// An object, or its id alone.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Named {
+    Id(String),
+    Whole { id: String },
+}
+
+#[derive(Deserialize)]
+struct EvidenceDetails {
+    due_by: Option<i64>,
+}
+
+/// What has moved in Stripe's balance.
+#[derive(Deserialize)]
+struct BalanceTransaction {
+    #[serde(default)]
+    id: String,
+    /// Below zero: it is less.
+    #[serde(default)]
+    amount: i64,
+    #[serde(default)]
+    currency: String,
+    /// Below zero: Stripe gives it back.
+    #[serde(default)]
+    fee: i64,
 }
 
 /// The body of a refusal.
@@ -287,6 +350,79 @@ impl Refund {
     }
 }
 
+impl Dispute {
+    /// The dispute as the shop knows disputes.
+    pub(super) fn facts(&self) -> Result<DisputeFacts, ProviderError> {
+        let named = self.payment_intent.as_ref().or(self.charge.as_ref());
+        let Some(payment) = named.map(Named::id).filter(|id| !id.is_empty()) else {
+            return Err(nonsense("a dispute of no payment"));
+        };
+        let due = self.evidence_details.as_ref().and_then(|details| details.due_by);
+        let amount = money_of(self.amount, &self.currency)?;
+        let moved = self.balance_transactions.iter().map(|moved| moved.movements(amount));
+        Ok(DisputeFacts {
+            dispute_id: self.id.clone(),
+            payment_reference: payment.to_owned(),
+            amount,
+            status: self.status()?,
+            reason: word(self.reason.as_deref()).to_owned(),
+            evidence_due: due.and_then(|due| DateTime::from_timestamp(due, 0)),
+            movements: moved.collect::<Result<Vec<_>, _>>()?.concat(),
+        })
+    }
+
+    fn status(&self) -> Result<DisputeStatus, ProviderError> {
+        match self.status {
+            BankStatus::WarningNeedsResponse => Ok(DisputeStatus::WarningNeedsResponse),
+            BankStatus::WarningUnderReview => Ok(DisputeStatus::WarningUnderReview),
+            BankStatus::WarningClosed => Ok(DisputeStatus::WarningClosed),
+            BankStatus::NeedsResponse => Ok(DisputeStatus::NeedsResponse),
+            BankStatus::UnderReview => Ok(DisputeStatus::UnderReview),
+            BankStatus::Prevented => Ok(DisputeStatus::Prevented),
+            BankStatus::Lost => Ok(DisputeStatus::Lost),
+            BankStatus::Won => Ok(DisputeStatus::Won),
+            BankStatus::Unknown => Err(nonsense("a dispute in a state that is not known")),
+        }
+    }
+}
+
+impl Named {
+    fn id(&self) -> &str {
+        match self {
+            Self::Id(id) | Self::Whole { id } => id,
+        }
+    }
+}
+
+impl BalanceTransaction {
+    /// What it has moved for a dispute about so much.
+    fn movements(&self, disputed: Money) -> Result<Vec<Movement>, ProviderError> {
+        if self.id.is_empty() {
+            return Err(nonsense("a balance transaction without an id"));
+        }
+        let is_of_the_dispute = self.currency.eq_ignore_ascii_case(disputed.currency().code());
+        let moved = if is_of_the_dispute {
+            money_of(self.amount.unsigned_abs(), &self.currency)?
+        } else {
+            disputed
+        };
+        let fee = money_of(self.fee.unsigned_abs(), &self.currency)?;
+        let (withdrawn, taken) = (MovementKind::Withdrawn, MovementKind::Fee);
+        let (reinstated, returned) = (MovementKind::Reinstated, MovementKind::FeeReturned);
+        let kinds = [
+            (self.amount, if self.amount < 0 { withdrawn } else { reinstated }, moved),
+            (self.fee, if self.fee < 0 { returned } else { taken }, fee),
+        ];
+        let movements = kinds.into_iter().filter(|(units, _, _)| *units != 0);
+        let reference = &self.id;
+        let movements = movements.map(|(_, kind, amount)| {
+            let reference = reference.clone();
+            Movement { reference, kind, amount }
+        });
+        Ok(movements.collect())
+    }
+}
+
 impl Problem {
     pub(super) fn kind(&self) -> &str {
         word(self.kind.as_deref())
@@ -331,6 +467,13 @@ fn word(text: Option<&str>) -> &str {
 pub(super) fn intent_id(PaymentId(id): &PaymentId) -> Option<&str> {
     let is_word = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     (id.starts_with("pi_") && is_word).then_some(id.as_str())
+}
+
+/// The id of a dispute, if it is one of Stripe's.
+pub(super) fn dispute_id(id: &str) -> Option<&str> {
+    let is_word = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let is_dispute = ["dp_", "du_"].iter().any(|kind| id.starts_with(kind));
+    (is_dispute && is_word).then_some(id)
 }
 
 pub(super) fn undecided(why: &'static str) -> ProviderError {

@@ -275,9 +275,12 @@ fn not_refundable(state: &OrderState) -> Problem {
             | OrderStatus::Failed { .. },
             _,
         ) => "The order was not completed, and holds no money.",
-        (OrderStatus::Completed, PaymentStatus::Refunded) => "All of it has been given back.",
+        (OrderStatus::Completed, PaymentStatus::Refunded) => {
+            "The customer has the money already: it was given back, or their bank has taken it back."
+        }
         (OrderStatus::Completed, PaymentStatus::Disputed) => {
-            "The customer's bank disputes the payment."
+            "The customer's bank disputes the payment and has the money already. What becomes of it \
+             is decided there."
         }
         (
             OrderStatus::Completed,

@@ -160,6 +160,7 @@ fn stored_order(row: Row) -> Option<StoredOrder> {
             tracking: row.tracking,
         },
         customer_action: row.customer_action.map(|action| action.0),
+        disputes: Vec::new(),
         lines: row.lines.0,
         totals: Totals {
             subtotal: money(row.subtotal)?,

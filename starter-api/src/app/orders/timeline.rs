@@ -1,7 +1,8 @@
 //! What happened to an order, in words for people.
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use domain::event::{OrderEvent as Happened, RefundEnded, RefundRequested};
+use domain::dispute::DisputeStatus;
+use domain::event::{Disputed, OrderEvent as Happened, RefundEnded, RefundRequested};
 use domain::{Ending, OrderId, OrderStatus};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -131,7 +132,28 @@ fn sentence(event: &Happened) -> String {
         }
         Happened::RefundFailed(refund) | Happened::RefundCancelled(refund) => not_given(refund),
         Happened::RefundPosted(_) => "The refund was booked".to_owned(),
+        Happened::DisputeOpened(dispute)
+        | Happened::DisputeUpdated(dispute)
+        | Happened::DisputeClosed(dispute) => disputed(dispute),
+        Happened::DisputeReleased(released) => {
+            format!("{} has dealt with dispute {}: {}", released.by, released.number, released.why)
+        }
+        Happened::DisputePosted(_) => "What the dispute moved was booked".to_owned(),
     }
+}
+
+fn disputed(Disputed { number, status, amount, reason, .. }: &Disputed) -> String {
+    let what = match status {
+        DisputeStatus::WarningNeedsResponse => "the customer's bank asks about the payment",
+        DisputeStatus::WarningUnderReview => "the customer's bank looks at the answer",
+        DisputeStatus::WarningClosed => "the customer's bank leaves it at the question",
+        DisputeStatus::NeedsResponse => "the customer's bank has taken the payment back",
+        DisputeStatus::UnderReview => "the customer's bank looks at the evidence",
+        DisputeStatus::Prevented => "the payment provider has dealt with it before",
+        DisputeStatus::Lost => "lost, the customer keeps the money",
+        DisputeStatus::Won => "won, the money is the shop's",
+    };
+    format!("Dispute {number} about {amount} ({reason}): {what}")
 }
 
 fn asked_back(refund: &RefundRequested) -> String {
