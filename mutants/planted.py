@@ -289,7 +289,20 @@ PLANTED = [
     mutant(
         "a payment is replaced although its money was taken",
         "activities:a_payment_whose_money_a_lost_run activities",
-        (PAYMENT, "                if found.state == PaymentState::Captured {", "                if false {"),
+        (
+            PAYMENT,
+            "                    PaymentState::Captured => {\n"
+            "                        return idempotency::recall(self.db, key).await?.into_answer(key).map(Some);\n"
+            "                    }\n"
+            "                    PaymentState::Voided | PaymentState::Refunded => {}\n",
+            "                    PaymentState::Captured | PaymentState::Voided | PaymentState::Refunded => {}\n",
+        ),
+    ),
+    mutant(
+        "a payment that cannot be voided yet counts as replaced",
+        "activities:a_payment_that_cannot_be_voided activities",
+        (PAYMENT, "                    PaymentState::Voided | PaymentState::Refunded => {}\n", "                    PaymentState::Authorised | PaymentState::Voided | PaymentState::Refunded => {}\n"),
+        (PAYMENT, "                    | PaymentState::Declined\n                    | PaymentState::Authorised => {\n", "                    | PaymentState::Declined => {\n"),
     ),
     mutant(
         "a change of cost passes the books by",
@@ -420,6 +433,12 @@ PLANTED = [
         "money that was given back is forgotten when its refund is given up",
         "activities:money_that_was_given_back activities",
         (REFUNDS, "        RefundState::Pending => Known::Unasked,\n", "        RefundState::Pending => Known::Nothing,\n"),
+    ),
+    mutant(
+        "a refund that fails while it is asked for is taken for an answer without sense",
+        "activities:a_refund_that_fails_while activities",
+        (REFUNDS, "            Ok(_) | Err(ProviderError::MovedOn) => Ok(()),\n", "            Ok(_) => Ok(()),\n"),
+        (REFUNDS, "                error @ (ProviderError::NotFound\n", "                error @ (ProviderError::MovedOn\n                | ProviderError::NotFound\n"),
     ),
     mutant(
         "the customer's link is in the history",
@@ -1082,7 +1101,12 @@ PLANTED = [
     mutant(
         "more is given back than was taken",
         "activities:a_part_of_what_is_set_aside activities",
-        (PAYMENT, "self.payment.as_ref().map_or(self.charge.amount, |payment| payment.captured);", "self.payment.as_ref().map_or(self.charge.amount, |_payment| self.charge.amount);"),
+        (PAYMENT, "self.payment.as_ref().map_or(self.charge.amount, |payment| payment.captured)\n", "self.payment.as_ref().map_or(self.charge.amount, |_payment| self.charge.amount)\n"),
+    ),
+    mutant(
+        "all of a payment is told as taken although a part was",
+        "activities:where_a_part_was_taken activities",
+        (PAYMENT, "            let moved = store::moved(self.captured(), &id);\n", "            let moved = store::moved(self.charge.amount, &id);\n"),
     ),
     mutant(
         "a note of a run that was reset is taken for another run's",

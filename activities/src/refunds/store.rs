@@ -43,7 +43,10 @@ pub(super) async fn read(db: &PgPool, key: StepKey) -> Result<Stored, ActivityFa
         r#"
         select asked.currency, asked.amount, goods, goods_tax, asked.shipping, shipping_tax,
             asked.state, failed_reference, charges.provider_reference as payment,
-            extract(epoch from least(now() - recorded_at, interval '1 day'))::bigint as "seconds!"
+            -- By a clock that may have been set back.
+            extract(epoch from greatest(
+                least(now() - recorded_at, interval '1 day'), interval '0'
+            ))::bigint as "seconds!"
         from payments.refund_requests as asked
         join payments.charges using (charge_key)
         join orders.orders on orders.order_id = asked.order_id
@@ -73,7 +76,9 @@ pub(super) async fn read(db: &PgPool, key: StepKey) -> Result<Stored, ActivityFa
         },
         state: row.state.parse().map_err(|_unknown| unusable("its state"))?,
         payment: PaymentId(row.payment),
-        age: Duration::from_secs(u64::try_from(row.seconds).unwrap_or_default()),
+        age: Duration::from_secs(
+            u64::try_from(row.seconds).map_err(|_negative| unusable("its payment's age"))?,
+        ),
         failed_reference: row.failed_reference,
     })
 }

@@ -54,6 +54,7 @@ fn settings_that_cannot_be_used_are_told_without_their_secrets() {
         &["prove", "--without-temporal"],
         &[("DATABASE_URL", "mysql//shop:secret@localhost")],
     );
+    told += &refused(&["load-catalogue", "list.csv", "--cost-percent", "6_0"], &[]);
     told += &refused(&["order", "list"], &[]);
     told += &refused(&["order", "resolve", "x", "forget"], &[]);
     told += &refused(&["export", "--format", "csv"], &[]);
@@ -79,6 +80,7 @@ fn settings_that_cannot_be_used_are_told_without_their_secrets() {
         2 error: the following required arguments were not provided: --migrate-database-url <MIGRATE_DATABASE_URL>
         2 ordersaga: the owner's database URL: it is not of the form postgres://user:password@host:port/name
         2 ordersaga: DATABASE_URL: it is not of the form postgres://user:password@host:port/name
+        2 error: invalid value '6_0' for '--cost-percent <COST_PERCENT>': a share is written in digits, with a point between them if need be
         2 ordersaga: set ORDERSAGA_TOKEN, or ORDERSAGA_CLIENT_ID and ORDERSAGA_CLIENT_SECRET
         2 error: invalid value 'forget' for '<DECISION>' [possible values: retry, skip, accept-as-done]
         2 error: invalid value 'csv' for '--format <FORMAT>' [possible values: hledger, beancount]
