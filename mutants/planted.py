@@ -58,6 +58,9 @@ GATE = "starter-api/src/http/rate_limit.rs"
 GRAPHQL = "starter-api/src/graphql.rs"
 DATABASE = "runtime/src/database.rs"
 PARTY = "activities/src/party.rs"
+GRPC = "starter-api/src/grpc.rs"
+GRAPHQL_ORDER = "starter-api/src/graphql/order.rs"
+CLI_REFUND = "cli/src/refund.rs"
 PASSWORDS = "starter-api/src/identity/passwords.rs"
 PROXIES = "starter-api/src/http/forwarded.rs"
 HISTORY = "worker/src/replay/history.rs"
@@ -1248,6 +1251,25 @@ PLANTED = [
         "a card number is taken for a payment method of Stripe's",
         "domain:a_card_number domain",
         ("domain/src/ids.rs", "is_word(id) && !holds_card_number(id)", "is_word(id) && (true || !holds_card_number(id))"),
+    ),
+    mutant(
+        "whoever may read orders has money given back over gRPC",
+        "starter:a_refund_that_http_refuses starter",
+        (GRPC, "self.open::<scope::RefundPayments, _>(request)", "self.open::<scope::ReadOrders, _>(request)"),
+    ),
+    mutant(
+        "an order's refunds cost a question nothing",
+        "starter:a_question_that_multiplies starter",
+        (
+            GRAPHQL_ORDER,
+            '    #[graphql(complexity = "10 + 2 * child_complexity")]\n    async fn refunds(',
+            '    #[graphql(complexity = "0")]\n    async fn refunds(',
+        ),
+    ),
+    mutant(
+        "a refund is asked for under another key each time",
+        "cli:an_operator_has_money cli",
+        (CLI_REFUND, "post_under_key(&path, &wanted.key, &wanted.body())", "post_under_key(&path, &format!(\"{}-{:?}\", wanted.key, std::time::SystemTime::now()).replace(' ', \"\"), &wanted.body())"),
     ),
     mutant(
         "the counterpart of Stripe refunds more than was captured",

@@ -13,6 +13,7 @@ mod order;
 mod output;
 mod prove;
 mod recover;
+mod refund;
 mod replay;
 mod serve;
 
@@ -72,6 +73,8 @@ enum Command {
     Recover(recover::RecoverArgs),
     /// Look at orders, and decide about them
     Order(order::OrderArgs),
+    /// Give money of completed orders back
+    Refund(refund::RefundArgs),
     /// Look after the orders that wait for a person
     Attention(attention::AttentionArgs),
     /// Print the completions of a shell
@@ -93,7 +96,7 @@ async fn main() -> ExitCode {
         | Command::Export(_)
         | Command::Recover(_)
         | Command::Completions(_) => ONLY_ERRORS,
-        Command::Order(_) | Command::Attention(_) => OWN_WARNINGS,
+        Command::Order(_) | Command::Refund(_) | Command::Attention(_) => OWN_WARNINGS,
     };
     let done = match start_logging(log_format, filter) {
         Ok(()) => Box::pin(carry_out(command)).await,
@@ -118,6 +121,7 @@ async fn carry_out(command: Command) -> Result<ExitCode> {
         Command::Export(args) => export::run(args).await.map(done),
         Command::Recover(args) => recover::run(args).await,
         Command::Order(args) => order::run(args).await.map(done),
+        Command::Refund(args) => refund::run(args).await.map(done),
         Command::Attention(args) => attention::run(args).await.map(done),
         Command::Completions(args) => completions::run(&args, &mut Cli::command()).map(done),
     }
