@@ -14,6 +14,7 @@ ATTENTION = "saga/src/attention.rs"
 PROGRESS = "saga/src/progress.rs"
 FAILURE = "saga/src/failure.rs"
 PROCESS = "workflows/src/order/mod.rs"
+TOLD = "workflows/src/told.rs"
 LEDGER = "domain/src/ledger.rs"
 STATUS = "domain/src/status.rs"
 FINGERPRINT = "domain/src/fingerprint.rs"
@@ -1039,7 +1040,7 @@ PLANTED = [
     mutant(
         "messages push out of the timeline what has happened",
         "saga:an_order_that_is_cancelled_without_end saga",
-        (PROCESS, "        if self.progress.take(TOLD) {", "        if self.progress.take(TOLD) || !line.is_empty() {"),
+        (TOLD, "    if progress.take(TOLD) {", "    if progress.take(TOLD) || !line.is_empty() {"),
     ),
     mutant(
         "an order that is unwound is carried on",
