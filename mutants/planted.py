@@ -434,6 +434,11 @@ PLANTED = [
         (REFUNDS, "        RefundState::Failed | RefundState::Cancelled => return Err(given_up(key)),\n", "        RefundState::Failed | RefundState::Cancelled => {}\n"),
     ),
     mutant(
+        "a refund that is being given up is asked for all the same",
+        "activities:a_refund_that_is_being_given_up activities",
+        (REFUNDS, "    if stored.is_given_up && stored.state.is_open() {", "    if false {"),
+    ),
+    mutant(
         "money that was given back is forgotten when its refund is given up",
         "activities:money_that_was_given_back activities",
         (REFUNDS, "        RefundState::Pending => Known::Unasked,\n", "        RefundState::Pending => Known::Nothing,\n"),
@@ -702,6 +707,15 @@ PLANTED = [
         "refunds lose what is cut off from their parts",
         "domain",
         (REFUND, "        *share = share.checked_add(1)?;\n", "        *share = share.checked_add(0)?;\n"),
+    ),
+    mutant(
+        "a refund is given up without a look at the provider",
+        "refunding domain",
+        (
+            REFUND,
+            "pub const fn withdraw(known: Known) -> Call {\n    match known {\n        Known::Unasked => Call::LookUp,\n",
+            "pub const fn withdraw(known: Known) -> Call {\n    match known {\n        Known::Unasked => Call::RecordEnd,\n",
+        ),
     ),
     mutant(
         "a refund that failed is waited for without end",

@@ -423,6 +423,32 @@ async fn a_refund_that_is_given_up_frees_its_amount_and_cannot_be_carried_out(db
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_refund_that_is_being_given_up_is_not_asked_for_any_more(db: PgPool) {
+    let shop = Shop::stocked(db).await;
+    let order = completed(&shop, 1).await;
+    let part = parts(&order, &[], &Ask::Amount(pounds("10.00")));
+    asks(&shop, &order, 1, &[], part).await;
+    trouble(&shop, "refund", "unavailable").await;
+    assert_unavailable(issues(&shop, &order, 1).await, None);
+    // The run that gives it up is lost before the provider has answered.
+    trouble(&shop, "look-up", "unavailable").await;
+    assert_unavailable(withdraws(&shop, &order, 1).await, None);
+    assert_eq!(state_of(&shop, &order, 1).await, RefundState::Pending);
+    assert_eq!(not_open(issues(&shop, &order, 1).await), None);
+    assert_eq!(state_of(&shop, &order, 1).await, RefundState::Failed);
+
+    asks(&shop, &order, 2, &[], part).await;
+    sqlx::query!("update payments.refund_requests set given_up_at = now() where number = 2")
+        .execute(&shop.owner)
+        .await
+        .unwrap();
+    assert_eq!(not_open(issues(&shop, &order, 2).await), None);
+    assert_eq!(state_of(&shop, &order, 2).await, RefundState::Cancelled, "nobody was asked");
+    assert_eq!(provider_records(&shop, &order).await, []);
+    assert_eq!(record_of(&shop, &order).await, (pounds("0"), pounds("0")));
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn money_that_was_given_back_is_booked_though_the_refund_is_given_up(db: PgPool) {
     let shop = Shop::stocked(db).await;
     let order = completed(&shop, 1).await;
