@@ -14,6 +14,7 @@ ATTENTION = "saga/src/attention.rs"
 PROGRESS = "saga/src/progress.rs"
 FAILURE = "saga/src/failure.rs"
 PROCESS = "workflows/src/order/mod.rs"
+TOLD = "workflows/src/told.rs"
 LEDGER = "domain/src/ledger.rs"
 STATUS = "domain/src/status.rs"
 FINGERPRINT = "domain/src/fingerprint.rs"
@@ -62,6 +63,9 @@ GATE = "starter-api/src/http/rate_limit.rs"
 GRAPHQL = "starter-api/src/graphql.rs"
 DATABASE = "runtime/src/database.rs"
 PARTY = "activities/src/party.rs"
+GRPC = "starter-api/src/grpc.rs"
+GRAPHQL_ORDER = "starter-api/src/graphql/order.rs"
+CLI_REFUND = "cli/src/refund.rs"
 PASSWORDS = "starter-api/src/identity/passwords.rs"
 PROXIES = "starter-api/src/http/forwarded.rs"
 HISTORY = "worker/src/replay/history.rs"
@@ -293,7 +297,20 @@ PLANTED = [
     mutant(
         "a payment is replaced although its money was taken",
         "activities:a_payment_whose_money_a_lost_run activities",
-        (PAYMENT, "                if found.state == PaymentState::Captured {", "                if false {"),
+        (
+            PAYMENT,
+            "                    PaymentState::Captured => {\n"
+            "                        return idempotency::recall(self.db, key).await?.into_answer(key).map(Some);\n"
+            "                    }\n"
+            "                    PaymentState::Voided | PaymentState::Refunded => {}\n",
+            "                    PaymentState::Captured | PaymentState::Voided | PaymentState::Refunded => {}\n",
+        ),
+    ),
+    mutant(
+        "a payment that cannot be voided yet counts as replaced",
+        "activities:a_payment_that_cannot_be_voided activities",
+        (PAYMENT, "                    PaymentState::Voided | PaymentState::Refunded => {}\n", "                    PaymentState::Authorised | PaymentState::Voided | PaymentState::Refunded => {}\n"),
+        (PAYMENT, "                    | PaymentState::Declined\n                    | PaymentState::Authorised => {\n", "                    | PaymentState::Declined => {\n"),
     ),
     mutant(
         "a change of cost passes the books by",
@@ -421,9 +438,20 @@ PLANTED = [
         (REFUNDS, "        RefundState::Failed | RefundState::Cancelled => return Err(given_up(key)),\n", "        RefundState::Failed | RefundState::Cancelled => {}\n"),
     ),
     mutant(
+        "a refund that is being given up is asked for all the same",
+        "activities:a_refund_that_is_being_given_up activities",
+        (REFUNDS, "    if stored.is_given_up && stored.state.is_open() {", "    if false {"),
+    ),
+    mutant(
         "money that was given back is forgotten when its refund is given up",
         "activities:money_that_was_given_back activities",
         (REFUNDS, "        RefundState::Pending => Known::Unasked,\n", "        RefundState::Pending => Known::Nothing,\n"),
+    ),
+    mutant(
+        "a refund that fails while it is asked for is taken for an answer without sense",
+        "activities:a_refund_that_fails_while activities",
+        (REFUNDS, "            Ok(_) | Err(ProviderError::MovedOn) => Ok(()),\n", "            Ok(_) => Ok(()),\n"),
+        (REFUNDS, "                error @ (ProviderError::NotFound\n", "                error @ (ProviderError::MovedOn\n                | ProviderError::NotFound\n"),
     ),
     mutant(
         "the customer's link is in the history",
@@ -756,6 +784,15 @@ PLANTED = [
         "refunds lose what is cut off from their parts",
         "domain",
         (REFUND, "        *share = share.checked_add(1)?;\n", "        *share = share.checked_add(0)?;\n"),
+    ),
+    mutant(
+        "a refund is given up without a look at the provider",
+        "refunding domain",
+        (
+            REFUND,
+            "pub const fn withdraw(known: Known) -> Call {\n    match known {\n        Known::Unasked => Call::LookUp,\n",
+            "pub const fn withdraw(known: Known) -> Call {\n    match known {\n        Known::Unasked => Call::RecordEnd,\n",
+        ),
     ),
     mutant(
         "a refund that failed is waited for without end",
@@ -1094,7 +1131,7 @@ PLANTED = [
     mutant(
         "messages push out of the timeline what has happened",
         "saga:an_order_that_is_cancelled_without_end saga",
-        (PROCESS, "        if self.progress.take(TOLD) {", "        if self.progress.take(TOLD) || !line.is_empty() {"),
+        (TOLD, "    if progress.take(TOLD) {", "    if progress.take(TOLD) || !line.is_empty() {"),
     ),
     mutant(
         "an order that is unwound is carried on",
@@ -1159,7 +1196,12 @@ PLANTED = [
     mutant(
         "more is given back than was taken",
         "activities:a_part_of_what_is_set_aside activities",
-        (PAYMENT, "self.payment.as_ref().map_or(self.charge.amount, |payment| payment.captured);", "self.payment.as_ref().map_or(self.charge.amount, |_payment| self.charge.amount);"),
+        (PAYMENT, "self.payment.as_ref().map_or(self.charge.amount, |payment| payment.captured)\n", "self.payment.as_ref().map_or(self.charge.amount, |_payment| self.charge.amount)\n"),
+    ),
+    mutant(
+        "all of a payment is told as taken although a part was",
+        "activities:where_a_part_was_taken activities",
+        (PAYMENT, "            let moved = store::moved(self.captured(), &id);\n", "            let moved = store::moved(self.charge.amount, &id);\n"),
     ),
     mutant(
         "a note of a run that was reset is taken for another run's",
@@ -1316,6 +1358,25 @@ PLANTED = [
         "a card number is taken for a payment method of Stripe's",
         "domain:a_card_number domain",
         ("domain/src/ids.rs", "is_word(id) && !holds_card_number(id)", "is_word(id) && (true || !holds_card_number(id))"),
+    ),
+    mutant(
+        "whoever may read orders has money given back over gRPC",
+        "starter:a_refund_that_http_refuses starter",
+        (GRPC, "self.open::<scope::RefundPayments, _>(request)", "self.open::<scope::ReadOrders, _>(request)"),
+    ),
+    mutant(
+        "an order's refunds cost a question nothing",
+        "starter:a_question_that_multiplies starter",
+        (
+            GRAPHQL_ORDER,
+            '    #[graphql(complexity = "10 + 2 * child_complexity")]\n    async fn refunds(',
+            '    #[graphql(complexity = "0")]\n    async fn refunds(',
+        ),
+    ),
+    mutant(
+        "a refund is asked for under another key each time",
+        "cli:an_operator_has_money cli",
+        (CLI_REFUND, "post_under_key(&path, &wanted.key, &wanted.body())", "post_under_key(&path, &format!(\"{}-{:?}\", wanted.key, std::time::SystemTime::now()).replace(' ', \"\"), &wanted.body())"),
     ),
     mutant(
         "the counterpart of Stripe refunds more than was captured",

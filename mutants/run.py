@@ -42,6 +42,7 @@ CHECKS = {
     "starter": ["--workspace", "--test", "api"],
     "payments": ["--workspace", "--test", "payments"],
     "shipments": ["--workspace", "--test", "shipments"],
+    "refunding": ["--workspace", "--test", "refunding"],
     "units": ["--workspace", "--lib"],
     "programs": ["--workspace", "--bins"],
     "mechanism": ["--workspace", "--test", "mechanism"],
@@ -61,8 +62,8 @@ ARGUMENTS = {"matrix": ["--fail-fast", "--give-up-after", "60"]}
 # These have a database for each test; the starter's share the Temporal server that is running. The
 # others start one of their own.
 ON_WHAT_RUNS = {
-    "domain", "schema", "activities", "starter", "payments", "shipments", "units", "counting",
-    "export", "watch", "counterparts", "programs", "formats",
+    "domain", "schema", "activities", "starter", "payments", "shipments", "refunding", "units",
+    "counting", "export", "watch", "counterparts", "programs", "formats",
 }
 
 

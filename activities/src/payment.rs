@@ -36,8 +36,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use domain::event::{AwaitingCustomer, OrderEvent, Refused};
 use domain::payment::{self, Call, CustomerTime, KeyState, Known, PaymentState};
 use domain::{
-    Authorisation, AuthorisationAnswer, Charge, Order, PAYMENTS_MAX, Rejection, StepKey, StepName,
-    Terms,
+    Authorisation, AuthorisationAnswer, Charge, Money, Order, PAYMENTS_MAX, Rejection, StepKey,
+    StepName, Terms,
 };
 use serde_json::Value;
 use sqlx::PgPool;
@@ -367,19 +367,24 @@ impl<'a> Attempt<'a> {
             self.known = Known::Nothing;
             return Ok(());
         }
-        let captured = self.payment.as_ref().map_or(self.charge.amount, |payment| payment.captured);
-        let refunded = self.provider.refund(self.id()?, &self.refund_key(), captured).await;
+        let refunded = self.provider.refund(self.id()?, &self.refund_key(), self.captured()).await;
         self.learn(refunded, "refunding a payment")
+    }
+
+    /// What was taken: less than was asked for, where a person has taken a part at the provider.
+    fn captured(&self) -> Money {
+        self.payment.as_ref().map_or(self.charge.amount, |payment| payment.captured)
     }
 
     async fn record_done(&mut self) -> Result<(), ActivityFault> {
         let id = self.id()?.clone();
-        let moved = store::moved(&self.charge, &id);
         let (outcome, event) = if self.key.step == StepName::AuthorisePayment {
+            let moved = store::moved(self.charge.amount, &id);
             let expires_at = self.payment.as_ref().and_then(|payment| payment.expires_at);
             let authorisation = Authorisation { provider_reference: id.0, expires_at };
             (Outcome::Done(authorisation).into_json(), OrderEvent::PaymentAuthorised(moved))
         } else {
+            let moved = store::moved(self.captured(), &id);
             (Outcome::Done(()).into_json(), OrderEvent::PaymentCaptured(moved))
         };
         self.answer(outcome, Some(event)).await
@@ -459,13 +464,12 @@ impl<'a> Attempt<'a> {
     async fn record_return(&mut self) -> Result<(), ActivityFault> {
         let id = self.id()?.clone();
         let Some(payment) = &self.payment else { return Ok(()) };
-        let moved = store::moved(&self.charge, &id);
         // There was an event that the payment waits for the customer.
         let was_told = self.waiting.time.given_for == Some(PaymentState::AwaitingCustomer);
         let event = if payment.state == PaymentState::Refunded {
-            Some(OrderEvent::PaymentRefunded(moved))
+            Some(OrderEvent::PaymentRefunded(store::moved(payment.captured, &id)))
         } else if was_told || self.held_money != Some(false) {
-            Some(OrderEvent::PaymentVoided(moved))
+            Some(OrderEvent::PaymentVoided(store::moved(self.charge.amount, &id)))
         } else {
             // Nothing was set aside, so there is no event.
             None
@@ -500,10 +504,24 @@ impl<'a> Attempt<'a> {
         match self.provider.void(&payment.id).await {
             Ok(_) => {}
             Err(ProviderError::MovedOn) => {
-                let found = self.provider.look_up(&payment.id).await;
-                let found = found.map_err(fault)?;
-                if found.state == PaymentState::Captured {
-                    return idempotency::recall(self.db, key).await?.into_answer(key).map(Some);
+                let found = self.provider.look_up(&payment.id).await.map_err(fault)?;
+                match found.state {
+                    PaymentState::Captured => {
+                        return idempotency::recall(self.db, key).await?.into_answer(key).map(Some);
+                    }
+                    PaymentState::Voided | PaymentState::Refunded => {}
+                    // It was on its way there, and is to be voided now that it has arrived.
+                    PaymentState::Opened
+                    | PaymentState::AwaitingCustomer
+                    | PaymentState::Declined
+                    | PaymentState::Authorised => {
+                        let source = ProviderError::MovedOn.into();
+                        return Err(ActivityFault::Unavailable {
+                            doing: DOING,
+                            retry_after: None,
+                            source,
+                        });
+                    }
                 }
             }
             Err(error) => return Err(fault(error)),

@@ -12,6 +12,10 @@
 //! - A refund that failed at the provider stays open, and a person decides: `retry` asks the
 //!   provider anew, `skip` gives the refund up, whose amount can then be asked for again. So does
 //!   one whose payment the customer's bank disputes before the provider was asked.
+//! - That a refund is given up is committed before the provider is asked what became of it: an
+//!   attempt that reads it later asks for no money any more.
+//!
+//! `models/` shows that they hold in every order in which attempts can overtake each other and die.
 
 mod store;
 
@@ -27,6 +31,8 @@ use crate::payment::port::{PROVIDER, PaymentProvider, ProviderError, Refund};
 
 /// Has the provider give the money back, and books that. Given up by [`withdraw`].
 ///
+/// One that was given up, by a run that was lost, is given up to the end.
+///
 /// **Errors.** Rejected with the provider's reason if it did not give the money back; unavailable
 /// while it has not decided. Not open if the refund is not on record, or was given up.
 /// **Repeats.** By the refund's row here, and by its key at the provider: the money is given back
@@ -40,7 +46,11 @@ pub async fn issue(
         store::begin(db, key).await?;
     }
     // Somebody may have given it up meanwhile.
-    let stored = store::read(db, key).await?;
+    let mut stored = store::read(db, key).await?;
+    if stored.is_given_up && stored.state.is_open() {
+        withdraw(db, provider, key).await?;
+        stored = store::read(db, key).await?;
+    }
     match stored.state {
         RefundState::Requested | RefundState::Pending => {}
         RefundState::Succeeded => return Ok(()),
@@ -49,7 +59,7 @@ pub async fn issue(
     Attempt::of(db, provider, key, stored).go_on(refund::issue).await
 }
 
-/// Gives a refund up: it ends as failed, or as cancelled if the provider was never asked, and its
+/// Gives a refund up: from now on nobody asks the provider for it. It ends as failed, or as cancelled if the provider was never asked, and its
 /// amount is free to be asked for again. Money that the provider has given back all the same is on
 /// record and booked as that.
 ///
@@ -60,9 +70,10 @@ pub async fn withdraw(
     provider: &dyn PaymentProvider,
     key: StepKey,
 ) -> Result<(), ActivityFault> {
+    store::give_up(db, key).await?;
     let stored = store::read(db, key).await?;
     let known = match stored.state {
-        // Whoever asks the provider says so first.
+        // Whoever asks the provider says so first, and cannot say so any more.
         RefundState::Requested => Known::Nothing,
         RefundState::Pending => Known::Unasked,
         RefundState::Succeeded | RefundState::Failed | RefundState::Cancelled => return Ok(()),

@@ -13,7 +13,8 @@ use testkit::pounds;
 use workflows::order::UnwindingNote;
 
 use crate::support::{
-    HEART, RUN, Shop, TROUBLES, assert_unavailable, cancelled, fails, not_open, order, refusal, sku,
+    HEART, RUN, Shop, TROUBLES, assert_unavailable, cancelled, fails, invalid_answer, not_open,
+    order, refusal, sku,
 };
 
 /// An order that is paid, handed over and booked.
@@ -352,6 +353,52 @@ async fn a_refund_that_is_pending_is_waited_for_and_one_that_failed_is_told(db: 
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_refund_that_fails_while_it_is_asked_for_is_looked_up_and_told(db: PgPool) {
+    let shop = Shop::stocked(db).await;
+    let order = completed(&shop, 1).await;
+    let part = parts(&order, &[], &Ask::Amount(pounds("10.00")));
+    asks(&shop, &order, 1, &[], part).await;
+    let fails_at_once = "
+        create function sandbox_provider.fails_at_once() returns trigger language plpgsql as
+            $$ begin new.state := 'failed'; return new; end $$;
+        create trigger fails_at_once before insert on sandbox_provider.refunds
+            for each row execute function sandbox_provider.fails_at_once()";
+    sqlx::raw_sql(fails_at_once).execute(&shop.owner).await.unwrap();
+    let why = "the bank does not take it".to_owned();
+    assert_eq!(refusal(issues(&shop, &order, 1).await), Rejection::RefundFailed { why });
+    let recovers = "drop trigger fails_at_once on sandbox_provider.refunds";
+    sqlx::raw_sql(recovers).execute(&shop.owner).await.unwrap();
+    issues(&shop, &order, 1).await.unwrap();
+    let records = [("failed".to_owned(), pounds("10.00")), succeeded(pounds("10.00"))];
+    assert_eq!(provider_records(&shop).await, records);
+    assert_eq!(record_of(&shop, &order).await, (pounds("10.00"), pounds("10.00")));
+}
+
+/// The provider has no such refund, and no money to make it of: nothing that the shop can put right.
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn money_that_a_person_gave_back_at_the_provider_is_not_given_back_again(db: PgPool) {
+    let shop = Shop::stocked(db).await;
+    let order = completed(&shop, 1).await;
+    let part = parts(&order, &[], &Ask::Amount(pounds("10.00")));
+    asks(&shop, &order, 1, &[], part).await;
+    sqlx::query!(
+        "insert into sandbox_provider.refunds (idempotency_key, payment_id, amount, state)
+         select 'by hand', payment_id, captured, 'succeeded'
+         from sandbox_provider.payments where merchant_reference = $1",
+        order.order_id.to_string(),
+    )
+    .execute(&shop.owner)
+    .await
+    .unwrap();
+    invalid_answer(issues(&shop, &order, 1).await);
+    assert_eq!(provider_records(&shop).await, [succeeded(order.totals.total)]);
+    assert_eq!(record_of(&shop, &order).await, (pounds("10.00"), pounds("0")));
+    withdraws(&shop, &order, 1).await.unwrap();
+    assert_eq!(state_of(&shop, &order, 1).await, RefundState::Failed, "a person gives it up");
+    assert_eq!(record_of(&shop, &order).await, (pounds("0"), pounds("0")));
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_refund_that_is_given_up_frees_its_amount_and_cannot_be_carried_out(db: PgPool) {
     let shop = Shop::stocked(db).await;
     let order = completed(&shop, 1).await;
@@ -379,6 +426,32 @@ async fn a_refund_that_is_given_up_frees_its_amount_and_cannot_be_carried_out(db
     ];
     assert_eq!(told_of_refunds(&shop, &order).await, told);
     assert_eq!(not_open(issues(&shop, &order, 3).await), None, "nobody asked for a third");
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_refund_that_is_being_given_up_is_not_asked_for_any_more(db: PgPool) {
+    let shop = Shop::stocked(db).await;
+    let order = completed(&shop, 1).await;
+    let part = parts(&order, &[], &Ask::Amount(pounds("10.00")));
+    asks(&shop, &order, 1, &[], part).await;
+    trouble(&shop, "refund", "unavailable").await;
+    assert_unavailable(issues(&shop, &order, 1).await, None);
+    // The run that gives it up is lost before the provider has answered.
+    trouble(&shop, "look-up", "unavailable").await;
+    assert_unavailable(withdraws(&shop, &order, 1).await, None);
+    assert_eq!(state_of(&shop, &order, 1).await, RefundState::Pending);
+    assert_eq!(not_open(issues(&shop, &order, 1).await), None);
+    assert_eq!(state_of(&shop, &order, 1).await, RefundState::Failed);
+
+    asks(&shop, &order, 2, &[], part).await;
+    sqlx::query!("update payments.refund_requests set given_up_at = now() where number = 2")
+        .execute(&shop.owner)
+        .await
+        .unwrap();
+    assert_eq!(not_open(issues(&shop, &order, 2).await), None);
+    assert_eq!(state_of(&shop, &order, 2).await, RefundState::Cancelled, "nobody was asked");
+    assert_eq!(provider_records(&shop, &order).await, []);
+    assert_eq!(record_of(&shop, &order).await, (pounds("0"), pounds("0")));
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]

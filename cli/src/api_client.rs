@@ -143,6 +143,17 @@ impl Api {
         self.answer(self.request(Method::POST, path)?.query(&parameters).json(body)).await
     }
 
+    /// Sends a body to a path, under a key by which a repeat is known.
+    pub(crate) async fn post_under_key(
+        &self,
+        path: &[&str],
+        key: &str,
+        body: &Value,
+    ) -> Result<Value, ApiError> {
+        let request = self.request(Method::POST, path)?.header("idempotency-key", key);
+        self.answer(request.json(body)).await
+    }
+
     /// Opens the stream of events at a path, after the event with this id. None, when nothing
     /// more will come.
     pub(crate) async fn stream(

@@ -14,6 +14,7 @@ mod order;
 mod output;
 mod prove;
 mod recover;
+mod refund;
 mod replay;
 mod serve;
 
@@ -73,6 +74,8 @@ enum Command {
     Recover(recover::RecoverArgs),
     /// Look at orders, and decide about them
     Order(order::OrderArgs),
+    /// Give money of completed orders back
+    Refund(refund::RefundArgs),
     /// Look after the orders that wait for a person
     Attention(attention::AttentionArgs),
     /// Look at the disputes of customers' banks
@@ -96,7 +99,10 @@ async fn main() -> ExitCode {
         | Command::Export(_)
         | Command::Recover(_)
         | Command::Completions(_) => ONLY_ERRORS,
-        Command::Order(_) | Command::Attention(_) | Command::Dispute(_) => OWN_WARNINGS,
+        Command::Order(_)
+        | Command::Refund(_)
+        | Command::Attention(_)
+        | Command::Dispute(_) => OWN_WARNINGS,
     };
     let done = match start_logging(log_format, filter) {
         Ok(()) => Box::pin(carry_out(command)).await,
@@ -121,6 +127,7 @@ async fn carry_out(command: Command) -> Result<ExitCode> {
         Command::Export(args) => export::run(args).await.map(done),
         Command::Recover(args) => recover::run(args).await,
         Command::Order(args) => order::run(args).await.map(done),
+        Command::Refund(args) => refund::run(args).await.map(done),
         Command::Attention(args) => attention::run(args).await.map(done),
         Command::Dispute(args) => dispute::run(args).await.map(done),
         Command::Completions(args) => completions::run(&args, &mut Cli::command()).map(done),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use domain::event::{OrderEvent, PaymentMoved, Refused};
 use domain::payment::PaymentState;
-use domain::{Charge, Rejection, StepKey, StepName};
+use domain::{Charge, Money, Rejection, StepKey, StepName};
 use serde_json::Value;
 use sqlx::PgPool;
 
@@ -312,8 +312,8 @@ pub(super) async fn record_replaced(db: &PgPool, charge: &Charge) -> Result<(), 
     Ok(())
 }
 
-pub(super) fn moved(charge: &Charge, PaymentId(reference): &PaymentId) -> PaymentMoved {
-    PaymentMoved { amount: charge.amount, provider_reference: reference.clone() }
+pub(super) fn moved(amount: Money, PaymentId(reference): &PaymentId) -> PaymentMoved {
+    PaymentMoved { amount, provider_reference: reference.clone() }
 }
 
 /// A refusal as the idempotency record keeps it, and as an event.

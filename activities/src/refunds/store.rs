@@ -20,6 +20,8 @@ pub(super) struct Stored {
     pub(super) amount: Money,
     pub(super) parts: Parts,
     pub(super) state: RefundState,
+    /// Whether nobody is to ask the provider for it any more.
+    pub(super) is_given_up: bool,
     /// The payment that it gives back.
     pub(super) payment: PaymentId,
     /// How long ago that was opened.
@@ -44,12 +46,16 @@ pub(super) async fn read(db: &PgPool, key: StepKey) -> Result<Stored, ActivityFa
     let row = sqlx::query!(
         r#"
         select asked.currency, asked.amount, goods, goods_tax, asked.shipping, shipping_tax,
-            asked.state, failed_reference, charges.provider_reference as payment,
+            asked.state, given_up_at is not null as "is_given_up!", failed_reference,
+            charges.provider_reference as payment,
             exists (
                 select from payments.disputes
                 where disputes.charge_key = asked.charge_key and (has_payment or is_lost)
             ) as "is_disputed!",
-            extract(epoch from least(now() - recorded_at, interval '1 day'))::bigint as "seconds!"
+            -- By a clock that may have been set back.
+            extract(epoch from greatest(
+                least(now() - recorded_at, interval '1 day'), interval '0'
+            ))::bigint as "seconds!"
         from payments.refund_requests as asked
         join payments.charges using (charge_key)
         join orders.orders on orders.order_id = asked.order_id
@@ -78,8 +84,11 @@ pub(super) async fn read(db: &PgPool, key: StepKey) -> Result<Stored, ActivityFa
             shipping_tax: money(row.shipping_tax)?,
         },
         state: row.state.parse().map_err(|_unknown| unusable("its state"))?,
+        is_given_up: row.is_given_up,
         payment: PaymentId(row.payment),
-        age: Duration::from_secs(u64::try_from(row.seconds).unwrap_or_default()),
+        age: Duration::from_secs(
+            u64::try_from(row.seconds).map_err(|_negative| unusable("its payment's age"))?,
+        ),
         failed_reference: row.failed_reference,
         is_disputed: row.is_disputed,
     })
@@ -89,7 +98,7 @@ pub(super) async fn read(db: &PgPool, key: StepKey) -> Result<Stored, ActivityFa
 pub(super) async fn begin(db: &PgPool, key: StepKey) -> Result<(), ActivityFault> {
     sqlx::query!(
         "update payments.refund_requests set state = 'pending', updated_at = now()
-         where order_id = $1 and number = $2 and state = 'requested'",
+         where order_id = $1 and number = $2 and state = 'requested' and given_up_at is null",
         key.order_id.uuid(),
         number(key)?,
     )
@@ -97,6 +106,21 @@ pub(super) async fn begin(db: &PgPool, key: StepKey) -> Result<(), ActivityFault
     .await
     .map(|_begun| ())
     .map_err(|error| ActivityFault::of_database("beginning a refund", error))
+}
+
+/// Says that nobody is to ask the provider any more, unless the refund has ended.
+pub(super) async fn give_up(db: &PgPool, key: StepKey) -> Result<(), ActivityFault> {
+    sqlx::query!(
+        "update payments.refund_requests set given_up_at = now(), updated_at = now()
+         where order_id = $1 and number = $2 and state in ('requested', 'pending')
+            and given_up_at is null",
+        key.order_id.uuid(),
+        number(key)?,
+    )
+    .execute(db)
+    .await
+    .map(|_given_up| ())
+    .map_err(|error| ActivityFault::of_database("giving a refund up", error))
 }
 
 /// Records that the money is given back, and books it, once; whether this call did. `events` are

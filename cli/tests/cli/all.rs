@@ -245,6 +245,46 @@ async fn an_order_goes_through_one_process_and_an_operator_sees_it(database: PgP
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_operator_has_money_given_back_and_sees_what_comes_of_it(database: PgPool) {
+    load(&database, "2.55", &["--on-hand", "10"]).await;
+    let (server, temporal) = testkit::server().await;
+    let Running { mut program, api, .. } = all(&database, &temporal).await;
+    let order_id = placed(&api).await;
+    assert_eq!(operator(&api, &["order", "watch", &order_id]).await.0, 0);
+    assert_eq!(operator(&api, &["refund", "list", &order_id]).await.1, "none\n");
+
+    let ask = async |what: [&str; 2], key: &str| {
+        let create = ["refund", "create", order_id.as_str(), "--reason", "arrived broken"];
+        operator(&api, &[&create[..], &["--key", key], &what].concat()).await
+    };
+    // A repeat is the same refund.
+    for _ in 0..2 {
+        let (code, told, said) = ask(["--line", "85123A=2"], "k").await;
+        assert_eq!(code, 0, "{said}");
+        assert!(told.contains("6.12 GBP") && told.contains("eve"), "{told}");
+    }
+    loop {
+        let (code, told, said) =
+            operator(&api, &["refund", "show", &order_id, "1", "--output", "json"]).await;
+        assert_eq!(code, 0, "{said}");
+        if serde_json::from_str::<Value>(&told).unwrap()["state"] == "succeeded" {
+            break;
+        }
+    }
+    let (_, told, _) = operator(&api, &["refund", "list", &order_id]).await;
+    assert_eq!(told.lines().count(), 2, "{told}");
+    assert!(told.contains("succeeded") && told.contains("6.12 GBP"), "{told}");
+
+    let (code, told, said) = ask(["--amount", "16.99 GBP"], "another").await;
+    assert_eq!((code, told.as_str()), (1, ""), "{said}");
+    assert!(said.contains("16.98 GBP can still be given back"), "{said}");
+    let (code, _, said) = operator(&api, &["refund", "show", &order_id, "2"]).await;
+    assert_eq!(code, 1, "{said}");
+    program.kill().await.unwrap();
+    server.shutdown().await.unwrap();
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn loading_again_changes_a_price_only_if_it_is_told_to(database: PgPool) {
     async fn price(database: &PgPool) -> String {
         let price = sqlx::query_scalar("select unit_price::text from catalog.products");

@@ -54,8 +54,12 @@ fn settings_that_cannot_be_used_are_told_without_their_secrets() {
         &["prove", "--without-temporal"],
         &[("DATABASE_URL", "mysql//shop:secret@localhost")],
     );
+    told += &refused(&["load-catalogue", "list.csv", "--cost-percent", "6_0"], &[]);
     told += &refused(&["order", "list"], &[]);
     told += &refused(&["order", "resolve", "x", "forget"], &[]);
+    let refund = ["refund", "create", "x", "--reason", "broken", "--key", "k"];
+    told += &refused(&[&refund[..], &["--line", "85123A"]].concat(), &[]);
+    told += &refused(&[&refund[..], &["--amount", "10.00"]].concat(), &[]);
     told += &refused(&["export", "--format", "csv"], &[]);
     for hidden in ["shop:secret", "long-enough", "short-secret"] {
         assert!(!told.contains(hidden), "a password was told: {told}");
@@ -79,8 +83,11 @@ fn settings_that_cannot_be_used_are_told_without_their_secrets() {
         2 error: the following required arguments were not provided: --migrate-database-url <MIGRATE_DATABASE_URL>
         2 ordersaga: the owner's database URL: it is not of the form postgres://user:password@host:port/name
         2 ordersaga: DATABASE_URL: it is not of the form postgres://user:password@host:port/name
+        2 error: invalid value '6_0' for '--cost-percent <COST_PERCENT>': a share is written in digits, with a point between them if need be
         2 ordersaga: set ORDERSAGA_TOKEN, or ORDERSAGA_CLIENT_ID and ORDERSAGA_CLIENT_SECRET
         2 error: invalid value 'forget' for '<DECISION>' [possible values: retry, skip, accept-as-done]
+        2 error: invalid value '85123A' for '--line <SKU=QUANTITY>': an article and how many pieces of it, such as 85123A=2
+        2 error: invalid value '10.00' for '--amount <AMOUNT>': an amount and its currency, such as "10.00 GBP"
         2 error: invalid value 'csv' for '--format <FORMAT>' [possible values: hledger, beancount]
     "#]].assert_eq(&told);
 }
@@ -113,7 +120,7 @@ fn nobody_is_to_take_money_with_settings_that_cannot_be_used() {
 #[test]
 fn the_help_of_every_command_is_printed_as_a_result() {
     for command in
-        ["api", "worker", "all", "migrate", "load-catalogue", "order", "attention", "dispute"]
+        ["api", "worker", "all", "migrate", "load-catalogue", "order", "refund", "attention", "dispute"]
     {
         let mut program = Command::new(env!("CARGO_BIN_EXE_ordersaga"));
         let output = program.env_clear().args([command, "--help"]).output().unwrap();

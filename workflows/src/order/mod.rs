@@ -23,7 +23,6 @@ use saga::{
     Stop, Unwound, answer_all, note, tell,
 };
 use temporalio_common::data_converters::RawValue;
-use temporalio_common::error::ApplicationFailure;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_workflow::{
     SyncWorkflowContext, WorkflowContext, WorkflowContextView, WorkflowResult,
@@ -41,15 +40,15 @@ pub use view::{
 pub(crate) use view::{cause, of_saga, read, short};
 
 use crate::Queue;
+use crate::told::{self, failed};
 
 type Ctx = WorkflowContext<OrderSaga>;
 
 const FOR_THE_CUSTOMER: &str = "waiting for the customer";
 
-/// The updates of which a run takes only so many, and the lines that messages leave in a timeline.
+/// The updates of which a run takes only so many.
 const CANCEL: &str = "cancel";
 const PAY: &str = "pay";
-const TOLD: &str = "told";
 
 /// First what may happen to an order, each step with its undo; then its life, top to bottom.
 /// Wherever that stops, the undos run in the reverse order of their declaration.
@@ -213,25 +212,22 @@ impl OrderSaga {
     /// The payment provider has news: a charge or refund that waits asks again at once.
     #[signal(name = "payment_update")]
     pub fn payment_update(&mut self, ctx: &mut SyncWorkflowContext<Self>, update: RawValue) {
-        self.hear(ctx, "payment_update", Queue::Payments, update);
+        let party = ("payment_update", Queue::Payments);
+        told::news(&mut self.progress, ctx.workflow_time(), party, update);
     }
 
     /// The carrier has news: a shipment that waits asks again at once.
     #[signal(name = "shipment_update")]
     pub fn shipment_update(&mut self, ctx: &mut SyncWorkflowContext<Self>, update: RawValue) {
-        self.hear(ctx, "shipment_update", Queue::Fulfilment, update);
+        let party = ("shipment_update", Queue::Fulfilment);
+        told::news(&mut self.progress, ctx.workflow_time(), party, update);
     }
 
     /// A person decides about what the order waits for; same as the update `resolve`, without an
     /// answer.
     #[signal(name = "resolve")]
     pub fn resolve_signal(&mut self, ctx: &mut SyncWorkflowContext<Self>, resolution: RawValue) {
-        let taken = read::<Resolution>(resolution)
-            .and_then(|resolution| resolution.checked().map_err(|error| error.to_string()))
-            .and_then(|resolution| self.progress.resolve(resolution));
-        if let Err(why) = taken {
-            self.tell_of(ctx, format!("📨 resolve was ignored: {why}"));
-        }
+        told::decision(&mut self.progress, ctx.workflow_time(), resolution);
     }
 
     #[update_validator(cancel)]
@@ -342,29 +338,8 @@ impl OrderSaga {
         in_time
     }
 
-    /// Tells of a message, unless there have been too many: one after the other, they must not push
-    /// out of the timeline what has happened.
     fn tell_of(&mut self, ctx: &SyncWorkflowContext<Self>, line: String) {
-        if self.progress.take(TOLD) {
-            self.progress.tell(ctx.workflow_time(), line);
-        }
-    }
-
-    fn hear(
-        &mut self,
-        ctx: &SyncWorkflowContext<Self>,
-        signal: &'static str,
-        queue: Queue,
-        update: RawValue,
-    ) {
-        let line = match read::<PartyUpdate>(update) {
-            Ok(PartyUpdate { reference, status }) if self.progress.hint(queue.name()) => {
-                format!("📨 {signal}: {} is {}", short(&reference), short(&status))
-            }
-            Ok(_) => format!("📨 {signal} was ignored: there have been too many"),
-            Err(why) => format!("📨 {signal} was ignored: {why}"),
-        };
-        self.tell_of(ctx, line);
+        told::line(&mut self.progress, ctx.workflow_time(), line);
     }
 }
 
@@ -407,38 +382,15 @@ impl Process for OrderSaga {
         ctx: &WorkflowContext<Self>,
         needed: AttentionNeeded,
     ) -> Result<u32, StepFailure<Rejection>> {
-        let AttentionNeeded { run_id, number, step, undoing, why, decisions } = needed;
-        let noted = AttentionNote {
-            order_id: ctx.state(|saga| saga.start.order_id),
-            run_id,
-            number,
-            step: known(step)?,
-            undoing,
-            why: cause(&why),
-            decisions: decisions.into_iter().map(of_saga).collect(),
-        };
-        saga::try_note(ctx, NoteAttention, noted).await
+        told::note_attention(ctx, ctx.state(|saga| saga.start.order_id), needed).await
     }
 
     async fn note_resolved(
         ctx: &WorkflowContext<Self>,
         resolved: Resolved,
     ) -> Result<(), StepFailure<Rejection>> {
-        let Resolved { step, occurrence, decision, by, why } = resolved;
-        let noted = ResolvedNote {
-            order_id: ctx.state(|saga| saga.start.order_id),
-            step: known(step)?,
-            occurrence,
-            decision: of_saga(decision),
-            by: by.unwrap_or_else(|| "ordersaga".to_owned()),
-            why,
-        };
-        saga::try_note(ctx, NoteResolved, noted).await
+        told::note_resolved(ctx, ctx.state(|saga| saga.start.order_id), resolved).await
     }
-}
-
-pub(crate) fn known(step: &str) -> Result<StepName, StepFailure<Rejection>> {
-    step_name(step).ok_or_else(|| StepFailure::Broken(format!("there is no step {step}")))
 }
 
 fn now(ctx: &Ctx) -> Option<DateTime<Utc>> {
@@ -515,9 +467,4 @@ fn outcome(ctx: &Ctx, order: &OrderStart) -> WorkflowResult<OrderOutcome> {
         return Err(failed(format!("a bug stopped the order; incident {incident}")).into());
     }
     Ok(OrderOutcome { order_id: order.order_id, status })
-}
-
-fn failed(message: String) -> ApplicationFailure {
-    let error: Box<dyn Error + Send + Sync> = message.into();
-    ApplicationFailure::non_retryable(error)
 }

@@ -186,9 +186,13 @@ pub(crate) async fn list(
     caller: &Caller,
     order_id: &str,
 ) -> Result<Vec<RefundResource>, Problem> {
-    let order_id = parse_id(order_id)?;
-    read::read(app, caller, order_id).await?;
-    let refunds = refunds::of(&app.database, order_id).await?;
+    let order = read::read(app, caller, parse_id(order_id)?).await?;
+    of(app, &order).await
+}
+
+/// The refunds of an order that its reader has been shown, the first one first.
+pub(crate) async fn of(app: &App, order: &OrderResource) -> Result<Vec<RefundResource>, Problem> {
+    let refunds = refunds::of(&app.database, order.order_id).await?;
     Ok(refunds.into_iter().map(|one| one.resource).collect())
 }
 
