@@ -65,6 +65,7 @@ lint: ## formatting, lints, documentation, and what is published for others to r
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
+	@! grep -n '^name = "aws-lc' Cargo.lock || { echo "all cryptography is ring's: cargo tree --invert aws-lc-rs says who brings another"; false; }
 	$(PYTHON) embedded/contracts.py
 
 queries: ## checks every query against the schema anew, after a change of SQL

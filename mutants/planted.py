@@ -23,6 +23,7 @@ RECORD_SQL = "migrations/0040_on_record_before_launch.sql"
 PAYMENT = "activities/src/payment.rs"
 STRIPE = "activities/src/payment/stripe.rs"
 STRIPE_CLIENT = "activities/src/payment/stripe/client.rs"
+SIGNATURES = "starter-api/src/identity/signatures.rs"
 FAULT = "activities/src/fault.rs"
 PAYMENTS = "activities/src/payment/store.rs"
 PROTOCOL = "domain/src/payment.rs"
@@ -1283,5 +1284,15 @@ PLANTED = [
         "a number in a query may have a plus before it",
         "units:a_number_is_digits units",
         (TEXTS, "text.parse().ok().filter(|_number| is_plain)", "text.parse().ok().filter(|_number| is_plain || text.starts_with('+'))"),
+    ),
+    mutant(
+        "an HTTP client begins without cryptography",
+        "units:a_client_can_be_built units",
+        ("runtime/src/http.rs", "let _is_first = ring::default_provider().install_default().is_ok();", "let _made = ring::default_provider();"),
+    ),
+    mutant(
+        "a key counts for every algorithm of its kind",
+        "units:a_key_that_an_earlier_release units",
+        (SIGNATURES, "DecodingKeyKind::SecretOrDer(key) if self.algorithm == Algorithm::ES256 => {", "DecodingKeyKind::SecretOrDer(key) if self.algorithm != Algorithm::EdDSA => {"),
     ),
 ]

@@ -71,7 +71,7 @@ impl Default for Settings {
 ///
 /// **Errors.** There can be no HTTP client.
 pub fn router(config: Config) -> Result<Router, reqwest::Error> {
-    let http = Client::builder().no_proxy().timeout(Duration::from_secs(30)).build()?;
+    let http = runtime::http::client_builder().no_proxy().timeout(Duration::from_secs(30)).build()?;
     let proxy =
         Proxy { config, http, memory: Mutex::default(), work: tokio::sync::Mutex::default() };
     let routes = Router::new().nest("/_proxy", control::routes()).fallback(handle);

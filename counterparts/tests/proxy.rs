@@ -53,7 +53,7 @@ async fn before(real: Option<String>, judge: Option<String>) -> Stripe {
     };
     let config = Config { public_url: "http://proxy".to_owned(), localstripe: behind, judge };
     let url = listening(router(config).unwrap()).await;
-    let client = Client::builder().no_proxy().build().unwrap();
+    let client = runtime::http::client_builder().no_proxy().build().unwrap();
     Stripe { url, client, localstripe, keys: AtomicU32::default() }
 }
 

@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use clap::Args;
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
+use runtime::http::client_builder;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -276,7 +277,7 @@ struct Granted {
 impl Ordersaga {
     /// The API. A call that is not answered is repeated for as long as `patience`.
     pub(crate) fn at(api: &ApiArgs, patience: Duration) -> Result<Self, ApiError> {
-        let http = Client::builder().timeout(TRY_TIMEOUT).build().map_err(ApiError::Client)?;
+        let http = client_builder().timeout(TRY_TIMEOUT).build().map_err(ApiError::Client)?;
         let url = api.url().to_owned();
         Ok(Self {
             http,
