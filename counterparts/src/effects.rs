@@ -42,7 +42,8 @@ impl Proxy {
             ("GET", ["v1", "refunds", id]) => self.show_refund(id).await,
             ("GET", ["v1", "charges", id]) => self.show_charge(id).await,
             ("GET", ["v1", "events"]) => {
-                Ok(Answer::ok(page(self.memory().events.asked_for(&params), "/v1/events", &params)))
+                let events = self.memory().events.asked_for(&params);
+                page(events, "/v1/events", &params).map(Answer::ok)
             }
             ("GET", ["v1", "events", id]) => self.show_event(id),
             ("GET", ["v1", "disputes", id]) => self.dispute(id).map(Answer::ok),
@@ -369,7 +370,7 @@ impl Proxy {
             all.retain(|refund| !(hidden && is_remainder(refund)));
             all.into_iter().map(|refund| shape.refund(refund, &intent)).collect()
         });
-        Ok(Answer::ok(page(shown, REFUNDS, params)))
+        page(shown, REFUNDS, params).map(Answer::ok)
     }
 
     async fn listed(&self, uri: &str) -> Result<Vec<Value>, Answer> {

@@ -1,6 +1,9 @@
 //! Which call fails, and how.
 
+use std::time::Duration;
+
 use serde::Deserialize;
+use tokio::time::sleep;
 
 /// How a call fails.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -53,6 +56,14 @@ impl Planned {
 
 fn one() -> u32 {
     1
+}
+
+/// Holds something up, because a test has ordered that as a fault. Nothing else here waits for time
+/// to pass.
+pub(crate) async fn hold_up(milliseconds: u64) {
+    if milliseconds > 0 {
+        sleep(Duration::from_millis(milliseconds)).await;
+    }
 }
 
 /// The faults still to come.

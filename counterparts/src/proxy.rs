@@ -13,12 +13,11 @@ use axum::{Json, Router};
 use reqwest::Client;
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::time::sleep;
 
 use crate::answer::Answer;
 use crate::control;
 use crate::events::Events;
-use crate::faults::{Fault, Plan, Planned};
+use crate::faults::{Fault, Plan, Planned, hold_up};
 use crate::idempotency::{Begun, Keys};
 use crate::params::Params;
 use crate::serve::Cut;
@@ -71,7 +70,8 @@ impl Default for Settings {
 ///
 /// **Errors.** There can be no HTTP client.
 pub fn router(config: Config) -> Result<Router, reqwest::Error> {
-    let http = runtime::http::client_builder().no_proxy().timeout(Duration::from_secs(30)).build()?;
+    let http =
+        runtime::http::client_builder().no_proxy().timeout(Duration::from_secs(30)).build()?;
     let proxy =
         Proxy { config, http, memory: Mutex::default(), work: tokio::sync::Mutex::default() };
     let routes = Router::new().nest("/_proxy", control::routes()).fallback(handle);
@@ -210,7 +210,7 @@ impl Proxy {
             return Answer::server_error();
         }
         if let Some(Planned { fault: Fault::DelayMs(delay), .. }) = struck {
-            sleep(Duration::from_millis(*delay)).await;
+            hold_up(*delay).await;
         }
         let answer = self.effect(asked).await;
         if fails { Answer::server_error() } else { answer }
