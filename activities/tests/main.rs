@@ -28,6 +28,8 @@ mod stock;
 #[cfg(test)]
 mod stripe;
 #[cfg(test)]
+mod stripe_counterpart;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod texts;

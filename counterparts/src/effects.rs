@@ -1,5 +1,6 @@
 //! The calls of Stripe that the proxy knows: what localstripe does for each, and what it does not.
 
+use std::cmp::Reverse;
 use std::convert::identity;
 use std::sync::Arc;
 
@@ -365,6 +366,7 @@ impl Proxy {
         } else if !self.intent(&intent).await?["latest_charge"].is_null() {
             all = self.listed(&format!("{REFUNDS}?{ALL}&payment_intent={intent}")).await?;
         }
+        newest_first(&mut all);
         let shown = self.shaped(|shape| {
             let hidden = !shape.settings.remainder_is_a_refund;
             all.retain(|refund| !(hidden && is_remainder(refund)));
@@ -446,6 +448,12 @@ impl Proxy {
     }
 }
 
+/// localstripe lists the refunds of one second in the order in which they were made.
+fn newest_first(refunds: &mut [Value]) {
+    refunds.reverse();
+    refunds.sort_by_key(|refund| Reverse(whole(&refund["created"])));
+}
+
 /// Whether the charge is to be shown as a whole. localstripe is not asked for it: it always does.
 fn wants_charge(params: &mut Params) -> bool {
     params.take("expand").iter().any(|(_, wanted)| wanted.starts_with("latest_charge"))
@@ -462,4 +470,20 @@ fn amount_of(params: &Params, name: &str, all: i64) -> Result<i64, Answer> {
         error["param"] = json!(name);
         Answer::invalid(400, &error)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_several_refunds_in_one_second_the_last_one_is_the_newest() {
+        let refund = |id: &str, created: i64| json!({ "id": id, "created": created });
+        // As localstripe lists them.
+        let mut all =
+            vec![refund("re_3", 8), refund("re_4", 8), refund("re_1", 7), refund("re_2", 7)];
+        newest_first(&mut all);
+        let ids: Vec<_> = all.iter().map(|refund| text(&refund["id"])).collect();
+        assert_eq!(ids, ["re_4", "re_3", "re_2", "re_1"]);
+    }
 }

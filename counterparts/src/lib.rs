@@ -29,6 +29,7 @@
 //! | refunds more than was captured, and what was never captured | `charge_already_refunded`, or a refusal that says how much is left |
 //! | without an amount, refunds what was authorised | what is left of what was captured |
 //! | refunds of an unconfirmed payment: 500 | an empty list |
+//! | refunds of one second are listed oldest first | the newest first |
 //! | a card or customer that is not there is a 404 | 400 with the parameter's name |
 //! | errors are `Not Found` and `Bad request` | `resource_missing`, `parameter_unknown`; other refusals keep their text |
 //! | three types of events, oldest first, sent once, a second late, with one signature | events of its own: newest first, in any order, as often as a test asks, with one or two signatures ([`Deliver`]) |
