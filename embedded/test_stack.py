@@ -694,8 +694,45 @@ class CounterpartsTest(Case):
     def test_counterparts_are_for_tests_alone(self) -> None:
         asked = stack.parse(["test", "--with", "stripe", "--", "true"])
         self.assertEqual((asked.counterparts, asked.rest), (("stripe",), ["true"]))
-        with self.assertRaises(SystemExit):
-            stack.parse(["demo", "--with", "stripe"])
+        self.assertFalse(asked.where_possible)
+        for refused in (
+            ["demo", "--with", "stripe"],
+            ["test", "--where-possible", "--", "true"],
+            ["bench", "--provider", "stripe"],
+            ["demo", "--provider", "paypal"],
+        ):
+            with self.assertRaises(SystemExit):
+                stack.parse(refused)
+
+    def test_the_demo_is_paid_by_stripes_counterpart_if_that_is_asked_for(self) -> None:
+        self.assertEqual(stack.parse(["demo"]).counterparts, ())
+        self.assertEqual(stack.parse(["demo", "--provider", "sandbox"]).counterparts, ())
+        asked = stack.parse(["demo", "--provider", "stripe", "--", "-n", "5"])
+        self.assertEqual((asked.counterparts, asked.rest), (("stripe",), ["-n", "5"]))
+
+    def started(self, *arguments: str) -> stack.Stack:
+        """A stack whose counterpart of Stripe was to be started, without one to be had."""
+        asked = stack.parse([*arguments, "--", "true"])
+        begun = stack.Stack(
+            asked.command,
+            self.folder,
+            signals,
+            self.services(),
+            asked.counterparts,
+            asked.where_possible,
+            env={},
+        )
+        away = mock.patch.object(stack, "fetch_localstripe", side_effect=Problem("no network"))
+        with away, mock.patch.object(stack, "refuse_foreign_state"):
+            begun._start_stripe(self.folder)
+        return begun
+
+    def test_a_command_goes_without_a_counterpart_only_if_it_says_so(self) -> None:
+        with self.assertRaisesRegex(Problem, "no network"):
+            self.started("test", "--with", "stripe")
+        begun = self.started("test", "--with", "stripe", "--where-possible")
+        self.assertEqual(begun.env, {})
+        self.assertIn("nobody stands for Stripe", self.told())
 
 
 class SettingsTest(unittest.TestCase):
