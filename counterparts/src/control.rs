@@ -26,6 +26,7 @@ pub(crate) fn routes() -> Router<Arc<Proxy>> {
         .route("/ready", get(|| async { "ready" }))
         .route("/judgements", get(judgements))
         .route("/faults", post(faults))
+        .route("/struck", get(struck))
         .route("/forget-keys", post(forget_keys))
         .route("/settings", post(settings))
         .route("/happen", post(happen))
@@ -49,6 +50,10 @@ async fn judgements(State(proxy): State<Arc<Proxy>>) -> Response {
 async fn faults(State(proxy): State<Arc<Proxy>>, Json(planned): Json<Vec<Planned>>) -> StatusCode {
     proxy.memory().plan = Plan::of(planned);
     StatusCode::NO_CONTENT
+}
+
+async fn struck(State(proxy): State<Arc<Proxy>>) -> Json<Value> {
+    Json(json!({ "struck": proxy.memory().struck }))
 }
 
 async fn forget_keys(State(proxy): State<Arc<Proxy>>) -> StatusCode {

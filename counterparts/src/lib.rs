@@ -46,6 +46,7 @@
 //! |---|---|
 //! | `GET /_proxy/judgements` | the requests that stripe-mock refused, as `{judge, asked, refused}`; `judge` is null where there is none |
 //! | `/_proxy/faults` | replaces the plan of faults: a list of [`Planned`] |
+//! | `GET /_proxy/struck` | how many requests a fault has befallen so far, as `{struck}` |
 //! | `/_proxy/forget-keys` | forgets every idempotency key, as Stripe does after a day |
 //! | `/_proxy/settings` | replaces the [`Settings`] |
 //! | `/_proxy/happen` | has something happen at the provider: a [`Happening`]; answers the object |

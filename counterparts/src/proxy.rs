@@ -98,7 +98,18 @@ pub(crate) struct Memory {
     pub(crate) events: Events,
     pub(crate) notes: Notes,
     pub(crate) disputes: Vec<Value>,
+    /// How many requests a fault has befallen.
+    pub(crate) struck: u64,
     answered: u64,
+}
+
+impl Memory {
+    /// The fault that befalls this request.
+    fn strike(&mut self, asked: &Asked) -> Option<Planned> {
+        let struck = self.plan.strike(asked.method.as_str(), &asked.path);
+        self.struck = self.struck.saturating_add(u64::from(struck.is_some()));
+        struck
+    }
 }
 
 /// A request that was read.
@@ -139,7 +150,7 @@ impl Proxy {
         if !asked.is_authenticated() {
             return self.response(&asked, &Answer::unauthorised());
         }
-        let struck = self.memory().plan.strike(asked.method.as_str(), &asked.path);
+        let struck = self.memory().strike(&asked);
         if let Some(planned) = &struck
             && planned.strikes_first()
             && let Some(response) = self.instead(&asked, &planned.fault).await

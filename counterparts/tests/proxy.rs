@@ -192,6 +192,7 @@ async fn what_was_not_done_leaves_its_key_free() {
         assert_eq!(stripe.localstripe.created(), 0);
         let again = stripe.try_post(INTENTS, MANUAL, "k").await.unwrap();
         assert!(again.status().is_success() && !is_replayed(&again));
+        assert_eq!(stripe.get("/_proxy/struck").await, json!({ "struck": 1 }));
     }
 }
 

@@ -82,6 +82,16 @@ pub(crate) struct Order {
     /// What a person has to decide, if anything.
     #[serde(default)]
     pub(crate) needs_attention: Option<Attention>,
+    /// What the customer has to do, if anything.
+    #[serde(default)]
+    customer_action: Option<CustomerAction>,
+}
+
+/// What an order waits for its customer to do.
+#[derive(Clone, Debug, Deserialize)]
+struct CustomerAction {
+    #[serde(default)]
+    url: Option<String>,
 }
 
 /// What an order waits for.
@@ -111,6 +121,11 @@ impl Order {
     /// Why the business said no.
     pub(crate) fn rejection_code(&self) -> Option<&str> {
         self.rejection.as_ref().map(|rejection| rejection.code.as_str())
+    }
+
+    /// Where the customer answers their bank, if that asks them.
+    pub(crate) fn banks_page(&self) -> Option<&str> {
+        self.customer_action.as_ref()?.url.as_deref()
     }
 
     /// Whether nothing will happen to it any more.
@@ -336,6 +351,19 @@ impl Ordersaga {
     /// An order as it stands.
     pub(crate) async fn show(&self, order_id: &str) -> Result<Order, ApiError> {
         self.get("asking for an order", &format!("/v1/orders/{order_id}")).await
+    }
+
+    /// Sends what is to be done under a key, which makes any repeat the same.
+    pub(crate) async fn post<T: DeserializeOwned>(
+        &self,
+        doing: &'static str,
+        path: &str,
+        key: &str,
+        body: &Value,
+    ) -> Result<T, ApiError> {
+        let url = format!("{}{path}", self.url);
+        let post = || self.http.post(&url).header("Idempotency-Key", key).json(body);
+        Ok(self.until_answered(doing, post).await?.answer)
     }
 
     /// Reads whatever is at a path.
