@@ -35,6 +35,8 @@ use domain::{Charge, Money, to_stripe_units};
 
 use self::client::{Api, Field, Reply, is_safe};
 pub use self::client::{ApiKey, Mode, StripeSettings, UnusableSettings};
+#[cfg(fuzzing)]
+pub(crate) use self::objects::fuzzing;
 use self::objects::{Intent, Refund, Refunding, Refunds, intent_id, nonsense, undecided};
 use super::port::{self, Capabilities, Payment, PaymentId, PaymentProvider, ProviderError};
 use crate::party::answer::Said;
