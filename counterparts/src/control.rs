@@ -26,7 +26,9 @@ pub(crate) fn routes() -> Router<Arc<Proxy>> {
         .route("/ready", get(|| async { "ready" }))
         .route("/judgements", get(judgements))
         .route("/faults", post(faults))
+        .route("/more-faults", post(more_faults))
         .route("/struck", get(struck))
+        .route("/payments/{mark}", get(payments))
         .route("/forget-keys", post(forget_keys))
         .route("/settings", post(settings))
         .route("/happen", post(happen))
@@ -50,6 +52,18 @@ async fn judgements(State(proxy): State<Arc<Proxy>>) -> Response {
 async fn faults(State(proxy): State<Arc<Proxy>>, Json(planned): Json<Vec<Planned>>) -> StatusCode {
     proxy.memory().plan = Plan::of(planned);
     StatusCode::NO_CONTENT
+}
+
+async fn more_faults(
+    State(proxy): State<Arc<Proxy>>,
+    Json(planned): Json<Vec<Planned>>,
+) -> StatusCode {
+    proxy.memory().plan.add(planned);
+    StatusCode::NO_CONTENT
+}
+
+async fn payments(State(proxy): State<Arc<Proxy>>, Path(mark): Path<String>) -> Response {
+    answer(proxy.payments_of(&mark).await)
 }
 
 async fn struck(State(proxy): State<Arc<Proxy>>) -> Json<Value> {

@@ -55,6 +55,7 @@ impl Proxy {
 
     async fn create(self: &Arc<Self>, mut params: Params) -> Done {
         let with_charge = wants_charge(&mut params);
+        let marks: Vec<_> = params.list("metadata").into_iter().map(str::to_owned).collect();
         let kept = Kept::of(&mut params, CREATE);
         if let Some(customer) = params.get("customer") {
             self.named_by("customer", "/v1/customers", customer).await?;
@@ -65,6 +66,7 @@ impl Proxy {
         }
         let raw = self.done(Method::POST, INTENTS, Sent::Form(params.encoded())).await?;
         let id = text(&raw["id"]).to_owned();
+        self.memory().marks.insert(id.clone(), marks);
         self.note(&id, |note| {
             note.card = name.as_deref().and_then(Card::named);
             note.shown = kept.shown();
@@ -288,6 +290,23 @@ impl Proxy {
         let with_charge = wants_charge(&mut params);
         let raw = self.intent(id).await?;
         Ok(Answer::ok(self.shaped(|shape| shape.intent(raw, with_charge))))
+    }
+
+    /// The payments that were opened with this value in their metadata, as they are.
+    pub(crate) async fn payments_of(&self, mark: &str) -> Done {
+        let _others_wait = self.work.lock().await;
+        let ids: Vec<_> = {
+            let memory = self.memory();
+            let marked =
+                memory.marks.iter().filter(|(_, marks)| marks.iter().any(|one| one == mark));
+            marked.map(|(id, _)| id.clone()).collect()
+        };
+        let mut all = Vec::new();
+        for id in ids {
+            let raw = self.intent(&id).await?;
+            all.push(self.shaped(|shape| shape.intent(raw, true)));
+        }
+        Ok(Answer::ok(Value::Array(all)))
     }
 
     async fn create_refund(self: &Arc<Self>, mut params: Params) -> Done {

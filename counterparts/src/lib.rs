@@ -46,6 +46,8 @@
 //! |---|---|
 //! | `GET /_proxy/judgements` | the requests that stripe-mock refused, as `{judge, asked, refused}`; `judge` is null where there is none |
 //! | `/_proxy/faults` | replaces the plan of faults: a list of [`Planned`] |
+//! | `/_proxy/more-faults` | adds to that plan; a fault may be for one payment alone, by its metadata |
+//! | `GET /_proxy/payments/{mark}` | the payments that were opened with this value in their metadata, each with its charge |
 //! | `GET /_proxy/struck` | how many requests a fault has befallen so far, as `{struck}` |
 //! | `/_proxy/forget-keys` | forgets every idempotency key, as Stripe does after a day |
 //! | `/_proxy/settings` | replaces the [`Settings`] |

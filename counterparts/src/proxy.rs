@@ -1,5 +1,6 @@
 //! How a request goes through the proxy: key, fault, judge, work, answer.
 
+use std::collections::BTreeMap;
 use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -98,6 +99,8 @@ pub(crate) struct Memory {
     pub(crate) events: Events,
     pub(crate) notes: Notes,
     pub(crate) disputes: Vec<Value>,
+    /// The values in the metadata of payments, by payment, as they were opened.
+    pub(crate) marks: BTreeMap<String, Vec<String>>,
     /// How many requests a fault has befallen.
     pub(crate) struck: u64,
     answered: u64,
@@ -106,7 +109,11 @@ pub(crate) struct Memory {
 impl Memory {
     /// The fault that befalls this request.
     fn strike(&mut self, asked: &Asked) -> Option<Planned> {
-        let struck = self.plan.strike(asked.method.as_str(), &asked.path);
+        let mut marks = asked.params.list("metadata");
+        let payment = asked.params.get("payment_intent").or_else(|| asked.path.split('/').nth(3));
+        let of_payment = payment.and_then(|id| self.marks.get(id));
+        marks.extend(of_payment.into_iter().flatten().map(String::as_str));
+        let struck = self.plan.strike(asked.method.as_str(), &asked.path, &marks);
         self.struck = self.struck.saturating_add(u64::from(struck.is_some()));
         struck
     }
