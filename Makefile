@@ -30,9 +30,13 @@ counterparts: ## fetches who stands for outside parties in tests, and says what 
 counterparts-test: ## payments against localstripe, which a proxy has answer, and go wrong, as Stripe does
 	@$(STACK) test --with stripe -- cargo test --workspace --locked --test counterparts --test activities -- proxy:: stripe_counterpart::
 
-matrix: ## every fault at every step and undo, cancelled at every moment; then several at once (ORDERS=300 SEED=42 ONLY=text)
+matrix: ## every fault at every step and undo, cancelled at every moment; then several at once (ORDERS=300 SEED=42 ONLY=text PROVIDER=stripe)
+ifeq ($(PROVIDER),stripe)
+	@$(STACK) test --with stripe -- cargo test --quiet --locked --workspace --test matrix -- --provider stripe --whole $(if $(ONLY),--only "$(ONLY)")
+else
 	@$(STACK) test -- sh -c 'cargo test --quiet --locked --workspace --test matrix -- --whole $(if $(ONLY),--only "$(ONLY)") \
 		&& cargo test --quiet --locked --workspace --test matrix -- --orders $(or $(ORDERS),300) $(if $(SEED),--seed $(SEED))'
+endif
 
 mutants: ## plants one bug at a time in a copy of the code: each is to be caught (ONLY=text)
 	@$(STACK) test -- $(PYTHON) mutants/run.py $(if $(ONLY),--only "$(ONLY)")
