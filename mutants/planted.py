@@ -1295,4 +1295,24 @@ PLANTED = [
         "units:a_key_that_an_earlier_release units",
         (SIGNATURES, "DecodingKeyKind::SecretOrDer(key) if self.algorithm == Algorithm::ES256 => {", "DecodingKeyKind::SecretOrDer(key) if self.algorithm != Algorithm::EdDSA => {"),
     ),
+    mutant(
+        "the counterpart of Stripe lists the older of two refunds first",
+        "units:of_several_refunds units",
+        ("counterparts/src/effects.rs", "    refunds.reverse();\n", ""),
+    ),
+    mutant(
+        "a fault for one payment at the counterpart of Stripe befalls others",
+        "units:a_fault_of_one_payment units",
+        ("counterparts/src/faults.rs", "planned.of.as_deref().is_none_or(|wanted| of.contains(&wanted))", "planned.of.is_none() || !of.is_empty()"),
+    ),
+    mutant(
+        "the demo's customers pay at Stripe with the sandbox's cards",
+        "programs:each_provider_is_given programs",
+        ("shop/src/plan.rs", "ProviderName::Stripe => self.stripe_token(),", "ProviderName::Stripe => self.sandbox_token(),"),
+    ),
+    mutant(
+        "the demo does not mind that an order paid twice at Stripe",
+        "programs:a_payment_is_taken_once programs",
+        ("shop/src/demo/stripe.rs", "self.payments == 1 && self.returned == returned", "self.payments >= 1 && self.returned == returned"),
+    ),
 ]
