@@ -24,15 +24,8 @@ mod tests {
     #[test]
     fn a_client_can_be_built_and_speaks_tls_by_ring() {
         client_builder().build().unwrap();
-        let suites = |provider: &CryptoProvider| {
-            provider.cipher_suites.iter().map(|suite| suite.suite()).collect::<Vec<_>>()
-        };
         let used = CryptoProvider::get_default().unwrap();
-        assert_eq!(suites(used), suites(&ring::default_provider()));
-        let groups = |provider: &CryptoProvider| {
-            provider.kx_groups.iter().map(|group| group.name()).collect::<Vec<_>>()
-        };
-        // Other implementations have more groups.
-        assert_eq!(groups(used), groups(&ring::default_provider()));
+        let rings = ring::default_provider();
+        assert_eq!(format!("{:?}", used.secure_random), format!("{:?}", rings.secure_random));
     }
 }

@@ -126,8 +126,9 @@ fn point(private_key: &[u8], algorithm: Algorithm) -> Result<(EllipticCurve, Vec
         return Err(ErrorKind::UnsupportedAlgorithm.into());
     }
     let pair = es256(private_key)?;
+    let public: &[u8] = pair.public_key().as_ref();
     // Uncompressed: a 4, and two coordinates of 32 bytes.
-    match pair.public_key().as_ref() {
+    match public {
         [4, point @ ..] if point.len() == 64 => {
             let (x, y) = point.split_at(32);
             Ok((EllipticCurve::P256, x.to_vec(), y.to_vec()))

@@ -89,8 +89,9 @@ impl SigningKey {
         let (scheme, random) = (&ECDSA_P256_SHA256_FIXED_SIGNING, SystemRandom::new());
         let private = EcdsaKeyPair::generate_pkcs8(scheme, &random).unwrap();
         let pair = EcdsaKeyPair::from_pkcs8(scheme, private.as_ref(), &random).unwrap();
-        // After a byte that says that it is not compressed, the point.
-        let (x, y) = pair.public_key().as_ref()[1..].split_at(32);
+        let point: &[u8] = pair.public_key().as_ref();
+        // After a byte that says that it is not compressed.
+        let (x, y) = point[1..].split_at(32);
         let (x, y) = (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y));
         let public = json!({"kty": "EC", "crv": "P-256", "x": x, "y": y});
         Self::of(kid, Algorithm::ES256, PrivateKey::Ec(Arc::new(pair)), public)
