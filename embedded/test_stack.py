@@ -694,8 +694,59 @@ class CounterpartsTest(Case):
     def test_counterparts_are_for_tests_alone(self) -> None:
         asked = stack.parse(["test", "--with", "stripe", "--", "true"])
         self.assertEqual((asked.counterparts, asked.rest), (("stripe",), ["true"]))
-        with self.assertRaises(SystemExit):
-            stack.parse(["demo", "--with", "stripe"])
+        self.assertFalse(asked.where_possible)
+        for refused in (
+            ["demo", "--with", "stripe"],
+            ["test", "--where-possible", "--", "true"],
+            ["bench", "--provider", "stripe"],
+            ["demo", "--provider", "paypal"],
+        ):
+            with self.assertRaises(SystemExit):
+                stack.parse(refused)
+
+    def test_the_demo_is_paid_by_stripes_counterpart_if_that_is_asked_for(self) -> None:
+        self.assertEqual(stack.parse(["demo"]).counterparts, ())
+        self.assertEqual(stack.parse(["demo", "--provider", "sandbox"]).counterparts, ())
+        asked = stack.parse(["demo", "--provider", "stripe", "--", "-n", "5"])
+        self.assertEqual((asked.counterparts, asked.rest), (("stripe",), ["-n", "5"]))
+
+    def started(self, *arguments: str, there: bool = False) -> stack.Stack:
+        """A stack whose counterpart of Stripe was to be started, where it can be had or cannot."""
+        asked = stack.parse([*arguments, "--", "true"])
+        begun = stack.Stack(
+            asked.command,
+            self.folder,
+            signals,
+            self.services(),
+            asked.counterparts,
+            asked.where_possible,
+            env={},
+        )
+        had = {"return_value": self.folder} if there else {"side_effect": Problem("no network")}
+        with (
+            mock.patch.object(stack, "fetch_localstripe", **had),
+            mock.patch.object(stack, "refuse_foreign_state"),
+            mock.patch.object(counterparts.GoTool, "fetch", return_value=None),
+            mock.patch.object(begun.services, "launch"),
+        ):
+            begun._start_stripe(self.folder)
+        return begun
+
+    def test_what_is_started_is_told_and_takes_the_money_of_the_demo_alone(self) -> None:
+        test = self.started("test", "--with", "stripe", there=True)
+        self.assertIn("ORDERSAGA_STRIPE_URL", test.env)
+        self.assertNotIn("PAYMENT_PROVIDER", test.env)
+        demo = self.started("demo", "--provider", "stripe", there=True)
+        self.assertEqual(demo.env["PAYMENT_PROVIDER"], "stripe")
+        self.assertEqual(demo.env["STRIPE_API_URL"], demo.env["ORDERSAGA_STRIPE_URL"])
+        self.assertIn("judged by nobody", self.told())
+
+    def test_a_command_goes_without_a_counterpart_only_if_it_says_so(self) -> None:
+        with self.assertRaisesRegex(Problem, "no network"):
+            self.started("test", "--with", "stripe")
+        begun = self.started("test", "--with", "stripe", "--where-possible")
+        self.assertEqual(begun.env, {})
+        self.assertIn("nobody stands for Stripe", self.told())
 
 
 class SettingsTest(unittest.TestCase):

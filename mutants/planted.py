@@ -24,6 +24,7 @@ RECORD_SQL = "migrations/0040_on_record_before_launch.sql"
 PAYMENT = "activities/src/payment.rs"
 STRIPE = "activities/src/payment/stripe.rs"
 STRIPE_CLIENT = "activities/src/payment/stripe/client.rs"
+SIGNATURES = "starter-api/src/identity/signatures.rs"
 FAULT = "activities/src/fault.rs"
 PAYMENTS = "activities/src/payment/store.rs"
 PROTOCOL = "domain/src/payment.rs"
@@ -1436,5 +1437,35 @@ PLANTED = [
         "a number in a query may have a plus before it",
         "units:a_number_is_digits units",
         (TEXTS, "text.parse().ok().filter(|_number| is_plain)", "text.parse().ok().filter(|_number| is_plain || text.starts_with('+'))"),
+    ),
+    mutant(
+        "an HTTP client begins without cryptography",
+        "units:a_client_can_be_built units",
+        ("runtime/src/http.rs", "let _is_first = ring::default_provider().install_default().is_ok();", "let _made = ring::default_provider();"),
+    ),
+    mutant(
+        "a key counts for every algorithm of its kind",
+        "units:a_key_that_an_earlier_release units",
+        (SIGNATURES, "DecodingKeyKind::SecretOrDer(key) if self.algorithm == Algorithm::ES256 => {", "DecodingKeyKind::SecretOrDer(key) if self.algorithm != Algorithm::EdDSA => {"),
+    ),
+    mutant(
+        "the counterpart of Stripe lists the older of two refunds first",
+        "units:of_several_refunds units",
+        ("counterparts/src/effects.rs", "    refunds.reverse();\n", ""),
+    ),
+    mutant(
+        "a fault for one payment at the counterpart of Stripe befalls others",
+        "units:a_fault_of_one_payment units",
+        ("counterparts/src/faults.rs", "planned.of.as_deref().is_none_or(|wanted| of.contains(&wanted))", "planned.of.is_none() || !of.is_empty()"),
+    ),
+    mutant(
+        "the demo's customers pay at Stripe with the sandbox's cards",
+        "programs:each_provider_is_given programs",
+        ("shop/src/plan.rs", "ProviderName::Stripe => self.stripe_token(),", "ProviderName::Stripe => self.sandbox_token(),"),
+    ),
+    mutant(
+        "the demo does not mind that an order paid twice at Stripe",
+        "programs:a_payment_is_taken_once programs",
+        ("shop/src/demo/stripe.rs", "self.payments == 1 && self.returned == returned", "self.payments >= 1 && self.returned == returned"),
     ),
 ]

@@ -1,4 +1,4 @@
-//! What fuzz targets call of the activities: the reader of what parties answer. Exists only with
+//! What fuzz targets call of the activities: the readers of what parties answer. Exists only with
 //! `--cfg fuzzing`.
 
 use std::time::{Duration, SystemTime};
@@ -35,6 +35,14 @@ pub fn answer(bytes: &[u8]) {
     if let Some(told) = taken::<shipping::sandbox::Told>(&answer) {
         let (state, consignment) = (told.state, told.consignment());
         assert_eq!(consignment.state, state);
+    }
+}
+
+/// An answer of Stripe's, in the same form: what is read of it makes sense, and nothing of it is told
+/// but single words.
+pub fn stripe_answer(bytes: &[u8]) {
+    if let Some(answer) = answer_of(bytes) {
+        payment::stripe::fuzzing::read(&answer, now());
     }
 }
 

@@ -30,6 +30,8 @@ mod stock;
 #[cfg(test)]
 mod stripe;
 #[cfg(test)]
+mod stripe_counterpart;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod texts;

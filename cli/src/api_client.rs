@@ -8,6 +8,7 @@ use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use reqwest::header::{ACCEPT, HeaderValue};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
+use runtime::http::client_builder;
 use serde_json::Value;
 
 use crate::output::Format;
@@ -116,7 +117,7 @@ pub(crate) struct StreamEvent {
 
 impl Api {
     pub(crate) fn new(args: ClientArgs) -> Result<Self, ApiError> {
-        let http = Client::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(SILENCE_MAX);
+        let http = client_builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(SILENCE_MAX);
         Ok(Self { http: http.build()?, args })
     }
 

@@ -1,5 +1,6 @@
 //! The calls of Stripe that the proxy knows: what localstripe does for each, and what it does not.
 
+use std::cmp::Reverse;
 use std::convert::identity;
 use std::sync::Arc;
 
@@ -42,7 +43,8 @@ impl Proxy {
             ("GET", ["v1", "refunds", id]) => self.show_refund(id).await,
             ("GET", ["v1", "charges", id]) => self.show_charge(id).await,
             ("GET", ["v1", "events"]) => {
-                Ok(Answer::ok(page(self.memory().events.asked_for(&params), "/v1/events", &params)))
+                let events = self.memory().events.asked_for(&params);
+                page(events, "/v1/events", &params).map(Answer::ok)
             }
             ("GET", ["v1", "events", id]) => self.show_event(id),
             ("GET", ["v1", "disputes", id]) => self.dispute(id).map(Answer::ok),
@@ -53,6 +55,7 @@ impl Proxy {
 
     async fn create(self: &Arc<Self>, mut params: Params) -> Done {
         let with_charge = wants_charge(&mut params);
+        let marks: Vec<_> = params.list("metadata").into_iter().map(str::to_owned).collect();
         let kept = Kept::of(&mut params, CREATE);
         if let Some(customer) = params.get("customer") {
             self.named_by("customer", "/v1/customers", customer).await?;
@@ -63,6 +66,7 @@ impl Proxy {
         }
         let raw = self.done(Method::POST, INTENTS, Sent::Form(params.encoded())).await?;
         let id = text(&raw["id"]).to_owned();
+        self.memory().marks.insert(id.clone(), marks);
         self.note(&id, |note| {
             note.card = name.as_deref().and_then(Card::named);
             note.shown = kept.shown();
@@ -288,6 +292,23 @@ impl Proxy {
         Ok(Answer::ok(self.shaped(|shape| shape.intent(raw, with_charge))))
     }
 
+    /// The payments that were opened with this value in their metadata, as they are.
+    pub(crate) async fn payments_of(&self, mark: &str) -> Done {
+        let _others_wait = self.work.lock().await;
+        let ids: Vec<_> = {
+            let memory = self.memory();
+            let marked =
+                memory.marks.iter().filter(|(_, marks)| marks.iter().any(|one| one == mark));
+            marked.map(|(id, _)| id.clone()).collect()
+        };
+        let mut all = Vec::new();
+        for id in ids {
+            let raw = self.intent(&id).await?;
+            all.push(self.shaped(|shape| shape.intent(raw, true)));
+        }
+        Ok(Answer::ok(Value::Array(all)))
+    }
+
     async fn create_refund(self: &Arc<Self>, mut params: Params) -> Done {
         params.take("expand");
         let kept = Kept::of(&mut params, REFUND);
@@ -364,12 +385,13 @@ impl Proxy {
         } else if !self.intent(&intent).await?["latest_charge"].is_null() {
             all = self.listed(&format!("{REFUNDS}?{ALL}&payment_intent={intent}")).await?;
         }
+        newest_first(&mut all);
         let shown = self.shaped(|shape| {
             let hidden = !shape.settings.remainder_is_a_refund;
             all.retain(|refund| !(hidden && is_remainder(refund)));
             all.into_iter().map(|refund| shape.refund(refund, &intent)).collect()
         });
-        Ok(Answer::ok(page(shown, REFUNDS, params)))
+        page(shown, REFUNDS, params).map(Answer::ok)
     }
 
     async fn listed(&self, uri: &str) -> Result<Vec<Value>, Answer> {
@@ -445,6 +467,12 @@ impl Proxy {
     }
 }
 
+/// localstripe lists the refunds of one second in the order in which they were made.
+fn newest_first(refunds: &mut [Value]) {
+    refunds.reverse();
+    refunds.sort_by_key(|refund| Reverse(whole(&refund["created"])));
+}
+
 /// Whether the charge is to be shown as a whole. localstripe is not asked for it: it always does.
 fn wants_charge(params: &mut Params) -> bool {
     params.take("expand").iter().any(|(_, wanted)| wanted.starts_with("latest_charge"))
@@ -461,4 +489,20 @@ fn amount_of(params: &Params, name: &str, all: i64) -> Result<i64, Answer> {
         error["param"] = json!(name);
         Answer::invalid(400, &error)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_several_refunds_in_one_second_the_last_one_is_the_newest() {
+        let refund = |id: &str, created: i64| json!({ "id": id, "created": created });
+        // As localstripe lists them.
+        let mut all =
+            vec![refund("re_3", 8), refund("re_4", 8), refund("re_1", 7), refund("re_2", 7)];
+        newest_first(&mut all);
+        let ids: Vec<_> = all.iter().map(|refund| text(&refund["id"])).collect();
+        assert_eq!(ids, ["re_4", "re_3", "re_2", "re_1"]);
+    }
 }

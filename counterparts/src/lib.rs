@@ -29,6 +29,7 @@
 //! | refunds more than was captured, and what was never captured | `charge_already_refunded`, or a refusal that says how much is left |
 //! | without an amount, refunds what was authorised | what is left of what was captured |
 //! | refunds of an unconfirmed payment: 500 | an empty list |
+//! | refunds of one second are listed oldest first | the newest first |
 //! | a card or customer that is not there is a 404 | 400 with the parameter's name |
 //! | errors are `Not Found` and `Bad request` | `resource_missing`, `parameter_unknown`; other refusals keep their text |
 //! | three types of events, oldest first, sent once, a second late, with one signature | events of its own: newest first, in any order, as often as a test asks, with one or two signatures ([`Deliver`]) |
@@ -45,6 +46,9 @@
 //! |---|---|
 //! | `GET /_proxy/judgements` | the requests that stripe-mock refused, as `{judge, asked, refused}`; `judge` is null where there is none |
 //! | `/_proxy/faults` | replaces the plan of faults: a list of [`Planned`] |
+//! | `/_proxy/more-faults` | adds to that plan; a fault may be for one payment alone, by its metadata |
+//! | `GET /_proxy/payments/{mark}` | the payments that were opened with this value in their metadata, each with its charge |
+//! | `GET /_proxy/struck` | how many requests a fault has befallen so far, as `{struck}` |
 //! | `/_proxy/forget-keys` | forgets every idempotency key, as Stripe does after a day |
 //! | `/_proxy/settings` | replaces the [`Settings`] |
 //! | `/_proxy/happen` | has something happen at the provider: a [`Happening`]; answers the object |

@@ -1,13 +1,12 @@
 //! Delivers events: signed, in any order, as often as a test wishes.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use ring::hmac;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::time::sleep;
 
+use crate::faults::hold_up;
 use crate::proxy::{Proxy, now};
 
 /// Where events are delivered.
@@ -101,7 +100,7 @@ impl Proxy {
     }
 
     async fn delivered(&self, webhook: &Webhook, how: &Deliver, event: &Value) -> Option<u16> {
-        sleep(Duration::from_millis(how.delay_ms)).await;
+        hold_up(how.delay_ms).await;
         let payload = event.to_string();
         let secrets = how.secrets.as_ref().unwrap_or(&webhook.secrets);
         let at = how.signed_at.unwrap_or_else(now);

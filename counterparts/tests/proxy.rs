@@ -53,7 +53,7 @@ async fn before(real: Option<String>, judge: Option<String>) -> Stripe {
     };
     let config = Config { public_url: "http://proxy".to_owned(), localstripe: behind, judge };
     let url = listening(router(config).unwrap()).await;
-    let client = Client::builder().no_proxy().build().unwrap();
+    let client = runtime::http::client_builder().no_proxy().build().unwrap();
     Stripe { url, client, localstripe, keys: AtomicU32::default() }
 }
 
@@ -192,6 +192,7 @@ async fn what_was_not_done_leaves_its_key_free() {
         assert_eq!(stripe.localstripe.created(), 0);
         let again = stripe.try_post(INTENTS, MANUAL, "k").await.unwrap();
         assert!(again.status().is_success() && !is_replayed(&again));
+        assert_eq!(stripe.get("/_proxy/struck").await, json!({ "struck": 1 }));
     }
 }
 
@@ -376,4 +377,29 @@ async fn receive(State(to): State<UnboundedSender<Delivery>>, headers: HeaderMap
 
 async fn next(received: &mut UnboundedReceiver<Delivery>) -> Delivery {
     received.recv().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_fault_may_be_for_the_requests_about_one_payment_alone() {
+    let stripe = stripe().await;
+    let opened = async |order: &str| {
+        let form = format!("{MANUAL}&payment_method=pm_card_visa&metadata[order_id]={order}");
+        stripe.post(INTENTS, &form).await.1
+    };
+    let (ours, theirs) = (id(&opened("ours").await), id(&opened("theirs").await));
+    let busy = json!({ "too-many-requests": 1 });
+    let planned = json!([{ "path": "**", "of": "ours", "times": 2, "fault": busy }]);
+    stripe.tell("more-faults", &planned).await;
+    let confirm = |id: &str| format!("{INTENTS}/{id}/confirm");
+    assert_eq!(stripe.post(&confirm(&theirs), "").await.0, 200);
+    assert_eq!(stripe.post(&confirm(&ours), "").await.0, 429);
+    let refunds = stripe.get(&format!("/v1/refunds?payment_intent={ours}")).await;
+    assert_eq!(refunds["error"]["code"], "rate_limit");
+    assert_eq!(stripe.post(&confirm(&ours), "").await.0, 200);
+
+    let payments = stripe.get("/_proxy/payments/ours").await;
+    let known: Vec<_> = payments.as_array().unwrap().iter().map(|one| &one["status"]).collect();
+    assert_eq!(known, ["requires_capture"]);
+    assert_eq!(payments[0]["id"], ours.as_str());
+    assert!(payments[0]["latest_charge"].is_object());
 }

@@ -1,6 +1,8 @@
 //! Which order meets which trouble. Decided by the order's position alone, so that every run of
 //! the demo asks for the same, and knows how each order must end.
 
+use domain::ProviderName;
+
 use crate::ordersaga::{Order, PlaceOrder, ShipTo};
 use crate::retail::{RetailLine, RetailOrder};
 
@@ -25,6 +27,14 @@ pub(crate) enum Twist {
     Unavailable,
     /// The provider is out of order for longer: the charge goes on patiently.
     Outage,
+    /// The customer's bank asks them, and they approve the payment.
+    Approved,
+    /// The customer's bank asks them, and they do not approve it.
+    NotApproved,
+    /// The customer approves the payment, and the bank says no all the same.
+    ApprovedInVain,
+    /// The customer has a part of their money back, and then another.
+    ReturnedInPart,
     /// No carrier goes there.
     Undeliverable,
     /// The customer changes their mind while the order can still be called off.
@@ -56,20 +66,26 @@ pub(crate) struct Planned {
 }
 
 impl Twist {
-    /// Ten orders in forty meet trouble, each another one; one in forty has a full address.
-    pub(crate) const fn of(position: usize) -> Self {
-        match position % 40 {
-            0 => Self::FullAddress,
-            4 => Self::Declined,
-            8 => Self::OutOfStock,
-            12 => Self::LostAnswer,
-            16 => Self::AnsweredTwice,
-            20 => Self::Slow,
-            22 => Self::Outage,
-            24 => Self::Unavailable,
-            28 => Self::Undeliverable,
-            32 => Self::Cancelled,
-            36 => Self::Repeated,
+    /// Ten orders in forty meet trouble, each another one; one in forty has a full address. With
+    /// the sandbox, some cards bring the provider's troubles along; with Stripe those befall
+    /// everybody, and customers and banks do what the sandbox's do not.
+    pub(crate) const fn of(position: usize, provider: ProviderName) -> Self {
+        match (position % 40, provider) {
+            (0, _) => Self::FullAddress,
+            (4, _) => Self::Declined,
+            (8, _) => Self::OutOfStock,
+            (12, ProviderName::Sandbox) => Self::LostAnswer,
+            (12, ProviderName::Stripe) => Self::Approved,
+            (16, ProviderName::Sandbox) => Self::AnsweredTwice,
+            (16, ProviderName::Stripe) => Self::NotApproved,
+            (20, ProviderName::Sandbox) => Self::Slow,
+            (20, ProviderName::Stripe) => Self::ApprovedInVain,
+            (22, ProviderName::Sandbox) => Self::Outage,
+            (24, ProviderName::Sandbox) => Self::Unavailable,
+            (22 | 24, ProviderName::Stripe) => Self::ReturnedInPart,
+            (28, _) => Self::Undeliverable,
+            (32, _) => Self::Cancelled,
+            (36, _) => Self::Repeated,
             _ => Self::Plain,
         }
     }
@@ -84,8 +100,12 @@ impl Twist {
             | Self::Slow
             | Self::Unavailable
             | Self::Outage
+            | Self::Approved
+            | Self::ReturnedInPart
             | Self::Repeated => Ending::Completed,
-            Self::Declined => Ending::Rejected("card-declined"),
+            Self::Declined | Self::NotApproved | Self::ApprovedInVain => {
+                Ending::Rejected("card-declined")
+            }
             Self::OutOfStock => Ending::Rejected("out-of-stock"),
             Self::Undeliverable => Ending::Rejected("address-undeliverable"),
             Self::Cancelled => Ending::Cancelled,
@@ -104,6 +124,10 @@ impl Twist {
             Self::Slow => "the provider takes a second for each answer",
             Self::Unavailable => "the provider is down for 2 calls",
             Self::Outage => "the provider is down for 8 calls",
+            Self::Approved => "the bank asks, and the customer approves",
+            Self::NotApproved => "the bank asks, and the customer refuses",
+            Self::ApprovedInVain => "approved, and declined all the same",
+            Self::ReturnedInPart => "given back in part, twice",
             Self::Undeliverable => "no carrier goes there",
             Self::Cancelled => "cancelled by the customer",
             Self::Repeated => "the same request sent three times",
@@ -114,20 +138,76 @@ impl Twist {
     /// is back or has thought it over, or until it cannot be called off any more.
     pub(crate) const fn waits(self) -> bool {
         match self {
-            Self::Slow | Self::Unavailable | Self::Outage | Self::Cancelled => true,
+            Self::Slow
+            | Self::Unavailable
+            | Self::Outage
+            | Self::Approved
+            | Self::NotApproved
+            | Self::ApprovedInVain
+            | Self::Cancelled => true,
             Self::Plain
             | Self::FullAddress
             | Self::Declined
             | Self::OutOfStock
             | Self::LostAnswer
             | Self::AnsweredTwice
+            | Self::ReturnedInPart
             | Self::Undeliverable
             | Self::Repeated => false,
         }
     }
 
-    /// The sandbox provider's token for a card with this behaviour.
-    const fn payment_token(self) -> &'static str {
+    /// What the customer answers their bank, if it asks them.
+    pub(crate) const fn answers_bank(self) -> Option<bool> {
+        match self {
+            Self::Approved | Self::ApprovedInVain => Some(true),
+            Self::NotApproved => Some(false),
+            Self::Plain
+            | Self::FullAddress
+            | Self::Declined
+            | Self::OutOfStock
+            | Self::LostAnswer
+            | Self::AnsweredTwice
+            | Self::Slow
+            | Self::Unavailable
+            | Self::Outage
+            | Self::ReturnedInPart
+            | Self::Undeliverable
+            | Self::Cancelled
+            | Self::Repeated => None,
+        }
+    }
+
+    /// The provider's token for a card with this behaviour.
+    const fn payment_token(self, provider: ProviderName) -> &'static str {
+        match provider {
+            ProviderName::Sandbox => self.sandbox_token(),
+            ProviderName::Stripe => self.stripe_token(),
+        }
+    }
+
+    /// Stripe's names for its test cards.
+    const fn stripe_token(self) -> &'static str {
+        match self {
+            Self::Declined => "pm_card_chargeDeclinedInsufficientFunds",
+            Self::Approved | Self::NotApproved => "pm_card_authenticationRequired",
+            Self::ApprovedInVain => "pm_card_authenticationRequiredChargeDeclinedInsufficientFunds",
+            Self::Plain
+            | Self::FullAddress
+            | Self::OutOfStock
+            | Self::LostAnswer
+            | Self::AnsweredTwice
+            | Self::Slow
+            | Self::Unavailable
+            | Self::Outage
+            | Self::ReturnedInPart
+            | Self::Undeliverable
+            | Self::Cancelled
+            | Self::Repeated => "pm_card_visa",
+        }
+    }
+
+    const fn sandbox_token(self) -> &'static str {
         match self {
             Self::Declined => "tok_declined",
             Self::LostAnswer => "tok_charge_lost",
@@ -138,6 +218,10 @@ impl Twist {
             Self::Plain
             | Self::FullAddress
             | Self::OutOfStock
+            | Self::Approved
+            | Self::NotApproved
+            | Self::ApprovedInVain
+            | Self::ReturnedInPart
             | Self::Undeliverable
             | Self::Cancelled
             | Self::Repeated => "tok_visa",
@@ -160,8 +244,8 @@ impl Ending {
 
 impl Planned {
     /// What is asked for, for the order at this position.
-    pub(crate) fn of(position: usize, order: RetailOrder) -> Self {
-        let twist = Twist::of(position);
+    pub(crate) fn of(position: usize, order: RetailOrder, provider: ProviderName) -> Self {
+        let twist = Twist::of(position, provider);
         let country = if twist == Twist::Undeliverable { "AQ" } else { order.country };
         let lines = if twist == Twist::OutOfStock { too_many(&order) } else { order.lines };
         let ship_to = if twist == Twist::FullAddress {
@@ -173,7 +257,7 @@ impl Planned {
             customer_id: order.customer,
             lines,
             ship_to,
-            payment_token: twist.payment_token(),
+            payment_token: twist.payment_token(provider),
             cancel_window_seconds: (twist == Twist::Cancelled).then_some(CANCEL_WINDOW_SECONDS),
         };
         Self { invoice: order.invoice, twist, request }
@@ -201,8 +285,13 @@ mod tests {
     use crate::retail::RetailOrders;
 
     fn plan(count: usize) -> Vec<Planned> {
+        plan_for(count, ProviderName::Sandbox)
+    }
+
+    fn plan_for(count: usize, provider: ProviderName) -> Vec<Planned> {
         let read = RetailOrders::read(None, count).unwrap();
-        read.orders.into_iter().map(|(position, order)| Planned::of(position, order)).collect()
+        let planned = read.orders.into_iter();
+        planned.map(|(position, order)| Planned::of(position, order, provider)).collect()
     }
 
     #[test]
@@ -223,8 +312,30 @@ mod tests {
 
     #[test]
     fn forty_orders_go_through_everything_there_is() {
-        let met = plan(40).into_iter().map(|order| order.twist).collect::<BTreeSet<_>>();
-        assert_eq!(met, Twist::iter().collect());
+        let met = |provider| {
+            let planned = plan_for(40, provider).into_iter();
+            planned.map(|order| order.twist).collect::<BTreeSet<_>>()
+        };
+        let (sandbox, stripe) = (met(ProviderName::Sandbox), met(ProviderName::Stripe));
+        assert_eq!(
+            sandbox.union(&stripe).copied().collect::<BTreeSet<_>>(),
+            Twist::iter().collect()
+        );
+        // What takes a card of the one provider's is not asked of the other.
+        let of_both = sandbox.intersection(&stripe).copied();
+        assert!(of_both.clone().any(|twist| twist == Twist::Declined));
+        assert!(of_both.into_iter().all(|twist| twist.answers_bank().is_none()));
+    }
+
+    #[test]
+    fn each_provider_is_given_tokens_of_its_own() {
+        for (provider, prefix) in [(ProviderName::Sandbox, "tok_"), (ProviderName::Stripe, "pm_")] {
+            for order in plan_for(40, provider) {
+                let token = order.request.payment_token;
+                assert!(token.starts_with(prefix), "{token}");
+                assert!(domain::PaymentToken::parse(token).is_ok(), "{token}");
+            }
+        }
     }
 
     #[test]

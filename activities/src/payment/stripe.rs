@@ -44,6 +44,8 @@ use domain::{Charge, Money, to_stripe_units};
 
 use self::client::{Api, Field, Reply, is_safe};
 pub use self::client::{ApiKey, Mode, StripeSettings, UnusableSettings};
+#[cfg(fuzzing)]
+pub(crate) use self::objects::fuzzing;
 use self::objects::{
     Dispute, Intent, Refund, Refunding, Refunds, dispute_id, intent_id, nonsense, undecided,
 };

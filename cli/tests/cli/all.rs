@@ -101,7 +101,7 @@ async fn a_worker_says_what_the_database_lacks_and_ends_once_it_is_too_old_for_i
 ) {
     let (server, temporal) = testkit::server().await;
     let (mut program, ops) = worker(&database, &temporal).await;
-    let client = reqwest::Client::builder().build().unwrap();
+    let client = runtime::http::client_builder().build().unwrap();
     let ready = async || client.get(format!("{ops}/ready")).send().await.unwrap();
     assert_eq!(ready().await.status(), 200);
 
@@ -145,7 +145,7 @@ async fn token_of(client: &reqwest::Client, api: &str, id: &str, secret: &str) -
 
 /// Stops the launching of orders, as an operator does.
 pub(crate) async fn launching_stopped(api: &str) {
-    let client = reqwest::Client::builder().build().unwrap();
+    let client = runtime::http::client_builder().build().unwrap();
     let token = token_of(&client, api, "eve", "a-secret-of-eves").await;
     let stop = client.post(format!("{api}/v1/queues/orders/pause")).bearer_auth(token);
     let answer = stop.json(&json!({"why": "an incident"})).send().await.unwrap();
@@ -154,7 +154,7 @@ pub(crate) async fn launching_stopped(api: &str) {
 
 /// Places an order as the shop's backend does.
 pub(crate) async fn placed(api: &str) -> String {
-    let client = reqwest::Client::builder().build().unwrap();
+    let client = runtime::http::client_builder().build().unwrap();
     let token = token_of(&client, api, "shop", "a-secret-of-the-shop").await;
     let order = json!({
         "customer_id": "ada",

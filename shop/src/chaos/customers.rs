@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::time::{Duration, Instant, SystemTime};
 
 use chrono::{DateTime, Utc};
+use domain::ProviderName;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 use uuid::Uuid;
@@ -70,7 +71,7 @@ impl Customers {
             tokio::select! {
                 () = &mut enough, if !is_enough => is_enough = true,
                 _ = pace.tick(), if !is_enough => if let Some((position, order)) = orders.next() {
-                    let planned = Planned::of(position, order);
+                    let planned = Planned::of(position, order, ProviderName::Sandbox);
                     let key = format!("chaos-{run}-{}", planned.invoice);
                     under_way.spawn(place(self.shop_of(position), planned, key));
                 },

@@ -177,7 +177,7 @@ impl Ground {
         let starter = format!("{}/ready", self.api.url());
         let worker = format!("http://{}/ready", self.worker_ops);
         for url in [starter, worker] {
-            if !reqwest::get(url).await.is_ok_and(|answer| answer.status().is_success()) {
+            if !is_well(&url).await {
                 return false;
             }
         }
@@ -264,7 +264,7 @@ impl Ground {
     /// Waits until the first worker serves, and so answers what is asked of workflows.
     pub(super) async fn until_a_worker_serves(&self) -> Result<(), ChaosError> {
         let (began, url) = (Instant::now(), format!("http://{}/ready", self.worker_ops));
-        while !reqwest::get(&url).await.is_ok_and(|answer| answer.status().is_success()) {
+        while !is_well(&url).await {
             if began.elapsed() > self.patience {
                 let what = "a worker serves";
                 return Err(ChaosError::Never { what, seconds: self.patience.as_secs() });
@@ -273,6 +273,12 @@ impl Ground {
         }
         Ok(())
     }
+}
+
+/// Whether a program says there that it serves.
+async fn is_well(url: &str) -> bool {
+    let Ok(http) = runtime::http::client_builder().build() else { return false };
+    http.get(url).send().await.is_ok_and(|answer| answer.status().is_success())
 }
 
 /// What those orders are for that are placed one by one: an article of every tenth real order.

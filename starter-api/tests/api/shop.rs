@@ -67,7 +67,7 @@ impl Shop {
         let closing = CancellationToken::new();
         tokio::spawn(starter_api::serve(listener, state, closing.clone().cancelled_owned()));
         let token = Some(issuer.token("staff", &["service", "operator", "finance"]));
-        let client = reqwest::Client::builder().build().unwrap();
+        let client = runtime::http::client_builder().build().unwrap();
         let open = Arc::new(closing.clone().drop_guard());
         Self { address, database, issuer, closing, client, token, from: None, _open: open }
     }

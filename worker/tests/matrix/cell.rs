@@ -167,13 +167,16 @@ impl Point {
         contract.role == Role::Does && contract.patience.is_some()
     }
 
+    /// Whether it is a call to the payment provider.
+    pub fn is_of_payments(&self) -> bool {
+        self.party() == Some(PROVIDER)
+    }
+
     /// Whose sandbox it calls, if it calls one: the schema that its behaviours are ordered in.
     pub fn party(&self) -> Option<&'static str> {
         let contract = self.contract();
         match contract.role {
-            Role::Does | Role::Undoes if contract.queue == Queue::Payments.name() => {
-                Some("sandbox_provider")
-            }
+            Role::Does | Role::Undoes if contract.queue == Queue::Payments.name() => Some(PROVIDER),
             Role::Does | Role::Undoes if contract.queue == Queue::Fulfilment.name() => {
                 Some("sandbox_carrier")
             }
@@ -185,6 +188,9 @@ impl Point {
         self.contract().step.parse().unwrap()
     }
 }
+
+/// The payment provider, as the database calls its sandbox.
+const PROVIDER: &str = "sandbox_provider";
 
 /// Every activity of the order's process. A refund belongs to an order that has ended and knows no
 /// cancel: `refunds.rs` among the worker's tests has its own faults.

@@ -10,6 +10,7 @@
 //! matrix                              a slice: every fault at every point, and some of the cancels
 //! matrix --whole                      every fault at every point with a cancel at every moment
 //! matrix --orders 300 [--seed 42]     several faults to each of so many real orders, drawn by seed
+//! matrix --provider stripe            the calls to the payment provider, which is Stripe's counterpart
 //! ```
 
 #![allow(
@@ -30,6 +31,7 @@ mod plan;
 mod report;
 mod run;
 mod seeds;
+mod stripe;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -37,9 +39,12 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use domain::ProviderName;
 use run::Manner;
 use runtime::schema::MIGRATIONS;
 use sqlx::{Connection, PgConnection, PgPool};
+use stripe::Counterpart;
 use support::{Code, Shop};
 use uuid::Uuid;
 
@@ -61,6 +66,12 @@ struct Arguments {
     /// Seconds after which an order that has not ended never will
     #[arg(long, default_value_t = 180)]
     give_up_after: u64,
+    /// Who takes the customers' money. With Stripe, whose counterpart the launcher has to have started,
+    /// the cells are those of calls to it, and of what it can play
+    #[arg(long, default_value = "sandbox", conflicts_with = "orders",
+        value_parser = PossibleValuesParser::new(ProviderName::NAMES)
+            .try_map(|name| name.parse::<ProviderName>()))]
+    provider: ProviderName,
     /// Real orders to each of which several faults happen, instead of the matrix
     #[arg(long)]
     orders: Option<usize>,
@@ -83,7 +94,19 @@ async fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let begun = Instant::now();
-    let code = Code { ask_again_for: Duration::from_mins(5), ..Code::default() };
+    let stripe = match arguments.provider {
+        ProviderName::Sandbox => None,
+        ProviderName::Stripe => {
+            let Some(settings) = stripe::settings() else {
+                println!(
+                    "NOT RUN: nobody stands for Stripe; `make matrix PROVIDER=stripe` has them"
+                );
+                return ExitCode::FAILURE;
+            };
+            Some(settings)
+        }
+    };
+    let code = Code { ask_again_for: Duration::from_mins(5), stripe, ..Code::default() };
     let mut shop = Shop::open_with(code, database().await).await;
     let manner = Manner {
         at_once: arguments.at_once,
@@ -103,8 +126,11 @@ async fn main() -> ExitCode {
 }
 
 async fn matrix(shop: &mut Shop, arguments: &Arguments, manner: Manner) -> bool {
+    let stripe = Counterpart::of(shop);
     let wanted = |cell: &cell::Cell| {
-        arguments.only.as_ref().is_none_or(|only| cell.to_string().contains(only))
+        let is_asked_for =
+            arguments.only.as_ref().is_none_or(|only| cell.to_string().contains(only));
+        is_asked_for && (stripe.is_none() || stripe::can_play(cell))
     };
     let points = run::points(shop, manner).await;
     let undisturbed: Vec<_> = plan::undisturbed(&points).into_iter().filter(wanted).collect();
@@ -116,7 +142,8 @@ async fn matrix(shop: &mut Shop, arguments: &Arguments, manner: Manner) -> bool 
         println!("{} cells with a cancel", cancelled.len());
         results.extend(run::all(shop, cancelled, manner).await);
     }
-    if !manner.is_over(&results) {
+    // A process that is to die is started with the sandbox.
+    if stripe.is_none() && !manner.is_over(&results) {
         let deaths = plan::deaths(&points, arguments.whole);
         let deaths: Vec<_> = deaths.into_iter().filter(wanted).collect();
         println!("{} cells whose worker dies", deaths.len());
@@ -125,6 +152,13 @@ async fn matrix(shop: &mut Shop, arguments: &Arguments, manner: Manner) -> bool 
     report::print(&results);
     run::land(shop).await;
     let proven = report::prove(shop).await;
+    if let Some(stripe) = &stripe {
+        let refused = stripe.refused().await;
+        refused.iter().for_each(|refusal| println!("REFUSED by stripe-mock: {refusal}"));
+        if !refused.is_empty() {
+            return false;
+        }
+    }
     proven && !results.is_empty() && results.iter().all(|result| result.complaint.is_none())
 }
 

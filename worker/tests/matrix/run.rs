@@ -24,6 +24,7 @@ use workflows::order::{CancelRequest, NEEDS_ATTENTION, OrderSaga, PartyUpdate, s
 use crate::cell::{
     Cancel, Cell, Course, Misbehaviour, Moment, Point, Trouble, Way, contracts, last_step,
 };
+use crate::stripe::{self, Counterpart};
 use crate::support::{
     self, FOR_EVER, Fault, Faults, Gate, OrderHandle, Shop, Traces, decided, ended, history,
 };
@@ -144,6 +145,9 @@ async fn one(shop: &Shop, cell: Cell, give_up_after: Duration) -> Outcome {
 /// The order of a course, before anything else happens to it.
 pub fn order_on(shop: &Shop, course: Course) -> Order {
     let mut order = support::order();
+    if shop.stripe().is_some() {
+        order.payment_token = stripe::card(None);
+    }
     order.terms.patience_seconds = None;
     if course != Course::Ships {
         order.terms.patience_seconds = Some(1);
@@ -170,7 +174,9 @@ async fn through(shop: &Shop, cell: &Cell, order: &Order) -> (Option<String>, Ve
     if cell.trouble.uses_up_patience() {
         order.terms.patience_seconds = Some(1);
     }
-    if let Some(token) = cell.trouble.token() {
+    if shop.stripe().is_some() {
+        order.payment_token = stripe::card(Some(cell.trouble));
+    } else if let Some(token) = cell.trouble.token() {
         order.payment_token = PaymentToken::parse(token).unwrap();
     }
     if let Some(seconds) = cell.trouble.approval_seconds() {
@@ -225,6 +231,13 @@ async fn misbehave(shop: &Shop, handle: &OrderHandle, cell: &Cell, order: OrderI
         for status in ["captured", "authorised", "captured", "authorised", "captured"] {
             tell_news(handle, party, status).await;
         }
+    }
+    if let Some(stripe) = Counterpart::of(shop) {
+        if let Some(trouble) = stripe::at_stripe(cell.trouble) {
+            stripe.goes_wrong(order, &trouble).await;
+        }
+        before.let_go();
+        return;
     }
     for Misbehaviour { call, behaviour, retry_after, seconds } in cell.trouble.at_the_party() {
         sqlx::query(AssertSqlSafe(format!(
@@ -351,6 +364,9 @@ pub async fn decide<T>(
 /// A customer who approves the payment as soon as their bank asks them, or a bank that does not
 /// carry out a refund, whereupon the provider tells the order. Never comes to an end by itself.
 async fn answer_later<T>(shop: &Shop, handle: &OrderHandle, order: OrderId, trouble: Trouble) -> T {
+    if let Some(stripe) = Counterpart::of(shop) {
+        return approve_at_stripe(&stripe, handle, order, trouble).await;
+    }
     let (answer, status) = if trouble == Trouble::NeedsCustomer {
         ("select sandbox_provider.answer_as_customer($1, true)", "authorised")
     } else if trouble == Trouble::RefundFails {
@@ -367,6 +383,23 @@ async fn answer_later<T>(shop: &Shop, handle: &OrderHandle, order: OrderId, trou
             tell_news(handle, "sandbox_provider", status).await;
             break;
         }
+    }
+    std::future::pending().await
+}
+
+/// The same at Stripe's counterpart, which carries out every refund.
+async fn approve_at_stripe<T>(
+    stripe: &Counterpart,
+    handle: &OrderHandle,
+    order: OrderId,
+    trouble: Trouble,
+) -> T {
+    if trouble == Trouble::NeedsCustomer {
+        let mut looks = interval(LOOK_EVERY);
+        while !stripe.approves(order).await {
+            looks.tick().await;
+        }
+        tell_news(handle, "sandbox_provider", "authorised").await;
     }
     std::future::pending().await
 }
@@ -419,7 +452,10 @@ pub async fn on_record(shop: &Shop, order: &Order, status: &OrderStatus) -> Opti
     if on_record.as_deref() != Some(status.name()) {
         return Some(format!("ended as {}, on record as {on_record:?}", status.name()));
     }
-    let traces = shop.traces(order.order_id).await;
+    let mut traces = shop.traces(order.order_id).await;
+    if let Some(stripe) = Counterpart::of(shop) {
+        traces.payments = stripe.standing(order.order_id).await;
+    }
     let is_sold = *status == OrderStatus::Completed;
     let expected = if is_sold { Traces::of_a_sale() } else { Traces::default() };
     (traces != expected).then(|| format!("left {traces:?} behind, not {expected:?}"))

@@ -24,7 +24,9 @@ use std::time::Duration;
 
 use activities::Activities;
 use activities::catalogue::{Article, Stocking};
+use activities::payment::port::PaymentProvider;
 use activities::payment::sandbox::SandboxProvider;
+use activities::payment::stripe::{StripeProvider, StripeSettings};
 use activities::shipping::sandbox::SandboxCarrier;
 use activities::stock::ArticleQueues;
 use chrono::{DateTime, SubsecRound as _, Utc};
@@ -177,6 +179,11 @@ impl Shop {
         self.workflows = Some(self.serve(&[Queue::Orders]));
         self.parties = Some(self.serve(&[Queue::Payments, Queue::Fulfilment]));
         self
+    }
+
+    /// How Stripe takes the money, if it does and not the sandbox.
+    pub fn stripe(&self) -> Option<&StripeSettings> {
+        self.code.stripe.as_ref()
     }
 
     fn serve(&self, queues: &'static [Queue]) -> Workers {
@@ -613,6 +620,8 @@ pub struct Code {
     pub changes: Option<WorkflowInterceptorConstructor>,
     /// How long a party whose answers make no sense is asked again. By default not at all.
     pub ask_again_for: Duration,
+    /// How Stripe takes the money, if it does and not the sandbox.
+    pub stripe: Option<StripeSettings>,
 }
 
 /// Serves the queues, on a thread and a runtime of its own: a test's own runtime ends with it.
@@ -639,10 +648,14 @@ where
                     .max_connections(10)
                     .connect_lazy_with(options.clone())
             };
+            let provider: Arc<dyn PaymentProvider> = match &code.stripe {
+                Some(settings) => Arc::new(StripeProvider::new(settings).unwrap()),
+                None => Arc::new(SandboxProvider::new(pool(), 0)),
+            };
             let activities = Activities {
                 db: pool(),
                 articles: ArticleQueues::default(),
-                provider: Arc::new(SandboxProvider::new(pool(), 0)),
+                provider,
                 carrier: Arc::new(SandboxCarrier::new(pool())),
                 settings: activities::Settings {
                     reservation_ttl: Duration::from_hours(24),

@@ -151,7 +151,7 @@ impl Api {
         authorization.set_sensitive(true);
         headers.insert(AUTHORIZATION, authorization);
         headers.insert(STRIPE_VERSION, HeaderValue::from_static(VERSION));
-        let http = Client::builder()
+        let http = runtime::http::client_builder()
             .default_headers(headers)
             .timeout(CALL_TIMEOUT)
             .connect_timeout(CONNECT_TIMEOUT)

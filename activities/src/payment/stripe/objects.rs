@@ -1,6 +1,9 @@
 //! Stripe's objects, as far as the shop reads them, and what their states mean to it. What else an
 //! object holds is not read, and nothing of one is put into an error but single words.
 
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
+
 use chrono::DateTime;
 use domain::dispute::{DisputeFacts, DisputeStatus, Movement, MovementKind};
 use domain::payment::PaymentState;
