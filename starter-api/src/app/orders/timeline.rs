@@ -1,7 +1,7 @@
 //! What happened to an order, in words for people.
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use domain::event::{OrderEvent as Happened, RefundEnded, RefundRequested};
+use domain::event::{OrderEvent as Happened, RefundEnded, RefundRequested, RefundReversed};
 use domain::{Ending, OrderId, OrderStatus};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -130,6 +130,7 @@ fn sentence(event: &Happened) -> String {
             format!("{} was given back (refund {})", refund.amount, refund.number)
         }
         Happened::RefundFailed(refund) | Happened::RefundCancelled(refund) => not_given(refund),
+        Happened::RefundReversed(refund) => came_back(refund),
         Happened::RefundPosted(_) => "The refund was booked".to_owned(),
     }
 }
@@ -141,6 +142,10 @@ fn asked_back(refund: &RefundRequested) -> String {
 
 fn not_given(RefundEnded { number, amount, why }: &RefundEnded) -> String {
     format!("{amount} was not given back (refund {number}): {why}")
+}
+
+fn came_back(RefundReversed { number, amount, why, .. }: &RefundReversed) -> String {
+    format!("{amount} did not reach the customer and came back (refund {number}): {why}")
 }
 
 fn cause(ending: &Ending) -> String {
