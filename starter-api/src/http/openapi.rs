@@ -35,6 +35,7 @@ const PROBLEMS: &str = include_str!("../../../docs/problems.md");
                                             parties that orders depend on"),
         (name = "ledger", description = "Balances and transactions of the books"),
         (name = "identity", description = "Registration and tokens"),
+        (name = "webhooks", description = "What the payment provider tells by itself"),
         (name = "operations", description = "Health, readiness and metrics"),
     ),
     // Relative to where this description was fetched from.

@@ -32,3 +32,4 @@ mod shop;
 mod signing_in;
 mod tokens;
 mod watching;
+mod webhooks;
