@@ -6,6 +6,8 @@ mod catalogue;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod inbox;
+#[cfg(test)]
 mod ledger;
 #[cfg(test)]
 mod orders;

@@ -17,7 +17,7 @@ use crate::support::{
 };
 
 /// An order that is paid, handed over and booked.
-async fn completed(shop: &Shop, number: u32) -> Order {
+pub(crate) async fn completed(shop: &Shop, number: u32) -> Order {
     let order = order(number);
     shop.takes_up_to_posting(&order).await;
     shop.ships(&order).await.unwrap();
@@ -25,11 +25,11 @@ async fn completed(shop: &Shop, number: u32) -> Order {
     order
 }
 
-fn key(order: &Order, number: u32) -> StepKey {
+pub(crate) fn key(order: &Order, number: u32) -> StepKey {
     RefundId { order_id: order.order_id, number }.key(order.record_version)
 }
 
-async fn issues(shop: &Shop, order: &Order, number: u32) -> Result<(), ActivityFault> {
+pub(crate) async fn issues(shop: &Shop, order: &Order, number: u32) -> Result<(), ActivityFault> {
     issue(&shop.db, &shop.provider, key(order, number)).await
 }
 
@@ -38,7 +38,7 @@ async fn withdraws(shop: &Shop, order: &Order, number: u32) -> Result<(), Activi
 }
 
 /// What an amount consists of, after these refunds.
-fn parts(order: &Order, before: &[Claimed], ask: &Ask) -> Parts {
+pub(crate) fn parts(order: &Order, before: &[Claimed], ask: &Ask) -> Parts {
     Left::of(&order.lines, &order.totals, before).unwrap().parts_of(ask).unwrap()
 }
 
@@ -47,10 +47,16 @@ fn claimed(parts: Parts) -> Claimed {
 }
 
 /// What became of a request.
-type Answer = (String, Option<i32>);
+pub(crate) type Answer = (String, Option<i32>);
 
 /// Asks for a refund under a key of its own, as the starter does it.
-async fn asks(shop: &Shop, order: &Order, number: u32, before: &[Claimed], parts: Parts) -> Answer {
+pub(crate) async fn asks(
+    shop: &Shop,
+    order: &Order,
+    number: u32,
+    before: &[Claimed],
+    parts: Parts,
+) -> Answer {
     asks_as(shop, order, number, before, parts, &format!("request {number}")).await
 }
 
@@ -90,7 +96,7 @@ async fn asks_as(
     (answer.outcome, answer.refund)
 }
 
-fn requested(number: i32) -> Answer {
+pub(crate) fn requested(number: i32) -> Answer {
     ("requested".to_owned(), Some(number))
 }
 
@@ -98,12 +104,12 @@ fn refused(outcome: &str) -> Answer {
     (outcome.to_owned(), None)
 }
 
-async fn state_of(shop: &Shop, order: &Order, number: u32) -> RefundState {
+pub(crate) async fn state_of(shop: &Shop, order: &Order, number: u32) -> RefundState {
     activities::refunds::state(&shop.db, key(order, number)).await.unwrap()
 }
 
 /// How much is claimed and given back of the order's payment, by the shop's records.
-async fn record_of(shop: &Shop, order: &Order) -> (Money, Money) {
+pub(crate) async fn record_of(shop: &Shop, order: &Order) -> (Money, Money) {
     let row = sqlx::query!(
         "select refund_claimed, refunded from payments.charges where order_id = $1",
         order.order_id.uuid(),
@@ -131,7 +137,7 @@ fn succeeded(amount: Money) -> (String, Money) {
 }
 
 /// What the order's entries come to on the left of an account.
-async fn debit_of(shop: &Shop, order: &Order, account: &str) -> Decimal {
+pub(crate) async fn debit_of(shop: &Shop, order: &Order, account: &str) -> Decimal {
     let sum = sqlx::query_scalar!(
         r#"
         select coalesce(sum(case side when 'debit' then amount else -amount end), 0) as "sum!"
