@@ -105,11 +105,8 @@ pub struct News {
 pub trait Processes: Send + Sync {
     /// Tells a process that the provider has news, so that it asks at once if it waits for that. A
     /// process that has ended is told nothing, which is no error.
-    async fn tell(
-        &self,
-        process: Process,
-        news: &News,
-    ) -> Result<(), Box<dyn Error + Send + Sync>>;
+    async fn tell(&self, process: Process, news: &News)
+    -> Result<(), Box<dyn Error + Send + Sync>>;
 
     /// Whether the process is under way.
     async fn is_under_way(&self, process: Process) -> Result<bool, Box<dyn Error + Send + Sync>>;

@@ -18,7 +18,9 @@ use testkit::pounds;
 use crate::refunds::{
     asks, completed, debit_of, issues, key, parts, record_of, requested, state_of,
 };
-use crate::stripe::{LOOK_UP, MESSAGE, Scripted, Stripe, answers, failure, given_back, is, refuses};
+use crate::stripe::{
+    LOOK_UP, MESSAGE, Scripted, Stripe, answers, failure, given_back, is, refuses,
+};
 use crate::support::{Shop, cancelled, order, refusal};
 
 /// Processes that keep what they are told.
@@ -357,10 +359,8 @@ async fn what_somebody_gives_back_in_the_dashboard_is_booked_once(db: PgPool) {
     assert!(launches(&shop).await.is_empty(), "there is no process that it needs");
 
     // The shop's next refund begins where this one has left the payment.
-    let before = [Claimed {
-        parts: parts(&order, &[], &Ask::Amount(pounds("10.00"))),
-        lines: vec![],
-    }];
+    let before =
+        [Claimed { parts: parts(&order, &[], &Ask::Amount(pounds("10.00"))), lines: vec![] }];
     let rest = parts(&order, &before, &Ask::Amount(left));
     assert_eq!(asks(&shop, &order, 2, &before, rest).await, requested(2));
 }

@@ -114,11 +114,7 @@ pub(super) async fn insert(db: &PgPool, events: &[ProviderEvent]) -> Result<u64,
     Ok(inserted.rows_affected())
 }
 
-pub(super) async fn sweep(
-    db: &PgPool,
-    kept_days: u16,
-    at_most: i32,
-) -> Result<i64, ActivityFault> {
+pub(super) async fn sweep(db: &PgPool, kept_days: u16, at_most: i32) -> Result<i64, ActivityFault> {
     let kept_for = PgInterval { months: 0, days: kept_days.into(), microseconds: 0 };
     sqlx::query_scalar!(r#"select inbox.sweep($1, $2) as "removed!""#, kept_for, at_most)
         .fetch_one(db)

@@ -52,9 +52,8 @@ fn header(secret: &str, at: i64, body: &str) -> String {
 
 async fn sent(shop: &Shop, headers: &[&str], body: String) -> Answer {
     let request = shop.request("POST", "/v1/webhooks/stripe");
-    let request = headers.iter().fold(request, |request, header| {
-        request.header("Stripe-Signature", *header)
-    });
+    let request =
+        headers.iter().fold(request, |request, header| request.header("Stripe-Signature", *header));
     send(request.header("Content-Type", "application/json; charset=utf-8").body(body)).await
 }
 
@@ -230,7 +229,10 @@ async fn a_body_that_is_too_large_is_not_read(database: PgPool) {
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_shop_without_a_secret_takes_no_webhooks(database: PgPool) {
     let shop = Shop::with(database.clone(), nowhere(), Limits::default()).await;
-    assert_eq!(refused(&told(&shop, &event("evt_1a")).await), (404, "webhooks-not-taken".to_owned()));
+    assert_eq!(
+        refused(&told(&shop, &event("evt_1a")).await),
+        (404, "webhooks-not-taken".to_owned())
+    );
     assert_eq!(kept(&database).await, [""; 0]);
 }
 
@@ -261,7 +263,10 @@ async fn operators_see_what_waits_and_have_it_looked_at_again(database: PgPool) 
     assert_eq!(page["items"][0]["last_error"], "no payment of this name is on record yet");
     let cursor = page["next_cursor"].as_str().unwrap();
     let rest = eve.get(&format!("/v1/webhooks/events?cursor={cursor}")).await.json();
-    assert_eq!((&rest["items"][0]["event_id"], &rest["next_cursor"]), (&json!("evt_2b"), &Value::Null));
+    assert_eq!(
+        (&rest["items"][0]["event_id"], &rest["next_cursor"]),
+        (&json!("evt_2b"), &Value::Null)
+    );
     let applied = eve.get("/v1/webhooks/events?status=applied").await.json();
     assert_eq!(applied["items"][0]["event_id"], "evt_3c");
     assert_eq!(applied["items"][0]["next_try_at"], Value::Null);
