@@ -15,6 +15,7 @@ mod prove;
 mod recover;
 mod replay;
 mod serve;
+mod webhook;
 
 use std::process::ExitCode;
 
@@ -74,6 +75,8 @@ enum Command {
     Order(order::OrderArgs),
     /// Look after the orders that wait for a person
     Attention(attention::AttentionArgs),
+    /// Look at what the payment provider has told by itself
+    Webhook(webhook::WebhookArgs),
     /// Print the completions of a shell
     Completions(completions::CompletionsArgs),
 }
@@ -93,7 +96,7 @@ async fn main() -> ExitCode {
         | Command::Export(_)
         | Command::Recover(_)
         | Command::Completions(_) => ONLY_ERRORS,
-        Command::Order(_) | Command::Attention(_) => OWN_WARNINGS,
+        Command::Order(_) | Command::Attention(_) | Command::Webhook(_) => OWN_WARNINGS,
     };
     let done = match start_logging(log_format, filter) {
         Ok(()) => Box::pin(carry_out(command)).await,
@@ -119,6 +122,7 @@ async fn carry_out(command: Command) -> Result<ExitCode> {
         Command::Recover(args) => recover::run(args).await,
         Command::Order(args) => order::run(args).await.map(done),
         Command::Attention(args) => attention::run(args).await.map(done),
+        Command::Webhook(args) => webhook::run(args).await.map(done),
         Command::Completions(args) => completions::run(&args, &mut Cli::command()).map(done),
     }
 }

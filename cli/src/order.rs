@@ -159,7 +159,7 @@ pub(crate) fn show_items(page: &Value, columns: &[Column], format: Format) -> Re
     Ok(())
 }
 
-fn show(value: &Value, format: Format) -> Result<()> {
+pub(crate) fn show(value: &Value, format: Format) -> Result<()> {
     match format {
         Format::Json => print(value)?,
         Format::Table => print(details(value))?,

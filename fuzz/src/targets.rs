@@ -11,7 +11,7 @@ const TARGET: &str = "ORDERSAGA_FUZZ_TARGET";
 /// A reader with its promises.
 type Target = fn(&[u8]);
 
-const TARGETS: [(&str, Target); 22] = [
+const TARGETS: [(&str, Target); 23] = [
     ("amounts", words::amount),
     ("answers", activities::fuzzing::answer),
     ("authorization", starter_api::fuzzing::authorization),
@@ -34,6 +34,7 @@ const TARGETS: [(&str, Target); 22] = [
     ("settings", words::setting),
     ("signals", workflows::order::fuzzing::signal),
     ("texts", starter_api::fuzzing::short_text),
+    ("webhooks", starter_api::fuzzing::webhook),
 ];
 
 static CHOSEN: OnceLock<Target> = OnceLock::new();
