@@ -5,6 +5,7 @@ use std::error::Error;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use activities::ActivityFault;
 use activities::inbox::{self, News, Outcome, Process, Processes, Taken};
 use async_trait::async_trait;
 use domain::refund::{Ask, Claimed, RefundId, RefundState};
@@ -545,7 +546,7 @@ async fn an_event_that_waits_rests_for_longer_each_time_and_tells_no_secrets(db:
         assert!(!why.contains(MESSAGE), "{why}");
         // However long the test has taken for it.
         let rests = sqlx::query_scalar!(
-            r#"select next_try_at >= $1 + make_interval(secs => $2)
+            r#"select next_try_at >= $1::timestamptz + make_interval(secs => $2)
                    and next_try_at <= clock_timestamp() + make_interval(secs => $2) as "rests!"
                from inbox.events"#,
             before,
@@ -693,6 +694,15 @@ async fn a_list_that_was_not_read_to_its_end_is_read_again(db: PgPool) {
     list_is_due(&shop).await;
     inbox::poll(&shop.db, &stripe.provider, EVERY).await.unwrap_err();
     assert_eq!(stripe.asked().len(), 6);
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn that_the_key_may_not_read_events_is_an_answer(db: PgPool) {
+    let shop = Shop::stocked(db).await;
+    let stripe = Stripe::that([refuses(403, &json!({"type": "invalid_request_error"}))]).await;
+    let refused = inbox::poll(&shop.db, &stripe.provider, EVERY).await.unwrap_err();
+    // One that counts as no answer would have the provider left alone, and payments wait for it.
+    assert!(matches!(refused, ActivityFault::InvalidAnswer { .. }), "{refused:?}");
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]

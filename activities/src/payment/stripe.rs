@@ -400,7 +400,14 @@ impl EventSource for StripeProvider {
         let reply = self.api.get_page(&["events"], &query).await?;
         match reply.read::<Events>()? {
             Said::Yes(events) => events.page(),
-            Said::No { why, .. } => Err(reply.refused(&why.error)),
+            // An answer, whatever it is about: a key that may not read events must not have the
+            // provider left alone, which takes payments all the same.
+            Said::No { why, .. } => Err(match reply.refused(&why.error) {
+                ProviderError::Unavailable { source, .. } => ProviderError::InvalidAnswer(source),
+                error @ (ProviderError::MovedOn
+                | ProviderError::NotFound
+                | ProviderError::InvalidAnswer(_)) => error,
+            }),
         }
     }
 }
