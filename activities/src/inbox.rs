@@ -195,6 +195,7 @@ const MORE_THAN_LEFT: &str = "more was given back at the payment provider than o
                               left of the payment";
 const TOO_MANY: &str = "the order has had as many refunds as an order may have";
 const CHANGED: &str = "other refunds of the order came in between";
+const TOLD: &str = "the process that waits for it has been told, and has not recorded it yet";
 const ENDING: &str = "the refund's process is about to end";
 const ANOTHER_UNDER_WAY: &str = "the refund's money came back, and another refund of the order is \
                                  under way: it is taken back once that one has ended";
@@ -263,11 +264,7 @@ impl Inbox<'_> {
         let is_own = |one: &&Known| key.as_deref().is_some_and(|key| charge.is_key_of(one, key));
         let own = known.iter().find(is_own);
         if let Some(own) = own.filter(|own| own.state.is_open()) {
-            if refund.state != AtProvider::Pending {
-                let process = Process::Refund(own.id(&charge));
-                self.tell(process, &refund.reference, status(refund.state)).await?;
-            }
-            return Ok(Outcome::Applied);
+            return self.under_way(&charge, own, &refund).await;
         }
         if key.is_some_and(|key| charge.is_key_of_its_undo(&key)) {
             return self.undo(&charge, &payment, &refund).await;
@@ -277,6 +274,29 @@ impl Inbox<'_> {
             AtProvider::Pending | AtProvider::Failed => Ok(Outcome::Applied),
             AtProvider::Succeeded => self.from_outside(&charge, &refund).await,
         }
+    }
+
+    /// A refund of the shop's own that has not ended on record.
+    ///
+    /// Its process is told, and the event stays open until the record agrees: the process may be
+    /// about to record what the refund was a moment ago.
+    async fn under_way(
+        &self,
+        charge: &Charge,
+        own: &Known,
+        refund: &Refund,
+    ) -> Result<Outcome, ActivityFault> {
+        let is_on_record = match refund.state {
+            AtProvider::Pending => true,
+            AtProvider::Failed => own.has_failed_as(&refund.reference),
+            AtProvider::Succeeded => false,
+        };
+        if is_on_record {
+            return Ok(Outcome::Applied);
+        }
+        let process = Process::Refund(own.id(charge));
+        self.tell(process, &refund.reference, status(refund.state)).await?;
+        Ok(not_yet(TOLD))
     }
 
     /// The refund of an order that is unwound, or was.
@@ -289,7 +309,8 @@ impl Inbox<'_> {
         if charge.state != PaymentState::Refunded {
             let process = Process::Order(charge.order_id);
             self.tell(process, &refund.reference, status(refund.state)).await?;
-            return Ok(Outcome::Applied);
+            let has_failed = refund.state == AtProvider::Failed;
+            return Ok(if has_failed { not_yet(TOLD) } else { Outcome::Applied });
         }
         if refund.state != AtProvider::Failed {
             return Ok(Outcome::Applied);

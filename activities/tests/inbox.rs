@@ -232,15 +232,24 @@ async fn a_refund_whose_money_comes_back_is_taken_back_once_and_goes_on(db: PgPo
     assert_eq!(told_since(&shop, &order, before).await, told);
     assert_eq!(launches(&shop).await, [(1, true)]);
 
-    // Told under other names, and again, it changes nothing: the process that goes on is told.
-    let stripe = Stripe::that([own("failed", &order), own("failed", &order)]).await;
+    // Told under other names, and again, it changes nothing: the process that goes on is told, until
+    // the record says that it has told a person.
+    let stripe = Stripe::that((0..4).map(|_| own("failed", &order))).await;
     told_of_refund(&shop, "evt_1", "refund.failed").await;
     told_of_refund(&shop, "evt_2", "charge.refund.updated").await;
     told_of_refund(&shop, "evt_3", "refund.created").await;
+    let waiting = applies(&shop, &stripe, &listeners).await;
+    assert!(matches!(waiting.as_slice(), [Outcome::NotYet(_), Outcome::NotYet(_)]), "{waiting:?}");
+    assert_eq!(listeners.heard().len(), 2);
+    sqlx::raw_sql("update payments.refund_requests set failed_reference = 're_1a'")
+        .execute(&shop.owner)
+        .await
+        .unwrap();
+    time_passes(&shop).await;
     let applied = [Outcome::Applied, Outcome::Applied];
     assert_eq!(applies(&shop, &stripe, &listeners).await, applied);
+    assert!(listeners.heard().is_empty());
     assert_eq!(told_since(&shop, &order, before).await, told);
-    assert_eq!(listeners.heard().len(), 2);
     assert_eq!(record_of(&shop, &order).await, (pounds("10.00"), pounds("0")));
 }
 
@@ -498,20 +507,43 @@ async fn a_payment_that_is_not_as_the_record_says_is_told_to_its_order(db: PgPoo
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]
-async fn a_refund_that_is_under_way_hears_of_its_end(db: PgPool) {
+async fn a_refund_that_is_under_way_hears_of_its_end_until_that_is_on_record(db: PgPool) {
     let shop = Shop::stocked(db).await;
-    let order = completed_with_stripe(&shop).await;
+    let order = completed(&shop, 1).await;
+    let sandboxes = paid_by_stripe(&shop, &order).await;
     let part = parts(&order, &[], &Ask::Amount(pounds("10.00")));
     asks(&shop, &order, 1, &[], part).await;
     let listeners = Listeners::default();
-    let stripe = Stripe::that([own("pending", &order), own("succeeded", &order)]).await;
+    let made = || own("succeeded", &order);
+    let stripe =
+        Stripe::that([own("pending", &order), made(), made(), own("failed", &order)]).await;
     told_of_refund(&shop, "evt_1", "refund.created").await;
+    assert_eq!(applies(&shop, &stripe, &listeners).await, [Outcome::Applied]);
     told_of_refund(&shop, "evt_2", "refund.updated").await;
-    let applied = [Outcome::Applied, Outcome::Applied];
-    assert_eq!(applies(&shop, &stripe, &listeners).await, applied);
+    let why = waits(&shop, &stripe, &listeners).await;
+    assert!(why.contains("has not recorded it yet"), "{why}");
     let process = Process::Refund(RefundId::of_key(key(&order, 1)));
     assert_eq!(listeners.heard(), [(process, "re_1a is succeeded".to_owned())]);
     assert_eq!(booked(&shop, &order).await, [""; 0], "its process books it");
+
+    called(&shop, &order, &sandboxes).await;
+    issues(&shop, &order, 1).await.unwrap();
+    paid_by_stripe(&shop, &order).await;
+    sqlx::raw_sql("update payments.refund_requests set provider_reference = 're_1a'")
+        .execute(&shop.owner)
+        .await
+        .unwrap();
+    time_passes(&shop).await;
+    assert_eq!(applies(&shop, &stripe, &listeners).await, [Outcome::Applied]);
+    assert!(listeners.heard().is_empty());
+    // It is taken back after its process has recorded what it was before.
+    told_of_refund(&shop, "evt_3", "refund.failed").await;
+    sqlx::raw_sql("update payments.refunds set provider_reference = 're_1a'")
+        .execute(&shop.owner)
+        .await
+        .unwrap();
+    assert_eq!(applies(&shop, &stripe, &listeners).await, [Outcome::Applied]);
+    assert_eq!(state_of(&shop, &order, 1).await, RefundState::Pending);
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]

@@ -198,6 +198,8 @@ pub(super) struct Known {
     /// Whether somebody made it at the provider.
     pub(super) is_from_outside: bool,
     provider_reference: Option<String>,
+    /// The refund at the provider that failed last and that a person was told of.
+    failed_reference: Option<String>,
 }
 
 impl Known {
@@ -208,6 +210,11 @@ impl Known {
     /// Whether it has given money back that the provider calls so.
     pub(super) fn is_named(&self, reference: &str) -> bool {
         self.provider_reference.as_deref() == Some(reference)
+    }
+
+    /// Whether a person was told that it has failed as what the provider calls so.
+    pub(super) fn has_failed_as(&self, reference: &str) -> bool {
+        self.failed_reference.as_deref() == Some(reference)
     }
 
     /// Whether it gives money back, or may.
@@ -225,7 +232,8 @@ pub(super) async fn refunds(db: &PgPool, charge: &Charge) -> Result<Vec<Known>, 
     let rows = sqlx::query!(
         r#"
         select number, state, currency, amount, goods, goods_tax, shipping, shipping_tax,
-            lines as "lines: Json<Vec<RefundLine>>", is_from_outside, provider_reference
+            lines as "lines: Json<Vec<RefundLine>>", is_from_outside, provider_reference,
+            failed_reference
         from payments.refund_requests where order_id = $1 order by number
         "#,
         charge.order_id.uuid(),
@@ -252,6 +260,7 @@ pub(super) async fn refunds(db: &PgPool, charge: &Charge) -> Result<Vec<Known>, 
             lines: row.lines.0,
             is_from_outside: row.is_from_outside,
             provider_reference: row.provider_reference,
+            failed_reference: row.failed_reference,
         })
     });
     refunds.collect()
