@@ -164,7 +164,7 @@ return case status
     else false
 end;
 
--- As before, and two things more: a dispute's event says what the payment is, by all disputes about
+-- As before (migration 0061), and two things more: a dispute's event says what the payment is, by all disputes about
 -- it; and a refund that was under way when the bank took the payment back does not end the dispute.
 -- The same as `OrderState::apply`.
 create or replace function orders.project(
@@ -186,6 +186,8 @@ begin
             end
             when event_type = 'order.refund-succeeded' and known.payment_status = 'disputed'
             then known.payment_status
+            when event_type = 'order.refund-reversed'
+            then orders.payment_after_reversal(known.payment_status, event)
             else orders.payment_after(known.payment_status, case
                 when event_type = 'order.refund-succeeded' and (event #>> '{left,amount}')::numeric = 0
                 then 'payment.refunded'

@@ -44,6 +44,13 @@ DISPUTE = "domain/src/dispute.rs"
 DISPUTES = "activities/src/disputes.rs"
 DISPUTE_STORE = "activities/src/disputes/store.rs"
 DISPUTE_SQL = "migrations/0062_disputes.sql"
+REFUND_STORE = "activities/src/refunds/store.rs"
+INBOX = "activities/src/inbox.rs"
+INBOX_STORE = "activities/src/inbox/store.rs"
+FEED = "activities/src/inbox/feed.rs"
+INBOX_SQL = "migrations/0061_inbox.sql"
+SIGNATURE = "starter-api/src/app/webhooks/signature.rs"
+RECEIVE = "starter-api/src/app/webhooks/receive.rs"
 LEDGER_SQL = "migrations/0007_ledger.sql"
 CLOSED_SQL = "migrations/0030_closed_books.sql"
 ROLE_SQL = "migrations/0014_two_roles.sql"
@@ -406,7 +413,7 @@ PLANTED = [
     mutant(
         "an answer without end is read",
         "units:party::answer activities",
-        (ANSWER, "        if self.body.len() > BODY_MAX {", "        if false {"),
+        (ANSWER, "        if self.body.len() > bytes_max {", "        if false && self.body.len() > bytes_max {"),
     ),
     mutant(
         "a party is left alone for as long as it likes",
@@ -1378,6 +1385,96 @@ PLANTED = [
         "a refund is asked for under another key each time",
         "cli:an_operator_has_money cli",
         (CLI_REFUND, "post_under_key(&path, &wanted.key, &wanted.body())", "post_under_key(&path, &format!(\"{}-{:?}\", wanted.key, std::time::SystemTime::now()).replace(' ', \"\"), &wanted.body())"),
+    ),
+    mutant(
+        "of a webhook's signatures the last one counts",
+        "units:every_signature_counts starter:while_one_secret units",
+        (SIGNATURE, "signatures.push(of_hex(digits)?);", "signatures = vec![of_hex(digits)?];"),
+    ),
+    mutant(
+        "a webhook counts however old it is",
+        "units:a_moment_counts starter:what_stripe_has_not units",
+        (SIGNATURE, "at.abs_diff(now) <= TOLERANCE_SECONDS", "at.saturating_sub(now) <= TOLERANCE_SECONDS"),
+    ),
+    mutant(
+        "a webhook's signature is not about the whole body",
+        "units:whoever_has_a_secret starter:what_stripe_has_not units",
+        (SIGNATURE, "    context.update(body);\n", "    context.update(body.get(..1).unwrap_or_default());\n"),
+    ),
+    mutant(
+        "an event of the other mode is kept",
+        "starter:an_event_of_another_mode starter",
+        (RECEIVE, "event.is_of_another_account || !is_of_this_mode", "event.is_of_another_account"),
+    ),
+    mutant(
+        "an event is answered whether or not it is kept",
+        "starter:an_event_that_cannot_be_kept starter",
+        (RECEIVE, "    keep(&app.database, &event).await\n", "    drop(keep(&app.database, &event).await);\n    Ok(())\n"),
+    ),
+    mutant(
+        "what the provider calls an event decides",
+        "activities:what_the_object_is activities",
+        (
+            INBOX,
+            "            return match refund.state {\n",
+            '            let is_failure = self.event.event_type == "refund.failed";\n'
+            "            return match if is_failure { AtProvider::Failed } else { refund.state } {\n",
+        ),
+    ),
+    mutant(
+        "what was given back at the provider is booked each time that it is told",
+        "activities:what_somebody_gives_back activities",
+        (INBOX, "find(|one| one.is_named(&refund.reference))", "find(|one| one.is_named(\"\"))"),
+        (INBOX_SQL, "            and the_reference in (known.provider_reference, known.failed_reference)\n", "            and false\n"),
+    ),
+    mutant(
+        "an event about a payment that is not on record is given up",
+        "activities:a_payment_that_is_not activities",
+        (
+            INBOX,
+            "        let Some(charge) = store::charge(self.db, id).await? else {\n            return Ok(not_yet(NO_PAYMENT));",
+            "        let Some(charge) = store::charge(self.db, id).await? else {\n            return Ok(Outcome::Ignored);",
+        ),
+    ),
+    mutant(
+        "a worker that is too slow decides when an event is looked at again",
+        "activities:a_worker_that_is_too_slow activities",
+        (INBOX_STORE, "where event_id = $1 and attempts = $2 and state = 'open'", "where event_id = $1 and attempts >= $2 and state = 'open'"),
+    ),
+    mutant(
+        "the provider's events are read on from where they ended",
+        "activities:the_list_is_read activities",
+        (FEED, "TimeDelta::minutes(10)", "TimeDelta::minutes(0)"),
+    ),
+    mutant(
+        "a reading of the provider's events that broke off counts as one",
+        "activities:a_list_that_was_not activities",
+        (FEED, "store::leave_feed(db, name, None, every)", "store::leave_feed(db, name, Some(Utc::now()), every)"),
+    ),
+    mutant(
+        "what came back and is given again is booked under the old name",
+        "activities:a_refund_that_was_taken_back activities",
+        (REFUND_STORE, "'again-' || nullif(reversals, 0)", "'again-' || nullif(reversals, reversals)"),
+    ),
+    mutant(
+        "a refund of the provider's that came back keeps its claim",
+        "activities:what_the_dashboard activities",
+        (INBOX_SQL, "            - case when refund.is_from_outside then refund.amount else 0 end,\n", "            - 0,\n"),
+    ),
+    mutant(
+        "a refund is taken back while another one is under way",
+        "activities:a_refund_is_taken_back_once activities",
+        (INBOX_SQL, "    if not refund.is_from_outside and exists (\n", "    if false and exists (\n"),
+    ),
+    mutant(
+        "a payment looks refunded although its money came back",
+        "activities:whatever_happens_to_an_order activities",
+        (STATUS, "            Self::PartiallyRefunded | Self::Refunded if is_all_there => Self::Paid,\n", "            Self::PartiallyRefunded | Self::Refunded if is_all_there => self,\n"),
+    ),
+    mutant(
+        "events that were applied are counted as waiting",
+        "counting:events_of counting",
+        (COUNTING, "from inbox.events where state = 'open'", "from inbox.events where state <> 'ignored'"),
     ),
     mutant(
         "the counterpart of Stripe refunds more than was captured",

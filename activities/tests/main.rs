@@ -8,6 +8,8 @@ mod disputes;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod inbox;
+#[cfg(test)]
 mod ledger;
 #[cfg(test)]
 mod orders;

@@ -7,7 +7,7 @@ use domain::dispute::DisputeStatus;
 use domain::event::{
     AttentionNeeded, AttentionResolved, AwaitingCustomer, Booked, Cancelled, Completed,
     DisputeReleased, Disputed, EventType, Expired, Failed, OrderEvent, Parcelled, PaymentMoved,
-    RefundEnded, RefundRequested, RefundSucceeded, Refused, StockLines, Unwinding,
+    RefundEnded, RefundRequested, RefundReversed, RefundSucceeded, Refused, StockLines, Unwinding,
 };
 use domain::ledger::JournalEntry;
 use domain::{
@@ -89,6 +89,13 @@ fn samples_of_refunds() -> Vec<OrderEvent> {
     let amount = order.totals.total;
     let given_back =
         |left| RefundSucceeded { number: 1, amount, left, provider_reference: "r".to_owned() };
+    let come_back = |given_back| RefundReversed {
+        number: 1,
+        amount,
+        given_back,
+        why: "card closed".to_owned(),
+        provider_reference: "r".to_owned(),
+    };
     let kept = || RefundEnded { number: 1, amount, why: "card closed".to_owned() };
     vec![
         OrderEvent::RefundRequested(RefundRequested {
@@ -100,6 +107,8 @@ fn samples_of_refunds() -> Vec<OrderEvent> {
         }),
         OrderEvent::RefundSucceeded(given_back(amount)),
         OrderEvent::RefundSucceeded(given_back(pounds("0"))),
+        OrderEvent::RefundReversed(come_back(amount)),
+        OrderEvent::RefundReversed(come_back(pounds("0"))),
         OrderEvent::RefundFailed(kept()),
         OrderEvent::RefundCancelled(kept()),
         OrderEvent::RefundPosted(Booked {

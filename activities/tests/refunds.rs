@@ -26,7 +26,7 @@ pub(crate) async fn completed(shop: &Shop, number: u32) -> Order {
     order
 }
 
-fn key(order: &Order, number: u32) -> StepKey {
+pub(crate) fn key(order: &Order, number: u32) -> StepKey {
     RefundId { order_id: order.order_id, number }.key(order.record_version)
 }
 
@@ -105,12 +105,12 @@ pub(crate) fn refused(outcome: &str) -> Answer {
     (outcome.to_owned(), None)
 }
 
-async fn state_of(shop: &Shop, order: &Order, number: u32) -> RefundState {
+pub(crate) async fn state_of(shop: &Shop, order: &Order, number: u32) -> RefundState {
     activities::refunds::state(&shop.db, key(order, number)).await.unwrap()
 }
 
 /// How much is claimed and given back of the order's payment, by the shop's records.
-async fn record_of(shop: &Shop, order: &Order) -> (Money, Money) {
+pub(crate) async fn record_of(shop: &Shop, order: &Order) -> (Money, Money) {
     let row = sqlx::query!(
         "select refund_claimed, refunded from payments.charges where order_id = $1",
         order.order_id.uuid(),

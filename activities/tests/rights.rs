@@ -69,6 +69,7 @@ async fn the_starter_writes_neither_orders_nor_money_nor_books(db: PgPool) {
             "identity.logins",
             "identity.sign_in_attempts",
             "identity.signing_keys",
+            "inbox.events",
             "inventory.movements",
             "inventory.stock",
             "operations.paused_queues",
@@ -112,6 +113,14 @@ async fn the_starter_writes_neither_orders_nor_money_nor_books(db: PgPool) {
         "select * from sandbox_provider.payments",
         // How a party is dealt with is the workers' to say.
         "delete from operations.party_standings",
+        // What the payment provider tells is taken in, and applied by the workers.
+        "update inbox.events set state = 'applied', done_at = now()",
+        "delete from inbox.events",
+        "update inbox.feeds set due_at = now()",
+        "select inbox.sweep('0 s', 1)",
+        "select payments.reverse_refund(gen_random_uuid(), 1, 're_1', 'why', '{}')",
+        "select payments.record_outside_refund('c', 1, 0, 're_1', 'k', '{1,0,0,0}', '{}', '{}', '{}',
+            '{}', '{}', '{}')",
     ] {
         assert_eq!(refused(&db, "ordersaga_starter", statement).await, NOT_ALLOWED, "{statement}");
     }
@@ -122,6 +131,8 @@ async fn the_worker_writes_what_orders_change_and_nothing_else(db: PgPool) {
     assert_eq!(
         tables(&db, "ordersaga_worker", "change").await,
         [
+            "inbox.events",
+            "inbox.feeds",
             "inventory.reservations",
             "inventory.stock",
             "operations.party_standings",
@@ -200,14 +211,17 @@ async fn what_runs_with_its_owners_rights_is_called_by_one_program_alone(db: PgP
         [
             // Called by triggers.
             ("catalog.revalue", false, false),
+            ("inbox.sweep", false, true),
             ("inventory.book_variance", false, false),
             ("ledger.book_movement", true, false),
             ("operations.sweep", false, true),
             ("orders.cancel_before_launch", true, false),
             ("orders.place", true, false),
+            ("payments.record_outside_refund", false, true),
             ("payments.release_dispute", true, false),
             ("payments.replace_method", true, false),
             ("payments.request_refund", true, false),
+            ("payments.reverse_refund", false, true),
         ]
     );
 }
@@ -228,6 +242,9 @@ async fn the_worker_cannot_place_an_order_nor_change_how_it_is_paid(db: PgPool) 
         "delete from payments.disputes",
         "update payments.dispute_movements set amount = 1",
         "select payments.release_dispute(gen_random_uuid(), 1, 'worker', 'by hand')",
+        "update payments.refund_requests set reversals = 1",
+        "update payments.refunds set returned_at = now()",
+        "delete from inbox.events",
         "delete from outbox.messages",
         "update outbox.messages set published_at = now()",
         "delete from orders.step_keys",

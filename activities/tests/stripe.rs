@@ -32,11 +32,11 @@ use crate::support::order;
 
 const KEY: &str = "sk_test_known_to_nobody";
 const INTENT: &str = "/v1/payment_intents/pi_1a";
-const LOOK_UP: &str = "GET /v1/payment_intents/pi_1a?expand[]=latest_charge";
+pub(crate) const LOOK_UP: &str = "GET /v1/payment_intents/pi_1a?expand[]=latest_charge";
 const REFUNDS: &str = "GET /v1/refunds?payment_intent=pi_1a&limit=40";
 
 /// An answer of the server's.
-struct Scripted {
+pub(crate) struct Scripted {
     status: u16,
     headers: Vec<(&'static str, &'static str)>,
     /// None: the connection breaks before the body.
@@ -44,7 +44,7 @@ struct Scripted {
 }
 
 impl Scripted {
-    fn with(mut self, name: &'static str, value: &'static str) -> Self {
+    pub(crate) fn with(mut self, name: &'static str, value: &'static str) -> Self {
         self.headers.push((name, value));
         self
     }
@@ -55,7 +55,7 @@ impl Scripted {
     }
 }
 
-fn answers(status: u16, body: &Value) -> Scripted {
+pub(crate) fn answers(status: u16, body: &Value) -> Scripted {
     let headers = vec![("content-type", "application/json"), ("request-id", "req_1a")];
     Scripted { status, headers, body: Some(body.to_string()) }
 }
@@ -66,14 +66,14 @@ fn lost() -> Scripted {
 }
 
 /// A failure of Stripe's own.
-fn failure() -> Scripted {
+pub(crate) fn failure() -> Scripted {
     answers(500, &json!({"error": {"type": "api_error", "message": MESSAGE}}))
 }
 
 /// Stripe's messages are for people, and may tell about them.
-const MESSAGE: &str = "Ada Lovelace cannot pay";
+pub(crate) const MESSAGE: &str = "Ada Lovelace cannot pay";
 
-fn refuses(status: u16, error: &Value) -> Scripted {
+pub(crate) fn refuses(status: u16, error: &Value) -> Scripted {
     let mut error = error.clone();
     error["message"] = json!(MESSAGE);
     answers(status, &json!({"error": error}))
@@ -99,12 +99,12 @@ fn intent(status: &str) -> Value {
     })
 }
 
-fn is(status: &str) -> Scripted {
+pub(crate) fn is(status: &str) -> Scripted {
     answers(200, &intent(status))
 }
 
 /// A captured payment, of which so much is given back.
-fn given_back(units: u64) -> Scripted {
+pub(crate) fn given_back(units: u64) -> Scripted {
     let mut intent = intent("succeeded");
     intent["latest_charge"]["amount_refunded"] = json!(units);
     intent["latest_charge"]["refunded"] = json!(units == 2_430);
@@ -125,9 +125,9 @@ fn refunds(of: &[&str]) -> Scripted {
 
 /// What the server was asked.
 #[derive(Clone, Debug)]
-struct Asked {
+pub(crate) struct Asked {
     /// Method, path and parameters.
-    line: String,
+    pub(crate) line: String,
     headers: HeaderMap,
     form: Vec<(String, String)>,
 }
@@ -181,13 +181,13 @@ async fn answer(
 }
 
 /// Stripe, as a test has it answer.
-struct Stripe {
-    provider: StripeProvider,
+pub(crate) struct Stripe {
+    pub(crate) provider: StripeProvider,
     script: Arc<Script>,
 }
 
 impl Stripe {
-    async fn that(answers: impl IntoIterator<Item = Scripted>) -> Self {
+    pub(crate) async fn that(answers: impl IntoIterator<Item = Scripted>) -> Self {
         Self::of(answers, None).await
     }
 
@@ -206,13 +206,13 @@ impl Stripe {
         Self { provider: provider.unwrap(), script }
     }
 
-    fn asked(&self) -> Vec<Asked> {
+    pub(crate) fn asked(&self) -> Vec<Asked> {
         self.script.asked.lock().unwrap().clone()
     }
 
     /// It was asked for this, in this order, and for nothing else.
     #[track_caller]
-    fn was_asked(&self, requests: &[&str]) {
+    pub(crate) fn was_asked(&self, requests: &[&str]) {
         let asked: Vec<_> = self.asked().iter().map(Asked::told).collect();
         assert_eq!(asked, requests);
         assert!(self.script.answers.lock().unwrap().is_empty(), "not every answer was heard");
@@ -869,7 +869,7 @@ async fn nobody_there_is_no_answer() {
 // Disputes.
 
 /// A dispute of all of the payment.
-fn dispute(status: &str, moved: &[Value]) -> Value {
+pub(crate) fn dispute(status: &str, moved: &[Value]) -> Value {
     json!({
         "id": "du_1a", "object": "dispute", "amount": 2_430, "currency": "gbp", "status": status,
         "balance_transactions": moved, "charge": "ch_1a", "payment_intent": "pi_1a",
@@ -882,7 +882,8 @@ fn dispute(status: &str, moved: &[Value]) -> Value {
     })
 }
 
-fn balance(id: &str, amount: i64, fee: i64, currency: &str) -> Value {
+/// A movement of Stripe's balance.
+pub(crate) fn balance(id: &str, amount: i64, fee: i64, currency: &str) -> Value {
     json!({
         "id": id, "object": "balance_transaction", "amount": amount, "fee": fee,
         "net": amount.saturating_sub(fee), "currency": currency, "type": "adjustment",

@@ -17,6 +17,7 @@ mod recover;
 mod refund;
 mod replay;
 mod serve;
+mod webhook;
 
 use std::process::ExitCode;
 
@@ -80,6 +81,8 @@ enum Command {
     Attention(attention::AttentionArgs),
     /// Look at the disputes of customers' banks
     Dispute(dispute::DisputeArgs),
+    /// Look at what the payment provider has told by itself
+    Webhook(webhook::WebhookArgs),
     /// Print the completions of a shell
     Completions(completions::CompletionsArgs),
 }
@@ -102,7 +105,8 @@ async fn main() -> ExitCode {
         Command::Order(_)
         | Command::Refund(_)
         | Command::Attention(_)
-        | Command::Dispute(_) => OWN_WARNINGS,
+        | Command::Dispute(_)
+        | Command::Webhook(_) => OWN_WARNINGS,
     };
     let done = match start_logging(log_format, filter) {
         Ok(()) => Box::pin(carry_out(command)).await,
@@ -130,6 +134,7 @@ async fn carry_out(command: Command) -> Result<ExitCode> {
         Command::Refund(args) => refund::run(args).await.map(done),
         Command::Attention(args) => attention::run(args).await.map(done),
         Command::Dispute(args) => dispute::run(args).await.map(done),
+        Command::Webhook(args) => webhook::run(args).await.map(done),
         Command::Completions(args) => completions::run(&args, &mut Cli::command()).map(done),
     }
 }

@@ -135,6 +135,8 @@ events! {
     RefundSucceeded(RefundSucceeded) = "order.refund-succeeded";
     /// The provider did not give the money back, and is not asked any more.
     RefundFailed(RefundEnded) = "order.refund-failed";
+    /// The money that a refund gave back has come back to the shop.
+    RefundReversed(RefundReversed) = "order.refund-reversed";
     /// The refund was given up before the provider was asked.
     RefundCancelled(RefundEnded) = "order.refund-cancelled";
     /// A refund was booked: income and tax are less by it.
@@ -345,6 +347,23 @@ payload! {
         amount: Money,
         /// How much of the payment the shop still has. Nothing: the order is refunded in full.
         left: Money,
+        /// The provider's own name for the refund.
+        provider_reference: String,
+    }
+}
+
+payload! {
+    /// A refund that failed after it had succeeded: its money came back to the shop.
+    RefundReversed {
+        /// Which of the order's refunds.
+        number: u32,
+        /// How much came back.
+        amount: Money,
+        /// How much of the payment is still given back, by other refunds. Nothing: the shop has all
+        /// of it again.
+        given_back: Money,
+        /// Why, as far as it is known.
+        why: String,
         /// The provider's own name for the refund.
         provider_reference: String,
     }

@@ -17,6 +17,7 @@ mod party;
 pub mod payment;
 mod pricing;
 mod provider;
+mod provider_event;
 pub mod refund;
 mod rejection;
 pub mod shipment;
@@ -36,6 +37,7 @@ pub use order::{
 pub use party::{Party, PartyState};
 pub use pricing::{Discount, DiscountKind, PriceList, PricedSku, RateTable, ShippingRate};
 pub use provider::{NotChargeable, ProviderName, of_stripe_units, to_stripe_units};
+pub use provider_event::{NoEvent, ProviderEvent, Subject};
 pub use rejection::Rejection;
 pub use status::{
     Attention, Ending, FulfilmentStatus, InvalidTransition, OrderState, OrderStatus, PaymentStatus,

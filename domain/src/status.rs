@@ -314,6 +314,27 @@ named_state!(FulfilmentStatus, {
     Cancelled => Shipped;
 });
 
+impl PaymentStatus {
+    /// What it is once the money of a refund has come back, and of the payment all is there again,
+    /// or a part. Such an event takes back what the refund had made of the payment and nothing
+    /// else, so it is no transition of the state machine, which anything that comes late could
+    /// take.
+    #[must_use]
+    pub const fn after_reversal(self, is_all_there: bool) -> Self {
+        match self {
+            Self::PartiallyRefunded | Self::Refunded if is_all_there => Self::Paid,
+            Self::PartiallyRefunded | Self::Refunded => Self::PartiallyRefunded,
+            Self::None
+            | Self::AwaitingCustomer
+            | Self::Authorised
+            | Self::Paid
+            | Self::Voided
+            | Self::Declined
+            | Self::Disputed => self,
+        }
+    }
+}
+
 impl OrderState {
     /// An order that was placed a moment ago.
     #[must_use]
@@ -366,6 +387,10 @@ impl OrderState {
         if let Some(next) = event.payment_status().filter(|_| !is_kept) {
             self.payment_status =
                 self.payment_status.transition_to(next).unwrap_or(self.payment_status);
+        }
+        if let OrderEvent::RefundReversed(reversed) = event {
+            let is_all_there = reversed.given_back.is_zero();
+            self.payment_status = self.payment_status.after_reversal(is_all_there);
         }
         if let Some(next) = event.fulfilment_status() {
             self.fulfilment_status =

@@ -35,6 +35,7 @@ const TARGETS: [(&str, Target); 23] = [
     ("signals", workflows::order::fuzzing::signal),
     ("stripe-answers", activities::fuzzing::stripe_answer),
     ("texts", starter_api::fuzzing::short_text),
+    ("webhooks", starter_api::fuzzing::webhook),
 ];
 
 static CHOSEN: OnceLock<Target> = OnceLock::new();

@@ -20,6 +20,7 @@ pub(crate) mod queues;
 pub(crate) mod quote;
 pub(crate) mod stock;
 pub(crate) mod turn;
+pub(crate) mod webhooks;
 
 use std::sync::Arc;
 

@@ -13,6 +13,7 @@ use reqwest::Url;
 use runtime::database::PoolSettings;
 use sqlx::PgPool;
 
+use crate::app::webhooks::signature::{StripeMode, StripeWebhooks};
 use crate::http::{
     Limits, ProxyHeader, RATE_PER_ADDRESS, RATE_PER_TOKEN, REGISTRATIONS_PER_ADDRESS,
 };
@@ -189,7 +190,40 @@ pub struct ServeArgs {
     pub backlog_max: u64,
 
     #[command(flatten)]
+    pub(crate) webhooks: Webhooks,
+
+    #[command(flatten)]
     pub(crate) tokens: Tokens,
+}
+
+/// By what Stripe's webhooks are told from anybody else's.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Webhooks {
+    /// The signing secrets of Stripe's webhook endpoint, with commas between: any of them counts,
+    /// so that one can replace another. Without, no webhooks are taken.
+    #[arg(long, env = "STRIPE_WEBHOOK_SECRETS", hide_env_values = true)]
+    stripe_webhook_secrets: Option<Secrets>,
+
+    /// The mode of the Stripe account's key, which is that of the events that are taken.
+    #[arg(long, env = "STRIPE_WEBHOOK_MODE",
+          value_parser = PossibleValuesParser::new(StripeMode::NAMES).try_map(|mode| mode.parse::<StripeMode>()))]
+    stripe_webhook_mode: Option<StripeMode>,
+}
+
+/// Secrets as they were set, which are shown nowhere.
+#[derive(Clone)]
+struct Secrets(String);
+
+impl From<String> for Secrets {
+    fn from(secrets: String) -> Self {
+        Self(secrets)
+    }
+}
+
+impl std::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secrets")
+    }
 }
 
 /// Whose tokens the starter takes: its own, or those of an identity provider.
@@ -270,6 +304,20 @@ impl ServeArgs {
             payment_retry_seconds: self.payment_retry_seconds,
             backlog_max: self.backlog_max,
         }
+    }
+
+    /// How webhooks are told from anybody else's, if they are taken.
+    ///
+    /// **Errors.** A secret is none, or the mode is not said. No secret is repeated.
+    pub fn webhooks(&self) -> Result<Option<StripeWebhooks>> {
+        let Webhooks { stripe_webhook_secrets, stripe_webhook_mode } = &self.webhooks;
+        let secrets = stripe_webhook_secrets.as_ref().map(|Secrets(secrets)| secrets.as_str());
+        let Some(secrets) = secrets.filter(|secrets| !secrets.trim().is_empty()) else {
+            return Ok(None);
+        };
+        let mode = stripe_webhook_mode
+            .context("STRIPE_WEBHOOK_SECRETS is set: set STRIPE_WEBHOOK_MODE to live or test")?;
+        StripeWebhooks::new(secrets, mode).map(Some).context("STRIPE_WEBHOOK_SECRETS")
     }
 
     /// Whose tokens count.

@@ -28,6 +28,7 @@ mod rate_limit;
 mod receive;
 mod state;
 mod stock;
+mod webhooks;
 
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderName, HeaderValue, Method, header};
@@ -167,6 +168,9 @@ fn every_operation() -> OpenApiRouter<State> {
         .routes(routes!(identity::token::token))
         .routes(routes!(identity::keys::keys))
         .routes(routes!(identity::discovery::discovery))
+        .routes(routes!(webhooks::stripe::stripe))
+        .routes(routes!(webhooks::list::provider_events))
+        .routes(routes!(webhooks::retry::retry_event))
         .routes(routes!(ops::health::health))
         .routes(routes!(ops::ready::ready))
         .routes(routes!(ops::metrics::metrics))

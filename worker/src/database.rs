@@ -73,6 +73,10 @@ const RIGHTS: &[Right] = &[
     Right { privilege: Privilege::Select, object: "operations.stopped_parties" },
     Right { privilege: Privilege::Delete, object: "operations.party_standings" },
     Right { privilege: Privilege::Execute, object: "operations.sweep" },
+    Right { privilege: Privilege::Update, object: "inbox.events" },
+    Right { privilege: Privilege::Insert, object: "inbox.feeds" },
+    Right { privilege: Privilege::Execute, object: "payments.reverse_refund" },
+    Right { privilege: Privilege::Execute, object: "payments.record_outside_refund" },
 ];
 
 /// Whether the worker can work with the database.

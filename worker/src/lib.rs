@@ -8,6 +8,7 @@
 //! | [`run`] | serves the task queues until it is told to stop |
 //! | [`ops`] | what an operator and a load balancer ask it: `/health`, `/ready`, `/metrics` |
 //! | [`parties`] | obeys operators' stops of a party, and tells how each party stands |
+//! | [`inbox`] | applies what the payment provider tells by itself |
 //! | [`payment`] | who takes the customers' money, by the settings |
 //! | [`catalogue_file`] | reads a supplier's list |
 //! | [`recover`] | launches orders anew whose workflow is lost |
@@ -24,6 +25,7 @@ pub mod catalogue_file;
 pub mod database;
 pub mod export;
 pub mod housekeeping;
+pub mod inbox;
 pub mod ops;
 pub mod order_metrics;
 pub mod parties;

@@ -1,5 +1,5 @@
-//! Counts what stands open: orders that have not ended, disputes that have to be answered, and
-//! messages that nobody has published.
+//! Counts what stands open: orders that have not ended, disputes that have to be answered, messages
+//! that nobody has published, and events of the payment provider that are not applied.
 //!
 //! The worker counts, because its role may read both; the starter has no right to the outbox. Every
 //! worker that carries orders does so and says the same, so take the largest number of them, not
@@ -35,6 +35,10 @@ const UNPUBLISHED_OLDEST: &str = "ordersaga_outbox_oldest_seconds";
 /// When a message was last published.
 const PUBLISHED_AT: &str = "ordersaga_outbox_published_timestamp_seconds";
 
+/// Events of the payment provider that are not applied, and how long the oldest of them has waited.
+const EVENTS: &str = "ordersaga_provider_events_open";
+const EVENTS_OLDEST: &str = "ordersaga_provider_events_oldest_seconds";
+
 /// When all of this was last counted. Older numbers say nothing of today.
 const COUNTED_AT: &str = "ordersaga_counted_timestamp_seconds";
 
@@ -58,6 +62,8 @@ pub struct Open {
     pub disputes: Disputes,
     /// The messages.
     pub outbox: Outbox,
+    /// The payment provider's events.
+    pub events: Events,
 }
 
 /// Orders that wait for the same.
@@ -91,6 +97,15 @@ pub struct Outbox {
     pub oldest_seconds: Option<f64>,
     /// When one was last published, in seconds since 1970; none if none of those kept was.
     pub published_at: Option<f64>,
+}
+
+/// Events of the payment provider that are not applied.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Events {
+    /// How many.
+    pub open: i64,
+    /// How many seconds ago the oldest of them was received.
+    pub oldest_seconds: Option<f64>,
 }
 
 /// Counts until `stop`. While the database does not answer, the last numbers stand, and so does the
@@ -165,7 +180,7 @@ pub async fn read(pool: &PgPool) -> sqlx::Result<Open> {
     )
     .fetch_one(pool)
     .await?;
-    Ok(Open { orders, disputes: disputes(pool).await?, outbox })
+    Ok(Open { orders, disputes: disputes(pool).await?, outbox, events: read_events(pool).await? })
 }
 
 async fn disputes(pool: &PgPool) -> sqlx::Result<Disputes> {
@@ -181,7 +196,26 @@ async fn disputes(pool: &PgPool) -> sqlx::Result<Disputes> {
     .await
 }
 
-fn show(Open { orders, disputes, outbox }: &Open) {
+async fn read_events(pool: &PgPool) -> sqlx::Result<Events> {
+    sqlx::query_as!(
+        Events,
+        r#"
+        select
+            count(*) as "open!",
+            extract(epoch from now() - min(received_at))::double precision as oldest_seconds
+        from (
+            select received_at from inbox.events where state = 'open'
+            order by received_at, event_id
+            limit $1
+        ) as open_event
+        "#,
+        COUNTED_MAX,
+    )
+    .fetch_one(pool)
+    .await
+}
+
+fn show(Open { orders, disputes, outbox, events }: &Open) {
     for state in STATES {
         let found = orders.iter().find(|found| found.state == state);
         gauge!(OPEN, "state" => state).set(found.map_or(0.0, |found| count(found.orders)));
@@ -195,6 +229,8 @@ fn show(Open { orders, disputes, outbox }: &Open) {
     gauge!(UNPUBLISHED).set(count(outbox.unpublished));
     gauge!(UNPUBLISHED_OLDEST).set(outbox.oldest_seconds.unwrap_or(0.0));
     gauge!(PUBLISHED_AT).set(outbox.published_at.unwrap_or(0.0));
+    gauge!(EVENTS).set(count(events.open));
+    gauge!(EVENTS_OLDEST).set(events.oldest_seconds.unwrap_or(0.0));
     gauge!(COUNTED_AT).set(timestamp(SystemTime::now()));
 }
 
@@ -207,5 +243,7 @@ fn describe() {
     describe_gauge!(UNPUBLISHED, "Messages in the outbox that nobody has published; 10000 at most");
     describe_gauge!(UNPUBLISHED_OLDEST, "How long ago the oldest of them was written");
     describe_gauge!(PUBLISHED_AT, "When a message was last published; 0 if nobody publishes any");
+    describe_gauge!(EVENTS, "Events of the payment provider that are not applied; 10000 at most");
+    describe_gauge!(EVENTS_OLDEST, "How long the oldest of them has waited");
     describe_gauge!(COUNTED_AT, "When open orders and unpublished messages were last counted");
 }

@@ -1,9 +1,10 @@
 //! Who takes the customers' money: the sandbox, or Stripe with the shop's own account.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use activities::party::{Breaker, Guarded};
-use activities::payment::port::PaymentProvider;
+use activities::payment::port::{EventSource, PaymentProvider};
 use activities::payment::sandbox::SandboxProvider;
 use activities::payment::stripe::{
     ApiKey, STRIPE_API_URL, StripeProvider, StripeSettings, UnusableSettings,
@@ -37,6 +38,11 @@ pub struct PaymentArgs {
     /// payment that has to be approved is declined
     #[arg(long, env = "STRIPE_RETURN_URL")]
     pub stripe_return_url: Option<Url>,
+    /// Every how many seconds the workers together read Stripe's list of events, besides its
+    /// webhooks
+    #[arg(long, env = "STRIPE_POLL_SECONDS", default_value_t = 60,
+        value_parser = clap::value_parser!(u32).range(5..=3_600))]
+    pub stripe_poll_seconds: u32,
 }
 
 /// Why nobody can take the customers' money.
@@ -68,15 +74,41 @@ impl PaymentArgs {
                 Ok(Arc::new(Guarded::new(provider, breaker)))
             }
             ProviderName::Stripe => {
-                let api_key = self.stripe_api_key.clone().ok_or(PaymentError::NoKey)?;
-                let mode = api_key.mode()?.name();
-                let api_url = self.stripe_api_url.clone();
-                let return_url = self.stripe_return_url.clone();
-                let settings = StripeSettings { api_key, api_url, return_url };
+                let settings = self.stripe()?;
+                let mode = settings.api_key.mode()?.name();
                 let provider = StripeProvider::new(&settings)?;
                 info!(mode, at = %settings.api_url, "Stripe takes the customers' money");
                 Ok(Arc::new(Guarded::new(provider, breaker)))
             }
         }
+    }
+
+    /// The same provider as one that tells by itself what happens there, if it does.
+    ///
+    /// **Errors.** As for [`PaymentArgs::provider`].
+    pub fn event_source(
+        &self,
+        breaker: Arc<Breaker>,
+    ) -> Result<Option<Arc<dyn EventSource>>, PaymentError> {
+        match self.payment_provider {
+            ProviderName::Sandbox => Ok(None),
+            ProviderName::Stripe => {
+                let provider = StripeProvider::new(&self.stripe()?)?;
+                Ok(Some(Arc::new(Guarded::new(provider, breaker))))
+            }
+        }
+    }
+
+    /// How often its list of events is read.
+    #[must_use]
+    pub fn poll_every(&self) -> Duration {
+        Duration::from_secs(self.stripe_poll_seconds.into())
+    }
+
+    fn stripe(&self) -> Result<StripeSettings, PaymentError> {
+        let api_key = self.stripe_api_key.clone().ok_or(PaymentError::NoKey)?;
+        let api_url = self.stripe_api_url.clone();
+        let return_url = self.stripe_return_url.clone();
+        Ok(StripeSettings { api_key, api_url, return_url })
     }
 }

@@ -30,6 +30,7 @@ use workflows::Queue;
 use crate::activity_metrics::{self, ActivityMetrics};
 use crate::database::{self, DatabaseArgs};
 use crate::housekeeping::{self, Retention};
+use crate::inbox::{Inbox, TemporalProcesses};
 use crate::ops::{Ops, Parties, Polling};
 use crate::order_metrics;
 use crate::parties::{self, Breakers};
@@ -230,6 +231,7 @@ pub async fn run(
     // Settings that cannot be used are told at once.
     let breakers = Breakers::default();
     let activities = args.activities(&pool, &breakers)?;
+    let events = args.payment.event_source(Arc::clone(&breakers.provider))?;
     let watch = PoolWatch::of(&pool, "worker");
     let ops = Ops::new(telemetry.metrics.clone(), watch.clone(), args.queues.len());
     serve_ops(args.ops_listen, &ops, &stop).await?;
@@ -248,6 +250,11 @@ pub async fn run(
     if args.queues.contains(&Queue::Orders) {
         tokio::spawn(housekeeping::run(pool.clone(), args.retention, stop.clone()));
         tokio::spawn(order_metrics::run(pool.clone(), stop.clone()));
+    }
+    if let Some(provider) = events.filter(|_| args.queues.contains(&Queue::Payments)) {
+        let processes = Arc::new(TemporalProcesses { client: client.clone() });
+        let (pool, poll_every) = (pool.clone(), args.payment.poll_every());
+        tokio::spawn(Inbox { pool, provider, processes, poll_every }.run(stop.clone()));
     }
     let mut served = JoinSet::new();
     served.spawn(until_too_old(pool.clone(), gate, stop.clone()));

@@ -103,6 +103,25 @@ async fn disputes_that_wait_for_an_answer_are_counted_with_the_first_time_to_ans
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]
+async fn events_of_the_payment_provider_that_wait_are_counted(owner: PgPool) {
+    let db = testkit::as_role(&owner, "ordersaga_worker");
+    let nothing = read(&db).await.unwrap().events;
+    assert_eq!((nothing.open, nothing.oldest_seconds), (0, None));
+    for (id, seconds_ago) in [("evt_1", 5_000), ("evt_2", 3_000), ("evt_3", 1_000)] {
+        let received = format!("now() - interval '{seconds_ago} s'");
+        let columns = "(event_id, type, object_kind, happened_at, received_at)";
+        let values = format!("('{id}', 'refund.created', 'refund', now(), {received})");
+        change(&owner, format!("insert into inbox.events {columns} values {values}")).await;
+    }
+    let applied = "update inbox.events set state = 'applied', done_at = now()";
+    change(&owner, format!("{applied} where event_id = 'evt_1'")).await;
+    let waiting = read(&db).await.unwrap().events;
+    assert_eq!(waiting.open, 2);
+    assert!((3_000.0..3_900.0).contains(&waiting.oldest_seconds.unwrap()), "{waiting:?}");
+    db.close().await;
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn messages_that_nobody_has_published_are_counted(owner: PgPool) {
     let db = testkit::as_role(&owner, "ordersaga_worker");
     let nothing = read(&db).await.unwrap().outbox;

@@ -320,6 +320,13 @@ violations! {
         "an order is paid exactly if it stands",
         "update orders.orders set payment_status = 'paid'
          where payment_status = 'partially-refunded'";
+    a_refund_whose_money_came_back_and_that_still_counts_is_found:
+        "no more is refunded than was captured",
+        "update payments.refunds set returned_at = now()";
+    a_refund_whose_money_came_back_and_that_is_still_booked_is_found:
+        "a refund is booked exactly if it was given back",
+        "update payments.refund_requests
+         set state = 'pending', provider_reference = null, reversals = 1";
     a_refund_that_its_charge_does_not_show_is_found:
         "no more is refunded than was captured",
         "delete from payments.refunds";

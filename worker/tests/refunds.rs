@@ -10,7 +10,8 @@
 
 mod support;
 
-use domain::event::{OrderEvent, RefundRequested};
+use activities::inbox::{News, Process, Processes as _};
+use domain::event::{OrderEvent, RefundRequested, RefundReversed};
 use domain::refund::{Ask, Left, Parts, RefundId, RefundState};
 use domain::{Decision, Money, Order, OrderStatus};
 use futures::future::join_all;
@@ -23,6 +24,7 @@ use temporalio_client::{
     WorkflowHandle, WorkflowStartOptions, WorkflowTerminateOptions,
 };
 use temporalio_sdk::workflows::WorkflowImplementation;
+use worker::inbox::TemporalProcesses;
 use worker::prove::prove;
 use worker::recover::{Recovered, recover};
 use workflows::Queue;
@@ -229,6 +231,92 @@ async fn a_refund_that_a_person_gives_up_has_failed_and_another_may_take_its_pla
     );
     let claimed = claimed.fetch_one(&shop.db).await.unwrap();
     assert!(!claimed);
+    shop.assert_proven().await;
+    shop.close().await;
+}
+
+/// The money of a refund that had succeeded comes back, and the refund is taken back.
+async fn comes_back(shop: &Shop, refund: RefundId) {
+    let failed = sqlx::query!(
+        "update sandbox_provider.refunds set state = 'failed' from sandbox_provider.payments
+         where payments.payment_id = refunds.payment_id and merchant_reference = $1",
+        refund.order_id.to_string(),
+    );
+    failed.execute(&shop.db).await.unwrap();
+    let nothing = order().totals.total.percent(0.into()).unwrap();
+    let reversed = OrderEvent::RefundReversed(RefundReversed {
+        number: refund.number,
+        amount: nothing,
+        given_back: nothing,
+        why: "card closed".to_owned(),
+        provider_reference: "sandbox".to_owned(),
+    });
+    let outcome = sqlx::query_scalar!(
+        r#"select payments.reverse_refund(
+               order_id, number, provider_reference, 'card closed', $2
+           ) as "outcome!"
+           from payments.refund_requests where order_id = $1"#,
+        refund.order_id.uuid(),
+        reversed.data().unwrap(),
+    );
+    assert_eq!(outcome.fetch_one(&shop.db).await.unwrap(), "reversed");
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_refund_whose_money_comes_back_goes_on_until_a_person_decides(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let processes = TemporalProcesses { client: shop.client.clone() };
+    for (decision, state, payment) in [
+        (Decision::Retry, RefundState::Succeeded, "partially-refunded"),
+        (Decision::Skip, RefundState::Failed, "paid"),
+    ] {
+        let (order, refund) = refundable(&shop, 40).await;
+        assert_eq!(state_of(&launch(&shop, refund).await).await, RefundState::Succeeded);
+        let process = Process::Refund(refund);
+        assert!(!processes.is_under_way(process).await.unwrap());
+        comes_back(&shop, refund).await;
+        assert_eq!(payment_of(&shop, &order).await, "paid");
+
+        let handle = launch(&shop, refund).await;
+        assert_eq!(until_waiting_for(&handle).await.step, "issue-refund");
+        assert!(processes.is_under_way(process).await.unwrap());
+        assert!(needs_attention(&shop, &order).await, "its order is shown to operators");
+        decide(&handle, decision).await;
+        assert_eq!(state_of(&handle).await, state);
+        assert_eq!(payment_of(&shop, &order).await, payment);
+        assert!(!needs_attention(&shop, &order).await);
+    }
+    shop.assert_proven().await;
+    shop.close().await;
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_refund_hears_of_the_providers_news_once_for_each_event(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let (_, refund) = refundable(&shop, 40).await;
+    let processes = TemporalProcesses { client: shop.client.clone() };
+    let told = async |event: &str| {
+        let (event_id, reference) = (event.to_owned(), "re_1a".to_owned());
+        let news = News { event_id, reference, status: "succeeded" };
+        processes.tell(Process::Refund(refund), &news).await.unwrap();
+        processes.tell(Process::Order(refund.order_id), &news).await.unwrap();
+    };
+    // Nobody is there to hear it yet.
+    told("evt_1").await;
+    let gate = Gate::default();
+    shop.faults.plan_for_refund(refund, "IssueRefund", Fault::HeldBefore(gate.clone()));
+    let handle = launch(&shop, refund).await;
+    gate.reached().await;
+    for event in ["evt_2", "evt_2", "evt_3"] {
+        told(event).await;
+    }
+    gate.let_go();
+    assert_eq!(state_of(&handle).await, RefundState::Succeeded);
+    // It has ended.
+    told("evt_4").await;
+    let view = handle.query(RefundSaga::refund, (), Default::default()).await.unwrap();
+    let timeline = serde_json::to_string(&view.timeline).unwrap();
+    assert_eq!(timeline.matches("re_1a is succeeded").count(), 2, "{timeline}");
     shop.assert_proven().await;
     shop.close().await;
 }

@@ -105,20 +105,33 @@ impl Answer {
         T: DeserializeOwned,
         R: DeserializeOwned,
     {
+        self.read_up_to(BODY_MAX, now)
+    }
+
+    /// The same of an answer whose body may be so many bytes long, as that of a list may.
+    pub(crate) fn read_up_to<T, R>(
+        &self,
+        bytes_max: usize,
+        now: SystemTime,
+    ) -> Result<Said<T, R>, Unread>
+    where
+        T: DeserializeOwned,
+        R: DeserializeOwned,
+    {
         match self.status {
-            200..=299 => Ok(Said::Yes(self.value()?)),
+            200..=299 => Ok(Said::Yes(self.value(bytes_max)?)),
             status @ (408 | 425 | 429 | 500..=599) => {
                 let retry_after = self.retry_after.as_deref();
                 let retry_after = retry_after.and_then(|header| retry_after_of(header, now));
                 Err(Unread::Unavailable { status, retry_after })
             }
-            status @ 400..=499 => Ok(Said::No { status, why: self.value()? }),
+            status @ 400..=499 => Ok(Said::No { status, why: self.value(bytes_max)? }),
             status => Err(Nonsense::Status(status).into()),
         }
     }
 
-    fn value<T: DeserializeOwned>(&self) -> Result<T, Nonsense> {
-        if self.body.len() > BODY_MAX {
+    fn value<T: DeserializeOwned>(&self, bytes_max: usize) -> Result<T, Nonsense> {
+        if self.body.len() > bytes_max {
             return Err(Nonsense::TooLarge);
         }
         if !self.content_type.as_deref().is_some_and(is_json) {

@@ -4,12 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use domain::dispute::DisputeFacts;
-use domain::{Charge, Money};
+use domain::{Charge, Money, ProviderName};
 
 use super::{Breaker, Capabilities, PartyError};
 use crate::fault::Cause;
-use crate::payment::port::{Payment, PaymentId, PaymentProvider, ProviderError, Refund};
+use crate::payment::port::{
+    EventPage, EventSource, FoundRefund, Payment, PaymentId, PaymentProvider, ProviderError, Refund,
+};
 use crate::shipping::port::{Booking, Carrier, CarrierError, Consignment, ShipmentId};
 
 /// A party, of which every call passes a breaker.
@@ -73,6 +76,25 @@ impl<P: PaymentProvider> PaymentProvider for Guarded<P> {
 
     async fn retrieve_dispute(&self, dispute_id: &str) -> Result<DisputeFacts, ProviderError> {
         self.breaker.call(self.party.retrieve_dispute(dispute_id)).await
+    }
+}
+
+#[async_trait]
+impl<P: EventSource> EventSource for Guarded<P> {
+    fn name(&self) -> ProviderName {
+        self.party.name()
+    }
+
+    async fn find_refund(&self, reference: &str) -> Result<FoundRefund, ProviderError> {
+        self.breaker.call(self.party.find_refund(reference)).await
+    }
+
+    async fn events(
+        &self,
+        since: DateTime<Utc>,
+        page: Option<&str>,
+    ) -> Result<EventPage, ProviderError> {
+        self.breaker.call(self.party.events(since, page)).await
     }
 }
 

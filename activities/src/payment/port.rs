@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use domain::dispute::DisputeFacts;
 use domain::payment::PaymentState;
 use domain::refund::AtProvider;
-use domain::{Charge, Money, as_one_line, is_foreign_id};
+use domain::{Charge, Money, ProviderEvent, ProviderName, as_one_line, is_foreign_id};
 
 use crate::ActivityFault;
 use crate::fault::Cause;
@@ -79,6 +79,47 @@ pub trait PaymentProvider: Send + Sync {
     async fn retrieve_dispute(&self, _dispute_id: &str) -> Result<DisputeFacts, ProviderError> {
         Err(ProviderError::NotFound)
     }
+}
+
+/// A provider that tells by itself what happens there, by webhooks, and lists what it has told.
+///
+/// What it tells is that an object has changed. What has become of the object is asked for.
+#[async_trait]
+pub trait EventSource: PaymentProvider {
+    /// Which provider it is.
+    fn name(&self) -> ProviderName;
+
+    /// A refund by the provider's own name for it, whoever has made it.
+    ///
+    /// **Errors.** Not found.
+    async fn find_refund(&self, reference: &str) -> Result<FoundRefund, ProviderError>;
+
+    /// The events since a moment that the shop does something about, the newest first, in pages.
+    async fn events(
+        &self,
+        since: DateTime<Utc>,
+        page: Option<&str>,
+    ) -> Result<EventPage, ProviderError>;
+}
+
+/// A page of events, the newest first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventPage {
+    /// The events.
+    pub events: Vec<ProviderEvent>,
+    /// What names the next page, of older ones, if there is one.
+    pub next: Option<String>,
+}
+
+/// A refund, and what it belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundRefund {
+    /// The payment that it gives back, if it is one of this shop's kind.
+    pub payment: Option<PaymentId>,
+    /// The key under which the shop has asked for it; none, if somebody made it at the provider.
+    pub key: Option<String>,
+    /// The refund itself.
+    pub refund: Refund,
 }
 
 /// What the provider calls a payment.

@@ -38,18 +38,23 @@ mod objects;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use domain::dispute::DisputeFacts;
 use domain::payment::PaymentState;
-use domain::{Charge, Money, to_stripe_units};
+use domain::{Charge, Money, ProviderName, Subject, to_stripe_units};
 
 use self::client::{Api, Field, Reply, is_safe};
 pub use self::client::{ApiKey, Mode, StripeSettings, UnusableSettings};
 #[cfg(fuzzing)]
 pub(crate) use self::objects::fuzzing;
 use self::objects::{
-    Dispute, Intent, Refund, Refunding, Refunds, dispute_id, intent_id, nonsense, undecided,
+    Dispute, Events, Intent, Refund, Refunding, Refunds, dispute_id, intent_id, nonsense,
+    refund_id, undecided,
 };
-use super::port::{self, Capabilities, Payment, PaymentId, PaymentProvider, ProviderError};
+use super::port::{
+    self, Capabilities, EventPage, EventSource, FoundRefund, Payment, PaymentId, PaymentProvider,
+    ProviderError,
+};
 use crate::party::answer::Said;
 
 /// Under so many keys a request is sent, as long as each only brings back an answer that was kept.
@@ -57,6 +62,9 @@ const KEYS_MAX: u32 = 5;
 
 /// More refunds of one payment are more than a provider that works can bring about.
 const REFUNDS_MAX: &str = "40";
+
+/// How many events a page has: as many as Stripe gives at once.
+const EVENTS_PER_PAGE: &str = "100";
 
 /// Where Stripe's API is.
 pub const STRIPE_API_URL: &str = "https://api.stripe.com";
@@ -383,6 +391,45 @@ impl PaymentProvider for StripeProvider {
             Said::Yes(dispute) if dispute.id == id => dispute.facts(),
             Said::Yes(_) => Err(nonsense("another dispute")),
             Said::No { why, .. } => Err(reply.refused(&why.error)),
+        }
+    }
+}
+
+#[async_trait]
+impl EventSource for StripeProvider {
+    fn name(&self) -> ProviderName {
+        ProviderName::Stripe
+    }
+
+    async fn find_refund(&self, reference: &str) -> Result<FoundRefund, ProviderError> {
+        let id = refund_id(reference).ok_or(ProviderError::NotFound)?;
+        let reply = self.api.get(&["refunds", id], &[]).await?;
+        match reply.read::<Refund>()? {
+            Said::Yes(refund) => refund.found(),
+            Said::No { why, .. } => Err(reply.refused(&why.error)),
+        }
+    }
+
+    async fn events(
+        &self,
+        since: DateTime<Utc>,
+        page: Option<&str>,
+    ) -> Result<EventPage, ProviderError> {
+        let since = since.timestamp().to_string();
+        let mut query = vec![("created[gte]", since.as_str()), ("limit", EVENTS_PER_PAGE)];
+        query.extend(Subject::EVENT_TYPES.map(|event_type| ("types[]", event_type)));
+        query.extend(page.map(|last| ("starting_after", last)));
+        let reply = self.api.get_page(&["events"], &query).await?;
+        match reply.read::<Events>()? {
+            Said::Yes(events) => events.page(),
+            // An answer, whatever it is about: a key that may not read events must not have the
+            // provider left alone, which takes payments all the same.
+            Said::No { why, .. } => Err(match reply.refused(&why.error) {
+                ProviderError::Unavailable { source, .. } => ProviderError::InvalidAnswer(source),
+                error @ (ProviderError::MovedOn
+                | ProviderError::NotFound
+                | ProviderError::InvalidAnswer(_)) => error,
+            }),
         }
     }
 }

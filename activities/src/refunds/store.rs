@@ -143,7 +143,9 @@ pub(super) async fn succeed(
             from known
             where asked.order_id = known.order_id and number = $2
                 and state in ('requested', 'pending')
-            returning asked.order_id, charge_key, asked.currency, asked.amount
+            returning asked.order_id, charge_key, asked.currency, asked.amount,
+                -- What came back and is given again is booked under a name of its own.
+                concat_ws(':', $4::text, 'again-' || nullif(reversals, 0)) as name
         ), charge as (
             update payments.charges as charged
             set refunded = charged.refunded + given.amount,
@@ -154,9 +156,9 @@ pub(super) async fn succeed(
         ), refund as (
             insert into payments.refunds
                 (refund_key, charge_key, provider_reference, currency, amount)
-            select $4, charge_key, $3, currency, amount from given
+            select name, charge_key, $3, currency, amount from given
         ), booked as (
-            insert into ledger.transactions (key, order_id) select $4, order_id from given
+            insert into ledger.transactions (key, order_id) select name, order_id from given
             returning transaction_id
         ), entry as (
             insert into ledger.entries (transaction_id, line, account, side, amount, currency)

@@ -228,6 +228,10 @@ async fn an_order_goes_through_one_process_and_an_operator_sees_it(database: PgP
     assert_eq!(told["items"][0]["order_id"], json!(order_id));
     assert_eq!(operator(&api, &["attention", "list"]).await.1, "none\n");
     assert_eq!(operator(&api, &["dispute", "list", "--open"]).await.1, "none\n");
+    assert_eq!(operator(&api, &["webhook", "list"]).await.1, "none\n");
+    let (code, _, said) = operator(&api, &["webhook", "retry", "evt_1a"]).await;
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("No event of this name is open"), "{said}");
 
     // The answer is no, which is not the same as no answer.
     let (code, told, said) =

@@ -30,6 +30,14 @@ pub enum Kind {
     PartyNotFound,
     /// There is no such ledger account.
     AccountNotFound,
+    /// No event of this name is open.
+    EventNotFound,
+    /// The shop has no secret to check webhooks by.
+    WebhooksNotTaken,
+    /// The payment provider has not signed this, or not lately.
+    SignatureRefused,
+    /// The event is another account's, or about money of the other mode.
+    EventOfAnotherAccount,
     /// The path does not support this method.
     MethodNotAllowed,
     /// The price is not the one that the customer was shown.
@@ -105,6 +113,10 @@ impl Kind {
             Self::QueueNotFound => "There is no such task queue",
             Self::PartyNotFound => "There is no such party",
             Self::AccountNotFound => "There is no such account",
+            Self::EventNotFound => "There is no such open event",
+            Self::WebhooksNotTaken => "This shop takes no webhooks",
+            Self::SignatureRefused => "The webhook's signature does not count",
+            Self::EventOfAnotherAccount => "The event is of another account or mode",
             Self::MethodNotAllowed => "The path does not support this method",
             Self::PriceChanged => "The price has changed",
             Self::EmailTaken => "The e-mail address is registered already",

@@ -4,7 +4,7 @@
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
-use domain::{Fingerprint, LINES_MAX};
+use domain::{Fingerprint, LINES_MAX, is_foreign_id};
 use futures::executor::block_on;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -27,6 +27,9 @@ use crate::app::orders::{
 };
 use crate::app::paging::Page;
 use crate::app::products::parse_sku;
+use crate::app::webhooks::list::EventCursor;
+use crate::app::webhooks::receive;
+use crate::app::webhooks::signature::{StripeMode, StripeWebhooks};
 use crate::error::{Breach, Kind, Problem, Rules};
 use crate::grpc;
 use crate::http::customers::update::CustomerRequest;
@@ -49,7 +52,7 @@ use crate::http::queues::pause::PauseRequest;
 use crate::http::quotes::QuoteRequest;
 use crate::http::stock::shift::MovementRequest;
 use crate::http::{
-    attention, conditional, customers, disputes, identity, ledger, page, products, stock,
+    attention, conditional, customers, disputes, identity, ledger, page, products, stock, webhooks,
 };
 use crate::identity::fuzzing::caller_of_the_shop;
 
@@ -150,11 +153,46 @@ pub fn query_string(bytes: &[u8]) {
         b'a' => is_read_back::<attention::list::ListQuery>(query),
         b't' => is_read_back::<ledger::transactions::ListQuery>(query),
         b'b' => is_read_back::<disputes::list::ListQuery>(query),
+        b'w' => is_read_back::<webhooks::list::ListQuery>(query),
         b'd' => {
             query_of::<CancelQuery>(query);
         }
         _ => {}
     }
+}
+
+thread_local! {
+    static WEBHOOKS: Option<StripeWebhooks> =
+        StripeWebhooks::new("whsec_of_the_fuzz_targets", StripeMode::Test).ok();
+}
+
+/// A webhook: the header `Stripe-Signature` on the first line, and the body after it.
+///
+/// Nobody has signed it, so it is not taken, whatever it says. Its body is then read as one that
+/// Stripe has signed: of what is taken, every name can be kept, and it is of the shop's own mode.
+pub fn webhook(bytes: &[u8]) {
+    const NOW: u64 = 1_793_534_400;
+    let mut parts = bytes.splitn(2, |byte| *byte == b'\n');
+    let (header, body) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    WEBHOOKS.with(|webhooks| {
+        let Some(webhooks) = webhooks else { return };
+        let unsigned = receive::read(webhooks, Some(header), body, NOW);
+        assert_eq!(unsigned.err().map(|problem| problem.kind()), Some(Kind::SignatureRefused));
+        let Some(signed) = webhooks.signed(body, NOW) else { return };
+        match receive::read(webhooks, Some(signed.as_bytes()), body, NOW) {
+            Ok(event) => {
+                let names = [&event.id, &event.event_type, &event.object_kind];
+                let mut names = names.into_iter().chain(&event.object_id);
+                assert!(names.all(|name| is_foreign_id(name)));
+                assert!(!event.is_live && !event.is_of_another_account);
+                assert!(event.happened_at.timestamp() >= 0);
+            }
+            Err(problem) => assert!(matches!(
+                problem.kind(),
+                Kind::MalformedRequest | Kind::EventOfAnotherAccount
+            )),
+        }
+    });
 }
 
 /// Short texts: cursors, ids in paths, moments, search texts and lines that people write; the first
@@ -168,6 +206,7 @@ pub fn short_text(bytes: &[u8]) {
     match which {
         b'o' => cursor_is_read_back::<OrderCursor>(text),
         b'a' => cursor_is_read_back::<AttentionCursor>(text),
+        b'e' => cursor_is_read_back::<EventCursor>(text),
         b'm' => cursor_is_read_back::<Moment>(text),
         b'q' => search_text(text),
         b'l' => line(text),

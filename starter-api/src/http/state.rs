@@ -13,6 +13,7 @@ use runtime::schema::SchemaGate;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
+use crate::app::webhooks::signature::StripeWebhooks;
 use crate::app::{App, Settings};
 use crate::graphql::GraphqlSchema;
 use crate::http::forwarded::ProxyHeader;
@@ -41,6 +42,8 @@ pub struct Parts {
     pub(crate) gate: Gate,
     /// From which origins browsers may call.
     pub(crate) cors_origins: Arc<[HeaderValue]>,
+    /// How Stripe's webhooks are told from anybody else's; none are taken without.
+    pub(crate) webhooks: Option<Arc<StripeWebhooks>>,
     /// Cancelled once the process was asked to stop.
     pub(crate) leaving: CancellationToken,
 }
@@ -200,6 +203,7 @@ impl State {
             graphql: GraphqlSchema::new(),
             gate: Gate::of(&limits),
             cors_origins: Arc::new([]),
+            webhooks: None,
         }))
     }
 
@@ -207,6 +211,13 @@ impl State {
     #[must_use]
     pub fn open_to_pages_of(mut self, origins: &[HeaderValue]) -> Self {
         Arc::make_mut(&mut self.0).cors_origins = origins.into();
+        self
+    }
+
+    /// Takes Stripe's webhooks.
+    #[must_use]
+    pub fn taking_webhooks(mut self, webhooks: StripeWebhooks) -> Self {
+        Arc::make_mut(&mut self.0).webhooks = Some(Arc::new(webhooks));
         self
     }
 

@@ -12,6 +12,7 @@ use crate::paying::declined_order;
 use crate::refunding::completed_order;
 use crate::shop::{Answer, Shop, send};
 use crate::signing_in::shop_of_the_examples;
+use crate::webhooks::open_event;
 
 const JSON: &str = "application/json";
 
@@ -197,6 +198,12 @@ async fn every_request_of_the_examples_is_accepted(database: PgPool) {
     story.order = completed_order(&database).await;
     story.tells("orders.refund", operator).await;
     told.push("orders.refund");
+
+    // Stripe alone can sign an event, and this shop has no secret to check one by.
+    assert_eq!(story.sends("webhooks.stripe", None).await.problem(), "webhooks-not-taken");
+    open_event(&database, "evt_1a").await;
+    story.tells("operators.retry_event", operator).await;
+    told.extend(["webhooks.stripe", "operators.retry_event"]);
 
     // And nobody has been forgotten.
     let mut writing = Vec::new();

@@ -33,3 +33,4 @@ mod shop;
 mod signing_in;
 mod tokens;
 mod watching;
+mod webhooks;

@@ -215,7 +215,7 @@ async fn refunds_as_booked(db: &mut PgConnection) -> Result<Finding, sqlx::Error
         r#"
         with refund as (
             select asked.*, concat_ws(':', asked.order_id, 'issue-refund', record_version,
-                nullif(number, 1)) as key
+                nullif(number, 1), 'again-' || nullif(reversals, 0)) as key
             from payments.refund_requests as asked
             join orders.orders on orders.order_id = asked.order_id
         ), booked as (
@@ -225,7 +225,11 @@ async fn refunds_as_booked(db: &mut PgConnection) -> Result<Finding, sqlx::Error
                 coalesce(sum(amount) filter (where account = 'refunds' and side = 'debit'), 0)
                     as goods
             from ledger.transactions join ledger.entries using (transaction_id)
-            where key like '%:issue-refund:%' and reverses is null
+            where key like '%:issue-refund:%' and reverses is null and not exists (
+                -- Its money came back.
+                select from ledger.transactions as reversal
+                where reversal.reverses = transactions.transaction_id
+            )
             group by key
         ), checked as (
             select case

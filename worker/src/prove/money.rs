@@ -209,7 +209,7 @@ async fn refunds(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
         r#"
         with given_back as (
             select charge_key, sum(amount) as amount, min(currency) as currency
-            from payments.refunds group by charge_key
+            from payments.refunds where returned_at is null group by charge_key
         ), checked as (
             select case
                 when coalesce(given_back.amount, 0) > captured or refunded > captured

@@ -8,10 +8,13 @@ use chrono::DateTime;
 use domain::dispute::{DisputeFacts, DisputeStatus, Movement, MovementKind};
 use domain::payment::PaymentState;
 use domain::refund::AtProvider;
-use domain::{Currency, Money, of_stripe_units};
+use domain::{Currency, Money, ProviderEvent, of_stripe_units};
 use serde::Deserialize;
+use tracing::warn;
 
-use crate::payment::port::{self, Approval, Payment, PaymentId, ProviderError};
+use crate::payment::port::{
+    self, Approval, EventPage, FoundRefund, Payment, PaymentId, ProviderError,
+};
 
 /// A payment: Stripe's `PaymentIntent`.
 #[derive(Deserialize)]
@@ -104,6 +107,8 @@ pub(super) struct Refund {
     failure_reason: Option<String>,
     status: Option<RefundStatus>,
     metadata: Option<Metadata>,
+    /// The payment that it gives back.
+    payment_intent: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -197,6 +202,22 @@ struct BalanceTransaction {
     /// Below zero: Stripe gives it back.
     #[serde(default)]
     fee: i64,
+}
+
+/// A page of events, the newest first.
+#[derive(Deserialize)]
+pub(super) struct Events {
+    data: Vec<Listed>,
+    #[serde(default)]
+    has_more: bool,
+}
+
+/// An event of a list. One that the shop cannot read must not keep it from the others.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Listed {
+    Read(Box<ProviderEvent>),
+    Unreadable { id: String },
 }
 
 /// The body of a refusal.
@@ -426,6 +447,39 @@ impl BalanceTransaction {
     }
 }
 
+impl Refund {
+    /// The refund, with what it belongs to.
+    pub(super) fn found(&self) -> Result<FoundRefund, ProviderError> {
+        let key = self.metadata.as_ref().and_then(|metadata| metadata.refund_key.clone());
+        let payment = self.payment_intent.clone().map(PaymentId);
+        let payment = payment.filter(|payment| intent_id(payment).is_some());
+        Ok(FoundRefund { payment, key, refund: self.as_known()? })
+    }
+}
+
+impl Events {
+    /// The page, of which the events that cannot be read are left out.
+    pub(super) fn page(self) -> Result<EventPage, ProviderError> {
+        let last = self.data.last().map(|listed| match listed {
+            Listed::Read(event) => event.id.clone(),
+            Listed::Unreadable { id } => id.clone(),
+        });
+        let next = match last {
+            None if self.has_more => return Err(nonsense("an empty page that has a next one")),
+            last => last.filter(|_last| self.has_more),
+        };
+        let events = self.data.into_iter().filter_map(|listed| match listed {
+            Listed::Read(event) if !event.is_of_another_account => Some(*event),
+            Listed::Read(_) => None,
+            Listed::Unreadable { .. } => {
+                warn!("Stripe lists an event that cannot be read, which is left out");
+                None
+            }
+        });
+        Ok(EventPage { events: events.collect(), next })
+    }
+}
+
 impl Problem {
     pub(super) fn kind(&self) -> &str {
         word(self.kind.as_deref())
@@ -477,6 +531,13 @@ pub(super) fn dispute_id(id: &str) -> Option<&str> {
     let is_word = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     let is_dispute = ["dp_", "du_"].iter().any(|kind| id.starts_with(kind));
     (is_dispute && is_word).then_some(id)
+}
+
+/// The id of a refund, if it is one of Stripe's.
+pub(super) fn refund_id(reference: &str) -> Option<&str> {
+    let is_word = reference.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let is_refund = reference.starts_with("re_") || reference.starts_with("pyr_");
+    (is_refund && is_word).then_some(reference)
 }
 
 pub(super) fn undecided(why: &'static str) -> ProviderError {

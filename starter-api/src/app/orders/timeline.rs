@@ -2,7 +2,9 @@
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use domain::dispute::DisputeStatus;
-use domain::event::{Disputed, OrderEvent as Happened, RefundEnded, RefundRequested};
+use domain::event::{
+    Disputed, OrderEvent as Happened, RefundEnded, RefundRequested, RefundReversed,
+};
 use domain::{Ending, OrderId, OrderStatus};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -131,6 +133,7 @@ fn sentence(event: &Happened) -> String {
             format!("{} was given back (refund {})", refund.amount, refund.number)
         }
         Happened::RefundFailed(refund) | Happened::RefundCancelled(refund) => not_given(refund),
+        Happened::RefundReversed(refund) => came_back(refund),
         Happened::RefundPosted(_) => "The refund was booked".to_owned(),
         Happened::DisputeOpened(dispute)
         | Happened::DisputeUpdated(dispute)
@@ -163,6 +166,10 @@ fn asked_back(refund: &RefundRequested) -> String {
 
 fn not_given(RefundEnded { number, amount, why }: &RefundEnded) -> String {
     format!("{amount} was not given back (refund {number}): {why}")
+}
+
+fn came_back(RefundReversed { number, amount, why, .. }: &RefundReversed) -> String {
+    format!("{amount} did not reach the customer and came back (refund {number}): {why}")
 }
 
 fn cause(ending: &Ending) -> String {

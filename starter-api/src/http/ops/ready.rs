@@ -29,6 +29,7 @@ pub(crate) const RIGHTS: &[Right] = &[
     Right { privilege: Privilege::Insert, object: "operations.paused_queues" },
     Right { privilege: Privilege::Insert, object: "operations.stopped_parties" },
     Right { privilege: Privilege::Select, object: "operations.party_standings" },
+    Right { privilege: Privilege::Insert, object: "inbox.events" },
     Right { privilege: Privilege::Execute, object: "ledger.book_movement" },
     Right { privilege: Privilege::Insert, object: "identity.logins" },
     Right { privilege: Privilege::Select, object: "identity.signing_keys" },
