@@ -59,9 +59,9 @@ pub async fn issue(
     Attempt::of(db, provider, key, stored).go_on(refund::issue).await
 }
 
-/// Gives a refund up: from now on nobody asks the provider for it. It ends as failed, or as cancelled if the provider was never asked, and its
-/// amount is free to be asked for again. Money that the provider has given back all the same is on
-/// record and booked as that.
+/// Gives a refund up: from now on nobody asks the provider for it. It ends as failed, or as
+/// cancelled if the provider was never asked, and its amount is free to be asked for again. Money
+/// that the provider has given back all the same is on record and booked as that.
 ///
 /// **Errors.** Unavailable while the provider has not decided about it.
 /// **Repeats.** A refund ends once.

@@ -374,7 +374,7 @@ async fn a_refund_that_fails_while_it_is_asked_for_is_looked_up_and_told(db: PgP
     assert_eq!(record_of(&shop, &order).await, (pounds("10.00"), pounds("10.00")));
 }
 
-/// The provider has no such refund, and no money to make it of: nothing that the shop can put right.
+/// The provider has no such refund, and no money to make it of: the shop cannot put that right.
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn money_that_a_person_gave_back_at_the_provider_is_not_given_back_again(db: PgPool) {
     let shop = Shop::stocked(db).await;

@@ -39,6 +39,22 @@ pub enum Course {
     /// The same, but that step cannot be undone any more, and a person decides that it counts as
     /// done.
     IsAccepted,
+    /// It has shipped, and a part of its money is given back: a refund is under way.
+    IsRefunded,
+    /// The same, but the provider does not give the money back, and a person gives the refund up.
+    IsGivenUp,
+}
+
+impl Course {
+    /// Whether what is done for the order is taken back, or is to be.
+    pub const fn unwinds(self) -> bool {
+        matches!(self, Self::Unwinds | Self::IsAccepted)
+    }
+
+    /// Whether it is a refund's.
+    pub const fn is_of_a_refund(self) -> bool {
+        matches!(self, Self::IsRefunded | Self::IsGivenUp)
+    }
 }
 
 /// What goes wrong at the point.
@@ -192,11 +208,15 @@ impl Point {
 /// The payment provider, as the database calls its sandbox.
 const PROVIDER: &str = "sandbox_provider";
 
-/// Every activity of the order's process. A refund belongs to an order that has ended and knows no
-/// cancel: `refunds.rs` among the worker's tests has its own faults.
+/// Every activity of the process whose workflows' ids begin so.
+pub fn contracts_of(id_prefix: &'static str) -> impl DoubleEndedIterator<Item = &'static Contract> {
+    let is_it = move |process: &&ProcessEntry| process.id_prefix == id_prefix;
+    PROCESSES.iter().filter(is_it).flat_map(|process| process.contracts)
+}
+
+/// Every activity of the order's process.
 pub fn contracts() -> impl DoubleEndedIterator<Item = &'static Contract> {
-    let is_of_order = |process: &&ProcessEntry| process.id_prefix == OrderId::WORKFLOW_ID_PREFIX;
-    PROCESSES.iter().filter(is_of_order).flat_map(|process| process.contracts)
+    contracts_of(OrderId::WORKFLOW_ID_PREFIX)
 }
 
 /// The last step that can be undone: where it fails, everything has to be taken back.
@@ -308,7 +328,9 @@ impl Trouble {
             Self::ForgetsKeys => {
                 matches!(point.activity.as_str(), "AuthorisePayment" | "ShipOrder")
             }
-            Self::RefundFails => point.activity == "RefundPayment",
+            Self::RefundFails => {
+                matches!(point.activity.as_str(), "RefundPayment" | "IssueRefund")
+            }
             // What is patient from the beginning has no quick way that could fail first.
             Self::DiesLong => point.call.is_local(),
             Self::NeedsCustomer | Self::CustomerIsGone | Self::ExpiresEarly => {
@@ -472,7 +494,9 @@ impl Cell {
             (Trouble::CustomerIsGone, _) => End::Rejected(Rejection::PaymentNotApproved),
             (Trouble::Breaks | Trouble::Garbles, _) if self.point.can_be_refused() => End::Failed,
             _ => match self.point.course {
-                Course::Ships | Course::IsAccepted => End::Completed,
+                Course::Ships | Course::IsAccepted | Course::IsRefunded | Course::IsGivenUp => {
+                    End::Completed
+                }
                 Course::Unwinds => End::Rejected(Rejection::FulfilmentUnavailable {
                     step: last_step().step.parse().unwrap(),
                 }),
@@ -535,6 +559,8 @@ impl fmt::Display for Cell {
             Course::Ships => "an order that ships",
             Course::Unwinds => "an order that unwinds",
             Course::IsAccepted => "an order whose parcel has left",
+            Course::IsRefunded => "a refund",
+            Course::IsGivenUp => "a refund that is given up",
         };
         write!(f, "{course}: {activity}")?;
         if *site > 0 {

@@ -4,7 +4,9 @@
 //!
 //! The fault points are not written down: an order that ships and an order that unwinds are
 //! watched, and every call they make is one. A call that the contract table lists and neither of
-//! them makes is an error, so a new step is covered, or missed aloud.
+//! them makes is an error, so a new step is covered, or missed aloud. A refund that is carried out
+//! and one that is given up are watched in the same way; their orders have ended, so nobody cancels
+//! them.
 //!
 //! ```text
 //! matrix                              a slice: every fault at every point, and some of the cancels
@@ -28,6 +30,7 @@
 mod cell;
 mod deaths;
 mod plan;
+mod refund;
 mod report;
 mod run;
 mod seeds;
@@ -133,8 +136,11 @@ async fn matrix(shop: &mut Shop, arguments: &Arguments, manner: Manner) -> bool 
         is_asked_for && (stripe.is_none() || stripe::can_play(cell))
     };
     let points = run::points(shop, manner).await;
-    let undisturbed: Vec<_> = plan::undisturbed(&points).into_iter().filter(wanted).collect();
-    println!("{} fault points, {} cells without a cancel", points.len(), undisturbed.len());
+    let of_refunds = refund::points(shop, manner).await;
+    let undisturbed = [&points, &of_refunds].into_iter().flat_map(plan::undisturbed);
+    let undisturbed: Vec<_> = undisturbed.filter(wanted).collect();
+    let all = points.len() + of_refunds.len();
+    println!("{all} fault points, {} cells without a cancel", undisturbed.len());
     let mut results = run::all(shop, undisturbed, manner).await;
     if !manner.is_over(&results) {
         let cancelled = plan::cancelled(&points, &results, arguments.whole);

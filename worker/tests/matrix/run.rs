@@ -24,6 +24,7 @@ use workflows::order::{CancelRequest, NEEDS_ATTENTION, OrderSaga, PartyUpdate, s
 use crate::cell::{
     Cancel, Cell, Course, Misbehaviour, Moment, Point, Trouble, Way, contracts, last_step,
 };
+use crate::refund;
 use crate::stripe::{self, Counterpart};
 use crate::support::{
     self, FOR_EVER, Fault, Faults, Gate, OrderHandle, Shop, Traces, decided, ended, history,
@@ -126,7 +127,14 @@ pub async fn all(shop: &Shop, cells: Vec<Cell>, manner: Manner) -> Vec<Outcome> 
 
 async fn one(shop: &Shop, cell: Cell, give_up_after: Duration) -> Outcome {
     let order = order_on(shop, cell.point.course);
-    let run = AssertUnwindSafe(timeout(give_up_after, through(shop, &cell, &order))).catch_unwind();
+    let through = async {
+        if cell.point.course.is_of_a_refund() {
+            (refund::through(shop, &cell, &order).await, Vec::new())
+        } else {
+            through(shop, &cell, &order).await
+        }
+    };
+    let run = AssertUnwindSafe(timeout(give_up_after, through)).catch_unwind();
     let (complaint, openings) = match run.await {
         Ok(Ok((complaint, openings))) => (complaint, openings),
         Ok(Err(_elapsed)) => {
@@ -148,17 +156,14 @@ pub fn order_on(shop: &Shop, course: Course) -> Order {
     if shop.stripe().is_some() {
         order.payment_token = stripe::card(None);
     }
-    order.terms.patience_seconds = None;
-    if course != Course::Ships {
-        order.terms.patience_seconds = Some(1);
-    }
+    order.terms.patience_seconds = course.unwinds().then_some(1);
     plan_course(&shop.faults, order.order_id, course);
     order
 }
 
 /// Plans what makes an order take its course.
 pub fn plan_course(faults: &Faults, order: OrderId, course: Course) {
-    if course != Course::Ships {
+    if course.unwinds() {
         faults.plan(order, last_step().name, Fault::AnswerLost(FOR_EVER));
     }
     if course == Course::IsAccepted {
@@ -198,7 +203,8 @@ async fn through(shop: &Shop, cell: &Cell, order: &Order) -> (Option<String>, Ve
         let cancel = call_off(&handle, cell.cancel, &gate);
         let operator = decide(shop, &handle, order_id, cell.point.course, cell.needs_operator());
         let outside = answer_later(shop, &handle, order_id, cell.trouble);
-        let party = misbehave(shop, &handle, cell, order_id, &before_party);
+        let news = async |party: &str, status: &str| tell_news(&handle, party, status).await;
+        let party = misbehave(shop, cell, order_id, &before_party, news);
         tokio::pin!(end, cancel, operator, outside, party);
         let mut taken_in = None;
         let mut has_misbehaved = false;
@@ -224,12 +230,18 @@ async fn through(shop: &Shop, cell: &Cell, order: &Order) -> (Option<String>, Ve
 }
 
 /// Has the point's party misbehave, or send its news, as soon as the point is reached.
-async fn misbehave(shop: &Shop, handle: &OrderHandle, cell: &Cell, order: OrderId, before: &Gate) {
+pub async fn misbehave(
+    shop: &Shop,
+    cell: &Cell,
+    order: OrderId,
+    before: &Gate,
+    tell_news: impl AsyncFn(&str, &str),
+) {
     let Some(party) = cell.point.party().filter(|_| cell.is_its_partys_doing()) else { return };
     before.reached().await;
     if cell.trouble == Trouble::HintsComeOften {
         for status in ["captured", "authorised", "captured", "authorised", "captured"] {
-            tell_news(handle, party, status).await;
+            tell_news(party, status).await;
         }
     }
     if let Some(stripe) = Counterpart::of(shop) {
@@ -377,9 +389,7 @@ async fn answer_later<T>(shop: &Shop, handle: &OrderHandle, order: OrderId, trou
     let mut looks = interval(LOOK_EVERY);
     loop {
         looks.tick().await;
-        let answered: bool =
-            sqlx::query_scalar(answer).bind(order.uuid()).fetch_one(&shop.db).await.unwrap();
-        if answered {
+        if is_answered(shop, order, answer).await {
             tell_news(handle, "sandbox_provider", status).await;
             break;
         }
@@ -402,6 +412,15 @@ async fn approve_at_stripe<T>(
         tell_news(handle, "sandbox_provider", "authorised").await;
     }
     std::future::pending().await
+}
+
+/// Has a bank not carry out the order's refund; whether there was one to fail.
+pub async fn refund_fails(shop: &Shop, order: OrderId) -> bool {
+    is_answered(shop, order, FAIL_REFUND).await
+}
+
+async fn is_answered(shop: &Shop, order: OrderId, answer: &'static str) -> bool {
+    sqlx::query_scalar(answer).bind(order.uuid()).fetch_one(&shop.db).await.unwrap()
 }
 
 /// Whether there was a refund to fail.

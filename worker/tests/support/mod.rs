@@ -15,6 +15,7 @@
 )]
 
 mod faults;
+mod refund;
 mod workflow;
 
 use std::collections::BTreeMap;
@@ -33,6 +34,7 @@ use chrono::{DateTime, SubsecRound as _, Utc};
 use domain::{Decision, Order, OrderId, OrderStatus, PaymentToken, Quantity, Sku, Terms};
 pub use faults::{Call, FOR_EVER, Fault, Faults, Gate, failed};
 use futures::future::join_all;
+pub use refund::{RefundHandle, asks_back, launch_refund, provider_takes_its_time, refund_ended};
 use saga::WaitingFor;
 use serde_json::Value;
 use sqlx::postgres::PgConnectOptions;
