@@ -563,7 +563,8 @@ async fn a_dispute_is_put_on_record_as_it_is_however_it_is_told(db: PgPool) {
     let units = i64::try_from(to_stripe_units(order.totals.total).unwrap()).unwrap();
     let taken = [balance("txn_1a", -units, 1_500, "gbp")];
     let opened = || disputed(&order, "needs_response", &taken);
-    let unknown = refuses(404, &json!({"type": "invalid_request_error", "code": "resource_missing"}));
+    let unknown =
+        refuses(404, &json!({"type": "invalid_request_error", "code": "resource_missing"}));
     let stripe = Stripe::that([opened(), opened(), unknown]).await;
     // The later event comes first.
     kept(&shop, "evt_2", "charge.dispute.funds_withdrawn", "dispute", Some("du_1a")).await;
