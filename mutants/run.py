@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -59,12 +60,8 @@ CHECKS = {
 }
 ARGUMENTS = {"matrix": ["--fail-fast", "--give-up-after", "60"]}
 
-# These have a database for each test; the starter's share the Temporal server that is running. The
-# others start one of their own.
-ON_WHAT_RUNS = {
-    "domain", "schema", "activities", "starter", "payments", "shipments", "refunding", "units",
-    "counting", "export", "watch", "counterparts", "programs", "formats",
-}
+# How many bugs of one crate a copy takes at a time.
+PORTION = 10
 
 
 class NotPlanted(Exception):
@@ -226,15 +223,28 @@ class Report:
         return self.caught == all_of_them > 0
 
 
-def one_after_the_other(copy: Copy, mutants: list[Mutant], report: Report) -> None:
+def portions(mutants: list[Mutant]) -> deque[list[Mutant]]:
+    """The bugs of one crate follow each other: a crate is built anew for the next bug only."""
+    crates: dict[str, list[Mutant]] = {}
+    for mutant in mutants:
+        crates.setdefault(mutant.edits[0].file.split("/")[0], []).append(mutant)
+    return deque(
+        crate[first : first + PORTION]
+        for crate in crates.values()
+        for first in range(0, len(crate), PORTION)
+    )
+
+
+def one_after_the_other(copy: Copy, left: deque[list[Mutant]], report: Report) -> None:
     copy.prepare()
-    # The bugs of one crate follow each other: a crate is built anew for the next bug only.
-    for mutant in sorted(mutants, key=lambda mutant: mutant.edits[0].file.split("/")[0]):
-        report.of(copy, mutant)
-
-
-def starts_a_server(mutant: Mutant) -> bool:
-    return not ON_WHAT_RUNS.issuperset(check.partition(":")[0] for check in mutant.checks)
+    while True:
+        try:
+            portion = left.popleft()
+        except IndexError:
+            # Another copy has the last one.
+            return
+        for mutant in portion:
+            report.of(copy, mutant)
 
 
 def main() -> int:
@@ -249,14 +259,13 @@ def main() -> int:
     )
     mutants = [mutant for mutant in PLANTED if only in mutant.name]
     report = Report(mutants)
-    # Two at once: building a crate keeps one core busy, and so does a test. Nothing is shared.
-    on_what_runs = [mutant for mutant in mutants if not starts_a_server(mutant)]
-    on_their_own = [mutant for mutant in mutants if starts_a_server(mutant)]
+    left = portions(mutants)
+    # Two at once: building a crate keeps one core busy, and so does a test. What they share is
+    # Postgres, where each test has a database of its own, and a Temporal server.
     with ThreadPoolExecutor() as both:
         under_way = [
-            both.submit(one_after_the_other, Copy(name), chosen, report)
-            for name, chosen in (("shared", on_what_runs), ("own", on_their_own))
-            if chosen
+            both.submit(one_after_the_other, Copy(name), left, report)
+            for name in ("first", "second")
         ]
         for done in under_way:
             done.result()

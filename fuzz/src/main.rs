@@ -19,7 +19,7 @@ mod prices;
 mod records;
 #[cfg(fuzzing)]
 #[path = "../../shop/src/retail.rs"]
-#[expect(dead_code, reason = "the shop is a program, of which only this reader is fed")]
+#[expect(dead_code, unused_imports, reason = "the shop is a program, of which one reader is fed")]
 mod retail;
 #[cfg(fuzzing)]
 mod targets;

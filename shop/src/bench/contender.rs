@@ -2,20 +2,28 @@
 
 use std::fmt::Display;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use domain::{CustomerId, Order, OrderId, OrderStatus};
+use temporalio_client::errors::WorkflowGetResultError;
 use temporalio_client::tonic::IntoRequest;
 use temporalio_client::{
     Client, UntypedWorkflow, WorkflowDescribeOptions, WorkflowGetResultOptions, WorkflowHandle,
     WorkflowStartOptions,
 };
 use temporalio_common::protos::temporal::api::workflowservice::v1::GetClusterInfoRequest;
+use tokio::time::sleep;
 use workflows::order::{OrderSaga, OrderStart};
 
 use super::database::Database;
 use super::textbook::{EmptyWorkflow, QUEUE, TextbookSaga};
 use crate::ordersaga::{ApiError, Ordersaga, PlaceOrder};
+
+/// An order whose workflow is not started by then is a fault.
+const LAUNCHED_WITHIN: Duration = Duration::from_secs(30);
+
+/// How long to wait before it is asked again for a workflow that is not started yet.
+const A_MOMENT: Duration = Duration::from_millis(2);
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -146,7 +154,18 @@ impl Arena {
             Contender::Order => {
                 let workflow: WorkflowHandle<Client, OrderSaga> =
                     self.client.get_workflow_handle(workflow_id);
-                let outcome = Box::pin(workflow.get_result(options)).await.map_err(failed)?;
+                let placed = Instant::now();
+                let outcome = loop {
+                    match Box::pin(workflow.get_result(options.clone())).await {
+                        // An order is on record before its workflow is started.
+                        Err(WorkflowGetResultError::NotFound(_))
+                            if placed.elapsed() < LAUNCHED_WITHIN =>
+                        {
+                            sleep(A_MOMENT).await;
+                        }
+                        ended => break ended.map_err(failed)?,
+                    }
+                };
                 if outcome.status == OrderStatus::Completed {
                     return Ok(());
                 }
