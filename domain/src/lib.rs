@@ -16,6 +16,7 @@ mod party;
 pub mod payment;
 mod pricing;
 mod provider;
+pub mod reconciliation;
 pub mod refund;
 mod rejection;
 pub mod shipment;

@@ -210,6 +210,7 @@ mod tests {
             commodity 1000. JPY
             commodity 1000.000 KWD
             account Assets:Payment-Clearing
+            account Assets:Bank
             account Assets:Inventory
             account Liabilities:Customer-Deposits
             account Liabilities:Sales-Tax-Payable
@@ -218,6 +219,7 @@ mod tests {
             account Income:Shipping-Income
             account Income:Refunds
             account Expenses:Cost-Of-Goods
+            account Expenses:Payment-Fees
 
             2026-11-28 * (1) goods-received
                 ; key:goods-received:85123A
@@ -279,6 +281,7 @@ mod tests {
             option "operating_currency" "KWD"
 
             1970-01-01 open Assets:Payment-Clearing       GBP
+            1970-01-01 open Assets:Bank
             1970-01-01 open Assets:Inventory              GBP,JPY,KWD
             1970-01-01 open Liabilities:Customer-Deposits GBP
             1970-01-01 open Liabilities:Sales-Tax-Payable
@@ -287,6 +290,7 @@ mod tests {
             1970-01-01 open Income:Shipping-Income
             1970-01-01 open Income:Refunds
             1970-01-01 open Expenses:Cost-Of-Goods        GBP,JPY,KWD
+            1970-01-01 open Expenses:Payment-Fees
 
             2026-11-28 * "goods-received"
               transaction: "1"

@@ -7,6 +7,7 @@ use domain::ledger::Account;
 pub(super) const fn name(account: Account) -> &'static str {
     match account {
         Account::PaymentClearing => "Assets:Payment-Clearing",
+        Account::Bank => "Assets:Bank",
         Account::Inventory => "Assets:Inventory",
         Account::CustomerDeposits => "Liabilities:Customer-Deposits",
         Account::SalesTaxPayable => "Liabilities:Sales-Tax-Payable",
@@ -15,6 +16,7 @@ pub(super) const fn name(account: Account) -> &'static str {
         Account::ShippingIncome => "Income:Shipping-Income",
         Account::Refunds => "Income:Refunds",
         Account::CostOfGoods => "Expenses:Cost-Of-Goods",
+        Account::PaymentFees => "Expenses:Payment-Fees",
     }
 }
 
