@@ -384,7 +384,7 @@ PLANTED = [
     mutant(
         "an answer without end is read",
         "units:party::answer activities",
-        (ANSWER, "        if self.body.len() > BODY_MAX {", "        if false {"),
+        (ANSWER, "        if self.body.len() > most {", "        if false {"),
     ),
     mutant(
         "a party is left alone for as long as it likes",

@@ -8,6 +8,9 @@ use domain::{Charge, Money};
 
 use super::{Breaker, Capabilities, PartyError};
 use crate::fault::Cause;
+use crate::payment::lists::{
+    ListedPayment, ListedRefund, Page, Payout, ProviderLists, Range, Settled,
+};
 use crate::payment::port::{Payment, PaymentId, PaymentProvider, ProviderError, Refund};
 use crate::shipping::port::{Booking, Carrier, CarrierError, Consignment, ShipmentId};
 
@@ -68,6 +71,49 @@ impl<P: PaymentProvider> PaymentProvider for Guarded<P> {
         refund_key: &str,
     ) -> Result<Option<Refund>, ProviderError> {
         self.breaker.call(self.party.look_up_refund(payment, refund_key)).await
+    }
+
+    fn lists(&self) -> &dyn ProviderLists {
+        self
+    }
+}
+
+#[async_trait]
+impl<P: PaymentProvider> ProviderLists for Guarded<P> {
+    async fn list_payments(
+        &self,
+        range: Range,
+        after: Option<&str>,
+    ) -> Result<Page<ListedPayment>, ProviderError> {
+        self.breaker.call(self.party.lists().list_payments(range, after)).await
+    }
+
+    async fn list_refunds(
+        &self,
+        range: Range,
+        after: Option<&str>,
+    ) -> Result<Page<ListedRefund>, ProviderError> {
+        self.breaker.call(self.party.lists().list_refunds(range, after)).await
+    }
+
+    async fn list_payouts(
+        &self,
+        range: Range,
+        after: Option<&str>,
+    ) -> Result<Page<Payout>, ProviderError> {
+        self.breaker.call(self.party.lists().list_payouts(range, after)).await
+    }
+
+    async fn list_settled(
+        &self,
+        payout: &str,
+        after: Option<&str>,
+    ) -> Result<Page<Settled>, ProviderError> {
+        self.breaker.call(self.party.lists().list_settled(payout, after)).await
+    }
+
+    async fn find(&self, payment: &PaymentId) -> Result<ListedPayment, ProviderError> {
+        self.breaker.call(self.party.lists().find(payment)).await
     }
 }
 

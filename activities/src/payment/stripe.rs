@@ -25,6 +25,7 @@
 //! is not there, and declines with `authentication_required`.
 
 mod client;
+mod lists;
 mod objects;
 
 use std::time::Duration;
@@ -36,6 +37,7 @@ use domain::{Charge, Money, to_stripe_units};
 use self::client::{Api, Field, Reply, is_safe};
 pub use self::client::{ApiKey, Mode, StripeSettings, UnusableSettings};
 use self::objects::{Intent, Refund, Refunding, Refunds, intent_id, nonsense, undecided};
+use super::lists::ProviderLists;
 use super::port::{self, Capabilities, Payment, PaymentId, PaymentProvider, ProviderError};
 use crate::party::answer::Said;
 
@@ -361,6 +363,10 @@ impl PaymentProvider for StripeProvider {
         let refunds = self.refunds(id).await?;
         let newest = refunds.iter().find(|refund| refund.is_of(refund_key));
         newest.map(Refund::as_known).transpose()
+    }
+
+    fn lists(&self) -> &dyn ProviderLists {
+        self
     }
 }
 
