@@ -139,6 +139,119 @@ create index differences_open_by_subject on finance.differences (subject) where 
 comment on table finance.differences is
     'Where provider and shop do not say the same. Closed by the run that finds it gone.';
 
+-- What both sides say of the payments that a run has looked at: of one, or of those after another
+-- by the provider's name. `domain::reconciliation` judges it.
+create function finance.compared(
+    the_run bigint, the_reference text, after_reference text, at_most integer
+) returns table (
+    reference text, standing text,
+    their_state text, their_currency text, their_amount numeric, their_captured numeric,
+    their_refunded numeric,
+    our_state text, our_currency text, our_captured numeric, our_refunded numeric,
+    order_id uuid, order_standing text, refund_standing text,
+    is_surplus boolean, is_settled_by_hand boolean
+) language sql stable as $$
+    select
+        theirs.reference, theirs.standing,
+        theirs.state, theirs.currency::text, theirs.amount, theirs.captured, theirs.refunded,
+        ours.state, ours.currency::text, ours.captured, ours.refunded,
+        placed.order_id,
+        case
+            when placed.order_id is null then 'unknown'
+            when orders.is_terminal(placed.status) then case
+                when placed.status = 'completed' and not exists (
+                    select from payments.charges as paid
+                    where paid.order_id = placed.order_id and paid.captured > 0
+                ) then 'completed-unpaid'
+                else 'over'
+            end
+            when placed.updated_at > now() - interval '15 minutes' then 'moving'
+            else 'waiting'
+        end,
+        case
+            when exists (
+                select from payments.refund_requests as asked
+                where asked.order_id = placed.order_id and asked.state in ('requested', 'pending')
+            ) then 'under-way'
+            -- One that failed and was made anew under the same key has not failed.
+            when exists (
+                select from finance.provider_refunds as failed
+                join payments.refunds as known on known.refund_key = failed.key
+                where failed.payment = theirs.reference and failed.state = 'failed'
+                    and not exists (
+                        select from finance.provider_refunds as made
+                        where made.key = failed.key and made.state <> 'failed'
+                    )
+            ) then 'failed-there'
+            else 'at-rest'
+        end,
+        -- Of several payments that stand, those that the shop knows as taken come first, and then the
+        -- oldest; whatever comes later is one too many.
+        theirs.captured > theirs.refunded and exists (
+            select from finance.provider_payments as other
+            left join payments.charges as known on known.provider_reference = other.reference
+            where other.order_id = theirs.order_id and other.reference <> theirs.reference
+                and other.captured > other.refunded
+                and (coalesce(known.captured, 0) = 0, other.opened_at, other.reference)
+                    < (coalesce(ours.captured, 0) = 0, theirs.opened_at, theirs.reference)
+        ),
+        exists (
+            select from orders.order_events as decided
+            where decided.order_id = placed.order_id
+                and decided.type = 'order.attention-resolved'
+                and decided.data ->> 'decision' = 'skip'
+                and decided.data ->> 'step' in ('authorise-payment', 'capture-payment')
+        )
+    from finance.provider_payments as theirs
+    left join payments.charges as ours on ours.provider_reference = theirs.reference
+    left join orders.orders as placed on placed.order_id = coalesce(ours.order_id, theirs.order_id)
+    where theirs.seen_in = the_run
+        and theirs.reference > after_reference
+        and (the_reference is null or theirs.reference = the_reference)
+    order by theirs.reference
+    limit at_most
+$$;
+
+-- What the books have of the payouts that a run has booked, and of those of which a difference
+-- stands open. A payment and its refunds are in payment clearing as the shop has them on record, and
+-- fees as they were booked; what else a payout consists of is in no books.
+create function finance.compared_payouts(the_run bigint) returns table (
+    payout text, currency text, at_provider numeric, in_shop numeric, is_returned boolean,
+    is_exchanged boolean
+) language sql stable as $$
+    with judged as (
+        select paid.* from finance.payouts as paid
+        where paid.seen_in = the_run or exists (
+            select from finance.differences as open
+            where open.subject = paid.payout and open.closed_at is null
+        )
+    ), item as (
+        select settled.payout, settled.currency, settled.kind, settled.payment,
+            sum(settled.amount) as amount, sum(settled.fee) as fee
+        from finance.balance_transactions as settled join judged using (payout)
+        where settled.kind <> 'payout'
+        group by settled.payout, settled.currency, settled.kind, settled.payment
+    ), booked as (
+        select item.payout,
+            sum(case
+                when item.kind = 'charge' and ours.currency = item.currency
+                then ours.captured - item.fee
+                when item.kind = 'refund' and ours.currency = item.currency
+                then -least(-item.amount, ours.refunded) - item.fee
+                when item.kind = 'fee' then item.amount - item.fee
+                else -item.fee
+            end) as amount,
+            bool_or(item.kind in ('charge', 'refund') and ours.currency <> item.currency)
+                as is_exchanged
+        from item left join payments.charges as ours on ours.provider_reference = item.payment
+        group by item.payout
+    )
+    select judged.payout, judged.currency::text, judged.amount, coalesce(booked.amount, 0),
+        judged.returned_by is not null, coalesce(booked.is_exchanged, false)
+    from judged left join booked using (payout)
+    order by judged.payout
+$$;
+
 -- A payment is found by the provider's name for it.
 create index charges_by_provider_reference on payments.charges (provider_reference);
 

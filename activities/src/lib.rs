@@ -4,7 +4,8 @@
 //! its idempotency record, its effect, the order's event and the message that tells of it commit
 //! together or not at all, in one round trip. Why a repeat has no second effect is told in
 //! `idempotency`; why nothing that comes late outlives its undo, in [`payment`] and [`shipping`]; how
-//! money of a completed order is given back, in [`refunds`]. A party that is not
+//! money of a completed order is given back, in [`refunds`]; how provider and shop are compared, in
+//! [`reconcile`]. A party that is not
 //! the shop's own and does not answer is left alone for a while, by [`party`].
 
 pub mod catalogue;
@@ -18,6 +19,7 @@ mod order_activities;
 pub mod orders;
 pub mod party;
 pub mod payment;
+pub mod reconcile;
 pub mod refunds;
 pub mod shipping;
 pub mod stock;

@@ -20,6 +20,7 @@
 
 pub mod order;
 mod queue;
+pub mod reconcile;
 pub mod refund;
 mod registry;
 
