@@ -245,7 +245,8 @@ impl<'a> Session<'a> {
     /// Keeps what the provider says of one payment at this moment.
     async fn look_up(&mut self, reference: &str) -> Result<(), ActivityFault> {
         let id = PaymentId(reference.to_owned());
-        let found = match self.lists().find(&id).await {
+        let found = self.lists().find(&id).await;
+        let found = match found {
             Ok(found) => Some(ListedPayment { id, ..found }),
             Err(ProviderError::NotFound) => None,
             Err(

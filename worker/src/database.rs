@@ -67,6 +67,7 @@ const RIGHTS: &[Right] = &[
     Right { privilege: Privilege::Insert, object: "payments.charges" },
     Right { privilege: Privilege::Select, object: "payments.refund_requests" },
     Right { privilege: Privilege::Insert, object: "ledger.entries" },
+    Right { privilege: Privilege::Update, object: "finance.runs" },
     Right { privilege: Privilege::Insert, object: "shipping.shipments" },
     Right { privilege: Privilege::Select, object: "operations.paused_queues" },
     Right { privilege: Privilege::Select, object: "operations.stopped_parties" },
