@@ -22,7 +22,7 @@ mod store;
 use chrono::{DateTime, Utc};
 use domain::payment::PaymentState;
 use domain::reconciliation::{
-    DifferenceKind, Judgement, OrderStanding, Ours, Repair, Theirs, judge,
+    DifferenceKind, Judgement, OrderStanding, Repair, Theirs, judge,
 };
 use domain::{Money, OrderId};
 use rust_decimal::Decimal;
@@ -362,40 +362,35 @@ impl Pair {
 
     /// The difference, with the amounts that it is about.
     fn found(&self, kind: DifferenceKind) -> Found {
-        let is_about_refunds = match kind {
+        let (theirs, ours) = (self.facts.theirs, self.facts.ours);
+        let (at_provider, in_shop) = match kind {
             DifferenceKind::RefundedOnlyThere
             | DifferenceKind::RefundedOnlyHere
-            | DifferenceKind::RefundFailedThere => true,
+            | DifferenceKind::RefundFailedThere => {
+                (theirs.map(|theirs| theirs.refunded), ours.map(|ours| ours.refunded))
+            }
+            // Nothing is taken: it is about what is set aside.
+            DifferenceKind::AuthorisedAndLeft => {
+                (theirs.map(|theirs| theirs.amount), ours.map(|ours| ours.captured))
+            }
             DifferenceKind::NotInShop
             | DifferenceKind::NotAtProvider
             | DifferenceKind::AmountsDiffer
             | DifferenceKind::CapturedOnlyThere
             | DifferenceKind::CapturedOnlyHere
-            | DifferenceKind::AuthorisedAndLeft
             | DifferenceKind::ChargedTwice
             | DifferenceKind::Unreadable
             | DifferenceKind::PayoutDiffers
-            | DifferenceKind::SettledInAnotherCurrency => false,
+            | DifferenceKind::SettledInAnotherCurrency => {
+                (theirs.map(|theirs| theirs.captured), ours.map(|ours| ours.captured))
+            }
         };
-        let theirs = |theirs: Theirs| match (is_about_refunds, theirs.state) {
-            (true, _) => theirs.refunded,
-            (false, PaymentState::Authorised | PaymentState::AwaitingCustomer) => theirs.amount,
-            (
-                false,
-                PaymentState::Opened
-                | PaymentState::Declined
-                | PaymentState::Captured
-                | PaymentState::Voided
-                | PaymentState::Refunded,
-            ) => theirs.captured,
-        };
-        let ours = |ours: Ours| if is_about_refunds { ours.refunded } else { ours.captured };
         Found {
             kind,
             subject: self.reference.clone(),
             order_id: self.order_id,
-            at_provider: self.facts.theirs.map(theirs).map(Amount::from),
-            in_shop: self.facts.ours.map(ours).map(Amount::from),
+            at_provider: at_provider.map(Amount::from),
+            in_shop: in_shop.map(Amount::from),
         }
     }
 }

@@ -16,6 +16,8 @@ mod placing;
 #[cfg(test)]
 mod projection;
 #[cfg(test)]
+mod reconcile;
+#[cfg(test)]
 mod refunds;
 #[cfg(test)]
 mod retention;

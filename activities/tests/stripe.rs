@@ -35,7 +35,7 @@ const LOOK_UP: &str = "GET /v1/payment_intents/pi_1a?expand[]=latest_charge";
 const REFUNDS: &str = "GET /v1/refunds?payment_intent=pi_1a&limit=40";
 
 /// An answer of the server's.
-struct Scripted {
+pub(crate) struct Scripted {
     status: u16,
     headers: Vec<(&'static str, &'static str)>,
     /// None: the connection breaks before the body.
@@ -54,13 +54,13 @@ impl Scripted {
     }
 }
 
-fn answers(status: u16, body: &Value) -> Scripted {
+pub(crate) fn answers(status: u16, body: &Value) -> Scripted {
     let headers = vec![("content-type", "application/json"), ("request-id", "req_1a")];
     Scripted { status, headers, body: Some(body.to_string()) }
 }
 
 /// The answer is lost.
-fn lost() -> Scripted {
+pub(crate) fn lost() -> Scripted {
     Scripted { status: 200, headers: Vec::new(), body: None }
 }
 
@@ -180,13 +180,13 @@ async fn answer(
 }
 
 /// Stripe, as a test has it answer.
-struct Stripe {
-    provider: StripeProvider,
+pub(crate) struct Stripe {
+    pub(crate) provider: StripeProvider,
     script: Arc<Script>,
 }
 
 impl Stripe {
-    async fn that(answers: impl IntoIterator<Item = Scripted>) -> Self {
+    pub(crate) async fn that(answers: impl IntoIterator<Item = Scripted>) -> Self {
         Self::of(answers, None).await
     }
 
@@ -211,7 +211,7 @@ impl Stripe {
 
     /// It was asked for this, in this order, and for nothing else.
     #[track_caller]
-    fn was_asked(&self, requests: &[&str]) {
+    pub(crate) fn was_asked(&self, requests: &[&str]) {
         let asked: Vec<_> = self.asked().iter().map(Asked::told).collect();
         assert_eq!(asked, requests);
         assert!(self.script.answers.lock().unwrap().is_empty(), "not every answer was heard");

@@ -11,6 +11,7 @@ mod books;
 mod money;
 mod parties;
 mod privacy;
+mod reconciled;
 mod record;
 mod stock;
 mod table;

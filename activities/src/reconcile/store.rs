@@ -6,7 +6,7 @@ use domain::reconciliation::{
     DifferenceKind, Facts, OrderStanding, Ours, RefundStanding, Theirs,
 };
 use domain::refund::RefundId;
-use domain::{Currency, Money, OrderId, is_foreign_id};
+use domain::{Currency, Money, OrderId, is_foreign_id, minor_digits};
 use rust_decimal::Decimal;
 use serde::Serialize;
 use serde_json::Value;
@@ -954,7 +954,6 @@ async fn open_differences(connection: &mut PgConnection) -> Result<Vec<Differenc
     .fetch_all(connection)
     .await
     .map_err(|error| fault(REPORTING, error))?;
-    let amount = |(amount, currency)| Amount { amount, currency };
     let difference = rows.into_iter().map(|row| {
         let kind: DifferenceKind =
             row.kind.parse().map_err(|error| ActivityFault::broken(REPORTING, error))?;
@@ -962,11 +961,18 @@ async fn open_differences(connection: &mut PgConnection) -> Result<Vec<Differenc
             kind,
             subject: row.subject,
             order_id: row.order_id.map(OrderId::of),
-            at_provider: row.at_provider.zip(row.at_provider_currency).map(amount),
-            in_shop: row.in_shop.zip(row.in_shop_currency).map(amount),
+            at_provider: row.at_provider.zip(row.at_provider_currency).map(written_amount),
+            in_shop: row.in_shop.zip(row.in_shop_currency).map(written_amount),
             since: row.opened_at,
             advice: kind.advice(),
         })
     });
     difference.collect()
+}
+
+/// The amount with the decimals of its currency, of which the driver drops those of nothing.
+fn written_amount((mut amount, currency): (Decimal, String)) -> Amount {
+    let digits = Currency::from_code(&currency).and_then(|known| minor_digits(known).ok());
+    amount.rescale(digits.unwrap_or_default().max(amount.normalize().scale()));
+    Amount { amount, currency }
 }

@@ -48,7 +48,9 @@ use crate::http::products::update::TermsRequest;
 use crate::http::queues::pause::PauseRequest;
 use crate::http::quotes::QuoteRequest;
 use crate::http::stock::shift::MovementRequest;
-use crate::http::{attention, conditional, customers, identity, ledger, page, products, stock};
+use crate::http::{
+    attention, conditional, customers, identity, ledger, page, products, reconciliation, stock,
+};
 use crate::identity::fuzzing::caller_of_the_shop;
 
 /// As many digits as the shortest card number has.
@@ -147,6 +149,7 @@ pub fn query_string(bytes: &[u8]) {
         b'c' => is_read_back::<customers::list::ListQuery>(query),
         b'a' => is_read_back::<attention::list::ListQuery>(query),
         b't' => is_read_back::<ledger::transactions::ListQuery>(query),
+        b'r' => is_read_back::<reconciliation::ListQuery>(query),
         b'd' => {
             query_of::<CancelQuery>(query);
         }

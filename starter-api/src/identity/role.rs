@@ -49,12 +49,15 @@ impl Role {
                 Scope::RefundPayments,
                 Scope::ResolveOrders,
                 Scope::OperateQueues,
+                Scope::ReadReconciliation,
                 Scope::WriteProducts,
                 Scope::ReadStock,
                 Scope::WriteStock,
                 Scope::ReadCustomers,
             ],
-            Self::Finance => &[Scope::ReadOrders, Scope::ReadLedger],
+            Self::Finance => {
+                &[Scope::ReadOrders, Scope::ReadLedger, Scope::ReadReconciliation]
+            }
         }
     }
 }
