@@ -288,6 +288,7 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    /// Judges a payment, and once more if it seems to differ.
     async fn judge_pair(&mut self, pair: &Pair) -> Result<Verdict, ActivityFault> {
         match pair.standing {
             PairStanding::Undecided => return Ok(Verdict::LeftAlone),
@@ -355,9 +356,11 @@ async fn void(provider: &dyn PaymentProvider, reference: &str) -> Result<bool, A
 }
 
 impl Pair {
-    /// Whether what the shop has on record is what it was.
+    /// Whether what the shop has on record is what it was, and the provider can still tell.
     fn is_as_before(&self, before: &Self) -> bool {
-        self.facts.ours == before.facts.ours && self.facts.order == before.facts.order
+        self.standing == before.standing
+            && self.facts.ours == before.facts.ours
+            && self.facts.order == before.facts.order
     }
 
     /// The difference, with the amounts that it is about.
