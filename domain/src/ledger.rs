@@ -32,6 +32,9 @@ pub enum Account {
     GoodsReceived,
     /// What was given back for goods after the parcel was handed over, before tax. Reduces income.
     Refunds,
+    /// What customers have transferred and no order has taken, and what is to be sent back to them by
+    /// transfer. A liability.
+    CustomerCredit,
 }
 
 /// The side of an account that grows it.
@@ -95,10 +98,11 @@ pub enum Unbalanced {
 
 impl Account {
     /// Every account, in the order of the trial balance.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::PaymentClearing,
         Self::Inventory,
         Self::CustomerDeposits,
+        Self::CustomerCredit,
         Self::SalesTaxPayable,
         Self::GoodsReceived,
         Self::Sales,
@@ -120,6 +124,7 @@ impl Account {
             Self::CostOfGoods => "cost-of-goods",
             Self::GoodsReceived => "goods-received",
             Self::Refunds => "refunds",
+            Self::CustomerCredit => "customer-credit",
         }
     }
 
@@ -137,6 +142,7 @@ impl Account {
                 Side::Debit
             }
             Self::CustomerDeposits
+            | Self::CustomerCredit
             | Self::Sales
             | Self::ShippingIncome
             | Self::SalesTaxPayable

@@ -212,6 +212,7 @@ mod tests {
             account Assets:Payment-Clearing
             account Assets:Inventory
             account Liabilities:Customer-Deposits
+            account Liabilities:Customer-Credit
             account Liabilities:Sales-Tax-Payable
             account Liabilities:Goods-Received
             account Income:Sales
@@ -281,6 +282,7 @@ mod tests {
             1970-01-01 open Assets:Payment-Clearing       GBP
             1970-01-01 open Assets:Inventory              GBP,JPY,KWD
             1970-01-01 open Liabilities:Customer-Deposits GBP
+            1970-01-01 open Liabilities:Customer-Credit
             1970-01-01 open Liabilities:Sales-Tax-Payable
             1970-01-01 open Liabilities:Goods-Received    GBP
             1970-01-01 open Income:Sales
