@@ -5,6 +5,7 @@
 
 mod api_client;
 mod attention;
+mod bank;
 mod catalogue;
 mod completions;
 mod export;
@@ -68,6 +69,8 @@ enum Command {
     Prove(prove::ProveArgs),
     /// Write the books as an hledger journal or a beancount file, for others to check
     Export(export::ExportArgs),
+    /// Take in the bank's files, and write payment lists for it
+    Bank(bank::BankArgs),
     /// Launch orders anew whose workflow is lost, or knows more than the record
     Recover(recover::RecoverArgs),
     /// Look at orders, and decide about them
@@ -91,6 +94,7 @@ async fn main() -> ExitCode {
         Command::Replay(_)
         | Command::Prove(_)
         | Command::Export(_)
+        | Command::Bank(_)
         | Command::Recover(_)
         | Command::Completions(_) => ONLY_ERRORS,
         Command::Order(_) | Command::Attention(_) => OWN_WARNINGS,
@@ -116,6 +120,7 @@ async fn carry_out(command: Command) -> Result<ExitCode> {
         Command::Replay(args) => replay::run(&args),
         Command::Prove(args) => prove::run(args).await,
         Command::Export(args) => export::run(args).await.map(done),
+        Command::Bank(args) => bank::run(args).await,
         Command::Recover(args) => recover::run(args).await,
         Command::Order(args) => order::run(args).await.map(done),
         Command::Attention(args) => attention::run(args).await.map(done),

@@ -73,7 +73,8 @@ impl CreditorReference {
     #[must_use]
     pub fn of(key: &str) -> Self {
         let digest = Sha256::digest(key);
-        let drawn = digest.iter().take(8).fold(0_u64, |drawn, byte| (drawn << 8) | u64::from(*byte));
+        let drawn =
+            digest.iter().take(8).fold(0_u64, |drawn, byte| (drawn << 8) | u64::from(*byte));
         let number = format!("{:018}", drawn % 1_000_000_000_000_000_000);
         let rest = rest_of(number.chars().chain("RF00".chars())).unwrap_or_default();
         Self(format!("RF{:02}{number}", 98_u32.saturating_sub(rest)))

@@ -171,11 +171,12 @@ pub struct ServeArgs {
           value_parser = PossibleValuesParser::new(ProviderName::NAMES).try_map(|name| name.parse::<ProviderName>()))]
     pub api_payment_provider: ProviderName,
 
-    /// How many seconds a customer may take to approve a payment, where their bank asks for it; after
-    /// that the order is rejected. The payment provider may grant less.
-    #[arg(long, env = "ORDERSAGA_APPROVAL_SECONDS", default_value_t = 900,
+    /// How many seconds a customer may take to approve a payment, where their bank asks for it, or to
+    /// transfer the money; after that the order is rejected. Left out: a quarter of an hour, and a week
+    /// for a transfer. The payment provider may grant less.
+    #[arg(long, env = "ORDERSAGA_APPROVAL_SECONDS",
           value_parser = clap::value_parser!(u32).range(1..=i64::from(crate::app::orders::APPROVAL_SECONDS_MAX)))]
-    pub approval_seconds: u32,
+    pub approval_seconds: Option<u32>,
 
     /// How many seconds a declined payment may be replaced by another, unless the order itself says
     /// otherwise; the goods are held meanwhile. 0 rejects the order at once.
@@ -266,7 +267,9 @@ impl ServeArgs {
             patience_seconds: self.patience_seconds,
             capture_at: self.capture,
             payment_provider: self.api_payment_provider,
-            approval_seconds: self.approval_seconds,
+            approval_seconds: self
+                .approval_seconds
+                .unwrap_or_else(|| self.api_payment_provider.approval_seconds()),
             payment_retry_seconds: self.payment_retry_seconds,
             backlog_max: self.backlog_max,
         }

@@ -9,6 +9,7 @@
 //! | [`ops`] | what an operator and a load balancer ask it: `/health`, `/ready`, `/metrics` |
 //! | [`parties`] | obeys operators' stops of a party, and tells how each party stands |
 //! | [`payment`] | who takes the customers' money, by the settings |
+//! | [`bank`] | the shop's account for bank transfers, news for its orders, payment lists |
 //! | [`catalogue_file`] | reads a supplier's list |
 //! | [`recover`] | launches orders anew whose workflow is lost |
 //! | [`order_metrics`] | counts the orders that have not ended, and the messages not published |
@@ -20,6 +21,7 @@
 //! | [`database`], [`telemetry`] | the worker's database, and the SDK's runtime with all metrics |
 
 pub mod activity_metrics;
+pub mod bank;
 pub mod catalogue_file;
 pub mod database;
 pub mod export;

@@ -1,8 +1,9 @@
-//! Who takes the customers' money: the sandbox, or Stripe with the shop's own account.
+//! Who takes the customers' money: the sandbox, Stripe with the shop's own account, or the shop's bank.
 
 use std::sync::Arc;
 
 use activities::party::{Breaker, Guarded};
+use activities::payment::bank_transfer::BankTransferProvider;
 use activities::payment::port::PaymentProvider;
 use activities::payment::sandbox::SandboxProvider;
 use activities::payment::stripe::{
@@ -14,6 +15,8 @@ use reqwest::Url;
 use runtime::database::BadUrl;
 use sqlx::PgPool;
 use tracing::info;
+
+use crate::bank::{BankArgs, NoAccount};
 
 /// Who takes the customers' money.
 #[derive(Clone, Debug, clap::Args)]
@@ -37,34 +40,41 @@ pub struct PaymentArgs {
     /// payment that has to be approved is declined
     #[arg(long, env = "STRIPE_RETURN_URL")]
     pub stripe_return_url: Option<Url>,
+    /// The account that customers transfer to.
+    #[command(flatten)]
+    pub bank: BankArgs,
 }
 
 /// Why nobody can take the customers' money.
 #[derive(Debug, thiserror::Error)]
 pub enum PaymentError {
-    /// The sandbox's database.
+    /// The provider's records.
     #[error("DATABASE_URL")]
     Database(#[from] BadUrl),
     /// Stripe is to take it, and no key is given.
     #[error("PAYMENT_PROVIDER is stripe, and STRIPE_API_KEY is not set")]
     NoKey,
+    /// Customers are to transfer it, and there is no account.
+    #[error("PAYMENT_PROVIDER is bank-transfer")]
+    Bank(#[from] NoAccount),
     /// Stripe cannot be called.
     #[error("the settings for Stripe")]
     Stripe(#[from] UnusableSettings),
 }
 
 impl PaymentArgs {
-    /// The provider, behind its breaker; `sandbox` makes the sandbox's pool, if it is the provider.
+    /// The provider, behind its breaker; `records` makes the pool of one that keeps its records in the
+    /// shop's database.
     ///
     /// **Errors.** The provider cannot be called with these settings. A key is not repeated.
     pub fn provider(
         &self,
-        sandbox: impl FnOnce() -> Result<PgPool, BadUrl>,
+        records: impl FnOnce() -> Result<PgPool, BadUrl>,
         breaker: Arc<Breaker>,
     ) -> Result<Arc<dyn PaymentProvider>, PaymentError> {
         match self.payment_provider {
             ProviderName::Sandbox => {
-                let provider = SandboxProvider::new(sandbox()?, self.random_decline_percent);
+                let provider = SandboxProvider::new(records()?, self.random_decline_percent);
                 Ok(Arc::new(Guarded::new(provider, breaker)))
             }
             ProviderName::Stripe => {
@@ -75,6 +85,12 @@ impl PaymentArgs {
                 let settings = StripeSettings { api_key, api_url, return_url };
                 let provider = StripeProvider::new(&settings)?;
                 info!(mode, at = %settings.api_url, "Stripe takes the customers' money");
+                Ok(Arc::new(Guarded::new(provider, breaker)))
+            }
+            ProviderName::BankTransfer => {
+                let account = self.bank.account()?;
+                info!(iban = %account.iban, "customers transfer their money to the shop's account");
+                let provider = BankTransferProvider::new(records()?, account);
                 Ok(Arc::new(Guarded::new(provider, breaker)))
             }
         }

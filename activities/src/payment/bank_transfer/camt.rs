@@ -186,8 +186,7 @@ impl Collected {
         }
         let is_credit = is_credit(entry)?;
         let transfers = transfers(entry, whole, is_credit)?;
-        let (amount, direction) =
-            (whole.to_string(), if is_credit { "credit" } else { "debit" });
+        let (amount, direction) = (whole.to_string(), if is_credit { "credit" } else { "debit" });
         let name = match (bank_reference(entry), self.message) {
             (Some(reference), _) => digest(&[account, reference, direction, &amount]),
             (None, Some(Message::Statement)) => {
@@ -475,7 +474,8 @@ mod tests {
         assert_ne!(names[0], names[1], "two customers may pay the same");
         assert_eq!(one(&statement(&alike)), read);
         // In a notification nothing would tell them from the statement's.
-        let told = one(&notification(&alike.replace("<Sts>", "<AcctSvcrRef>NONREF</AcctSvcrRef><Sts>")));
+        let told =
+            one(&notification(&alike.replace("<Sts>", "<AcctSvcrRef>NONREF</AcctSvcrRef><Sts>")));
         assert_eq!((told.bookings.len(), told.left), (0, 2));
     }
 
@@ -495,7 +495,9 @@ mod tests {
             let transfers = &read.bookings[0].transfers;
             let found: Vec<_> = transfers
                 .iter()
-                .map(|one| format!("{} {}", one.amount.amount().normalize(), one.amount.currency().code()))
+                .map(|one| {
+                    format!("{} {}", one.amount.amount().normalize(), one.amount.currency().code())
+                })
                 .collect();
             assert_eq!(found, amounts);
             assert!(transfers.iter().all(|one| one.is_unclear == is_unclear));
