@@ -29,7 +29,7 @@ counterparts: ## fetches who stands for outside parties in tests, and says what 
 
 matrix: ## every fault at every step and undo, cancelled at every moment; then several at once (ORDERS=300 SEED=42 ONLY=text)
 	@$(STACK) test -- sh -c 'cargo test --quiet --locked --workspace --test matrix -- --whole $(if $(ONLY),--only "$(ONLY)") \
-		&& cargo test --quiet --locked --workspace --test matrix -- --orders $(or $(ORDERS),300) $(if $(SEED),--seed $(SEED))'
+		$(if $(PROVIDER),--provider $(PROVIDER),&& cargo test --quiet --locked --workspace --test matrix -- --orders $(or $(ORDERS),300) $(if $(SEED),--seed $(SEED)))'
 
 mutants: ## plants one bug at a time in a copy of the code: each is to be caught (ONLY=text)
 	@$(STACK) test -- $(PYTHON) mutants/run.py $(if $(ONLY),--only "$(ONLY)")

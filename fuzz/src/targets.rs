@@ -11,10 +11,11 @@ const TARGET: &str = "ORDERSAGA_FUZZ_TARGET";
 /// A reader with its promises.
 type Target = fn(&[u8]);
 
-const TARGETS: [(&str, Target); 22] = [
+const TARGETS: [(&str, Target); 23] = [
     ("amounts", words::amount),
     ("answers", activities::fuzzing::answer),
     ("authorization", starter_api::fuzzing::authorization),
+    ("bank-files", activities::fuzzing::bank_file),
     ("catalogues", files::catalogue),
     ("claims", starter_api::fuzzing::claims),
     ("events", events::events),

@@ -22,7 +22,7 @@
 //! what comes in and with what a refund gives back, and shrinks with what an order takes and with each
 //! list. What an order has taken, its own steps book.
 
-mod camt;
+pub(crate) mod camt;
 mod element;
 pub mod import;
 pub mod list;

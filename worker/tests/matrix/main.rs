@@ -10,6 +10,7 @@
 //! matrix                              a slice: every fault at every point, and some of the cancels
 //! matrix --whole                      every fault at every point with a cancel at every moment
 //! matrix --orders 300 [--seed 42]     several faults to each of so many real orders, drawn by seed
+//! matrix --provider bank-transfer     the slice, with customers who pay by transfer
 //! ```
 
 #![allow(
@@ -40,8 +41,11 @@ use clap::Parser;
 use run::Manner;
 use runtime::schema::MIGRATIONS;
 use sqlx::{Connection, PgConnection, PgPool};
-use support::{Code, Shop};
+use support::{Code, Shop, bank};
 use uuid::Uuid;
+
+const SANDBOX: &str = "sandbox";
+const BANK_TRANSFER: &str = "bank-transfer";
 
 /// How much of the matrix is run.
 #[derive(Debug, Parser)]
@@ -64,6 +68,11 @@ struct Arguments {
     /// Real orders to each of which several faults happen, instead of the matrix
     #[arg(long)]
     orders: Option<usize>,
+    /// Who takes the customers' money: the sandbox, or their transfers; what only the sandbox can do
+    /// wrong is left out then
+    #[arg(long, conflicts_with = "orders", value_parser = [SANDBOX, BANK_TRANSFER],
+        default_value = SANDBOX)]
+    provider: String,
     /// What the faults of those orders are drawn from; by default it is drawn itself
     #[arg(long)]
     seed: Option<u64>,
@@ -78,22 +87,29 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    let bank = (arguments.provider == BANK_TRANSFER).then(bank::account);
     if arguments.serve {
-        deaths::serve_until_death().await;
+        deaths::serve_until_death(Code { bank, ..Code::default() }).await;
         return ExitCode::SUCCESS;
     }
     let begun = Instant::now();
-    let code = Code { ask_again_for: Duration::from_mins(5), ..Code::default() };
+    let code = Code { ask_again_for: Duration::from_mins(5), bank, ..Code::default() };
     let mut shop = Shop::open_with(code, database().await).await;
     let manner = Manner {
         at_once: arguments.at_once,
         give_up_after: Duration::from_secs(arguments.give_up_after),
         fail_fast: arguments.fail_fast,
     };
+    let customers = shop
+        .is_paid_by_transfer()
+        .then(|| tokio::spawn(bank::pay_whatever_is_awaited(shop.db.clone(), shop.client.clone())));
     let passed = match arguments.orders {
         Some(orders) => seeds::run(&shop, orders, arguments.seed, manner).await,
         None => matrix(&mut shop, &arguments, manner).await,
     };
+    if let Some(customers) = customers {
+        customers.abort();
+    }
     // Where it stopped early, attempts stand before their gates for ever.
     if passed || !manner.fail_fast {
         shop.close().await;
@@ -105,6 +121,7 @@ async fn main() -> ExitCode {
 async fn matrix(shop: &mut Shop, arguments: &Arguments, manner: Manner) -> bool {
     let wanted = |cell: &cell::Cell| {
         arguments.only.as_ref().is_none_or(|only| cell.to_string().contains(only))
+            && !(arguments.provider == BANK_TRANSFER && cell.is_of_the_sandbox_provider())
     };
     let points = run::points(shop, manner).await;
     let undisturbed: Vec<_> = plan::undisturbed(&points).into_iter().filter(wanted).collect();

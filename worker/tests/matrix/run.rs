@@ -148,6 +148,9 @@ pub fn order_on(shop: &Shop, course: Course) -> Order {
     if course != Course::Ships {
         order.terms.patience_seconds = Some(1);
     }
+    if shop.is_paid_by_transfer() {
+        order.terms.approval_seconds = 3_600;
+    }
     plan_course(&shop.faults, order.order_id, course);
     order
 }

@@ -14,6 +14,7 @@
               be prepared or read fails its test, and a test may ask the database anything"
 )]
 
+pub mod bank;
 mod faults;
 mod workflow;
 
@@ -24,6 +25,8 @@ use std::time::Duration;
 
 use activities::Activities;
 use activities::catalogue::{Article, Stocking};
+use activities::payment::bank_transfer::{BankAccount, BankTransferProvider};
+use activities::payment::port::PaymentProvider;
 use activities::payment::sandbox::SandboxProvider;
 use activities::shipping::sandbox::SandboxCarrier;
 use activities::stock::ArticleQueues;
@@ -246,6 +249,11 @@ impl Shop {
     pub async fn send_workers_home(&mut self) {
         stop(self.workflows.take()).await;
         stop(self.parties.take()).await;
+    }
+
+    /// Whether customers pay by transfer.
+    pub const fn is_paid_by_transfer(&self) -> bool {
+        self.code.bank.is_some()
     }
 
     /// Starts an order's workflow, as the starter does.
@@ -499,7 +507,12 @@ impl Shop {
                     select from sandbox_provider.refunds
                     where refunds.payment_id = payments.payment_id
                         and refunds.state = 'succeeded'
-                 )) as payments,
+                 )) + (select count(*) from bank.payments
+                 where order_id = $1 and (state = 'received' or captured > (
+                    select coalesce(sum(lines.amount), 0)
+                    from bank.lines join bank.entries using (entry_id)
+                    where entries.reference = payments.reference and refund_key is not null
+                 ))) as payments,
                 exists (select from balance where amount <> 0) as has_balance,
                 exists (
                     select from balance where account = 'customer-deposits' and amount <> 0
@@ -613,6 +626,18 @@ pub struct Code {
     pub changes: Option<WorkflowInterceptorConstructor>,
     /// How long a party whose answers make no sense is asked again. By default not at all.
     pub ask_again_for: Duration,
+    /// Where customers transfer to, if they pay by transfer.
+    pub bank: Option<BankAccount>,
+}
+
+impl Code {
+    /// Who takes the customers' money.
+    fn provider(&self, records: PgPool) -> Arc<dyn PaymentProvider> {
+        match &self.bank {
+            Some(account) => Arc::new(BankTransferProvider::new(records, account.clone())),
+            None => Arc::new(SandboxProvider::new(records, 0)),
+        }
+    }
 }
 
 /// Serves the queues, on a thread and a runtime of its own: a test's own runtime ends with it.
@@ -642,7 +667,7 @@ where
             let activities = Activities {
                 db: pool(),
                 articles: ArticleQueues::default(),
-                provider: Arc::new(SandboxProvider::new(pool(), 0)),
+                provider: code.provider(pool()),
                 carrier: Arc::new(SandboxCarrier::new(pool())),
                 settings: activities::Settings {
                     reservation_ttl: Duration::from_hours(24),
