@@ -27,7 +27,7 @@ test: ## every test, against a real Temporal server and a real Postgres
 counterparts: ## fetches who stands for outside parties in tests, and says what is there
 	@$(PYTHON) embedded/counterparts.py
 
-matrix: ## every fault at every step and undo, cancelled at every moment; then several at once (ORDERS=300 SEED=42 ONLY=text)
+matrix: ## every fault at every step and undo, cancelled at every moment; then several at once (ORDERS=300 SEED=42 ONLY=text); or with customers who transfer (PROVIDER=bank-transfer)
 	@$(STACK) test -- sh -c 'cargo test --quiet --locked --workspace --test matrix -- --whole $(if $(ONLY),--only "$(ONLY)") \
 		$(if $(PROVIDER),--provider $(PROVIDER),&& cargo test --quiet --locked --workspace --test matrix -- --orders $(or $(ORDERS),300) $(if $(SEED),--seed $(SEED)))'
 
