@@ -343,3 +343,29 @@ fn clients(written: &str) -> Result<Vec<Client>> {
     };
     entries.map(client).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Program {
+        #[command(flatten)]
+        args: ServeArgs,
+    }
+
+    #[test]
+    fn customers_have_the_time_that_their_way_of_paying_takes() {
+        let seconds = |more: &[&str]| {
+            let given = ["api", "--api-payment-provider"].iter().chain(more);
+            Program::parse_from(given).args.limits().approval_seconds
+        };
+        assert_eq!(seconds(&["sandbox"]), 900);
+        assert_eq!(seconds(&["stripe"]), 900);
+        assert_eq!(seconds(&["bank-transfer"]), 604_800);
+        assert_eq!(seconds(&["bank-transfer", "--approval-seconds", "2592000"]), 2_592_000);
+        assert_eq!(seconds(&["stripe", "--approval-seconds", "60"]), 60);
+    }
+}
