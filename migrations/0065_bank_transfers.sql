@@ -1,12 +1,13 @@
 -- Prepayment by bank transfer: the shop's bank is the payment provider, and these are its records.
 --
--- A payment is expected under a reference, which the customer writes on the transfer. What has come is
--- read from the bank's statements (camt.053, camt.054); what has to go back goes out in payment lists
--- (pain.001), which an operator hands to the bank. The shop's programs call no bank.
+-- A payment is expected under a reference, which the customer writes on the transfer. What has come
+-- is read from the bank's statements (camt.053, camt.054); what has to go back goes out in payment
+-- lists (pain.001), which an operator hands to the bank. The shop's programs call no bank.
 --
--- One file is one transaction: all of it is taken in, or nothing. A statement's entry is known by what
--- the bank says of it, and is taken in once, whichever files it stands in. Every coin of an entry is
--- somewhere: kept for a payment, on a line of a list, or waiting for a person who knows whose it is.
+-- One file is one transaction: all of it is taken in, or nothing. A statement's entry is known by
+-- what the bank says of it, and is taken in once, whichever files it stands in. Every coin of an
+-- entry is somewhere: kept for a payment, on a line of a list, or waiting for a person who knows
+-- whose it is.
 --
 -- Names and account numbers of payers are here and nowhere else; only the worker's role reads them.
 set local lock_timeout = '3s';
@@ -23,7 +24,8 @@ create table bank.payments (
     currency char(3) not null,
     amount numeric not null constraint payments_amount_positive check (amount > 0),
     -- opened: the customer has not been asked. awaiting: they have. received: all of it has come.
-    -- captured: the order has taken it. closed: nothing is expected any more, and what comes goes back.
+    -- captured: the order has taken it. closed: nothing is expected any more, and what comes goes
+    -- back.
     state text not null default 'opened' constraint payments_state_known
         check (state in ('opened', 'awaiting', 'received', 'captured', 'closed')),
     -- What has come and is kept for it, at most what is expected.
@@ -112,8 +114,8 @@ create table bank.lists (
 -- What goes back to whoever has transferred it.
 create table bank.lines (
     line_id bigint generated always as identity primary key,
-    -- refund: of a payment that was taken. surplus: more than was expected. closed: for a payment that
-    -- was not expected any more, or is not. unassigned: a person has sent it back.
+    -- refund: of a payment that was taken. surplus: more than was expected. closed: for a payment
+    -- that was not expected any more, or is not. unassigned: a person has sent it back.
     reason text not null constraint lines_reason_known
         check (reason in ('refund', 'surplus', 'closed', 'unassigned')),
     -- Whose payer gets it.

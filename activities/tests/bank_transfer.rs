@@ -1,5 +1,5 @@
-//! Orders that are paid by bank transfer: what comes is assigned once and to the coin, and what goes
-//! back stands on one list.
+//! Orders that are paid by bank transfer: what comes is assigned once and to the coin, and what
+//! goes back stands on one list.
 
 use activities::payment::bank_transfer::import::{
     Became, ImportError, Imported, NotDecided, Unassigned, assign, import, news, pay_to, send_back,
@@ -327,7 +327,8 @@ async fn a_file_that_is_not_whole_leaves_nothing_behind(db: PgPool) {
             "{said}"
         );
     }
-    // What the database does not take of a later entry, it does not take of the earlier ones either.
+    // What the database does not take of a later entry, it does not take of the earlier ones
+    // either.
     sqlx::raw_sql("alter table bank.entries add constraint small check (amount <> 7)")
         .execute(&bank.shop.owner)
         .await

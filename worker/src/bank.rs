@@ -1,5 +1,5 @@
-//! Bank transfers, as an operator deals with them: the shop's account, orders that are told that their
-//! money has come, and the file of a payment list.
+//! Bank transfers, as an operator deals with them: the shop's account, orders that are told that
+//! their money has come, and the file of a payment list.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};

@@ -1,4 +1,5 @@
-//! Who takes the customers' money: the sandbox, Stripe with the shop's own account, or the shop's bank.
+//! Who takes the customers' money: the sandbox, Stripe with the shop's own account, or the shop's
+//! bank.
 
 use std::sync::Arc;
 
@@ -63,8 +64,8 @@ pub enum PaymentError {
 }
 
 impl PaymentArgs {
-    /// The provider, behind its breaker; `records` makes the pool of one that keeps its records in the
-    /// shop's database.
+    /// The provider, behind its breaker; `records` makes the pool of one that keeps its records in
+    /// the shop's database.
     ///
     /// **Errors.** The provider cannot be called with these settings. A key is not repeated.
     pub fn provider(

@@ -1,5 +1,5 @@
-//! Orders that wait for a bank transfer, against a real Temporal server and a real database: paid by a
-//! file, called off meanwhile, or waiting in vain.
+//! Orders that wait for a bank transfer, against a real Temporal server and a real database: paid
+//! by a file, called off meanwhile, or waiting in vain.
 
 #![expect(
     clippy::default_trait_access,

@@ -1,9 +1,10 @@
 //! Prepayment by bank transfer: the shop's own bank is the payment provider.
 //!
-//! Nobody is asked to set money aside. The customer is told an account, an amount and a reference, and
-//! the order waits for the money, for days. What has come is read from the bank's files, which an
-//! operator [imports](import::import); what goes back stands on lines of a payment list, which an
-//! operator [exports](list) and hands to the bank. The records are the tables of the schema `bank`.
+//! Nobody is asked to set money aside. The customer is told an account, an amount and a reference,
+//! and the order waits for the money, for days. What has come is read from the bank's files, which
+//! an operator [imports](import::import); what goes back stands on lines of a payment list, which
+//! an operator [exports](list) and hands to the bank. The records are the tables of the schema
+//! `bank`.
 //!
 //! | the port | here |
 //! |---|---|
@@ -19,8 +20,8 @@
 //! pending until all of its lines stand on a list.
 //!
 //! **The books.** Money of customers that no order has taken is on `customer-credit`: it grows with
-//! what comes in and with what a refund gives back, and shrinks with what an order takes and with each
-//! list. What an order has taken, its own steps book.
+//! what comes in and with what a refund gives back, and shrinks with what an order takes and with
+//! each list. What an order has taken, its own steps book.
 
 pub(crate) mod camt;
 mod element;
@@ -238,7 +239,8 @@ fn reference_of(PaymentId(id): &PaymentId) -> Result<CreditorReference, Provider
     CreditorReference::parse(id).ok_or_else(|| nonsense("there is no such payment"))
 }
 
-/// The bank's records are in the shop's database: what is wrong with it is told as for the shop's own.
+/// The bank's records are in the shop's database: what is wrong with it is told as for the shop's
+/// own.
 fn failed(error: sqlx::Error) -> ProviderError {
     const DOING: &str = "keeping the records of bank transfers";
     match DatabaseFault::of(&error) {

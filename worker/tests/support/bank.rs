@@ -44,8 +44,8 @@ pub async fn take_in(db: &PgPool, entries: &str) -> Imported {
     import(db, &account(), file.as_bytes()).await.unwrap()
 }
 
-/// Customers who transfer whatever they are asked for, as soon as they are. Never comes to an end by
-/// itself.
+/// Customers who transfer whatever they are asked for, as soon as they are. Never comes to an end
+/// by itself.
 pub async fn pay_whatever_is_awaited(db: PgPool, client: Client) {
     let mut looks = interval(Duration::from_millis(100));
     loop {

@@ -1,8 +1,9 @@
-//! What a bank tells of an account: statements (camt.053) and notifications (camt.054) of ISO 20022.
+//! What a bank tells of an account: statements (camt.053) and notifications (camt.054) of ISO
+//! 20022.
 //!
-//! Versions differ in where a few things stand, and both places are looked at. What is not needed to
-//! know whose money an entry is, is not read. An entry is known again, in another file too, by the
-//! bank's own reference; of a statement's entry without one, by the statement and its content.
+//! Versions differ in where a few things stand, and both places are looked at. What is not needed
+//! to know whose money an entry is, is not read. An entry is known again, in another file too, by
+//! the bank's own reference; of a statement's entry without one, by the statement and its content.
 
 use std::collections::BTreeMap;
 use std::mem;

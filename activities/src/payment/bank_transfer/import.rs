@@ -1,4 +1,5 @@
-//! Money that has come: taken in from the bank's files, and assigned to the payments that it is for.
+//! Money that has come: taken in from the bank's files, and assigned to the payments that it is
+//! for.
 //!
 //! A file is one transaction. Its entries are booked as they come, and each is assigned by the
 //! reference that stands anywhere in it:
@@ -12,7 +13,7 @@
 //! | no reference, an unknown one, several, another currency, a transfer that comes back | a person decides |
 
 use domain::bank::{CreditorReference, Iban};
-use domain::{Money, OrderId};
+use domain::{Money, MoneyError, OrderId};
 use sha2::{Digest as _, Sha256};
 use sqlx::{PgConnection, PgPool};
 use strum::{EnumString, IntoStaticStr};
@@ -31,8 +32,8 @@ pub struct Imported {
     pub found: Vec<Found>,
     /// How many entries had been taken in before, from another file.
     pub known: u64,
-    /// How many entries of a notification have no reference of the bank's, and are taken in with the
-    /// statement.
+    /// How many entries of a notification have no reference of the bank's, and are taken in with
+    /// the statement.
     pub left: u64,
 }
 
@@ -275,7 +276,7 @@ async fn assign_to(
     if expected.amount.currency() != amount.currency() {
         return Ok(Became::Unassigned(Unassigned::OtherCurrency));
     }
-    let impossible = |error| sqlx::Error::Decode(Box::new(error));
+    let impossible = |error: MoneyError| sqlx::Error::Decode(error.into());
     let order = OrderId::of(expected.order_id);
     let nothing = Money::zero(amount.currency()).map_err(impossible)?;
     let missing = match expected.state {

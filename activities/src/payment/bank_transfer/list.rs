@@ -1,9 +1,9 @@
 //! Payment lists: what goes back to customers, as the bank takes it (pain.001).
 //!
-//! A list is claimed in one transaction: its lines stand on it for ever, and its booking is made. Only
-//! then is its file written, from what is on record, and the same at any time. A list whose file was
-//! never written in full is written before another is claimed. So a crash at any moment loses no line
-//! and pays none twice; and a bank that is given a list again knows it by its number.
+//! A list is claimed in one transaction: its lines stand on it for ever, and its booking is made.
+//! Only then is its file written, from what is on record, and the same at any time. A list whose
+//! file was never written in full is written before another is claimed. So a crash at any moment
+//! loses no line and pays none twice; and a bank that is given a list again knows it by its number.
 
 use domain::Money;
 use domain::bank::Iban;

@@ -1,7 +1,7 @@
 //! The payments that are expected, and the lines by which money goes back.
 //!
-//! Whoever changes a payment, or what is kept for it, has locked its row before: two files, and a file
-//! and an undo, come one after the other.
+//! Whoever changes a payment, or what is kept for it, has locked its row before: two files, and a
+//! file and an undo, come one after the other.
 
 use domain::bank::CreditorReference;
 use domain::{Charge, Currency, Money, MoneyError};
