@@ -4,11 +4,13 @@
 //! its idempotency record, its effect, the order's event and the message that tells of it commit
 //! together or not at all, in one round trip. Why a repeat has no second effect is told in
 //! `idempotency`; why nothing that comes late outlives its undo, in [`payment`] and [`shipping`]; how
-//! money of a completed order is given back, in [`refunds`]. A party that is not
+//! money of a completed order is given back, in [`refunds`]; who looks at an order before its money is
+//! taken, in [`fraud`]. A party that is not
 //! the shop's own and does not answer is left alone for a while, by [`party`].
 
 pub mod catalogue;
 mod fault;
+pub mod fraud;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod heartbeat;

@@ -25,6 +25,7 @@ mod queues;
 mod quotes;
 mod rate_limit;
 mod receive;
+mod screening;
 mod state;
 mod stock;
 
@@ -145,6 +146,10 @@ fn every_operation() -> OpenApiRouter<State> {
         .routes(routes!(orders::resolve::resolve))
         .routes(routes!(attention::list::attention))
         .routes(routes!(attention::resolve::resolve_all))
+        .routes(routes!(screening::review::review))
+        .routes(routes!(screening::reviews::reviews))
+        .routes(routes!(screening::entries::entries, screening::add::add_entry))
+        .routes(routes!(screening::remove::remove_entry))
         .routes(routes!(queues::list::list))
         .routes(routes!(queues::pause::pause))
         .routes(routes!(queues::resume::resume))

@@ -50,6 +50,7 @@ const fn code(kind: Kind) -> Code {
         | Kind::QueueNotFound
         | Kind::PartyNotFound
         | Kind::AccountNotFound
+        | Kind::EntryNotFound
         | Kind::IssuedElsewhere => Code::NotFound,
         Kind::PriceChanged
         | Kind::NotInStock
@@ -58,6 +59,7 @@ const fn code(kind: Kind) -> Code {
         | Kind::OrderAlreadyRejected
         | Kind::OrderAlreadyFailed
         | Kind::NoPaymentDue
+        | Kind::NoReviewDue
         | Kind::OrderNotRefundable
         | Kind::RefundUnderWay
         | Kind::OrderInterrupted

@@ -113,7 +113,8 @@ impl Kind {
             | Self::CustomerNotFound
             | Self::QueueNotFound
             | Self::PartyNotFound
-            | Self::AccountNotFound => StatusCode::NOT_FOUND,
+            | Self::AccountNotFound
+            | Self::EntryNotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::PriceChanged
             | Self::EmailTaken
@@ -125,6 +126,7 @@ impl Kind {
             | Self::OrderAlreadyRejected
             | Self::OrderAlreadyFailed
             | Self::NoPaymentDue
+            | Self::NoReviewDue
             | Self::OrderNotRefundable
             | Self::RefundUnderWay
             | Self::OrderInterrupted => StatusCode::CONFLICT,

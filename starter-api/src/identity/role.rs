@@ -48,6 +48,7 @@ impl Role {
                 Scope::CancelOrders,
                 Scope::RefundPayments,
                 Scope::ResolveOrders,
+                Scope::ReviewOrders,
                 Scope::OperateQueues,
                 Scope::WriteProducts,
                 Scope::ReadStock,

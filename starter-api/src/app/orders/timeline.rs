@@ -84,6 +84,14 @@ fn sentence(event: &Happened) -> String {
         Happened::ReservationExpired(_) => {
             "The goods were held for too long and given back".to_owned()
         }
+        Happened::ReviewNeeded(asked) => {
+            let until = asked.until.to_rfc3339_opts(SecondsFormat::Secs, true);
+            format!("A person of the shop looks at the order by {until}")
+        }
+        Happened::OrderReviewed(reviewed) => {
+            let by = if reviewed.by_default { "because nobody did in time" } else { "by a person" };
+            format!("The order was looked at: {}, {by}", reviewed.decision)
+        }
         Happened::PaymentAwaitingCustomer(awaiting) => {
             let until = awaiting.until.to_rfc3339_opts(SecondsFormat::Secs, true);
             format!("The customer has to approve the payment of {} by {until}", awaiting.amount)

@@ -21,6 +21,8 @@ pub(crate) const RIGHTS: &[Right] = &[
     Right { privilege: Privilege::Execute, object: "orders.cancel_before_launch" },
     Right { privilege: Privilege::Execute, object: "payments.replace_method" },
     Right { privilege: Privilege::Execute, object: "payments.request_refund" },
+    Right { privilege: Privilege::Execute, object: "fraud.decide" },
+    Right { privilege: Privilege::Insert, object: "fraud.origins" },
     Right { privilege: Privilege::Delete, object: "orders.refund_launches" },
     Right { privilege: Privilege::Delete, object: "orders.launches" },
     Right { privilege: Privilege::Insert, object: "customers.customers" },
