@@ -6,6 +6,8 @@ mod catalogue;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod fraud;
+#[cfg(test)]
 mod ledger;
 #[cfg(test)]
 mod orders;

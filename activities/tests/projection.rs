@@ -6,9 +6,10 @@ use chrono::{DateTime, Utc};
 use domain::event::{
     AttentionNeeded, AttentionResolved, AwaitingCustomer, Booked, Cancelled, Completed, EventType,
     Expired, Failed, OrderEvent, Parcelled, PaymentMoved, RefundEnded, RefundRequested,
-    RefundSucceeded, Refused, StockLines, Unwinding,
+    RefundSucceeded, Refused, ReviewNeeded, Reviewed, StockLines, Unwinding,
 };
 use domain::ledger::JournalEntry;
+use domain::screening::ReviewDecision;
 use domain::{
     Attention, Decision, Ending, FulfilmentStatus, OrderState, OrderStatus, PaymentStatus,
     Rejection, StepName,
@@ -52,6 +53,11 @@ fn samples() -> Vec<OrderEvent> {
         OrderEvent::StockRefused(refused()),
         OrderEvent::StockReleased(lines()),
         OrderEvent::ReservationExpired(Expired { reservation: "r".to_owned() }),
+        OrderEvent::ReviewNeeded(ReviewNeeded { until: the_moment() }),
+        OrderEvent::OrderReviewed(Reviewed {
+            decision: ReviewDecision::Approve,
+            by_default: false,
+        }),
         OrderEvent::PaymentAwaitingCustomer(AwaitingCustomer {
             amount: order.totals.total,
             provider_reference: "p".to_owned(),

@@ -14,6 +14,8 @@ mod output;
 mod prove;
 mod recover;
 mod replay;
+mod review;
+mod screening;
 mod serve;
 
 use std::process::ExitCode;
@@ -74,6 +76,10 @@ enum Command {
     Order(order::OrderArgs),
     /// Look after the orders that wait for a person
     Attention(attention::AttentionArgs),
+    /// Decide about the orders that screening has stopped
+    Review(review::ReviewArgs),
+    /// Look after the lists of those who are blocked or allowed
+    Screening(screening::ScreeningArgs),
     /// Print the completions of a shell
     Completions(completions::CompletionsArgs),
 }
@@ -93,7 +99,9 @@ async fn main() -> ExitCode {
         | Command::Export(_)
         | Command::Recover(_)
         | Command::Completions(_) => ONLY_ERRORS,
-        Command::Order(_) | Command::Attention(_) => OWN_WARNINGS,
+        Command::Order(_) | Command::Attention(_) | Command::Review(_) | Command::Screening(_) => {
+            OWN_WARNINGS
+        }
     };
     let done = match start_logging(log_format, filter) {
         Ok(()) => Box::pin(carry_out(command)).await,
@@ -119,6 +127,8 @@ async fn carry_out(command: Command) -> Result<ExitCode> {
         Command::Recover(args) => recover::run(args).await,
         Command::Order(args) => order::run(args).await.map(done),
         Command::Attention(args) => attention::run(args).await.map(done),
+        Command::Review(args) => review::run(args).await.map(done),
+        Command::Screening(args) => screening::run(args).await.map(done),
         Command::Completions(args) => completions::run(&args, &mut Cli::command()).map(done),
     }
 }

@@ -159,7 +159,8 @@ pub(crate) fn show_items(page: &Value, columns: &[Column], format: Format) -> Re
     Ok(())
 }
 
-fn show(value: &Value, format: Format) -> Result<()> {
+/// What the API answers, with everything in it.
+pub(crate) fn show(value: &Value, format: Format) -> Result<()> {
     match format {
         Format::Json => print(value)?,
         Format::Table => print(details(value))?,

@@ -112,7 +112,17 @@ fn nobody_is_to_take_money_with_settings_that_cannot_be_used() {
 
 #[test]
 fn the_help_of_every_command_is_printed_as_a_result() {
-    for command in ["api", "worker", "all", "migrate", "load-catalogue", "order", "attention"] {
+    for command in [
+        "api",
+        "worker",
+        "all",
+        "migrate",
+        "load-catalogue",
+        "order",
+        "attention",
+        "review",
+        "screening",
+    ] {
         let mut program = Command::new(env!("CARGO_BIN_EXE_ordersaga"));
         let output = program.env_clear().args([command, "--help"]).output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{command}");
