@@ -143,7 +143,7 @@ async fn one(shop: &Shop, cell: Cell, give_up_after: Duration) -> Outcome {
 
 /// The order of a course, before anything else happens to it.
 pub fn order_on(shop: &Shop, course: Course) -> Order {
-    let mut order = support::order();
+    let mut order = support::screened();
     order.terms.patience_seconds = None;
     if course != Course::Ships {
         order.terms.patience_seconds = Some(1);
