@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::life::{captured, happen, needs_attention, record, rejected, reserved, unwinding};
 use crate::paying::declined_order;
 use crate::refunding::completed_order;
+use crate::reviewing::order_under_review;
 use crate::shop::{Answer, Shop, send};
 use crate::signing_in::shop_of_the_examples;
 
@@ -173,6 +174,8 @@ async fn every_request_of_the_examples_is_accepted(database: PgPool) {
         ("operators.resume", operator),
         ("operators.stop_party", operator),
         ("operators.resume_party", operator),
+        ("operators.add_entry", operator),
+        ("operators.remove_entry", operator),
     ] {
         story.tells(name, token).await;
         told.push(name);
@@ -197,6 +200,11 @@ async fn every_request_of_the_examples_is_accepted(database: PgPool) {
     story.order = completed_order(&database).await;
     story.tells("orders.refund", operator).await;
     told.push("orders.refund");
+
+    // An order that screening has stopped.
+    story.order = order_under_review(&database, 3_600.0).await;
+    story.tells("operators.review", operator).await;
+    told.push("operators.review");
 
     // And nobody has been forgotten.
     let mut writing = Vec::new();

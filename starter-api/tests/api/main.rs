@@ -28,6 +28,7 @@ mod paying;
 mod placing;
 mod pricing;
 mod refunding;
+mod reviewing;
 mod shop;
 mod signing_in;
 mod tokens;
