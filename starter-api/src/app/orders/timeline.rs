@@ -1,7 +1,7 @@
 //! What happened to an order, in words for people.
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use domain::event::{OrderEvent as Happened, RefundEnded, RefundRequested};
+use domain::event::{OrderEvent as Happened, RefundEnded, RefundRequested, Reviewed};
 use domain::{Ending, OrderId, OrderStatus};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -88,10 +88,7 @@ fn sentence(event: &Happened) -> String {
             let until = asked.until.to_rfc3339_opts(SecondsFormat::Secs, true);
             format!("A person of the shop looks at the order by {until}")
         }
-        Happened::OrderReviewed(reviewed) => {
-            let by = if reviewed.by_default { "because nobody did in time" } else { "by a person" };
-            format!("The order was looked at: {}, {by}", reviewed.decision)
-        }
+        Happened::OrderReviewed(reviewed) => looked_at(reviewed),
         Happened::PaymentAwaitingCustomer(awaiting) => {
             let until = awaiting.until.to_rfc3339_opts(SecondsFormat::Secs, true);
             format!("The customer has to approve the payment of {} by {until}", awaiting.amount)
@@ -140,6 +137,11 @@ fn sentence(event: &Happened) -> String {
         Happened::RefundFailed(refund) | Happened::RefundCancelled(refund) => not_given(refund),
         Happened::RefundPosted(_) => "The refund was booked".to_owned(),
     }
+}
+
+fn looked_at(Reviewed { decision, by_default }: &Reviewed) -> String {
+    let by = if *by_default { "because nobody did in time" } else { "by a person" };
+    format!("The order was looked at: {decision}, {by}")
 }
 
 fn asked_back(refund: &RefundRequested) -> String {
