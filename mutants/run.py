@@ -260,8 +260,8 @@ def main() -> int:
     mutants = [mutant for mutant in PLANTED if only in mutant.name]
     report = Report(mutants)
     left = portions(mutants)
-    # Two at once: building a crate keeps one core busy, and so does a test. What they share is
-    # Postgres, where each test has a database of its own, and a Temporal server.
+    # Two at once, because building a crate keeps one core busy, and so does a test. Both copies use
+    # one Postgres, in which each test has its own database, and one Temporal server.
     with ThreadPoolExecutor() as both:
         under_way = [
             both.submit(one_after_the_other, Copy(name), left, report)

@@ -7,6 +7,7 @@ use serde_json::Value;
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use crate::launching::until_launched;
 use crate::life::{captured, happen, needs_attention, record, rejected, reserved, unwinding};
 use crate::paying::declined_order;
 use crate::refunding::completed_order;
@@ -161,6 +162,8 @@ async fn every_request_of_the_examples_is_accepted(database: PgPool) {
     let placed = story.tells("orders.place", service).await;
     story.order = placed.json()["order_id"].as_str().unwrap().parse().unwrap();
     told.push("orders.place");
+    // One that still waits for its launch would be cancelled at once, which is another answer.
+    until_launched(&database, &[story.order]).await;
     for (name, token) in [
         ("identity.token", None),
         ("quotes.price", None),

@@ -77,7 +77,7 @@ async fn waiting(database: &PgPool) -> Vec<Uuid> {
 }
 
 /// Until none of these orders waits for its launch.
-async fn until_launched(database: &PgPool, orders: &[Uuid]) {
+pub(crate) async fn until_launched(database: &PgPool, orders: &[Uuid]) {
     let launched =
         async { while waiting(database).await.iter().any(|order| orders.contains(order)) {} };
     timeout(Duration::from_secs(30), launched).await.expect("an order is never launched");

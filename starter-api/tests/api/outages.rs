@@ -1,5 +1,3 @@
-use std::time::{Duration, Instant};
-
 use expect_test::expect;
 use runtime::schema::MIGRATIONS;
 use serde_json::json;
@@ -15,7 +13,6 @@ use crate::shop::{Shop, fresh, no_database, nowhere, order, stock};
 async fn without_temporal_orders_are_accepted_shown_and_cancelled(database: PgPool) {
     stock(&database).await;
     let shop = Shop::with(database.clone(), nowhere(), Limits::default()).await;
-    let begun = Instant::now();
     let placed = shop.place(&fresh("key"), &order("ada")).await;
     assert_eq!(placed.status, 201, "{}", placed.text);
     let path = placed.header("location").unwrap();
@@ -24,7 +21,6 @@ async fn without_temporal_orders_are_accepted_shown_and_cancelled(database: PgPo
     assert_eq!(none.problem(), "order-not-found");
     let cancel = shop.post(&format!("{path}/cancel"), &json!({"reason": "why"})).await;
     assert_eq!(cancel.json()["decision"], "cancelled", "{}", cancel.text);
-    assert!(begun.elapsed() < Duration::from_secs(2), "it took {:?}", begun.elapsed());
 
     // What is under way can only be cancelled by its workflow.
     let id = Uuid::now_v7();
