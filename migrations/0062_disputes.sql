@@ -22,9 +22,6 @@ alter table ledger.entries
         'cost-of-goods', 'dispute-fees', 'dispute-losses'
     ));
 
--- A dispute names the payment as the provider does.
-create index charges_by_reference on payments.charges (provider_reference);
-
 create table payments.disputes (
     -- Counts the shop's disputes, in the order in which it heard of them.
     position bigint generated always as identity unique,

@@ -77,6 +77,10 @@ CLI_REFUND = "cli/src/refund.rs"
 PASSWORDS = "starter-api/src/identity/passwords.rs"
 PROXIES = "starter-api/src/http/forwarded.rs"
 HISTORY = "worker/src/replay/history.rs"
+RECONCILIATION = "domain/src/reconciliation.rs"
+RECONCILE = "activities/src/reconcile.rs"
+STRIPE_LISTS = "activities/src/payment/stripe/lists.rs"
+RECONCILED = "worker/src/prove/reconciled.rs"
 
 
 @dataclass(frozen=True)
@@ -1564,5 +1568,76 @@ PLANTED = [
         "the demo does not mind that an order paid twice at Stripe",
         "programs:a_payment_is_taken_once programs",
         ("shop/src/demo/stripe.rs", "self.payments == 1 && self.returned == returned", "self.payments >= 1 && self.returned == returned"),
+    ),
+    mutant(
+        "an authorisation is voided although a person wants it to stay",
+        "domain:an_authorisation_is_voided domain",
+        (
+            RECONCILIATION,
+            "let may_void = facts.order == OrderStanding::Over && !facts.is_settled_by_hand;",
+            "let may_void = facts.order == OrderStanding::Over;",
+        ),
+    ),
+    mutant(
+        "an order that is just moving is compared with the provider",
+        "domain:an_order_that_waits domain",
+        (
+            RECONCILIATION,
+            "    if facts.order == OrderStanding::Moving {\n        return Judgement::NONE;",
+            "    if facts.theirs.is_none() && facts.ours.is_none() {\n        return Judgement::NONE;",
+        ),
+    ),
+    mutant(
+        "a penny less than the shop has on record is no difference",
+        "domain:what_was_taken domain",
+        (
+            RECONCILIATION,
+            "(theirs.captured != ours.captured).then_some(",
+            "(theirs.captured.amount() > ours.captured.amount()).then_some(",
+        ),
+    ),
+    mutant(
+        "a fee is taken for money that comes in",
+        "domain:a_payout_and_a_fee domain",
+        (LEDGER, "let (to, from) = if amount.is_sign_negative() {", "let (to, from) = if amount.is_sign_positive() {"),
+    ),
+    mutant(
+        "a list ends with its first page",
+        "activities:a_list_of_many_pages activities",
+        (
+            RECONCILE,
+            "        match next {\n            Some(cursor) => Checkpoint",
+            "        match next.filter(String::is_empty) {\n            Some(cursor) => Checkpoint",
+        ),
+    ),
+    mutant(
+        "what seems to differ is told without a second look",
+        "activities:what_stripe_took activities",
+        (RECONCILE, "        self.look_up(&pair.reference).await?;\n", ""),
+    ),
+    mutant(
+        "a rehearsal voids payments",
+        "activities:a_rehearsal_finds activities",
+        (RECONCILE, "self.notes.is_rehearsal() || void(", "void("),
+    ),
+    mutant(
+        "a range has its last moment, too",
+        "activities:stripes_lists activities",
+        (STRIPE_LISTS, '("created[lt]", to.as_str())', '("created[lte]", to.as_str())'),
+    ),
+    mutant(
+        "a page that leads nowhere is asked for again and again",
+        "units:a_page_leads activities",
+        (STRIPE_LISTS, "match last.filter(|last| Some(*last) != after) {", "match last.or(after) {"),
+    ),
+    mutant(
+        "a fee that a dispute books is booked by its payout, too",
+        "activities:a_dispute_in_a_payout activities",
+        ("activities/src/reconcile/payouts.rs", "SettledKind::Dispute => return Ok(None),", "SettledKind::Dispute => Some(*fee),"),
+    ),
+    mutant(
+        "a comparison of last week is taken for today's",
+        "prove:a_provider_elsewhere prove",
+        (RECONCILED, "    if last.is_old {", "    if last.is_old && last.uncovered < 0 {"),
     ),
 ]

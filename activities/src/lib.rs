@@ -5,8 +5,9 @@
 //! together or not at all, in one round trip. Why a repeat has no second effect is told in
 //! `idempotency`; why nothing that comes late outlives its undo, in [`payment`] and [`shipping`]; how
 //! money of a completed order is given back, in [`refunds`]; what a customer's bank takes back, in
-//! [`disputes`]; what the payment provider tells by itself, in [`inbox`]. A party that is not the shop's
-//! own and does not answer is left alone for a while, by [`party`].
+//! [`disputes`]; what the payment provider tells by itself, in [`inbox`]; how provider and shop are
+//! compared, in [`reconcile`]. A party that is not the shop's own and does not answer is left alone
+//! for a while, by [`party`].
 
 pub mod catalogue;
 pub mod disputes;
@@ -21,6 +22,7 @@ mod order_activities;
 pub mod orders;
 pub mod party;
 pub mod payment;
+pub mod reconcile;
 pub mod refunds;
 pub mod shipping;
 pub mod stock;

@@ -11,10 +11,12 @@ use domain::{AuthorisationAnswer, Ending, OrderStatus, Shipment, StepKey};
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use workflows::order::{AttentionNote, EndNote, ResolvedNote, UnwindingNote};
+use workflows::reconcile::{ReconcileStart, Reconciled};
 
 use crate::heartbeat::with_heartbeat;
 use crate::{
-    Activities, ActivityFault, Settings, ledger, orders, payment, refunds, shipping, stock,
+    Activities, ActivityFault, Settings, ledger, orders, payment, reconcile, refunds, shipping,
+    stock,
 };
 
 #[activities]
@@ -226,6 +228,20 @@ impl Activities {
         key: StepKey,
     ) -> Result<RefundState, ActivityError> {
         self.step(&ctx, key, refunds::state(&self.db, key)).await
+    }
+
+    /// See [`reconcile::reconcile`].
+    #[activity(definition = workflows::reconcile::Reconcile)]
+    pub async fn reconcile(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        start: ReconcileStart,
+    ) -> Result<Reconciled, ActivityError> {
+        let asked = reconcile::Asked { name: run_id(&ctx), from: None, to: None, days: start.days };
+        let incident = format!("reconcile:{}", asked.name);
+        let compared = reconcile::reconcile(&self.db, self.provider.as_ref(), &asked);
+        let told = async { compared.await.map(|report| report.reconciled()) };
+        self.step(&ctx, incident, told).await
     }
 }
 

@@ -20,6 +20,8 @@ mod placing;
 #[cfg(test)]
 mod projection;
 #[cfg(test)]
+mod reconcile;
+#[cfg(test)]
 mod refunds;
 #[cfg(test)]
 mod retention;

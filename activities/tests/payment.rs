@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use activities::ActivityFault;
+use activities::payment::lists::ProviderLists;
 use activities::payment::port::{
     Capabilities, Payment, PaymentId, PaymentProvider, ProviderError, Refund,
 };
@@ -461,6 +462,10 @@ impl PaymentProvider for HeldUp<'_> {
         refund_key: &str,
     ) -> Result<Option<Refund>, ProviderError> {
         self.provider.look_up_refund(payment, refund_key).await
+    }
+
+    fn lists(&self) -> &dyn ProviderLists {
+        self.provider.lists()
     }
 }
 

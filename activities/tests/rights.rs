@@ -111,6 +111,10 @@ async fn the_starter_writes_neither_orders_nor_money_nor_books(db: PgPool) {
         "update inventory.stock set reserved = 0",
         "select name, line1 from customers.addresses",
         "select * from sandbox_provider.payments",
+        // What was compared, and what differs, is the worker's to say.
+        "insert into finance.runs (request, covers_from, covers_to) values ('r', '-infinity', now())",
+        "update finance.differences set closed_at = now()",
+        "select * from finance.provider_payments",
         // How a party is dealt with is the workers' to say.
         "delete from operations.party_standings",
         // What the payment provider tells is taken in, and applied by the workers.
@@ -131,6 +135,11 @@ async fn the_worker_writes_what_orders_change_and_nothing_else(db: PgPool) {
     assert_eq!(
         tables(&db, "ordersaga_worker", "change").await,
         [
+            "finance.differences",
+            "finance.payouts",
+            "finance.provider_payments",
+            "finance.provider_refunds",
+            "finance.runs",
             "inbox.events",
             "inbox.feeds",
             "inventory.reservations",
@@ -161,6 +170,7 @@ async fn the_worker_writes_what_orders_change_and_nothing_else(db: PgPool) {
         "inventory.movements",
         "payments.refunds",
         "payments.dispute_movements",
+        "finance.balance_transactions",
     ] {
         assert!(written.contains(&table.to_owned()), "{table}");
     }
@@ -253,6 +263,11 @@ async fn the_worker_cannot_place_an_order_nor_change_how_it_is_paid(db: PgPool) 
         "update sandbox_provider.behaviours set behaviour = 'html'",
         "delete from sandbox_provider.behaviours",
         "update sandbox_carrier.late_requests set request = '{}'",
+        "select sandbox_provider.pay_out()",
+        "insert into sandbox_provider.payouts (currency, amount) values ('GBP', 1)",
+        // What the provider has settled is never changed, and nothing of a comparison is removed.
+        "update finance.balance_transactions set fee = 0",
+        "delete from finance.differences",
         // Who stops a party is an operator.
         "insert into operations.stopped_parties (party, stopped_by, why)
             values ('carrier', 'worker', 'by hand')",

@@ -61,7 +61,7 @@ pub(crate) fn answers(status: u16, body: &Value) -> Scripted {
 }
 
 /// The answer is lost.
-fn lost() -> Scripted {
+pub(crate) fn lost() -> Scripted {
     Scripted { status: 200, headers: Vec::new(), body: None }
 }
 

@@ -7,12 +7,14 @@ mod api_client;
 mod attention;
 mod catalogue;
 mod completions;
+mod differences;
 mod dispute;
 mod export;
 mod migrate;
 mod order;
 mod output;
 mod prove;
+mod reconcile;
 mod recover;
 mod refund;
 mod replay;
@@ -69,6 +71,8 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// Show that the invariants hold
     Prove(prove::ProveArgs),
+    /// Compare provider and shop, payment by payment, and book what was paid out
+    Reconcile(Box<reconcile::ReconcileArgs>),
     /// Write the books as an hledger journal or a beancount file, for others to check
     Export(export::ExportArgs),
     /// Launch orders anew whose workflow is lost, or knows more than the record
@@ -83,6 +87,8 @@ enum Command {
     Dispute(dispute::DisputeArgs),
     /// Look at what the payment provider has told by itself
     Webhook(webhook::WebhookArgs),
+    /// Look at where provider and shop do not say the same
+    Differences(differences::DifferencesArgs),
     /// Print the completions of a shell
     Completions(completions::CompletionsArgs),
 }
@@ -99,6 +105,7 @@ async fn main() -> ExitCode {
         // They print what they find; a library's warnings would only surround it.
         Command::Replay(_)
         | Command::Prove(_)
+        | Command::Reconcile(_)
         | Command::Export(_)
         | Command::Recover(_)
         | Command::Completions(_) => ONLY_ERRORS,
@@ -106,7 +113,8 @@ async fn main() -> ExitCode {
         | Command::Refund(_)
         | Command::Attention(_)
         | Command::Dispute(_)
-        | Command::Webhook(_) => OWN_WARNINGS,
+        | Command::Webhook(_)
+        | Command::Differences(_) => OWN_WARNINGS,
     };
     let done = match start_logging(log_format, filter) {
         Ok(()) => Box::pin(carry_out(command)).await,
@@ -128,6 +136,7 @@ async fn carry_out(command: Command) -> Result<ExitCode> {
         Command::LoadCatalogue(args) => catalogue::run(args).await.map(done),
         Command::Replay(args) => replay::run(&args),
         Command::Prove(args) => prove::run(args).await,
+        Command::Reconcile(args) => reconcile::run(*args).await,
         Command::Export(args) => export::run(args).await.map(done),
         Command::Recover(args) => recover::run(args).await,
         Command::Order(args) => order::run(args).await.map(done),
@@ -135,6 +144,7 @@ async fn carry_out(command: Command) -> Result<ExitCode> {
         Command::Attention(args) => attention::run(args).await.map(done),
         Command::Dispute(args) => dispute::run(args).await.map(done),
         Command::Webhook(args) => webhook::run(args).await.map(done),
+        Command::Differences(args) => differences::run(args).await.map(done),
         Command::Completions(args) => completions::run(&args, &mut Cli::command()).map(done),
     }
 }

@@ -18,6 +18,7 @@ pub mod payment;
 mod pricing;
 mod provider;
 mod provider_event;
+pub mod reconciliation;
 pub mod refund;
 mod rejection;
 pub mod shipment;

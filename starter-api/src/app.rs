@@ -18,6 +18,7 @@ pub(crate) mod parties;
 pub(crate) mod products;
 pub(crate) mod queues;
 pub(crate) mod quote;
+pub(crate) mod reconciliation;
 pub(crate) mod stock;
 pub(crate) mod turn;
 pub(crate) mod webhooks;

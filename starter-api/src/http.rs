@@ -26,6 +26,7 @@ mod queues;
 mod quotes;
 mod rate_limit;
 mod receive;
+mod reconciliation;
 mod state;
 mod stock;
 mod webhooks;
@@ -161,6 +162,7 @@ fn every_operation() -> OpenApiRouter<State> {
         .routes(routes!(ledger::balance::balance))
         .routes(routes!(ledger::transactions::list))
         .routes(routes!(ledger::validate::validate))
+        .routes(routes!(reconciliation::differences))
         .routes(routes!(identity::register::register, customers::list::list))
         .routes(routes!(customers::show::show, customers::update::update))
         .routes(routes!(identity::change_password::change_password))

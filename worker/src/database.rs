@@ -68,6 +68,7 @@ const RIGHTS: &[Right] = &[
     Right { privilege: Privilege::Select, object: "payments.refund_requests" },
     Right { privilege: Privilege::Select, object: "payments.disputes" },
     Right { privilege: Privilege::Insert, object: "ledger.entries" },
+    Right { privilege: Privilege::Update, object: "finance.runs" },
     Right { privilege: Privilege::Insert, object: "shipping.shipments" },
     Right { privilege: Privilege::Select, object: "operations.paused_queues" },
     Right { privilege: Privilege::Select, object: "operations.stopped_parties" },

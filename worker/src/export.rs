@@ -211,6 +211,7 @@ mod tests {
             commodity 1000.000 KWD
             account Assets:Payment-Clearing
             account Assets:Disputed-Payments
+            account Assets:Bank
             account Assets:Inventory
             account Liabilities:Customer-Deposits
             account Liabilities:Sales-Tax-Payable
@@ -219,6 +220,7 @@ mod tests {
             account Income:Shipping-Income
             account Income:Refunds
             account Expenses:Cost-Of-Goods
+            account Expenses:Payment-Fees
             account Expenses:Dispute-Fees
             account Expenses:Dispute-Losses
 
@@ -283,6 +285,7 @@ mod tests {
 
             1970-01-01 open Assets:Payment-Clearing       GBP
             1970-01-01 open Assets:Disputed-Payments
+            1970-01-01 open Assets:Bank
             1970-01-01 open Assets:Inventory              GBP,JPY,KWD
             1970-01-01 open Liabilities:Customer-Deposits GBP
             1970-01-01 open Liabilities:Sales-Tax-Payable
@@ -291,6 +294,7 @@ mod tests {
             1970-01-01 open Income:Shipping-Income
             1970-01-01 open Income:Refunds
             1970-01-01 open Expenses:Cost-Of-Goods        GBP,JPY,KWD
+            1970-01-01 open Expenses:Payment-Fees
             1970-01-01 open Expenses:Dispute-Fees
             1970-01-01 open Expenses:Dispute-Losses
 

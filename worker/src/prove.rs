@@ -12,6 +12,7 @@ mod disputes;
 mod money;
 mod parties;
 mod privacy;
+mod reconciled;
 mod record;
 mod stock;
 mod table;

@@ -36,6 +36,7 @@ use crate::order_metrics;
 use crate::parties::{self, Breakers};
 use crate::pausable_queue;
 use crate::payment::{PaymentArgs, PaymentError};
+use crate::reconcile::{self, ScheduleArgs};
 use crate::release::Release;
 use crate::telemetry::Telemetry;
 use crate::waiting::until_there;
@@ -119,6 +120,9 @@ pub struct RunArgs {
     #[arg(long, env = "WORKER_INVALID_ANSWER_SECONDS", default_value_t = 300,
         value_parser = clap::value_parser!(u32).range(0..=86_400))]
     pub invalid_answer_seconds: u32,
+    /// When provider and shop are compared.
+    #[command(flatten)]
+    pub reconciliation: ScheduleArgs,
     /// How long what is not needed for ever is kept.
     #[command(flatten)]
     pub retention: Retention,
@@ -250,6 +254,7 @@ pub async fn run(
     if args.queues.contains(&Queue::Orders) {
         tokio::spawn(housekeeping::run(pool.clone(), args.retention, stop.clone()));
         tokio::spawn(order_metrics::run(pool.clone(), stop.clone()));
+        keep_schedule(args.reconciliation, &client, &stop);
     }
     if let Some(provider) = events.filter(|_| args.queues.contains(&Queue::Payments)) {
         let processes = Arc::new(TemporalProcesses { client: client.clone() });
@@ -295,6 +300,18 @@ impl RunArgs {
             },
         })
     }
+}
+
+/// Has provider and shop compared every now and then, if the settings say so.
+fn keep_schedule(
+    ScheduleArgs { reconcile_every, reconcile_days }: ScheduleArgs,
+    client: &Client,
+    stop: &CancellationToken,
+) {
+    let Some(every) = reconcile_every else { return };
+    let kept = reconcile::keep_schedule(client.clone(), every, reconcile_days);
+    let stop = stop.clone();
+    tokio::spawn(async move { stop.run_until_cancelled(kept).await });
 }
 
 /// Says what the shop has to allow for with a party.

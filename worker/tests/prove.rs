@@ -232,6 +232,32 @@ violations! {
          select max(transaction_id), 1, 'payment-clearing', 'debit', 5, 'GBP' from ledger.transactions
          union all
          select max(transaction_id), 2, 'sales', 'credit', 5, 'GBP' from ledger.transactions";
+    a_payout_that_is_not_booked_is_found:
+        "what the provider paid out and kept is booked",
+        "insert into finance.runs (request, covers_from, covers_to)
+         values ('by hand', '2026-01-01', '2026-01-02');
+         insert into finance.payouts (payout, transaction, currency, amount, seen_in)
+         select 'po_1', 'txn_1', 'GBP', 1, run_id from finance.runs";
+    a_fee_that_nobody_kept_is_found:
+        "what the provider paid out and kept is booked",
+        "with booked as (
+             insert into ledger.transactions (key) values ('balance-transaction:txn_1:fee')
+             returning transaction_id
+         )
+         insert into ledger.entries (transaction_id, line, account, side, amount, currency)
+         select transaction_id, line, account, side, 1, 'GBP' from booked, lateral (values
+             (1, 'payment-fees', 'debit'), (2, 'payment-clearing', 'credit')
+         ) as entry (line, account, side)";
+    a_payout_that_went_to_another_account_is_found:
+        "what the provider paid out and kept is booked",
+        "with booked as (
+             insert into ledger.transactions (key) values ('balance-transaction:txn_1:payout')
+             returning transaction_id
+         )
+         insert into ledger.entries (transaction_id, line, account, side, amount, currency)
+         select transaction_id, line, account, side, 1, 'GBP' from booked, lateral (values
+             (1, 'sales', 'debit'), (2, 'payment-clearing', 'credit')
+         ) as entry (line, account, side)";
     a_sale_booked_as_something_else_is_found:
         "the books say of each order what its own totals say, at rest",
         "alter table ledger.entries disable trigger user;
@@ -490,6 +516,89 @@ async fn an_empty_shop_shows_nothing(db: PgPool) {
             "{promise}: {verdict:?}"
         );
     }
+}
+
+/// A shop whose provider keeps its records elsewhere.
+async fn trade_elsewhere(db: &PgPool) {
+    trade(db).await;
+    sqlx::raw_sql("delete from sandbox_provider.refunds; delete from sandbox_provider.payments")
+        .execute(db)
+        .await
+        .unwrap();
+}
+
+async fn compared(db: &PgPool, statement: &'static str) -> Vec<Finding> {
+    sqlx::raw_sql(statement).execute(db).await.unwrap();
+    prove(db, None).await.unwrap()
+}
+
+const STANDS: &str =
+    "what an order was paid with stands at the provider, by the last reconciliation";
+const GIVEN_BACK: &str =
+    "the provider has given back what the shop says, by the last reconciliation";
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_provider_elsewhere_is_judged_by_the_last_comparison_and_not_by_an_old_one(db: PgPool) {
+    trade_elsewhere(&db).await;
+    let never = prove(&db, None).await.unwrap();
+    let Verdict::NotShown(why) = find(&never, STANDS).verdict else { panic!("{never:?}") };
+    assert!(why.contains("nobody has compared them"), "{why}");
+
+    // One that was given up says nothing.
+    let given_up = compared(
+        &db,
+        "insert into finance.runs (request, covers_from, covers_to, state, finished_at)
+         values ('first', '2000-01-01', now(), 'abandoned', now())",
+    );
+    assert!(matches!(find(&given_up.await, STANDS).verdict, Verdict::NotShown(_)));
+
+    let clean = compared(
+        &db,
+        "insert into finance.runs (request, covers_from, covers_to, state, finished_at, payments)
+         values ('second', '2000-01-01', now() - interval '1 day', 'finished', now(), 2)",
+    )
+    .await;
+    let found = find(&clean, STANDS);
+    assert_eq!((&found.verdict, found.looked_at), (&Verdict::Holds, 2));
+    let remark = found.remark.as_deref().unwrap();
+    assert!(remark.contains("2 payments that were taken are in no range"), "{remark}");
+    assert!(!clean.iter().any(Finding::is_broken), "{}", table(&clean));
+
+    let differing = compared(
+        &db,
+        "insert into finance.differences (kind, subject, at_provider, at_provider_currency, in_shop,
+             in_shop_currency, opened_in, seen_in)
+         select 'refund-failed-there', 'pi_1a', 0, 'GBP', 5, 'GBP', run_id, run_id
+         from finance.runs where request = 'second'",
+    )
+    .await;
+    let broken = &find(&differing, GIVEN_BACK).verdict;
+    let told = "pi_1a: refund-failed-there; the provider says 0 GBP, the shop 5 GBP".to_owned();
+    assert_eq!(broken, &Verdict::Broken { times: 1, examples: vec![told] });
+    assert_eq!(find(&differing, STANDS).verdict, Verdict::Holds);
+
+    let old = compared(
+        &db,
+        "update finance.runs set finished_at = now() - interval '3 days' where state = 'finished'",
+    );
+    let Verdict::NotShown(why) = find(&old.await, GIVEN_BACK).verdict else { panic!("not old") };
+    assert!(why.contains("is old"), "{why}");
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_difference_that_was_closed_breaks_nothing(db: PgPool) {
+    trade_elsewhere(&db).await;
+    let findings = compared(
+        &db,
+        "insert into finance.runs (request, covers_from, covers_to, state, finished_at, payments)
+         values ('first', '2000-01-01', now() + interval '1 day', 'finished', now(), 2);
+         insert into finance.differences (kind, subject, opened_in, seen_in, closed_at, closed_in)
+         select 'charged-twice', 'pi_1a', run_id, run_id, now(), run_id from finance.runs",
+    )
+    .await;
+    assert!(!findings.iter().any(Finding::is_broken), "{}", table(&findings));
+    let remark = find(&findings, STANDS).remark.as_deref().unwrap();
+    assert!(remark.contains("0 payments that were taken are in no range"), "{remark}");
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]

@@ -21,6 +21,7 @@
 
 pub mod order;
 mod queue;
+pub mod reconcile;
 pub mod refund;
 mod registry;
 mod told;

@@ -10,6 +10,9 @@ use domain::{Charge, Money, ProviderName};
 
 use super::{Breaker, Capabilities, PartyError};
 use crate::fault::Cause;
+use crate::payment::lists::{
+    ListedPayment, ListedRefund, Page, Payout, ProviderLists, Range, Settled,
+};
 use crate::payment::port::{
     EventPage, EventSource, FoundRefund, Payment, PaymentId, PaymentProvider, ProviderError, Refund,
 };
@@ -77,6 +80,10 @@ impl<P: PaymentProvider> PaymentProvider for Guarded<P> {
     async fn retrieve_dispute(&self, dispute_id: &str) -> Result<DisputeFacts, ProviderError> {
         self.breaker.call(self.party.retrieve_dispute(dispute_id)).await
     }
+
+    fn lists(&self) -> &dyn ProviderLists {
+        self
+    }
 }
 
 #[async_trait]
@@ -95,6 +102,45 @@ impl<P: EventSource> EventSource for Guarded<P> {
         page: Option<&str>,
     ) -> Result<EventPage, ProviderError> {
         self.breaker.call(self.party.events(since, page)).await
+    }
+}
+
+#[async_trait]
+impl<P: PaymentProvider> ProviderLists for Guarded<P> {
+    async fn list_payments(
+        &self,
+        range: Range,
+        after: Option<&str>,
+    ) -> Result<Page<ListedPayment>, ProviderError> {
+        self.breaker.call(self.party.lists().list_payments(range, after)).await
+    }
+
+    async fn list_refunds(
+        &self,
+        range: Range,
+        after: Option<&str>,
+    ) -> Result<Page<ListedRefund>, ProviderError> {
+        self.breaker.call(self.party.lists().list_refunds(range, after)).await
+    }
+
+    async fn list_payouts(
+        &self,
+        range: Range,
+        after: Option<&str>,
+    ) -> Result<Page<Payout>, ProviderError> {
+        self.breaker.call(self.party.lists().list_payouts(range, after)).await
+    }
+
+    async fn list_settled(
+        &self,
+        payout: &str,
+        after: Option<&str>,
+    ) -> Result<Page<Settled>, ProviderError> {
+        self.breaker.call(self.party.lists().list_settled(payout, after)).await
+    }
+
+    async fn find(&self, payment: &PaymentId) -> Result<ListedPayment, ProviderError> {
+        self.breaker.call(self.party.lists().find(payment)).await
     }
 }
 

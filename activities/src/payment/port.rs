@@ -9,6 +9,7 @@ use domain::payment::PaymentState;
 use domain::refund::AtProvider;
 use domain::{Charge, Money, ProviderEvent, ProviderName, as_one_line, is_foreign_id};
 
+use super::lists::ProviderLists;
 use crate::ActivityFault;
 use crate::fault::Cause;
 pub use crate::party::Capabilities;
@@ -72,6 +73,9 @@ pub trait PaymentProvider: Send + Sync {
         payment: &PaymentId,
         refund_key: &str,
     ) -> Result<Option<Refund>, ProviderError>;
+
+    /// What the provider lists of itself, which is compared with the shop's records.
+    fn lists(&self) -> &dyn ProviderLists;
 
     /// A dispute as it is at this moment, by the provider's own id for it.
     ///

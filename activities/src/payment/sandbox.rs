@@ -24,7 +24,7 @@
 //!
 //! Any other trouble is ordered in `sandbox_provider.behaviours`, by the schemas' owner, and comes
 //! before what the token says: for a `call` (`open`, `authorise`, `capture`, `void`, `refund`,
-//! `look-up`, or `*`), for `whom` (a payment's key, an order's id, or `*`), for the next `remaining`
+//! `look-up`, `list`, or `*`), for `whom` (a payment's key, an order's id, or `*`), for the next `remaining`
 //! calls (null: until the row is deleted). The first row that fits is what happens:
 //!
 //! | behaviour | what happens |
@@ -40,6 +40,8 @@
 //! | `forgets` | of `open`: keys of more than `seconds` ago (0, if null) are forgotten |
 //! | `pending` | of `refund`: it is made, and decided by whoever sets its `state` in `sandbox_provider.refunds` to `succeeded` or `failed` |
 //!
+//! `select sandbox_provider.pay_out()` pays out whatever was taken and not paid out yet, less a fee.
+//!
 //! An authorisation ends early once its `expires_at` in `sandbox_provider.payments` is set back.
 //!
 //! ```sql
@@ -47,6 +49,7 @@
 //! values ('capture', '*', 'unavailable', 'Fri, 31 Dec 2027 23:59:59 GMT', 3);
 //! ```
 
+mod lists;
 mod records;
 
 use std::time::{Duration, SystemTime};
@@ -62,6 +65,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
 
+use super::lists::ProviderLists;
 use super::port::{
     Approval, Capabilities, Payment, PaymentId, PaymentProvider, ProviderError, Refund,
 };
@@ -85,6 +89,11 @@ enum Request {
     Refund { payment: i64, key: String, amount: Decimal },
     LookUp { payment: i64 },
     LookUpRefund { payment: i64, key: String },
+    ListPayments { from: DateTime<Utc>, to: DateTime<Utc>, after: i64 },
+    ListRefunds { from: DateTime<Utc>, to: DateTime<Utc>, after: i64 },
+    ListPayouts { from: DateTime<Utc>, to: DateTime<Utc>, after: i64 },
+    ListSettled { payout: i64, after: i64 },
+    Find { payment: i64 },
 }
 
 /// A payment as the provider answers it.
@@ -203,6 +212,11 @@ impl SandboxProvider {
                 let newest = self.newest_refund(*payment, key).await?;
                 Ok(Answer::json(200, &ToldOfRefund { newest }))
             }
+            Request::ListPayments { .. }
+            | Request::ListRefunds { .. }
+            | Request::ListPayouts { .. }
+            | Request::ListSettled { .. }
+            | Request::Find { .. } => self.list(request).await,
         }
     }
 
@@ -311,6 +325,10 @@ impl PaymentProvider for SandboxProvider {
         let (payment, key) = (number_of(payment)?, refund_key.to_owned());
         let ToldOfRefund { newest } = self.ask(&Request::LookUpRefund { payment, key }).await?;
         newest.map(ToldRefund::refund).transpose()
+    }
+
+    fn lists(&self) -> &dyn ProviderLists {
+        self
     }
 }
 

@@ -33,6 +33,7 @@
 //! is not there, and declines with `authentication_required`.
 
 mod client;
+mod lists;
 mod objects;
 
 use std::time::Duration;
@@ -51,6 +52,7 @@ use self::objects::{
     Dispute, Events, Intent, Refund, Refunding, Refunds, dispute_id, intent_id, nonsense,
     refund_id, undecided,
 };
+use super::lists::ProviderLists;
 use super::port::{
     self, Capabilities, EventPage, EventSource, FoundRefund, Payment, PaymentId, PaymentProvider,
     ProviderError,
@@ -382,6 +384,10 @@ impl PaymentProvider for StripeProvider {
         let refunds = self.refunds(id).await?;
         let newest = refunds.iter().find(|refund| refund.is_of(refund_key));
         newest.map(Refund::as_known).transpose()
+    }
+
+    fn lists(&self) -> &dyn ProviderLists {
+        self
     }
 
     async fn retrieve_dispute(&self, id: &str) -> Result<DisputeFacts, ProviderError> {

@@ -52,7 +52,8 @@ use crate::http::queues::pause::PauseRequest;
 use crate::http::quotes::QuoteRequest;
 use crate::http::stock::shift::MovementRequest;
 use crate::http::{
-    attention, conditional, customers, disputes, identity, ledger, page, products, stock, webhooks,
+    attention, conditional, customers, disputes, identity, ledger, page, products, reconciliation,
+    stock, webhooks,
 };
 use crate::identity::fuzzing::caller_of_the_shop;
 
@@ -154,6 +155,7 @@ pub fn query_string(bytes: &[u8]) {
         b't' => is_read_back::<ledger::transactions::ListQuery>(query),
         b'b' => is_read_back::<disputes::list::ListQuery>(query),
         b'w' => is_read_back::<webhooks::list::ListQuery>(query),
+        b'r' => is_read_back::<reconciliation::ListQuery>(query),
         b'd' => {
             query_of::<CancelQuery>(query);
         }

@@ -50,12 +50,18 @@ impl Role {
                 Scope::ReadDisputes,
                 Scope::ResolveOrders,
                 Scope::OperateQueues,
+                Scope::ReadReconciliation,
                 Scope::WriteProducts,
                 Scope::ReadStock,
                 Scope::WriteStock,
                 Scope::ReadCustomers,
             ],
-            Self::Finance => &[Scope::ReadOrders, Scope::ReadLedger, Scope::ReadDisputes],
+            Self::Finance => &[
+                Scope::ReadOrders,
+                Scope::ReadLedger,
+                Scope::ReadDisputes,
+                Scope::ReadReconciliation,
+            ],
         }
     }
 }

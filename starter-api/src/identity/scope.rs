@@ -52,6 +52,8 @@ scopes! {
     OperateQueues = "queues:operate";
     /// See the books.
     ReadLedger = "ledger:read";
+    /// See where the payment provider and the shop do not say the same.
+    ReadReconciliation = "reconciliation:read";
     /// Add articles to the catalogue and change their prices.
     WriteProducts = "products:write";
     /// See the stock.

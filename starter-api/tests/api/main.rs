@@ -28,6 +28,7 @@ mod outages;
 mod paying;
 mod placing;
 mod pricing;
+mod reconciling;
 mod refunding;
 mod shop;
 mod signing_in;

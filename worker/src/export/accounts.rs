@@ -7,6 +7,7 @@ use domain::ledger::Account;
 pub(super) const fn name(account: Account) -> &'static str {
     match account {
         Account::PaymentClearing => "Assets:Payment-Clearing",
+        Account::Bank => "Assets:Bank",
         Account::Inventory => "Assets:Inventory",
         Account::CustomerDeposits => "Liabilities:Customer-Deposits",
         Account::SalesTaxPayable => "Liabilities:Sales-Tax-Payable",
@@ -18,6 +19,7 @@ pub(super) const fn name(account: Account) -> &'static str {
         Account::DisputedPayments => "Assets:Disputed-Payments",
         Account::DisputeFees => "Expenses:Dispute-Fees",
         Account::DisputeLosses => "Expenses:Dispute-Losses",
+        Account::PaymentFees => "Expenses:Payment-Fees",
     }
 }
 

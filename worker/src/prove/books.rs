@@ -19,6 +19,7 @@ pub(super) async fn look(
         payment_clearing(db, skipped).await?,
         orders_as_booked(db, skipped).await?,
         refunds_as_booked(db).await?,
+        payouts_as_booked(db).await?,
     ])
 }
 
@@ -93,7 +94,8 @@ async fn payment_clearing(
             select order_id, currency,
                 sum(case side when 'debit' then amount else -amount end) as amount
             from ledger.entries join ledger.transactions using (transaction_id)
-            where account = 'payment-clearing'
+            -- What is paid out, and what it costs, belongs to no order; see `payouts_as_booked`.
+            where account = 'payment-clearing' and key not like 'balance-transaction:%'
             group by order_id, currency
         ), moved as (
             select order_id, currency, captured - refunded as amount from payments.charges
@@ -253,4 +255,49 @@ async fn refunds_as_booked(db: &mut PgConnection) -> Result<Finding, sqlx::Error
     .fetch_one(db)
     .await?;
     Ok(Finding::of("I2", "a refund is booked exactly if it was given back", "refunds", seen))
+}
+
+/// Holds at any moment: what the provider says of a payout and its booking are one transaction.
+async fn payouts_as_booked(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
+    let seen = sqlx::query_as!(
+        Seen,
+        r#"
+        with moved as (
+            select transaction || ':fee' as name, 'payment-fees' as account, currency,
+                case kind when 'fee' then fee - amount else fee end as amount
+            -- A dispute books what it moves itself.
+            from finance.balance_transactions where kind <> 'dispute'
+            union all
+            select transaction || ':payout', 'bank', currency, amount from finance.payouts
+            union all
+            select returned_by || ':payout', 'bank', currency, -amount from finance.payouts
+            where returned_by is not null
+        ), wanted as (
+            select 'balance-transaction:' || name as key, account, currency, amount
+            from moved where amount <> 0
+        ), booked as (
+            select key, account, currency,
+                sum(case side when 'debit' then amount else -amount end) as amount
+            from ledger.transactions join ledger.entries using (transaction_id)
+            where account in ('payment-fees', 'bank')
+                or key like 'balance-transaction:%' and account <> 'payment-clearing'
+            group by key, account, currency
+        ), checked as (
+            select case when wanted.amount is distinct from booked.amount then format(
+                '%s: %s %s is booked to %s, and %s was moved there',
+                key, coalesce(booked.amount, 0), currency, account, coalesce(wanted.amount, 0)
+            ) end as complaint
+            from wanted full join booked using (key, account, currency)
+        )
+        select
+            count(*) as "looked_at!",
+            count(complaint) as "violations!",
+            coalesce((array_agg(complaint) filter (where complaint is not null))[1:5], '{}')
+                as "examples!"
+        from checked
+        "#,
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(Finding::of("I2", "what the provider paid out and kept is booked", "movements", seen))
 }

@@ -70,9 +70,13 @@ impl SandboxProvider {
             Request::Capture { payment, .. } => ("capture", Some(*payment), None, None),
             Request::Void { payment } => ("void", Some(*payment), None, None),
             Request::Refund { payment, .. } => ("refund", Some(*payment), None, None),
-            Request::LookUp { payment } | Request::LookUpRefund { payment, .. } => {
-                ("look-up", Some(*payment), None, None)
-            }
+            Request::LookUp { payment }
+            | Request::LookUpRefund { payment, .. }
+            | Request::Find { payment } => ("look-up", Some(*payment), None, None),
+            Request::ListPayments { .. }
+            | Request::ListRefunds { .. }
+            | Request::ListPayouts { .. }
+            | Request::ListSettled { .. } => ("list", None, None, None),
         };
         let row = sqlx::query!(
             r#"
@@ -148,9 +152,14 @@ impl SandboxProvider {
             Request::LookUp { .. } => {
                 (Behaviour::called("not-found"), number_after(token, "tok_lags_"))
             }
-            Request::Open { .. } | Request::Void { .. } | Request::LookUpRefund { .. } => {
-                return Ok(None);
-            }
+            Request::Open { .. }
+            | Request::Void { .. }
+            | Request::LookUpRefund { .. }
+            | Request::ListPayments { .. }
+            | Request::ListRefunds { .. }
+            | Request::ListPayouts { .. }
+            | Request::ListSettled { .. }
+            | Request::Find { .. } => return Ok(None),
         };
         let Some(calls) = calls else { return Ok(None) };
         let call = format!("{key}:{}", of_the_first.name);

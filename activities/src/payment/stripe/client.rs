@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use tracing::{debug, error};
 
 use super::objects::{Problem, Refusal};
-use crate::party::answer::{Answer, BODY_MAX, Said, retry_after_of};
+use crate::party::answer::{Answer, BODY_MAX, PAGE_MAX, Said, retry_after_of};
 use crate::payment::port::ProviderError;
 
 /// The version of Stripe's API that this module was written for. Without it, a setting in Stripe's
@@ -26,9 +26,6 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Within the five seconds of a quick try.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// What a page of a list may be at most, in bytes: a hundred objects, each of which is short.
-const PAGE_BYTES_MAX: usize = 4 * 1_024 * 1_024;
 
 const STRIPE_VERSION: HeaderName = HeaderName::from_static("stripe-version");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -184,7 +181,7 @@ impl Api {
         path: &[&str],
         query: &[(&str, &str)],
     ) -> Result<Reply, ProviderError> {
-        send(self.http.get(self.asking(path, query)), PAGE_BYTES_MAX).await
+        send(self.http.get(self.asking(path, query)), PAGE_MAX).await
     }
 
     /// Asks for something to be done, under an idempotency key.
@@ -276,7 +273,8 @@ struct Refused {
 const BAD_KEY: &str = ". The API key is wrong or not in force any more: set STRIPE_API_KEY to one \
                        that is";
 const NO_RIGHT: &str = ". The restricted key lacks a right: let it write PaymentIntents and Refunds, \
-                        and read Charges, PaymentMethods, Disputes and Events";
+                        and read Charges, PaymentMethods, Disputes, Events, Payouts and Balance \
+                        transactions";
 const NO_BALANCE: &str = ". Stripe holds too little money for this refund: top up the balance";
 const NO_ADVICE: &str = "";
 

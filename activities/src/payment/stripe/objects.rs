@@ -8,10 +8,14 @@ use chrono::DateTime;
 use domain::dispute::{DisputeFacts, DisputeStatus, Movement, MovementKind};
 use domain::payment::PaymentState;
 use domain::refund::AtProvider;
-use domain::{Currency, Money, ProviderEvent, of_stripe_units};
+use domain::{Currency, Money, OrderId, ProviderEvent, is_foreign_id, of_stripe_units};
+use rust_decimal::Decimal;
 use serde::Deserialize;
 use tracing::warn;
 
+use crate::payment::lists::{
+    self, ListedPayment, ListedRefund, PayoutState, Settled, SettledKind, Standing,
+};
 use crate::payment::port::{
     self, Approval, EventPage, FoundRefund, Payment, PaymentId, ProviderError,
 };
@@ -23,7 +27,11 @@ pub(super) struct Intent {
     status: Status,
     currency: String,
     #[serde(default)]
+    amount: u64,
+    #[serde(default)]
     amount_received: u64,
+    #[serde(default)]
+    created: i64,
     latest_charge: Option<LatestCharge>,
     last_payment_error: Option<Problem>,
     next_action: Option<NextAction>,
@@ -90,6 +98,7 @@ struct Redirect {
 /// What the shop has written on an object.
 #[derive(Deserialize)]
 struct Metadata {
+    order_id: Option<String>,
     refund_key: Option<String>,
     /// Why Stripe would not take the payment method that the customer gave.
     refused: Option<String>,
@@ -134,12 +143,40 @@ pub(super) enum Refunding {
     Failed,
 }
 
-/// A page of refunds.
+/// A page of a list.
 #[derive(Deserialize)]
-pub(super) struct Refunds {
-    pub(super) data: Vec<Refund>,
+pub(super) struct List<T> {
+    pub(super) data: Vec<T>,
     #[serde(default)]
     pub(super) has_more: bool,
+}
+
+/// A page of refunds.
+pub(super) type Refunds = List<Refund>;
+
+/// A payout.
+#[derive(Deserialize)]
+pub(super) struct Payout {
+    id: String,
+    amount: i64,
+    currency: String,
+    status: PayoutStatus,
+    balance_transaction: Option<String>,
+    failure_balance_transaction: Option<String>,
+    #[serde(default)]
+    automatic: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum PayoutStatus {
+    Paid,
+    Pending,
+    InTransit,
+    Canceled,
+    Failed,
+    #[serde(other)]
+    Unknown,
 }
 
 /// A dispute of the customer's bank.
@@ -189,9 +226,9 @@ struct EvidenceDetails {
     due_by: Option<i64>,
 }
 
-/// What has moved in Stripe's balance.
+/// A change of the account's balance: Stripe's `BalanceTransaction`.
 #[derive(Deserialize)]
-struct BalanceTransaction {
+pub(super) struct BalanceTransaction {
     #[serde(default)]
     id: String,
     /// Below zero: it is less.
@@ -202,6 +239,25 @@ struct BalanceTransaction {
     /// Below zero: Stripe gives it back.
     #[serde(default)]
     fee: i64,
+    #[serde(default, rename = "type")]
+    kind: String,
+    source: Option<Source>,
+}
+
+/// What a balance transaction is for, where it was asked for, or its id alone.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Source {
+    Whole(SourceObject),
+    Named(String),
+}
+
+/// A charge, a refund, a dispute or something else.
+#[derive(Deserialize)]
+struct SourceObject {
+    #[serde(default)]
+    id: String,
+    payment_intent: Option<String>,
 }
 
 /// A page of events, the newest first.
@@ -295,6 +351,52 @@ impl Intent {
         refused.map(|refused| word(Some(refused))).or_else(declined)
     }
 
+    /// The payment as the list shows it. A single one that cannot be understood does not keep the
+    /// others from being read.
+    ///
+    /// **Errors.** It has no id.
+    pub(super) fn listed(&self) -> Result<ListedPayment, ProviderError> {
+        let order_id = self.metadata.as_ref().and_then(|metadata| metadata.order_id.as_deref());
+        let order_id = order_id.and_then(|id| Some(OrderId::of(id.parse().ok()?)));
+        let opened_at = DateTime::from_timestamp(self.created, 0);
+        Ok(ListedPayment {
+            id: self.id()?,
+            order_id,
+            opened_at: opened_at.ok_or_else(|| nonsense("a moment that is none"))?,
+            standing: self.standing(),
+        })
+    }
+
+    fn standing(&self) -> Standing {
+        let known = || {
+            let Payment { state, captured, .. } = self.payment()?;
+            let refunded = self.money(self.given_back())?;
+            let is_refunded = !captured.is_zero() && captured == refunded;
+            Ok::<_, ProviderError>(Standing::Known {
+                state: if is_refunded { PaymentState::Refunded } else { state },
+                amount: self.money(self.amount)?,
+                captured,
+                refunded,
+            })
+        };
+        known().unwrap_or_else(|error| match error {
+            ProviderError::Unavailable { .. } => Standing::Undecided,
+            ProviderError::MovedOn | ProviderError::NotFound | ProviderError::InvalidAnswer(_) => {
+                Standing::Unreadable
+            }
+        })
+    }
+
+    /// What was given back of what was taken, or is under way to the customer. After a partial
+    /// capture, Stripe counts as given back what was never taken.
+    fn given_back(&self) -> u64 {
+        let Some(charge) = self.charge().filter(|_| self.status == Status::Succeeded) else {
+            return 0;
+        };
+        let never_taken = charge.amount.saturating_sub(self.amount_received);
+        charge.amount_refunded.saturating_sub(never_taken).min(self.amount_received)
+    }
+
     /// Whether all that was charged is given back, or under way to the customer.
     pub(super) fn may_be_given_back(&self) -> bool {
         self.status == Status::Succeeded && self.charge().is_some_and(|charge| charge.refunded)
@@ -338,6 +440,75 @@ fn money_of(units: u64, currency: &str) -> Result<Money, ProviderError> {
     money.ok_or_else(|| nonsense("an amount that is none"))
 }
 
+/// An amount that may be below zero.
+fn signed(units: i64, currency: &str) -> Result<(Decimal, Currency), ProviderError> {
+    let money = money_of(units.unsigned_abs(), currency)?;
+    let mut amount = money.amount();
+    amount.set_sign_negative(units < 0);
+    Ok((amount, money.currency()))
+}
+
+impl Payout {
+    /// The payout as the shop knows payouts.
+    ///
+    /// **Errors.** Its id or its amount is none.
+    pub(super) fn listed(self) -> Result<lists::Payout, ProviderError> {
+        if !is_word(&self.id, "po_") {
+            return Err(nonsense("a payout without an id"));
+        }
+        let (amount, currency) = signed(self.amount, &self.currency)?;
+        let state = match self.status {
+            PayoutStatus::Paid => PayoutState::Paid,
+            PayoutStatus::Canceled | PayoutStatus::Failed => {
+                PayoutState::Failed { returned_by: self.failure_balance_transaction }
+            }
+            PayoutStatus::Pending | PayoutStatus::InTransit | PayoutStatus::Unknown => {
+                PayoutState::Pending
+            }
+        };
+        let (transaction, is_itemised) = (self.balance_transaction, self.automatic);
+        Ok(lists::Payout { id: self.id, transaction, state, amount, currency, is_itemised })
+    }
+
+    /// Its id, as it is.
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+impl BalanceTransaction {
+    /// The balance transaction as the shop knows them.
+    ///
+    /// **Errors.** Its id or an amount is none.
+    pub(super) fn listed(self) -> Result<Settled, ProviderError> {
+        if !is_word(&self.id, "txn_") {
+            return Err(nonsense("a balance transaction without an id"));
+        }
+        let (amount, currency) = signed(self.amount, &self.currency)?;
+        let (fee, _currency) = signed(self.fee, &self.currency)?;
+        let (source, payment) = match self.source {
+            Some(Source::Whole(SourceObject { id, payment_intent })) => (id, payment_intent),
+            Some(Source::Named(id)) => (id, None),
+            None => (String::new(), None),
+        };
+        let payment = payment.map(PaymentId);
+        let kind = match self.kind.as_str() {
+            "charge" | "payment" => SettledKind::Charge,
+            "refund" | "payment_refund" => SettledKind::Refund,
+            "stripe_fee" | "stripe_fx_fee" | "network_cost" | "tax_fee" => SettledKind::Fee,
+            "payout" | "payout_cancel" | "payout_failure" => SettledKind::Payout,
+            _ if dispute_id(&source).is_some() => SettledKind::Dispute,
+            _ => SettledKind::Other,
+        };
+        Ok(Settled { id: self.id, kind, payment, amount, fee, currency })
+    }
+
+    /// Its id, as it is.
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+}
+
 impl Refund {
     /// Whether it is one that was asked for under this key.
     pub(super) fn is_of(&self, refund_key: &str) -> bool {
@@ -355,19 +526,44 @@ impl Refund {
         }
     }
 
+    /// The refund as the list shows it; nothing, if it is not of a payment of this kind.
+    ///
+    /// **Errors.** It has no id.
+    pub(super) fn listed(self) -> Result<Option<ListedRefund>, ProviderError> {
+        if !is_word(&self.id, "re_") && !is_word(&self.id, "pyr_") {
+            return Err(nonsense("a refund without an id"));
+        }
+        let state = self.state();
+        let payment = self.payment_intent.map(PaymentId);
+        let Some(payment) = payment.filter(|payment| intent_id(payment).is_some()) else {
+            return Ok(None);
+        };
+        let key = self.metadata.and_then(|metadata| metadata.refund_key);
+        let key = key.filter(|key| is_foreign_id(key));
+        Ok(Some(ListedRefund { id: self.id, payment, key, state }))
+    }
+
+    /// Its id, as it is.
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn state(&self) -> AtProvider {
+        match self.outcome() {
+            Refunding::Done => AtProvider::Succeeded,
+            Refunding::Undecided => AtProvider::Pending,
+            Refunding::Failed => AtProvider::Failed,
+        }
+    }
+
     /// The refund as the shop knows refunds.
     pub(super) fn as_known(&self) -> Result<port::Refund, ProviderError> {
         if self.id.is_empty() {
             return Err(nonsense("a refund without an id"));
         }
-        let state = match self.outcome() {
-            Refunding::Done => AtProvider::Succeeded,
-            Refunding::Undecided => AtProvider::Pending,
-            Refunding::Failed => AtProvider::Failed,
-        };
         Ok(port::Refund {
             reference: self.id.clone(),
-            state,
+            state: self.state(),
             amount: money_of(self.amount, &self.currency)?,
             failure: self.failure_reason.as_deref().map(|why| word(Some(why)).to_owned()),
         })
@@ -522,22 +718,23 @@ fn word(text: Option<&str>) -> &str {
 
 /// The id of a payment, if it is one of Stripe's.
 pub(super) fn intent_id(PaymentId(id): &PaymentId) -> Option<&str> {
+    is_word(id, "pi_").then_some(id.as_str())
+}
+
+/// Whether it is an id of Stripe's that begins like this: it becomes a part of later requests.
+pub(super) fn is_word(id: &str, beginning: &str) -> bool {
     let is_word = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    (id.starts_with("pi_") && is_word).then_some(id.as_str())
+    id.starts_with(beginning) && is_word && id.len() <= 255
 }
 
 /// The id of a dispute, if it is one of Stripe's.
 pub(super) fn dispute_id(id: &str) -> Option<&str> {
-    let is_word = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    let is_dispute = ["dp_", "du_"].iter().any(|kind| id.starts_with(kind));
-    (is_dispute && is_word).then_some(id)
+    ["dp_", "du_"].iter().any(|kind| is_word(id, kind)).then_some(id)
 }
 
 /// The id of a refund, if it is one of Stripe's.
 pub(super) fn refund_id(reference: &str) -> Option<&str> {
-    let is_word = reference.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    let is_refund = reference.starts_with("re_") || reference.starts_with("pyr_");
-    (is_refund && is_word).then_some(reference)
+    ["re_", "pyr_"].iter().any(|kind| is_word(reference, kind)).then_some(reference)
 }
 
 pub(super) fn undecided(why: &'static str) -> ProviderError {
