@@ -30,9 +30,11 @@ counterparts: ## fetches who stands for outside parties in tests, and says what 
 counterparts-test: ## payments against localstripe, which a proxy has answer, and go wrong, as Stripe does
 	@$(STACK) test --with stripe -- cargo test --workspace --locked --test counterparts --test activities -- proxy:: stripe_counterpart::
 
-matrix: ## every fault at every step and undo, cancelled at every moment; then several at once (ORDERS=300 SEED=42 ONLY=text PROVIDER=stripe)
+matrix: ## every fault at every step and undo, cancelled at every moment; then several at once (ORDERS=300 SEED=42 ONLY=text PROVIDER=stripe, or bank-transfer)
 ifeq ($(PROVIDER),stripe)
 	@$(STACK) test --with stripe -- cargo test --quiet --locked --workspace --test matrix -- --provider stripe --whole $(if $(ONLY),--only "$(ONLY)")
+else ifeq ($(PROVIDER),bank-transfer)
+	@$(STACK) test -- cargo test --quiet --locked --workspace --test matrix -- --provider bank-transfer --whole $(if $(ONLY),--only "$(ONLY)")
 else
 	@$(STACK) test -- sh -c 'cargo test --quiet --locked --workspace --test matrix -- --whole $(if $(ONLY),--only "$(ONLY)") \
 		&& cargo test --quiet --locked --workspace --test matrix -- --orders $(or $(ORDERS),300) $(if $(SEED),--seed $(SEED))'

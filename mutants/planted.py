@@ -81,6 +81,13 @@ RECONCILIATION = "domain/src/reconciliation.rs"
 RECONCILE = "activities/src/reconcile.rs"
 STRIPE_LISTS = "activities/src/payment/stripe/lists.rs"
 RECONCILED = "worker/src/prove/reconciled.rs"
+BANK = "activities/src/payment/bank_transfer.rs"
+BANK_RECORDS = "activities/src/payment/bank_transfer/records.rs"
+BANK_IMPORT = "activities/src/payment/bank_transfer/import.rs"
+BANK_LIST = "activities/src/payment/bank_transfer/list.rs"
+BANK_XML = "activities/src/payment/bank_transfer/element.rs"
+BANK_FILES = "activities/src/payment/bank_transfer/camt.rs"
+BANK_SQL = "migrations/0065_bank_transfers.sql"
 
 
 @dataclass(frozen=True)
@@ -1639,5 +1646,92 @@ PLANTED = [
         "a comparison of last week is taken for today's",
         "prove:a_provider_elsewhere prove",
         (RECONCILED, "    if last.is_old {", "    if last.is_old && last.uncovered < 0 {"),
+    ),
+    mutant(
+        "a reference with a slip is taken for another payment's",
+        "domain:a_reference_is_read_back domain",
+        ("domain/src/bank.rs", "            && is_checked(text);\n", "            && (true || is_checked(text));\n"),
+    ),
+    mutant(
+        "a bank's file may declare entities",
+        "units:a_file_that_declares_entities units",
+        (BANK_XML, "Event::DocType(_) => return Err(XmlFault::Dtd.into()),", "Event::DocType(_) => {}"),
+    ),
+    mutant(
+        "a bank's file that is torn is taken in as far as it goes",
+        "units:a_file_that_is_torn units",
+        (BANK_XML, "Some(element) => Err(XmlFault::Torn(as_one_line(&element.name, 50))),", "Some(_element) => Ok(()),"),
+    ),
+    mutant(
+        "two customers who pay the same are one",
+        "units:entries_without_a_reference units",
+        (BANK_FILES, "                *number = number.saturating_add(1);\n", "                *number = number.saturating_add(0);\n"),
+    ),
+    mutant(
+        "an entry is another one in every file",
+        "activities:a_file_and_an_entry activities",
+        (BANK_IMPORT, "if !is_new(&mut transaction, file, &statement.id, &booking.name).await? {", "let name = format!(\"{file}:{}\", booking.name);\n            let booking = &camt::Booking { name, transfers: booking.transfers.clone() };\n            if !is_new(&mut transaction, file, &statement.id, &booking.name).await? {"),
+    ),
+    mutant(
+        "a transfer that comes back pays for an order",
+        "activities:another_currency activities",
+        (BANK_IMPORT, "if told.is_return || told.end_to_end.as_deref().is_some_and(list::is_ours) {", "if told.is_return && told.end_to_end.as_deref().is_some_and(list::is_ours) {"),
+    ),
+    mutant(
+        "money of another currency pays for an order",
+        "activities:another_currency activities",
+        (BANK_IMPORT, "    if expected.amount.currency() != amount.currency() {\n        return Ok(Became::Unassigned(Unassigned::OtherCurrency));\n    }\n", "    let amount = Money::new(amount.amount(), expected.amount.currency()).unwrap_or(amount);\n"),
+    ),
+    mutant(
+        "money that comes for a payment that is closed is kept",
+        "activities:money_for_a_cancelled activities",
+        (BANK_IMPORT, "        State::Opened | State::Awaiting => expected.missing().map_err(impossible)?,\n        State::Received | State::Captured | State::Closed => nothing,\n", "        State::Opened | State::Awaiting | State::Closed => {\n            expected.missing().map_err(impossible)?\n        }\n        State::Received | State::Captured => nothing,\n"),
+    ),
+    mutant(
+        "a payment is closed and keeps what has come",
+        "activities:money_for_a_cancelled activities",
+        (BANK_RECORDS, "        give_back(connection, reference, *received, Reason::Closed).await?;\n", "        let _kept = (connection, Reason::Closed);\n"),
+    ),
+    mutant(
+        "a part of the money is all of it",
+        "activities:an_order_waits_for_the_rest activities",
+        (BANK_IMPORT, "case when received + $3 = amount then 'received' else state end,", "case when received + $3 > 0 then 'received' else state end,"),
+        (BANK_SQL, "check (state <> 'received' or received = amount),", "check (state <> 'received' or received > 0),"),
+    ),
+    mutant(
+        "a surplus is kept",
+        "activities:what_is_too_much activities",
+        (BANK_IMPORT, "select $5, $1, $6, $4 where $4::numeric > 0\n", "select $5, $1, $6, $4 where $4::numeric < 0\n"),
+    ),
+    mutant(
+        "a list whose file was not written is forgotten",
+        "activities:what_is_too_much activities",
+        (BANK_LIST, "        Some(unwritten) => Some(unwritten),\n", "        Some(_unwritten) => claim(db, account).await?,\n"),
+    ),
+    mutant(
+        "a line may stand on another list",
+        "activities:lists_that_are_made activities",
+        (BANK_SQL, "for each row when (old.list_id is not null and new.list_id is distinct from old.list_id)", "for each row when (old.list_id is null and new.list_id is null)"),
+    ),
+    mutant(
+        "a refund by transfer counts as made before anybody can pay it out",
+        "activities:a_refund_is_pending_until activities",
+        (BANK, "state: if made.is_listed { AtProvider::Succeeded } else { AtProvider::Pending },", "state: if made.first_line > 0 { AtProvider::Succeeded } else { AtProvider::Pending },"),
+    ),
+    mutant(
+        "a refund by transfer is made each time that it is asked for",
+        "activities:a_refund_is_pending_until activities",
+        (BANK, "        if made.map_err(failed)?.is_none() {\n", "        if made.map_err(failed)?.is_none_or(|made| !made.is_listed) {\n"),
+        (BANK_SQL, "    constraint lines_once_per_refund unique (refund_key, entry_id),\n", ""),
+    ),
+    mutant(
+        "a customer has a quarter of an hour for a transfer",
+        "units:customers_have_the_time units",
+        ("domain/src/provider.rs", "Self::BankTransfer => 604_800,", "Self::BankTransfer => 900,"),
+    ),
+    mutant(
+        "what a customer has to transfer is shown as a link to approve",
+        "starter:what_a_customer_has_to_transfer starter",
+        ("starter-api/src/app/orders/store.rs", "case when starts_with(charge.approval_url, 'payto:')", "case when starts_with(charge.approval_url, 'pay:')"),
     ),
 ]

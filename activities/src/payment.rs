@@ -25,6 +25,7 @@
 //! step's record open and say until when. The time on record decides, whichever run asks; and once
 //! it is over, the payment is voided first, and only then is the step refused.
 
+pub mod bank_transfer;
 pub mod lists;
 pub mod port;
 pub mod sandbox;

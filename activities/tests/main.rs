@@ -2,6 +2,8 @@
 //! it comes too late. Each test has a database of its own.
 
 #[cfg(test)]
+mod bank_transfer;
+#[cfg(test)]
 mod catalogue;
 #[cfg(test)]
 mod disputes;

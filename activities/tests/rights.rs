@@ -115,6 +115,9 @@ async fn the_starter_writes_neither_orders_nor_money_nor_books(db: PgPool) {
         "insert into finance.runs (request, covers_from, covers_to) values ('r', '-infinity', now())",
         "update finance.differences set closed_at = now()",
         "select * from finance.provider_payments",
+        // Who has transferred money, and from which account, is the worker's to know.
+        "select payer_iban from bank.entries",
+        "insert into bank.payments (reference) values ('RF')",
         // How a party is dealt with is the workers' to say.
         "delete from operations.party_standings",
         // What the payment provider tells is taken in, and applied by the workers.
@@ -135,6 +138,10 @@ async fn the_worker_writes_what_orders_change_and_nothing_else(db: PgPool) {
     assert_eq!(
         tables(&db, "ordersaga_worker", "change").await,
         [
+            "bank.entries",
+            "bank.lines",
+            "bank.lists",
+            "bank.payments",
             "finance.differences",
             "finance.payouts",
             "finance.provider_payments",
@@ -245,6 +252,11 @@ async fn the_worker_cannot_place_an_order_nor_change_how_it_is_paid(db: PgPool) 
         "update payments.methods set method = 'tok_other'",
         "select payments.replace_method(gen_random_uuid(), 'tok_other', null)",
         "select payments.request_refund(gen_random_uuid(), 1, 0, 'k', 'v1:', '{1,0,0,0}', '{}')",
+        // What the bank has said is kept as it was said, and what is paid out as it was listed.
+        "update bank.entries set amount = 1",
+        "update bank.lines set amount = 1",
+        "update bank.lists set iban = 'GB82WEST12345698765432'",
+        "delete from bank.entries",
         // How much is given back, and for what, is said once.
         "update payments.refund_requests set amount = 1",
         "delete from payments.refund_requests",

@@ -5,6 +5,7 @@
 
 mod api_client;
 mod attention;
+mod bank;
 mod catalogue;
 mod completions;
 mod differences;
@@ -75,6 +76,8 @@ enum Command {
     Reconcile(Box<reconcile::ReconcileArgs>),
     /// Write the books as an hledger journal or a beancount file, for others to check
     Export(export::ExportArgs),
+    /// Take in the bank's files, and write payment lists for it
+    Bank(bank::BankArgs),
     /// Launch orders anew whose workflow is lost, or knows more than the record
     Recover(recover::RecoverArgs),
     /// Look at orders, and decide about them
@@ -107,6 +110,7 @@ async fn main() -> ExitCode {
         | Command::Prove(_)
         | Command::Reconcile(_)
         | Command::Export(_)
+        | Command::Bank(_)
         | Command::Recover(_)
         | Command::Completions(_) => ONLY_ERRORS,
         Command::Order(_)
@@ -138,6 +142,7 @@ async fn carry_out(command: Command) -> Result<ExitCode> {
         Command::Prove(args) => prove::run(args).await,
         Command::Reconcile(args) => reconcile::run(*args).await,
         Command::Export(args) => export::run(args).await.map(done),
+        Command::Bank(args) => bank::run(args).await,
         Command::Recover(args) => recover::run(args).await,
         Command::Order(args) => order::run(args).await.map(done),
         Command::Refund(args) => refund::run(args).await.map(done),

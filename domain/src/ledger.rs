@@ -42,6 +42,9 @@ pub enum Account {
     DisputeLosses,
     /// What the payment provider keeps for its services. An expense.
     PaymentFees,
+    /// What customers have transferred and no order has taken, and what is to be sent back to them by
+    /// transfer. A liability.
+    CustomerCredit,
 }
 
 /// The side of an account that grows it.
@@ -105,12 +108,13 @@ pub enum Unbalanced {
 
 impl Account {
     /// Every account, in the order of the trial balance.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::PaymentClearing,
         Self::DisputedPayments,
         Self::Bank,
         Self::Inventory,
         Self::CustomerDeposits,
+        Self::CustomerCredit,
         Self::SalesTaxPayable,
         Self::GoodsReceived,
         Self::Sales,
@@ -140,6 +144,7 @@ impl Account {
             Self::DisputeFees => "dispute-fees",
             Self::DisputeLosses => "dispute-losses",
             Self::PaymentFees => "payment-fees",
+            Self::CustomerCredit => "customer-credit",
         }
     }
 
@@ -163,6 +168,7 @@ impl Account {
             | Self::DisputeFees
             | Self::DisputeLosses => Side::Debit,
             Self::CustomerDeposits
+            | Self::CustomerCredit
             | Self::Sales
             | Self::ShippingIncome
             | Self::SalesTaxPayable

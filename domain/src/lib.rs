@@ -4,6 +4,7 @@
 //! The workflow, the activities and the starter all speak in these words, so that a price
 //! is quoted, charged and booked by one and the same arithmetic.
 
+pub mod bank;
 mod country;
 pub mod dispute;
 pub mod event;

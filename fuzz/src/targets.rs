@@ -15,6 +15,7 @@ const TARGETS: [(&str, Target); 23] = [
     ("amounts", words::amount),
     ("answers", activities::fuzzing::answer),
     ("authorization", starter_api::fuzzing::authorization),
+    ("bank-files", activities::fuzzing::bank_file),
     ("catalogues", files::catalogue),
     ("claims", starter_api::fuzzing::claims),
     ("events", events::events),

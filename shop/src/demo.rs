@@ -43,9 +43,9 @@ pub(crate) struct Demo {
     #[arg(long, default_value_t = 16)]
     at_once: usize,
 
-    /// Who takes the customers' money: the same as for worker and API.
+    /// Who takes the customers' money: the same as for worker and API. Nobody transfers any.
     #[arg(long, env = "PAYMENT_PROVIDER", default_value = "sandbox",
-        value_parser = PossibleValuesParser::new(ProviderName::NAMES)
+        value_parser = PossibleValuesParser::new(["sandbox", "stripe"])
             .try_map(|name| name.parse::<ProviderName>()))]
     provider: ProviderName,
 
@@ -182,7 +182,7 @@ pub(crate) async fn run(demo: &Demo) -> Result<bool, DemoError> {
 /// Who stands for Stripe, if Stripe takes the money: no demo takes an account's.
 fn counterpart(demo: &Demo) -> Result<Option<Counterpart>, CounterpartError> {
     match demo.provider {
-        ProviderName::Sandbox => Ok(None),
+        ProviderName::Sandbox | ProviderName::BankTransfer => Ok(None),
         ProviderName::Stripe => {
             let url = demo.stripe_counterpart.as_ref().ok_or(CounterpartError::NotNamed)?;
             Counterpart::at(url).map(Some)

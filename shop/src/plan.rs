@@ -181,7 +181,7 @@ impl Twist {
     /// The provider's token for a card with this behaviour.
     const fn payment_token(self, provider: ProviderName) -> &'static str {
         match provider {
-            ProviderName::Sandbox => self.sandbox_token(),
+            ProviderName::Sandbox | ProviderName::BankTransfer => self.sandbox_token(),
             ProviderName::Stripe => self.stripe_token(),
         }
     }

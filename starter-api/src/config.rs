@@ -172,11 +172,12 @@ pub struct ServeArgs {
           value_parser = PossibleValuesParser::new(ProviderName::NAMES).try_map(|name| name.parse::<ProviderName>()))]
     pub api_payment_provider: ProviderName,
 
-    /// How many seconds a customer may take to approve a payment, where their bank asks for it; after
-    /// that the order is rejected. The payment provider may grant less.
-    #[arg(long, env = "ORDERSAGA_APPROVAL_SECONDS", default_value_t = 900,
+    /// How many seconds a customer may take to approve a payment, where their bank asks for it, or to
+    /// transfer the money; after that the order is rejected. Left out: a quarter of an hour, and a week
+    /// for a transfer. The payment provider may grant less.
+    #[arg(long, env = "ORDERSAGA_APPROVAL_SECONDS",
           value_parser = clap::value_parser!(u32).range(1..=i64::from(crate::app::orders::APPROVAL_SECONDS_MAX)))]
-    pub approval_seconds: u32,
+    pub approval_seconds: Option<u32>,
 
     /// How many seconds a declined payment may be replaced by another, unless the order itself says
     /// otherwise; the goods are held meanwhile. 0 rejects the order at once.
@@ -300,7 +301,9 @@ impl ServeArgs {
             patience_seconds: self.patience_seconds,
             capture_at: self.capture,
             payment_provider: self.api_payment_provider,
-            approval_seconds: self.approval_seconds,
+            approval_seconds: self
+                .approval_seconds
+                .unwrap_or_else(|| self.api_payment_provider.approval_seconds()),
             payment_retry_seconds: self.payment_retry_seconds,
             backlog_max: self.backlog_max,
         }
@@ -387,4 +390,30 @@ fn clients(written: &str) -> Result<Vec<Client>> {
         entry.parse().with_context(|| format!("ORDERSAGA_CLIENTS: entry {number}"))
     };
     entries.map(client).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Program {
+        #[command(flatten)]
+        args: ServeArgs,
+    }
+
+    #[test]
+    fn customers_have_the_time_that_their_way_of_paying_takes() {
+        let seconds = |more: &[&str]| {
+            let given = ["api", "--api-payment-provider"].iter().chain(more);
+            Program::parse_from(given).args.limits().approval_seconds
+        };
+        assert_eq!(seconds(&["sandbox"]), 900);
+        assert_eq!(seconds(&["stripe"]), 900);
+        assert_eq!(seconds(&["bank-transfer"]), 604_800);
+        assert_eq!(seconds(&["bank-transfer", "--approval-seconds", "2592000"]), 2_592_000);
+        assert_eq!(seconds(&["stripe", "--approval-seconds", "60"]), 60);
+    }
 }

@@ -214,6 +214,7 @@ mod tests {
             account Assets:Bank
             account Assets:Inventory
             account Liabilities:Customer-Deposits
+            account Liabilities:Customer-Credit
             account Liabilities:Sales-Tax-Payable
             account Liabilities:Goods-Received
             account Income:Sales
@@ -288,6 +289,7 @@ mod tests {
             1970-01-01 open Assets:Bank
             1970-01-01 open Assets:Inventory              GBP,JPY,KWD
             1970-01-01 open Liabilities:Customer-Deposits GBP
+            1970-01-01 open Liabilities:Customer-Credit
             1970-01-01 open Liabilities:Sales-Tax-Payable
             1970-01-01 open Liabilities:Goods-Received    GBP
             1970-01-01 open Income:Sales

@@ -10,6 +10,7 @@
 //! | [`parties`] | obeys operators' stops of a party, and tells how each party stands |
 //! | [`inbox`] | applies what the payment provider tells by itself |
 //! | [`payment`] | who takes the customers' money, by the settings |
+//! | [`bank`] | the shop's account for bank transfers, news for its orders, payment lists |
 //! | [`catalogue_file`] | reads a supplier's list |
 //! | [`recover`] | launches orders anew whose workflow is lost |
 //! | [`order_metrics`] | counts the orders that have not ended, and the messages not published |
@@ -22,6 +23,7 @@
 //! | [`database`], [`telemetry`] | the worker's database, and the SDK's runtime with all metrics |
 
 pub mod activity_metrics;
+pub mod bank;
 pub mod catalogue_file;
 pub mod database;
 pub mod export;

@@ -336,6 +336,14 @@ violations! {
     a_refund_that_its_payment_does_not_know_of_is_found:
         "a payment knows what its refunds claim of it",
         "update payments.charges set refund_claimed = 0";
+    a_transfer_that_came_and_was_not_booked_is_found:
+        "money that customers have transferred is booked",
+        "insert into bank.files (sha256) values ('a file');
+         insert into bank.bookings (booking, file_id, statement)
+         select 'a booking', file_id, 'S1' from bank.files;
+         insert into bank.entries
+            (booking, detail, is_credit, currency, amount, remittance, state)
+         values ('a booking', 1, true, 'GBP', 5, '', 'unassigned')";
     a_refund_that_failed_and_is_booked_is_found:
         "a refund is booked exactly if it was given back",
         "update payments.refund_requests set state = 'failed', provider_reference = null";

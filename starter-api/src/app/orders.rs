@@ -36,8 +36,8 @@ pub(crate) const PATIENCE_SECONDS_MAX: u32 = 604_800;
 /// The longest time in which a declined payment may be replaced: a week.
 pub(crate) const PAYMENT_RETRY_SECONDS_MAX: u32 = 604_800;
 
-/// The longest that a customer may take to approve a payment: a day.
-pub(crate) const APPROVAL_SECONDS_MAX: u32 = 86_400;
+/// The longest that a customer may take to approve a payment, or to transfer the money: a month.
+pub(crate) const APPROVAL_SECONDS_MAX: u32 = 2_592_000;
 
 /// An order, as its customer and the shop see it.
 ///
@@ -81,7 +81,8 @@ pub(crate) struct CustomerAction {
     /// What it is.
     pub(crate) kind: CustomerActionKind,
     /// Where the customer does it, at the payment provider. Whoever has the link may approve the
-    /// payment: pass it on to the customer and to nobody else.
+    /// payment: pass it on to the customer and to nobody else. Of a transfer: account, holder, amount
+    /// and reference, as a `payto:` URI (RFC 8905).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "https://sandbox.example/approve/17")]
     pub(crate) url: Option<String>,
@@ -98,6 +99,8 @@ pub(crate) enum CustomerActionKind {
     ApprovePayment,
     /// To pay in another way, because the payment was declined: `POST /v1/orders/{id}/payment`.
     ReplacePayment,
+    /// To transfer the money from their bank account, as `url` says.
+    TransferMoney,
 }
 
 impl CustomerActionKind {

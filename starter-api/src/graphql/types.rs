@@ -43,8 +43,10 @@ pub(crate) struct GraphAttention {
 pub(crate) struct GraphCustomerAction {
     /// `approve-payment`: the customer approves the payment at the URL, because their bank asks for
     /// it. `replace-payment`: they pay in another way, because the payment was declined.
+    /// `transfer-money`: they transfer the money from their bank account.
     pub(crate) kind: &'static str,
-    /// Where the customer does it, at the payment provider. Pass it on to nobody else.
+    /// Where the customer does it, at the payment provider. Pass it on to nobody else. Of a transfer:
+    /// account, holder, amount and reference, as a `payto:` URI (RFC 8905).
     pub(crate) url: Option<String>,
     /// Until when, as RFC 3339. After that the order is rejected.
     pub(crate) until: String,

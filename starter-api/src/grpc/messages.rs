@@ -167,6 +167,7 @@ fn customer_action(action: CustomerAction) -> v1::CustomerAction {
     let kind = match action.kind {
         CustomerActionKind::ApprovePayment => v1::CustomerActionKind::ApprovePayment,
         CustomerActionKind::ReplacePayment => v1::CustomerActionKind::ReplacePayment,
+        CustomerActionKind::TransferMoney => v1::CustomerActionKind::TransferMoney,
     };
     let until = Some(timestamp(action.until));
     v1::CustomerAction { kind: kind.into(), url: action.url, until }

@@ -10,6 +10,7 @@ pub(super) const fn name(account: Account) -> &'static str {
         Account::Bank => "Assets:Bank",
         Account::Inventory => "Assets:Inventory",
         Account::CustomerDeposits => "Liabilities:Customer-Deposits",
+        Account::CustomerCredit => "Liabilities:Customer-Credit",
         Account::SalesTaxPayable => "Liabilities:Sales-Tax-Payable",
         Account::GoodsReceived => "Liabilities:Goods-Received",
         Account::Sales => "Income:Sales",

@@ -20,6 +20,7 @@ pub(super) async fn look(
         orders_as_booked(db, skipped).await?,
         refunds_as_booked(db).await?,
         payouts_as_booked(db).await?,
+        transfers_as_booked(db).await?,
     ])
 }
 
@@ -94,8 +95,9 @@ async fn payment_clearing(
             select order_id, currency,
                 sum(case side when 'debit' then amount else -amount end) as amount
             from ledger.entries join ledger.transactions using (transaction_id)
-            -- What is paid out, and what it costs, belongs to no order; see `payouts_as_booked`.
+            -- What is paid out, and what customers have transferred, is looked at by itself.
             where account = 'payment-clearing' and key not like 'balance-transaction:%'
+                and key not like 'bank-%'
             group by order_id, currency
         ), moved as (
             select order_id, currency, captured - refunded as amount from payments.charges
@@ -300,4 +302,44 @@ async fn payouts_as_booked(db: &mut PgConnection) -> Result<Finding, sqlx::Error
     .fetch_one(db)
     .await?;
     Ok(Finding::of("I2", "what the provider paid out and kept is booked", "movements", seen))
+}
+
+/// Holds at any moment: what comes in, is taken, goes back to the customer or stands on a list is booked
+/// in the transaction that says so.
+async fn transfers_as_booked(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
+    let seen = sqlx::query_as!(
+        Seen,
+        r#"
+        with moved as (
+            select currency, amount from bank.entries where is_credit
+            union all
+            select currency, -captured from bank.payments
+            union all
+            -- Of what was taken: it is the customer's again.
+            select currency, amount from bank.lines where refund_key is not null
+            union all
+            select currency, -amount from bank.lines where list_id is not null
+        ), owed as (
+            select currency, sum(amount) as amount from moved group by currency
+        ), booked as (
+            select currency, sum(case side when 'credit' then amount else -amount end) as amount
+            from ledger.entries where account = 'customer-credit' group by currency
+        ), checked as (
+            select case when coalesce(owed.amount, 0) <> coalesce(booked.amount, 0) then format(
+                'customers have %s %s with the shop, and %s are booked',
+                coalesce(owed.amount, 0), currency, coalesce(booked.amount, 0)
+            ) end as complaint
+            from owed full join booked using (currency)
+        )
+        select
+            (select count(*) from bank.entries) as "looked_at!",
+            count(complaint) as "violations!",
+            coalesce((array_agg(complaint) filter (where complaint is not null))[1:5], '{}')
+                as "examples!"
+        from checked
+        "#,
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(Finding::of("I2", "money that customers have transferred is booked", "transfers", seen))
 }

@@ -95,7 +95,8 @@ async fn as_the_provider_says(
     let elsewhere = sqlx::query_scalar!(
         r#"
         select exists (select from payments.charges)
-            and not exists (select from sandbox_provider.payments) as "elsewhere!"
+            and not exists (select from sandbox_provider.payments)
+            and not exists (select from bank.payments) as "elsewhere!"
         "#,
     )
     .fetch_one(&mut *db)
@@ -162,6 +163,13 @@ async fn same(db: &mut PgConnection, skipped: &Skipped) -> Result<Seen, sqlx::Er
                         and refunds.state = 'succeeded'
                 ), 0) as refunded
             from sandbox_provider.payments
+            union all
+            select reference, order_id::text, currency, captured, coalesce((
+                    select sum(lines.amount)
+                    from bank.lines join bank.entries using (entry_id)
+                    where entries.reference = payments.reference and refund_key is not null
+                ), 0)
+            from bank.payments
         ), ours as (
             select provider_reference as key, order_id::text, currency, captured, refunded
             from payments.charges

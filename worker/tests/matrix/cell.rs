@@ -509,6 +509,13 @@ impl Cell {
         self.trouble == Trouble::HintsComeOften || !self.trouble.at_the_party().is_empty()
     }
 
+    /// Whether only the sandbox provider can make this trouble.
+    pub fn is_of_the_sandbox_provider(&self) -> bool {
+        self.trouble.token().is_some()
+            || self.point.party() == Some("sandbox_provider")
+                && !self.trouble.at_the_party().is_empty()
+    }
+
     /// Whether an operator has to decide before the order can end.
     pub fn needs_operator(&self) -> bool {
         matches!(self.trouble, Trouble::Breaks | Trouble::Garbles) && !self.point.can_be_refused()

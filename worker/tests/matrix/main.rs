@@ -13,6 +13,7 @@
 //! matrix --whole                      every fault at every point with a cancel at every moment
 //! matrix --orders 300 [--seed 42]     several faults to each of so many real orders, drawn by seed
 //! matrix --provider stripe            the calls to the payment provider, which is Stripe's counterpart
+//! matrix --provider bank-transfer     the slice, with customers who pay by transfer
 //! ```
 
 #![allow(
@@ -38,6 +39,7 @@ mod stripe;
 #[path = "../support/mod.rs"]
 mod support;
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -48,7 +50,7 @@ use run::Manner;
 use runtime::schema::MIGRATIONS;
 use sqlx::{Connection, PgConnection, PgPool};
 use stripe::Counterpart;
-use support::{Code, Shop};
+use support::{Code, Shop, bank};
 use uuid::Uuid;
 
 /// How much of the matrix is run.
@@ -70,7 +72,8 @@ struct Arguments {
     #[arg(long, default_value_t = 180)]
     give_up_after: u64,
     /// Who takes the customers' money. With Stripe, whose counterpart the launcher has to have started,
-    /// the cells are those of calls to it, and of what it can play
+    /// the cells are those of calls to it, and of what it can play; with transfers, what only the
+    /// sandbox can do wrong is left out, and so are refunds, for which an operator exports a list
     #[arg(long, default_value = "sandbox", conflicts_with = "orders",
         value_parser = PossibleValuesParser::new(ProviderName::NAMES)
             .try_map(|name| name.parse::<ProviderName>()))]
@@ -92,13 +95,14 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    let bank = (arguments.provider == ProviderName::BankTransfer).then(bank::account);
     if arguments.serve {
-        deaths::serve_until_death().await;
+        deaths::serve_until_death(Code { bank, ..Code::default() }).await;
         return ExitCode::SUCCESS;
     }
     let begun = Instant::now();
     let stripe = match arguments.provider {
-        ProviderName::Sandbox => None,
+        ProviderName::Sandbox | ProviderName::BankTransfer => None,
         ProviderName::Stripe => {
             let Some(settings) = stripe::settings() else {
                 println!(
@@ -109,17 +113,23 @@ async fn main() -> ExitCode {
             Some(settings)
         }
     };
-    let code = Code { ask_again_for: Duration::from_mins(5), stripe, ..Code::default() };
+    let code = Code { ask_again_for: Duration::from_mins(5), stripe, bank, ..Code::default() };
     let mut shop = Shop::open_with(code, database().await).await;
     let manner = Manner {
         at_once: arguments.at_once,
         give_up_after: Duration::from_secs(arguments.give_up_after),
         fail_fast: arguments.fail_fast,
     };
+    let customers = shop
+        .is_paid_by_transfer()
+        .then(|| tokio::spawn(bank::pay_whatever_is_awaited(shop.db.clone(), shop.client.clone())));
     let passed = match arguments.orders {
         Some(orders) => seeds::run(&shop, orders, arguments.seed, manner).await,
         None => matrix(&mut shop, &arguments, manner).await,
     };
+    if let Some(customers) = customers {
+        customers.abort();
+    }
     // Where it stopped early, attempts stand before their gates for ever.
     if passed || !manner.fail_fast {
         shop.close().await;
@@ -130,13 +140,19 @@ async fn main() -> ExitCode {
 
 async fn matrix(shop: &mut Shop, arguments: &Arguments, manner: Manner) -> bool {
     let stripe = Counterpart::of(shop);
+    let is_by_transfer = shop.is_paid_by_transfer();
     let wanted = |cell: &cell::Cell| {
         let is_asked_for =
             arguments.only.as_ref().is_none_or(|only| cell.to_string().contains(only));
-        is_asked_for && (stripe.is_none() || stripe::can_play(cell))
+        let can_be_played = stripe.is_none() || stripe::can_play(cell);
+        is_asked_for && can_be_played && !(is_by_transfer && cell.is_of_the_sandbox_provider())
     };
     let points = run::points(shop, manner).await;
-    let of_refunds = refund::points(shop, manner).await;
+    let of_refunds = if is_by_transfer {
+        BTreeSet::new()
+    } else {
+        refund::points(shop, manner).await
+    };
     let undisturbed = [&points, &of_refunds].into_iter().flat_map(plan::undisturbed);
     let undisturbed: Vec<_> = undisturbed.filter(wanted).collect();
     let all = points.len() + of_refunds.len();

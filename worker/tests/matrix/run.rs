@@ -157,6 +157,9 @@ pub fn order_on(shop: &Shop, course: Course) -> Order {
         order.payment_token = stripe::card(None);
     }
     order.terms.patience_seconds = course.unwinds().then_some(1);
+    if shop.is_paid_by_transfer() {
+        order.terms.approval_seconds = 3_600;
+    }
     plan_course(&shop.faults, order.order_id, course);
     order
 }

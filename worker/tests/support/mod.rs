@@ -14,6 +14,7 @@
               be prepared or read fails its test, and a test may ask the database anything"
 )]
 
+pub mod bank;
 mod faults;
 mod refund;
 mod workflow;
@@ -25,6 +26,7 @@ use std::time::Duration;
 
 use activities::Activities;
 use activities::catalogue::{Article, Stocking};
+use activities::payment::bank_transfer::{BankAccount, BankTransferProvider};
 use activities::payment::port::PaymentProvider;
 use activities::payment::sandbox::SandboxProvider;
 use activities::payment::stripe::{StripeProvider, StripeSettings};
@@ -255,6 +257,11 @@ impl Shop {
     pub async fn send_workers_home(&mut self) {
         stop(self.workflows.take()).await;
         stop(self.parties.take()).await;
+    }
+
+    /// Whether customers pay by transfer.
+    pub const fn is_paid_by_transfer(&self) -> bool {
+        self.code.bank.is_some()
     }
 
     /// Starts an order's workflow, as the starter does.
@@ -508,7 +515,12 @@ impl Shop {
                     select from sandbox_provider.refunds
                     where refunds.payment_id = payments.payment_id
                         and refunds.state = 'succeeded'
-                 )) as payments,
+                 )) + (select count(*) from bank.payments
+                 where order_id = $1 and (state = 'received' or captured > (
+                    select coalesce(sum(lines.amount), 0)
+                    from bank.lines join bank.entries using (entry_id)
+                    where entries.reference = payments.reference and refund_key is not null
+                 ))) as payments,
                 exists (select from balance where amount <> 0) as has_balance,
                 exists (
                     select from balance where account = 'customer-deposits' and amount <> 0
@@ -624,6 +636,21 @@ pub struct Code {
     pub ask_again_for: Duration,
     /// How Stripe takes the money, if it does and not the sandbox.
     pub stripe: Option<StripeSettings>,
+    /// Where customers transfer to, if they pay by transfer.
+    pub bank: Option<BankAccount>,
+}
+
+impl Code {
+    /// Who takes the customers' money.
+    fn provider(&self, records: PgPool) -> Arc<dyn PaymentProvider> {
+        if let Some(settings) = &self.stripe {
+            Arc::new(StripeProvider::new(settings).unwrap())
+        } else if let Some(account) = &self.bank {
+            Arc::new(BankTransferProvider::new(records, account.clone()))
+        } else {
+            Arc::new(SandboxProvider::new(records, 0))
+        }
+    }
 }
 
 /// Serves the queues, on a thread and a runtime of its own: a test's own runtime ends with it.
@@ -650,14 +677,10 @@ where
                     .max_connections(10)
                     .connect_lazy_with(options.clone())
             };
-            let provider: Arc<dyn PaymentProvider> = match &code.stripe {
-                Some(settings) => Arc::new(StripeProvider::new(settings).unwrap()),
-                None => Arc::new(SandboxProvider::new(pool(), 0)),
-            };
             let activities = Activities {
                 db: pool(),
                 articles: ArticleQueues::default(),
-                provider,
+                provider: code.provider(pool()),
                 carrier: Arc::new(SandboxCarrier::new(pool())),
                 settings: activities::Settings {
                     reservation_ttl: Duration::from_hours(24),

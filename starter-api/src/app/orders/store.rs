@@ -45,7 +45,9 @@ macro_rules! orders_where {
                        select case
                            when charge.state = 'awaiting-customer'
                                and charge.approvable_until > now()
-                           then jsonb_build_object('kind', 'approve-payment',
+                           then jsonb_build_object('kind',
+                               case when starts_with(charge.approval_url, 'payto:')
+                                   then 'transfer-money' else 'approve-payment' end,
                                'url', charge.approval_url, 'until', charge.approvable_until)
                            when charge.state = 'declined' and charge.replaced_at is null
                                and charge.replaceable_until > now()
