@@ -51,6 +51,9 @@ FEED = "activities/src/inbox/feed.rs"
 INBOX_SQL = "migrations/0061_inbox.sql"
 SIGNATURE = "starter-api/src/app/webhooks/signature.rs"
 RECEIVE = "starter-api/src/app/webhooks/receive.rs"
+SCREENING = "domain/src/screening.rs"
+FRAUD = "activities/src/fraud.rs"
+SCREENING_SQL = "migrations/0063_screening.sql"
 LEDGER_SQL = "migrations/0007_ledger.sql"
 CLOSED_SQL = "migrations/0030_closed_books.sql"
 ROLE_SQL = "migrations/0014_two_roles.sql"
@@ -294,7 +297,7 @@ PLANTED = [
     mutant(
         "the order is shipped before it is paid",
         "replay:the_histories_on_file replay",
-        (PROCESS, "            authorised(ctx, saga, again, authorise).await?;\n        }\n", "            authorised(ctx, saga, again, authorise).await?;\n        }\n        saga.run(ship).await?;\n"),
+        (PROCESS, "        renewed(ctx, saga, held).await?;\n        saga.run(capture)", "        renewed(ctx, saga, held).await?;\n        saga.run(ship).await?;\n        saga.run(capture)"),
         (PROCESS, "    }\n    saga.run(ship).await?;\n", "    }\n"),
     ),
     mutant(
@@ -1733,5 +1736,66 @@ PLANTED = [
         "what a customer has to transfer is shown as a link to approve",
         "starter:what_a_customer_has_to_transfer starter",
         ("starter-api/src/app/orders/store.rs", "case when starts_with(charge.approval_url, 'payto:')", "case when starts_with(charge.approval_url, 'pay:')"),
+    ),
+    mutant(
+        "a rule that is tried out decides",
+        "domain:a_rule_in_the_shadow domain",
+        (SCREENING, "rule.mode == Mode::Active", "matches!(rule.mode, Mode::Active | Mode::Shadow)"),
+    ),
+    mutant(
+        "the whole address that a customer orders from is kept",
+        "domain:of_an_address domain",
+        (SCREENING, "let [a, b, c, _] = v4.octets();", "let [a, b, c, d] = v4.octets();"),
+        (SCREENING, 'format!("{a}.{b}.{c}.0/24")', 'format!("{a}.{b}.{c}.{d}/32")'),
+    ),
+    mutant(
+        "orders of one customer are counted without waiting for each other",
+        "activities:an_order_waits_for_one activities",
+        (SCREENING_SQL, "        perform pg_advisory_xact_lock(turn.number);\n", "        null;\n"),
+    ),
+    mutant(
+        "an order that is counted again is counted behind those that came after it",
+        "activities:an_order_that_is_counted_twice activities",
+        (SCREENING_SQL, "        and other.position <= own.position\n", ""),
+    ),
+    mutant(
+        "an order that was declined counts no more",
+        "activities:an_order_that_was_declined activities",
+        (SCREENING_SQL, "in ('card-declined', 'screening-declined')", "in ('never')"),
+    ),
+    mutant(
+        "a zombie counts an order that is undone",
+        "activities:an_order_that_is_undone_first activities",
+        (SCREENING_SQL, "            and step_keys.version = the_version and step_keys.undone_at is not null\n", "            and step_keys.version = the_version and false\n"),
+    ),
+    mutant(
+        "a person may decide when a review's time is over",
+        "activities:the_deadline_decides activities",
+        (SCREENING_SQL, "when asked.review_until <= clock_timestamp() then 'too-late'", "when false then 'too-late'"),
+    ),
+    mutant(
+        "an order that is unwound goes on counting",
+        "activities:an_order_that_is_undone_counts activities",
+        (FRAUD, "    store::withdraw(db, key).await\n", "    let _withdrawn = store::withdraw;\n    Ok(())\n"),
+    ),
+    mutant(
+        "a risky payment is captured before anybody looks",
+        "saga:a_risky_payment saga",
+        (PROCESS, "            screened_again(ctx, saga, order).await?;\n        }\n        saga.cancel_window", "        }\n        saga.cancel_window"),
+    ),
+    mutant(
+        "every order is screened, whatever its terms say",
+        "replay:the_histories_on_file saga:an_order_whose_terms",
+        (PROCESS, "        .is_screened\n        .then(|| saga.step", "        .is_screened\n        .then_some(())\n        .or(Some(()))\n        .map(|()| saga.step"),
+    ),
+    mutant(
+        "an order is not told that a person has decided",
+        "starter:an_order_with_a_risky_payment starter",
+        ("starter-api/src/app/screening/review.rs", "    let _told = app.temporal.review(order_id, Reviewed { attempt }).await;\n", "    let _told = app.temporal.review(order_id, Reviewed { attempt });\n"),
+    ),
+    mutant(
+        "a customer says where they order from",
+        "starter:screening_is_a_term starter",
+        ("starter-api/src/app/orders/place/command.rs", "    if caller.customer().is_some() {\n        return Err(\"a customer does not say", "    if false && caller.customer().is_some() {\n        return Err(\"a customer does not say"),
     ),
 ]

@@ -6,12 +6,13 @@
 //! `idempotency`; why nothing that comes late outlives its undo, in [`payment`] and [`shipping`]; how
 //! money of a completed order is given back, in [`refunds`]; what a customer's bank takes back, in
 //! [`disputes`]; what the payment provider tells by itself, in [`inbox`]; how provider and shop are
-//! compared, in [`reconcile`]. A party that is not the shop's own and does not answer is left alone
-//! for a while, by [`party`].
+//! compared, in [`reconcile`]; who looks at an order before its money is taken, in [`fraud`]. A party
+//! that is not the shop's own and does not answer is left alone for a while, by [`party`].
 
 pub mod catalogue;
 pub mod disputes;
 mod fault;
+pub mod fraud;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod heartbeat;

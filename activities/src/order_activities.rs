@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use domain::refund::RefundState;
+use domain::screening::ScreeningAnswer;
 use domain::{AuthorisationAnswer, Ending, OrderStatus, Shipment, StepKey};
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
@@ -15,8 +16,8 @@ use workflows::reconcile::{ReconcileStart, Reconciled};
 
 use crate::heartbeat::with_heartbeat;
 use crate::{
-    Activities, ActivityFault, Settings, ledger, orders, payment, reconcile, refunds, shipping,
-    stock,
+    Activities, ActivityFault, Settings, fraud, ledger, orders, payment, reconcile, refunds,
+    shipping, stock,
 };
 
 #[activities]
@@ -40,6 +41,26 @@ impl Activities {
         key: StepKey,
     ) -> Result<(), ActivityError> {
         self.step(&ctx, key, stock::release(&self.db, &self.articles, key)).await
+    }
+
+    /// See [`fraud::screen`].
+    #[activity(definition = workflows::order::ScreenOrder)]
+    pub async fn screen_order(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        key: StepKey,
+    ) -> Result<ScreeningAnswer, ActivityError> {
+        self.step(&ctx, key, fraud::screen(&self.db, key)).await
+    }
+
+    /// See [`fraud::withdraw`].
+    #[activity(definition = workflows::order::WithdrawScreening)]
+    pub async fn withdraw_screening(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        key: StepKey,
+    ) -> Result<(), ActivityError> {
+        self.step(&ctx, key, fraud::withdraw(&self.db, key)).await
     }
 
     /// See [`payment::authorise`].

@@ -10,6 +10,8 @@ mod disputes;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod fraud;
+#[cfg(test)]
 mod inbox;
 #[cfg(test)]
 mod ledger;

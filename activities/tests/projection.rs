@@ -7,9 +7,11 @@ use domain::dispute::DisputeStatus;
 use domain::event::{
     AttentionNeeded, AttentionResolved, AwaitingCustomer, Booked, Cancelled, Completed,
     DisputeReleased, Disputed, EventType, Expired, Failed, OrderEvent, Parcelled, PaymentMoved,
-    RefundEnded, RefundRequested, RefundReversed, RefundSucceeded, Refused, StockLines, Unwinding,
+    RefundEnded, RefundRequested, RefundReversed, RefundSucceeded, Refused, ReviewNeeded, Reviewed,
+    StockLines, Unwinding,
 };
 use domain::ledger::JournalEntry;
+use domain::screening::ReviewDecision;
 use domain::{
     Attention, Decision, Ending, FulfilmentStatus, OrderState, OrderStatus, PaymentStatus,
     Rejection, StepName,
@@ -53,6 +55,11 @@ fn samples() -> Vec<OrderEvent> {
         OrderEvent::StockRefused(refused()),
         OrderEvent::StockReleased(lines()),
         OrderEvent::ReservationExpired(Expired { reservation: "r".to_owned() }),
+        OrderEvent::ReviewNeeded(ReviewNeeded { until: the_moment() }),
+        OrderEvent::OrderReviewed(Reviewed {
+            decision: ReviewDecision::Approve,
+            by_default: false,
+        }),
         OrderEvent::PaymentAwaitingCustomer(AwaitingCustomer {
             amount: order.totals.total,
             provider_reference: "p".to_owned(),

@@ -65,6 +65,8 @@ async fn the_starter_writes_neither_orders_nor_money_nor_books(db: PgPool) {
         [
             "catalog.products",
             "customers.customers",
+            "fraud.entries",
+            "fraud.origins",
             "identity.clients",
             "identity.logins",
             "identity.sign_in_attempts",
@@ -103,6 +105,13 @@ async fn the_starter_writes_neither_orders_nor_money_nor_books(db: PgPool) {
         "update payments.charges set refund_claimed = 0",
         "update payments.disputes set status = 'won'",
         "select amount from payments.dispute_movements",
+        // What is found against an order, and decided about it, is on record as it was.
+        "update fraud.reviews set decision = 'approve', decided_at = now()",
+        "insert into fraud.screenings (order_id) values (gen_random_uuid())",
+        "update fraud.entries set list = 'allow'",
+        "select fraud.fingerprints_of(gen_random_uuid())",
+        "select fraud.withdraw(gen_random_uuid(), 1)",
+        "select fingerprint_key from fraud.secrets",
         "insert into customers.addresses (address_id) values (gen_random_uuid())",
         "insert into payments.charges (charge_key, order_id) values ('k', gen_random_uuid())",
         "insert into ledger.transactions (key) values ('by hand')",
@@ -147,6 +156,7 @@ async fn the_worker_writes_what_orders_change_and_nothing_else(db: PgPool) {
             "finance.provider_payments",
             "finance.provider_refunds",
             "finance.runs",
+            "fraud.reviews",
             "inbox.events",
             "inbox.feeds",
             "inventory.reservations",
@@ -192,6 +202,7 @@ async fn only_who_may_come_and_what_stands_still_is_ever_removed(db: PgPool) {
     assert_eq!(
         tables(&db, "ordersaga_starter", "delete").await,
         [
+            "fraud.entries",
             "identity.clients",
             "identity.sign_in_attempts",
             "operations.paused_queues",
@@ -228,6 +239,11 @@ async fn what_runs_with_its_owners_rights_is_called_by_one_program_alone(db: PgP
         [
             // Called by triggers.
             ("catalog.revalue", false, false),
+            ("fraud.add_entry", true, false),
+            ("fraud.count_order", false, true),
+            ("fraud.decide", true, false),
+            ("fraud.fingerprints_of", false, true),
+            ("fraud.withdraw", false, true),
             ("inbox.sweep", false, true),
             ("inventory.book_variance", false, false),
             ("ledger.book_movement", true, false),
@@ -251,6 +267,13 @@ async fn the_worker_cannot_place_an_order_nor_change_how_it_is_paid(db: PgPool) 
         "select orders.rebuild_projection(gen_random_uuid())",
         "update payments.methods set method = 'tok_other'",
         "select payments.replace_method(gen_random_uuid(), 'tok_other', null)",
+        "select fraud.decide(gen_random_uuid(), 'approve', 'worker', 'by hand')",
+        "select fraud.add_entry('allow', 'customer', 'a', null, 'by hand', 'worker')",
+        "insert into fraud.rule_sets (rules) values ('{\"rules\": []}')",
+        "insert into fraud.entries (list) values ('allow')",
+        "update fraud.screenings set verdict = 'approve'",
+        "delete from fraud.counted",
+        "select fingerprint_key from fraud.secrets",
         "select payments.request_refund(gen_random_uuid(), 1, 0, 'k', 'v1:', '{1,0,0,0}', '{}')",
         // What the bank has said is kept as it was said, and what is paid out as it was listed.
         "update bank.entries set amount = 1",

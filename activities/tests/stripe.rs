@@ -443,6 +443,8 @@ async fn money_is_set_aside_for_as_long_as_the_bank_says() {
             decline_code: None,
             expires_at: DateTime::from_timestamp(1_793_534_400, 0),
             approval: None,
+            risk: None,
+            method_country: None,
         }
     );
     stripe.was_asked(&[&format!("POST {INTENT}/confirm under pi_1a:confirm")]);

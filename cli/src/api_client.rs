@@ -155,6 +155,11 @@ impl Api {
         self.answer(request.json(body)).await
     }
 
+    /// Removes what is at a path.
+    pub(crate) async fn delete(&self, path: &[&str]) -> Result<Value, ApiError> {
+        self.answer(self.request(Method::DELETE, path)?).await
+    }
+
     /// Opens the stream of events at a path, after the event with this id. None, when nothing
     /// more will come.
     pub(crate) async fn stream(

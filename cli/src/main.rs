@@ -19,6 +19,8 @@ mod reconcile;
 mod recover;
 mod refund;
 mod replay;
+mod review;
+mod screening;
 mod serve;
 mod webhook;
 
@@ -92,6 +94,10 @@ enum Command {
     Webhook(webhook::WebhookArgs),
     /// Look at where provider and shop do not say the same
     Differences(differences::DifferencesArgs),
+    /// Decide about the orders that screening has stopped
+    Review(review::ReviewArgs),
+    /// Look after the lists of those who are blocked or allowed
+    Screening(screening::ScreeningArgs),
     /// Print the completions of a shell
     Completions(completions::CompletionsArgs),
 }
@@ -118,7 +124,9 @@ async fn main() -> ExitCode {
         | Command::Attention(_)
         | Command::Dispute(_)
         | Command::Webhook(_)
-        | Command::Differences(_) => OWN_WARNINGS,
+        | Command::Differences(_)
+        | Command::Review(_)
+        | Command::Screening(_) => OWN_WARNINGS,
     };
     let done = match start_logging(log_format, filter) {
         Ok(()) => Box::pin(carry_out(command)).await,
@@ -150,6 +158,8 @@ async fn carry_out(command: Command) -> Result<ExitCode> {
         Command::Dispute(args) => dispute::run(args).await.map(done),
         Command::Webhook(args) => webhook::run(args).await.map(done),
         Command::Differences(args) => differences::run(args).await.map(done),
+        Command::Review(args) => review::run(args).await.map(done),
+        Command::Screening(args) => screening::run(args).await.map(done),
         Command::Completions(args) => completions::run(&args, &mut Cli::command()).map(done),
     }
 }

@@ -21,6 +21,7 @@ use strum::{EnumIter, EnumString, IntoStaticStr};
 use crate::dispute::DisputeStatus;
 use crate::ledger::Entry;
 use crate::refund::RefundLine;
+use crate::screening::ReviewDecision;
 use crate::{
     Attention, ClaimLine, CustomerId, Decision, Destination, DiscountCode, Ending,
     FulfilmentStatus, Money, OrderLine, OrderStatus, PaymentStatus, Rejection, StepName, Terms,
@@ -88,6 +89,10 @@ events! {
     StockReleased(StockLines) = "stock.released";
     /// The goods were held for too long and given back.
     ReservationExpired(Expired) = "stock.reservation-expired";
+    /// A person of the shop has to look at the order before it goes on.
+    ReviewNeeded(ReviewNeeded) = "order.review-needed";
+    /// A person has looked at it, or the time to do so is over.
+    OrderReviewed(Reviewed) = "order.reviewed";
     /// The customer's bank wants the customer to approve the payment.
     PaymentAwaitingCustomer(AwaitingCustomer) = "payment.awaiting-customer";
     /// The customer's money was set aside.
@@ -242,6 +247,25 @@ payload! {
         provider_reference: String,
         /// Until when the customer can approve it.
         until: DateTime<Utc>,
+    }
+}
+
+payload! {
+    /// An order that waits for a person of the shop. Why is not said here: it is shown to those who
+    /// decide.
+    ReviewNeeded {
+        /// Until when they have time.
+        until: DateTime<Utc>,
+    }
+}
+
+payload! {
+    /// What was decided about an order that a person had to look at.
+    Reviewed {
+        /// The decision.
+        decision: ReviewDecision,
+        /// Whether nobody has decided in time, so that the rules' own answer counts.
+        by_default: bool,
     }
 }
 

@@ -22,6 +22,7 @@ mod provider_event;
 pub mod reconciliation;
 pub mod refund;
 mod rejection;
+pub mod screening;
 pub mod shipment;
 mod status;
 mod steps;
@@ -34,7 +35,7 @@ pub use iso_currency::Currency;
 pub use money::{Money, MoneyError, minor_digits, written_amount};
 pub use order::{
     CaptureAt, Destination, InvalidOrder, LINES_MAX, Order, OrderLine, PAYMENTS_MAX, QUANTITY_MAX,
-    Quantity, Terms, Totals,
+    Quantity, Screening, Terms, Totals,
 };
 pub use party::{Party, PartyState};
 pub use pricing::{Discount, DiscountKind, PriceList, PricedSku, RateTable, ShippingRate};

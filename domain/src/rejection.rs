@@ -32,6 +32,10 @@ pub enum Rejection {
     /// The customer's bank asked the customer to approve the payment, and they did not in time.
     #[error("the customer did not approve the payment in time")]
     PaymentNotApproved,
+    /// Screening took the order for fraud, or a person who looked at it did. Why is for the shop's
+    /// people, and is not told with the order.
+    #[error("the shop does not accept the order")]
+    ScreeningDeclined,
     /// The carrier does not deliver there.
     #[error("the carrier does not deliver to {country}: {why}")]
     AddressUndeliverable {

@@ -32,6 +32,8 @@ use crate::{CustomerId, Destination, Money, OrderId, PaymentToken, Sku};
 pub enum StepName {
     /// Stock is set aside.
     ReserveStock,
+    /// The shop looks whether anything speaks against the order.
+    ScreenOrder,
     /// The customer's money is set aside at their bank.
     AuthorisePayment,
     /// The money is taken.
@@ -61,6 +63,7 @@ impl StepName {
         match self {
             Self::IssueRefund => true,
             Self::ReserveStock
+            | Self::ScreenOrder
             | Self::AuthorisePayment
             | Self::CapturePayment
             | Self::PostEntries

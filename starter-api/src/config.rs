@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use axum::http::HeaderValue;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
-use domain::{CaptureAt, ProviderName};
+use domain::{CaptureAt, ProviderName, Screening};
 use reqwest::Url;
 use runtime::database::PoolSettings;
 use sqlx::PgPool;
@@ -185,6 +185,18 @@ pub struct ServeArgs {
           value_parser = clap::value_parser!(u32).range(0..=i64::from(crate::app::orders::PAYMENT_RETRY_SECONDS_MAX)))]
     pub payment_retry_seconds: u32,
 
+    /// Whether orders are screened for fraud before their money is taken: `on` or `off`. Turn it on
+    /// once every worker is of a release that knows it.
+    #[arg(long, env = "ORDERSAGA_SCREENING", default_value = "off",
+          value_parser = PossibleValuesParser::new(["off", "on"]))]
+    pub screening: String,
+
+    /// How many seconds the shop's people may take to look at an order, where the rules of screening
+    /// ask for that; the goods are held meanwhile. Then the rules' own answer counts.
+    #[arg(long, env = "ORDERSAGA_REVIEW_SECONDS", default_value_t = 86_400,
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(crate::app::orders::REVIEW_SECONDS_MAX)))]
+    pub review_seconds: u32,
+
     /// How many orders may wait for their launch; further ones are answered with 503.
     #[arg(long, env = "ORDERSAGA_BACKLOG_MAX", default_value_t = 100_000,
           value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
@@ -305,6 +317,8 @@ impl ServeArgs {
                 .approval_seconds
                 .unwrap_or_else(|| self.api_payment_provider.approval_seconds()),
             payment_retry_seconds: self.payment_retry_seconds,
+            screening: (self.screening == "on")
+                .then_some(Screening { review_seconds: self.review_seconds }),
             backlog_max: self.backlog_max,
         }
     }

@@ -27,6 +27,7 @@ mod quotes;
 mod rate_limit;
 mod receive;
 mod reconciliation;
+mod screening;
 mod state;
 mod stock;
 mod webhooks;
@@ -149,6 +150,10 @@ fn every_operation() -> OpenApiRouter<State> {
         .routes(routes!(attention::list::attention))
         .routes(routes!(attention::resolve::resolve_all))
         .routes(routes!(disputes::list::list))
+        .routes(routes!(screening::review::review))
+        .routes(routes!(screening::reviews::reviews))
+        .routes(routes!(screening::entries::entries, screening::add::add_entry))
+        .routes(routes!(screening::remove::remove_entry))
         .routes(routes!(queues::list::list))
         .routes(routes!(queues::pause::pause))
         .routes(routes!(queues::resume::resume))

@@ -142,7 +142,15 @@ impl BankTransferProvider {
             State::Captured => (PaymentState::Captured, None),
             State::Closed => (PaymentState::Voided, None),
         };
-        Ok(Payment { state, captured: *captured, decline_code: None, expires_at: None, approval })
+        Ok(Payment {
+            state,
+            captured: *captured,
+            decline_code: None,
+            expires_at: None,
+            approval,
+            risk: None,
+            method_country: None,
+        })
     }
 }
 

@@ -7,7 +7,10 @@ use chrono::{DateTime, Utc};
 use domain::dispute::DisputeFacts;
 use domain::payment::PaymentState;
 use domain::refund::AtProvider;
-use domain::{Charge, Money, ProviderEvent, ProviderName, as_one_line, is_foreign_id};
+use domain::screening::RiskLevel;
+use domain::{
+    Charge, CountryCode, Money, ProviderEvent, ProviderName, as_one_line, is_foreign_id,
+};
 
 use super::lists::ProviderLists;
 use crate::ActivityFault;
@@ -152,6 +155,12 @@ pub struct Payment {
     pub expires_at: Option<DateTime<Utc>>,
     /// How the customer approves it, if it awaits that.
     pub approval: Option<Approval>,
+    /// How risky the provider takes it to be, if it says so. A payment that it has stopped for one of
+    /// its own people to look at is [`RiskLevel::Elevated`] at least; one that it does not let through
+    /// is declined.
+    pub risk: Option<RiskLevel>,
+    /// Where the payment method is from, if the provider says so.
+    pub method_country: Option<CountryCode>,
 }
 
 impl Payment {

@@ -13,6 +13,9 @@
 //! | `tok_answer_twice` | authorisation and capture reach the provider twice |
 //! | `tok_expires_<s>` | an authorisation lasts for so many seconds; the next one of the order for a week |
 //! | `tok_needs_customer`, `tok_needs_customer_<s>` | awaits the customer, whom `sandbox_provider.answer_as_customer` plays; for so many seconds at most |
+//! | `tok_risk_elevated` | paid, at a risk that is told to be elevated |
+//! | `tok_risk_highest` | declined: `fraudulent`, at the highest risk |
+//! | `tok_from_<CC>` | paid, with a payment method from that country, such as `tok_from_US` |
 //! | `tok_forgetful` | idempotency keys are forgotten at once |
 //! | `tok_lags_<n>` | the first n questions about a payment are answered 404 |
 //! | `tok_refund_unavailable_<n>` | paid; the first n refunds are answered 503, `Retry-After: 1` |
@@ -58,7 +61,8 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use domain::payment::PaymentState;
 use domain::refund::AtProvider;
-use domain::{Charge, Currency, Money};
+use domain::screening::RiskLevel;
+use domain::{Charge, CountryCode, Currency, Money};
 use rust_decimal::Decimal;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -108,6 +112,8 @@ pub(crate) struct Told {
     /// Where the customer approves it, if it awaits that.
     approval_url: Option<String>,
     approvable_until: Option<DateTime<Utc>>,
+    risk: Option<RiskLevel>,
+    method_country: Option<CountryCode>,
     /// Of a refund: whether it is under way, and nobody knows yet how it ends.
     is_refund_pending: bool,
 }
@@ -240,6 +246,7 @@ impl SandboxProvider {
         match token {
             "tok_declined" => Some("insufficient_funds"),
             "tok_expired_card" => Some("expired_card"),
+            "tok_risk_highest" => Some("fraudulent"),
             _ if is_unlucky(key, self.decline_percent) => Some("insufficient_funds"),
             _ => None,
         }
@@ -345,12 +352,13 @@ impl ToldRefund {
 impl Told {
     pub(crate) fn payment(self) -> Result<Payment, ProviderError> {
         let Self { state, decline_code, expires_at, approval_url, approvable_until, .. } = self;
+        let (risk, method_country) = (self.risk, self.method_country);
         let currency = Currency::from_code(&self.currency);
         let captured = currency.and_then(|currency| Money::new(self.captured, currency).ok());
         let captured = captured.ok_or_else(|| nonsense("an amount that is none"))?;
         let expires_at = expires_at.filter(|_| state == PaymentState::Authorised);
         let approval = approval_url.map(|url| Approval { url, until: approvable_until });
-        Ok(Payment { state, captured, decline_code, expires_at, approval })
+        Ok(Payment { state, captured, decline_code, expires_at, approval, risk, method_country })
     }
 }
 

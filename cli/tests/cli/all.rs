@@ -232,6 +232,8 @@ async fn an_order_goes_through_one_process_and_an_operator_sees_it(database: PgP
     let (code, _, said) = operator(&api, &["webhook", "retry", "evt_1a"]).await;
     assert_eq!(code, 1, "{said}");
     assert!(said.contains("No event of this name is open"), "{said}");
+    assert_eq!(operator(&api, &["review", "list"]).await.1, "none\n");
+    lists_somebody(&api).await;
 
     // The answer is no, which is not the same as no answer.
     let (code, told, said) =
@@ -246,6 +248,18 @@ async fn an_order_goes_through_one_process_and_an_operator_sees_it(database: PgP
     assert!(Command::new("kill").arg(&id).status().await.unwrap().success());
     assert!(program.wait().await.unwrap().success());
     server.shutdown().await.unwrap();
+}
+
+/// An operator blocks a network and lets it in again.
+async fn lists_somebody(api: &str) {
+    let add = ["screening", "add", "block", "network", "203.0.113.7", "--why", "card testing"];
+    let (code, told, said) = operator(api, &add).await;
+    assert!(code == 0 && told.contains("203.0.113.0/24"), "{told}{said}");
+    let (_, told, _) = operator(api, &["screening", "list"]).await;
+    assert!(told.contains("card testing"), "{told}");
+    let (code, _, said) = operator(api, &["screening", "remove", "1"]).await;
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(operator(api, &["screening", "list"]).await.1, "none\n");
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]

@@ -143,6 +143,8 @@ fn the_help_of_every_command_is_printed_as_a_result() {
         "attention",
         "dispute",
         "webhook",
+        "review",
+        "screening",
     ] {
         let mut program = Command::new(env!("CARGO_BIN_EXE_ordersaga"));
         let output = program.env_clear().args([command, "--help"]).output().unwrap();

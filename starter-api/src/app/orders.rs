@@ -36,6 +36,9 @@ pub(crate) const PATIENCE_SECONDS_MAX: u32 = 604_800;
 /// The longest time in which a declined payment may be replaced: a week.
 pub(crate) const PAYMENT_RETRY_SECONDS_MAX: u32 = 604_800;
 
+/// The longest that a person may take to look at an order: a week.
+pub(crate) const REVIEW_SECONDS_MAX: u32 = 604_800;
+
 /// The longest that a customer may take to approve a payment, or to transfer the money: a month.
 pub(crate) const APPROVAL_SECONDS_MAX: u32 = 2_592_000;
 

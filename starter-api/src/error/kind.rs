@@ -60,6 +60,10 @@ pub enum Kind {
     OrderAlreadyFailed,
     /// The order does not wait for a payment.
     NoPaymentDue,
+    /// The order does not wait for a review.
+    NoReviewDue,
+    /// There is no such entry of a list.
+    EntryNotFound,
     /// No money of the order can be given back.
     OrderNotRefundable,
     /// Another refund of the order is under way.
@@ -128,6 +132,8 @@ impl Kind {
             Self::OrderAlreadyRejected => "The shop has refused the order",
             Self::OrderAlreadyFailed => "The order was stopped by a fault",
             Self::NoPaymentDue => "The order does not wait for a payment",
+            Self::NoReviewDue => "The order does not wait for a review",
+            Self::EntryNotFound => "There is no such entry",
             Self::OrderNotRefundable => "No money of the order can be given back",
             Self::RefundUnderWay => "Another refund of the order is under way",
             Self::OrderInterrupted => "The order's workflow was ended from outside",

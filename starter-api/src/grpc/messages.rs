@@ -31,6 +31,7 @@ pub(super) fn order_input(order: &v1::PlaceOrderRequest) -> OrderInput<'_> {
         cancel_window_seconds: order.cancel_window_seconds.map(Into::into),
         patience_seconds: order.patience_seconds.map(Into::into),
         payment_retry_seconds: order.payment_retry_seconds.map(Into::into),
+        customer_ip: order.customer_ip.as_deref(),
     }
 }
 

@@ -54,6 +54,7 @@ const fn code(kind: Kind) -> Code {
         | Kind::AccountNotFound
         | Kind::EventNotFound
         | Kind::WebhooksNotTaken
+        | Kind::EntryNotFound
         | Kind::IssuedElsewhere => Code::NotFound,
         Kind::PriceChanged
         | Kind::NotInStock
@@ -62,6 +63,7 @@ const fn code(kind: Kind) -> Code {
         | Kind::OrderAlreadyRejected
         | Kind::OrderAlreadyFailed
         | Kind::NoPaymentDue
+        | Kind::NoReviewDue
         | Kind::OrderNotRefundable
         | Kind::RefundUnderWay
         | Kind::OrderInterrupted

@@ -27,6 +27,7 @@ use crate::app::orders::{
 };
 use crate::app::paging::Page;
 use crate::app::products::parse_sku;
+use crate::app::screening::reviews::ReviewCursor;
 use crate::app::webhooks::list::EventCursor;
 use crate::app::webhooks::receive;
 use crate::app::webhooks::signature::{StripeMode, StripeWebhooks};
@@ -50,6 +51,10 @@ use crate::http::products::create::ProductRequest;
 use crate::http::products::update::TermsRequest;
 use crate::http::queues::pause::PauseRequest;
 use crate::http::quotes::QuoteRequest;
+use crate::http::screening::add::EntryRequest;
+use crate::http::screening::entries::EntriesQuery;
+use crate::http::screening::review::ReviewOrderRequest;
+use crate::http::screening::reviews::ReviewsQuery;
 use crate::http::stock::shift::MovementRequest;
 use crate::http::{
     attention, conditional, customers, disputes, identity, ledger, page, products, reconciliation,
@@ -134,6 +139,8 @@ pub fn other_body(bytes: &[u8]) {
         b'w' => is_read::<identity::change_password::PasswordChange>(body),
         b'q' => is_read::<PauseRequest>(body),
         b'x' => is_read::<StopRequest>(body),
+        b'v' => is_read::<ReviewOrderRequest>(body),
+        b'l' => is_read::<EntryRequest>(body),
         b'g' => is_read::<GraphqlRequest>(body),
         b'f' => token_form(body),
         _ => {}
@@ -152,6 +159,8 @@ pub fn query_string(bytes: &[u8]) {
         b's' => is_read_back::<stock::list::ListQuery>(query),
         b'c' => is_read_back::<customers::list::ListQuery>(query),
         b'a' => is_read_back::<attention::list::ListQuery>(query),
+        b'r' => is_read_back::<ReviewsQuery>(query),
+        b'l' => is_read_back::<EntriesQuery>(query),
         b't' => is_read_back::<ledger::transactions::ListQuery>(query),
         b'b' => is_read_back::<disputes::list::ListQuery>(query),
         b'w' => is_read_back::<webhooks::list::ListQuery>(query),
@@ -209,6 +218,7 @@ pub fn short_text(bytes: &[u8]) {
         b'o' => cursor_is_read_back::<OrderCursor>(text),
         b'a' => cursor_is_read_back::<AttentionCursor>(text),
         b'e' => cursor_is_read_back::<EventCursor>(text),
+        b'r' => cursor_is_read_back::<ReviewCursor>(text),
         b'm' => cursor_is_read_back::<Moment>(text),
         b'q' => search_text(text),
         b'l' => line(text),

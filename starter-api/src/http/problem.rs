@@ -115,7 +115,8 @@ impl Kind {
             | Self::PartyNotFound
             | Self::AccountNotFound
             | Self::EventNotFound
-            | Self::WebhooksNotTaken => StatusCode::NOT_FOUND,
+            | Self::WebhooksNotTaken
+            | Self::EntryNotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::PriceChanged
             | Self::EmailTaken
@@ -127,6 +128,7 @@ impl Kind {
             | Self::OrderAlreadyRejected
             | Self::OrderAlreadyFailed
             | Self::NoPaymentDue
+            | Self::NoReviewDue
             | Self::OrderNotRefundable
             | Self::RefundUnderWay
             | Self::OrderInterrupted => StatusCode::CONFLICT,

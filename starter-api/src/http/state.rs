@@ -110,6 +110,8 @@ pub struct Limits {
     pub approval_seconds: u32,
     /// How long a declined payment of an order that does not say so may be replaced.
     pub payment_retry_seconds: u32,
+    /// How orders are screened for fraud, if they are.
+    pub screening: Option<Screening>,
     /// How many orders may wait for their launch before no more are accepted.
     pub backlog_max: u64,
 }
@@ -143,6 +145,7 @@ impl Default for Limits {
             payment_provider: ProviderName::Sandbox,
             approval_seconds: 900,
             payment_retry_seconds: 0,
+            screening: None,
             backlog_max: 100_000,
         }
     }
@@ -157,6 +160,7 @@ impl Limits {
             payment_provider: self.payment_provider,
             approval_seconds: self.approval_seconds,
             payment_retry_seconds: self.payment_retry_seconds,
+            screening: self.screening,
             wait_seconds_max: self.wait_seconds_max(),
             streams_max: self.streams_max,
             streams_per_caller: self.streams_per_caller,

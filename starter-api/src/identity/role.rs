@@ -49,6 +49,7 @@ impl Role {
                 Scope::RefundPayments,
                 Scope::ReadDisputes,
                 Scope::ResolveOrders,
+                Scope::ReviewOrders,
                 Scope::OperateQueues,
                 Scope::ReadReconciliation,
                 Scope::WriteProducts,

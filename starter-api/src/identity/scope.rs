@@ -48,6 +48,8 @@ scopes! {
     ReadDisputes = "disputes:read";
     /// Decide what becomes of an order that is stuck.
     ResolveOrders = "orders:resolve";
+    /// Decide about orders that screening has stopped, and see and change its lists.
+    ReviewOrders = "orders:review";
     /// Pause and resume task queues, and stop and resume the calls to a party.
     OperateQueues = "queues:operate";
     /// See the books.

@@ -11,6 +11,7 @@ use crate::launching::until_launched;
 use crate::life::{captured, happen, needs_attention, record, rejected, reserved, unwinding};
 use crate::paying::declined_order;
 use crate::refunding::completed_order;
+use crate::reviewing::order_under_review;
 use crate::shop::{Answer, Shop, send};
 use crate::signing_in::shop_of_the_examples;
 use crate::webhooks::open_event;
@@ -177,6 +178,8 @@ async fn every_request_of_the_examples_is_accepted(database: PgPool) {
         ("operators.resume", operator),
         ("operators.stop_party", operator),
         ("operators.resume_party", operator),
+        ("operators.add_entry", operator),
+        ("operators.remove_entry", operator),
     ] {
         story.tells(name, token).await;
         told.push(name);
@@ -207,6 +210,11 @@ async fn every_request_of_the_examples_is_accepted(database: PgPool) {
     open_event(&database, "evt_1a").await;
     story.tells("operators.retry_event", operator).await;
     told.extend(["webhooks.stripe", "operators.retry_event"]);
+
+    // An order that screening has stopped.
+    story.order = order_under_review(&database, 3_600.0).await;
+    story.tells("operators.review", operator).await;
+    told.push("operators.review");
 
     // And nobody has been forgotten.
     let mut writing = Vec::new();

@@ -146,7 +146,7 @@ async fn silent(db: &mut PgConnection) -> Result<Seen, sqlx::Error> {
 }
 
 /// A step ends after its patience at the latest, and between two of them lies at most the time
-/// in which the order can be cancelled, or its customer can pay. Undos and what must succeed never give up, an order that
+/// in which the order can be cancelled, its customer can pay, or a person can look at it. Undos and what must succeed never give up, an order that
 /// needs a person waits for one, and one that waits to be launched loses no time.
 async fn deadlines(db: &mut PgConnection) -> Result<Seen, sqlx::Error> {
     let contracts = PROCESSES.iter().flat_map(|process| process.contracts);
@@ -164,6 +164,7 @@ async fn deadlines(db: &mut PgConnection) -> Result<Seen, sqlx::Error> {
                         secs => $1::integer + (terms ->> 'cancel_window_seconds')::integer
                             + coalesce((terms ->> 'approval_seconds')::integer, 0)
                             + coalesce((terms ->> 'payment_retry_seconds')::integer, 0)
+                            + coalesce((terms #>> '{screening,review_seconds}')::integer, 0)
                     ) < now()
                 then format('order %s has been processing since %s', order_id, updated_at)
             end as complaint

@@ -33,7 +33,9 @@ use activities::payment::stripe::{StripeProvider, StripeSettings};
 use activities::shipping::sandbox::SandboxCarrier;
 use activities::stock::ArticleQueues;
 use chrono::{DateTime, SubsecRound as _, Utc};
-use domain::{Decision, Order, OrderId, OrderStatus, PaymentToken, Quantity, Sku, Terms};
+use domain::{
+    Decision, Order, OrderId, OrderStatus, PaymentToken, Quantity, Screening, Sku, Terms,
+};
 pub use faults::{Call, FOR_EVER, Fault, Faults, Gate, failed};
 use futures::future::join_all;
 pub use refund::{RefundHandle, asks_back, launch_refund, provider_takes_its_time, refund_ended};
@@ -140,6 +142,8 @@ pub struct Traces {
     pub is_owed: bool,
     /// Parcels that were not called off, in the carrier's own records.
     pub parcels: i64,
+    /// Reviews that still wait for a person.
+    reviews: i64,
 }
 
 impl Traces {
@@ -526,7 +530,9 @@ impl Shop {
                     select from balance where account = 'customer-deposits' and amount <> 0
                 ) as is_owed,
                 (select count(*) from sandbox_carrier.shipments
-                 where reference like $1::text || ':%' and state = 'purchased') as parcels",
+                 where reference like $1::text || ':%' and state = 'purchased') as parcels,
+                (select count(*) from fraud.reviews
+                 where order_id = $1 and decision is null) as reviews",
         )
         .bind(order.uuid())
         .fetch_one(&self.db)
@@ -567,6 +573,17 @@ pub async fn ended(handle: &OrderHandle) -> OrderStatus {
 /// An order for one piece each of two articles.
 pub fn order() -> Order {
     order_paid_by("tok_visa")
+}
+
+/// The same, which is screened for fraud, with an hour for a person to look at it.
+pub fn screened() -> Order {
+    screened_paid_by("tok_visa")
+}
+
+pub fn screened_paid_by(token: &str) -> Order {
+    let mut order = order_paid_by(token);
+    order.terms.screening = Some(Screening { review_seconds: 3_600 });
+    order
 }
 
 pub fn order_paid_by(token: &str) -> Order {

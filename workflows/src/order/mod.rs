@@ -14,6 +14,7 @@ use std::mem;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use domain::screening::ScreeningAnswer;
 use domain::{
     Authorisation, AuthorisationAnswer, CaptureAt, Ending, OrderStatus, Rejection, StepKey,
     StepName,
@@ -35,7 +36,7 @@ pub use attributes::{
 pub use contract::*;
 pub use view::{
     CANCELLED_BEFORE, CancelDecision, CancelRequest, OrderOutcome, OrderStart, OrderView,
-    PartyUpdate, PaymentReplaced, Resolution, signal_payload,
+    PartyUpdate, PaymentReplaced, Resolution, Reviewed, signal_payload,
 };
 pub(crate) use view::{cause, of_saga, read, short};
 
@@ -45,10 +46,12 @@ use crate::told::{self, failed};
 type Ctx = WorkflowContext<OrderSaga>;
 
 const FOR_THE_CUSTOMER: &str = "waiting for the customer";
+const FOR_A_REVIEW: &str = "waiting for a review";
 
 /// The updates of which a run takes only so many.
 const CANCEL: &str = "cancel";
 const PAY: &str = "pay";
+const REVIEW: &str = "review";
 
 /// First what may happen to an order, each step with its undo; then its life, top to bottom.
 /// Wherever that stops, the undos run in the reverse order of their declaration.
@@ -59,6 +62,9 @@ async fn fulfil(
 ) -> Result<(), Stop<Rejection>> {
     let key = |step| order.key(step);
     let reserve = saga.step(ReserveStock, key(StepName::ReserveStock)).undone_by(ReleaseStock);
+    let screen = order
+        .is_screened
+        .then(|| saga.step(ScreenOrder, key(StepName::ScreenOrder)).undone_by(WithdrawScreening));
     let authorise =
         saga.step(AuthorisePayment, key(StepName::AuthorisePayment)).undone_by(VoidPayment);
     // Declared before the capture, so reversed after the refund: what is held, the books show.
@@ -74,22 +80,27 @@ async fn fulfil(
         return Err(Stop::Cancelled);
     }
     saga.run(reserve).await?;
+    if let Some(screen) = screen {
+        screened(ctx, saga, screen).await?;
+    }
     if order.is_free {
         saga.cancel_window(order.window_left(now(ctx))).await?;
     } else if order.capture_at == CaptureAt::Placement {
-        authorised(ctx, saga, key(StepName::AuthorisePayment), authorise).await?;
+        let held = authorised(ctx, saga, key(StepName::AuthorisePayment), authorise).await?;
+        if order.is_screened {
+            screened_again(ctx, saga, order).await?;
+            renewed(ctx, saga, held).await?;
+        }
         saga.run(capture).await?;
         saga.run(post).await?;
         saga.cancel_window(order.window_left(now(ctx))).await?;
     } else {
-        let first = key(StepName::AuthorisePayment);
-        let (last, held) = authorised(ctx, saga, first, authorise).await?;
-        saga.cancel_window(order.window_left(now(ctx))).await?;
-        if has_expired(&held, now(ctx)) {
-            let again = last.again();
-            let authorise = saga.step_again(AuthorisePayment, again).undone_by(VoidPayment);
-            authorised(ctx, saga, again, authorise).await?;
+        let held = authorised(ctx, saga, key(StepName::AuthorisePayment), authorise).await?;
+        if order.is_screened {
+            screened_again(ctx, saga, order).await?;
         }
+        saga.cancel_window(order.window_left(now(ctx))).await?;
+        renewed(ctx, saga, held).await?;
         saga.run(capture).await?;
         saga.run(post).await?;
     }
@@ -124,6 +135,46 @@ async fn authorised(
         key = key.again();
         authorise = saga.step_again(AuthorisePayment, key).undone_by(VoidPayment);
     }
+}
+
+/// Has the money set aside anew, if it is not for long enough any more.
+async fn renewed(
+    ctx: &Ctx,
+    saga: &mut Saga<OrderSaga>,
+    (last, held): (StepKey, Authorisation),
+) -> Result<(), Stop<Rejection>> {
+    if has_expired(&held, now(ctx)) {
+        let again = last.again();
+        let authorise = saga.step_again(AuthorisePayment, again).undone_by(VoidPayment);
+        authorised(ctx, saga, again, authorise).await?;
+    }
+    Ok(())
+}
+
+/// Has the rules look at the order, and waits for a person where they ask for one.
+async fn screened(
+    ctx: &Ctx,
+    saga: &mut Saga<OrderSaga>,
+    screen: Declared<ScreenOrder>,
+) -> Result<(), Stop<Rejection>> {
+    let read = |answer: ScreeningAnswer| match answer {
+        ScreeningAnswer::Passed { .. } => Answer::Done(()),
+        ScreeningAnswer::Waits { waits_until } => {
+            Answer::Waits { at_most: until(waits_until, now(ctx)), why: FOR_A_REVIEW }
+        }
+    };
+    saga.run_with_waits(screen, read).await.map(|_passed| ())
+}
+
+/// Has the rules look at the order once more, with what the provider says of its payment.
+async fn screened_again(
+    ctx: &Ctx,
+    saga: &mut Saga<OrderSaga>,
+    order: &OrderStart,
+) -> Result<(), Stop<Rejection>> {
+    let again = order.key(StepName::ScreenOrder).again();
+    let screen = saga.step_again(ScreenOrder, again).undone_by(WithdrawScreening);
+    screened(ctx, saga, screen).await
 }
 
 /// Undoes what was done for the order, and puts on record how it ended.
@@ -288,6 +339,41 @@ impl OrderSaga {
         self.tell_of(ctx, format!("💳 another payment method is on record, for attempt {attempt}"));
     }
 
+    /// A person has looked at the order; same as the update `review`, without an answer.
+    #[signal(name = "review")]
+    pub fn review_signal(&mut self, ctx: &mut SyncWorkflowContext<Self>, reviewed: RawValue) {
+        match read::<Reviewed>(reviewed) {
+            Ok(Reviewed { attempt }) => self.hear_of_review(ctx, attempt),
+            Err(why) => self.tell_of(ctx, format!("📨 review was ignored: {why}")),
+        }
+    }
+
+    #[update_validator(review)]
+    fn validate_review(
+        &self,
+        _ctx: &WorkflowContextView,
+        _reviewed: &Reviewed,
+    ) -> Result<(), Box<dyn Error + Send + Sync>> {
+        if self.progress.is_past_return()
+            || self.progress.is_unwinding()
+            || self.status.is_terminal()
+        {
+            return Err("the order does not wait for a review".into());
+        }
+        if !self.progress.takes(REVIEW) {
+            return Err("the order has heard of reviews too often, and looks by itself".into());
+        }
+        Ok(())
+    }
+
+    /// A decision about the order is on record: an order that waits for it looks at once. It is
+    /// found there whether or not this is sent.
+    #[update(name = "review")]
+    pub fn review(&mut self, ctx: &mut SyncWorkflowContext<Self>, Reviewed { attempt }: Reviewed) {
+        self.progress.take(REVIEW);
+        self.hear_of_review(ctx, attempt);
+    }
+
     #[update_validator(resolve)]
     fn validate_resolve(
         &self,
@@ -340,6 +426,12 @@ impl OrderSaga {
 
     fn tell_of(&mut self, ctx: &SyncWorkflowContext<Self>, line: String) {
         told::line(&mut self.progress, ctx.workflow_time(), line);
+    }
+
+    /// The step that screens waits on the queue of orders.
+    fn hear_of_review(&mut self, ctx: &SyncWorkflowContext<Self>, attempt: u32) {
+        self.progress.hint(Queue::Orders.name());
+        self.tell_of(ctx, format!("👤 a decision about screening {attempt} is on record"));
     }
 }
 

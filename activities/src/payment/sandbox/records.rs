@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use domain::CountryCode;
 use domain::payment::PaymentState;
 use domain::refund::AtProvider;
+use domain::screening::RiskLevel;
 use rust_decimal::Decimal;
 
 use super::{Request, SandboxProvider, Told, ToldRefund};
@@ -45,6 +47,8 @@ impl Row {
             expires_at: self.expires_at,
             approval_url,
             approvable_until: self.approvable_until,
+            risk: risk_of(&self.token, state),
+            method_country: self.token.strip_prefix("tok_from_").and_then(country_of),
             is_refund_pending: false,
         })
     }
@@ -450,6 +454,20 @@ impl SandboxProvider {
         .fetch_optional(&self.db)
         .await
     }
+}
+
+/// How risky the payment is taken to be; nothing, before the bank was asked.
+fn risk_of(token: &str, state: PaymentState) -> Option<RiskLevel> {
+    match (token, state) {
+        (_, PaymentState::Opened) => None,
+        ("tok_risk_elevated", _) => Some(RiskLevel::Elevated),
+        ("tok_risk_highest", _) => Some(RiskLevel::Highest),
+        _ => Some(RiskLevel::Normal),
+    }
+}
+
+fn country_of(code: &str) -> Option<CountryCode> {
+    CountryCode::parse(code).ok()
 }
 
 async fn take_time(token: &str) {

@@ -8,9 +8,11 @@ use chrono::DateTime;
 use domain::dispute::{DisputeFacts, DisputeStatus, Movement, MovementKind};
 use domain::payment::PaymentState;
 use domain::refund::AtProvider;
-use domain::{Currency, Money, OrderId, ProviderEvent, is_foreign_id, of_stripe_units};
+use domain::screening::RiskLevel;
+use domain::{CountryCode, Currency, Money, OrderId, ProviderEvent, is_foreign_id, of_stripe_units};
 use rust_decimal::Decimal;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use tracing::warn;
 
 use crate::payment::lists::{
@@ -36,6 +38,8 @@ pub(super) struct Intent {
     last_payment_error: Option<Problem>,
     next_action: Option<NextAction>,
     metadata: Option<Metadata>,
+    /// That one of the account's people has to look at it, by Stripe's rules.
+    review: Option<IgnoredAny>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -73,6 +77,13 @@ struct Charged {
     #[serde(default)]
     refunded: bool,
     payment_method_details: Option<MethodDetails>,
+    outcome: Option<ChargeOutcome>,
+}
+
+/// What Stripe makes of a charge.
+#[derive(Deserialize)]
+struct ChargeOutcome {
+    risk_level: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -83,6 +94,8 @@ struct MethodDetails {
 #[derive(Deserialize)]
 struct CardDetails {
     capture_before: Option<i64>,
+    /// Where the card was issued.
+    country: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -320,7 +333,25 @@ impl Intent {
             approval: approval
                 .filter(|_| state == PaymentState::AwaitingCustomer)
                 .map(|url| Approval { url, until: None }),
+            risk: self.risk(),
+            method_country: self.method_country(),
         })
+    }
+
+    /// How risky Stripe takes it to be. What it has no opinion about is not told.
+    fn risk(&self) -> Option<RiskLevel> {
+        let outcome = self.charge().and_then(|charge| charge.outcome.as_ref());
+        let told = match outcome.and_then(|outcome| outcome.risk_level.as_deref()) {
+            Some("normal") => Some(RiskLevel::Normal),
+            Some("elevated") => Some(RiskLevel::Elevated),
+            Some("highest") => Some(RiskLevel::Highest),
+            Some(_) | None => None,
+        };
+        told.max(self.review.as_ref().map(|_open| RiskLevel::Elevated))
+    }
+
+    fn method_country(&self) -> Option<CountryCode> {
+        CountryCode::parse(self.card()?.country.as_deref()?).ok()
     }
 
     fn state(&self) -> Result<PaymentState, ProviderError> {
@@ -827,6 +858,30 @@ mod tests {
         });
         let taken = intent(&taken).payment().unwrap();
         assert_eq!((taken.captured.to_string().as_str(), taken.expires_at), ("6.00 GBP", None));
+    }
+
+    #[test]
+    fn the_risk_is_stripes_word_or_what_its_own_review_means() {
+        for (level, review, risk) in [
+            (json!("normal"), json!(null), Some(RiskLevel::Normal)),
+            (json!("elevated"), json!(null), Some(RiskLevel::Elevated)),
+            (json!("highest"), json!("prv_1a"), Some(RiskLevel::Highest)),
+            (json!("normal"), json!("prv_1a"), Some(RiskLevel::Elevated)),
+            (json!("not_assessed"), json!(null), None),
+            (json!(null), json!("prv_1a"), Some(RiskLevel::Elevated)),
+        ] {
+            let charge = json!({
+                "amount": 2_430, "outcome": {"risk_level": level},
+                "payment_method_details": {"card": {"country": "US"}},
+            });
+            let fields =
+                json!({"status": "requires_capture", "latest_charge": charge, "review": review});
+            let payment = intent(&fields).payment().unwrap();
+            assert_eq!(payment.risk, risk, "{fields}");
+            assert_eq!(payment.method_country, CountryCode::parse("US").ok());
+        }
+        let unknown = intent(&json!({"status": "requires_capture"})).payment().unwrap();
+        assert_eq!((unknown.risk, unknown.method_country), (None, None));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 use domain::dispute::DisputeStatus;
 use domain::event::{
-    Disputed, OrderEvent as Happened, RefundEnded, RefundRequested, RefundReversed,
+    Disputed, OrderEvent as Happened, RefundEnded, RefundRequested, RefundReversed, Reviewed,
 };
 use domain::{Ending, OrderId, OrderStatus};
 use serde::Serialize;
@@ -87,6 +87,11 @@ fn sentence(event: &Happened) -> String {
         Happened::ReservationExpired(_) => {
             "The goods were held for too long and given back".to_owned()
         }
+        Happened::ReviewNeeded(asked) => {
+            let until = asked.until.to_rfc3339_opts(SecondsFormat::Secs, true);
+            format!("A person of the shop looks at the order by {until}")
+        }
+        Happened::OrderReviewed(reviewed) => looked_at(reviewed),
         Happened::PaymentAwaitingCustomer(awaiting) => {
             let until = awaiting.until.to_rfc3339_opts(SecondsFormat::Secs, true);
             format!("The customer has to approve the payment of {} by {until}", awaiting.amount)
@@ -157,6 +162,11 @@ fn disputed(Disputed { number, status, amount, reason, .. }: &Disputed) -> Strin
         DisputeStatus::Won => "won, the money is the shop's",
     };
     format!("Dispute {number} about {amount} ({reason}): {what}")
+}
+
+fn looked_at(Reviewed { decision, by_default }: &Reviewed) -> String {
+    let by = if *by_default { "because nobody did in time" } else { "by a person" };
+    format!("The order was looked at: {decision}, {by}")
 }
 
 fn asked_back(refund: &RefundRequested) -> String {

@@ -23,6 +23,8 @@ pub(crate) const RIGHTS: &[Right] = &[
     Right { privilege: Privilege::Execute, object: "payments.request_refund" },
     Right { privilege: Privilege::Select, object: "payments.disputes" },
     Right { privilege: Privilege::Execute, object: "payments.release_dispute" },
+    Right { privilege: Privilege::Execute, object: "fraud.decide" },
+    Right { privilege: Privilege::Insert, object: "fraud.origins" },
     Right { privilege: Privilege::Delete, object: "orders.refund_launches" },
     Right { privilege: Privilege::Delete, object: "orders.launches" },
     Right { privilege: Privilege::Insert, object: "customers.customers" },

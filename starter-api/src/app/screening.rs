@@ -1,0 +1,6 @@
+//! What operators have to do with screening: orders that wait for a review, and the lists of those who
+//! are blocked or allowed. Why an order was stopped is shown here and nowhere else.
+
+pub(crate) mod entries;
+pub(crate) mod review;
+pub(crate) mod reviews;

@@ -1,0 +1,7 @@
+//! Screening over HTTP, one file per operation.
+
+pub(crate) mod add;
+pub(crate) mod entries;
+pub(crate) mod remove;
+pub(crate) mod review;
+pub(crate) mod reviews;
