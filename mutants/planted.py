@@ -472,8 +472,8 @@ PLANTED = [
     mutant(
         "a refund that fails while it is asked for is taken for an answer without sense",
         "activities:a_refund_that_fails_while activities",
-        (REFUNDS, "            Ok(_) | Err(ProviderError::MovedOn) => Ok(()),\n", "            Ok(_) => Ok(()),\n"),
-        (REFUNDS, "                error @ (ProviderError::NotFound\n", "                error @ (ProviderError::MovedOn\n                | ProviderError::NotFound\n"),
+        (REFUNDS, "            Err(ProviderError::MovedOn) if self.has_moved_on => {", "            Err(ProviderError::MovedOn) => {"),
+        (REFUNDS, "            Err(ProviderError::MovedOn) => {\n                self.has_moved_on = true;\n                Ok(())\n            }\n", ""),
     ),
     mutant(
         "the customer's link is in the history",
@@ -1639,6 +1639,16 @@ PLANTED = [
         "a page that leads nowhere is asked for again and again",
         "units:a_page_leads activities",
         (STRIPE_LISTS, "match last.filter(|last| Some(*last) != after) {", "match last.or(after) {"),
+    ),
+    mutant(
+        "a refund is asked for although less is left of the payment at Stripe",
+        "activities:what_a_person_has_given_back activities",
+        ("activities/src/payment/stripe.rs", "            if intent.has_less_left_than(amount) {", "            if false {"),
+    ),
+    mutant(
+        "an undo asks for all of a payment of which a part was given back",
+        "activities:an_undo_gives_back activities",
+        (PAYMENT, "&self.refund_key(), self.left())", "&self.refund_key(), self.captured())"),
     ),
     mutant(
         "a fee that a dispute books is booked by its payout, too",

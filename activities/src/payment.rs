@@ -369,13 +369,21 @@ impl<'a> Attempt<'a> {
             self.known = Known::Nothing;
             return Ok(());
         }
-        let refunded = self.provider.refund(self.id()?, &self.refund_key(), self.captured()).await;
+        let refunded = self.provider.refund(self.id()?, &self.refund_key(), self.left()).await;
         self.learn(refunded, "refunding a payment")
     }
 
     /// What was taken: less than was asked for, where a person has taken a part at the provider.
     fn captured(&self) -> Money {
         self.payment.as_ref().map_or(self.charge.amount, |payment| payment.captured)
+    }
+
+    /// What of that is not given back yet: a person may have given a part back at the provider. If
+    /// nothing is left, it is the provider's to say so.
+    fn left(&self) -> Money {
+        let payment = self.payment.as_ref();
+        let left = payment.and_then(|payment| payment.captured.checked_sub(payment.refunded).ok());
+        left.filter(|left| !left.is_zero()).unwrap_or_else(|| self.captured())
     }
 
     async fn record_done(&mut self) -> Result<(), ActivityFault> {

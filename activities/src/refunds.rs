@@ -98,6 +98,8 @@ struct Attempt<'a> {
     known: Known,
     /// The newest refund under the key, as the provider answered it.
     found: Option<Refund>,
+    /// Whether the provider has said that the payment is not what it has to be for this refund.
+    has_moved_on: bool,
 }
 
 /// A refund that has not come to rest after so many calls is one whose provider contradicts itself.
@@ -110,7 +112,8 @@ impl<'a> Attempt<'a> {
         key: StepKey,
         stored: Stored,
     ) -> Self {
-        Self { db, provider, key, stored, known: Known::Unasked, found: None }
+        let known = Known::Unasked;
+        Self { db, provider, key, stored, known, found: None, has_moved_on: false }
     }
 
     async fn go_on(mut self, next: fn(Known) -> Call) -> Result<(), ActivityFault> {
@@ -153,7 +156,14 @@ impl<'a> Attempt<'a> {
         self.known = Known::Unasked;
         match asked {
             // A refund that has failed meanwhile leaves its payment where it was: it is looked up.
-            Ok(_) | Err(ProviderError::MovedOn) => Ok(()),
+            Ok(_) => Ok(()),
+            Err(ProviderError::MovedOn) if self.has_moved_on => {
+                Err(contradicts("it is more than is left of the payment"))
+            }
+            Err(ProviderError::MovedOn) => {
+                self.has_moved_on = true;
+                Ok(())
+            }
             Err(
                 error @ (ProviderError::NotFound
                 | ProviderError::Unavailable { .. }

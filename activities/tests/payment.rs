@@ -785,6 +785,30 @@ async fn whatever_goes_wrong_while_money_is_given_back_it_is_given_back_once(db:
 
 /// The request is under way when its connection dies, and arrives when everything is over.
 #[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_undo_gives_back_what_a_person_has_left_of_the_payment(db: PgPool) {
+    let (shop, order) = (Shop::on(db), order(1));
+    shop.places(&order).await;
+    shop.charges(&order).await.unwrap();
+    sqlx::raw_sql(
+        "insert into sandbox_provider.refunds (idempotency_key, payment_id, amount, state)
+         select 'by hand', payment_id, 3.00, 'succeeded' from sandbox_provider.payments",
+    )
+    .execute(&shop.owner)
+    .await
+    .unwrap();
+    for _ in 0..2 {
+        shop.refunds(&order).await.unwrap();
+        let given = sqlx::query_scalar!(
+            r#"select amount from sandbox_provider.refunds order by refund_id"#
+        );
+        let given = given.fetch_all(&shop.db).await.unwrap();
+        let rest = order.totals.total.checked_sub(pounds("3.00")).unwrap();
+        assert_eq!(given, [pounds("3.00").amount(), rest.amount()]);
+    }
+    assert_eq!(shop.payment_of(&order).await, "refunded");
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_capture_that_lands_after_its_undo_finds_nothing_to_take(db: PgPool) {
     let (shop, order) = (Shop::on(db), order(1));
     shop.places(&order).await;

@@ -145,6 +145,7 @@ impl BankTransferProvider {
         Ok(Payment {
             state,
             captured: *captured,
+            refunded: *refunded,
             decline_code: None,
             expires_at: None,
             approval,

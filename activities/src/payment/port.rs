@@ -149,6 +149,8 @@ pub struct Payment {
     pub state: PaymentState,
     /// How much was taken.
     pub captured: Money,
+    /// How much of that was given back, or is on its way, whoever has asked for it.
+    pub refunded: Money,
     /// Why the bank said no, if it did: the provider's word for it.
     pub decline_code: Option<String>,
     /// Until when the money is set aside, if it is and the provider says so.

@@ -107,6 +107,8 @@ pub(crate) struct Told {
     state: PaymentState,
     currency: String,
     captured: Decimal,
+    #[serde(default)]
+    refunded: Decimal,
     decline_code: Option<String>,
     expires_at: Option<DateTime<Utc>>,
     /// Where the customer approves it, if it awaits that.
@@ -354,11 +356,21 @@ impl Told {
         let Self { state, decline_code, expires_at, approval_url, approvable_until, .. } = self;
         let (risk, method_country) = (self.risk, self.method_country);
         let currency = Currency::from_code(&self.currency);
-        let captured = currency.and_then(|currency| Money::new(self.captured, currency).ok());
-        let captured = captured.ok_or_else(|| nonsense("an amount that is none"))?;
+        let money = |amount| currency.and_then(|currency| Money::new(amount, currency).ok());
+        let amounts = money(self.captured).zip(money(self.refunded));
+        let (captured, refunded) = amounts.ok_or_else(|| nonsense("an amount that is none"))?;
         let expires_at = expires_at.filter(|_| state == PaymentState::Authorised);
         let approval = approval_url.map(|url| Approval { url, until: approvable_until });
-        Ok(Payment { state, captured, decline_code, expires_at, approval, risk, method_country })
+        Ok(Payment {
+            state,
+            captured,
+            refunded,
+            decline_code,
+            expires_at,
+            approval,
+            risk,
+            method_country,
+        })
     }
 }
 

@@ -333,7 +333,8 @@ impl PaymentProvider for StripeProvider {
         self.ask(payment, &action).await
     }
 
-    /// What a person has given back in Stripe's Dashboard is not given back again.
+    /// What a person has given back in Stripe's Dashboard is not given back again, and no other amount
+    /// is given back than was asked for.
     async fn refund(
         &self,
         payment: &PaymentId,
@@ -345,9 +346,10 @@ impl PaymentProvider for StripeProvider {
         if intent.payment()?.state != PaymentState::Captured {
             return Err(ProviderError::MovedOn);
         }
+        let amount = units(amount)?;
         let form = vec![
             ("payment_intent", id.to_owned()),
-            ("amount", intent.refundable(units(amount)?).to_string()),
+            ("amount", amount.to_string()),
             ("metadata[refund_key]", refund_key.to_owned()),
         ];
         let mut refunds = self.refunds(id).await?;
@@ -360,6 +362,9 @@ impl PaymentProvider for StripeProvider {
             let is_given_back = intent.is_given_back(&refunds);
             if is_given_back || of_key(&refunds, refund_key, Refunding::Done) > 0 {
                 return self.found(id).await;
+            }
+            if intent.has_less_left_than(amount) {
+                return Err(ProviderError::MovedOn);
             }
             let key = numbered(refund_key, number);
             if let Some(payment) = self.refund_once(id, &key, &form).await? {

@@ -26,15 +26,15 @@ struct Row {
     captured: Decimal,
     expires_at: Option<DateTime<Utc>>,
     approvable_until: Option<DateTime<Utc>>,
-    /// Whether all that was taken is given back.
-    is_refunded: bool,
+    /// What of that is given back.
+    refunded: Decimal,
 }
 
 impl Row {
     fn told(self) -> Result<Told, sqlx::Error> {
         let state = self.state.parse::<PaymentState>();
         let state = state.map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
-        let is_refunded = state == PaymentState::Captured && self.is_refunded;
+        let is_refunded = state == PaymentState::Captured && self.captured <= self.refunded;
         let is_asking = state == PaymentState::AwaitingCustomer;
         let approval_url =
             is_asking.then(|| format!("https://sandbox.example/approve/{}", self.payment_id));
@@ -43,6 +43,7 @@ impl Row {
             state: if is_refunded { PaymentState::Refunded } else { state },
             currency: self.currency,
             captured: self.captured,
+            refunded: self.refunded,
             decline_code: self.decline_code,
             expires_at: self.expires_at,
             approval_url,
@@ -250,7 +251,7 @@ impl SandboxProvider {
             on conflict (idempotency_key) where is_remembered do update set token = known.token
             returning
                 payment_id, idempotency_key, token, decline_code, currency, captured, expires_at,
-                approvable_until, state, false as "is_refunded!"
+                approvable_until, state, 0::numeric as "refunded!"
             "#,
             key,
             order,
@@ -299,7 +300,7 @@ impl SandboxProvider {
             where payment_id = $1 and state in ('opened', 'declined')
             returning
                 payment_id, idempotency_key, token, decline_code, currency, captured, expires_at,
-                approvable_until, state, false as "is_refunded!"
+                approvable_until, state, 0::numeric as "refunded!"
             "#,
             row.payment_id,
             self.decline_code(&row.idempotency_key, &row.token),
@@ -335,7 +336,7 @@ impl SandboxProvider {
             where payment_id = $1 and state = 'authorised' and expires_at > now()
             returning
                 payment_id, idempotency_key, token, decline_code, currency, captured, expires_at,
-                approvable_until, state, false as "is_refunded!"
+                approvable_until, state, 0::numeric as "refunded!"
             "#,
             payment_id,
             amount,
@@ -442,10 +443,10 @@ impl SandboxProvider {
                     when state = 'awaiting-customer' and approvable_until <= now() then 'voided'
                     else state
                 end as "state!",
-                captured <= (
+                (
                     select coalesce(sum(refunds.amount), 0) from sandbox_provider.refunds
                     where refunds.payment_id = payments.payment_id and refunds.state = 'succeeded'
-                ) as "is_refunded!"
+                ) as "refunded!"
             from sandbox_provider.payments
             where payment_id = $1
             "#,

@@ -328,6 +328,7 @@ impl Intent {
         Ok(Payment {
             state,
             captured: self.money(captured)?,
+            refunded: self.money(self.given_back())?,
             decline_code: self.decline_code().map(str::to_owned),
             expires_at: expires_at.filter(|_| state == PaymentState::Authorised),
             approval: approval
@@ -400,8 +401,7 @@ impl Intent {
 
     fn standing(&self) -> Standing {
         let known = || {
-            let Payment { state, captured, .. } = self.payment()?;
-            let refunded = self.money(self.given_back())?;
+            let Payment { state, captured, refunded, .. } = self.payment()?;
             let is_refunded = !captured.is_zero() && captured == refunded;
             Ok::<_, ProviderError>(Standing::Known {
                 state: if is_refunded { PaymentState::Refunded } else { state },
@@ -442,11 +442,11 @@ impl Intent {
         self.may_be_given_back() && is_decided && returned >= self.amount_received
     }
 
-    /// The amount, or what of it is not given back yet, in Stripe's units. Where nothing is left, it
-    /// is Stripe's to say so.
-    pub(super) fn refundable(&self, units: u64) -> u64 {
+    /// Whether it is more, in Stripe's units, than what is not given back yet. Where nothing is left,
+    /// it is Stripe's to say so.
+    pub(super) fn has_less_left_than(&self, units: u64) -> bool {
         let left = self.charge().map(|charge| charge.amount.saturating_sub(charge.amount_refunded));
-        left.filter(|left| *left > 0).map_or(units, |left| units.min(left))
+        left.is_some_and(|left| left > 0 && left < units)
     }
 
     fn charge(&self) -> Option<&Charged> {
@@ -885,17 +885,22 @@ mod tests {
     }
 
     #[test]
-    fn what_can_still_be_given_back_is_what_is_left_of_the_charge() {
+    fn no_more_can_be_given_back_than_is_left_of_the_charge() {
         let charged = |refunded: u64| {
             let charge = json!({"amount": 2_430, "amount_refunded": refunded});
             intent(&json!({"status": "succeeded", "latest_charge": charge}))
         };
-        assert_eq!(charged(0).refundable(2_430), 2_430);
-        assert_eq!(charged(430).refundable(2_430), 2_000);
-        assert_eq!(charged(430).refundable(600), 600);
-        assert_eq!(charged(2_430).refundable(600), 600);
+        for (refunded, asked, is_too_much) in [
+            (0, 2_430, false),
+            (430, 2_430, true),
+            (430, 2_001, true),
+            (430, 2_000, false),
+            (2_430, 600, false),
+        ] {
+            assert_eq!(charged(refunded).has_less_left_than(asked), is_too_much, "{refunded}");
+        }
         let named = intent(&json!({"status": "succeeded", "latest_charge": "ch_1a"}));
-        assert_eq!(named.refundable(600), 600);
+        assert!(!named.has_less_left_than(600));
     }
 
     #[test]

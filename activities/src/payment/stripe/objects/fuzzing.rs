@@ -34,14 +34,14 @@ fn of_intent(intent: &Intent) {
         assert_eq!(intent_id(&id), Some(id.0.as_str()));
         assert!(!id.0.contains(['/', '?', '#', '.', '%']), "an id that leads elsewhere");
     }
-    assert!(intent.refundable(1_000) <= 1_000);
-    assert!(intent.refundable(1_000) > 0);
+    assert!(!intent.has_less_left_than(1));
     if let Some(problem) = &intent.last_payment_error {
         of_problem(problem);
     }
     let Ok(payment) = intent.payment() else { return };
     let taken = if payment.state == PaymentState::Captured { intent.amount_received } else { 0 };
     is_counted(payment.captured, taken);
+    assert!(payment.refunded.amount() <= payment.captured.amount());
     let Payment { state, decline_code, expires_at, approval, .. } = &payment;
     assert_eq!(decline_code.is_some(), *state == PaymentState::Declined);
     decline_code.iter().for_each(|code| is_word(code));
