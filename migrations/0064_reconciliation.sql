@@ -178,6 +178,8 @@ create function finance.compared(
                 select from finance.provider_refunds as failed
                 join payments.refunds as known on known.refund_key = failed.key
                 where failed.payment = theirs.reference and failed.state = 'failed'
+                    -- Of one that has been taken back, the shop knows.
+                    and known.returned_at is null
                     and not exists (
                         select from finance.provider_refunds as made
                         where made.key = failed.key and made.state <> 'failed'

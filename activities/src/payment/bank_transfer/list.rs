@@ -6,7 +6,6 @@
 //! loses no line and pays none twice; and a bank that is given a list again knows it by its number.
 
 use domain::Money;
-use domain::bank::Iban;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
