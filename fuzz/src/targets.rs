@@ -11,7 +11,7 @@ const TARGET: &str = "ORDERSAGA_FUZZ_TARGET";
 /// A reader with its promises.
 type Target = fn(&[u8]);
 
-const TARGETS: [(&str, Target); 23] = [
+const TARGETS: [(&str, Target); 25] = [
     ("amounts", words::amount),
     ("answers", activities::fuzzing::answer),
     ("authorization", starter_api::fuzzing::authorization),

@@ -164,7 +164,7 @@ pub fn query_string(bytes: &[u8]) {
         b't' => is_read_back::<ledger::transactions::ListQuery>(query),
         b'b' => is_read_back::<disputes::list::ListQuery>(query),
         b'w' => is_read_back::<webhooks::list::ListQuery>(query),
-        b'r' => is_read_back::<reconciliation::ListQuery>(query),
+        b'f' => is_read_back::<reconciliation::ListQuery>(query),
         b'd' => {
             query_of::<CancelQuery>(query);
         }
