@@ -730,7 +730,7 @@ async fn a_payout_of_stripes_is_booked_by_its_balance_transactions(db: PgPool) {
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]
-async fn a_dispute_in_a_payout_is_booked_by_itself_whether_it_was_heard_of_before_or_not(db: PgPool) {
+async fn a_dispute_in_a_payout_is_booked_by_itself_whenever_it_is_heard_of(db: PgPool) {
     let shop = paid_by_stripe(db).await;
     let payout = json!({
         "id": "po_1a", "object": "payout", "amount": -1_590, "currency": "gbp", "status": "paid",
@@ -742,9 +742,10 @@ async fn a_dispute_in_a_payout_is_booked_by_itself_whether_it_was_heard_of_befor
             "currency": "gbp", "type": kind, "source": source,
         })
     };
+    let of = |id: &str| json!({"id": id, "payment_intent": "pi_1a"});
     let items = [
-        settled("txn_1a", "charge", 4_638, 90, json!({"id": "ch_1a", "payment_intent": "pi_1a"})),
-        settled("txn_2a", "adjustment", -4_638, 1_500, json!({"id": "du_1a", "payment_intent": "pi_1a"})),
+        settled("txn_1a", "charge", 4_638, 90, of("ch_1a")),
+        settled("txn_2a", "adjustment", -4_638, 1_500, of("du_1a")),
     ];
     let script = || {
         [

@@ -1,6 +1,6 @@
 //! What the records of transfers list of themselves. They are in the shop's own database, and are
-//! compared with the orders' payments as any provider's are. Nothing is ever paid out to the shop: its
-//! money is on its account.
+//! compared with the orders' payments as any provider's are. Nothing is ever paid out to the shop:
+//! its money is on its account.
 
 use async_trait::async_trait;
 use domain::OrderId;
@@ -49,9 +49,10 @@ impl ProviderLists for BankTransferProvider {
         after: Option<&str>,
     ) -> Result<Page<ListedPayment>, ProviderError> {
         let mut connection = self.db.acquire().await.map_err(failed)?;
-        let opened = records::opened_in(&mut connection, range, after.unwrap_or_default(), PAGE_SIZE);
+        let after = after.unwrap_or_default();
+        let opened = records::opened_in(&mut connection, range, after, PAGE_SIZE).await;
         let mut items = Vec::new();
-        for name in opened.await.map_err(failed)? {
+        for name in opened.map_err(failed)? {
             let reference = CreditorReference::parse(&name);
             let reference = reference.ok_or_else(|| nonsense("a reference that is none"))?;
             let found = records::read(&mut connection, &reference).await.map_err(failed)?;

@@ -442,8 +442,8 @@ impl Intent {
         self.may_be_given_back() && is_decided && returned >= self.amount_received
     }
 
-    /// Whether it is more, in Stripe's units, than what is not given back yet. Where nothing is left,
-    /// it is Stripe's to say so.
+    /// Whether it is more, in Stripe's units, than what is not given back yet. Where nothing is
+    /// left, it is Stripe's to say so.
     pub(super) fn has_less_left_than(&self, units: u64) -> bool {
         let left = self.charge().map(|charge| charge.amount.saturating_sub(charge.amount_refunded));
         left.is_some_and(|left| left > 0 && left < units)
