@@ -190,6 +190,7 @@ class Stack:
         postgres.limit_roles(self.signals)
         urls = [self.env["DATABASE_URL"], self.env["STARTER_DATABASE_URL"]]
         self.services.launch(pooler.service(urls))
+        self.env["DIRECT_DATABASE_URL"] = self.env["DATABASE_URL"]
         self.env["DATABASE_URL"], self.env["STARTER_DATABASE_URL"] = map(pooler.url, urls)
         say(f"PgBouncer is ready on 127.0.0.1:{port}")
 

@@ -12,8 +12,19 @@ use crate::screen::heading;
 /// Has the program look, and shows what it finds; whether everything holds.
 pub(crate) async fn prove() -> io::Result<bool> {
     heading("ordersaga prove")?;
-    let status = Command::new(beside_this_program("ordersaga")?).arg("prove").status().await?;
+    let status = ordersaga("prove")?.status().await?;
     Ok(status.success())
+}
+
+/// A command that reads the whole database. It goes past a pooler, which would have it end after
+/// the seconds that the role's statements may take.
+fn ordersaga(command: &str) -> io::Result<Command> {
+    let mut program = Command::new(beside_this_program("ordersaga")?);
+    program.arg(command);
+    if let Some(direct) = env::var_os("DIRECT_DATABASE_URL") {
+        program.env("DATABASE_URL", direct);
+    }
+    Ok(program)
 }
 
 /// Where another program of Ordersaga is.
@@ -32,8 +43,7 @@ pub(crate) struct Told {
 ///
 /// **Errors.** It has not looked, but ended before that: its log says why.
 pub(crate) async fn told(command: &str) -> io::Result<Told> {
-    let program = beside_this_program("ordersaga")?;
-    let output = Command::new(program).arg(command).stderr(Stdio::inherit()).output().await?;
+    let output = ordersaga(command)?.stderr(Stdio::inherit()).output().await?;
     if !matches!(output.status.code(), Some(0 | 1)) {
         let why = format!("`ordersaga {command}` was not completed: {}", output.status);
         return Err(io::Error::other(why));
