@@ -1562,7 +1562,7 @@ PLANTED = [
     mutant(
         "the counterpart of Stripe lists the older of two refunds first",
         "units:of_several_refunds units",
-        ("counterparts/src/effects.rs", "    refunds.reverse();\n", ""),
+        ("counterparts/src/effects.rs", "    all.reverse();\n", ""),
     ),
     mutant(
         "a fault for one payment at the counterpart of Stripe befalls others",
