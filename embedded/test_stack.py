@@ -699,6 +699,7 @@ class CounterpartsTest(Case):
             ["demo", "--with", "stripe"],
             ["test", "--where-possible", "--", "true"],
             ["bench", "--provider", "stripe"],
+            ["pooled", "--provider", "stripe"],
             ["demo", "--provider", "paypal"],
         ):
             with self.assertRaises(SystemExit):
@@ -709,8 +710,12 @@ class CounterpartsTest(Case):
         self.assertEqual(stack.parse(["demo", "--provider", "sandbox"]).counterparts, ())
         asked = stack.parse(["demo", "--provider", "stripe", "--", "-n", "5"])
         self.assertEqual((asked.counterparts, asked.rest), (("stripe",), ["-n", "5"]))
+        self.assertEqual(stack.parse(["books"]).counterparts, ())
+        self.assertEqual(stack.parse(["books", "--provider", "stripe"]).counterparts, ("stripe",))
 
-    def started(self, *arguments: str, there: bool = False) -> stack.Stack:
+    def started(
+        self, *arguments: str, there: bool = False, env: dict[str, str] | None = None
+    ) -> stack.Stack:
         """A stack whose counterpart of Stripe was to be started, where it can be had or cannot."""
         asked = stack.parse([*arguments, "--", "true"])
         begun = stack.Stack(
@@ -720,7 +725,7 @@ class CounterpartsTest(Case):
             self.services(),
             asked.counterparts,
             asked.where_possible,
-            env={},
+            env=dict(env or {}),
         )
         had = {"return_value": self.folder} if there else {"side_effect": Problem("no network")}
         with (
@@ -736,10 +741,30 @@ class CounterpartsTest(Case):
         test = self.started("test", "--with", "stripe", there=True)
         self.assertIn("ORDERSAGA_STRIPE_URL", test.env)
         self.assertNotIn("PAYMENT_PROVIDER", test.env)
-        demo = self.started("demo", "--provider", "stripe", there=True)
-        self.assertEqual(demo.env["PAYMENT_PROVIDER"], "stripe")
-        self.assertEqual(demo.env["STRIPE_API_URL"], demo.env["ORDERSAGA_STRIPE_URL"])
+        self.assertNotIn("STRIPE_WEBHOOK_SECRETS", test.env)
+        for command in ("demo", "books"):
+            paid = self.started(command, "--provider", "stripe", there=True)
+            self.assertEqual(paid.env["PAYMENT_PROVIDER"], "stripe")
+            self.assertEqual(paid.env["STRIPE_API_URL"], paid.env["ORDERSAGA_STRIPE_URL"])
         self.assertIn("judged by nobody", self.told())
+
+    def test_webhooks_are_signed_by_secrets_of_the_run_and_the_list_is_read_as_often_as_can_be(
+        self,
+    ) -> None:
+        first, second = (self.started("demo", "--provider", "stripe", there=True) for _ in range(2))
+        signing = first.env["STRIPE_WEBHOOK_SECRETS"].split(",")
+        self.assertEqual(len(set(signing)), 2)
+        for secret in signing:
+            self.assertRegex(secret, "^whsec_[0-9a-f]{32}$")
+            self.assertNotIn(secret, second.env["STRIPE_WEBHOOK_SECRETS"])
+        self.assertEqual(first.env["STRIPE_WEBHOOK_MODE"], "test")
+        self.assertEqual(first.env["STRIPE_POLL_SECONDS"], "5")
+
+    def test_an_accounts_own_secrets_are_not_handed_to_a_counterpart(self) -> None:
+        own = {"STRIPE_WEBHOOK_SECRETS": "whsec_of_an_account", "STRIPE_WEBHOOK_MODE": "live"}
+        begun = self.started("demo", "--provider", "stripe", there=True, env=own)
+        self.assertNotIn("whsec_of_an_account", begun.env["STRIPE_WEBHOOK_SECRETS"])
+        self.assertEqual(begun.env["STRIPE_WEBHOOK_MODE"], "test")
 
     def test_a_command_goes_without_a_counterpart_only_if_it_says_so(self) -> None:
         with self.assertRaisesRegex(Problem, "no network"):
@@ -782,7 +807,7 @@ class SettingsTest(unittest.TestCase):
 
     def test_what_stands_after_the_dashes_belongs_to_the_command(self) -> None:
         asked = stack.parse(["with", "--data", "/x", "--", "ls", "--data", "--", "y"])
-        expected = stack.Asked("with", Path("/x"), (), ["ls", "--data", "--", "y"])
+        expected = stack.Asked("with", Path("/x"), (), False, ["ls", "--data", "--", "y"])
         self.assertEqual(asked, expected)
 
     def test_servers_of_somebody_else_are_not_tortured(self) -> None:

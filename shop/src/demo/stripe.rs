@@ -1,15 +1,18 @@
-//! Stripe's counterpart, as far as the demo has to do with it: what goes wrong there, customers who
-//! answer their banks, and its own account of the money.
+//! Stripe's counterpart, as far as the demo has to do with it: what goes wrong there, what it tells
+//! the shop by itself, customers who answer their banks, banks that take payments back, payouts, and
+//! its own account of the money.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
-use serde::Deserialize;
+use rust_decimal::Decimal;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{DemoError, Outcome, returns};
-use crate::plan::Twist;
+use crate::plan::{Dispute, Twist};
 use crate::screen::{heading, say};
 
 /// One request in so many goes wrong, of each kind of request.
@@ -19,7 +22,7 @@ const ONE_IN: usize = 4;
 const FAULTS_MAX: usize = 400;
 
 /// The requests that the shop makes of Stripe.
-const REQUESTS: [(&str, &str); 7] = [
+const REQUESTS: [(&str, &str); 9] = [
     ("POST", "/v1/payment_intents"),
     ("POST", "/v1/payment_intents/*/confirm"),
     ("POST", "/v1/payment_intents/*/capture"),
@@ -27,7 +30,12 @@ const REQUESTS: [(&str, &str); 7] = [
     ("POST", "/v1/refunds"),
     ("GET", "/v1/payment_intents/*"),
     ("GET", "/v1/refunds"),
+    ("GET", "/v1/refunds/*"),
+    ("GET", "/v1/disputes/*"),
 ];
+
+/// How late an event is told: after what follows from it, where that follows by itself.
+const LATE_MS: u64 = 3_000;
 
 /// Whose key it is does not matter to the counterpart.
 const KEY: &str = "sk_test_demo";
@@ -44,12 +52,26 @@ pub(crate) enum CounterpartError {
     /// It does not do as it is told.
     #[error("Stripe's counterpart answers {0}")]
     Refused(StatusCode),
+    /// A bank cannot take back what was not paid.
+    #[error("Stripe's counterpart has taken no payment for the order")]
+    NotPaid,
 }
 
 /// Stripe's counterpart.
 pub(super) struct Counterpart {
     http: Client,
     url: String,
+    /// By which it signs what it tells the shop; without, it tells nothing.
+    secrets: Option<String>,
+}
+
+/// What Stripe has transferred to the shop's bank account.
+#[derive(Deserialize)]
+pub(super) struct Payout {
+    id: String,
+    /// In the currency's smallest units; below zero, if the bank account is debited.
+    amount: i64,
+    currency: String,
 }
 
 /// What Stripe has taken for an order, by its own account, in the currency's smallest units.
@@ -85,21 +107,69 @@ struct Judged {
     refused: Vec<Value>,
 }
 
+/// What became of the events that the counterpart has told.
+#[derive(Deserialize)]
+struct Delivered {
+    taken: u64,
+    refused: u64,
+    twice: u64,
+    late: u64,
+    lost: u64,
+}
+
 #[derive(Deserialize)]
 struct Struck {
     struck: u64,
 }
 
 impl Counterpart {
-    pub(super) fn at(url: &str) -> Result<Self, CounterpartError> {
+    pub(super) fn at(url: &str, secrets: Option<String>) -> Result<Self, CounterpartError> {
         let http = runtime::http::client_builder().no_proxy().build()?;
-        Ok(Self { http, url: url.trim_end_matches('/').to_owned() })
+        Ok(Self { http, url: url.trim_end_matches('/').to_owned(), secrets })
     }
 
-    /// From now on requests go wrong, so often that each of so many orders may meet it.
-    pub(super) async fn begins_to_fail(&self, orders: usize) -> Result<(), CounterpartError> {
-        let request = self.http.post(format!("{}/_proxy/faults", self.url)).json(&plan(orders));
-        answered(request).await.map(drop)
+    /// From now on requests go wrong, so often that each of so many orders may meet it, and the shop
+    /// at this URL is told of most of what happens.
+    pub(super) async fn begins(&self, orders: usize, shop: &str) -> Result<(), CounterpartError> {
+        if let Some(secrets) = &self.secrets {
+            self.commanded("settings", &telling(shop, secrets)).await?;
+        }
+        self.commanded("faults", &plan(orders)).await.map(drop)
+    }
+
+    /// From now on nothing goes wrong.
+    pub(super) async fn fails_no_more(&self) -> Result<(), CounterpartError> {
+        self.commanded("faults", &json!([])).await.map(drop)
+    }
+
+    /// The customer's bank takes an order's payment back; what Stripe calls that dispute.
+    pub(super) async fn takes_back(&self, order_id: &str) -> Result<String, CounterpartError> {
+        let payments: Vec<Value> = self.get(&format!("/_proxy/payments/{order_id}")).await?;
+        let mut payments = payments.iter();
+        let paid = payments.find(|payment| payment["status"] == "succeeded");
+        let paid = paid.ok_or(CounterpartError::NotPaid)?;
+        let opened = json!({ "dispute-created": { "payment_intent": paid["id"] } });
+        let dispute = text(&self.happens::<Value>(&opened).await?["id"]);
+        let withdrawn = json!({ "dispute-funds-withdrawn": { "dispute": dispute } });
+        self.happens::<Value>(&withdrawn).await?;
+        Ok(dispute)
+    }
+
+    /// The bank decides a dispute.
+    pub(super) async fn decides(
+        &self,
+        dispute_id: &str,
+        dispute: Dispute,
+    ) -> Result<(), CounterpartError> {
+        for happening in decision(dispute_id, dispute) {
+            self.happens::<Value>(&happening).await?;
+        }
+        Ok(())
+    }
+
+    /// Stripe pays out all that it owes the shop.
+    pub(super) async fn pays_out(&self) -> Result<Vec<Payout>, CounterpartError> {
+        self.happens(&json!({ "paid-out": {} })).await
     }
 
     /// The customer answers their bank on this page. An answer that the bank has already changes
@@ -126,9 +196,11 @@ impl Counterpart {
             .map(|(_, end)| end.order.id.clone())
             .collect();
         let Struck { struck } = self.get("/_proxy/struck").await?;
+        let delivered: Delivered = self.get("/_proxy/deliveries").await?;
         let Judged { judge, asked, refused } = self.get("/_proxy/judgements").await?;
         heading("by Stripe's own account")?;
         say(format_args!("{} orders have paid; {struck} requests went wrong", taken.len()))?;
+        say(&delivered)?;
         match judge {
             Some(_) => say(format_args!(
                 "stripe-mock has judged {asked} requests and refused {}",
@@ -142,7 +214,12 @@ impl Counterpart {
         for order in &wrong {
             say(format_args!("✘ {order}: {:?}", taken.get(order)))?;
         }
-        Ok(wrong.is_empty() && refused.is_empty())
+        // With a secret that is not the shop's, it would take none.
+        let is_heard = self.secrets.is_none() || delivered.taken > 0;
+        if !is_heard {
+            say("✘ the shop has taken no event")?;
+        }
+        Ok(wrong.is_empty() && refused.is_empty() && is_heard)
     }
 
     /// By order.
@@ -179,6 +256,19 @@ impl Counterpart {
         }
     }
 
+    /// Has something happen at Stripe; what has become of its object.
+    async fn happens<T: DeserializeOwned>(&self, what: &Value) -> Result<T, CounterpartError> {
+        Ok(self.commanded("happen", what).await?.json().await?)
+    }
+
+    async fn commanded<T: Serialize + ?Sized>(
+        &self,
+        command: &str,
+        what: &T,
+    ) -> Result<Response, CounterpartError> {
+        answered(self.http.post(format!("{}/_proxy/{command}", self.url)).json(what)).await
+    }
+
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CounterpartError> {
         let request = self.http.get(format!("{}{path}", self.url)).bearer_auth(KEY);
         Ok(answered(request).await?.json().await?)
@@ -190,6 +280,32 @@ async fn answered(request: RequestBuilder) -> Result<Response, CounterpartError>
     match answer.status() {
         status if status.is_success() => Ok(answer),
         status => Err(CounterpartError::Refused(status)),
+    }
+}
+
+/// The shop is told what happens, signed. Of each type of event the first is never told, so that the
+/// shop has to find it in the list of events, and the others come in other ways, one after the other.
+fn telling(shop: &str, secrets: &str) -> Value {
+    let secrets = secrets.split(',').map(str::trim).filter(|secret| !secret.is_empty());
+    json!({
+        "webhook": {
+            "url": format!("{shop}/v1/webhooks/stripe"),
+            "secrets": secrets.collect::<Vec<_>>(),
+        },
+        "deliver_at_once": true,
+        "deliveries": ["lost", "twice", { "late-ms": LATE_MS }, "once"],
+    })
+}
+
+/// What happens of a dispute once the bank decides.
+fn decision(id: &str, dispute: Dispute) -> Vec<Value> {
+    let closed = |won: bool| json!({ "dispute-closed": { "dispute": id, "won": won } });
+    match dispute {
+        Dispute::Won => {
+            vec![closed(true), json!({ "dispute-funds-reinstated": { "dispute": id } })]
+        }
+        Dispute::Lost => vec![closed(false)],
+        Dispute::Open => vec![],
     }
 }
 
@@ -224,6 +340,26 @@ fn troubles() -> [Value; 9] {
     ]
 }
 
+impl fmt::Display for Payout {
+    /// The catalogue's currency has two decimals.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, amount, currency } = self;
+        let amount = Decimal::new(*amount, 2);
+        write!(f, "{id}: {amount} {}", currency.to_ascii_uppercase())
+    }
+}
+
+impl fmt::Display for Delivered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { taken, refused, twice, late, lost } = self;
+        write!(
+            f,
+            "told of events {taken} times, in vain {refused}; {twice} came twice, {late} late, \
+             {lost} never"
+        )
+    }
+}
+
 fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
@@ -254,6 +390,39 @@ mod tests {
         let captures = planned.iter().filter(|one| one["path"] == REQUESTS[2].1);
         let struck: Vec<_> = captures.map(|one| one["nth"].as_u64().unwrap()).take(3).collect();
         assert_eq!(struck, [1, 5, 9]);
+    }
+
+    #[test]
+    fn the_shop_is_told_of_each_type_of_event_in_every_way_and_of_the_first_not_at_all() {
+        let told = telling("http://shop", "whsec_old, whsec_new,");
+        assert_eq!(told["webhook"]["url"], "http://shop/v1/webhooks/stripe");
+        assert_eq!(told["webhook"]["secrets"], json!(["whsec_old", "whsec_new"]));
+        assert_eq!(told["deliver_at_once"], true);
+        let ways = ["lost", "twice", "late-ms", "once"].map(|way| {
+            let mut deliveries = told["deliveries"].as_array().unwrap().iter();
+            deliveries.position(|one| one == way || one.get(way).is_some())
+        });
+        assert_eq!(ways, [Some(0), Some(1), Some(2), Some(3)]);
+    }
+
+    #[test]
+    fn a_bank_decides_as_planned_and_gives_back_only_what_is_won() {
+        let decided = |dispute| {
+            let happenings = decision("du_1", dispute).into_iter();
+            happenings.map(|one| one.to_string()).collect::<Vec<_>>().join(" ")
+        };
+        let won = decided(Dispute::Won);
+        assert!(won.contains(r#""won":true"#) && won.contains("reinstated"), "{won}");
+        let lost = decided(Dispute::Lost);
+        assert!(lost.contains(r#""won":false"#) && !lost.contains("reinstated"), "{lost}");
+        assert_eq!(decided(Dispute::Open), "");
+    }
+
+    #[test]
+    fn a_payout_is_told_in_its_currency() {
+        let payout = |amount| Payout { id: "po_1".to_owned(), amount, currency: "gbp".to_owned() };
+        assert_eq!(payout(123_450).to_string(), "po_1: 1234.50 GBP");
+        assert_eq!(payout(-5).to_string(), "po_1: -0.05 GBP");
     }
 
     #[test]
