@@ -1251,6 +1251,15 @@ PLANTED = [
         ("starter-api/src/app/attention/store.rs", "where asked_at is not null and (orders.in_utc(asked_at)", "where asked_at is null and (orders.in_utc(asked_at)"),
     ),
     mutant(
+        "one decision about disputes reaches those that wait for something else",
+        "starter:one_decision_reaches_all_disputes starter",
+        (
+            "starter-api/src/app/attention.rs",
+            "attention.step == StepName::AnswerDispute && attention.why.starts_with(cause)",
+            "attention.step == StepName::AnswerDispute && !cause.is_empty()",
+        ),
+    ),
+    mutant(
         "those that wait longest for a person are listed last",
         "starter:the_orders_that_wait_for_a_person starter",
         (
