@@ -91,6 +91,8 @@ BANK_LIST = "activities/src/payment/bank_transfer/list.rs"
 BANK_XML = "activities/src/payment/bank_transfer/element.rs"
 BANK_FILES = "activities/src/payment/bank_transfer/camt.rs"
 BANK_SQL = "migrations/0065_bank_transfers.sql"
+RECONCILE_STORE = "activities/src/reconcile/store.rs"
+CLOSED_BY_SQL = "migrations/0070_closed_by_a_person.sql"
 
 
 @dataclass(frozen=True)
@@ -1249,6 +1251,34 @@ PLANTED = [
         "a dispute that waits for an answer is not among what waits for a person",
         "starter:what_has_to_be_answered starter",
         ("starter-api/src/app/attention/store.rs", "where asked_at is not null and (orders.in_utc(asked_at)", "where asked_at is null and (orders.in_utc(asked_at)"),
+    ),
+    mutant(
+        "what a person has settled is told again with every comparison",
+        "activities:what_a_person_has_settled activities",
+        (
+            RECONCILE_STORE,
+            "where closed_at is null and settled_at is null\n        order by difference_id limit 1000",
+            "where closed_at is null\n        order by difference_id limit 1000",
+        ),
+    ),
+    mutant(
+        "a difference that was settled stays so whatever comes",
+        "activities:what_a_person_has_settled activities",
+        (RECONCILE_STORE, "and (known.settled_at is null or (", "and (true or ("),
+    ),
+    mutant(
+        "a difference that is gone is settled all the same",
+        "starter:a_difference_is_settled starter",
+        (
+            CLOSED_BY_SQL,
+            "where difference_id = the_difference and closed_at is null and settled_at is null",
+            "where difference_id = the_difference and settled_at is null",
+        ),
+    ),
+    mutant(
+        "what was decided about an event is decided once more",
+        "starter:an_event_that_fits_nothing starter",
+        (CLOSED_BY_SQL, "where event_id = the_event and state = 'open'", "where event_id = the_event"),
     ),
     mutant(
         "one decision about disputes reaches those that wait for something else",

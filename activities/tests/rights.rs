@@ -123,6 +123,7 @@ async fn the_starter_writes_neither_orders_nor_money_nor_books(db: PgPool) {
         // What was compared, and what differs, is the worker's to say.
         "insert into finance.runs (request, covers_from, covers_to) values ('r', '-infinity', now())",
         "update finance.differences set closed_at = now()",
+        "update finance.differences set settled_at = now()",
         "select * from finance.provider_payments",
         // Who has transferred money, and from which account, is the worker's to know.
         "select payer_iban from bank.entries",
@@ -239,11 +240,13 @@ async fn what_runs_with_its_owners_rights_is_called_by_one_program_alone(db: PgP
         [
             // Called by triggers.
             ("catalog.revalue", false, false),
+            ("finance.settle_difference", true, false),
             ("fraud.add_entry", true, false),
             ("fraud.count_order", false, true),
             ("fraud.decide", true, false),
             ("fraud.fingerprints_of", false, true),
             ("fraud.withdraw", false, true),
+            ("inbox.dismiss", true, false),
             ("inbox.sweep", false, true),
             ("inventory.book_variance", false, false),
             ("ledger.book_movement", true, false),
@@ -303,6 +306,9 @@ async fn the_worker_cannot_place_an_order_nor_change_how_it_is_paid(db: PgPool) 
         // What the provider has settled is never changed, and nothing of a comparison is removed.
         "update finance.balance_transactions set fee = 0",
         "delete from finance.differences",
+        // Who closes what nothing else closes is a person.
+        "select finance.settle_difference(1, 'worker', 'by hand')",
+        "select inbox.dismiss('evt_1', 'worker', 'by hand')",
         // Who stops a party is an operator.
         "insert into operations.stopped_parties (party, stopped_by, why)
             values ('carrier', 'worker', 'by hand')",

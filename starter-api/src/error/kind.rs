@@ -32,6 +32,8 @@ pub enum Kind {
     AccountNotFound,
     /// No event of this name is open.
     EventNotFound,
+    /// No difference of this number stands open.
+    DifferenceNotFound,
     /// The shop has no secret to check webhooks by.
     WebhooksNotTaken,
     /// The payment provider has not signed this, or not lately.
@@ -118,6 +120,7 @@ impl Kind {
             Self::PartyNotFound => "There is no such party",
             Self::AccountNotFound => "There is no such account",
             Self::EventNotFound => "There is no such open event",
+            Self::DifferenceNotFound => "There is no such open difference",
             Self::WebhooksNotTaken => "This shop takes no webhooks",
             Self::SignatureRefused => "The webhook's signature does not count",
             Self::EventOfAnotherAccount => "The event is of another account or mode",

@@ -53,6 +53,7 @@ const fn code(kind: Kind) -> Code {
         | Kind::PartyNotFound
         | Kind::AccountNotFound
         | Kind::EventNotFound
+        | Kind::DifferenceNotFound
         | Kind::WebhooksNotTaken
         | Kind::EntryNotFound
         | Kind::IssuedElsewhere => Code::NotFound,

@@ -51,11 +51,13 @@ use crate::http::products::create::ProductRequest;
 use crate::http::products::update::TermsRequest;
 use crate::http::queues::pause::PauseRequest;
 use crate::http::quotes::QuoteRequest;
+use crate::http::reconciliation::settle::SettleRequest;
 use crate::http::screening::add::EntryRequest;
 use crate::http::screening::entries::EntriesQuery;
 use crate::http::screening::review::ReviewOrderRequest;
 use crate::http::screening::reviews::ReviewsQuery;
 use crate::http::stock::shift::MovementRequest;
+use crate::http::webhooks::dismiss::DismissRequest;
 use crate::http::{
     attention, conditional, customers, disputes, identity, ledger, page, products, reconciliation,
     stock, webhooks,
@@ -139,6 +141,8 @@ pub fn other_body(bytes: &[u8]) {
         b'w' => is_read::<identity::change_password::PasswordChange>(body),
         b'q' => is_read::<PauseRequest>(body),
         b'x' => is_read::<StopRequest>(body),
+        b'd' => is_read::<SettleRequest>(body),
+        b'i' => is_read::<DismissRequest>(body),
         b'v' => is_read::<ReviewOrderRequest>(body),
         b'l' => is_read::<EntryRequest>(body),
         b'g' => is_read::<GraphqlRequest>(body),
@@ -164,7 +168,7 @@ pub fn query_string(bytes: &[u8]) {
         b't' => is_read_back::<ledger::transactions::ListQuery>(query),
         b'b' => is_read_back::<disputes::list::ListQuery>(query),
         b'w' => is_read_back::<webhooks::list::ListQuery>(query),
-        b'f' => is_read_back::<reconciliation::ListQuery>(query),
+        b'f' => is_read_back::<reconciliation::list::ListQuery>(query),
         b'd' => {
             query_of::<CancelQuery>(query);
         }

@@ -115,6 +115,7 @@ impl Kind {
             | Self::PartyNotFound
             | Self::AccountNotFound
             | Self::EventNotFound
+            | Self::DifferenceNotFound
             | Self::WebhooksNotTaken
             | Self::EntryNotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,

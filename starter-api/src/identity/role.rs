@@ -52,6 +52,7 @@ impl Role {
                 Scope::ReviewOrders,
                 Scope::OperateQueues,
                 Scope::ReadReconciliation,
+                Scope::SettleDifferences,
                 Scope::WriteProducts,
                 Scope::ReadStock,
                 Scope::WriteStock,
@@ -62,6 +63,7 @@ impl Role {
                 Scope::ReadLedger,
                 Scope::ReadDisputes,
                 Scope::ReadReconciliation,
+                Scope::SettleDifferences,
             ],
         }
     }

@@ -56,6 +56,8 @@ scopes! {
     ReadLedger = "ledger:read";
     /// See where the payment provider and the shop do not say the same.
     ReadReconciliation = "reconciliation:read";
+    /// Say that such a difference is settled.
+    SettleDifferences = "reconciliation:settle";
     /// Add articles to the catalogue and change their prices.
     WriteProducts = "products:write";
     /// See the stock.

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::launching::until_launched;
 use crate::life::{captured, happen, needs_attention, record, rejected, reserved, unwinding};
 use crate::paying::declined_order;
+use crate::reconciling::differ;
 use crate::refunding::completed_order;
 use crate::reviewing::order_under_review;
 use crate::shop::{Answer, Shop, send};
@@ -209,7 +210,13 @@ async fn every_request_of_the_examples_is_accepted(database: PgPool) {
     assert_eq!(story.sends("webhooks.stripe", None).await.problem(), "webhooks-not-taken");
     open_event(&database, "evt_1a").await;
     story.tells("operators.retry_event", operator).await;
-    told.extend(["webhooks.stripe", "operators.retry_event"]);
+    story.tells("operators.dismiss_event", operator).await;
+    told.extend(["webhooks.stripe", "operators.retry_event", "operators.dismiss_event"]);
+
+    // What a comparison with the payment provider has found.
+    differ(&database).await;
+    story.tells("ledger.settle_difference", operator).await;
+    told.push("ledger.settle_difference");
 
     // An order that screening has stopped.
     story.order = order_under_review(&database, 3_600.0).await;
