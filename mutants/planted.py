@@ -1700,6 +1700,16 @@ PLANTED = [
         (RECONCILED, "    if last.is_old {", "    if last.is_old && last.uncovered < 0 {"),
     ),
     mutant(
+        "a difference that a person has settled breaks the proof",
+        "prove:a_difference_that_a_person prove",
+        (RECONCILED, "where closed_at is null and settled_at is null and kind", "where closed_at is null and kind"),
+    ),
+    mutant(
+        "what was paid by way of the provider before is missed at the one of today",
+        "prove:a_shop_that_has_changed prove",
+        ("worker/src/prove/money.rs", "            where provider_reference ~ '^(sandbox-payment-|RF[0-9]{20}$)'\n", "            where true\n"),
+    ),
+    mutant(
         "a reference with a slip is taken for another payment's",
         "domain:a_reference_is_read_back domain",
         ("domain/src/bank.rs", "            && is_checked(text);\n", "            && (true || is_checked(text));\n"),
