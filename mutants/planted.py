@@ -1253,6 +1253,11 @@ PLANTED = [
         ("starter-api/src/app/attention/store.rs", "where asked_at is not null and (orders.in_utc(asked_at)", "where asked_at is null and (orders.in_utc(asked_at)"),
     ),
     mutant(
+        "differences that somebody has settled are counted as open",
+        "counting:differences_that_nobody counting",
+        (COUNTING, "from finance.differences where closed_at is null and settled_at is null", "from finance.differences where closed_at is null"),
+    ),
+    mutant(
         "what a person has settled is told again with every comparison",
         "activities:what_a_person_has_settled activities",
         (
