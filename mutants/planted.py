@@ -93,6 +93,7 @@ BANK_FILES = "activities/src/payment/bank_transfer/camt.rs"
 BANK_SQL = "migrations/0065_bank_transfers.sql"
 RECONCILE_STORE = "activities/src/reconcile/store.rs"
 CLOSED_BY_SQL = "migrations/0070_closed_by_a_person.sql"
+RULE_SETS_SQL = "migrations/0071_rule_sets_on_trial.sql"
 
 
 @dataclass(frozen=True)
@@ -1251,6 +1252,39 @@ PLANTED = [
         "a dispute that waits for an answer is not among what waits for a person",
         "starter:what_has_to_be_answered starter",
         ("starter-api/src/app/attention/store.rs", "where asked_at is not null and (orders.in_utc(asked_at)", "where asked_at is null and (orders.in_utc(asked_at)"),
+    ),
+    mutant(
+        "a set of rules that is tried out decides",
+        "activities:a_set_that_is_tried_out activities",
+        (
+            RULE_SETS_SQL,
+            "select known.version, known.rules, known.version = active.rule_set as is_active",
+            "select known.version, known.rules, known.version = (select max(version) from fraud.rule_sets) as is_active",
+        ),
+    ),
+    mutant(
+        "a set that has counted before is tried out",
+        "activities:a_set_that_is_tried_out activities",
+        (RULE_SETS_SQL, "where before.rule_set = known.version", "where before.rule_set = known.version and false"),
+    ),
+    mutant(
+        "rules that are tried out look back no further than those that count",
+        "activities:a_set_that_is_tried_out activities",
+        (FRAUD, "    windows.extend(shadow.iter().flat_map(|tried| tried.set.windows()));\n", ""),
+    ),
+    mutant(
+        "rules that nobody can be counted by are brought in",
+        "domain:a_set_that_can_be_read domain",
+        (SCREENING, "!(1..=WINDOW_SECONDS_MAX).contains(&seconds)", "seconds > WINDOW_SECONDS_MAX"),
+    ),
+    mutant(
+        "a trial tells of orders that it was not tried out on",
+        "starter:what_a_set_would_have starter",
+        (
+            "starter-api/src/app/screening/rule_sets.rs",
+            "select * from fraud.trials where rule_set = $1 order",
+            "select * from fraud.trials where rule_set >= $1 order",
+        ),
     ),
     mutant(
         "differences that somebody has settled are counted as open",

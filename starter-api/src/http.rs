@@ -154,6 +154,13 @@ fn every_operation() -> OpenApiRouter<State> {
         .routes(routes!(screening::reviews::reviews))
         .routes(routes!(screening::entries::entries, screening::add::add_entry))
         .routes(routes!(screening::remove::remove_entry))
+        .routes(routes!(
+            screening::rule_sets::list::rule_sets,
+            screening::rule_sets::add::add_rule_set
+        ))
+        .routes(routes!(screening::rule_sets::show::rule_set))
+        .routes(routes!(screening::rule_sets::trial::trial))
+        .routes(routes!(screening::rule_sets::activate::activate_rule_set))
         .routes(routes!(queues::list::list))
         .routes(routes!(queues::pause::pause))
         .routes(routes!(queues::resume::resume))

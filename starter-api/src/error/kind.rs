@@ -66,6 +66,8 @@ pub enum Kind {
     NoReviewDue,
     /// There is no such entry of a list.
     EntryNotFound,
+    /// There is no such set of rules.
+    RuleSetNotFound,
     /// No money of the order can be given back.
     OrderNotRefundable,
     /// Another refund of the order is under way.
@@ -137,6 +139,7 @@ impl Kind {
             Self::NoPaymentDue => "The order does not wait for a payment",
             Self::NoReviewDue => "The order does not wait for a review",
             Self::EntryNotFound => "There is no such entry",
+            Self::RuleSetNotFound => "There is no such set of rules",
             Self::OrderNotRefundable => "No money of the order can be given back",
             Self::RefundUnderWay => "Another refund of the order is under way",
             Self::OrderInterrupted => "The order's workflow was ended from outside",

@@ -56,6 +56,7 @@ const fn code(kind: Kind) -> Code {
         | Kind::DifferenceNotFound
         | Kind::WebhooksNotTaken
         | Kind::EntryNotFound
+        | Kind::RuleSetNotFound
         | Kind::IssuedElsewhere => Code::NotFound,
         Kind::PriceChanged
         | Kind::NotInStock

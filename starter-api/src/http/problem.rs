@@ -117,7 +117,8 @@ impl Kind {
             | Self::EventNotFound
             | Self::DifferenceNotFound
             | Self::WebhooksNotTaken
-            | Self::EntryNotFound => StatusCode::NOT_FOUND,
+            | Self::EntryNotFound
+            | Self::RuleSetNotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::PriceChanged
             | Self::EmailTaken

@@ -50,6 +50,7 @@ impl Role {
                 Scope::ReadDisputes,
                 Scope::ResolveOrders,
                 Scope::ReviewOrders,
+                Scope::WriteScreening,
                 Scope::OperateQueues,
                 Scope::ReadReconciliation,
                 Scope::SettleDifferences,

@@ -50,6 +50,8 @@ scopes! {
     ResolveOrders = "orders:resolve";
     /// Decide about orders that screening has stopped, and see and change its lists.
     ReviewOrders = "orders:review";
+    /// Bring in sets of screening's rules, and say which one counts.
+    WriteScreening = "screening:write";
     /// Pause and resume task queues, and stop and resume the calls to a party.
     OperateQueues = "queues:operate";
     /// See the books.

@@ -223,6 +223,11 @@ async fn every_request_of_the_examples_is_accepted(database: PgPool) {
     story.tells("operators.review", operator).await;
     told.push("operators.review");
 
+    // Rules that are tried out, and then count.
+    story.tells("operators.add_rule_set", operator).await;
+    story.tells("operators.activate_rule_set", operator).await;
+    told.extend(["operators.add_rule_set", "operators.activate_rule_set"]);
+
     // And nobody has been forgotten.
     let mut writing = Vec::new();
     for methods in story.description["paths"].as_object().unwrap().values() {
