@@ -93,8 +93,9 @@ pub(super) async fn rules(db: &PgPool) -> Result<InUse, ActivityFault> {
         if row.is_active {
             active = read;
         } else {
-            let unread = |why: &String| tracing::warn!(why, "rules cannot be tried out");
-            shadow = read.inspect_err(unread).ok();
+            shadow = read
+                .inspect_err(|why| tracing::warn!(why = why.as_str(), "rules cannot be tried out"))
+                .ok();
         }
     }
     Ok(InUse { active: active.map_err(unusable)?, shadow })

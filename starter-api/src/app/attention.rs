@@ -187,7 +187,7 @@ async fn tell_all(app: &App, caller: &Caller, command: &ResolveAll) -> Result<Ve
         match tell_decision(app, order_id, &resolution).await {
             Ok(Taken::Yes) => Ok(order_id),
             Ok(Taken::Refused(reason)) => Err(refused(order_id, reason)),
-            Ok(Taken::NotOpen) => Err(refused(order_id, "the order's workflow has ended")),
+            Ok(Taken::NotOpen) => Err(refused(order_id, WORKFLOW_ENDED)),
             Err(_logged) => {
                 unanswered.store(true, Ordering::Relaxed);
                 Err(refused(order_id, NO_ANSWER))
@@ -239,6 +239,9 @@ async fn disputes_alike(app: &App, cause: &str) -> Result<Vec<Waiting>, Problem>
         }
     }
 }
+
+const WORKFLOW_ENDED: &str = "the order's workflow has ended: `ordersaga recover` lets the order go \
+                              on, and it asks again if it still has to";
 
 const NO_ANSWER: &str = "no worker answers; look at the order before deciding again";
 
