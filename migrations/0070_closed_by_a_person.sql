@@ -38,12 +38,14 @@ $$;
 alter table inbox.events
     -- Who has decided that nothing is to be done about it, and why.
     add column dismissed_by text,
-    add column dismissed_why text constraint events_dismissed_why_bounded
-        check (char_length(dismissed_why) between 1 and 200),
+    add column dismissed_why text,
+    -- Of those that are there, none is dismissed, so they need not be read.
+    add constraint events_dismissed_why_bounded
+        check (char_length(dismissed_why) between 1 and 200) not valid,
     add constraint events_dismissed_by_somebody
-        check ((dismissed_by is null) = (dismissed_why is null)),
+        check ((dismissed_by is null) = (dismissed_why is null)) not valid,
     add constraint events_ignored_once_dismissed
-        check (dismissed_by is null or state = 'ignored');
+        check (dismissed_by is null or state = 'ignored') not valid;
 
 -- Nothing is to be done about an event that is open; whether it was. What it waited for stays on
 -- record.
