@@ -91,6 +91,9 @@ BANK_LIST = "activities/src/payment/bank_transfer/list.rs"
 BANK_XML = "activities/src/payment/bank_transfer/element.rs"
 BANK_FILES = "activities/src/payment/bank_transfer/camt.rs"
 BANK_SQL = "migrations/0065_bank_transfers.sql"
+RECONCILE_STORE = "activities/src/reconcile/store.rs"
+CLOSED_BY_SQL = "migrations/0070_closed_by_a_person.sql"
+RULE_SETS_SQL = "migrations/0071_rule_sets_on_trial.sql"
 
 
 @dataclass(frozen=True)
@@ -1251,6 +1254,81 @@ PLANTED = [
         ("starter-api/src/app/attention/store.rs", "where asked_at is not null and (orders.in_utc(asked_at)", "where asked_at is null and (orders.in_utc(asked_at)"),
     ),
     mutant(
+        "a set of rules that is tried out decides",
+        "activities:a_set_that_is_tried_out activities",
+        (
+            RULE_SETS_SQL,
+            "select known.version, known.rules, known.version = active.rule_set as is_active",
+            "select known.version, known.rules, known.version = (select max(version) from fraud.rule_sets) as is_active",
+        ),
+    ),
+    mutant(
+        "a set that has counted before is tried out",
+        "activities:a_set_that_is_tried_out activities",
+        (RULE_SETS_SQL, "where before.rule_set = known.version", "where before.rule_set = known.version and false"),
+    ),
+    mutant(
+        "rules that are tried out look back no further than those that count",
+        "activities:a_set_that_is_tried_out activities",
+        (FRAUD, "    windows.extend(shadow.iter().flat_map(|tried| tried.set.windows()));\n", ""),
+    ),
+    mutant(
+        "rules that nobody can be counted by are brought in",
+        "domain:a_set_that_can_be_read domain",
+        (SCREENING, "!(1..=WINDOW_SECONDS_MAX).contains(&seconds)", "seconds > WINDOW_SECONDS_MAX"),
+    ),
+    mutant(
+        "a trial tells of orders that it was not tried out on",
+        "starter:what_a_set_would_have starter",
+        (
+            "starter-api/src/app/screening/rule_sets.rs",
+            "select * from fraud.trials where rule_set = $1 order",
+            "select * from fraud.trials where rule_set >= $1 order",
+        ),
+    ),
+    mutant(
+        "differences that somebody has settled are counted as open",
+        "counting:differences_that_nobody counting",
+        (COUNTING, "from finance.differences where closed_at is null and settled_at is null", "from finance.differences where closed_at is null"),
+    ),
+    mutant(
+        "what a person has settled is told again with every comparison",
+        "activities:what_a_person_has_settled activities",
+        (
+            RECONCILE_STORE,
+            "where closed_at is null and settled_at is null\n        order by difference_id limit 1000",
+            "where closed_at is null\n        order by difference_id limit 1000",
+        ),
+    ),
+    mutant(
+        "a difference that was settled stays so whatever comes",
+        "activities:what_a_person_has_settled activities",
+        (RECONCILE_STORE, "and (known.settled_at is null or (", "and (true or ("),
+    ),
+    mutant(
+        "a difference that is gone is settled all the same",
+        "starter:a_difference_is_settled starter",
+        (
+            CLOSED_BY_SQL,
+            "where difference_id = the_difference and closed_at is null and settled_at is null",
+            "where difference_id = the_difference and settled_at is null",
+        ),
+    ),
+    mutant(
+        "what was decided about an event is decided once more",
+        "starter:an_event_that_fits_nothing starter",
+        (CLOSED_BY_SQL, "where event_id = the_event and state = 'open'", "where event_id = the_event"),
+    ),
+    mutant(
+        "one decision about disputes reaches those that wait for something else",
+        "starter:one_decision_reaches_all_disputes starter",
+        (
+            "starter-api/src/app/attention.rs",
+            "attention.step == StepName::AnswerDispute && attention.why.starts_with(cause)",
+            "attention.step == StepName::AnswerDispute && !cause.is_empty()",
+        ),
+    ),
+    mutant(
         "those that wait longest for a person are listed last",
         "starter:the_orders_that_wait_for_a_person starter",
         (
@@ -1679,6 +1757,16 @@ PLANTED = [
         "a comparison of last week is taken for today's",
         "prove:a_provider_elsewhere prove",
         (RECONCILED, "    if last.is_old {", "    if last.is_old && last.uncovered < 0 {"),
+    ),
+    mutant(
+        "a difference that a person has settled breaks the proof",
+        "prove:a_difference_that_a_person prove",
+        (RECONCILED, "where closed_at is null and settled_at is null and kind", "where closed_at is null and kind"),
+    ),
+    mutant(
+        "what was paid by way of the provider before is missed at the one of today",
+        "prove:a_shop_that_has_changed prove",
+        ("worker/src/prove/money.rs", "            where provider_reference ~ '^(sandbox-payment-|RF[0-9]{20}$)'\n", "            where true\n"),
     ),
     mutant(
         "a reference with a slip is taken for another payment's",

@@ -5,6 +5,9 @@
 //! the same customer, payment method, address and network is counted in the database, exactly,
 //! however many come at once (`fraud.count_order`).
 //!
+//! A set of rules that is tried out looks at the same facts. What it would have made of the order is
+//! put on record before the answer is, and is never an answer.
+//!
 //! # Waiting for a review
 //!
 //! An order that a person has to look at leaves the step's record open and says until when. The time
@@ -13,11 +16,13 @@
 
 mod store;
 
-use domain::screening::{Facts, RuleSet, ScreeningAnswer, Stage, Verdict};
+use std::collections::BTreeSet;
+
+use domain::screening::{Facts, ScreeningAnswer, Stage, Verdict, Window};
 use domain::{Order, Rejection, StepKey};
 use sqlx::PgPool;
 
-use self::store::{Review, Rules, Screened};
+use self::store::{InUse, Review, Rules, Screened};
 use crate::ActivityFault;
 use crate::idempotency::{self, Outcome, Recorded};
 use crate::orders::{self, Begun};
@@ -34,9 +39,16 @@ pub async fn screen(db: &PgPool, key: StepKey) -> Result<ScreeningAnswer, Activi
     if let Some(review) = store::waiting(db, key).await? {
         return review_of(db, key, &review).await;
     }
-    let Rules { version, set } = store::rules(db).await?;
+    let InUse { active: Rules { version, set }, shadow } = store::rules(db).await?;
     let stage = Stage::of_attempt(key.attempt);
-    let facts = facts(db, key, &order, stage, &set).await?;
+    let mut windows = set.windows();
+    windows.extend(shadow.iter().flat_map(|tried| tried.set.windows()));
+    let facts = facts(db, key, &order, stage, &windows).await?;
+    if let Some(Rules { version, set }) = shadow {
+        let assessment = set.assess(stage, &facts);
+        let tried = Screened { rule_set: version, facts: &facts, assessment: &assessment };
+        store::try_out(db, key, &tried).await?;
+    }
     let assessment = set.assess(stage, &facts);
     let screened = Screened { rule_set: version, facts: &facts, assessment: &assessment };
     let outcome = match assessment.verdict {
@@ -94,11 +106,11 @@ async fn facts(
     key: StepKey,
     order: &Order,
     stage: Stage,
-    set: &RuleSet,
+    windows: &BTreeSet<Window>,
 ) -> Result<Facts, ActivityFault> {
     let (counts, listings) = match stage {
         Stage::BeforePayment => {
-            (store::counts(db, key, &set.windows()).await?, store::listings(db, key).await?)
+            (store::counts(db, key, windows).await?, store::listings(db, key).await?)
         }
         Stage::AfterAuthorisation => (vec![], vec![]),
     };

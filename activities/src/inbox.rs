@@ -14,7 +14,7 @@
 //!
 //! An event that fits nothing yet stays open, and is looked at again later and later, for ever: the
 //! payment may not be on record yet, another refund may be in the way, or a person may have to act.
-//! What it waits for is shown to operators.
+//! What it waits for is shown to operators, who may dismiss it.
 //!
 //! Several workers share the events. One that takes an event has it for a while, and does not keep
 //! a database transaction open for that: should it die, another one takes the event afterwards.
@@ -187,21 +187,26 @@ fn pause_after(attempts: i32) -> Duration {
     PAUSE_MIN.saturating_mul(2_u32.saturating_pow(before)).min(PAUSE_MAX)
 }
 
-const NO_OBJECT: &str = "the event does not say what it is about";
-const NO_PAYMENT: &str = "no payment of this name is on record yet";
-const NOT_A_PAYMENTS: &str = "the refund belongs to no payment that this shop opens";
+const NO_OBJECT: &str = "the event does not say what it is about: dismiss it";
+const NO_PAYMENT: &str =
+    "no payment of this name is on record yet; if it is another shop's, dismiss the event";
+const NOT_A_PAYMENTS: &str =
+    "the refund belongs to no payment that this shop opens: dismiss the event";
 const ORDER_UNDER_WAY: &str =
-    "money was given back at the payment provider, and the order has not come to its end yet";
+    "money was given back at the payment provider, and the order has not come to its end yet; if \
+     it ends as another than completed, dismiss the event";
 const MORE_THAN_LEFT: &str = "more was given back at the payment provider than other refunds have \
-                              left of the payment";
-const TOO_MANY: &str = "the order has had as many refunds as an order may have";
+                              left of the payment: see what is right, and dismiss the event";
+const TOO_MANY: &str = "the order has had as many refunds as an order may have: see that this \
+                        one is in your accounts, and dismiss the event";
 const CHANGED: &str = "other refunds of the order came in between";
 const TOLD: &str = "the process that waits for it has been told, and has not recorded it yet";
 const ENDING: &str = "the refund's process is about to end";
 const ANOTHER_UNDER_WAY: &str = "the refund's money came back, and another refund of the order is \
                                  under way: it is taken back once that one has ended";
 const CAME_BACK_TO_NO_ORDER: &str = "the money of an order that was called off came back: give it \
-                                     back at the payment provider, or by other means";
+                                     back at the payment provider, or by other means; then dismiss \
+                                     the event";
 
 /// One event, and who is asked about it.
 struct Inbox<'a> {

@@ -56,11 +56,40 @@ async fn rules(shop: &Shop, rules: &Value) -> u32 {
 }
 
 async fn add_rules(shop: &Shop, set: &Value) -> u32 {
+    let version = brings_in(shop, set).await;
+    assert_eq!(activates(shop, version).await, "activated");
+    version.try_into().unwrap()
+}
+
+/// These rules are tried out, as an operator brings them in; their version.
+async fn brings_in(shop: &Shop, set: &Value) -> i32 {
     let version = sqlx::query_scalar!(
-        r#"insert into fraud.rule_sets (rules) values ($1) returning version"#,
+        r#"select fraud.add_rule_set($1, 'eve', 'known') as "version!""#,
         set,
     );
-    version.fetch_one(&shop.owner).await.unwrap().try_into().unwrap()
+    version.fetch_one(&shop.starter).await.unwrap()
+}
+
+/// As an operator does it; what became of it.
+async fn activates(shop: &Shop, version: i32) -> String {
+    let outcome = sqlx::query_scalar!(
+        r#"select fraud.activate_rule_set($1, 'eve', 'known') as "outcome!""#,
+        version,
+    );
+    outcome.fetch_one(&shop.starter).await.unwrap()
+}
+
+/// What the set that is tried out would have made of the order: its version, the verdict, and what
+/// was found.
+async fn tried(shop: &Shop, order: &Order, attempt: i32) -> Option<(i32, String, Value)> {
+    let row = sqlx::query!(
+        "select rule_set, verdict, findings from fraud.trials
+         where order_id = $1 and attempt = $2",
+        order.order_id.uuid(),
+        attempt,
+    );
+    let row = row.fetch_optional(&shop.db).await.unwrap();
+    row.map(|row| (row.rule_set, row.verdict, row.findings))
 }
 
 fn rule(name: &str, when: &Value, verdict: &str) -> Value {
@@ -284,6 +313,73 @@ async fn a_rule_that_is_tried_out_is_on_record_and_stops_nobody(db: PgPool) {
         (&findings[0]["rule"], &findings[0]["mode"]),
         (&json!("tried out"), &json!("shadow"))
     );
+}
+
+/// A set of rules of which some look back further than those that count.
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_set_that_is_tried_out_decides_nothing_until_it_is_activated(db: PgPool) {
+    let shop = Shop::on(db);
+    let active = rules(&shop, &json!([at_most(5, "customer")])).await;
+    let further = json!({ "velocity": { "of": "customer", "seconds": 7200, "more_than": 1 } });
+    let strict = json!({
+        "review_at": 50, "decline_at": 100, "review_default": "decline",
+        "rules": [
+            rule("further", &further, "decline"),
+            rule("home", &json!("method-country"), "review"),
+        ],
+    });
+    let orders: Vec<_> = (1..=5).map(screened).collect();
+    let [before, first, second, third, fourth] = &orders[..] else { panic!("five orders") };
+    for order in &orders {
+        shop.places(order).await;
+    }
+    assert_eq!(passed(screens(&shop, before).await), active);
+    assert_eq!(tried(&shop, before, 1).await, None);
+
+    let version = brings_in(&shop, &strict).await;
+    // Asked again, the step has its answer, and tries nothing.
+    for order in [before, first, first] {
+        assert_eq!(passed(screens(&shop, order).await), active);
+    }
+    assert_eq!(tried(&shop, before, 1).await, None);
+    let (rule_set, verdict, findings) = tried(&shop, first, 1).await.unwrap();
+    assert_eq!((rule_set, verdict.as_str()), (version, "decline"));
+    let why = "2 orders of the same customer within 7200 s, more than 1";
+    assert_eq!((&findings[0]["rule"], &findings[0]["why"]), (&json!("further"), &json!(why)));
+    let (rule_set, verdict, findings) = on_record(&shop, first, 1).await;
+    assert_eq!((u32::try_from(rule_set), verdict.as_str()), (Ok(active), "approve"));
+    assert_eq!(findings, json!([]));
+    // At the second look, too.
+    fraud::screen(&shop.db, key(first, 2)).await.unwrap();
+    assert_eq!(tried(&shop, first, 2).await.unwrap().1, "approve");
+
+    assert_eq!(activates(&shop, version).await, "activated");
+    assert_eq!(activates(&shop, version).await, "active");
+    assert_eq!(activates(&shop, 99).await, "unknown");
+    assert_eq!(refusal(screens(&shop, second).await), Rejection::ScreeningDeclined);
+    assert_eq!(tried(&shop, second, 1).await, None, "nothing is tried out any more");
+    // What counted before counts again, and what has counted is not tried out.
+    assert_eq!(activates(&shop, active.try_into().unwrap()).await, "activated");
+    assert_eq!(passed(screens(&shop, third).await), active);
+    assert_eq!(tried(&shop, third, 1).await, None);
+
+    // One that nobody understands stops nobody.
+    brings_in(&shop, &json!({ "rules": [{ "name": "misspelt" }] })).await;
+    assert_eq!(passed(screens(&shop, fourth).await), active);
+    assert_eq!(tried(&shop, fourth, 1).await, None);
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn which_set_counted_when_is_never_rewritten(db: PgPool) {
+    let shop = Shop::on(db);
+    for statement in [
+        "update fraud.activations set rule_set = 1",
+        "delete from fraud.activations",
+        "update fraud.rule_sets set rules = rules",
+    ] {
+        let refused = sqlx::raw_sql(statement).execute(&shop.owner).await;
+        assert!(refused.is_err(), "{statement}");
+    }
 }
 
 /// What a shop begins with lets every ordinary order pass.

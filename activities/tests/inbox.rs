@@ -24,7 +24,8 @@ use crate::stripe::{
 };
 use crate::support::{Shop, cancelled, order, refusal};
 
-const NOT_ON_RECORD: &str = "no payment of this name is on record yet";
+const NOT_ON_RECORD: &str =
+    "no payment of this name is on record yet; if it is another shop's, dismiss the event";
 
 /// Processes that keep what they are told.
 #[derive(Default)]

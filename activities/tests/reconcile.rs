@@ -156,6 +156,48 @@ differences! {
         "update sandbox_provider.payments set currency = 'GBP'";
 }
 
+/// As an operator does it, by way of the API.
+async fn settles(shop: &Shop, difference_id: i64) -> bool {
+    let settled = sqlx::query_scalar!(
+        r#"select finance.settle_difference($1, 'eve', 'given back in cash') as "settled!""#,
+        difference_id,
+    );
+    settled.fetch_one(&shop.starter).await.unwrap()
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn what_a_person_has_settled_is_told_no_more_until_it_is_another_amount(db: PgPool) {
+    let shop = Shop::stocked(db).await;
+    completed(&shop, 1).await;
+    does(&shop, "update payments.charges set refunded = 5").await;
+    assert_eq!(compares(&shop, "first").await.found, 1);
+    assert!(settles(&shop, 1).await);
+    assert!(!settles(&shop, 1).await, "once");
+    for name in ["second", "third"] {
+        let quiet = compares(&shop, name).await;
+        assert!(quiet.is_clean(), "{:?}", told(&quiet));
+        assert_eq!((quiet.opened, quiet.closed), (0, 0));
+    }
+    does(&shop, "update payments.charges set refunded = 6").await;
+    let changed = compares(&shop, "changed").await;
+    assert_eq!(told(&changed), ["refunded-only-here sandbox-payment-1: 0.00 GBP, 6.00 GBP"]);
+    assert_eq!((changed.opened, changed.closed, changed.found), (1, 1, 1));
+    // Who had settled the one before is still on record.
+    let kept = sqlx::query_scalar!(
+        "select settled_by from finance.differences where closed_at is not null"
+    );
+    assert_eq!(kept.fetch_all(&shop.owner).await.unwrap(), [Some("eve".to_owned())]);
+    let open = sqlx::query_scalar!(
+        "select difference_id from finance.differences where closed_at is null"
+    );
+    let open = open.fetch_one(&shop.owner).await.unwrap();
+    assert!(settles(&shop, open).await);
+    does(&shop, "update payments.charges set refunded = 0").await;
+    let gone = compares(&shop, "gone").await;
+    assert_eq!((gone.opened, gone.closed, gone.found), (0, 1, 0));
+    assert!(!settles(&shop, open).await, "it is gone");
+}
+
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_shop_in_order_differs_in_nothing_and_money_taken_for_an_ended_order_is_told(db: PgPool) {
     let shop = Shop::stocked(db).await;

@@ -370,7 +370,7 @@ async fn a_refund_that_fails_while_it_is_asked_for_is_looked_up_and_told(db: PgP
     sqlx::raw_sql(recovers).execute(&shop.owner).await.unwrap();
     issues(&shop, &order, 1).await.unwrap();
     let records = [("failed".to_owned(), pounds("10.00")), succeeded(pounds("10.00"))];
-    assert_eq!(provider_records(&shop).await, records);
+    assert_eq!(provider_records(&shop, &order).await, records);
     assert_eq!(record_of(&shop, &order).await, (pounds("10.00"), pounds("10.00")));
 }
 
@@ -391,7 +391,7 @@ async fn money_that_a_person_gave_back_at_the_provider_is_not_given_back_again(d
     .await
     .unwrap();
     invalid_answer(issues(&shop, &order, 1).await);
-    assert_eq!(provider_records(&shop).await, [succeeded(order.totals.total)]);
+    assert_eq!(provider_records(&shop, &order).await, [succeeded(order.totals.total)]);
     assert_eq!(record_of(&shop, &order).await, (pounds("10.00"), pounds("0")));
     withdraws(&shop, &order, 1).await.unwrap();
     assert_eq!(state_of(&shop, &order, 1).await, RefundState::Failed, "a person gives it up");

@@ -108,7 +108,11 @@ async fn the_starter_writes_neither_orders_nor_money_nor_books(db: PgPool) {
         // What is found against an order, and decided about it, is on record as it was.
         "update fraud.reviews set decision = 'approve', decided_at = now()",
         "insert into fraud.screenings (order_id) values (gen_random_uuid())",
+        "insert into fraud.trials (order_id) values (gen_random_uuid())",
         "update fraud.entries set list = 'allow'",
+        // A set of rules comes in, and counts, in somebody's name.
+        "insert into fraud.rule_sets (rules) values ('{\"rules\": []}')",
+        "insert into fraud.activations (rule_set) values (1)",
         "select fraud.fingerprints_of(gen_random_uuid())",
         "select fraud.withdraw(gen_random_uuid(), 1)",
         "select fingerprint_key from fraud.secrets",
@@ -123,6 +127,7 @@ async fn the_starter_writes_neither_orders_nor_money_nor_books(db: PgPool) {
         // What was compared, and what differs, is the worker's to say.
         "insert into finance.runs (request, covers_from, covers_to) values ('r', '-infinity', now())",
         "update finance.differences set closed_at = now()",
+        "update finance.differences set settled_at = now()",
         "select * from finance.provider_payments",
         // Who has transferred money, and from which account, is the worker's to know.
         "select payer_iban from bank.entries",
@@ -239,11 +244,15 @@ async fn what_runs_with_its_owners_rights_is_called_by_one_program_alone(db: PgP
         [
             // Called by triggers.
             ("catalog.revalue", false, false),
+            ("finance.settle_difference", true, false),
+            ("fraud.activate_rule_set", true, false),
             ("fraud.add_entry", true, false),
+            ("fraud.add_rule_set", true, false),
             ("fraud.count_order", false, true),
             ("fraud.decide", true, false),
             ("fraud.fingerprints_of", false, true),
             ("fraud.withdraw", false, true),
+            ("inbox.dismiss", true, false),
             ("inbox.sweep", false, true),
             ("inventory.book_variance", false, false),
             ("ledger.book_movement", true, false),
@@ -270,6 +279,10 @@ async fn the_worker_cannot_place_an_order_nor_change_how_it_is_paid(db: PgPool) 
         "select fraud.decide(gen_random_uuid(), 'approve', 'worker', 'by hand')",
         "select fraud.add_entry('allow', 'customer', 'a', null, 'by hand', 'worker')",
         "insert into fraud.rule_sets (rules) values ('{\"rules\": []}')",
+        "insert into fraud.activations (rule_set) values (1)",
+        "select fraud.add_rule_set('{\"rules\": []}', 'worker', 'by hand')",
+        "select fraud.activate_rule_set(1, 'worker', 'by hand')",
+        "update fraud.trials set verdict = 'approve'",
         "insert into fraud.entries (list) values ('allow')",
         "update fraud.screenings set verdict = 'approve'",
         "delete from fraud.counted",
@@ -303,6 +316,9 @@ async fn the_worker_cannot_place_an_order_nor_change_how_it_is_paid(db: PgPool) 
         // What the provider has settled is never changed, and nothing of a comparison is removed.
         "update finance.balance_transactions set fee = 0",
         "delete from finance.differences",
+        // Who closes what nothing else closes is a person.
+        "select finance.settle_difference(1, 'worker', 'by hand')",
+        "select inbox.dismiss('evt_1', 'worker', 'by hand')",
         // Who stops a party is an operator.
         "insert into operations.stopped_parties (party, stopped_by, why)
             values ('carrier', 'worker', 'by hand')",

@@ -96,7 +96,7 @@ enum Command {
     Differences(differences::DifferencesArgs),
     /// Decide about the orders that screening has stopped
     Review(review::ReviewArgs),
-    /// Look after the lists of those who are blocked or allowed
+    /// Look after screening's rules, and the lists of those who are blocked or allowed
     Screening(screening::ScreeningArgs),
     /// Print the completions of a shell
     Completions(completions::CompletionsArgs),

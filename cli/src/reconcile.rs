@@ -39,6 +39,10 @@ pub(crate) struct ReconcileArgs {
     database: DatabaseArgs,
 }
 
+/// How what stands open comes off the list.
+const CLOSES: &str = "The next comparison closes what is gone, `ordersaga differences settle` \
+                      what was settled in another way.\n";
+
 /// Exits with 1 if a difference stands open.
 pub(crate) async fn run(args: ReconcileArgs) -> Result<ExitCode> {
     let asked = asked(args.from, args.to, args.days)?;
@@ -69,6 +73,7 @@ fn show(report: &Report, is_rehearsal: bool) -> Result<()> {
         && !differences.is_empty()
     {
         print(format_args!("{}\n", table(&differences, &COLUMNS)))?;
+        print(CLOSES)?;
     }
     print(format_args!("{from} to {to}: {payments} payments, {refunds} refunds, {payouts} payouts"))?;
     let hints = report.hints.len();

@@ -1,5 +1,7 @@
 //! `ordersaga screening`.
 
+mod rules;
+
 use anyhow::Result;
 use clap::Subcommand;
 use clap::builder::PossibleValuesParser;
@@ -9,7 +11,7 @@ use crate::api_client::{Api, ClientArgs};
 use crate::order::{show, show_items};
 use crate::output::Column;
 
-/// Who is blocked and who is allowed, by way of the API.
+/// Who is blocked and who is allowed, and the rules, by way of the API.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ScreeningArgs {
     #[command(flatten)]
@@ -26,6 +28,8 @@ enum Command {
     Add(AddArgs),
     /// Take an entry off its list
     Remove(RemoveArgs),
+    /// Look after the sets of rules: try one out, and have it count
+    Rules(rules::RulesArgs),
 }
 
 /// Which of them.
@@ -97,5 +101,6 @@ pub(crate) async fn run(args: ScreeningArgs) -> Result<()> {
             let [version, screening, entries] = PATH;
             show(&api.delete(&[version, screening, entries, &entry_id]).await?, format)
         }
+        Command::Rules(args) => rules::run(&api, args, format).await,
     }
 }

@@ -23,6 +23,8 @@ enum Command {
     List(ListArgs),
     /// Have an open event looked at again at once
     Retry(RetryArgs),
+    /// Say that nothing is to be done about an open event
+    Dismiss(DismissArgs),
 }
 
 /// Which events to list.
@@ -46,7 +48,17 @@ struct RetryArgs {
     event_id: String,
 }
 
-const COLUMNS: [Column; 8] = [
+/// Which event needs nobody.
+#[derive(Debug, clap::Args)]
+struct DismissArgs {
+    /// The provider's own name for it
+    event_id: String,
+    /// Why; it is kept on record, so it must name no person
+    #[arg(long)]
+    why: String,
+}
+
+const COLUMNS: [Column; 10] = [
     ("EVENT", "/event_id"),
     ("TYPE", "/type"),
     ("OBJECT", "/object_id"),
@@ -54,6 +66,8 @@ const COLUMNS: [Column; 8] = [
     ("RECEIVED", "/received_at"),
     ("ATTEMPTS", "/attempts"),
     ("NEXT", "/next_try_at"),
+    ("DISMISSED BY", "/dismissed_by"),
+    ("BECAUSE", "/dismissed_why"),
     ("WHY", "/last_error"),
 ];
 
@@ -71,6 +85,10 @@ pub(crate) async fn run(args: WebhookArgs) -> Result<()> {
         Command::Retry(RetryArgs { event_id }) => {
             let path = ["v1", "webhooks", "events", &event_id, "retry"];
             show(&api.post(&path, &[], &json!({})).await?, format)
+        }
+        Command::Dismiss(DismissArgs { event_id, why }) => {
+            let path = ["v1", "webhooks", "events", &event_id, "dismiss"];
+            show(&api.post(&path, &[], &json!({ "why": why })).await?, format)
         }
     }
 }

@@ -476,7 +476,10 @@ impl ToAnswer {
         } else {
             format!("; {refunded} was given back before: show that")
         };
-        format!("{what}: answer dispute {dispute_id} at the payment provider {until}{given}")
+        format!(
+            "{what}: answer dispute {dispute_id} at the payment provider {until}{given}; it is off \
+             this list once the provider says that it is answered, or somebody decides `skip`"
+        )
     }
 }
 
@@ -659,7 +662,9 @@ mod tests {
         assert_eq!(
             attention.why,
             "the customer's bank has taken 24.30 GBP back (fraudulent): answer dispute dp_1 at the \
-             payment provider by 2026-11-01 12:00 UTC; 10.00 GBP was given back before: show that"
+             payment provider by 2026-11-01 12:00 UTC; 10.00 GBP was given back before: show that; \
+             it is off this list once the provider says that it is answered, or somebody decides \
+             `skip`"
         );
         let inquiry = ToAnswer {
             status: DisputeStatus::WarningNeedsResponse,
@@ -670,7 +675,8 @@ mod tests {
         assert_eq!(
             inquiry.attention().why,
             "the customer's bank asks about 24.30 GBP (fraudulent); a refund ends that: answer \
-             dispute dp_1 at the payment provider as soon as you can"
+             dispute dp_1 at the payment provider as soon as you can; it is off this list once the \
+             provider says that it is answered, or somebody decides `skip`"
         );
     }
 

@@ -3,7 +3,7 @@
 //! A set of rules looks at facts twice: before the payment is asked for, and once it is authorised,
 //! with what the provider says of it. Each rule whose condition holds leaves a [`Finding`], which has
 //! a verdict or a weight of its own. A rule in the mode `shadow` is tried out: what it finds goes on
-//! record and decides nothing.
+//! record and decides nothing. A whole set is tried out in the same way, beside the one that counts.
 //!
 //! **Shape.** A set of rules is JSON:
 //!
@@ -27,10 +27,16 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use strum::{EnumString, IntoStaticStr};
 
-use crate::{CountryCode, Money};
+use crate::{CountryCode, Money, line_as_written};
 
 /// The longest window that is counted over: thirty days. A rule with a longer one counts over this.
 pub const WINDOW_SECONDS_MAX: u32 = 2_592_000;
+
+/// How many rules a set has at most.
+pub const RULES_MAX: usize = 100;
+
+/// How many characters a rule's name has at most.
+const NAME_MAX: usize = 64;
 
 macro_rules! words {
     ($($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident,)+ })+) => {
@@ -195,6 +201,7 @@ impl Window {
 /// What a rule looks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = ScreeningCondition))]
 pub enum Condition {
     /// More orders of the same subject than this within the time, this order included.
     Velocity {
@@ -233,8 +240,13 @@ pub enum Effect {
 /// One rule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = ScreeningRule))]
 pub struct Rule {
-    /// What people call it.
+    /// What people call it; no other rule of the set is called so.
+    #[cfg_attr(
+        feature = "openapi",
+        schema(min_length = 1, max_length = 64, example = "customer-hourly")
+    )]
     pub name: String,
     /// Whether it decides, or is tried out.
     pub mode: Mode,
@@ -247,6 +259,7 @@ pub struct Rule {
 /// All rules, and what their weights come to. A set is never changed: another one takes its place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = ScreeningRules))]
 pub struct RuleSet {
     /// From this weight on, a person looks at the order.
     pub review_at: u32,
@@ -255,7 +268,17 @@ pub struct RuleSet {
     /// What is decided of an order at which nobody has looked in time.
     pub review_default: ReviewDecision,
     /// The rules.
+    #[cfg_attr(feature = "openapi", schema(max_items = 100))]
     pub rules: Vec<Rule>,
+}
+
+/// A rule for sets of rules that is broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Where in the set: a JSON pointer.
+    pub pointer: String,
+    /// What would be right.
+    pub why: &'static str,
 }
 
 /// So many orders in a window, the one that is looked at included.
@@ -347,6 +370,33 @@ pub enum ScreeningAnswer {
 }
 
 impl RuleSet {
+    /// What is wrong with a set that somebody brings in, although it can be read.
+    #[must_use]
+    pub fn faults(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        let mut broken = |pointer: String, why| faults.push(Fault { pointer, why });
+        if self.review_at > self.decline_at {
+            broken("/review_at".to_owned(), "no more than `decline_at`");
+        }
+        if self.rules.len() > RULES_MAX {
+            broken("/rules".to_owned(), "100 rules at most");
+        }
+        let mut names = BTreeSet::new();
+        for (rule, place) in self.rules.iter().zip(0_usize..) {
+            let name = line_as_written(&rule.name, NAME_MAX);
+            if name.as_ref() != Ok(&rule.name) || !names.insert(&rule.name) {
+                let why = "a name of 1 to 64 characters on one line that no other rule has";
+                broken(format!("/rules/{place}/name"), why);
+            }
+            let window = rule.when.seconds();
+            if window.is_some_and(|seconds| !(1..=WINDOW_SECONDS_MAX).contains(&seconds)) {
+                let why = "a time of 1 to 2592000 seconds";
+                broken(format!("/rules/{place}/when/velocity/seconds"), why);
+            }
+        }
+        faults
+    }
+
     /// Every window that the rules count over, each once.
     #[must_use]
     pub fn windows(&self) -> BTreeSet<Window> {
@@ -418,6 +468,19 @@ impl Condition {
     fn window(&self) -> Option<Window> {
         match self {
             Self::Velocity { of, seconds, .. } => Some(Window::limited(*of, *seconds)),
+            Self::AmountAbove(_)
+            | Self::FirstOrder
+            | Self::UnusualCountry
+            | Self::Listed(_)
+            | Self::MethodCountry
+            | Self::ProviderRisk(_) => None,
+        }
+    }
+
+    /// How far back it counts, as it was written.
+    const fn seconds(&self) -> Option<u32> {
+        match self {
+            Self::Velocity { seconds, .. } => Some(*seconds),
             Self::AmountAbove(_)
             | Self::FirstOrder
             | Self::UnusualCountry
@@ -644,6 +707,41 @@ mod tests {
             });
             assert!(serde_json::from_value::<RuleSet>(set).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_set_that_can_be_read_and_makes_no_sense_has_faults() {
+        let velocity = |name: &str, seconds: u32| {
+            let when = json!({"velocity": {"of": "network", "seconds": seconds, "more_than": 1}});
+            json!({ "name": name, "mode": "active", "when": when, "effect": { "weight": 1 } })
+        };
+        let good = set(&json!([velocity("a", 1), velocity("b", WINDOW_SECONDS_MAX)]));
+        assert_eq!(good.faults(), Vec::<Fault>::new());
+        assert_eq!(RuleSet { review_at: 100, ..good.clone() }.faults(), Vec::<Fault>::new());
+        let pointers = |set: &RuleSet| -> Vec<String> {
+            set.faults().into_iter().map(|fault| fault.pointer).collect()
+        };
+        assert_eq!(pointers(&RuleSet { review_at: 101, ..good }), ["/review_at"]);
+        let bad = set(&json!([
+            velocity("a", 0),
+            velocity("a", 1),
+            velocity("", 1),
+            velocity(" b", 1),
+            velocity(&"x".repeat(65), u32::MAX),
+        ]));
+        assert_eq!(
+            pointers(&bad),
+            [
+                "/rules/0/when/velocity/seconds",
+                "/rules/1/name",
+                "/rules/2/name",
+                "/rules/3/name",
+                "/rules/4/name",
+                "/rules/4/when/velocity/seconds",
+            ]
+        );
+        let many: Vec<_> = (0..=RULES_MAX).map(|number| velocity(&number.to_string(), 1)).collect();
+        assert_eq!(pointers(&set(&json!(many))), ["/rules"]);
     }
 
     #[test]

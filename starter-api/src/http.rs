@@ -154,6 +154,13 @@ fn every_operation() -> OpenApiRouter<State> {
         .routes(routes!(screening::reviews::reviews))
         .routes(routes!(screening::entries::entries, screening::add::add_entry))
         .routes(routes!(screening::remove::remove_entry))
+        .routes(routes!(
+            screening::rule_sets::list::rule_sets,
+            screening::rule_sets::add::add_rule_set
+        ))
+        .routes(routes!(screening::rule_sets::show::rule_set))
+        .routes(routes!(screening::rule_sets::trial::trial))
+        .routes(routes!(screening::rule_sets::activate::activate_rule_set))
         .routes(routes!(queues::list::list))
         .routes(routes!(queues::pause::pause))
         .routes(routes!(queues::resume::resume))
@@ -167,7 +174,8 @@ fn every_operation() -> OpenApiRouter<State> {
         .routes(routes!(ledger::balance::balance))
         .routes(routes!(ledger::transactions::list))
         .routes(routes!(ledger::validate::validate))
-        .routes(routes!(reconciliation::differences))
+        .routes(routes!(reconciliation::list::differences))
+        .routes(routes!(reconciliation::settle::settle_difference))
         .routes(routes!(identity::register::register, customers::list::list))
         .routes(routes!(customers::show::show, customers::update::update))
         .routes(routes!(identity::change_password::change_password))
@@ -178,6 +186,7 @@ fn every_operation() -> OpenApiRouter<State> {
         .routes(routes!(webhooks::stripe::stripe))
         .routes(routes!(webhooks::list::provider_events))
         .routes(routes!(webhooks::retry::retry_event))
+        .routes(routes!(webhooks::dismiss::dismiss_event))
         .routes(routes!(ops::health::health))
         .routes(routes!(ops::ready::ready))
         .routes(routes!(ops::metrics::metrics))

@@ -10,8 +10,11 @@
 
 mod support;
 
+use activities::payment::bank_transfer::BankTransferProvider;
 use activities::payment::bank_transfer::import::Became;
 use activities::payment::bank_transfer::list::next;
+use activities::reconcile::{Asked, reconcile};
+use chrono::DateTime;
 use domain::{Order, OrderStatus, Rejection};
 use runtime::schema::MIGRATIONS;
 use saga::StepState;
@@ -19,6 +22,7 @@ use sqlx::PgPool;
 use support::bank::{account, reference, take_in, transfer};
 use support::{Code, OrderHandle, Shop, Traces, ended, order};
 use worker::bank::tell_news;
+use worker::prove::{Verdict, prove};
 use workflows::order::{CancelDecision, CancelRequest, OrderSaga, OrderView};
 
 /// A shop whose customers pay by transfer.
@@ -70,6 +74,37 @@ async fn an_order_that_waits_for_its_money_is_paid_by_a_file_and_ships(db: PgPoo
     assert_eq!(shop.traces(order.order_id).await, Traces::of_a_sale());
     assert_eq!(next(&shop.db, &account()).await.unwrap(), None, "nothing goes back");
     shop.assert_proven().await;
+    shop.close().await;
+}
+
+/// What the proof says of a promise about the bank's records.
+async fn proven(shop: &Shop, promise: &str) -> Verdict {
+    let findings = prove(&shop.db, None).await.unwrap();
+    let found = findings.iter().find(|finding| finding.promise == promise);
+    found.unwrap().verdict.clone()
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn what_the_bank_has_is_shown_by_the_last_comparison_once_there_is_one(db: PgPool) {
+    const ONCE: &str = "one capture for an order, by the last reconciliation";
+    let shop = open(db).await;
+    let order = to_be_paid_within(A_WEEK);
+    let handle = shop.place(&order).await;
+    until_its_the_customers_turn(&shop, &handle).await;
+    transfers(&shop, &order, "B1", 100).await;
+    tell_news(&shop.db, &shop.client).await.unwrap();
+    assert_eq!(ended(&handle).await, OrderStatus::Completed);
+    assert!(matches!(proven(&shop, ONCE).await, Verdict::NotShown(_)));
+    let provider = BankTransferProvider::new(shop.db.clone(), account());
+    let asked = Asked {
+        name: "first".to_owned(),
+        from: Some(DateTime::UNIX_EPOCH),
+        to: DateTime::from_timestamp(4_000_000_000, 0),
+        days: 30,
+    };
+    let report = reconcile(&shop.db, &provider, &asked).await.unwrap();
+    assert_eq!((report.payments, report.found), (1, 0));
+    assert_eq!(proven(&shop, ONCE).await, Verdict::Holds);
     shop.close().await;
 }
 

@@ -529,10 +529,13 @@ async fn an_empty_shop_shows_nothing(db: PgPool) {
 /// A shop whose provider keeps its records elsewhere.
 async fn trade_elsewhere(db: &PgPool) {
     trade(db).await;
-    sqlx::raw_sql("delete from sandbox_provider.refunds; delete from sandbox_provider.payments")
-        .execute(db)
-        .await
-        .unwrap();
+    sqlx::raw_sql(
+        "delete from sandbox_provider.refunds; delete from sandbox_provider.payments;
+         update payments.charges set provider_reference = 'pi_' || order_id",
+    )
+    .execute(db)
+    .await
+    .unwrap();
 }
 
 async fn compared(db: &PgPool, statement: &'static str) -> Vec<Finding> {
@@ -550,7 +553,7 @@ async fn a_provider_elsewhere_is_judged_by_the_last_comparison_and_not_by_an_old
     trade_elsewhere(&db).await;
     let never = prove(&db, None).await.unwrap();
     let Verdict::NotShown(why) = find(&never, STANDS).verdict else { panic!("{never:?}") };
-    assert!(why.contains("nobody has compared them"), "{why}");
+    assert!(why.contains("run `ordersaga reconcile`"), "{why}");
 
     // One that was given up says nothing.
     let given_up = compared(
@@ -570,6 +573,15 @@ async fn a_provider_elsewhere_is_judged_by_the_last_comparison_and_not_by_an_old
     assert_eq!((&found.verdict, found.looked_at), (&Verdict::Holds, 2));
     let remark = found.remark.as_deref().unwrap();
     assert!(remark.contains("2 payments that were taken are in no range"), "{remark}");
+    // From which comparison it is.
+    let told = sqlx::query_scalar::<_, String>(
+        "select format('run %s of %s UTC over 2000-01-01 00:00 to %s', run_id,
+             to_char(finished_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI'),
+             to_char(covers_to at time zone 'UTC', 'YYYY-MM-DD HH24:MI'))
+         from finance.runs where request = 'second'",
+    );
+    let told = told.fetch_one(&db).await.unwrap();
+    assert!(remark.starts_with(&told), "{remark} is not of {told}");
     assert!(!clean.iter().any(Finding::is_broken), "{}", table(&clean));
 
     let differing = compared(
@@ -591,6 +603,50 @@ async fn a_provider_elsewhere_is_judged_by_the_last_comparison_and_not_by_an_old
     );
     let Verdict::NotShown(why) = find(&old.await, GIVEN_BACK).verdict else { panic!("not old") };
     assert!(why.contains("is old"), "{why}");
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_difference_that_a_person_has_settled_breaks_nothing_and_is_counted(db: PgPool) {
+    trade_elsewhere(&db).await;
+    let differing = compared(
+        &db,
+        "insert into finance.runs (request, covers_from, covers_to, state, finished_at, payments)
+         values ('first', '2000-01-01', now() + interval '1 day', 'finished', now(), 2);
+         insert into finance.differences (kind, subject, opened_in, seen_in)
+         select 'not-at-provider', 'pi_1a', run_id, run_id from finance.runs",
+    );
+    assert!(find(&differing.await, STANDS).is_broken());
+    let settled = compared(&db, "select finance.settle_difference(1, 'eve', 'it is paid in cash')");
+    let settled = settled.await;
+    let found = find(&settled, STANDS);
+    assert_eq!(found.verdict, Verdict::Holds, "{}", table(&settled));
+    let remark = found.remark.as_deref().unwrap();
+    assert!(remark.contains("1 differences were settled by a person"), "{remark}");
+}
+
+/// The order that was unwound was paid by way of another provider than the one that shipped.
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_shop_that_has_changed_its_provider_is_judged_by_the_records_of_both(db: PgPool) {
+    const SAME: &str = "the provider's records and the shop's say the same, at rest";
+    trade(&db).await;
+    let findings = compared(
+        &db,
+        "delete from sandbox_provider.refunds where payment_id in (
+             select payment_id from sandbox_provider.payments
+             where merchant_reference = '00000000-0000-0000-0000-000000000002'
+         );
+         delete from sandbox_provider.payments
+         where merchant_reference = '00000000-0000-0000-0000-000000000002';
+         update payments.charges set provider_reference = 'pi_1a'
+         where order_id = '00000000-0000-0000-0000-000000000002'",
+    )
+    .await;
+    assert!(!findings.iter().any(Finding::is_broken), "{}", table(&findings));
+    let same = find(&findings, SAME);
+    assert_eq!((&same.verdict, same.looked_at), (&Verdict::Holds, 1));
+    assert!(matches!(find(&findings, STANDS).verdict, Verdict::NotShown(_)));
+    let lost = compared(&db, "update sandbox_provider.payments set captured = captured - 1");
+    assert!(find(&lost.await, SAME).is_broken());
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]

@@ -1345,12 +1345,14 @@ async fn everything_is_reviewed(shop: &Shop, otherwise: &str) {
             "when": { "amount-above": { "amount": "0.01", "currency": "GBP" } },
         }],
     });
-    let _version: i32 =
-        sqlx::query_scalar("insert into fraud.rule_sets (rules) values ($1) returning version")
-            .bind(rules)
-            .fetch_one(&shop.db)
-            .await
-            .unwrap();
+    let _version: i32 = sqlx::query_scalar(
+        "with added as (insert into fraud.rule_sets (rules) values ($1) returning version)
+         insert into fraud.activations (rule_set) select version from added returning rule_set",
+    )
+    .bind(rules)
+    .fetch_one(&shop.db)
+    .await
+    .unwrap();
 }
 
 /// A person decides about the order, as the starter puts it on record; what became of that.

@@ -15,10 +15,18 @@ use sqlx::PgPool;
 use crate::ActivityFault;
 use crate::idempotency;
 
-/// The rules that count now.
+/// A set of rules.
 pub(super) struct Rules {
     pub(super) version: u32,
     pub(super) set: RuleSet,
+}
+
+/// The rules that look at orders now.
+pub(super) struct InUse {
+    /// Those that count.
+    pub(super) active: Rules,
+    /// Those that are tried out beside them, if there are any.
+    pub(super) shadow: Option<Rules>,
 }
 
 /// A review that waits.
@@ -62,27 +70,41 @@ fn country(
     country.map_err(|error| ActivityFault::broken(doing, error))
 }
 
-/// Reads the newest set of rules.
+/// Reads the set of rules that counts, and the one that is tried out.
 ///
-/// **Errors.** Unavailable, if there is none that this release understands: an operator puts that
-/// right, and meanwhile the order waits.
-pub(super) async fn rules(db: &PgPool) -> Result<Rules, ActivityFault> {
+/// **Errors.** Unavailable, if none counts that this release understands: an operator puts that
+/// right, and meanwhile the order waits. One that is tried out and not understood is left out.
+pub(super) async fn rules(db: &PgPool) -> Result<InUse, ActivityFault> {
     const DOING: &str = "reading the rules of screening";
     let unusable = |why: String| ActivityFault::Unavailable {
         doing: DOING,
         retry_after: None,
         source: why.into(),
     };
-    let newest =
-        sqlx::query!("select version, rules from fraud.rule_sets order by version desc limit 1")
-            .fetch_optional(db)
-            .await
-            .map_err(|error| ActivityFault::of_database(DOING, error))?;
-    let newest = newest.ok_or_else(|| unusable("there are none".to_owned()))?;
-    let version = newest.version;
-    let set = serde_json::from_value::<RuleSet>(newest.rules)
-        .map_err(|error| unusable(format!("version {version} is not usable: {error}")))?;
-    let version = u32::try_from(version).map_err(|error| ActivityFault::broken(DOING, error))?;
+    let rows = sqlx::query!(
+        r#"select version as "version!", rules as "rules!", is_active as "is_active!"
+           from fraud.rule_sets_in_use"#
+    );
+    let rows = rows.fetch_all(db).await;
+    let rows = rows.map_err(|error| ActivityFault::of_database(DOING, error))?;
+    let (mut active, mut shadow) = (Err("none counts".to_owned()), None);
+    for row in rows {
+        let read = read_rules(row.version, row.rules);
+        if row.is_active {
+            active = read;
+        } else {
+            shadow = read
+                .inspect_err(|why| tracing::warn!(why = why.as_str(), "rules cannot be tried out"))
+                .ok();
+        }
+    }
+    Ok(InUse { active: active.map_err(unusable)?, shadow })
+}
+
+fn read_rules(version: i32, rules: Value) -> Result<Rules, String> {
+    let unusable = |why: &dyn std::error::Error| format!("version {version} is not usable: {why}");
+    let set = serde_json::from_value::<RuleSet>(rules).map_err(|error| unusable(&error))?;
+    let version = u32::try_from(version).map_err(|error| unusable(&error))?;
     Ok(Rules { version, set })
 }
 
@@ -207,6 +229,33 @@ impl Screened<'_> {
         i32::try_from(self.rule_set)
             .map_err(|error| ActivityFault::broken("naming a set of rules", error))
     }
+}
+
+/// Puts on record what a set of rules that is tried out would have made of the order, once. It
+/// decides nothing, and is compared only with a screening that is on record.
+pub(super) async fn try_out(
+    db: &PgPool,
+    key: StepKey,
+    tried: &Screened<'_>,
+) -> Result<(), ActivityFault> {
+    sqlx::query!(
+        r#"
+        insert into fraud.trials (order_id, version, attempt, rule_set, verdict, weight, findings)
+        values ($1, $2, $3, $4, $5, $6, $7)
+        on conflict do nothing
+        "#,
+        key.order_id.uuid(),
+        idempotency::version(key)?,
+        attempt(key)?,
+        tried.rule_set()?,
+        tried.assessment.verdict.name(),
+        i64::from(tried.assessment.weight),
+        tried.findings()?,
+    )
+    .execute(db)
+    .await
+    .map(|_tried| ())
+    .map_err(|error| ActivityFault::of_database("trying rules out", error))
 }
 
 /// Answers the step, and puts on record why; what was answered, if nobody was first.

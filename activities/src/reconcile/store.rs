@@ -597,7 +597,7 @@ pub(super) struct Found {
 }
 
 /// Opens the differences that were found, once each, and closes those of whatever was examined that
-/// are gone.
+/// are gone. One that a person has settled is let be, unless the amounts are others.
 pub(super) async fn settle(
     notes: &mut Notes<'_>,
     run: i64,
@@ -612,8 +612,18 @@ pub(super) async fn settle(
         r#"
         update finance.differences as known set closed_at = now(), closed_in = $1
         where closed_at is null and subject = any ($2) and not exists (
-            select from jsonb_to_recordset($3) as found (kind text, subject text)
+            select from jsonb_to_recordset($3) as found (
+                kind text, subject text, at_provider jsonb, in_shop jsonb
+            )
             where (found.kind, found.subject) = (known.kind, known.subject)
+                -- What a person has settled is settled as it was: with another amount, it is new.
+                and (known.settled_at is null or (
+                    known.at_provider, known.at_provider_currency::text,
+                    known.in_shop, known.in_shop_currency::text
+                ) is not distinct from (
+                    (found.at_provider ->> 'amount')::numeric, found.at_provider ->> 'currency',
+                    (found.in_shop ->> 'amount')::numeric, found.in_shop ->> 'currency'
+                ))
         )
         "#,
         run,
@@ -892,7 +902,10 @@ pub(super) async fn finish(
         set state = 'finished', finished_at = now(), hinted = $2,
             opened = (select count(*) from finance.differences where opened_in = $1),
             closed = (select count(*) from finance.differences where closed_in = $1),
-            found = (select count(*) from finance.differences where closed_at is null)
+            found = (
+                select count(*) from finance.differences
+                where closed_at is null and settled_at is null
+            )
         where run_id = $1 and state = 'under-way'
         "#,
         run,
@@ -947,7 +960,7 @@ async fn open_differences(connection: &mut PgConnection) -> Result<Vec<Differenc
         r#"
         select kind, subject, order_id, at_provider, at_provider_currency, in_shop,
             in_shop_currency, opened_at
-        from finance.differences where closed_at is null
+        from finance.differences where closed_at is null and settled_at is null
         order by difference_id limit 1000
         "#,
     )

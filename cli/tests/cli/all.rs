@@ -234,6 +234,8 @@ async fn an_order_goes_through_one_process_and_an_operator_sees_it(database: PgP
     assert!(said.contains("No event of this name is open"), "{said}");
     assert_eq!(operator(&api, &["review", "list"]).await.1, "none\n");
     lists_somebody(&api).await;
+    tries_rules_out(&api).await;
+    closes_what_is_listed(&api).await;
 
     // The answer is no, which is not the same as no answer.
     let (code, told, said) =
@@ -260,6 +262,56 @@ async fn lists_somebody(api: &str) {
     let (code, _, said) = operator(api, &["screening", "remove", "1"]).await;
     assert_eq!(code, 0, "{said}");
     assert_eq!(operator(api, &["screening", "list"]).await.1, "none\n");
+}
+
+/// An operator brings a set of rules in, looks what it would do, and has it count.
+async fn tries_rules_out(api: &str) {
+    let name = format!("rules-{}.json", std::process::id());
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let rules = json!({
+        "review_at": 50, "decline_at": 100, "review_default": "decline",
+        "rules": [{
+            "name": "new", "mode": "active", "when": "first-order", "effect": { "weight": 20 },
+        }],
+    });
+    fs::write(&file, rules.to_string()).unwrap();
+    let path = file.to_str().unwrap();
+    let add = ["screening", "rules", "add", path, "--why", "to see who is new"];
+    let (code, told, said) = operator(api, &add).await;
+    fs::remove_file(&file).unwrap();
+    assert!(code == 0 && told.contains("shadow"), "{told}{said}");
+    let (code, told, said) = operator(api, &["screening", "rules", "trial", "2"]).await;
+    assert_eq!((code, told.as_str()), (0, "none\n\nnone\n\n"), "{said}");
+    let activate = ["screening", "rules", "activate", "2", "--why", "it is right"];
+    let (code, told, said) = operator(api, &activate).await;
+    assert!(code == 0 && told.contains("active"), "{told}{said}");
+    let (_, told, _) = operator(api, &["screening", "rules", "list"]).await;
+    let states: Vec<_> =
+        told.lines().skip(1).map(|line| line.split_whitespace().nth(1).unwrap()).collect();
+    assert_eq!(states, ["active", "retired"]);
+    let (_, told, _) = operator(api, &["screening", "rules", "show", "2"]).await;
+    assert!(told.contains("first-order"), "{told}");
+    let (code, _, said) = operator(api, &["screening", "rules", "show", "3"]).await;
+    assert_eq!(code, 1, "{said}");
+    let (code, _, said) =
+        operator(api, &["screening", "rules", "add", path, "--why", "gone"]).await;
+    assert_eq!(code, 2, "{said}");
+}
+
+/// What nothing else closes has a door, and there is nothing to close here.
+async fn closes_what_is_listed(api: &str) {
+    assert_eq!(operator(api, &["differences", "list", "--settled"]).await.1, "none\n");
+    for (door, refusal) in [
+        (["differences", "settle", "1"], "stands open"),
+        (["webhook", "dismiss", "evt_1a"], "No event of this name is open"),
+    ] {
+        let (code, _, said) = operator(api, &[&door[..], &["--why", "known"]].concat()).await;
+        assert!(code == 1 && said.contains(refusal), "{said}");
+    }
+    let decide = ["attention", "resolve-all", "skip", "--step", "answer-dispute"];
+    let why = ["--cause", "the customer's bank asks", "--why", "known"];
+    let (code, _, said) = operator(api, &[&decide[..], &why].concat()).await;
+    assert_eq!(code, 0, "{said}");
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]

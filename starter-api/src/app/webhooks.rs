@@ -3,6 +3,7 @@
 //! An event is answered once it is kept, and not before, so that the provider sends it again until
 //! it is. Workers apply it. Nothing of its body is kept but what it is about.
 
+pub(crate) mod dismiss;
 pub(crate) mod list;
 pub(crate) mod receive;
 pub(crate) mod retry;
@@ -47,6 +48,14 @@ pub(crate) struct EventResource {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "no payment of this name is on record yet")]
     pub(crate) last_error: Option<String>,
+    /// Who has decided that nothing is to be done about it, as the token named them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "eve")]
+    pub(crate) dismissed_by: Option<String>,
+    /// Why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "a payment of our other shop")]
+    pub(crate) dismissed_why: Option<String>,
 }
 
 /// What became of an event.
@@ -61,7 +70,7 @@ pub(crate) enum EventStatus {
     Open,
     /// What it is about is as the provider has it.
     Applied,
-    /// It is about nothing that the shop keeps.
+    /// It is about nothing that the shop keeps, or somebody has dismissed it.
     Ignored,
 }
 
@@ -84,6 +93,8 @@ struct Row {
     attempts: i32,
     next_try_at: DateTime<Utc>,
     last_error: Option<String>,
+    dismissed_by: Option<String>,
+    dismissed_why: Option<String>,
 }
 
 impl From<Row> for EventResource {
@@ -105,6 +116,8 @@ impl From<Row> for EventResource {
             attempts: row.attempts,
             next_try_at: (status == EventStatus::Open).then_some(row.next_try_at),
             last_error: row.last_error,
+            dismissed_by: row.dismissed_by,
+            dismissed_why: row.dismissed_why,
         }
     }
 }

@@ -32,6 +32,8 @@ pub enum Kind {
     AccountNotFound,
     /// No event of this name is open.
     EventNotFound,
+    /// No difference of this number stands open.
+    DifferenceNotFound,
     /// The shop has no secret to check webhooks by.
     WebhooksNotTaken,
     /// The payment provider has not signed this, or not lately.
@@ -64,6 +66,8 @@ pub enum Kind {
     NoReviewDue,
     /// There is no such entry of a list.
     EntryNotFound,
+    /// There is no such set of rules.
+    RuleSetNotFound,
     /// No money of the order can be given back.
     OrderNotRefundable,
     /// Another refund of the order is under way.
@@ -118,6 +122,7 @@ impl Kind {
             Self::PartyNotFound => "There is no such party",
             Self::AccountNotFound => "There is no such account",
             Self::EventNotFound => "There is no such open event",
+            Self::DifferenceNotFound => "There is no such open difference",
             Self::WebhooksNotTaken => "This shop takes no webhooks",
             Self::SignatureRefused => "The webhook's signature does not count",
             Self::EventOfAnotherAccount => "The event is of another account or mode",
@@ -134,6 +139,7 @@ impl Kind {
             Self::NoPaymentDue => "The order does not wait for a payment",
             Self::NoReviewDue => "The order does not wait for a review",
             Self::EntryNotFound => "There is no such entry",
+            Self::RuleSetNotFound => "There is no such set of rules",
             Self::OrderNotRefundable => "No money of the order can be given back",
             Self::RefundUnderWay => "Another refund of the order is under way",
             Self::OrderInterrupted => "The order's workflow was ended from outside",

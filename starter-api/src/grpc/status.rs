@@ -53,8 +53,10 @@ const fn code(kind: Kind) -> Code {
         | Kind::PartyNotFound
         | Kind::AccountNotFound
         | Kind::EventNotFound
+        | Kind::DifferenceNotFound
         | Kind::WebhooksNotTaken
         | Kind::EntryNotFound
+        | Kind::RuleSetNotFound
         | Kind::IssuedElsewhere => Code::NotFound,
         Kind::PriceChanged
         | Kind::NotInStock

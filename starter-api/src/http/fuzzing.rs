@@ -4,6 +4,7 @@
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use domain::screening::RuleSet;
 use domain::{Fingerprint, LINES_MAX, is_foreign_id};
 use futures::executor::block_on;
 use serde::Serialize;
@@ -51,11 +52,16 @@ use crate::http::products::create::ProductRequest;
 use crate::http::products::update::TermsRequest;
 use crate::http::queues::pause::PauseRequest;
 use crate::http::quotes::QuoteRequest;
+use crate::http::reconciliation::settle::SettleRequest;
 use crate::http::screening::add::EntryRequest;
 use crate::http::screening::entries::EntriesQuery;
 use crate::http::screening::review::ReviewOrderRequest;
 use crate::http::screening::reviews::ReviewsQuery;
+use crate::http::screening::rule_sets::activate::ActivateRequest;
+use crate::http::screening::rule_sets::add::RuleSetRequest;
+use crate::http::screening::rule_sets::list::RuleSetsQuery;
 use crate::http::stock::shift::MovementRequest;
+use crate::http::webhooks::dismiss::DismissRequest;
 use crate::http::{
     attention, conditional, customers, disputes, identity, ledger, page, products, reconciliation,
     stock, webhooks,
@@ -139,8 +145,12 @@ pub fn other_body(bytes: &[u8]) {
         b'w' => is_read::<identity::change_password::PasswordChange>(body),
         b'q' => is_read::<PauseRequest>(body),
         b'x' => is_read::<StopRequest>(body),
+        b'd' => is_read::<SettleRequest>(body),
+        b'i' => is_read::<DismissRequest>(body),
         b'v' => is_read::<ReviewOrderRequest>(body),
         b'l' => is_read::<EntryRequest>(body),
+        b'b' => rule_set_body(body),
+        b'j' => is_read::<ActivateRequest>(body),
         b'g' => is_read::<GraphqlRequest>(body),
         b'f' => token_form(body),
         _ => {}
@@ -161,10 +171,11 @@ pub fn query_string(bytes: &[u8]) {
         b'a' => is_read_back::<attention::list::ListQuery>(query),
         b'r' => is_read_back::<ReviewsQuery>(query),
         b'l' => is_read_back::<EntriesQuery>(query),
+        b'v' => is_read_back::<RuleSetsQuery>(query),
         b't' => is_read_back::<ledger::transactions::ListQuery>(query),
         b'b' => is_read_back::<disputes::list::ListQuery>(query),
         b'w' => is_read_back::<webhooks::list::ListQuery>(query),
-        b'f' => is_read_back::<reconciliation::ListQuery>(query),
+        b'f' => is_read_back::<reconciliation::list::ListQuery>(query),
         b'd' => {
             query_of::<CancelQuery>(query);
         }
@@ -377,6 +388,15 @@ fn resolve_all_body(body: &[u8]) {
     let Some(request) = taken::<attention::resolve::ResolveAllRequest>(body) else { return };
     let attention::resolve::ResolveAllRequest { step, cause, decision, why } = request;
     is_refused_by_rules(ResolveAll::check(&step, &cause, decision, &why));
+}
+
+/// A set that is brought in is read as the same by those that go by it.
+fn rule_set_body(body: &[u8]) {
+    let Some(RuleSetRequest { rules, .. }) = taken::<RuleSetRequest>(body) else { return };
+    assert!(rules.faults().iter().all(|fault| fault.pointer.starts_with('/')));
+    let written = serde_json::to_value(&rules).ok();
+    let again = written.and_then(|json| serde_json::from_value::<RuleSet>(json).ok());
+    assert_eq!(again, Some(rules));
 }
 
 fn is_refused_by_rules<T>(checked: Result<T, Problem>) {

@@ -115,8 +115,10 @@ impl Kind {
             | Self::PartyNotFound
             | Self::AccountNotFound
             | Self::EventNotFound
+            | Self::DifferenceNotFound
             | Self::WebhooksNotTaken
-            | Self::EntryNotFound => StatusCode::NOT_FOUND,
+            | Self::EntryNotFound
+            | Self::RuleSetNotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::PriceChanged
             | Self::EmailTaken

@@ -5,3 +5,4 @@ pub(crate) mod entries;
 pub(crate) mod remove;
 pub(crate) mod review;
 pub(crate) mod reviews;
+pub(crate) mod rule_sets;

@@ -50,8 +50,10 @@ impl Role {
                 Scope::ReadDisputes,
                 Scope::ResolveOrders,
                 Scope::ReviewOrders,
+                Scope::WriteScreening,
                 Scope::OperateQueues,
                 Scope::ReadReconciliation,
+                Scope::SettleDifferences,
                 Scope::WriteProducts,
                 Scope::ReadStock,
                 Scope::WriteStock,
@@ -62,6 +64,7 @@ impl Role {
                 Scope::ReadLedger,
                 Scope::ReadDisputes,
                 Scope::ReadReconciliation,
+                Scope::SettleDifferences,
             ],
         }
     }

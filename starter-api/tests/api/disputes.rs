@@ -150,7 +150,8 @@ async fn what_has_to_be_answered_is_among_what_waits_for_a_person(database: PgPo
     assert_eq!(
         first["why"],
         "the customer's bank has taken 23.10 GBP back (fraudulent): answer dispute dp_1 at the \
-         payment provider by 2026-12-05 23:59 UTC"
+         payment provider by 2026-12-05 23:59 UTC; it is off this list once the provider says that \
+         it is answered, or somebody decides `skip`"
     );
     assert_eq!(second.get("until"), None);
 }
@@ -189,6 +190,50 @@ async fn an_operator_deals_with_a_dispute_once_and_it_is_on_record(database: PgP
     assert_eq!(last["text"], "eve has dealt with dispute 1: the customer has called their bank");
     let ada = shop.asked_by_customer("ada");
     assert_eq!(ada.post(&path, &decision("skip", 1)).await.problem(), "insufficient-scope");
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn one_decision_reaches_all_disputes_that_wait_for_the_same_and_no_others(database: PgPool) {
+    let shop = shop(&database).await;
+    let eve = shop.asked_by("eve", "operator");
+    let mut orders = Vec::new();
+    for (id, status) in [
+        ("dp_1", DisputeStatus::NeedsResponse),
+        ("dp_2", DisputeStatus::WarningNeedsResponse),
+        ("dp_3", DisputeStatus::NeedsResponse),
+        ("dp_4", DisputeStatus::UnderReview),
+    ] {
+        let order = completed_order(&database).await;
+        dispute(&database, order, id, status).await;
+        orders.push(order);
+    }
+    let decide = async |decision: &str, cause: &str| {
+        let body = json!({
+            "step": "answer-dispute", "cause": cause, "decision": decision,
+            "why": "accepted at the provider",
+        });
+        let told = eve.post("/v1/attention/resolve", &body).await;
+        assert_eq!(told.status, 200, "{}", told.text);
+        told.json()
+    };
+    let taken = "the customer's bank has taken 23.10 GBP back (fraudulent)";
+    let reason = "retry cannot be decided for answer-dispute";
+    let refused = |order: Uuid| json!({ "order_id": order, "reason": reason });
+    assert_eq!(
+        decide("retry", taken).await,
+        json!({ "resolved": [], "refused": [refused(orders[0]), refused(orders[2])] })
+    );
+    let nothing = json!({ "resolved": [], "refused": [] });
+    assert_eq!(decide("skip", "the customer has called").await, nothing);
+    let done = json!({ "resolved": [orders[0], orders[2]], "refused": [] });
+    assert_eq!(decide("skip", taken).await, done);
+    assert_eq!(decide("skip", taken).await, nothing, "nobody is asked any more");
+    let left = eve.get("/v1/attention").await.json();
+    let left: Vec<_> =
+        left["items"].as_array().unwrap().iter().map(|item| item["order_id"].clone()).collect();
+    assert_eq!(left, [json!(orders[1])]);
+    let shown = eve.get(&format!("/v1/orders/{}", orders[2])).await.json();
+    assert_eq!(shown["disputes"][0]["released_by"], "eve");
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]

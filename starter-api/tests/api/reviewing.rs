@@ -262,6 +262,164 @@ async fn an_entry_that_is_about_nobody_is_refused(database: PgPool) {
     assert_eq!(nobody.problem(), "order-not-found");
 }
 
+const SETS: &str = "/v1/screening/rule-sets";
+
+/// A set of one rule, and why it is brought in.
+fn new_set(name: &str) -> Value {
+    json!({
+        "rules": {
+            "review_at": 50, "decline_at": 100, "review_default": "decline",
+            "rules": [{
+                "name": name, "mode": "active", "effect": { "verdict": "review" },
+                "when": { "velocity": { "of": "network", "seconds": 3600, "more_than": 5 } },
+            }],
+        },
+        "why": "a limit for networks",
+    })
+}
+
+/// The sets of rules, as `version state`.
+async fn sets(shop: &Shop) -> Vec<String> {
+    let page = shop.get(SETS).await;
+    assert_eq!(page.status, 200, "{}", page.text);
+    let items = page.json()["items"].as_array().unwrap().clone();
+    let told = |set: &Value| format!("{} {}", set["version"], set["state"].as_str().unwrap());
+    items.iter().map(told).collect()
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_set_of_rules_is_tried_out_and_counts_once_a_person_says_so(database: PgPool) {
+    let eve = shop(&database).await.asked_by("eve", "operator");
+    assert_eq!(sets(&eve).await, ["1 active"]);
+    let added = eve.post(SETS, &new_set("networks")).await;
+    assert_eq!(added.status, 201, "{}", added.text);
+    let mut told = added.json();
+    told.as_object_mut().unwrap().remove("added_at").unwrap();
+    assert_eq!(
+        told,
+        json!({
+            "version": 2, "state": "shadow", "added_by": "eve", "why": "a limit for networks",
+            "rules": new_set("networks")["rules"],
+        })
+    );
+    assert_eq!(sets(&eve).await, ["2 shadow", "1 active"]);
+    assert_eq!(eve.post(SETS, &new_set("addresses")).await.status, 201);
+    assert_eq!(sets(&eve).await, ["3 shadow", "2 retired", "1 active"]);
+
+    let fay = eve.asked_by("fay", "operator");
+    let activate = async |shop: &Shop, version: &str| {
+        let why = json!({ "why": "it stops nobody who is known" });
+        shop.post(&format!("{SETS}/{version}/activate"), &why).await
+    };
+    let activated = activate(&fay, "3").await;
+    assert_eq!(activated.status, 200, "{}", activated.text);
+    let told = activated.json();
+    assert_eq!((&told["state"], &told["activated_by"]), (&json!("active"), &json!("fay")));
+    // Whoever comes second finds it active, by the first.
+    assert_eq!(activate(&eve, "3").await.json(), told);
+    assert_eq!(sets(&eve).await, ["3 active", "2 retired", "1 retired"]);
+    // One of before counts again, and what has counted is not tried out.
+    assert_eq!(activate(&eve, "1").await.status, 200);
+    assert_eq!(sets(&eve).await, ["3 retired", "2 retired", "1 active"]);
+    for version in ["4", "first", "99999999999"] {
+        assert_eq!(activate(&eve, version).await.problem(), "rule-set-not-found", "{version}");
+        let shown = eve.get(&format!("{SETS}/{version}")).await;
+        assert_eq!(shown.problem(), "rule-set-not-found", "{version}");
+    }
+    let shown = eve.get(&format!("{SETS}/3")).await.json();
+    assert_eq!(shown["activated_why"], "it stops nobody who is known");
+    let first = eve.get(&format!("{SETS}?limit=1")).await.json();
+    assert_eq!((&first["items"][0]["version"], &first["next_cursor"]), (&json!(3), &json!("3")));
+
+    for role in ["customer", "service", "finance"] {
+        let other = eve.asked_by("ada", role);
+        assert_eq!(other.get(SETS).await.problem(), "insufficient-scope", "{role}");
+        let refused = other.post(SETS, &new_set("networks")).await;
+        assert_eq!(refused.problem(), "insufficient-scope", "{role}");
+        assert_eq!(activate(&other, "2").await.problem(), "insufficient-scope", "{role}");
+    }
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_set_of_rules_that_makes_no_sense_is_refused_with_all_that_is_wrong(database: PgPool) {
+    let eve = shop(&database).await.asked_by("eve", "operator");
+    let mut wrong = new_set(" ");
+    wrong["rules"]["review_at"] = json!(101);
+    wrong["rules"]["rules"][0]["when"]["velocity"]["seconds"] = json!(0);
+    wrong["why"] = json!("");
+    let refused = eve.post(SETS, &wrong).await;
+    assert_eq!(refused.problem(), "invalid-request", "{}", refused.text);
+    let pointers: Vec<_> = refused.json()["errors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|error| error["pointer"].as_str().unwrap().to_owned())
+        .collect();
+    let velocity = "/rules/rules/0/when/velocity/seconds";
+    assert_eq!(pointers, ["/why", "/rules/review_at", "/rules/rules/0/name", velocity]);
+    for (pointer, value) in [
+        ("/rules/rules/0/when", json!("first-ordr")),
+        ("/rules/rules/0/mode", json!("perhaps")),
+        ("/rules/rules/0/effect", json!({ "weight": -1 })),
+        ("/rules/rules/0", json!(["networks", "active"])),
+        ("/rules/review_default", json!("review")),
+    ] {
+        let mut wrong = new_set("networks");
+        *wrong.pointer_mut(pointer).unwrap() = value;
+        let refused = eve.post(SETS, &wrong).await;
+        assert_eq!(refused.problem(), "malformed-request", "{pointer}");
+    }
+    assert_eq!(sets(&eve).await, ["1 active"]);
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn what_a_set_would_have_decided_is_told_beside_what_was_decided(database: PgPool) {
+    let eve = shop(&database).await.asked_by("eve", "operator");
+    assert_eq!(eve.post(SETS, &new_set("networks")).await.status, 201);
+    let mut stopped = Vec::new();
+    for would in ["decline", "approve", "decline"] {
+        let id = order_under_review(&database, IN_TIME).await;
+        let held = if would == "decline" { json!([{ "rule": "networks" }]) } else { json!([]) };
+        sqlx::query!(
+            "insert into fraud.trials
+                 (order_id, version, attempt, rule_set, verdict, weight, findings)
+             values ($1, 1, 1, 2, $2, 0, $3)",
+            id,
+            would,
+            held,
+        )
+        .execute(&database)
+        .await
+        .unwrap();
+        if would == "decline" {
+            stopped.insert(0, id);
+        }
+    }
+    let trial = eve.get(&format!("{SETS}/2/trial")).await;
+    assert_eq!(trial.status, 200, "{}", trial.text);
+    let mut told = trial.json();
+    let passed = told["outcomes"][0]["orders"].take();
+    assert_eq!(passed.as_array().unwrap().len(), 1);
+    assert_eq!(
+        told,
+        json!({
+            "version": 2, "screenings": 3,
+            "outcomes": [
+                { "decided": "review", "would": "approve", "screenings": 1, "orders": null },
+                { "decided": "review", "would": "decline", "screenings": 2, "orders": stopped },
+            ],
+            "rules": [{ "rule": "networks", "held": 2 }],
+        })
+    );
+    let nothing = eve.get(&format!("{SETS}/1/trial")).await.json();
+    let told = json!({ "version": 1, "screenings": 0, "outcomes": [], "rules": [] });
+    assert_eq!(nothing, told);
+    assert_eq!(eve.get(&format!("{SETS}/3/trial")).await.problem(), "rule-set-not-found");
+    let ada = eve.asked_by_customer("ada");
+    let refused = ada.get(&format!("{SETS}/2/trial")).await;
+    assert_eq!(refused.problem(), "insufficient-scope");
+}
+
 /// Where orders came from, by the record.
 async fn origins(database: &PgPool) -> Vec<String> {
     let origins = sqlx::query_scalar!(

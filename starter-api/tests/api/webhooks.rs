@@ -289,3 +289,45 @@ async fn operators_see_what_waits_and_have_it_looked_at_again(database: PgPool) 
     let ada = shop.asked_by_customer("ada");
     assert_eq!(ada.get("/v1/webhooks/events").await.problem(), "insufficient-scope");
 }
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_event_that_fits_nothing_is_dismissed_once_and_it_is_on_record_who_did(
+    database: PgPool,
+) {
+    let shop = shop(&database).await;
+    let eve = shop.asked_by("eve", "operator");
+    for id in ["evt_1a", "evt_2b"] {
+        open_event(&database, id).await;
+    }
+    let why = json!({ "why": "a payment of our other shop" });
+    let path = "/v1/webhooks/events/evt_1a/dismiss";
+    let nameless = eve.post(path, &json!({ "why": "" })).await;
+    assert_eq!(nameless.json()["errors"][0]["pointer"], "/why", "{}", nameless.text);
+    let dismissed = eve.post(path, &why).await;
+    assert_eq!(dismissed.status, 200, "{}", dismissed.text);
+    let shown = dismissed.json();
+    assert_eq!(
+        (&shown["status"], &shown["dismissed_by"], &shown["dismissed_why"], &shown["last_error"]),
+        (
+            &json!("ignored"),
+            &json!("eve"),
+            &why["why"],
+            &json!("no payment of this name is on record yet")
+        )
+    );
+    let open = eve.get("/v1/webhooks/events").await.json();
+    let open: Vec<_> =
+        open["items"].as_array().unwrap().iter().map(|event| &event["event_id"]).collect();
+    assert_eq!(open, ["evt_2b"]);
+    for id in ["evt_1a", "evt_3c", "%00"] {
+        let unknown = eve.post(&format!("/v1/webhooks/events/{id}/dismiss"), &why).await;
+        assert_eq!(refused(&unknown), (404, "event-not-found".to_owned()), "{id}");
+    }
+    // Stripe tells of it again, and it stays as it is.
+    assert_eq!(told(&shop, &event("evt_1a")).await.status, 200);
+    let standing = sqlx::query_scalar!("select state from inbox.events where event_id = 'evt_1a'");
+    assert_eq!(standing.fetch_one(&database).await.unwrap(), "ignored");
+    let ada = shop.asked_by_customer("ada");
+    let path = "/v1/webhooks/events/evt_2b/dismiss";
+    assert_eq!(ada.post(path, &why).await.problem(), "insufficient-scope");
+}

@@ -1,5 +1,5 @@
-//! I4, I5 and I6 with a provider that keeps its records elsewhere: what the last reconciliation has
-//! found. It is as old as that, and says so.
+//! I4, I5 and I6 with a real provider: what the last reconciliation has found. It is as old as
+//! that, and says so.
 
 use domain::reconciliation::DifferenceKind;
 use sqlx::PgConnection;
@@ -58,16 +58,16 @@ const PROMISES: &[Promise] = &[
 /// After how many hours a reconciliation says nothing of today any more.
 const OLD_AFTER_HOURS: i32 = 48;
 
-const NONE: &str = "the provider keeps its records elsewhere, and nobody has compared them: \
-                    `ordersaga reconcile`";
-const OLD: &str = "the provider keeps its records elsewhere, and the last comparison with them is \
-                   old: `ordersaga reconcile`";
+const NONE: &str = "nobody has compared the shop with its provider: run `ordersaga reconcile`";
+const OLD: &str = "the last comparison with the provider is old: run `ordersaga reconcile`";
 
 pub(super) async fn look(db: &mut PgConnection) -> Result<Vec<Finding>, sqlx::Error> {
     let last = sqlx::query!(
         r#"
-        select payments,
+        select run_id, payments,
             to_char(finished_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI') as "finished!",
+            to_char(covers_from at time zone 'UTC', 'YYYY-MM-DD HH24:MI') as "covers_from!",
+            to_char(covers_to at time zone 'UTC', 'YYYY-MM-DD HH24:MI') as "covers_to!",
             finished_at < now() - make_interval(hours => $1) as "is_old!",
             (
                 select count(*) from payments.charges
@@ -76,7 +76,11 @@ pub(super) async fn look(db: &mut PgConnection) -> Result<Vec<Finding>, sqlx::Er
                     where covering.state = 'finished'
                         and recorded_at >= covering.covers_from and recorded_at < covering.covers_to
                 )
-            ) as "uncovered!"
+            ) as "uncovered!",
+            (
+                select count(*) from finance.differences
+                where closed_at is null and settled_at is not null
+            ) as "settled!"
         from finance.runs where state = 'finished'
         order by finished_at desc limit 1
         "#,
@@ -86,8 +90,9 @@ pub(super) async fn look(db: &mut PgConnection) -> Result<Vec<Finding>, sqlx::Er
     .await?;
     let Some(last) = last else { return Ok(not_shown(NONE, None)) };
     let remark = format!(
-        "of {} UTC; {} payments that were taken are in no range that was ever compared",
-        last.finished, last.uncovered
+        "run {} of {} UTC over {} to {}; {} payments that were taken are in no range that was ever \
+         compared, {} differences were settled by a person",
+        last.run_id, last.finished, last.covers_from, last.covers_to, last.uncovered, last.settled
     );
     if last.is_old {
         return Ok(not_shown(OLD, Some(&remark)));
@@ -121,7 +126,7 @@ async fn open(
             coalesce(at_provider::text, 'nothing'), at_provider_currency,
             coalesce(in_shop::text, 'nothing'), in_shop_currency) as "complaint!"
         from finance.differences
-        where closed_at is null and kind = any ($1)
+        where closed_at is null and settled_at is null and kind = any ($1)
         order by difference_id
         "#,
         &kinds,

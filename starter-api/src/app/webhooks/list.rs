@@ -46,7 +46,7 @@ pub(crate) async fn list(
     let rows = sqlx::query_as!(
         Row,
         r#"select event_id, type as event_type, object_kind, object_id, state, happened_at,
-               received_at, attempts, next_try_at, last_error
+               received_at, attempts, next_try_at, last_error, dismissed_by, dismissed_why
            from inbox.events
            where state = $1
              and ($2::timestamptz is null or (received_at, event_id) > ($2, $3))

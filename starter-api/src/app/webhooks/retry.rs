@@ -26,7 +26,7 @@ pub(crate) async fn retry(
         r#"update inbox.events set next_try_at = now()
            where event_id = $1 and state = 'open'
            returning event_id, type as event_type, object_kind, object_id, state, happened_at,
-               received_at, attempts, next_try_at, last_error"#,
+               received_at, attempts, next_try_at, last_error, dismissed_by, dismissed_why"#,
         event_id,
     )
     .fetch_optional(&app.database)

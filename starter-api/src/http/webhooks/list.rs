@@ -36,7 +36,8 @@ pub(crate) struct ListQuery {
 /// Lists what the payment provider has told by itself, the event received first first.
 ///
 /// An open event waits to be looked at, or for what it is about; `last_error` says what it waits for.
-/// Workers look at it again and again, for ever, an hour apart at most.
+/// Workers look at it again and again, for ever, an hour apart at most; until
+/// `POST /v1/webhooks/events/{event_id}/dismiss`, if it is nothing that they can ever apply.
 #[utoipa::path(
     get, path = "/v1/webhooks/events", tag = "operators",
     security(("bearer" = ["queues:operate"])),
