@@ -192,8 +192,7 @@ const NO_PAYMENT: &str =
     "no payment of this name is on record yet; if it is another shop's, dismiss the event";
 const NOT_A_PAYMENTS: &str =
     "the refund belongs to no payment that this shop opens: dismiss the event";
-const ORDER_UNDER_WAY: &str =
-    "money was given back at the payment provider, and the order has not come to its end yet; if \
+const ORDER_UNDER_WAY: &str = "money was given back at the payment provider, and the order has not come to its end yet; if \
      it ends as another than completed, dismiss the event";
 const MORE_THAN_LEFT: &str = "more was given back at the payment provider than other refunds have \
                               left of the payment: see what is right, and dismiss the event";

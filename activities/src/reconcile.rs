@@ -21,9 +21,7 @@ mod store;
 
 use chrono::{DateTime, Utc};
 use domain::payment::PaymentState;
-use domain::reconciliation::{
-    DifferenceKind, Judgement, OrderStanding, Repair, Theirs, judge,
-};
+use domain::reconciliation::{DifferenceKind, Judgement, OrderStanding, Repair, Theirs, judge};
 use domain::{Money, OrderId};
 use rust_decimal::Decimal;
 use serde::Serialize;

@@ -63,10 +63,8 @@ async fn add_rules(shop: &Shop, set: &Value) -> u32 {
 
 /// These rules are tried out, as an operator brings them in; their version.
 async fn brings_in(shop: &Shop, set: &Value) -> i32 {
-    let version = sqlx::query_scalar!(
-        r#"select fraud.add_rule_set($1, 'eve', 'known') as "version!""#,
-        set,
-    );
+    let version =
+        sqlx::query_scalar!(r#"select fraud.add_rule_set($1, 'eve', 'known') as "version!""#, set,);
     version.fetch_one(&shop.starter).await.unwrap()
 }
 

@@ -306,7 +306,10 @@ async fn an_order_that_waits_for_what_is_decided_is_to_be_told_and_one_that_move
     let report = compares(&shop, "waiting").await;
     let [hint] = &report.hints[..] else { panic!("{:?}", report.hints) };
     assert_eq!(hint.workflow_id, order.order_id.workflow_id());
-    assert_eq!((hint.reference.as_str(), hint.status.as_str()), ("sandbox-payment-1", "authorised"));
+    assert_eq!(
+        (hint.reference.as_str(), hint.status.as_str()),
+        ("sandbox-payment-1", "authorised")
+    );
     assert!(report.is_clean(), "{:?}", told(&report));
 }
 

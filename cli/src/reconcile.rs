@@ -75,7 +75,9 @@ fn show(report: &Report, is_rehearsal: bool) -> Result<()> {
         print(format_args!("{}\n", table(&differences, &COLUMNS)))?;
         print(CLOSES)?;
     }
-    print(format_args!("{from} to {to}: {payments} payments, {refunds} refunds, {payouts} payouts"))?;
+    print(format_args!(
+        "{from} to {to}: {payments} payments, {refunds} refunds, {payouts} payouts"
+    ))?;
     let hints = report.hints.len();
     let would = if is_rehearsal { " (nothing was done: this was a rehearsal)" } else { "" };
     print(format_args!(

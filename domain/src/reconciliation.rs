@@ -277,11 +277,8 @@ fn unknown_there(ours: &Ours) -> Judgement {
 /// One that was opened and never authorised is nothing: an opening whose answer was lost leaves it.
 fn unknown_here(facts: &Facts, theirs: &Theirs) -> Judgement {
     if holds_money(theirs) {
-        let kind = if facts.is_surplus {
-            DifferenceKind::ChargedTwice
-        } else {
-            DifferenceKind::NotInShop
-        };
+        let kind =
+            if facts.is_surplus { DifferenceKind::ChargedTwice } else { DifferenceKind::NotInShop };
         return Judgement::only(kind);
     }
     if !is_set_aside(theirs) {
@@ -502,10 +499,8 @@ mod tests {
     fn a_second_payment_of_an_order_is_told_as_that() {
         is(Facts { is_surplus: true, ..paid() }, Kind::ChargedTwice);
         is(Facts { is_surplus: true, ours: None, ..paid() }, Kind::ChargedTwice);
-        let given_back = between(
-            theirs(State::Refunded, 2_430, 2_430),
-            ours(State::Refunded, 2_430, 2_430),
-        );
+        let given_back =
+            between(theirs(State::Refunded, 2_430, 2_430), ours(State::Refunded, 2_430, 2_430));
         agree(Facts { is_surplus: true, ..given_back });
     }
 
@@ -521,10 +516,7 @@ mod tests {
             let voided = Judgement { difference: told, repair: Some(Repair::Void) };
             assert_eq!(judge(&left), voided, "{left:?}");
             is(Facts { is_settled_by_hand: true, ..left }, Kind::AuthorisedAndLeft);
-            is(
-                Facts { order: OrderStanding::CompletedUnpaid, ..left },
-                Kind::AuthorisedAndLeft,
-            );
+            is(Facts { order: OrderStanding::CompletedUnpaid, ..left }, Kind::AuthorisedAndLeft);
             for order in [OrderStanding::Moving, OrderStanding::Waiting] {
                 assert_ne!(judge(&Facts { order, ..left }).repair, Some(Repair::Void));
             }
@@ -536,7 +528,8 @@ mod tests {
 
     #[test]
     fn an_order_that_waits_for_what_is_decided_is_told_and_one_that_moves_is_let_be() {
-        let approved = between(theirs(State::Authorised, 0, 0), ours(State::AwaitingCustomer, 0, 0));
+        let approved =
+            between(theirs(State::Authorised, 0, 0), ours(State::AwaitingCustomer, 0, 0));
         let waiting = Facts { order: OrderStanding::Waiting, ..approved };
         let hint = Judgement { difference: None, repair: Some(Repair::Hint) };
         assert_eq!(judge(&waiting), hint);

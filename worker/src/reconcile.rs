@@ -46,7 +46,8 @@ impl FromStr for Every {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         const FORM: &str = "it is a number of minutes, hours or days, such as 90m, 24h or 1d";
         let unit = text.chars().next_back().ok_or(FORM)?;
-        let number: u32 = text.strip_suffix(unit).unwrap_or_default().parse().map_err(|_none| FORM)?;
+        let number: u32 =
+            text.strip_suffix(unit).unwrap_or_default().parse().map_err(|_none| FORM)?;
         let unit = match unit {
             'm' => Duration::from_mins(1),
             'h' => Duration::from_hours(1),

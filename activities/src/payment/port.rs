@@ -8,9 +8,7 @@ use domain::dispute::DisputeFacts;
 use domain::payment::PaymentState;
 use domain::refund::AtProvider;
 use domain::screening::RiskLevel;
-use domain::{
-    Charge, CountryCode, Money, ProviderEvent, ProviderName, as_one_line, is_foreign_id,
-};
+use domain::{Charge, CountryCode, Money, ProviderEvent, ProviderName, as_one_line, is_foreign_id};
 
 use super::lists::ProviderLists;
 use crate::ActivityFault;

@@ -60,7 +60,8 @@ impl Session<'_> {
         let mut after = None;
         loop {
             let page = self.lists().list_settled(&payout.id, after.as_deref()).await;
-            let page = page.map_err(|error| error.into_fault("listing what a payout consists of"))?;
+            let page =
+                page.map_err(|error| error.into_fault("listing what a payout consists of"))?;
             let mut bookings = Vec::new();
             for settled in &page.items {
                 bookings.extend(fee(settled)?);

@@ -2,9 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use domain::event::{OrderEvent, PaymentMoved};
-use domain::reconciliation::{
-    DifferenceKind, Facts, OrderStanding, Ours, RefundStanding, Theirs,
-};
+use domain::reconciliation::{DifferenceKind, Facts, OrderStanding, Ours, RefundStanding, Theirs};
 use domain::refund::RefundId;
 use domain::{Currency, Money, OrderId, is_foreign_id, minor_digits};
 use rust_decimal::Decimal;
@@ -361,9 +359,8 @@ pub(super) async fn keep_refunds(
         key: Option<&'a str>,
         state: &'static str,
     }
-    let can_be_stored = |refund: &&ListedRefund| {
-        is_foreign_id(&refund.id) && is_foreign_id(&refund.payment.0)
-    };
+    let can_be_stored =
+        |refund: &&ListedRefund| is_foreign_id(&refund.id) && is_foreign_id(&refund.payment.0);
     let rows = refunds.iter().filter(can_be_stored).map(|refund| Row {
         reference: &refund.id,
         payment: &refund.payment.0,
@@ -583,7 +580,8 @@ impl Row {
 
 fn money(amount: Decimal, currency: &str) -> Result<Money, ActivityFault> {
     let known = Currency::from_code(currency).and_then(|known| Money::new(amount, known).ok());
-    known.ok_or_else(|| ActivityFault::broken(COMPARING, format!("{amount} {currency} is no money")))
+    known
+        .ok_or_else(|| ActivityFault::broken(COMPARING, format!("{amount} {currency} is no money")))
 }
 
 /// A difference that a run has found.
@@ -732,11 +730,7 @@ pub(super) async fn decided_refunds(
         // The database counts from 1.
         let number = u32::try_from(row.number).unwrap_or_default();
         let refund = RefundId { order_id: OrderId::of(row.order_id), number };
-        Hint {
-            workflow_id: refund.workflow_id(),
-            reference: row.reference,
-            status: row.state,
-        }
+        Hint { workflow_id: refund.workflow_id(), reference: row.reference, status: row.state }
     });
     Ok(hint.collect())
 }

@@ -140,7 +140,7 @@ pub(crate) async fn list(
     size: PageSize,
 ) -> Result<Page<Difference>, Problem> {
     let rows = differences_where!(
-        "(settled_at is not null) = $1 and difference_id > coalesce($2, 0)
+        "(settled_at is not null) = $1 and difference_id > coalesce($2::bigint, 0)
          order by difference_id limit $3",
         is_settled,
         after,

@@ -155,11 +155,8 @@ async fn recover(shop: &Shop, bereft: Bereft, manner: Manner) -> Outcome {
 
 /// A process that serves every queue, until it dies or its owner does.
 async fn start(shop: &Shop, errand: &Errand) -> Child {
-    let provider = if shop.is_paid_by_transfer() {
-        ProviderName::BankTransfer
-    } else {
-        ProviderName::Sandbox
-    };
+    let provider =
+        if shop.is_paid_by_transfer() { ProviderName::BankTransfer } else { ProviderName::Sandbox };
     let mut process = Command::new(std::env::current_exe().unwrap())
         .args(["--serve", "--provider", provider.name()])
         .env("DATABASE_URL", shop.db.connect_options().to_url_lossy().as_str())

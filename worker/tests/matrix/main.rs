@@ -148,11 +148,8 @@ async fn matrix(shop: &mut Shop, arguments: &Arguments, manner: Manner) -> bool 
         is_asked_for && can_be_played && !(is_by_transfer && cell.is_of_the_sandbox_provider())
     };
     let points = run::points(shop, manner).await;
-    let of_refunds = if is_by_transfer {
-        BTreeSet::new()
-    } else {
-        refund::points(shop, manner).await
-    };
+    let of_refunds =
+        if is_by_transfer { BTreeSet::new() } else { refund::points(shop, manner).await };
     let undisturbed = [&points, &of_refunds].into_iter().flat_map(plan::undisturbed);
     let undisturbed: Vec<_> = undisturbed.filter(wanted).collect();
     let all = points.len() + of_refunds.len();

@@ -20,12 +20,13 @@ const PAGE_SIZE: usize = 100;
 impl BankTransferProvider {
     fn listed(&self, expected: &Expected) -> ListedPayment {
         let Expected { reference, order_id, opened_at, amount, captured, refunded, .. } = expected;
-        let standing = self.told(expected).map_or(Standing::Unreadable, |payment| Standing::Known {
-            state: payment.state,
-            amount: *amount,
-            captured: *captured,
-            refunded: *refunded,
-        });
+        let standing =
+            self.told(expected).map_or(Standing::Unreadable, |payment| Standing::Known {
+                state: payment.state,
+                amount: *amount,
+                captured: *captured,
+                refunded: *refunded,
+            });
         ListedPayment {
             id: PaymentId(reference.to_string()),
             order_id: Some(OrderId::of(*order_id)),

@@ -11,7 +11,9 @@ use super::objects::{
     BalanceTransaction, Intent, List, Payout, Refund, intent_id, is_word, nonsense,
 };
 use crate::party::answer::Said;
-use crate::payment::lists::{self, ListedPayment, ListedRefund, Page, ProviderLists, Range, Settled};
+use crate::payment::lists::{
+    self, ListedPayment, ListedRefund, Page, ProviderLists, Range, Settled,
+};
 use crate::payment::port::{PaymentId, ProviderError};
 
 /// The most that Stripe has on a page.

@@ -9,7 +9,9 @@ use domain::dispute::{DisputeFacts, DisputeStatus, Movement, MovementKind};
 use domain::payment::PaymentState;
 use domain::refund::AtProvider;
 use domain::screening::RiskLevel;
-use domain::{CountryCode, Currency, Money, OrderId, ProviderEvent, is_foreign_id, of_stripe_units};
+use domain::{
+    CountryCode, Currency, Money, OrderId, ProviderEvent, is_foreign_id, of_stripe_units,
+};
 use rust_decimal::Decimal;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
