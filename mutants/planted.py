@@ -1577,7 +1577,7 @@ PLANTED = [
     mutant(
         "the demo does not mind that an order paid twice at Stripe",
         "programs:a_payment_is_taken_once programs",
-        ("shop/src/demo/stripe.rs", "self.payments == 1 && self.returned == returned", "self.payments >= 1 && self.returned == returned"),
+        ("shop/src/stripe.rs", "self.payments == 1 && self.returned == returned", "self.payments >= 1 && self.returned == returned"),
     ),
     mutant(
         "an authorisation is voided although a person wants it to stay",

@@ -3,7 +3,6 @@
 mod progress;
 mod report;
 mod returns;
-mod stripe;
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -22,8 +21,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use crate::ordersaga::{Answered, ApiArgs, ApiError, Order, Ordersaga};
 use crate::plan::{Planned, Twist};
 use crate::retail::{RetailError, RetailOrders};
+use crate::stripe::{Counterpart, CounterpartError};
 use progress::Progress;
-use stripe::{Counterpart, CounterpartError};
 
 /// Places real orders, some of them with trouble by plan, and shows what became of each.
 ///
@@ -184,8 +183,7 @@ fn counterpart(demo: &Demo) -> Result<Option<Counterpart>, CounterpartError> {
     match demo.provider {
         ProviderName::Sandbox | ProviderName::BankTransfer => Ok(None),
         ProviderName::Stripe => {
-            let url = demo.stripe_counterpart.as_ref().ok_or(CounterpartError::NotNamed)?;
-            Counterpart::at(url).map(Some)
+            Counterpart::at(demo.stripe_counterpart.as_deref()).map(Some)
         }
     }
 }
@@ -244,6 +242,9 @@ async fn place(
             | Twist::NotApproved
             | Twist::ApprovedInVain
             | Twist::ReturnedInPart
+            | Twist::PaidInParts
+            | Twist::PaidTooMuch
+            | Twist::WrongReference
             | Twist::Undeliverable => None,
         },
         Err(error) => Some(error.to_string()),

@@ -8,13 +8,14 @@ use rust_decimal::Decimal;
 use serde::Deserialize;
 use strum::IntoEnumIterator;
 
-use super::{Dealings, Demo, DemoError, Event, Outcome, Spans, events};
+use super::{Dealings, Demo, DemoError, Event, Outcome, Spans, events, returns};
 use crate::latency::{Latencies, Took, per_second, rounded};
 use crate::ordersaga::Ordersaga;
 use crate::plan::{Ending, Twist};
 use crate::prove::prove;
 use crate::retail::RetailOrders;
 use crate::screen::{heading, say};
+use crate::stripe::Must;
 
 /// How many orders that went astray are named; more of them have one cause.
 const ASTRAY_MAX: usize = 10;
@@ -69,7 +70,7 @@ pub(super) async fn closing(
     let balanced = books(&shop.asked_by("books", &demo.finance_secret)).await?;
     let proven = prove().await.map_err(DemoError::Prove)?;
     let is_paid_right = match stripe {
-        Some(stripe) => stripe.account(outcomes).await?,
+        Some(stripe) => stripe.account(&must_have(outcomes)).await?,
         None => true,
     };
     lives(shop, outcomes).await?;
@@ -80,6 +81,19 @@ pub(super) async fn closing(
         (proven, "`ordersaga prove` found a fault"),
         (is_paid_right, "Stripe's own account is not what it should be"),
     ])
+}
+
+/// What Stripe must have done for each order that has ended, by its id.
+fn must_have(outcomes: &[Outcome]) -> BTreeMap<String, Must> {
+    let ended = outcomes.iter().filter_map(|outcome| Some((outcome, outcome.end.as_ref()?)));
+    let must = ended.map(|(outcome, end)| {
+        let is_returned = outcome.planned.twist == Twist::ReturnedInPart;
+        let returned = if is_returned { returns::UNITS } else { 0 };
+        let stands = end.order.status == "completed";
+        let must = if stands { Must::HaveTaken { returned } } else { Must::KeepNothing };
+        (end.order.id.clone(), must)
+    });
+    must.collect()
 }
 
 fn endings(outcomes: &[Outcome]) -> Result<bool, DemoError> {

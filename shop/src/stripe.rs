@@ -1,15 +1,14 @@
-//! Stripe's counterpart, as far as the demo has to do with it: what goes wrong there, customers who
+//! Stripe's counterpart, as far as the shop has to do with it: what goes wrong there, customers who
 //! answer their banks, and its own account of the money.
 
 use std::collections::BTreeMap;
+use std::io;
 
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::{DemoError, Outcome, returns};
-use crate::plan::Twist;
 use crate::screen::{heading, say};
 
 /// One request in so many goes wrong, of each kind of request.
@@ -30,13 +29,16 @@ const REQUESTS: [(&str, &str); 7] = [
 ];
 
 /// Whose key it is does not matter to the counterpart.
-const KEY: &str = "sk_test_demo";
+const KEY: &str = "sk_test_shop";
+
+/// More requests than are ever made while all of them hang.
+const EVERY_REQUEST: u32 = 1_000_000;
 
 /// Why the counterpart is of no use.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CounterpartError {
     /// It is not named.
-    #[error("the demo is paid by Stripe's counterpart only: ORDERSAGA_STRIPE_URL says where it is")]
+    #[error("payments go to Stripe's counterpart, and to no account: ORDERSAGA_STRIPE_URL names it")]
     NotNamed,
     /// It does not answer, or not as it should.
     #[error("Stripe's counterpart does not answer")]
@@ -44,10 +46,13 @@ pub(crate) enum CounterpartError {
     /// It does not do as it is told.
     #[error("Stripe's counterpart answers {0}")]
     Refused(StatusCode),
+    /// The terminal is gone.
+    #[error("cannot write to the terminal")]
+    Screen(#[from] io::Error),
 }
 
 /// Stripe's counterpart.
-pub(super) struct Counterpart {
+pub(crate) struct Counterpart {
     http: Client,
     url: String,
 }
@@ -58,6 +63,19 @@ struct Taken {
     payments: u32,
     received: u64,
     returned: u64,
+}
+
+/// What Stripe must have done for an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Must {
+    /// It has taken the order's money once, and given so much of it back, in the currency's
+    /// smallest units.
+    HaveTaken {
+        /// How much.
+        returned: u64,
+    },
+    /// It has given everything back that it took.
+    KeepNothing,
 }
 
 #[derive(Deserialize)]
@@ -91,20 +109,51 @@ struct Struck {
 }
 
 impl Counterpart {
-    pub(super) fn at(url: &str) -> Result<Self, CounterpartError> {
+    /// The one at this URL.
+    ///
+    /// **Errors.** It is not named, or no client can be built on this machine.
+    pub(crate) fn at(url: Option<&str>) -> Result<Self, CounterpartError> {
+        let url = url.ok_or(CounterpartError::NotNamed)?;
         let http = runtime::http::client_builder().no_proxy().build()?;
         Ok(Self { http, url: url.trim_end_matches('/').to_owned() })
     }
 
     /// From now on requests go wrong, so often that each of so many orders may meet it.
-    pub(super) async fn begins_to_fail(&self, orders: usize) -> Result<(), CounterpartError> {
-        let request = self.http.post(format!("{}/_proxy/faults", self.url)).json(&plan(orders));
+    pub(crate) async fn begins_to_fail(&self, orders: usize) -> Result<(), CounterpartError> {
+        self.told("faults", &json!(plan(orders))).await
+    }
+
+    /// From now on no request is answered, nor is anything done.
+    pub(crate) async fn begins_to_hang(&self) -> Result<(), CounterpartError> {
+        let all = json!([{ "path": "**", "times": EVERY_REQUEST, "fault": "hang" }]);
+        self.told("faults", &all).await
+    }
+
+    /// From now on nothing goes wrong there. A request that hangs is not answered any more.
+    pub(crate) async fn goes_well(&self) -> Result<(), CounterpartError> {
+        self.told("faults", &json!([])).await
+    }
+
+    /// From now on every event is sent to this webhook as it happens, once, whether or not anybody
+    /// listens there.
+    pub(crate) async fn sends_events_to(
+        &self,
+        webhook: &str,
+        secret: &str,
+    ) -> Result<(), CounterpartError> {
+        let webhook = json!({ "url": webhook, "secrets": [secret] });
+        self.told("settings", &json!({ "webhook": webhook, "deliver_at_once": true })).await
+    }
+
+    /// Tells the counterpart itself, and not Stripe.
+    async fn told(&self, what: &str, body: &Value) -> Result<(), CounterpartError> {
+        let request = self.http.post(format!("{}/_proxy/{what}", self.url)).json(body);
         answered(request).await.map(drop)
     }
 
     /// The customer answers their bank on this page. An answer that the bank has already changes
     /// nothing, and the bank may say no to what its customer approves.
-    pub(super) async fn answers_bank(
+    pub(crate) async fn answers_bank(
         &self,
         page: &str,
         approves: bool,
@@ -113,18 +162,14 @@ impl Counterpart {
         Ok(())
     }
 
-    /// Shows what Stripe itself knows of the orders; whether it took each one's money as it should.
-    pub(super) async fn account(&self, outcomes: &[Outcome]) -> Result<bool, DemoError> {
+    /// Shows what Stripe itself knows of these orders, by their ids; whether it did for each what it
+    /// must have done, and keeps nothing for any other.
+    pub(crate) async fn account(
+        &self,
+        orders: &BTreeMap<String, Must>,
+    ) -> Result<bool, CounterpartError> {
         let taken = self.taken().await?;
-        let wrong: Vec<_> = outcomes
-            .iter()
-            .filter_map(|outcome| outcome.end.as_ref().map(|end| (outcome, end)))
-            .filter(|(outcome, end)| {
-                let taken = taken.get(&end.order.id).unwrap_or(&Taken::NOTHING);
-                !taken.is_right(end.order.status == "completed", outcome.planned.twist)
-            })
-            .map(|(_, end)| end.order.id.clone())
-            .collect();
+        let wrong = wrong(&taken, orders);
         let Struck { struck } = self.get("/_proxy/struck").await?;
         let Judged { judge, asked, refused } = self.get("/_proxy/judgements").await?;
         heading("by Stripe's own account")?;
@@ -140,7 +185,7 @@ impl Counterpart {
             say(format_args!("✘ {refusal}"))?;
         }
         for order in &wrong {
-            say(format_args!("✘ {order}: {:?}", taken.get(order)))?;
+            say(format_args!("✘ {order}: {:?}", taken.get(*order)))?;
         }
         Ok(wrong.is_empty() && refused.is_empty())
     }
@@ -193,6 +238,17 @@ async fn answered(request: RequestBuilder) -> Result<Response, CounterpartError>
     }
 }
 
+impl Taken {
+    const NOTHING: Self = Self { payments: 0, received: 0, returned: 0 };
+
+    const fn is_right(&self, must: Must) -> bool {
+        match must {
+            Must::HaveTaken { returned } => self.payments == 1 && self.returned == returned,
+            Must::KeepNothing => self.returned == self.received,
+        }
+    }
+}
+
 /// Which requests go wrong, and how: in one way after the other, of each kind of request.
 fn plan(orders: usize) -> Vec<Value> {
     let many = orders.div_ceil(ONE_IN).min(FAULTS_MAX);
@@ -222,6 +278,22 @@ fn troubles() -> [Value; 9] {
         json!({ "fault": { "delay-ms": 1_000 } }),
         json!({ "fault": "hang", "after_effect": true }),
     ]
+}
+
+/// The orders of which Stripe has something else than it must have.
+fn wrong<'a>(
+    taken: &'a BTreeMap<String, Taken>,
+    orders: &'a BTreeMap<String, Must>,
+) -> Vec<&'a String> {
+    let of_orders = orders.iter().filter(|(order, must)| {
+        let taken = taken.get(*order).unwrap_or(&Taken::NOTHING);
+        !taken.is_right(**must)
+    });
+    let of_nobody = taken
+        .iter()
+        .filter(|(order, taken)| !orders.contains_key(*order) && !taken.is_right(Must::KeepNothing))
+        .map(|(order, _)| order);
+    of_orders.map(|(order, _)| order).chain(of_nobody).collect()
 }
 
 fn text(value: &Value) -> String {
@@ -256,33 +328,39 @@ mod tests {
         assert_eq!(struck, [1, 5, 9]);
     }
 
+    fn taken(payments: u32, received: u64, returned: u64) -> Taken {
+        Taken { payments, received, returned }
+    }
+
     #[test]
     fn a_payment_is_taken_once_from_an_order_that_stands_and_from_no_other() {
-        let taken = |payments, received, returned| Taken { payments, received, returned };
-        let (whole, in_part) = (Twist::Plain, Twist::ReturnedInPart);
-        assert!(taken(1, 900, 0).is_right(true, whole));
-        assert!(taken(1, 900, returns::UNITS).is_right(true, in_part));
-        assert!(Taken::NOTHING.is_right(false, whole));
-        assert!(taken(1, 900, 900).is_right(false, whole));
+        let (whole, in_part) = (Must::HaveTaken { returned: 0 }, Must::HaveTaken { returned: 150 });
+        assert!(taken(1, 900, 0).is_right(whole));
+        assert!(taken(1, 900, 150).is_right(in_part));
+        assert!(Taken::NOTHING.is_right(Must::KeepNothing));
+        assert!(taken(1, 900, 900).is_right(Must::KeepNothing));
         for wrong in [taken(0, 0, 0), taken(2, 1_800, 0), taken(1, 900, 900)] {
-            assert!(!wrong.is_right(true, whole), "{wrong:?}");
+            assert!(!wrong.is_right(whole), "{wrong:?}");
         }
-        assert!(!taken(1, 900, 0).is_right(true, in_part));
-        assert!(!taken(1, 900, 0).is_right(false, whole));
+        assert!(!taken(1, 900, 0).is_right(in_part));
+        assert!(!taken(1, 900, 0).is_right(Must::KeepNothing));
     }
-}
 
-impl Taken {
-    const NOTHING: Self = Self { payments: 0, received: 0, returned: 0 };
-
-    /// An order that stands has paid once, and was given back what its customer was; any other one
-    /// has everything back that it paid.
-    fn is_right(&self, stands: bool, twist: Twist) -> bool {
-        let returned = if twist == Twist::ReturnedInPart { returns::UNITS } else { 0 };
-        if stands {
-            self.payments == 1 && self.returned == returned
-        } else {
-            self.returned == self.received
-        }
+    #[test]
+    fn an_order_that_has_not_paid_and_money_of_nobodys_order_are_found() {
+        let of = |order: &str, taken| (order.to_owned(), taken);
+        let stands = Must::HaveTaken { returned: 0 };
+        let orders = BTreeMap::from([
+            ("paid".to_owned(), stands),
+            ("unpaid".to_owned(), stands),
+            ("undone".to_owned(), Must::KeepNothing),
+        ]);
+        let taken = BTreeMap::from([
+            of("paid", taken(1, 900, 0)),
+            of("undone", taken(1, 900, 900)),
+            of("unknown", taken(1, 900, 0)),
+            of("unknown, and returned", taken(1, 900, 900)),
+        ]);
+        assert_eq!(wrong(&taken, &orders), ["unpaid", "unknown"]);
     }
 }
