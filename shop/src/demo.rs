@@ -182,9 +182,7 @@ pub(crate) async fn run(demo: &Demo) -> Result<bool, DemoError> {
 fn counterpart(demo: &Demo) -> Result<Option<Counterpart>, CounterpartError> {
     match demo.provider {
         ProviderName::Sandbox | ProviderName::BankTransfer => Ok(None),
-        ProviderName::Stripe => {
-            Counterpart::at(demo.stripe_counterpart.as_deref()).map(Some)
-        }
+        ProviderName::Stripe => Counterpart::at(demo.stripe_counterpart.as_deref()).map(Some),
     }
 }
 
@@ -327,7 +325,7 @@ async fn look_at(dealings: Dealings<'_>, outcome: &mut Outcome) -> Result<(), De
     let twist = outcome.planned.twist;
     if !order.has_ended() {
         if let (Some(stripe), Some(page), Some(approves)) =
-            (stripe, order.banks_page(), twist.answers_bank())
+            (stripe, order.customers_link(), twist.answers_bank())
             && !outcome.has_answered_bank
         {
             stripe.answers_bank(page, approves).await?;

@@ -18,7 +18,7 @@ pub(crate) async fn prove() -> io::Result<bool> {
 
 /// A command that reads the whole database. It goes past a pooler, which would have it end after
 /// the seconds that the role's statements may take.
-fn ordersaga(command: &str) -> io::Result<Command> {
+pub(crate) fn ordersaga(command: &str) -> io::Result<Command> {
     let mut program = Command::new(beside_this_program("ordersaga")?);
     program.arg(command);
     if let Some(direct) = env::var_os("DIRECT_DATABASE_URL") {

@@ -38,7 +38,7 @@ const EVERY_REQUEST: u32 = 1_000_000;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CounterpartError {
     /// It is not named.
-    #[error("payments go to Stripe's counterpart, and to no account: ORDERSAGA_STRIPE_URL names it")]
+    #[error("payments go to Stripe's counterpart alone: ORDERSAGA_STRIPE_URL says where it is")]
     NotNamed,
     /// It does not answer, or not as it should.
     #[error("Stripe's counterpart does not answer")]
@@ -162,8 +162,8 @@ impl Counterpart {
         Ok(())
     }
 
-    /// Shows what Stripe itself knows of these orders, by their ids; whether it did for each what it
-    /// must have done, and keeps nothing for any other.
+    /// Shows what Stripe itself knows of these orders, by their ids; whether it did for each what
+    /// it must have done, and keeps nothing for any other.
     pub(crate) async fn account(
         &self,
         orders: &BTreeMap<String, Must>,
