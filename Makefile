@@ -13,7 +13,7 @@ export SQLX_OFFLINE := true
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: ## real orders through the whole system, and the proof that the books hold (ORDERS=path N=count PROVIDER=stripe)
+demo: ## real orders through the whole system, and the proof that the books hold; PROVIDER=stripe: with disputes, lost webhooks and payouts (ORDERS=path N=count)
 	@$(STACK) demo $(if $(PROVIDER),--provider $(PROVIDER))
 
 up: ## the whole system, until Ctrl-C
@@ -55,8 +55,8 @@ chaos-race: ## a thousand buyers at once for the last few pieces, the worker kil
 chaos-ledger: ## every way to unbalance or rewrite the books, and what refuses it
 	@$(STACK) chaos-ledger
 
-books: ## the demo, and its books checked by hledger and beancount, which also have to catch a cent (HLEDGER=program N=count)
-	@$(STACK) books
+books: ## the demo, and its books checked by hledger and beancount, which also have to catch a cent (HLEDGER=program N=count PROVIDER=stripe)
+	@$(STACK) books $(if $(PROVIDER),--provider $(PROVIDER))
 
 pooled: ## the demo with PgBouncer in transaction mode before Postgres (PGBOUNCER=program N=count)
 	@$(STACK) pooled

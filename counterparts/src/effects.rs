@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::http::Method;
 use serde_json::{Value, json};
 
-use crate::answer::{Answer, invalid_request, page, with_code};
+use crate::answer::{Answer, invalid_request, is_within, page, with_code};
 use crate::cards::{APPROVED, Card, DECLINED};
 use crate::params::Params;
 use crate::proxy::{Asked, Proxy, now};
@@ -37,6 +37,7 @@ impl Proxy {
             ("POST", ["v1", "payment_intents", id, "confirm"]) => self.confirmed(id, params).await,
             ("POST", ["v1", "payment_intents", id, "capture"]) => self.capture(id, params).await,
             ("POST", ["v1", "payment_intents", id, "cancel"]) => self.cancel(id, params).await,
+            ("GET", ["v1", "payment_intents"]) => self.list(params).await,
             ("GET", ["v1", "payment_intents", id]) => self.show(id, params).await,
             ("POST", ["v1", "refunds"]) => self.create_refund(params).await,
             ("GET", ["v1", "refunds"]) => self.list_refunds(&params).await,
@@ -48,6 +49,10 @@ impl Proxy {
             }
             ("GET", ["v1", "events", id]) => self.show_event(id),
             ("GET", ["v1", "disputes", id]) => self.dispute(id).map(Answer::ok),
+            ("GET", ["v1", "payouts"]) => self.list_payouts(&params),
+            ("GET", ["v1", "payouts", id]) => self.show_payout(id),
+            ("GET", ["v1", "balance_transactions"]) => self.list_transactions(&params),
+            ("GET", ["v1", "balance_transactions", id]) => self.show_transaction(id),
             _ => self.hand_on(asked).await,
         };
         done.unwrap_or_else(identity)
@@ -151,6 +156,9 @@ impl Proxy {
 
     /// The payment is authorised, paid, or waits for the customer.
     fn went_on(self: &Arc<Self>, raw: Value, with_charge: bool) -> Answer {
+        if raw["status"] == "succeeded" {
+            self.took(&raw);
+        }
         let types: &[&str] = match text(&raw["status"]) {
             "requires_capture" => &["charge.succeeded", "payment_intent.amount_capturable_updated"],
             "succeeded" => &["charge.succeeded", "payment_intent.succeeded"],
@@ -254,8 +262,15 @@ impl Proxy {
             self.done(Method::POST, &format!("{INTENTS}/{id}"), change).await?;
         }
         let raw = self.intent(id).await?;
+        self.took(&raw);
         self.happened_to(&["charge.captured", "payment_intent.succeeded"], &raw);
         Ok(Answer::ok(self.shaped(|shape| shape.intent(raw, with_charge))))
+    }
+
+    /// A payment's money is in the balance.
+    fn took(&self, raw: &Value) {
+        let charge = self.shaped(|shape| shape.charge(raw["latest_charge"].clone()));
+        self.earned(&charge);
     }
 
     async fn cancel(self: &Arc<Self>, id: &str, mut params: Params) -> Done {
@@ -284,6 +299,18 @@ impl Proxy {
             note.shown.insert("cancellation_reason".to_owned(), reason.into());
         });
         Ok(raw)
+    }
+
+    async fn list(&self, mut params: Params) -> Done {
+        let expanded = params.take("expand");
+        let with_charge =
+            expanded.iter().any(|(_, wanted)| wanted.starts_with("data.latest_charge"));
+        let mut all = self.listed(&format!("{INTENTS}?{ALL}")).await?;
+        all.retain(|raw| is_within(raw, &params));
+        newest_first(&mut all);
+        let shown = self
+            .shaped(|shape| all.into_iter().map(|raw| shape.intent(raw, with_charge)).collect());
+        page(shown, INTENTS, &params).map(Answer::ok)
     }
 
     async fn show(&self, id: &str, mut params: Params) -> Done {
@@ -330,6 +357,7 @@ impl Proxy {
         let id = text(&refund["id"]).to_owned();
         self.memory().notes.refunds.entry(id).or_default().extend(kept.shown());
         let refund = self.shaped(|shape| shape.refund(refund, &intent));
+        self.gave_back(&refund);
         self.happened("refund.created", &refund);
         let raw = self.intent(&intent).await?;
         self.happened_to(&["charge.refunded"], &raw);
@@ -385,6 +413,7 @@ impl Proxy {
         } else if !self.intent(&intent).await?["latest_charge"].is_null() {
             all = self.listed(&format!("{REFUNDS}?{ALL}&payment_intent={intent}")).await?;
         }
+        all.retain(|refund| is_within(refund, params));
         newest_first(&mut all);
         let shown = self.shaped(|shape| {
             let hidden = !shape.settings.remainder_is_a_refund;
@@ -467,10 +496,10 @@ impl Proxy {
     }
 }
 
-/// localstripe lists the refunds of one second in the order in which they were made.
-fn newest_first(refunds: &mut [Value]) {
-    refunds.reverse();
-    refunds.sort_by_key(|refund| Reverse(whole(&refund["created"])));
+/// localstripe lists payments, and the refunds of one second, in the order in which they were made.
+fn newest_first(all: &mut [Value]) {
+    all.reverse();
+    all.sort_by_key(|one| Reverse(whole(&one["created"])));
 }
 
 /// Whether the charge is to be shown as a whole. localstripe is not asked for it: it always does.

@@ -16,6 +16,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::answer::Answer;
+use crate::balance::Balance;
 use crate::control;
 use crate::events::Events;
 use crate::faults::{Fault, Plan, Planned, hold_up};
@@ -24,7 +25,7 @@ use crate::params::Params;
 use crate::serve::Cut;
 use crate::shape::{Notes, Shape};
 use crate::upstream::Judged;
-use crate::webhooks::Webhook;
+use crate::webhooks::{Delivered, Delivery, Webhook};
 
 const BODY_MAX: usize = 1 << 20;
 const KEY_MAX: usize = 255;
@@ -54,6 +55,9 @@ pub struct Settings {
     pub webhook: Option<Webhook>,
     /// Whether every event is delivered as it happens, and not only on command.
     pub deliver_at_once: bool,
+    /// How they are delivered then: of each type of event one in this way, the next in the next one,
+    /// and so round again. Without, each once.
+    pub deliveries: Vec<Delivery>,
 }
 
 impl Default for Settings {
@@ -63,6 +67,7 @@ impl Default for Settings {
             remainder_is_a_refund: true,
             webhook: None,
             deliver_at_once: false,
+            deliveries: Vec::new(),
         }
     }
 }
@@ -97,6 +102,8 @@ pub(crate) struct Memory {
     pub(crate) plan: Plan,
     pub(crate) judged: Judged,
     pub(crate) events: Events,
+    pub(crate) delivered: Delivered,
+    pub(crate) balance: Balance,
     pub(crate) notes: Notes,
     pub(crate) disputes: Vec<Value>,
     /// The values in the metadata of payments, by payment, as they were opened.

@@ -1,5 +1,6 @@
 //! A day in the shop, in a minute: real orders, with trouble by plan, and what became of each.
 
+mod disputes;
 mod progress;
 mod report;
 mod returns;
@@ -27,7 +28,8 @@ use progress::Progress;
 /// Places real orders, some of them with trouble by plan, and shows what became of each.
 ///
 /// Ends with 0 only if every order ended where it should, every repeated request met its first
-/// order, and `ordersaga prove` holds.
+/// order, and `ordersaga prove` holds; with Stripe, also only if `ordersaga reconcile` finds no
+/// difference and Stripe's own account is as it should be.
 #[derive(Clone, Args)]
 pub(crate) struct Demo {
     /// How many orders to read; more than there are come round again.
@@ -51,6 +53,11 @@ pub(crate) struct Demo {
     /// Where Stripe's counterpart is, if Stripe is the provider.
     #[arg(long, env = "ORDERSAGA_STRIPE_URL")]
     stripe_counterpart: Option<String>,
+
+    /// The secrets by which the counterpart signs what it tells the shop by itself, as the API has
+    /// them; without, it tells nothing.
+    #[arg(long, env = "STRIPE_WEBHOOK_SECRETS", hide_env_values = true)]
+    webhook_secrets: Option<String>,
 
     #[command(flatten)]
     api: ApiArgs,
@@ -96,6 +103,20 @@ pub(crate) enum DemoError {
         /// What became of it.
         state: String,
     },
+    /// A bank cannot take back what was not paid.
+    #[error("Stripe's counterpart has taken no payment for the order")]
+    NotPaid,
+    /// What a customer's bank has done is not on record.
+    #[error("of disputes there is {found}; one must be {wanted}")]
+    NotDisputed {
+        /// What is on record.
+        found: String,
+        /// Where it must stand.
+        wanted: &'static str,
+    },
+    /// The worker's program is not beside this one.
+    #[error("cannot run `ordersaga reconcile`")]
+    Reconcile(#[source] std::io::Error),
     /// The worker's program is not beside this one.
     #[error("cannot run `ordersaga prove`")]
     Prove(#[source] std::io::Error),
@@ -119,6 +140,8 @@ struct Outcome {
 #[derive(Clone, Copy)]
 struct Dealings<'a> {
     shop: &'a Ordersaga,
+    /// The same, asked by somebody who may see disputes and books.
+    finance: &'a Ordersaga,
     stripe: Option<&'a Counterpart>,
     patience: Duration,
 }
@@ -133,6 +156,8 @@ struct End {
 /// How long the whole took.
 #[derive(Clone, Copy, Debug)]
 struct Spans {
+    /// When it began, by this machine's clock.
+    since: DateTime<Utc>,
     until_placed: Duration,
     until_ended: Duration,
 }
@@ -164,17 +189,22 @@ impl Outcome {
 pub(crate) async fn run(demo: &Demo) -> Result<bool, DemoError> {
     let patience = Duration::from_secs(demo.patience_seconds);
     let shop = Ordersaga::at(&demo.api, patience)?;
+    let finance = shop.asked_by("books", &demo.finance_secret);
     let stripe = counterpart(demo)?;
     let read = RetailOrders::read(demo.orders.as_deref(), demo.count)?;
     report::opening(demo, &read)?;
     if let Some(stripe) = &stripe {
+        stripe.tells(demo.api.url()).await?;
         stripe.begins_to_fail(demo.count).await?;
     }
 
     let planned = |(position, order)| Planned::of(position, order, demo.provider);
     let plan = read.orders.into_iter().map(planned).collect::<Vec<_>>();
-    let dealings = Dealings { shop: &shop, stripe: stripe.as_ref(), patience };
-    let (outcomes, spans) = carry_out(demo, dealings, plan).await;
+    let dealings = Dealings { shop: &shop, finance: &finance, stripe: stripe.as_ref(), patience };
+    let (mut outcomes, spans) = carry_out(demo, dealings, plan).await;
+    if let Some(stripe) = &stripe {
+        disputes::carry_out(dealings, stripe, &mut outcomes).await?;
+    }
     report::closing(demo, dealings, &outcomes, spans).await
 }
 
@@ -182,7 +212,10 @@ pub(crate) async fn run(demo: &Demo) -> Result<bool, DemoError> {
 fn counterpart(demo: &Demo) -> Result<Option<Counterpart>, CounterpartError> {
     match demo.provider {
         ProviderName::Sandbox | ProviderName::BankTransfer => Ok(None),
-        ProviderName::Stripe => Counterpart::at(demo.stripe_counterpart.as_deref()).map(Some),
+        ProviderName::Stripe => {
+            let secrets = demo.webhook_secrets.as_deref();
+            Counterpart::at(demo.stripe_counterpart.as_deref(), secrets).map(Some)
+        }
     }
 }
 
@@ -192,7 +225,7 @@ async fn carry_out(
     plan: Vec<Planned>,
 ) -> (Vec<Outcome>, Spans) {
     let shop = dealings.shop;
-    let began = Instant::now();
+    let (began, since) = (Instant::now(), DateTime::<Utc>::from(SystemTime::now()));
     let run = demo.run.clone().unwrap_or_else(time_of_day);
     let progress = Progress::of(plan.len());
     let (sender, receiver) = unbounded_channel();
@@ -209,7 +242,7 @@ async fn carry_out(
     let work = async { tokio::join!(placing, watching) };
     let (until_placed, outcomes) = progress.shown_while(work).await;
     progress.finish();
-    (outcomes, Spans { until_placed, until_ended: began.elapsed() })
+    (outcomes, Spans { since, until_placed, until_ended: began.elapsed() })
 }
 
 /// Sends the request, and whatever else the order's twist asks the shop to do.
@@ -243,6 +276,9 @@ async fn place(
             | Twist::PaidInParts
             | Twist::PaidTooMuch
             | Twist::WrongReference
+            | Twist::DisputeWon
+            | Twist::DisputeLost
+            | Twist::DisputeOpen
             | Twist::Undeliverable => None,
         },
         Err(error) => Some(error.to_string()),
@@ -320,7 +356,7 @@ async fn look(dealings: Dealings<'_>, mut outcome: Outcome) -> Outcome {
 
 async fn look_at(dealings: Dealings<'_>, outcome: &mut Outcome) -> Result<(), DemoError> {
     let Ok(accepted) = &outcome.accepted else { return Ok(()) };
-    let Dealings { shop, stripe, patience } = dealings;
+    let Dealings { shop, stripe, patience, .. } = dealings;
     let order = shop.show(&accepted.answer.id).await?;
     let twist = outcome.planned.twist;
     if !order.has_ended() {

@@ -41,12 +41,29 @@ pub(crate) enum Twist {
     PaidTooMuch,
     /// The customer writes the reference down wrong, and a person finds out whose money it is.
     WrongReference,
+    /// The customer's bank takes the payment back, and the shop wins.
+    DisputeWon,
+    /// The customer's bank takes the payment back, and the customer keeps the money.
+    DisputeLost,
+    /// The customer's bank takes the payment back, and has not decided.
+    DisputeOpen,
     /// No carrier goes there.
     Undeliverable,
     /// The customer changes their mind while the order can still be called off.
     Cancelled,
     /// The shop sends the same request again, as after a lost answer.
     Repeated,
+}
+
+/// What a customer's bank makes of a payment that it has taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dispute {
+    /// The money is the shop's again.
+    Won,
+    /// The customer keeps it.
+    Lost,
+    /// The bank has it, and waits for the shop's answer.
+    Open,
 }
 
 /// How an order must end.
@@ -74,13 +91,16 @@ pub(crate) struct Planned {
 impl Twist {
     /// Ten orders in forty meet trouble, each another one; one in forty has a full address. With
     /// the sandbox, some cards bring the provider's troubles along; with Stripe those befall
-    /// everybody, and customers and banks do what the sandbox's do not; a transfer is whatever the
-    /// customer makes of it, and nobody says no to it.
+    /// everybody, and customers and banks do what the sandbox's do not: three orders in forty are
+    /// disputed. A transfer is whatever the customer makes of it, and nobody says no to it.
     pub(crate) const fn of(position: usize, provider: ProviderName) -> Self {
         match (position % 40, provider) {
             (0, _) => Self::FullAddress,
+            (2, ProviderName::Stripe) => Self::DisputeWon,
             (4, ProviderName::Sandbox | ProviderName::Stripe) => Self::Declined,
+            (6, ProviderName::Stripe) => Self::DisputeLost,
             (8, _) => Self::OutOfStock,
+            (10, ProviderName::Stripe) => Self::DisputeOpen,
             (12, ProviderName::Sandbox) => Self::LostAnswer,
             (12, ProviderName::Stripe) => Self::Approved,
             (12, ProviderName::BankTransfer) => Self::PaidInParts,
@@ -115,6 +135,9 @@ impl Twist {
             | Self::PaidInParts
             | Self::PaidTooMuch
             | Self::WrongReference
+            | Self::DisputeWon
+            | Self::DisputeLost
+            | Self::DisputeOpen
             | Self::Repeated => Ending::Completed,
             Self::Declined | Self::NotApproved | Self::ApprovedInVain => {
                 Ending::Rejected("card-declined")
@@ -144,6 +167,9 @@ impl Twist {
             Self::PaidInParts => "paid in two parts",
             Self::PaidTooMuch => "paid too much",
             Self::WrongReference => "paid under a wrong reference",
+            Self::DisputeWon => "disputed by the bank, and won",
+            Self::DisputeLost => "disputed by the bank, and lost",
+            Self::DisputeOpen => "disputed by the bank, which has not decided",
             Self::Undeliverable => "no carrier goes there",
             Self::Cancelled => "cancelled by the customer",
             Self::Repeated => "the same request sent three times",
@@ -172,6 +198,9 @@ impl Twist {
             | Self::LostAnswer
             | Self::AnsweredTwice
             | Self::ReturnedInPart
+            | Self::DisputeWon
+            | Self::DisputeLost
+            | Self::DisputeOpen
             | Self::Undeliverable
             | Self::Repeated => false,
         }
@@ -191,6 +220,37 @@ impl Twist {
             | Self::Slow
             | Self::Unavailable
             | Self::Outage
+            | Self::ReturnedInPart
+            | Self::PaidInParts
+            | Self::PaidTooMuch
+            | Self::WrongReference
+            | Self::DisputeWon
+            | Self::DisputeLost
+            | Self::DisputeOpen
+            | Self::Undeliverable
+            | Self::Cancelled
+            | Self::Repeated => None,
+        }
+    }
+
+    /// What the customer's bank makes of the payment, once the order has ended.
+    pub(crate) const fn dispute(self) -> Option<Dispute> {
+        match self {
+            Self::DisputeWon => Some(Dispute::Won),
+            Self::DisputeLost => Some(Dispute::Lost),
+            Self::DisputeOpen => Some(Dispute::Open),
+            Self::Plain
+            | Self::FullAddress
+            | Self::Declined
+            | Self::OutOfStock
+            | Self::LostAnswer
+            | Self::AnsweredTwice
+            | Self::Slow
+            | Self::Unavailable
+            | Self::Outage
+            | Self::Approved
+            | Self::NotApproved
+            | Self::ApprovedInVain
             | Self::ReturnedInPart
             | Self::PaidInParts
             | Self::PaidTooMuch
@@ -227,6 +287,9 @@ impl Twist {
             | Self::PaidInParts
             | Self::PaidTooMuch
             | Self::WrongReference
+            | Self::DisputeWon
+            | Self::DisputeLost
+            | Self::DisputeOpen
             | Self::Undeliverable
             | Self::Cancelled
             | Self::Repeated => "pm_card_visa",
@@ -251,9 +314,41 @@ impl Twist {
             | Self::PaidInParts
             | Self::PaidTooMuch
             | Self::WrongReference
+            | Self::DisputeWon
+            | Self::DisputeLost
+            | Self::DisputeOpen
             | Self::Undeliverable
             | Self::Cancelled
             | Self::Repeated => "tok_visa",
+        }
+    }
+}
+
+impl Dispute {
+    /// Where it stands, as Ordersaga tells it.
+    pub(crate) const fn status(self) -> &'static str {
+        match self {
+            Self::Won => "won",
+            Self::Lost => "lost",
+            Self::Open => "needs-response",
+        }
+    }
+
+    /// What its order's payment is then.
+    pub(crate) const fn payment_status(self) -> &'static str {
+        match self {
+            Self::Won => "paid",
+            Self::Lost => "refunded",
+            Self::Open => "disputed",
+        }
+    }
+
+    /// How often it is booked: the payment is withdrawn, for a fee; and then it is reinstated, or
+    /// lost.
+    pub(crate) const fn bookings(self) -> usize {
+        match self {
+            Self::Won | Self::Lost => 3,
+            Self::Open => 2,
         }
     }
 }
@@ -354,7 +449,21 @@ mod tests {
         // What takes a card of the one provider's is not asked of the other.
         let of_both = sandbox.intersection(&stripe).copied();
         assert!(of_both.clone().any(|twist| twist == Twist::Declined));
-        assert!(of_both.into_iter().all(|twist| twist.answers_bank().is_none()));
+        let is_of_stripe =
+            |twist: Twist| twist.answers_bank().is_some() || twist.dispute().is_some();
+        assert!(!of_both.into_iter().any(is_of_stripe));
+    }
+
+    #[test]
+    fn banks_dispute_what_was_paid_and_decide_in_every_way() {
+        let disputed = plan_for(40, ProviderName::Stripe).into_iter();
+        let disputed = disputed.filter(|order| order.twist.dispute().is_some());
+        let mut statuses = Vec::new();
+        for order in disputed {
+            assert_eq!(order.twist.ending(), Ending::Completed, "{:?}", order.twist);
+            statuses.extend(order.twist.dispute().map(Dispute::status));
+        }
+        assert_eq!(statuses, ["won", "lost", "needs-response"]);
     }
 
     #[test]

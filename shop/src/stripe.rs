@@ -1,12 +1,14 @@
-//! Stripe's counterpart, as far as the shop has to do with it: what goes wrong there, customers who
-//! answer their banks, and its own account of the money.
+//! Stripe's counterpart, as far as the shop has to do with it: what goes wrong there, what it tells
+//! the shop by itself, customers who answer their banks, payouts, and its own account of the money.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
-use serde::Deserialize;
+use rust_decimal::Decimal;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::screen::{heading, say};
@@ -18,7 +20,7 @@ const ONE_IN: usize = 4;
 const FAULTS_MAX: usize = 400;
 
 /// The requests that the shop makes of Stripe.
-const REQUESTS: [(&str, &str); 7] = [
+const REQUESTS: [(&str, &str); 9] = [
     ("POST", "/v1/payment_intents"),
     ("POST", "/v1/payment_intents/*/confirm"),
     ("POST", "/v1/payment_intents/*/capture"),
@@ -26,7 +28,12 @@ const REQUESTS: [(&str, &str); 7] = [
     ("POST", "/v1/refunds"),
     ("GET", "/v1/payment_intents/*"),
     ("GET", "/v1/refunds"),
+    ("GET", "/v1/refunds/*"),
+    ("GET", "/v1/disputes/*"),
 ];
+
+/// How late an event is told: after what follows from it, where that follows by itself.
+const LATE_MS: u64 = 3_000;
 
 /// Whose key it is does not matter to the counterpart.
 const KEY: &str = "sk_test_shop";
@@ -55,6 +62,17 @@ pub(crate) enum CounterpartError {
 pub(crate) struct Counterpart {
     http: Client,
     url: String,
+    /// By which it signs what it tells the shop; without, it tells nothing.
+    secrets: Option<String>,
+}
+
+/// What Stripe has transferred to the shop's bank account.
+#[derive(Deserialize)]
+pub(crate) struct Payout {
+    id: String,
+    /// In the currency's smallest units; below zero, if the bank account is debited.
+    amount: i64,
+    currency: String,
 }
 
 /// What Stripe has taken for an order, by its own account, in the currency's smallest units.
@@ -103,52 +121,72 @@ struct Judged {
     refused: Vec<Value>,
 }
 
+/// What became of the events that the counterpart has told.
+#[derive(Deserialize)]
+struct Delivered {
+    taken: u64,
+    refused: u64,
+    twice: u64,
+    late: u64,
+    lost: u64,
+}
+
 #[derive(Deserialize)]
 struct Struck {
     struck: u64,
 }
 
 impl Counterpart {
-    /// The one at this URL.
+    /// The one at this URL, which signs what it tells the shop by these secrets, commas between them.
     ///
     /// **Errors.** It is not named, or no client can be built on this machine.
-    pub(crate) fn at(url: Option<&str>) -> Result<Self, CounterpartError> {
-        let url = url.ok_or(CounterpartError::NotNamed)?;
+    pub(crate) fn at(url: Option<&str>, secrets: Option<&str>) -> Result<Self, CounterpartError> {
+        let url = url.ok_or(CounterpartError::NotNamed)?.trim_end_matches('/').to_owned();
         let http = runtime::http::client_builder().no_proxy().build()?;
-        Ok(Self { http, url: url.trim_end_matches('/').to_owned() })
+        Ok(Self { http, url, secrets: secrets.map(str::to_owned) })
+    }
+
+    /// From now on the shop at this URL is told of most of what happens, if there are secrets to sign
+    /// it by, whether or not anybody listens there.
+    pub(crate) async fn tells(&self, shop: &str) -> Result<(), CounterpartError> {
+        match &self.secrets {
+            Some(secrets) => self.commanded("settings", &telling(shop, secrets)).await.map(drop),
+            None => Ok(()),
+        }
     }
 
     /// From now on requests go wrong, so often that each of so many orders may meet it.
     pub(crate) async fn begins_to_fail(&self, orders: usize) -> Result<(), CounterpartError> {
-        self.told("faults", &json!(plan(orders))).await
+        self.commanded("faults", &plan(orders)).await.map(drop)
     }
 
     /// From now on no request is answered, nor is anything done.
     pub(crate) async fn begins_to_hang(&self) -> Result<(), CounterpartError> {
         let all = json!([{ "path": "**", "times": EVERY_REQUEST, "fault": "hang" }]);
-        self.told("faults", &all).await
+        self.commanded("faults", &all).await.map(drop)
     }
 
     /// From now on nothing goes wrong there. A request that hangs is not answered any more.
     pub(crate) async fn goes_well(&self) -> Result<(), CounterpartError> {
-        self.told("faults", &json!([])).await
+        self.commanded("faults", &json!([])).await.map(drop)
     }
 
-    /// From now on every event is sent to this webhook as it happens, once, whether or not anybody
-    /// listens there.
-    pub(crate) async fn sends_events_to(
+    /// An order's payments, as Stripe shows them.
+    pub(crate) async fn payments_of(&self, order_id: &str) -> Result<Vec<Value>, CounterpartError> {
+        self.get(&format!("/_proxy/payments/{order_id}")).await
+    }
+
+    /// Has something happen at Stripe; what has become of its object.
+    pub(crate) async fn happens<T: DeserializeOwned>(
         &self,
-        webhook: &str,
-        secret: &str,
-    ) -> Result<(), CounterpartError> {
-        let webhook = json!({ "url": webhook, "secrets": [secret] });
-        self.told("settings", &json!({ "webhook": webhook, "deliver_at_once": true })).await
+        what: &Value,
+    ) -> Result<T, CounterpartError> {
+        Ok(self.commanded("happen", what).await?.json().await?)
     }
 
-    /// Tells the counterpart itself, and not Stripe.
-    async fn told(&self, what: &str, body: &Value) -> Result<(), CounterpartError> {
-        let request = self.http.post(format!("{}/_proxy/{what}", self.url)).json(body);
-        answered(request).await.map(drop)
+    /// Stripe pays out all that it owes the shop.
+    pub(crate) async fn pays_out(&self) -> Result<Vec<Payout>, CounterpartError> {
+        self.happens(&json!({ "paid-out": {} })).await
     }
 
     /// The customer answers their bank on this page. An answer that the bank has already changes
@@ -171,9 +209,11 @@ impl Counterpart {
         let taken = self.taken().await?;
         let wrong = wrong(&taken, orders);
         let Struck { struck } = self.get("/_proxy/struck").await?;
+        let delivered: Delivered = self.get("/_proxy/deliveries").await?;
         let Judged { judge, asked, refused } = self.get("/_proxy/judgements").await?;
         heading("by Stripe's own account")?;
         say(format_args!("{} orders have paid; {struck} requests went wrong", taken.len()))?;
+        say(&delivered)?;
         match judge {
             Some(_) => say(format_args!(
                 "stripe-mock has judged {asked} requests and refused {}",
@@ -187,7 +227,12 @@ impl Counterpart {
         for order in &wrong {
             say(format_args!("✘ {order}: {:?}", taken.get(*order)))?;
         }
-        Ok(wrong.is_empty() && refused.is_empty())
+        // With a secret that is not the shop's, it would take none.
+        let is_heard = self.secrets.is_none() || delivered.taken > 0;
+        if !is_heard {
+            say("✘ the shop has taken no event")?;
+        }
+        Ok(wrong.is_empty() && refused.is_empty() && is_heard)
     }
 
     /// By order.
@@ -224,6 +269,15 @@ impl Counterpart {
         }
     }
 
+    /// Tells the counterpart itself, and not Stripe.
+    async fn commanded<T: Serialize + ?Sized>(
+        &self,
+        command: &str,
+        what: &T,
+    ) -> Result<Response, CounterpartError> {
+        answered(self.http.post(format!("{}/_proxy/{command}", self.url)).json(what)).await
+    }
+
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CounterpartError> {
         let request = self.http.get(format!("{}{path}", self.url)).bearer_auth(KEY);
         Ok(answered(request).await?.json().await?)
@@ -247,6 +301,20 @@ impl Taken {
             Must::KeepNothing => self.returned == self.received,
         }
     }
+}
+
+/// The shop is told what happens, signed. Of each type of event the first is never told, so that the
+/// shop has to find it in the list of events, and the others come in other ways, one after the other.
+fn telling(shop: &str, secrets: &str) -> Value {
+    let secrets = secrets.split(',').map(str::trim).filter(|secret| !secret.is_empty());
+    json!({
+        "webhook": {
+            "url": format!("{shop}/v1/webhooks/stripe"),
+            "secrets": secrets.collect::<Vec<_>>(),
+        },
+        "deliver_at_once": true,
+        "deliveries": ["lost", "twice", { "late-ms": LATE_MS }, "once"],
+    })
 }
 
 /// Which requests go wrong, and how: in one way after the other, of each kind of request.
@@ -296,6 +364,26 @@ fn wrong<'a>(
     of_orders.map(|(order, _)| order).chain(of_nobody).collect()
 }
 
+impl fmt::Display for Payout {
+    /// The catalogue's currency has two decimals.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, amount, currency } = self;
+        let amount = Decimal::new(*amount, 2);
+        write!(f, "{id}: {amount} {}", currency.to_ascii_uppercase())
+    }
+}
+
+impl fmt::Display for Delivered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { taken, refused, twice, late, lost } = self;
+        write!(
+            f,
+            "told of events {taken} times, in vain {refused}; {twice} came twice, {late} late, \
+             {lost} never"
+        )
+    }
+}
+
 fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
@@ -330,6 +418,26 @@ mod tests {
 
     fn taken(payments: u32, received: u64, returned: u64) -> Taken {
         Taken { payments, received, returned }
+    }
+
+    #[test]
+    fn the_shop_is_told_of_each_type_of_event_in_every_way_and_of_the_first_not_at_all() {
+        let told = telling("http://shop", "whsec_old, whsec_new,");
+        assert_eq!(told["webhook"]["url"], "http://shop/v1/webhooks/stripe");
+        assert_eq!(told["webhook"]["secrets"], json!(["whsec_old", "whsec_new"]));
+        assert_eq!(told["deliver_at_once"], true);
+        let ways = ["lost", "twice", "late-ms", "once"].map(|way| {
+            let mut deliveries = told["deliveries"].as_array().unwrap().iter();
+            deliveries.position(|one| one == way || one.get(way).is_some())
+        });
+        assert_eq!(ways, [Some(0), Some(1), Some(2), Some(3)]);
+    }
+
+    #[test]
+    fn a_payout_is_told_in_its_currency() {
+        let payout = |amount| Payout { id: "po_1".to_owned(), amount, currency: "gbp".to_owned() };
+        assert_eq!(payout(123_450).to_string(), "po_1: 1234.50 GBP");
+        assert_eq!(payout(-5).to_string(), "po_1: -0.05 GBP");
     }
 
     #[test]

@@ -91,10 +91,11 @@ pub fn asked(from: Option<Day>, to: Option<Day>, days: u32) -> Result<Asked, Emp
 ///
 /// **Repeats.** There is one schedule, whichever worker comes first; the last one's settings count.
 pub async fn keep_schedule(client: Client, Every(every): Every, days: u32) {
-    until_there("the schedule of reconciliations", async || put(&client, every, days).await).await;
+    let put = move || put(client.clone(), every, days);
+    until_there("the schedule of reconciliations", put).await;
 }
 
-async fn put(client: &Client, every: Duration, days: u32) -> Result<(), ScheduleError> {
+async fn put(client: Client, every: Duration, days: u32) -> Result<(), ScheduleError> {
     let start = ReconcileStart { days };
     let queue = Queue::Orders.name();
     let action =

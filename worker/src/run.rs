@@ -310,8 +310,13 @@ fn keep_schedule(
 ) {
     let Some(every) = reconcile_every else { return };
     let kept = reconcile::keep_schedule(client.clone(), every, reconcile_days);
-    let stop = stop.clone();
-    tokio::spawn(async move { stop.run_until_cancelled(kept).await });
+    let stopped = stop.clone().cancelled_owned();
+    tokio::spawn(async move {
+        tokio::select! {
+            () = kept => {}
+            () = stopped => {}
+        }
+    });
 }
 
 /// Says what the shop has to allow for with a party.

@@ -11,9 +11,9 @@
 mod support;
 
 use activities::inbox::{News, Process, Processes as _};
-use domain::event::{OrderEvent, RefundRequested, RefundReversed};
-use domain::refund::{Ask, Left, Parts, RefundId, RefundState};
-use domain::{Decision, Money, Order, OrderStatus};
+use domain::event::{OrderEvent, RefundReversed};
+use domain::refund::{RefundId, RefundState};
+use domain::{Decision, Order, OrderStatus};
 use futures::future::join_all;
 use runtime::schema::MIGRATIONS;
 use saga::WaitingFor;
@@ -217,18 +217,18 @@ async fn a_refund_whose_money_comes_back_goes_on_until_a_person_decides(db: PgPo
         (Decision::Skip, RefundState::Failed, "paid"),
     ] {
         let (order, refund) = refundable(&shop, 40).await;
-        assert_eq!(state_of(&launch(&shop, refund).await).await, RefundState::Succeeded);
+        assert_eq!(refund_ended(&launch_refund(&shop, refund).await).await, RefundState::Succeeded);
         let process = Process::Refund(refund);
         assert!(!processes.is_under_way(process).await.unwrap());
         comes_back(&shop, refund).await;
         assert_eq!(payment_of(&shop, &order).await, "paid");
 
-        let handle = launch(&shop, refund).await;
+        let handle = launch_refund(&shop, refund).await;
         assert_eq!(until_waiting_for(&handle).await.step, "issue-refund");
         assert!(processes.is_under_way(process).await.unwrap());
         assert!(needs_attention(&shop, &order).await, "its order is shown to operators");
         decide(&handle, decision).await;
-        assert_eq!(state_of(&handle).await, state);
+        assert_eq!(refund_ended(&handle).await, state);
         assert_eq!(payment_of(&shop, &order).await, payment);
         assert!(!needs_attention(&shop, &order).await);
     }
@@ -251,13 +251,13 @@ async fn a_refund_hears_of_the_providers_news_once_for_each_event(db: PgPool) {
     told("evt_1").await;
     let gate = Gate::default();
     shop.faults.plan_for_refund(refund, "IssueRefund", Fault::HeldBefore(gate.clone()));
-    let handle = launch(&shop, refund).await;
+    let handle = launch_refund(&shop, refund).await;
     gate.reached().await;
     for event in ["evt_2", "evt_2", "evt_3"] {
         told(event).await;
     }
     gate.let_go();
-    assert_eq!(state_of(&handle).await, RefundState::Succeeded);
+    assert_eq!(refund_ended(&handle).await, RefundState::Succeeded);
     // It has ended.
     told("evt_4").await;
     let view = handle.query(RefundSaga::refund, (), Default::default()).await.unwrap();

@@ -282,8 +282,8 @@ fn waiting<'a>(list: &'a str) -> Vec<(&'a str, Uuid)> {
 
 /// Runs `ordersaga bank` once.
 async fn run(arguments: &[&str]) -> io::Result<Came> {
-    let mut program = ordersaga("bank")?;
-    program.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+    let mut program = ordersaga(&[&["bank"][..], arguments].concat())?;
+    program.stdin(Stdio::null()).kill_on_drop(true);
     let Ok(output) = timeout(TRY_LASTS, program.output()).await else {
         return Ok(Came::Failed("it did not end".to_owned()));
     };

@@ -31,9 +31,10 @@ pub(super) struct ProviderArgs {
     #[arg(long, env = "ORDERSAGA_STRIPE_URL")]
     stripe_counterpart: Option<String>,
 
-    /// The secret that Stripe's counterpart signs its webhooks with. Without it, it sends none.
+    /// The secrets by which the counterpart signs what it tells the shop by itself, as the API has
+    /// them; without, it tells nothing.
     #[arg(long, env = "STRIPE_WEBHOOK_SECRETS", hide_env_values = true)]
-    webhook_secret: Option<String>,
+    webhook_secrets: Option<String>,
 
     /// The shop's account at its bank, if customers transfer their money.
     #[arg(long, env = "BANK_IBAN")]
@@ -65,10 +66,9 @@ impl Provider {
         match args.provider {
             ProviderName::Sandbox => Ok(Self::Sandbox),
             ProviderName::Stripe => {
-                let stripe = Counterpart::at(args.stripe_counterpart.as_deref())?;
-                if let Some(secret) = &args.webhook_secret {
-                    stripe.sends_events_to(&format!("{api}/v1/webhooks/stripe"), secret).await?;
-                }
+                let secrets = args.webhook_secrets.as_deref();
+                let stripe = Counterpart::at(args.stripe_counterpart.as_deref(), secrets)?;
+                stripe.tells(api).await?;
                 Ok(Self::Stripe(stripe))
             }
             ProviderName::BankTransfer => {

@@ -63,7 +63,7 @@ pub(crate) async fn list(
         r#"select difference_id, kind, subject, order_id, at_provider, at_provider_currency, in_shop,
                in_shop_currency, opened_at, started_at as seen_at
            from finance.differences join finance.runs on run_id = seen_in
-           where closed_at is null and difference_id > coalesce($1, 0)
+           where closed_at is null and difference_id > coalesce($1::bigint, 0)
            order by difference_id limit $2"#,
         after,
         size.to_read(),

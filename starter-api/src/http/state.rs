@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::extract::FromRef;
 use axum::http::HeaderValue;
-use domain::{CaptureAt, ProviderName};
+use domain::{CaptureAt, ProviderName, Screening};
 use metrics_exporter_prometheus::PrometheusHandle;
 use runtime::schema::SchemaGate;
 use sqlx::PgPool;

@@ -58,7 +58,7 @@ pub(super) enum Reason<'a> {
 }
 
 impl Reason<'_> {
-    const fn name(&self) -> &'static str {
+    pub(super) const fn name(&self) -> &'static str {
         match self {
             Self::Refund(_) => "refund",
             Self::Surplus => "surplus",
