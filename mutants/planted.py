@@ -1747,6 +1747,11 @@ PLANTED = [
         (BANK_IMPORT, "select $5, $1, $6, $4 where $4::numeric > 0\n", "select $5, $1, $6, $4 where $4::numeric < 0\n"),
     ),
     mutant(
+        "an assignment that is run again is refused",
+        "activities:what_is_assigned_again activities",
+        (BANK_IMPORT, "        return before.ok_or(NotDecided::NotWaiting(entry));\n", "        let _before = before;\n        return Err(NotDecided::NotWaiting(entry));\n"),
+    ),
+    mutant(
         "a list whose file was not written is forgotten",
         "activities:what_is_too_much activities",
         (BANK_LIST, "        Some(unwritten) => Some(unwritten),\n", "        Some(_unwritten) => claim(db, account).await?,\n"),

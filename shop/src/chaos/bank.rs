@@ -260,14 +260,23 @@ async fn imported(path: &Path) -> Result<Fate, ChaosError> {
     }
 }
 
-/// Says of each transfer that waits for it whose it is; whether none waited. What is not answered
-/// waits for the next time.
+/// Says of each transfer that waits for it whose it is; whether none waited.
 async fn decide() -> Result<bool, ChaosError> {
     let Came::Done { is_content, text } = run(&["unassigned"]).await? else { return Ok(false) };
     for (entry, order) in waiting(&text) {
-        run(&["assign", entry, &order.to_string()]).await?;
+        assign(entry, order).await?;
     }
     Ok(is_content)
+}
+
+/// Says whose a transfer is, again and again until that is answered: its order is told then.
+async fn assign(entry: &str, order: Uuid) -> Result<(), ChaosError> {
+    let (began, order) = (Instant::now(), order.to_string());
+    while let Came::Failed(_) = run(&["assign", entry, &order]).await? {
+        give_up_after_patience(began, "it is said whose a transfer is")?;
+        sleep(BETWEEN_TRIES).await;
+    }
+    Ok(())
 }
 
 /// The transfers in a list of those that wait, each with the order that its customer has named.
