@@ -801,7 +801,7 @@ class CounterpartsTest(Case):
         self.assertNotIn("whsec_of_an_account", begun.env["STRIPE_WEBHOOK_SECRETS"])
         self.assertEqual(begun.env["STRIPE_WEBHOOK_MODE"], "test")
 
-    def test_a_customers_answer_may_take_longer_to_be_heard_while_the_shop_is_tortured(self) -> None:
+    def test_a_customers_answer_may_take_longer_while_the_shop_is_tortured(self) -> None:
         demo, tortured = (
             self.started(command, "--provider", "stripe", there=True).env
             for command in ("demo", "chaos")

@@ -39,12 +39,12 @@ use storm::Storm;
 /// Places real orders without a pause while the worst is done to the system, then looks at what
 /// came of them: a storm, in which workers, starter, Postgres and Temporal are killed again and
 /// again; then the payment provider, a frontend of Temporal and an article hang, each for a while;
-/// then three disasters. With Stripe's counterpart or a bank in the sandbox's place, only what has to
-/// do with who takes the money.
+/// then three disasters. With Stripe's counterpart or a bank in the sandbox's place, only what has
+/// to do with who takes the money.
 ///
-/// Ends with 0 only if nothing is lost, doubled, stuck or out of balance, orders went on soon enough
-/// after each death, what hung held up nothing that does not need it, and every disaster was told and
-/// settled as promised.
+/// Ends with 0 only if nothing is lost, doubled, stuck or out of balance, orders went on soon
+/// enough after each death, what hung held up nothing that does not need it, and every disaster was
+/// told and settled as promised.
 #[derive(Clone, Args)]
 pub(crate) struct Chaos {
     /// One part alone. Without it all, one after another.

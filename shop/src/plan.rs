@@ -176,8 +176,8 @@ impl Twist {
         }
     }
 
-    /// Whether the order stands still for a while, whatever happens around it: until a provider
-    /// is back or has thought it over, until its customer has paid, or until it cannot be called off
+    /// Whether the order stands still for a while, whatever happens around it: until a provider is
+    /// back or has thought it over, until its customer has paid, or until it cannot be called off
     /// any more.
     pub(crate) const fn waits(self) -> bool {
         match self {

@@ -1,5 +1,5 @@
-//! `ordersaga prove`, which compares all records with each other, and other commands beside it, such
-//! as `ordersaga reconcile`, which compares them with the payment provider's.
+//! `ordersaga prove`, which compares all records with each other, and other commands beside it,
+//! such as `ordersaga reconcile`, which compares them with the payment provider's.
 
 use std::env;
 use std::io;

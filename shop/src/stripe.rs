@@ -137,7 +137,8 @@ struct Struck {
 }
 
 impl Counterpart {
-    /// The one at this URL, which signs what it tells the shop by these secrets, commas between them.
+    /// The one at this URL, which signs what it tells the shop by these secrets, with commas between
+    /// them.
     ///
     /// **Errors.** It is not named, or no client can be built on this machine.
     pub(crate) fn at(url: Option<&str>, secrets: Option<&str>) -> Result<Self, CounterpartError> {
@@ -146,8 +147,8 @@ impl Counterpart {
         Ok(Self { http, url, secrets: secrets.map(str::to_owned) })
     }
 
-    /// From now on the shop at this URL is told of most of what happens, if there are secrets to sign
-    /// it by, whether or not anybody listens there.
+    /// From now on the shop at this URL is told of most of what happens, if there are secrets to
+    /// sign it by, whether or not anybody listens there.
     pub(crate) async fn tells(&self, shop: &str) -> Result<(), CounterpartError> {
         match &self.secrets {
             Some(secrets) => self.commanded("settings", &telling(shop, secrets)).await.map(drop),
@@ -303,8 +304,9 @@ impl Taken {
     }
 }
 
-/// The shop is told what happens, signed. Of each type of event the first is never told, so that the
-/// shop has to find it in the list of events, and the others come in other ways, one after the other.
+/// The shop is told what happens, signed. Of each type of event the first is never told, so that
+/// the shop has to find it in the list of events, and the others come in other ways, one after the
+/// other.
 fn telling(shop: &str, secrets: &str) -> Value {
     let secrets = secrets.split(',').map(str::trim).filter(|secret| !secret.is_empty());
     json!({

@@ -324,7 +324,10 @@ mod tests {
 
     #[test]
     fn payment_clearing_is_cleared_when_nothing_of_any_currency_is_left_in_it() {
-        let sum = |account: &str, balance: &str| json!({ "account": account, "normal_side": "debit", "balance": balance });
+        let sum = |account: &str, balance: &str| {
+            let side = "debit";
+            json!({ "account": account, "normal_side": side, "balance": balance })
+        };
         let balance = |currency: &str, left: &str| {
             let accounts = [sum("payment-clearing", left), sum("bank", "7.00")];
             json!({ "currency": currency, "debits": "7", "credits": "7", "accounts": accounts })

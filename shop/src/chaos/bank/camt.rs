@@ -80,7 +80,7 @@ mod tests {
             surplus: Decimal::ZERO,
         };
         for message in [Message::Statement, Message::Notification] {
-            let whole = file(message, 1, "GB82WEST12345698765432", &[transfer.clone()]);
+            let whole = file(message, 1, "GB82WEST12345698765432", std::slice::from_ref(&transfer));
             assert!(whole.contains(r#"<Amt Ccy="GBP">24.30</Amt>"#), "{whole}");
             let torn = torn(&whole);
             assert!(torn.contains("<Ustrd>RF18 T1</Ustrd>"), "{torn}");
