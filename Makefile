@@ -46,8 +46,8 @@ mutants: ## plants one bug at a time in a copy of the code: each is to be caught
 bench: ## orders per second, beside an empty workflow and the textbook saga
 	@$(STACK) bench
 
-chaos: ## orders while everything is killed with -9 again and again, then three things that hang, then three disasters, and what came of it (SECONDS=60 SEED=n DISASTER=name)
-	@$(STACK) chaos
+chaos: ## orders while everything is killed with -9 again and again, then three things that hang, then three disasters, and what came of it (SECONDS=60 SEED=n DISASTER=name PROVIDER=stripe, or bank-transfer)
+	@$(STACK) chaos $(if $(PROVIDER),--provider $(PROVIDER))
 
 chaos-race: ## a thousand buyers at once for the last few pieces, the worker killed meanwhile (BUYERS= ITEMS= ROUNDS=)
 	@$(STACK) chaos-race

@@ -33,10 +33,13 @@ SETTINGS = {
     "synchronous_commit": "on",
 }
 # What the sandboxes keep stands for the records of a provider and a carrier of their own: they
-# survive when the shop's database is set back. Each with the number that it counts, if it does.
+# survive when the shop's database is set back. Each after those that its rows name, with the number
+# that it counts, if it does.
 THE_PARTIES_OWN = {
     "sandbox_provider.payments": "payment_id",
     "sandbox_provider.refunds": "refund_id",
+    "sandbox_provider.payouts": "payout_id",
+    "sandbox_provider.balance_transactions": "transaction_id",
     "sandbox_provider.outages": None,
     "sandbox_provider.repairs": None,
     "sandbox_provider.behaviours": "behaviour_id",

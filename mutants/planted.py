@@ -1655,7 +1655,17 @@ PLANTED = [
     mutant(
         "the demo does not mind that an order paid twice at Stripe",
         "programs:a_payment_is_taken_once programs",
-        ("shop/src/demo/stripe.rs", "self.payments == 1 && self.returned == returned", "self.payments >= 1 && self.returned == returned"),
+        ("shop/src/stripe.rs", "self.payments == 1 && self.returned == returned", "self.payments >= 1 && self.returned == returned"),
+    ),
+    mutant(
+        "money that Stripe has of an order that the shop does not know is not seen",
+        "programs:an_order_that_has_not_paid programs",
+        ("shop/src/stripe.rs", "!orders.contains_key(*order) && !taken", "orders.contains_key(*order) && !taken"),
+    ),
+    mutant(
+        "chaos does not mind a transfer that is on record twice",
+        "programs:what_is_on_record_otherwise programs",
+        ("shop/src/chaos/bank.rs", "on_record.len() != 1 || ", "on_record.is_empty() || "),
     ),
     mutant(
         "the demo takes a dispute for won whose money is not back",
@@ -1823,6 +1833,11 @@ PLANTED = [
         "a surplus is kept",
         "activities:what_is_too_much activities",
         (BANK_IMPORT, "select $5, $1, $6, $4 where $4::numeric > 0\n", "select $5, $1, $6, $4 where $4::numeric < 0\n"),
+    ),
+    mutant(
+        "an assignment that is run again is refused",
+        "activities:what_is_assigned_again activities",
+        (BANK_IMPORT, "        return before.ok_or(NotDecided::NotWaiting(entry));\n", "        let _before = before;\n        return Err(NotDecided::NotWaiting(entry));\n"),
     ),
     mutant(
         "a list whose file was not written is forgotten",

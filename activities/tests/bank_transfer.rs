@@ -297,6 +297,46 @@ async fn a_transfer_that_says_nothing_clear_waits_for_a_person(db: PgPool) {
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]
+async fn what_is_assigned_again_is_answered_the_same_and_the_order_is_still_to_be_told(db: PgPool) {
+    let bank = Bank::on(db);
+    let (db, account) = (&bank.shop.db, account());
+    let (whole, part) = (bank.awaits(1).await, bank.awaits(2).await);
+    let (more, late) = (bank.awaits(3).await, bank.awaits(4).await);
+    bank.shop.unwinds(&late).await;
+    bank.gives_up(&late).await;
+    let (less, total, over) = around(&whole, "1.01");
+    let pound = pounds("1.01");
+    let rest = Became::Part { order: part.order_id, missing: pound };
+    let surplus = Became::Paid { order: more.order_id, surplus: Some(pound) };
+    let back = Became::GoesBack { order: late.order_id };
+    let mut entries = Vec::new();
+    for (number, order, amount, became) in [
+        (1, &whole, total, paid(&whole)),
+        (2, &part, less, rest),
+        (3, &more, over, surplus),
+        (4, &late, total, back),
+    ] {
+        bank.takes_in(&transfer(number, amount, "for my order")).await;
+        let entry = unassigned(db).await.unwrap()[0].entry;
+        for _again in 0..2 {
+            let by = assign(db, &account, entry, order.order_id, "Ada").await;
+            assert_eq!(by.unwrap(), became);
+        }
+        entries.push(entry);
+    }
+    let told = news(db).await.unwrap();
+    assert!(told.len() == 2 && told.contains(&whole.order_id) && told.contains(&more.order_id));
+    let line = |reason: &str, amount| (reason.to_owned(), amount, false);
+    assert_eq!(bank.lines().await, [line("surplus", pound), line("closed", total)]);
+    // What has come of it meanwhile counts.
+    bank.takes_in(&transfer(5, pound, reference(&part).as_str())).await;
+    bank.takes_the_money(&more).await;
+    for (entry, order, became) in [(entries[1], &part, paid(&part)), (entries[2], &more, surplus)] {
+        assert_eq!(assign(db, &account, entry, order.order_id, "Ada").await.unwrap(), became);
+    }
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_file_and_an_entry_that_come_twice_are_taken_in_once(db: PgPool) {
     let bank = Bank::on(db);
     let order = bank.awaits(1).await;

@@ -4,7 +4,6 @@ mod disputes;
 mod progress;
 mod report;
 mod returns;
-mod stripe;
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -23,8 +22,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use crate::ordersaga::{Answered, ApiArgs, ApiError, Order, Ordersaga};
 use crate::plan::{Planned, Twist};
 use crate::retail::{RetailError, RetailOrders};
+use crate::stripe::{Counterpart, CounterpartError};
 use progress::Progress;
-use stripe::{Counterpart, CounterpartError};
 
 /// Places real orders, some of them with trouble by plan, and shows what became of each.
 ///
@@ -104,6 +103,9 @@ pub(crate) enum DemoError {
         /// What became of it.
         state: String,
     },
+    /// A bank cannot take back what was not paid.
+    #[error("Stripe's counterpart has taken no payment for the order")]
+    NotPaid,
     /// What a customer's bank has done is not on record.
     #[error("of disputes there is {found}; one must be {wanted}")]
     NotDisputed {
@@ -192,7 +194,8 @@ pub(crate) async fn run(demo: &Demo) -> Result<bool, DemoError> {
     let read = RetailOrders::read(demo.orders.as_deref(), demo.count)?;
     report::opening(demo, &read)?;
     if let Some(stripe) = &stripe {
-        stripe.begins(demo.count, demo.api.url()).await?;
+        stripe.tells(demo.api.url()).await?;
+        stripe.begins_to_fail(demo.count).await?;
     }
 
     let planned = |(position, order)| Planned::of(position, order, demo.provider);
@@ -210,8 +213,8 @@ fn counterpart(demo: &Demo) -> Result<Option<Counterpart>, CounterpartError> {
     match demo.provider {
         ProviderName::Sandbox | ProviderName::BankTransfer => Ok(None),
         ProviderName::Stripe => {
-            let url = demo.stripe_counterpart.as_ref().ok_or(CounterpartError::NotNamed)?;
-            Counterpart::at(url, demo.webhook_secrets.clone()).map(Some)
+            let secrets = demo.webhook_secrets.as_deref();
+            Counterpart::at(demo.stripe_counterpart.as_deref(), secrets).map(Some)
         }
     }
 }
@@ -270,6 +273,9 @@ async fn place(
             | Twist::NotApproved
             | Twist::ApprovedInVain
             | Twist::ReturnedInPart
+            | Twist::PaidInParts
+            | Twist::PaidTooMuch
+            | Twist::WrongReference
             | Twist::DisputeWon
             | Twist::DisputeLost
             | Twist::DisputeOpen
@@ -355,7 +361,7 @@ async fn look_at(dealings: Dealings<'_>, outcome: &mut Outcome) -> Result<(), De
     let twist = outcome.planned.twist;
     if !order.has_ended() {
         if let (Some(stripe), Some(page), Some(approves)) =
-            (stripe, order.banks_page(), twist.answers_bank())
+            (stripe, order.customers_link(), twist.answers_bank())
             && !outcome.has_answered_bank
         {
             stripe.answers_bank(page, approves).await?;

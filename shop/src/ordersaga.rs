@@ -123,8 +123,9 @@ impl Order {
         self.rejection.as_ref().map(|rejection| rejection.code.as_str())
     }
 
-    /// Where the customer answers their bank, if that asks them.
-    pub(crate) fn banks_page(&self) -> Option<&str> {
+    /// What the customer is asked to follow, if anything: where they answer their bank, or how much
+    /// they transfer where to.
+    pub(crate) fn customers_link(&self) -> Option<&str> {
         self.customer_action.as_ref()?.url.as_deref()
     }
 

@@ -35,6 +35,12 @@ pub(crate) enum Twist {
     ApprovedInVain,
     /// The customer has a part of their money back, and then another.
     ReturnedInPart,
+    /// The customer transfers a part of the money, and the rest when they are asked for it.
+    PaidInParts,
+    /// The customer transfers more than they are asked for.
+    PaidTooMuch,
+    /// The customer writes the reference down wrong, and a person finds out whose money it is.
+    WrongReference,
     /// The customer's bank takes the payment back, and the shop wins.
     DisputeWon,
     /// The customer's bank takes the payment back, and the customer keeps the money.
@@ -86,21 +92,24 @@ impl Twist {
     /// Ten orders in forty meet trouble, each another one; one in forty has a full address. With
     /// the sandbox, some cards bring the provider's troubles along; with Stripe those befall
     /// everybody, and customers and banks do what the sandbox's do not: three orders in forty are
-    /// disputed.
+    /// disputed. A transfer is whatever the customer makes of it, and nobody says no to it.
     pub(crate) const fn of(position: usize, provider: ProviderName) -> Self {
         match (position % 40, provider) {
             (0, _) => Self::FullAddress,
             (2, ProviderName::Stripe) => Self::DisputeWon,
-            (4, _) => Self::Declined,
+            (4, ProviderName::Sandbox | ProviderName::Stripe) => Self::Declined,
             (6, ProviderName::Stripe) => Self::DisputeLost,
             (8, _) => Self::OutOfStock,
             (10, ProviderName::Stripe) => Self::DisputeOpen,
             (12, ProviderName::Sandbox) => Self::LostAnswer,
             (12, ProviderName::Stripe) => Self::Approved,
+            (12, ProviderName::BankTransfer) => Self::PaidInParts,
             (16, ProviderName::Sandbox) => Self::AnsweredTwice,
             (16, ProviderName::Stripe) => Self::NotApproved,
+            (16, ProviderName::BankTransfer) => Self::PaidTooMuch,
             (20, ProviderName::Sandbox) => Self::Slow,
             (20, ProviderName::Stripe) => Self::ApprovedInVain,
+            (20, ProviderName::BankTransfer) => Self::WrongReference,
             (22, ProviderName::Sandbox) => Self::Outage,
             (24, ProviderName::Sandbox) => Self::Unavailable,
             (22 | 24, ProviderName::Stripe) => Self::ReturnedInPart,
@@ -123,6 +132,9 @@ impl Twist {
             | Self::Outage
             | Self::Approved
             | Self::ReturnedInPart
+            | Self::PaidInParts
+            | Self::PaidTooMuch
+            | Self::WrongReference
             | Self::DisputeWon
             | Self::DisputeLost
             | Self::DisputeOpen
@@ -152,6 +164,9 @@ impl Twist {
             Self::NotApproved => "the bank asks, and the customer refuses",
             Self::ApprovedInVain => "approved, and declined all the same",
             Self::ReturnedInPart => "given back in part, twice",
+            Self::PaidInParts => "paid in two parts",
+            Self::PaidTooMuch => "paid too much",
+            Self::WrongReference => "paid under a wrong reference",
             Self::DisputeWon => "disputed by the bank, and won",
             Self::DisputeLost => "disputed by the bank, and lost",
             Self::DisputeOpen => "disputed by the bank, which has not decided",
@@ -161,8 +176,9 @@ impl Twist {
         }
     }
 
-    /// Whether the order stands still for a while, whatever happens around it: until a provider
-    /// is back or has thought it over, or until it cannot be called off any more.
+    /// Whether the order stands still for a while, whatever happens around it: until a provider is
+    /// back or has thought it over, until its customer has paid, or until it cannot be called off
+    /// any more.
     pub(crate) const fn waits(self) -> bool {
         match self {
             Self::Slow
@@ -171,6 +187,9 @@ impl Twist {
             | Self::Approved
             | Self::NotApproved
             | Self::ApprovedInVain
+            | Self::PaidInParts
+            | Self::PaidTooMuch
+            | Self::WrongReference
             | Self::Cancelled => true,
             Self::Plain
             | Self::FullAddress
@@ -202,6 +221,9 @@ impl Twist {
             | Self::Unavailable
             | Self::Outage
             | Self::ReturnedInPart
+            | Self::PaidInParts
+            | Self::PaidTooMuch
+            | Self::WrongReference
             | Self::DisputeWon
             | Self::DisputeLost
             | Self::DisputeOpen
@@ -230,6 +252,9 @@ impl Twist {
             | Self::NotApproved
             | Self::ApprovedInVain
             | Self::ReturnedInPart
+            | Self::PaidInParts
+            | Self::PaidTooMuch
+            | Self::WrongReference
             | Self::Undeliverable
             | Self::Cancelled
             | Self::Repeated => None,
@@ -237,7 +262,7 @@ impl Twist {
     }
 
     /// The provider's token for a card with this behaviour.
-    const fn payment_token(self, provider: ProviderName) -> &'static str {
+    pub(crate) const fn payment_token(self, provider: ProviderName) -> &'static str {
         match provider {
             ProviderName::Sandbox | ProviderName::BankTransfer => self.sandbox_token(),
             ProviderName::Stripe => self.stripe_token(),
@@ -259,6 +284,9 @@ impl Twist {
             | Self::Unavailable
             | Self::Outage
             | Self::ReturnedInPart
+            | Self::PaidInParts
+            | Self::PaidTooMuch
+            | Self::WrongReference
             | Self::DisputeWon
             | Self::DisputeLost
             | Self::DisputeOpen
@@ -283,6 +311,9 @@ impl Twist {
             | Self::NotApproved
             | Self::ApprovedInVain
             | Self::ReturnedInPart
+            | Self::PaidInParts
+            | Self::PaidTooMuch
+            | Self::WrongReference
             | Self::DisputeWon
             | Self::DisputeLost
             | Self::DisputeOpen
@@ -410,10 +441,11 @@ mod tests {
             planned.map(|order| order.twist).collect::<BTreeSet<_>>()
         };
         let (sandbox, stripe) = (met(ProviderName::Sandbox), met(ProviderName::Stripe));
-        assert_eq!(
-            sandbox.union(&stripe).copied().collect::<BTreeSet<_>>(),
-            Twist::iter().collect()
-        );
+        let bank = met(ProviderName::BankTransfer);
+        let all = sandbox.iter().chain(&stripe).chain(&bank).copied();
+        assert_eq!(all.collect::<BTreeSet<_>>(), Twist::iter().collect());
+        // Nobody is declined who transfers money.
+        assert!(!bank.contains(&Twist::Declined));
         // What takes a card of the one provider's is not asked of the other.
         let of_both = sandbox.intersection(&stripe).copied();
         assert!(of_both.clone().any(|twist| twist == Twist::Declined));
@@ -436,7 +468,11 @@ mod tests {
 
     #[test]
     fn each_provider_is_given_tokens_of_its_own() {
-        for (provider, prefix) in [(ProviderName::Sandbox, "tok_"), (ProviderName::Stripe, "pm_")] {
+        for (provider, prefix) in [
+            (ProviderName::Sandbox, "tok_"),
+            (ProviderName::Stripe, "pm_"),
+            (ProviderName::BankTransfer, "tok_"),
+        ] {
             for order in plan_for(40, provider) {
                 let token = order.request.payment_token;
                 assert!(token.starts_with(prefix), "{token}");

@@ -1,5 +1,5 @@
-//! `ordersaga prove`, which compares all records with each other, and other commands beside it, such
-//! as `ordersaga reconcile`, which compares them with the payment provider's.
+//! `ordersaga prove`, which compares all records with each other, and other commands beside it,
+//! such as `ordersaga reconcile`, which compares them with the payment provider's.
 
 use std::env;
 use std::io;
@@ -29,7 +29,7 @@ pub(crate) async fn reconcile(from: NaiveDate, to: NaiveDate) -> io::Result<bool
 
 /// A command that reads the whole database. It goes past a pooler, which would have it end after
 /// the seconds that the role's statements may take.
-fn ordersaga(arguments: &[&str]) -> io::Result<Command> {
+pub(crate) fn ordersaga(arguments: &[&str]) -> io::Result<Command> {
     let mut program = Command::new(beside_this_program("ordersaga")?);
     program.args(arguments);
     if let Some(direct) = env::var_os("DIRECT_DATABASE_URL") {

@@ -4,12 +4,13 @@ use std::time::{Duration, Instant};
 
 use futures::{StreamExt, stream};
 use serde::Deserialize;
+use serde_json::{Value, json};
 
-use super::stripe::Counterpart;
 use super::{Dealings, DemoError, Outcome, events};
 use crate::ordersaga::{ApiError, Ordersaga};
 use crate::plan::Dispute;
 use crate::screen::say;
+use crate::stripe::Counterpart;
 
 /// How many disputes are under way at a time.
 const AT_ONCE: usize = 32;
@@ -41,6 +42,12 @@ struct Shown {
 #[derive(Deserialize)]
 struct ShownDispute {
     status: String,
+}
+
+/// A dispute, as Stripe has opened it.
+#[derive(Deserialize)]
+struct Opened {
+    id: String,
 }
 
 /// Has the customers' banks do what is planned, and waits until all of it is on record. What is not
@@ -78,10 +85,36 @@ async fn take_back(
     order_id: &str,
     dispute: Dispute,
 ) -> Result<(), DemoError> {
-    let dispute_id = stripe.takes_back(order_id).await?;
+    let dispute_id = begin(stripe, order_id).await?;
     until_on_record(finance, order_id, Dispute::Open, patience).await?;
-    stripe.decides(&dispute_id, dispute).await?;
+    for happening in decision(&dispute_id, dispute) {
+        stripe.happens::<Value>(&happening).await?;
+    }
     until_on_record(finance, order_id, dispute, patience).await
+}
+
+/// Opens a dispute of an order's payment, and withdraws the money; what Stripe calls the dispute.
+async fn begin(stripe: &Counterpart, order_id: &str) -> Result<String, DemoError> {
+    let payments = stripe.payments_of(order_id).await?;
+    let paid = payments.iter().find(|payment| payment["status"] == "succeeded");
+    let paid = paid.ok_or(DemoError::NotPaid)?;
+    let opened = json!({ "dispute-created": { "payment_intent": paid["id"] } });
+    let Opened { id } = stripe.happens(&opened).await?;
+    let withdrawn = json!({ "dispute-funds-withdrawn": { "dispute": id } });
+    stripe.happens::<Value>(&withdrawn).await?;
+    Ok(id)
+}
+
+/// What happens of a dispute once the bank decides.
+fn decision(id: &str, dispute: Dispute) -> Vec<Value> {
+    let closed = |won: bool| json!({ "dispute-closed": { "dispute": id, "won": won } });
+    match dispute {
+        Dispute::Won => {
+            vec![closed(true), json!({ "dispute-funds-reinstated": { "dispute": id } })]
+        }
+        Dispute::Lost => vec![closed(false)],
+        Dispute::Open => vec![],
+    }
 }
 
 async fn until_on_record(
@@ -140,6 +173,19 @@ mod tests {
             disputes: disputes.iter().map(|status| (*status).to_owned()).collect(),
             bookings,
         }
+    }
+
+    #[test]
+    fn a_bank_decides_as_planned_and_gives_back_only_what_is_won() {
+        let decided = |dispute| {
+            let happenings = decision("du_1", dispute).into_iter();
+            happenings.map(|one| one.to_string()).collect::<Vec<_>>().join(" ")
+        };
+        let won = decided(Dispute::Won);
+        assert!(won.contains(r#""won":true"#) && won.contains("reinstated"), "{won}");
+        let lost = decided(Dispute::Lost);
+        assert!(lost.contains(r#""won":false"#) && !lost.contains("reinstated"), "{lost}");
+        assert_eq!(decided(Dispute::Open), "");
     }
 
     #[test]

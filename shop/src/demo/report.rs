@@ -10,14 +10,14 @@ use rust_decimal::Decimal;
 use serde::Deserialize;
 use strum::IntoEnumIterator;
 
-use super::stripe::Counterpart;
-use super::{Dealings, Demo, DemoError, Event, Outcome, Spans, events};
+use super::{Dealings, Demo, DemoError, Event, Outcome, Spans, events, returns};
 use crate::latency::{Latencies, Took, per_second, rounded};
 use crate::ordersaga::Ordersaga;
 use crate::plan::{Ending, Twist};
 use crate::prove::{prove, reconcile};
 use crate::retail::RetailOrders;
 use crate::screen::{heading, say};
+use crate::stripe::{Counterpart, Must};
 
 /// How many orders that went astray are named; more of them have one cause.
 const ASTRAY_MAX: usize = 10;
@@ -90,7 +90,7 @@ pub(super) async fn closing(
     let is_cleared = stripe.is_none() || books.is_cleared();
     let proven = prove().await.map_err(DemoError::Prove)?;
     let is_paid_right = match stripe {
-        Some(stripe) => stripe.account(outcomes).await?,
+        Some(stripe) => stripe.account(&must_have(outcomes)).await?,
         None => true,
     };
     lives(shop, outcomes).await?;
@@ -103,6 +103,19 @@ pub(super) async fn closing(
         (proven, "`ordersaga prove` found a fault"),
         (is_paid_right, "Stripe's own account is not what it should be"),
     ])
+}
+
+/// What Stripe must have done for each order that has ended, by its id.
+fn must_have(outcomes: &[Outcome]) -> BTreeMap<String, Must> {
+    let ended = outcomes.iter().filter_map(|outcome| Some((outcome, outcome.end.as_ref()?)));
+    let must = ended.map(|(outcome, end)| {
+        let is_returned = outcome.planned.twist == Twist::ReturnedInPart;
+        let returned = if is_returned { returns::UNITS } else { 0 };
+        let stands = end.order.status == "completed";
+        let must = if stands { Must::HaveTaken { returned } } else { Must::KeepNothing };
+        (end.order.id.clone(), must)
+    });
+    must.collect()
 }
 
 fn endings(outcomes: &[Outcome]) -> Result<bool, DemoError> {
@@ -220,7 +233,7 @@ fn speed(outcomes: &[Outcome], spans: Spans) -> Result<(), DemoError> {
 /// Has Stripe pay out what it has taken, and compares its account with the shop's records; whether
 /// nothing differs.
 async fn reconciled(stripe: &Counterpart, since: DateTime<Utc>) -> Result<bool, DemoError> {
-    stripe.fails_no_more().await?;
+    stripe.goes_well().await?;
     heading("Stripe pays out")?;
     for payout in stripe.pays_out().await? {
         say(payout)?;
@@ -311,7 +324,10 @@ mod tests {
 
     #[test]
     fn payment_clearing_is_cleared_when_nothing_of_any_currency_is_left_in_it() {
-        let sum = |account: &str, balance: &str| json!({ "account": account, "normal_side": "debit", "balance": balance });
+        let sum = |account: &str, balance: &str| {
+            let side = "debit";
+            json!({ "account": account, "normal_side": side, "balance": balance })
+        };
         let balance = |currency: &str, left: &str| {
             let accounts = [sum("payment-clearing", left), sum("bank", "7.00")];
             json!({ "currency": currency, "debits": "7", "credits": "7", "accounts": accounts })

@@ -384,7 +384,7 @@ pub struct Waiting {
 /// Why a decision was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum NotDecided {
-    /// There is no such transfer, or it is assigned or sent back.
+    /// There is no such transfer, or it is assigned to another order or sent back.
     #[error("no transfer {0} waits for a decision")]
     NotWaiting(i64),
     /// The order is not to be paid by transfer.
@@ -427,6 +427,8 @@ pub async fn unassigned(db: &PgPool) -> Result<Vec<Waiting>, sqlx::Error> {
 /// Assigns a transfer to an order's payment, as if its reference stood in it.
 ///
 /// **Errors.** [`NotDecided`]. Nothing is changed then.
+/// **Repeats.** One that is assigned to the order already is not assigned again, and is answered by
+/// how its payment stands.
 pub async fn assign(
     db: &PgPool,
     account: &BankAccount,
@@ -435,7 +437,10 @@ pub async fn assign(
     by: &str,
 ) -> Result<Became, NotDecided> {
     let mut transaction = db.begin().await?;
-    let amount = waiting(&mut transaction, entry).await?;
+    let Some(amount) = waiting(&mut transaction, entry).await? else {
+        let before = assigned_before(&mut transaction, entry, order).await?;
+        return before.ok_or(NotDecided::NotWaiting(entry));
+    };
     let reference = sqlx::query_scalar!(
         "select reference from bank.payments where order_id = $1
          order by created_at desc, reference limit 1",
@@ -454,12 +459,50 @@ pub async fn assign(
     Ok(became)
 }
 
+/// What a transfer is to the order that it is assigned to. None: it is not.
+async fn assigned_before(
+    connection: &mut PgConnection,
+    entry: i64,
+    order: OrderId,
+) -> Result<Option<Became>, sqlx::Error> {
+    let assigned = sqlx::query!(
+        r#"
+        select payments.reference as "reference!", entries.currency,
+            (
+                select coalesce(sum(lines.amount), 0) from bank.lines
+                where lines.entry_id = entries.entry_id and refund_key is null
+            ) as "surplus!"
+        from bank.entries join bank.payments using (reference)
+        where entry_id = $1 and order_id = $2
+        "#,
+        entry,
+        order.uuid(),
+    );
+    let Some(assigned) = assigned.fetch_optional(&mut *connection).await? else { return Ok(None) };
+    let reference = CreditorReference::parse(&assigned.reference);
+    let Some(reference) = reference else { return Ok(None) };
+    let Some(expected) = records::read(connection, &reference).await? else { return Ok(None) };
+    let surplus = records::money(assigned.surplus, &assigned.currency)?;
+    Ok(Some(match expected.state {
+        State::Opened | State::Awaiting => {
+            let missing = expected.missing();
+            let missing = missing.map_err(|error| sqlx::Error::Decode(error.into()))?;
+            Became::Part { order, missing }
+        }
+        State::Received | State::Captured => {
+            Became::Paid { order, surplus: (!surplus.is_zero()).then_some(surplus) }
+        }
+        State::Closed => Became::GoesBack { order },
+    }))
+}
+
 /// Has a transfer sent back to whoever has made it, whole.
 ///
 /// **Errors.** [`NotDecided::NotWaiting`].
 pub async fn send_back(db: &PgPool, entry: i64, by: &str) -> Result<Money, NotDecided> {
     let mut transaction = db.begin().await?;
-    let amount = waiting(&mut transaction, entry).await?;
+    let waiting = waiting(&mut transaction, entry).await?;
+    let amount = waiting.ok_or(NotDecided::NotWaiting(entry))?;
     sqlx::query!(
         r#"
         with returned as (
@@ -506,14 +549,15 @@ pub async fn pay_to(
 }
 
 /// How much a transfer is that waits, which nobody else decides about until the transaction ends.
-async fn waiting(connection: &mut PgConnection, entry: i64) -> Result<Money, NotDecided> {
+/// None: it does not wait.
+async fn waiting(connection: &mut PgConnection, entry: i64) -> Result<Option<Money>, sqlx::Error> {
     let row = sqlx::query!(
         "select currency, amount from bank.entries
          where entry_id = $1 and state = 'unassigned' for update",
         entry,
     );
-    let row = row.fetch_optional(connection).await?.ok_or(NotDecided::NotWaiting(entry))?;
-    Ok(records::money(row.amount, &row.currency)?)
+    let row = row.fetch_optional(connection).await?;
+    row.map(|row| records::money(row.amount, &row.currency)).transpose()
 }
 
 // ---------------------------------------------------------------------------------------------

@@ -1,9 +1,9 @@
-//! Stripe's counterpart, as far as the demo has to do with it: what goes wrong there, what it tells
-//! the shop by itself, customers who answer their banks, banks that take payments back, payouts, and
-//! its own account of the money.
+//! Stripe's counterpart, as far as the shop has to do with it: what goes wrong there, what it tells
+//! the shop by itself, customers who answer their banks, payouts, and its own account of the money.
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
 
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use rust_decimal::Decimal;
@@ -11,8 +11,6 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{DemoError, Outcome, returns};
-use crate::plan::{Dispute, Twist};
 use crate::screen::{heading, say};
 
 /// One request in so many goes wrong, of each kind of request.
@@ -38,13 +36,16 @@ const REQUESTS: [(&str, &str); 9] = [
 const LATE_MS: u64 = 3_000;
 
 /// Whose key it is does not matter to the counterpart.
-const KEY: &str = "sk_test_demo";
+const KEY: &str = "sk_test_shop";
+
+/// More requests than are ever made while all of them hang.
+const EVERY_REQUEST: u32 = 1_000_000;
 
 /// Why the counterpart is of no use.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CounterpartError {
     /// It is not named.
-    #[error("the demo is paid by Stripe's counterpart only: ORDERSAGA_STRIPE_URL says where it is")]
+    #[error("payments go to Stripe's counterpart alone: ORDERSAGA_STRIPE_URL says where it is")]
     NotNamed,
     /// It does not answer, or not as it should.
     #[error("Stripe's counterpart does not answer")]
@@ -52,13 +53,13 @@ pub(crate) enum CounterpartError {
     /// It does not do as it is told.
     #[error("Stripe's counterpart answers {0}")]
     Refused(StatusCode),
-    /// A bank cannot take back what was not paid.
-    #[error("Stripe's counterpart has taken no payment for the order")]
-    NotPaid,
+    /// The terminal is gone.
+    #[error("cannot write to the terminal")]
+    Screen(#[from] io::Error),
 }
 
 /// Stripe's counterpart.
-pub(super) struct Counterpart {
+pub(crate) struct Counterpart {
     http: Client,
     url: String,
     /// By which it signs what it tells the shop; without, it tells nothing.
@@ -67,7 +68,7 @@ pub(super) struct Counterpart {
 
 /// What Stripe has transferred to the shop's bank account.
 #[derive(Deserialize)]
-pub(super) struct Payout {
+pub(crate) struct Payout {
     id: String,
     /// In the currency's smallest units; below zero, if the bank account is debited.
     amount: i64,
@@ -80,6 +81,19 @@ struct Taken {
     payments: u32,
     received: u64,
     returned: u64,
+}
+
+/// What Stripe must have done for an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Must {
+    /// It has taken the order's money once, and given so much of it back, in the currency's
+    /// smallest units.
+    HaveTaken {
+        /// How much.
+        returned: u64,
+    },
+    /// It has given everything back that it took.
+    KeepNothing,
 }
 
 #[derive(Deserialize)]
@@ -123,58 +137,62 @@ struct Struck {
 }
 
 impl Counterpart {
-    pub(super) fn at(url: &str, secrets: Option<String>) -> Result<Self, CounterpartError> {
+    /// The one at this URL, which signs what it tells the shop by these secrets, with commas between
+    /// them.
+    ///
+    /// **Errors.** It is not named, or no client can be built on this machine.
+    pub(crate) fn at(url: Option<&str>, secrets: Option<&str>) -> Result<Self, CounterpartError> {
+        let url = url.ok_or(CounterpartError::NotNamed)?.trim_end_matches('/').to_owned();
         let http = runtime::http::client_builder().no_proxy().build()?;
-        Ok(Self { http, url: url.trim_end_matches('/').to_owned(), secrets })
+        Ok(Self { http, url, secrets: secrets.map(str::to_owned) })
     }
 
-    /// From now on requests go wrong, so often that each of so many orders may meet it, and the shop
-    /// at this URL is told of most of what happens.
-    pub(super) async fn begins(&self, orders: usize, shop: &str) -> Result<(), CounterpartError> {
-        if let Some(secrets) = &self.secrets {
-            self.commanded("settings", &telling(shop, secrets)).await?;
+    /// From now on the shop at this URL is told of most of what happens, if there are secrets to
+    /// sign it by, whether or not anybody listens there.
+    pub(crate) async fn tells(&self, shop: &str) -> Result<(), CounterpartError> {
+        match &self.secrets {
+            Some(secrets) => self.commanded("settings", &telling(shop, secrets)).await.map(drop),
+            None => Ok(()),
         }
+    }
+
+    /// From now on requests go wrong, so often that each of so many orders may meet it.
+    pub(crate) async fn begins_to_fail(&self, orders: usize) -> Result<(), CounterpartError> {
         self.commanded("faults", &plan(orders)).await.map(drop)
     }
 
-    /// From now on nothing goes wrong.
-    pub(super) async fn fails_no_more(&self) -> Result<(), CounterpartError> {
+    /// From now on no request is answered, nor is anything done.
+    pub(crate) async fn begins_to_hang(&self) -> Result<(), CounterpartError> {
+        let all = json!([{ "path": "**", "times": EVERY_REQUEST, "fault": "hang" }]);
+        self.commanded("faults", &all).await.map(drop)
+    }
+
+    /// From now on nothing goes wrong there. A request that hangs is not answered any more.
+    pub(crate) async fn goes_well(&self) -> Result<(), CounterpartError> {
         self.commanded("faults", &json!([])).await.map(drop)
     }
 
-    /// The customer's bank takes an order's payment back; what Stripe calls that dispute.
-    pub(super) async fn takes_back(&self, order_id: &str) -> Result<String, CounterpartError> {
-        let payments: Vec<Value> = self.get(&format!("/_proxy/payments/{order_id}")).await?;
-        let mut payments = payments.iter();
-        let paid = payments.find(|payment| payment["status"] == "succeeded");
-        let paid = paid.ok_or(CounterpartError::NotPaid)?;
-        let opened = json!({ "dispute-created": { "payment_intent": paid["id"] } });
-        let dispute = text(&self.happens::<Value>(&opened).await?["id"]);
-        let withdrawn = json!({ "dispute-funds-withdrawn": { "dispute": dispute } });
-        self.happens::<Value>(&withdrawn).await?;
-        Ok(dispute)
+    /// An order's payments, as Stripe shows them.
+    pub(crate) async fn payments_of(&self, order_id: &str) -> Result<Vec<Value>, CounterpartError> {
+        self.get(&format!("/_proxy/payments/{order_id}")).await
     }
 
-    /// The bank decides a dispute.
-    pub(super) async fn decides(
+    /// Has something happen at Stripe; what has become of its object.
+    pub(crate) async fn happens<T: DeserializeOwned>(
         &self,
-        dispute_id: &str,
-        dispute: Dispute,
-    ) -> Result<(), CounterpartError> {
-        for happening in decision(dispute_id, dispute) {
-            self.happens::<Value>(&happening).await?;
-        }
-        Ok(())
+        what: &Value,
+    ) -> Result<T, CounterpartError> {
+        Ok(self.commanded("happen", what).await?.json().await?)
     }
 
     /// Stripe pays out all that it owes the shop.
-    pub(super) async fn pays_out(&self) -> Result<Vec<Payout>, CounterpartError> {
+    pub(crate) async fn pays_out(&self) -> Result<Vec<Payout>, CounterpartError> {
         self.happens(&json!({ "paid-out": {} })).await
     }
 
     /// The customer answers their bank on this page. An answer that the bank has already changes
     /// nothing, and the bank may say no to what its customer approves.
-    pub(super) async fn answers_bank(
+    pub(crate) async fn answers_bank(
         &self,
         page: &str,
         approves: bool,
@@ -183,18 +201,14 @@ impl Counterpart {
         Ok(())
     }
 
-    /// Shows what Stripe itself knows of the orders; whether it took each one's money as it should.
-    pub(super) async fn account(&self, outcomes: &[Outcome]) -> Result<bool, DemoError> {
+    /// Shows what Stripe itself knows of these orders, by their ids; whether it did for each what
+    /// it must have done, and keeps nothing for any other.
+    pub(crate) async fn account(
+        &self,
+        orders: &BTreeMap<String, Must>,
+    ) -> Result<bool, CounterpartError> {
         let taken = self.taken().await?;
-        let wrong: Vec<_> = outcomes
-            .iter()
-            .filter_map(|outcome| outcome.end.as_ref().map(|end| (outcome, end)))
-            .filter(|(outcome, end)| {
-                let taken = taken.get(&end.order.id).unwrap_or(&Taken::NOTHING);
-                !taken.is_right(end.order.status == "completed", outcome.planned.twist)
-            })
-            .map(|(_, end)| end.order.id.clone())
-            .collect();
+        let wrong = wrong(&taken, orders);
         let Struck { struck } = self.get("/_proxy/struck").await?;
         let delivered: Delivered = self.get("/_proxy/deliveries").await?;
         let Judged { judge, asked, refused } = self.get("/_proxy/judgements").await?;
@@ -212,7 +226,7 @@ impl Counterpart {
             say(format_args!("✘ {refusal}"))?;
         }
         for order in &wrong {
-            say(format_args!("✘ {order}: {:?}", taken.get(order)))?;
+            say(format_args!("✘ {order}: {:?}", taken.get(*order)))?;
         }
         // With a secret that is not the shop's, it would take none.
         let is_heard = self.secrets.is_none() || delivered.taken > 0;
@@ -256,11 +270,7 @@ impl Counterpart {
         }
     }
 
-    /// Has something happen at Stripe; what has become of its object.
-    async fn happens<T: DeserializeOwned>(&self, what: &Value) -> Result<T, CounterpartError> {
-        Ok(self.commanded("happen", what).await?.json().await?)
-    }
-
+    /// Tells the counterpart itself, and not Stripe.
     async fn commanded<T: Serialize + ?Sized>(
         &self,
         command: &str,
@@ -283,8 +293,20 @@ async fn answered(request: RequestBuilder) -> Result<Response, CounterpartError>
     }
 }
 
-/// The shop is told what happens, signed. Of each type of event the first is never told, so that the
-/// shop has to find it in the list of events, and the others come in other ways, one after the other.
+impl Taken {
+    const NOTHING: Self = Self { payments: 0, received: 0, returned: 0 };
+
+    const fn is_right(&self, must: Must) -> bool {
+        match must {
+            Must::HaveTaken { returned } => self.payments == 1 && self.returned == returned,
+            Must::KeepNothing => self.returned == self.received,
+        }
+    }
+}
+
+/// The shop is told what happens, signed. Of each type of event the first is never told, so that
+/// the shop has to find it in the list of events, and the others come in other ways, one after the
+/// other.
 fn telling(shop: &str, secrets: &str) -> Value {
     let secrets = secrets.split(',').map(str::trim).filter(|secret| !secret.is_empty());
     json!({
@@ -295,18 +317,6 @@ fn telling(shop: &str, secrets: &str) -> Value {
         "deliver_at_once": true,
         "deliveries": ["lost", "twice", { "late-ms": LATE_MS }, "once"],
     })
-}
-
-/// What happens of a dispute once the bank decides.
-fn decision(id: &str, dispute: Dispute) -> Vec<Value> {
-    let closed = |won: bool| json!({ "dispute-closed": { "dispute": id, "won": won } });
-    match dispute {
-        Dispute::Won => {
-            vec![closed(true), json!({ "dispute-funds-reinstated": { "dispute": id } })]
-        }
-        Dispute::Lost => vec![closed(false)],
-        Dispute::Open => vec![],
-    }
 }
 
 /// Which requests go wrong, and how: in one way after the other, of each kind of request.
@@ -338,6 +348,22 @@ fn troubles() -> [Value; 9] {
         json!({ "fault": { "delay-ms": 1_000 } }),
         json!({ "fault": "hang", "after_effect": true }),
     ]
+}
+
+/// The orders of which Stripe has something else than it must have.
+fn wrong<'a>(
+    taken: &'a BTreeMap<String, Taken>,
+    orders: &'a BTreeMap<String, Must>,
+) -> Vec<&'a String> {
+    let of_orders = orders.iter().filter(|(order, must)| {
+        let taken = taken.get(*order).unwrap_or(&Taken::NOTHING);
+        !taken.is_right(**must)
+    });
+    let of_nobody = taken
+        .iter()
+        .filter(|(order, taken)| !orders.contains_key(*order) && !taken.is_right(Must::KeepNothing))
+        .map(|(order, _)| order);
+    of_orders.map(|(order, _)| order).chain(of_nobody).collect()
 }
 
 impl fmt::Display for Payout {
@@ -392,6 +418,10 @@ mod tests {
         assert_eq!(struck, [1, 5, 9]);
     }
 
+    fn taken(payments: u32, received: u64, returned: u64) -> Taken {
+        Taken { payments, received, returned }
+    }
+
     #[test]
     fn the_shop_is_told_of_each_type_of_event_in_every_way_and_of_the_first_not_at_all() {
         let told = telling("http://shop", "whsec_old, whsec_new,");
@@ -406,19 +436,6 @@ mod tests {
     }
 
     #[test]
-    fn a_bank_decides_as_planned_and_gives_back_only_what_is_won() {
-        let decided = |dispute| {
-            let happenings = decision("du_1", dispute).into_iter();
-            happenings.map(|one| one.to_string()).collect::<Vec<_>>().join(" ")
-        };
-        let won = decided(Dispute::Won);
-        assert!(won.contains(r#""won":true"#) && won.contains("reinstated"), "{won}");
-        let lost = decided(Dispute::Lost);
-        assert!(lost.contains(r#""won":false"#) && !lost.contains("reinstated"), "{lost}");
-        assert_eq!(decided(Dispute::Open), "");
-    }
-
-    #[test]
     fn a_payout_is_told_in_its_currency() {
         let payout = |amount| Payout { id: "po_1".to_owned(), amount, currency: "gbp".to_owned() };
         assert_eq!(payout(123_450).to_string(), "po_1: 1234.50 GBP");
@@ -427,31 +444,33 @@ mod tests {
 
     #[test]
     fn a_payment_is_taken_once_from_an_order_that_stands_and_from_no_other() {
-        let taken = |payments, received, returned| Taken { payments, received, returned };
-        let (whole, in_part) = (Twist::Plain, Twist::ReturnedInPart);
-        assert!(taken(1, 900, 0).is_right(true, whole));
-        assert!(taken(1, 900, returns::UNITS).is_right(true, in_part));
-        assert!(Taken::NOTHING.is_right(false, whole));
-        assert!(taken(1, 900, 900).is_right(false, whole));
+        let (whole, in_part) = (Must::HaveTaken { returned: 0 }, Must::HaveTaken { returned: 150 });
+        assert!(taken(1, 900, 0).is_right(whole));
+        assert!(taken(1, 900, 150).is_right(in_part));
+        assert!(Taken::NOTHING.is_right(Must::KeepNothing));
+        assert!(taken(1, 900, 900).is_right(Must::KeepNothing));
         for wrong in [taken(0, 0, 0), taken(2, 1_800, 0), taken(1, 900, 900)] {
-            assert!(!wrong.is_right(true, whole), "{wrong:?}");
+            assert!(!wrong.is_right(whole), "{wrong:?}");
         }
-        assert!(!taken(1, 900, 0).is_right(true, in_part));
-        assert!(!taken(1, 900, 0).is_right(false, whole));
+        assert!(!taken(1, 900, 0).is_right(in_part));
+        assert!(!taken(1, 900, 0).is_right(Must::KeepNothing));
     }
-}
 
-impl Taken {
-    const NOTHING: Self = Self { payments: 0, received: 0, returned: 0 };
-
-    /// An order that stands has paid once, and was given back what its customer was; any other one
-    /// has everything back that it paid.
-    fn is_right(&self, stands: bool, twist: Twist) -> bool {
-        let returned = if twist == Twist::ReturnedInPart { returns::UNITS } else { 0 };
-        if stands {
-            self.payments == 1 && self.returned == returned
-        } else {
-            self.returned == self.received
-        }
+    #[test]
+    fn an_order_that_has_not_paid_and_money_of_nobodys_order_are_found() {
+        let of = |order: &str, taken| (order.to_owned(), taken);
+        let stands = Must::HaveTaken { returned: 0 };
+        let orders = BTreeMap::from([
+            ("paid".to_owned(), stands),
+            ("unpaid".to_owned(), stands),
+            ("undone".to_owned(), Must::KeepNothing),
+        ]);
+        let taken = BTreeMap::from([
+            of("paid", taken(1, 900, 0)),
+            of("undone", taken(1, 900, 900)),
+            of("unknown", taken(1, 900, 0)),
+            of("unknown, and returned", taken(1, 900, 900)),
+        ]);
+        assert_eq!(wrong(&taken, &orders), ["unpaid", "unknown"]);
     }
 }
