@@ -159,7 +159,7 @@ fn told(
     let disputes: Vec<_> =
         known.others.iter().copied().chain([Claim { status, is_lost }]).collect();
     let now = dispute::payment_status(payment.captured, payment.refunded, &disputes);
-    let disputed = |payment_status| Disputed {
+    let told = |payment_status| Disputed {
         dispute_id: facts.dispute_id.clone(),
         number: known.number,
         status,
@@ -170,16 +170,16 @@ fn told(
     };
     if status.is_open() {
         let opened = if known.recorded.is_none() {
-            OrderEvent::DisputeOpened(disputed(now))
+            OrderEvent::DisputeOpened(told(now))
         } else {
-            OrderEvent::DisputeUpdated(disputed(now))
+            OrderEvent::DisputeUpdated(told(now))
         };
         return vec![opened];
     }
     let is_the_shops_again = known.was_lost && !is_lost;
-    let reopened = is_the_shops_again
-        .then(|| OrderEvent::DisputeUpdated(disputed(Some(PaymentStatus::Disputed))));
-    reopened.into_iter().chain([OrderEvent::DisputeClosed(disputed(now))]).collect()
+    let reopened =
+        is_the_shops_again.then(|| OrderEvent::DisputeUpdated(told(Some(PaymentStatus::Disputed))));
+    reopened.into_iter().chain([OrderEvent::DisputeClosed(told(now))]).collect()
 }
 
 async fn book(

@@ -276,7 +276,7 @@ impl Inbox<'_> {
         match refund.state {
             // Nothing was given back, as far as the shop knows.
             AtProvider::Pending | AtProvider::Failed => Ok(Outcome::Applied),
-            AtProvider::Succeeded => self.from_outside(&charge, &refund).await,
+            AtProvider::Succeeded => self.given_outside(&charge, &refund).await,
         }
     }
 
@@ -370,7 +370,7 @@ impl Inbox<'_> {
     }
 
     /// Somebody has given money back at the provider.
-    async fn from_outside(
+    async fn given_outside(
         &self,
         charge: &Charge,
         refund: &Refund,

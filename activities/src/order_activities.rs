@@ -70,7 +70,8 @@ impl Activities {
         ctx: ActivityContext,
         key: StepKey,
     ) -> Result<AuthorisationAnswer, ActivityError> {
-        self.step(&ctx, key, payment::authorise(&self.db, self.provider.as_ref(), key)).await
+        let work = payment::authorise(&self.db, self.provider.as_ref(), key);
+        self.step(&ctx, key, Box::pin(work)).await
     }
 
     /// See [`payment::void`].
@@ -80,7 +81,8 @@ impl Activities {
         ctx: ActivityContext,
         key: StepKey,
     ) -> Result<(), ActivityError> {
-        self.step(&ctx, key, payment::void(&self.db, self.provider.as_ref(), key)).await
+        let work = payment::void(&self.db, self.provider.as_ref(), key);
+        self.step(&ctx, key, Box::pin(work)).await
     }
 
     /// See [`payment::capture`].
@@ -90,7 +92,8 @@ impl Activities {
         ctx: ActivityContext,
         key: StepKey,
     ) -> Result<(), ActivityError> {
-        self.step(&ctx, key, payment::capture(&self.db, self.provider.as_ref(), key)).await
+        let work = payment::capture(&self.db, self.provider.as_ref(), key);
+        self.step(&ctx, key, Box::pin(work)).await
     }
 
     /// See [`payment::refund`].
@@ -100,7 +103,8 @@ impl Activities {
         ctx: ActivityContext,
         key: StepKey,
     ) -> Result<(), ActivityError> {
-        self.step(&ctx, key, payment::refund(&self.db, self.provider.as_ref(), key)).await
+        let work = payment::refund(&self.db, self.provider.as_ref(), key);
+        self.step(&ctx, key, Box::pin(work)).await
     }
 
     /// See [`ledger::post`].
@@ -261,7 +265,7 @@ impl Activities {
         let asked = reconcile::Asked { name: run_id(&ctx), from: None, to: None, days: start.days };
         let incident = format!("reconcile:{}", asked.name);
         let compared = reconcile::reconcile(&self.db, self.provider.as_ref(), &asked);
-        let told = async { compared.await.map(|report| report.reconciled()) };
+        let told = async { compared.await.map(reconcile::Report::reconciled) };
         self.step(&ctx, incident, told).await
     }
 }

@@ -255,14 +255,14 @@ pub fn judge(facts: &Facts) -> Judgement {
     }
     match (&facts.theirs, &facts.ours) {
         (None, None) => Judgement::NONE,
-        (None, Some(ours)) => unknown_there(ours),
-        (Some(theirs), None) => unknown_here(facts, theirs),
+        (None, Some(ours)) => only_ours(ours),
+        (Some(theirs), None) => only_theirs(facts, theirs),
         (Some(theirs), Some(ours)) => known_to_both(facts, theirs, ours),
     }
 }
 
 /// A payment of which nobody took or set aside money may be forgotten.
-fn unknown_there(ours: &Ours) -> Judgement {
+fn only_ours(ours: &Ours) -> Judgement {
     let has_money = match ours.state {
         PaymentState::Authorised | PaymentState::Captured => true,
         PaymentState::Opened
@@ -275,7 +275,7 @@ fn unknown_there(ours: &Ours) -> Judgement {
 }
 
 /// One that was opened and never authorised is nothing: an opening whose answer was lost leaves it.
-fn unknown_here(facts: &Facts, theirs: &Theirs) -> Judgement {
+fn only_theirs(facts: &Facts, theirs: &Theirs) -> Judgement {
     if holds_money(theirs) {
         let kind =
             if facts.is_surplus { DifferenceKind::ChargedTwice } else { DifferenceKind::NotInShop };
@@ -444,19 +444,17 @@ mod tests {
 
     #[test]
     fn a_payment_that_one_side_does_not_know_matters_if_it_has_money() {
-        let unknown_here = |theirs| Facts { theirs: Some(theirs), ours: None, ..paid() };
-        is(unknown_here(theirs(State::Captured, 2_430, 0)), Kind::NotInShop);
-        agree(unknown_here(theirs(State::Refunded, 2_430, 2_430)));
-        agree(unknown_here(theirs(State::Opened, 0, 0)));
-        let of_nobody = Facts {
-            order: OrderStanding::Unknown,
-            ..unknown_here(theirs(State::Authorised, 0, 0))
-        };
+        let only_theirs = |theirs| Facts { theirs: Some(theirs), ours: None, ..paid() };
+        is(only_theirs(theirs(State::Captured, 2_430, 0)), Kind::NotInShop);
+        agree(only_theirs(theirs(State::Refunded, 2_430, 2_430)));
+        agree(only_theirs(theirs(State::Opened, 0, 0)));
+        let of_nobody =
+            Facts { order: OrderStanding::Unknown, ..only_theirs(theirs(State::Authorised, 0, 0)) };
         is(of_nobody, Kind::NotInShop);
-        let unknown_there = |ours| Facts { theirs: None, ours: Some(ours), ..paid() };
-        is(unknown_there(ours(State::Captured, 2_430, 0)), Kind::NotAtProvider);
-        is(unknown_there(ours(State::Authorised, 0, 0)), Kind::NotAtProvider);
-        agree(unknown_there(ours(State::Opened, 0, 0)));
+        let only_ours = |ours| Facts { theirs: None, ours: Some(ours), ..paid() };
+        is(only_ours(ours(State::Captured, 2_430, 0)), Kind::NotAtProvider);
+        is(only_ours(ours(State::Authorised, 0, 0)), Kind::NotAtProvider);
+        agree(only_ours(ours(State::Opened, 0, 0)));
     }
 
     #[test]

@@ -7,7 +7,6 @@ use rustls::crypto::{CryptoProvider, ring};
 ///
 /// The HTTP library brings no cryptography, and cannot build a client in a process that has chosen
 /// none. So every client begins here, in programs and in tests; lints refuse any other beginning.
-#[must_use]
 #[expect(clippy::disallowed_methods, reason = "this is the place that sees to it")]
 pub fn client_builder() -> ClientBuilder {
     if CryptoProvider::get_default().is_none() {

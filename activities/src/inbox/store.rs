@@ -129,7 +129,7 @@ fn interval(duration: Duration) -> PgInterval {
 
 /// A payment on record, and its order.
 pub(super) struct Charge {
-    pub(super) charge_key: String,
+    pub(super) key: String,
     pub(super) order_id: OrderId,
     pub(super) state: PaymentState,
     /// Where its order stands.
@@ -145,7 +145,7 @@ impl Charge {
 
     /// Whether the order's undo asks for its refund under this key.
     pub(super) fn is_key_of_its_undo(&self, key: &str) -> bool {
-        key.strip_suffix(":refund").is_some_and(|charge| charge == self.charge_key)
+        key.strip_suffix(":refund").is_some_and(|charge| charge == self.key)
     }
 
     /// The key of the order's next refund.
@@ -179,7 +179,7 @@ pub(super) async fn charge(
     let state = row.state.parse::<PaymentState>();
     let status = serde_json::from_value(row.status_data);
     Ok(Some(Charge {
-        charge_key: row.charge_key,
+        key: row.charge_key,
         order_id: OrderId::of(row.order_id),
         state: state.map_err(|error| ActivityFault::broken(DOING, error))?,
         status: status.map_err(|error| ActivityFault::broken(DOING, error))?,
@@ -349,7 +349,7 @@ pub(super) async fn record(
             $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12
         ) as "outcome!"
         "#,
-        charge.charge_key,
+        charge.key,
         i32::try_from(number).map_err(|error| ActivityFault::broken(DOING, error))?,
         claimed.amount(),
         *reference,

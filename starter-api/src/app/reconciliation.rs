@@ -18,6 +18,7 @@ use crate::identity::Caller;
 
 /// A difference between the payment provider and the shop.
 #[derive(Debug, Serialize, ToSchema)]
+#[expect(clippy::struct_field_names, reason = "the answer says whose number it is")]
 pub(crate) struct Difference {
     /// Its number.
     difference_id: i64,

@@ -61,7 +61,7 @@ async fn pages(shop: &Shop, first: &str) -> Vec<Vec<Value>> {
         assert_eq!(page.status, 200, "{}", page.text);
         pages.push(page.json()["items"].as_array().unwrap().clone());
         let Some(link) = page.header("link") else { return pages };
-        path = link.trim_start_matches('<').split_once('>').unwrap().0.to_owned();
+        link.trim_start_matches('<').split_once('>').unwrap().0.clone_into(&mut path);
     }
 }
 

@@ -43,7 +43,8 @@ fn now() -> i64 {
 fn signature(secret: &str, at: i64, body: &str) -> String {
     let key = Key::new(HMAC_SHA256, secret.as_bytes());
     let tag = sign(&key, format!("{at}.{body}").as_bytes());
-    tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    let digits = tag.as_ref().iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
 }
 
 fn header(secret: &str, at: i64, body: &str) -> String {

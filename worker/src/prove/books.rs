@@ -177,10 +177,7 @@ async fn orders_as_booked(
                     coalesce(refund.shipping, 0) - orders.shipping,
                     coalesce(refund.tax, 0) - orders.tax,
                     coalesce(refund.goods, 0), cost_of_goods, -cost_of_goods
-                ) else (
-                    0::numeric, 0::numeric, 0::numeric,
-                    0::numeric, 0::numeric, 0::numeric, 0::numeric, 0::numeric
-                ) end
+                ) else (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0) end
                 then format(
                     'order %s, %s: clearing %s, deposits %s, sales %s, shipping %s, tax %s, '
                         || 'refunds %s, cost %s',
@@ -203,13 +200,8 @@ async fn orders_as_booked(
     )
     .fetch_one(db)
     .await?;
-    Ok(Finding::of(
-        "I2",
-        "the books say of each order what its own totals say, at rest",
-        "orders",
-        seen,
-    )
-    .with_remark(skipped.remark(BOOKINGS)))
+    const SAID: &str = "the books say of each order what its own totals say, at rest";
+    Ok(Finding::of("I2", SAID, "orders", seen).with_remark(skipped.remark(BOOKINGS)))
 }
 
 /// Holds at any moment: a refund and its booking are one transaction, which is named by its key.

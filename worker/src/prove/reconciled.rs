@@ -9,14 +9,14 @@ use super::{Finding, Seen};
 /// A promise about what the provider has on record, and what breaks it.
 struct Promise {
     invariant: &'static str,
-    promise: &'static str,
+    said: &'static str,
     kinds: &'static [DifferenceKind],
 }
 
 const PROMISES: &[Promise] = &[
     Promise {
         invariant: "I4",
-        promise: "what an order was paid with stands at the provider, by the last reconciliation",
+        said: "what an order was paid with stands at the provider, by the last reconciliation",
         kinds: &[
             DifferenceKind::NotAtProvider,
             DifferenceKind::CapturedOnlyHere,
@@ -26,12 +26,12 @@ const PROMISES: &[Promise] = &[
     },
     Promise {
         invariant: "I5",
-        promise: "one capture for an order, by the last reconciliation",
+        said: "one capture for an order, by the last reconciliation",
         kinds: &[DifferenceKind::ChargedTwice],
     },
     Promise {
         invariant: "I5",
-        promise: "the provider has no payment that the shop does not know, and none is left set \
+        said: "the provider has no payment that the shop does not know, and none is left set \
                   aside, by the last reconciliation",
         kinds: &[
             DifferenceKind::NotInShop,
@@ -41,7 +41,7 @@ const PROMISES: &[Promise] = &[
     },
     Promise {
         invariant: "I6",
-        promise: "the provider has given back what the shop says, by the last reconciliation",
+        said: "the provider has given back what the shop says, by the last reconciliation",
         kinds: &[
             DifferenceKind::RefundedOnlyThere,
             DifferenceKind::RefundedOnlyHere,
@@ -50,7 +50,7 @@ const PROMISES: &[Promise] = &[
     },
     Promise {
         invariant: "I2",
-        promise: "payment clearing comes back to zero with each payout, by the last reconciliation",
+        said: "payment clearing comes back to zero with each payout, by the last reconciliation",
         kinds: &[DifferenceKind::PayoutDiffers, DifferenceKind::SettledInAnotherCurrency],
     },
 ];
@@ -98,9 +98,9 @@ pub(super) async fn look(db: &mut PgConnection) -> Result<Vec<Finding>, sqlx::Er
         return Ok(not_shown(OLD, Some(&remark)));
     }
     let mut findings = Vec::new();
-    for Promise { invariant, promise, kinds } in PROMISES {
+    for Promise { invariant, said, kinds } in PROMISES {
         let seen = open(db, last.payments, kinds).await?;
-        let finding = Finding::of(invariant, promise, "payments", seen);
+        let finding = Finding::of(invariant, said, "payments", seen);
         findings.push(finding.with_remark(Some(remark.clone())));
     }
     Ok(findings)
@@ -108,7 +108,7 @@ pub(super) async fn look(db: &mut PgConnection) -> Result<Vec<Finding>, sqlx::Er
 
 fn not_shown(why: &'static str, remark: Option<&String>) -> Vec<Finding> {
     let finding = |promise: &'static Promise| {
-        let finding = Finding::not_shown(promise.invariant, promise.promise, why);
+        let finding = Finding::not_shown(promise.invariant, promise.said, why);
         finding.with_remark(remark.cloned())
     };
     PROMISES.iter().map(finding).collect()

@@ -173,7 +173,9 @@ async fn matrix(shop: &mut Shop, arguments: &Arguments, manner: Manner) -> bool 
     let proven = report::prove(shop).await;
     if let Some(stripe) = &stripe {
         let refused = stripe.refused().await;
-        refused.iter().for_each(|refusal| println!("REFUSED by stripe-mock: {refusal}"));
+        for refusal in &refused {
+            println!("REFUSED by stripe-mock: {refusal}");
+        }
         if !refused.is_empty() {
             return false;
         }

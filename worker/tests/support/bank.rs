@@ -38,8 +38,8 @@ pub fn transfer(name: &str, pounds: Decimal, text: &str) -> String {
 /// A statement with these entries is taken in.
 pub async fn take_in(db: &PgPool, entries: &str) -> Imported {
     let file = format!(
-        r#"<Document><BkToCstmrStmt><Stmt><Id>S1</Id>
-        <Acct><Id><IBAN>{SHOPS_OWN}</IBAN></Id></Acct>{entries}</Stmt></BkToCstmrStmt></Document>"#
+        "<Document><BkToCstmrStmt><Stmt><Id>S1</Id>
+        <Acct><Id><IBAN>{SHOPS_OWN}</IBAN></Id></Acct>{entries}</Stmt></BkToCstmrStmt></Document>"
     );
     import(db, &account(), file.as_bytes()).await.unwrap()
 }

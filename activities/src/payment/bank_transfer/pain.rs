@@ -38,8 +38,8 @@ pub(super) fn message(header: &Header<'_>, lines: &[Line]) -> Result<String, NoM
         by_currency.entry(line.amount.currency().code()).or_default().push(line);
     }
     // Of all currencies together, as the message wants it.
-    let amounts = lines.iter().map(|line| line.amount.amount());
-    let sum = amounts.fold(Some(Decimal::ZERO), |sum, one| sum?.checked_add(one));
+    let mut amounts = lines.iter().map(|line| line.amount.amount());
+    let sum = amounts.try_fold(Decimal::ZERO, Decimal::checked_add);
     let sum = sum.ok_or(MoneyError::OutOfRange)?;
     let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
     writeln!(

@@ -239,13 +239,13 @@ fn currency_of(code: &str) -> Result<Currency, ProviderError> {
 }
 
 impl ToldPayment {
-    fn listed(self) -> Result<ListedPayment, ProviderError> {
-        Ok(ListedPayment {
+    fn listed(self) -> ListedPayment {
+        ListedPayment {
             id: payment_called(self.number),
             order_id: self.order.parse().ok().map(OrderId::of),
             opened_at: self.opened_at,
             standing: self.standing().unwrap_or(Standing::Unreadable),
-        })
+        }
     }
 
     fn standing(&self) -> Option<Standing> {
@@ -320,7 +320,7 @@ impl ProviderLists for SandboxProvider {
     ) -> Result<Page<ListedPayment>, ProviderError> {
         let after = number_after(after)?;
         let told = self.ask(&Request::ListPayments { from, to, after }).await?;
-        page(told, ToldPayment::listed)
+        page(told, |one: ToldPayment| Ok(one.listed()))
     }
 
     async fn list_refunds(
@@ -356,6 +356,6 @@ impl ProviderLists for SandboxProvider {
 
     async fn find(&self, payment: &PaymentId) -> Result<ListedPayment, ProviderError> {
         let payment = number_of(payment).map_err(|_other| ProviderError::NotFound)?;
-        self.ask::<ToldPayment>(&Request::Find { payment }).await?.listed()
+        Ok(self.ask::<ToldPayment>(&Request::Find { payment }).await?.listed())
     }
 }

@@ -3,7 +3,8 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 use domain::dispute::DisputeStatus;
 use domain::event::{
-    Disputed, OrderEvent as Happened, RefundEnded, RefundRequested, RefundReversed, Reviewed,
+    AttentionNeeded, Disputed, OrderEvent as Happened, RefundEnded, RefundRequested,
+    RefundReversed, Reviewed,
 };
 use domain::{Ending, OrderId, OrderStatus};
 use serde::Serialize;
@@ -116,10 +117,7 @@ fn sentence(event: &Happened) -> String {
         Happened::OrderUnwinding(unwinding) => {
             format!("Everything done so far is being undone: {}", cause(&unwinding.ending))
         }
-        Happened::AttentionNeeded(needed) => {
-            let doing = if needed.undoing { "undone" } else { "done" };
-            format!("{} cannot be {doing} and waits for an operator: {}", needed.step, needed.why)
-        }
+        Happened::AttentionNeeded(needed) => waits(needed),
         Happened::AttentionResolved(made) => {
             format!("{} decided {} for {}: {}", made.by, made.decision, made.step, made.why)
         }
@@ -148,6 +146,11 @@ fn sentence(event: &Happened) -> String {
         }
         Happened::DisputePosted(_) => "What the dispute moved was booked".to_owned(),
     }
+}
+
+fn waits(needed: &AttentionNeeded) -> String {
+    let doing = if needed.undoing { "undone" } else { "done" };
+    format!("{} cannot be {doing} and waits for an operator: {}", needed.step, needed.why)
 }
 
 fn disputed(Disputed { number, status, amount, reason, .. }: &Disputed) -> String {
