@@ -186,6 +186,9 @@ class Stack:
         # Tests make and drop databases of their own, which only the owner may.
         self.env["DATABASE_URL"] = postgres.url("owner" if self.command == "test" else "worker")
         self.env["STARTER_DATABASE_URL"] = postgres.url("starter")
+        if self.command == "test":
+            postgres.open_template(self.signals)
+            self.env["TEMPLATE_DATABASE_URL"] = postgres.url("owner", "template1")
         if self.command == "pooled":
             self._start_pooler(postgres)
         self.acts["back-up", "postgres"] = lambda: postgres.back_up(self.services)

@@ -334,7 +334,6 @@ async fn a_refund_that_is_pending_is_waited_for_and_one_that_failed_is_told(db: 
     asks(&shop, &order, 1, &[], part).await;
     pends(&shop, &order, 1).await;
     assert_unavailable(issues(&shop, &order, 1).await, None);
-    assert_unavailable(withdraws(&shop, &order, 1).await, None);
     assert_eq!(state_of(&shop, &order, 1).await, RefundState::Pending);
     assert_eq!(shop.payment_of(&order).await, "paid", "until it is decided");
     refunds_are(&shop, "failed").await;

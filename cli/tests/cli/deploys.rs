@@ -320,6 +320,8 @@ async fn orders_wait_while_no_program_fits_the_schema(database: PgPool) {
 
 #[sqlx::test(migrations = false)]
 async fn a_worker_that_is_ahead_of_the_schema_begins_once_it_is_migrated(database: PgPool) {
+    let empty = include_str!("../../../runtime/tests/empty.sql");
+    sqlx::raw_sql(empty).execute(&database).await.unwrap();
     let newest_but_one = MIGRATIONS.iter().rev().nth(1).unwrap().version;
     MIGRATIONS.run_to(newest_but_one, &database).await.unwrap();
     let (server, temporal) = testkit::server().await;
