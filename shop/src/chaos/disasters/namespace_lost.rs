@@ -34,6 +34,7 @@ struct Lost {
     unasked: Vec<Uuid>,
     /// These could be cancelled, and nobody did.
     in_window: Vec<Uuid>,
+    /// Before this, none of their windows has ended.
     window_ends: DateTime<Utc>,
     /// These were cancelled afterwards.
     to_cancel: Vec<Uuid>,
@@ -65,10 +66,11 @@ async fn lose_namespace(
 ) -> Result<Lost, ChaosError> {
     let to_cancel = ground.in_their_window(OF_EACH, "tok_visa", LONG_WINDOW).await?;
     let stuck = ground.stuck(OF_EACH).await?;
-    let in_window = ground.in_their_window(OF_EACH, "tok_visa", SHORT_WINDOW).await?;
+    // Each one's window begins later than this.
     let window_ends = now()
         .checked_add_signed(TimeDelta::from_std(SHORT_WINDOW).unwrap_or_default())
         .unwrap_or_default();
+    let in_window = ground.in_their_window(OF_EACH, "tok_visa", SHORT_WINDOW).await?;
     let before = ground.records.standings().await?;
 
     launcher.delete_namespace().await?;

@@ -228,7 +228,7 @@ mod tests {
         // By `printf '1700000000.{}' | openssl dgst -sha256 -hmac whsec_first`.
         assert_eq!(
             hex("whsec_first", "1700000000", b"{}"),
-            "455a4acf33c4b98b4cd175b4b19e08f9357ca267474116e3c55f48cfcd4e8337"
+            "455a4acf33c4b98b4cd175b4b19e08f9357ca269474116e3c55f48cfcd4e8337"
         );
     }
 
