@@ -140,6 +140,7 @@ async fn orders_as_booked(
     db: &mut PgConnection,
     skipped: &Skipped,
 ) -> Result<Finding, sqlx::Error> {
+    const SAID: &str = "the books say of each order what its own totals say, at rest";
     let seen = sqlx::query_as!(
         Seen,
         r#"
@@ -200,7 +201,6 @@ async fn orders_as_booked(
     )
     .fetch_one(db)
     .await?;
-    const SAID: &str = "the books say of each order what its own totals say, at rest";
     Ok(Finding::of("I2", SAID, "orders", seen).with_remark(skipped.remark(BOOKINGS)))
 }
 

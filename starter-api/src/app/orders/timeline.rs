@@ -76,9 +76,7 @@ impl TimelineLine {
 
 fn sentence(event: &Happened) -> String {
     match event {
-        Happened::OrderPlaced(placed) => {
-            format!("The order was placed: {}", placed.totals.total)
-        }
+        Happened::OrderPlaced(placed) => format!("The order was placed: {}", placed.totals.total),
         Happened::StockReserved(_) => "The goods were set aside".to_owned(),
         Happened::StockRefused(refused)
         | Happened::PaymentDeclined(refused)
@@ -101,9 +99,7 @@ fn sentence(event: &Happened) -> String {
             format!("The payment was set aside: {}", moved.amount)
         }
         Happened::PaymentCaptured(moved) => format!("The payment was taken: {}", moved.amount),
-        Happened::PaymentVoided(moved) => {
-            format!("The payment was let go: {}", moved.amount)
-        }
+        Happened::PaymentVoided(moved) => format!("The payment was let go: {}", moved.amount),
         Happened::PaymentRefunded(moved) => format!("The payment was refunded: {}", moved.amount),
         Happened::LedgerPosted(_) => "The payment was booked".to_owned(),
         Happened::LedgerReversed(_) => "The booking was reversed".to_owned(),

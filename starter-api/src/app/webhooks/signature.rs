@@ -212,7 +212,8 @@ mod tests {
 
     fn hex(secret: &str, moment: &str, body: &[u8]) -> String {
         let tag = tag(&Key::new(HMAC_SHA256, secret.as_bytes()), moment, body);
-        tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+        let digits = tag.as_ref().iter().flat_map(|byte| [byte >> 4, byte & 15]);
+        digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
     }
 
     fn header(secret: &str, at: u64, body: &[u8]) -> String {
