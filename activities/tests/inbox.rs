@@ -177,7 +177,7 @@ fn refund(status: &str, units: u64, key: Option<String>) -> Scripted {
         &json!({
             "id": "re_1a", "object": "refund", "amount": units, "currency": "gbp",
             "status": status, "failure_reason": failure, "payment_intent": "pi_1a",
-            "metadata": key.map_or(json!({}), |key| json!({"refund_key": key})),
+            "metadata": key.map_or_else(|| json!({}), |key| json!({"refund_key": key})),
         }),
     )
 }
@@ -562,7 +562,7 @@ async fn a_dispute_is_put_on_record_as_it_is_however_it_is_told(db: PgPool) {
     let (order, listeners) = (completed_with_stripe(&shop).await, Listeners::default());
     let before = shop.events_of(&order).await.len();
     let units = i64::try_from(to_stripe_units(order.totals.total).unwrap()).unwrap();
-    let taken = [balance("txn_1a", -units, 1_500, "gbp")];
+    let taken = [balance("txn_1a", units.checked_neg().unwrap(), 1_500, "gbp")];
     let opened = || disputed(&order, "needs_response", &taken);
     let unknown =
         refuses(404, &json!({"type": "invalid_request_error", "code": "resource_missing"}));
