@@ -8,28 +8,37 @@ STACK  := $(PYTHON) embedded/stack.py
 # builds from the answers in .sqlx, without a database.
 export SQLX_OFFLINE := true
 
-.PHONY: help demo test up counterparts matrix mutants bench chaos chaos-race chaos-ledger books pooled fuzz fuzz-parsers replay lint queries clean
+.PHONY: help demo test up counterparts counterparts-test matrix mutants bench chaos chaos-race chaos-ledger books pooled fuzz fuzz-parsers replay lint queries clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: ## real orders through the whole system, and the proof that the books hold (ORDERS=path N=count)
-	@$(STACK) demo
+demo: ## real orders through the whole system, and the proof that the books hold; PROVIDER=stripe: with disputes, lost webhooks and payouts (ORDERS=path N=count)
+	@$(STACK) demo $(if $(PROVIDER),--provider $(PROVIDER))
 
 up: ## the whole system, until Ctrl-C
 	@$(STACK) up
 
 test: ## every test, against a real Temporal server and a real Postgres
 	@$(PYTHON) -m unittest discover embedded
-	@$(STACK) test -- cargo test --workspace --locked --no-fail-fast
+	@$(STACK) test --with stripe --where-possible -- sh embedded/test.sh
 	@ORDERSAGA_PROFILE=dev $(STACK) fuzz -- 3
 
 counterparts: ## fetches who stands for outside parties in tests, and says what is there
 	@$(PYTHON) embedded/counterparts.py
 
-matrix: ## every fault at every step and undo, cancelled at every moment; then several at once (ORDERS=300 SEED=42 ONLY=text)
+counterparts-test: ## payments against localstripe, which a proxy has answer, and go wrong, as Stripe does
+	@$(STACK) test --with stripe -- cargo test --workspace --locked --test counterparts --test activities -- proxy:: stripe_counterpart::
+
+matrix: ## every fault at every step and undo, cancelled at every moment; then several at once (ORDERS=300 SEED=42 ONLY=text PROVIDER=stripe, or bank-transfer)
+ifeq ($(PROVIDER),stripe)
+	@$(STACK) test --with stripe -- cargo test --quiet --locked --workspace --test matrix -- --provider stripe --whole $(if $(ONLY),--only "$(ONLY)")
+else ifeq ($(PROVIDER),bank-transfer)
+	@$(STACK) test -- cargo test --quiet --locked --workspace --test matrix -- --provider bank-transfer --whole $(if $(ONLY),--only "$(ONLY)")
+else
 	@$(STACK) test -- sh -c 'cargo test --quiet --locked --workspace --test matrix -- --whole $(if $(ONLY),--only "$(ONLY)") \
 		&& cargo test --quiet --locked --workspace --test matrix -- --orders $(or $(ORDERS),300) $(if $(SEED),--seed $(SEED))'
+endif
 
 mutants: ## plants one bug at a time in a copy of the code: each is to be caught (ONLY=text)
 	@$(STACK) test -- $(PYTHON) mutants/run.py $(if $(ONLY),--only "$(ONLY)")
@@ -37,8 +46,8 @@ mutants: ## plants one bug at a time in a copy of the code: each is to be caught
 bench: ## orders per second, beside an empty workflow and the textbook saga
 	@$(STACK) bench
 
-chaos: ## orders while everything is killed with -9 again and again, then three things that hang, then three disasters, and what came of it (SECONDS=60 SEED=n DISASTER=name)
-	@$(STACK) chaos
+chaos: ## orders while everything is killed with -9 again and again, then three things that hang, then three disasters, and what came of it (SECONDS=60 SEED=n DISASTER=name PROVIDER=stripe, or bank-transfer)
+	@$(STACK) chaos $(if $(PROVIDER),--provider $(PROVIDER))
 
 chaos-race: ## a thousand buyers at once for the last few pieces, the worker killed meanwhile (BUYERS= ITEMS= ROUNDS=)
 	@$(STACK) chaos-race
@@ -46,8 +55,8 @@ chaos-race: ## a thousand buyers at once for the last few pieces, the worker kil
 chaos-ledger: ## every way to unbalance or rewrite the books, and what refuses it
 	@$(STACK) chaos-ledger
 
-books: ## the demo, and its books checked by hledger and beancount, which also have to catch a cent (HLEDGER=program N=count)
-	@$(STACK) books
+books: ## the demo, and its books checked by hledger and beancount, which also have to catch a cent (HLEDGER=program N=count PROVIDER=stripe)
+	@$(STACK) books $(if $(PROVIDER),--provider $(PROVIDER))
 
 pooled: ## the demo with PgBouncer in transaction mode before Postgres (PGBOUNCER=program N=count)
 	@$(STACK) pooled
@@ -65,6 +74,7 @@ lint: ## formatting, lints, documentation, and what is published for others to r
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
+	@! grep -n '^name = "aws-lc' Cargo.lock || { echo "all cryptography is ring's: cargo tree --invert aws-lc-rs says who brings another"; false; }
 	$(PYTHON) embedded/contracts.py
 
 queries: ## checks every query against the schema anew, after a change of SQL

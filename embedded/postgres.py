@@ -33,10 +33,13 @@ SETTINGS = {
     "synchronous_commit": "on",
 }
 # What the sandboxes keep stands for the records of a provider and a carrier of their own: they
-# survive when the shop's database is set back. Each with the number that it counts, if it does.
+# survive when the shop's database is set back. Each after those that its rows name, with the number
+# that it counts, if it does.
 THE_PARTIES_OWN = {
     "sandbox_provider.payments": "payment_id",
     "sandbox_provider.refunds": "refund_id",
+    "sandbox_provider.payouts": "payout_id",
+    "sandbox_provider.balance_transactions": "transaction_id",
     "sandbox_provider.outages": None,
     "sandbox_provider.repairs": None,
     "sandbox_provider.behaviours": "behaviour_id",
@@ -156,6 +159,12 @@ class Postgres:
         if self._psql(["--file", str(ROLES)], signals) != 0:
             raise Problem(f"cannot set up the database roles: {self._log_path('psql')} says why")
 
+    def open_template(self, signals: Signals) -> None:
+        """Lets the owner migrate the database of which every new one is a copy."""
+        statement = "alter database template1 owner to ordersaga_owner"
+        if self._psql(["--command", statement], signals) != 0:
+            raise Problem(f"cannot open the template: {self._log_path('psql')} says why")
+
     def limit_roles(self, signals: Signals) -> None:
         """The limits that each program asks for its connections, for whoever cannot ask."""
         statements = [
@@ -166,10 +175,10 @@ class Postgres:
         if self._psql(["--command", "; ".join(statements)], signals) != 0:
             raise Problem(f"cannot limit the database roles: {self._log_path('psql')} says why")
 
-    def url(self, role: str) -> str:
+    def url(self, role: str, database: str = "ordersaga") -> str:
         password = self._passwords()[role]
         # Without sslmode each connection would first ask for TLS, which this server has not.
-        where = f"127.0.0.1:{self.port}/ordersaga?sslmode=disable"
+        where = f"127.0.0.1:{self.port}/{database}?sslmode=disable"
         return f"postgres://ordersaga_{role}:{password}@{where}"
 
     def _passwords(self) -> dict[str, str]:

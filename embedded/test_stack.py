@@ -694,8 +694,127 @@ class CounterpartsTest(Case):
     def test_counterparts_are_for_tests_alone(self) -> None:
         asked = stack.parse(["test", "--with", "stripe", "--", "true"])
         self.assertEqual((asked.counterparts, asked.rest), (("stripe",), ["true"]))
-        with self.assertRaises(SystemExit):
-            stack.parse(["demo", "--with", "stripe"])
+        self.assertFalse(asked.where_possible)
+        for refused in (
+            ["demo", "--with", "stripe"],
+            ["test", "--where-possible", "--", "true"],
+            ["bench", "--provider", "stripe"],
+            ["pooled", "--provider", "stripe"],
+            ["demo", "--provider", "paypal"],
+            ["demo", "--provider", "bank-transfer"],
+            ["chaos-race", "--provider", "stripe"],
+        ):
+            with self.assertRaises(SystemExit):
+                stack.parse(refused)
+
+    def test_the_demo_is_paid_by_stripes_counterpart_if_that_is_asked_for(self) -> None:
+        self.assertEqual(stack.parse(["demo"]).counterparts, ())
+        self.assertEqual(stack.parse(["demo", "--provider", "sandbox"]).counterparts, ())
+        asked = stack.parse(["demo", "--provider", "stripe", "--", "-n", "5"])
+        self.assertEqual((asked.counterparts, asked.rest), (("stripe",), ["-n", "5"]))
+        self.assertEqual(stack.parse(["books"]).counterparts, ())
+        for command in ("books", "chaos"):
+            asked = stack.parse([command, "--provider", "stripe"])
+            self.assertEqual((asked.counterparts, asked.provider), (("stripe",), "stripe"))
+
+    def test_no_counterpart_is_started_for_a_bank_which_nobody_calls(self) -> None:
+        asked = stack.parse(["chaos", "--provider", "bank-transfer"])
+        self.assertEqual((asked.counterparts, asked.provider), ((), "bank-transfer"))
+
+    def tortured(self, provider: str) -> dict[str, str]:
+        """What the programs are told that are tortured while this provider takes the money."""
+        begun = stack.Stack(
+            "chaos", self.folder, signals, self.services(), provider=provider, env={}
+        )
+        begun._choose_addresses()
+        with (
+            mock.patch.object(begun, "_once"),
+            mock.patch.object(begun, "_launch"),
+            mock.patch.object(begun, "_start_frontends"),
+        ):
+            begun._start_shop()
+        return begun.env
+
+    def test_customers_transfer_their_money_to_the_shops_account_if_that_is_asked_for(self) -> None:
+        told = self.tortured("bank-transfer")
+        self.assertEqual(told["PAYMENT_PROVIDER"], "bank-transfer")
+        self.assertEqual(told["BANK_IBAN"], stack.BANK_IBAN)
+        self.assertEqual(told["ORDERSAGA_BANK_FILES"], str(self.folder / "bank"))
+        self.assertNotIn("BANK_IBAN", self.tortured("sandbox"))
+
+    def test_only_the_sandbox_has_an_order_wait_for_a_person_at_the_first_nonsense(self) -> None:
+        self.assertEqual(self.tortured("sandbox")["WORKER_INVALID_ANSWER_SECONDS"], "0")
+        for provider in ("stripe", "bank-transfer"):
+            self.assertNotIn("WORKER_INVALID_ANSWER_SECONDS", self.tortured(provider))
+
+    def started(
+        self, *arguments: str, there: bool = False, env: dict[str, str] | None = None
+    ) -> stack.Stack:
+        """A stack whose counterpart of Stripe was to be started, where it can be had or cannot."""
+        asked = stack.parse([*arguments, "--", "true"])
+        begun = stack.Stack(
+            asked.command,
+            self.folder,
+            signals,
+            self.services(),
+            asked.counterparts,
+            asked.where_possible,
+            env=dict(env or {}),
+        )
+        had = {"return_value": self.folder} if there else {"side_effect": Problem("no network")}
+        with (
+            mock.patch.object(stack, "fetch_localstripe", **had),
+            mock.patch.object(stack, "refuse_foreign_state"),
+            mock.patch.object(counterparts.GoTool, "fetch", return_value=None),
+            mock.patch.object(begun.services, "launch"),
+        ):
+            begun._start_stripe(self.folder)
+        return begun
+
+    def test_what_is_started_is_told_and_takes_the_money_of_the_demo_alone(self) -> None:
+        test = self.started("test", "--with", "stripe", there=True)
+        self.assertIn("ORDERSAGA_STRIPE_URL", test.env)
+        self.assertNotIn("PAYMENT_PROVIDER", test.env)
+        self.assertNotIn("STRIPE_WEBHOOK_SECRETS", test.env)
+        for command in ("demo", "books", "chaos"):
+            paid = self.started(command, "--provider", "stripe", there=True)
+            self.assertEqual(paid.env["PAYMENT_PROVIDER"], "stripe")
+            self.assertEqual(paid.env["STRIPE_API_URL"], paid.env["ORDERSAGA_STRIPE_URL"])
+            self.assertIn("STRIPE_WEBHOOK_SECRETS", paid.env)
+        self.assertIn("judged by nobody", self.told())
+
+    def test_webhooks_are_signed_by_secrets_of_the_run_and_the_list_is_read_as_often_as_can_be(
+        self,
+    ) -> None:
+        first, second = (self.started("demo", "--provider", "stripe", there=True) for _ in range(2))
+        signing = first.env["STRIPE_WEBHOOK_SECRETS"].split(",")
+        self.assertEqual(len(set(signing)), 2)
+        for secret in signing:
+            self.assertRegex(secret, "^whsec_[0-9a-f]{32}$")
+            self.assertNotIn(secret, second.env["STRIPE_WEBHOOK_SECRETS"])
+        self.assertEqual(first.env["STRIPE_WEBHOOK_MODE"], "test")
+        self.assertEqual(first.env["STRIPE_POLL_SECONDS"], "5")
+
+    def test_an_accounts_own_secrets_are_not_handed_to_a_counterpart(self) -> None:
+        own = {"STRIPE_WEBHOOK_SECRETS": "whsec_of_an_account", "STRIPE_WEBHOOK_MODE": "live"}
+        begun = self.started("demo", "--provider", "stripe", there=True, env=own)
+        self.assertNotIn("whsec_of_an_account", begun.env["STRIPE_WEBHOOK_SECRETS"])
+        self.assertEqual(begun.env["STRIPE_WEBHOOK_MODE"], "test")
+
+    def test_a_customers_answer_may_take_longer_while_the_shop_is_tortured(self) -> None:
+        demo, tortured = (
+            self.started(command, "--provider", "stripe", there=True).env
+            for command in ("demo", "chaos")
+        )
+        name = "ORDERSAGA_APPROVAL_SECONDS"
+        self.assertGreater(int(tortured[name]), int(demo[name]))
+
+    def test_a_command_goes_without_a_counterpart_only_if_it_says_so(self) -> None:
+        with self.assertRaisesRegex(Problem, "no network"):
+            self.started("test", "--with", "stripe")
+        begun = self.started("test", "--with", "stripe", "--where-possible")
+        self.assertEqual(begun.env, {})
+        self.assertIn("nobody stands for Stripe", self.told())
 
 
 class SettingsTest(unittest.TestCase):
@@ -731,7 +850,7 @@ class SettingsTest(unittest.TestCase):
 
     def test_what_stands_after_the_dashes_belongs_to_the_command(self) -> None:
         asked = stack.parse(["with", "--data", "/x", "--", "ls", "--data", "--", "y"])
-        expected = stack.Asked("with", Path("/x"), (), ["ls", "--data", "--", "y"])
+        expected = stack.Asked("with", Path("/x"), (), False, ["ls", "--data", "--", "y"])
         self.assertEqual(asked, expected)
 
     def test_servers_of_somebody_else_are_not_tortured(self) -> None:

@@ -14,6 +14,7 @@ ATTENTION = "saga/src/attention.rs"
 PROGRESS = "saga/src/progress.rs"
 FAILURE = "saga/src/failure.rs"
 PROCESS = "workflows/src/order/mod.rs"
+TOLD = "workflows/src/told.rs"
 LEDGER = "domain/src/ledger.rs"
 STATUS = "domain/src/status.rs"
 FINGERPRINT = "domain/src/fingerprint.rs"
@@ -23,6 +24,7 @@ RECORD_SQL = "migrations/0040_on_record_before_launch.sql"
 PAYMENT = "activities/src/payment.rs"
 STRIPE = "activities/src/payment/stripe.rs"
 STRIPE_CLIENT = "activities/src/payment/stripe/client.rs"
+SIGNATURES = "starter-api/src/identity/signatures.rs"
 FAULT = "activities/src/fault.rs"
 PAYMENTS = "activities/src/payment/store.rs"
 PROTOCOL = "domain/src/payment.rs"
@@ -38,6 +40,20 @@ WAITING_SQL = "migrations/0053_waiting_for_the_customer.sql"
 REFUND = "domain/src/refund.rs"
 REFUNDS = "activities/src/refunds.rs"
 REFUND_SQL = "migrations/0060_refunds.sql"
+DISPUTE = "domain/src/dispute.rs"
+DISPUTES = "activities/src/disputes.rs"
+DISPUTE_STORE = "activities/src/disputes/store.rs"
+DISPUTE_SQL = "migrations/0062_disputes.sql"
+REFUND_STORE = "activities/src/refunds/store.rs"
+INBOX = "activities/src/inbox.rs"
+INBOX_STORE = "activities/src/inbox/store.rs"
+FEED = "activities/src/inbox/feed.rs"
+INBOX_SQL = "migrations/0061_inbox.sql"
+SIGNATURE = "starter-api/src/app/webhooks/signature.rs"
+RECEIVE = "starter-api/src/app/webhooks/receive.rs"
+SCREENING = "domain/src/screening.rs"
+FRAUD = "activities/src/fraud.rs"
+SCREENING_SQL = "migrations/0063_screening.sql"
 LEDGER_SQL = "migrations/0007_ledger.sql"
 CLOSED_SQL = "migrations/0030_closed_books.sql"
 ROLE_SQL = "migrations/0014_two_roles.sql"
@@ -58,9 +74,26 @@ GATE = "starter-api/src/http/rate_limit.rs"
 GRAPHQL = "starter-api/src/graphql.rs"
 DATABASE = "runtime/src/database.rs"
 PARTY = "activities/src/party.rs"
+GRPC = "starter-api/src/grpc.rs"
+GRAPHQL_ORDER = "starter-api/src/graphql/order.rs"
+CLI_REFUND = "cli/src/refund.rs"
 PASSWORDS = "starter-api/src/identity/passwords.rs"
 PROXIES = "starter-api/src/http/forwarded.rs"
 HISTORY = "worker/src/replay/history.rs"
+RECONCILIATION = "domain/src/reconciliation.rs"
+RECONCILE = "activities/src/reconcile.rs"
+STRIPE_LISTS = "activities/src/payment/stripe/lists.rs"
+RECONCILED = "worker/src/prove/reconciled.rs"
+BANK = "activities/src/payment/bank_transfer.rs"
+BANK_RECORDS = "activities/src/payment/bank_transfer/records.rs"
+BANK_IMPORT = "activities/src/payment/bank_transfer/import.rs"
+BANK_LIST = "activities/src/payment/bank_transfer/list.rs"
+BANK_XML = "activities/src/payment/bank_transfer/element.rs"
+BANK_FILES = "activities/src/payment/bank_transfer/camt.rs"
+BANK_SQL = "migrations/0065_bank_transfers.sql"
+RECONCILE_STORE = "activities/src/reconcile/store.rs"
+CLOSED_BY_SQL = "migrations/0070_closed_by_a_person.sql"
+RULE_SETS_SQL = "migrations/0071_rule_sets_on_trial.sql"
 
 
 @dataclass(frozen=True)
@@ -267,7 +300,7 @@ PLANTED = [
     mutant(
         "the order is shipped before it is paid",
         "replay:the_histories_on_file replay",
-        (PROCESS, "            authorised(ctx, saga, again, authorise).await?;\n        }\n", "            authorised(ctx, saga, again, authorise).await?;\n        }\n        saga.run(ship).await?;\n"),
+        (PROCESS, "        renewed(ctx, saga, held).await?;\n        saga.run(capture)", "        renewed(ctx, saga, held).await?;\n        saga.run(ship).await?;\n        saga.run(capture)"),
         (PROCESS, "    }\n    saga.run(ship).await?;\n", "    }\n"),
     ),
     mutant(
@@ -289,7 +322,20 @@ PLANTED = [
     mutant(
         "a payment is replaced although its money was taken",
         "activities:a_payment_whose_money_a_lost_run activities",
-        (PAYMENT, "                if found.state == PaymentState::Captured {", "                if false {"),
+        (
+            PAYMENT,
+            "                    PaymentState::Captured => {\n"
+            "                        return idempotency::recall(self.db, key).await?.into_answer(key).map(Some);\n"
+            "                    }\n"
+            "                    PaymentState::Voided | PaymentState::Refunded => {}\n",
+            "                    PaymentState::Captured | PaymentState::Voided | PaymentState::Refunded => {}\n",
+        ),
+    ),
+    mutant(
+        "a payment that cannot be voided yet counts as replaced",
+        "activities:a_payment_that_cannot_be_voided activities",
+        (PAYMENT, "                    PaymentState::Voided | PaymentState::Refunded => {}\n", "                    PaymentState::Authorised | PaymentState::Voided | PaymentState::Refunded => {}\n"),
+        (PAYMENT, "                    | PaymentState::Declined\n                    | PaymentState::Authorised => {\n", "                    | PaymentState::Declined => {\n"),
     ),
     mutant(
         "a change of cost passes the books by",
@@ -384,7 +430,7 @@ PLANTED = [
     mutant(
         "an answer without end is read",
         "units:party::answer activities",
-        (ANSWER, "        if self.body.len() > BODY_MAX {", "        if false {"),
+        (ANSWER, "        if self.body.len() > bytes_max {", "        if false && self.body.len() > bytes_max {"),
     ),
     mutant(
         "a party is left alone for as long as it likes",
@@ -417,9 +463,20 @@ PLANTED = [
         (REFUNDS, "        RefundState::Failed | RefundState::Cancelled => return Err(given_up(key)),\n", "        RefundState::Failed | RefundState::Cancelled => {}\n"),
     ),
     mutant(
+        "a refund that is being given up is asked for all the same",
+        "activities:a_refund_that_is_being_given_up activities",
+        (REFUNDS, "    if stored.is_given_up && stored.state.is_open() {", "    if false {"),
+    ),
+    mutant(
         "money that was given back is forgotten when its refund is given up",
         "activities:money_that_was_given_back activities",
         (REFUNDS, "        RefundState::Pending => Known::Unasked,\n", "        RefundState::Pending => Known::Nothing,\n"),
+    ),
+    mutant(
+        "a refund that fails while it is asked for is taken for an answer without sense",
+        "activities:a_refund_that_fails_while activities",
+        (REFUNDS, "            Err(ProviderError::MovedOn) if self.has_moved_on => {", "            Err(ProviderError::MovedOn) => {"),
+        (REFUNDS, "            Err(ProviderError::MovedOn) => {\n                self.has_moved_on = true;\n                Ok(())\n            }\n", ""),
     ),
     mutant(
         "the customer's link is in the history",
@@ -532,6 +589,48 @@ PLANTED = [
         ),
     ),
     mutant(
+        "a parcel is handed over while its payment is disputed",
+        "activities:a_parcel_is_held activities",
+        (SHIPPING, "        self.is_held = stored.is_payment_lost == Some(false);\n", ""),
+    ),
+    mutant(
+        "a parcel is handed over though a dispute came while it was drafted",
+        "activities:a_dispute_that_comes_while activities",
+        (
+            SHIPMENTS,
+            "            where not exists (\n"
+            "                select from payments.disputes\n"
+            "                where disputes.order_id = $1 and (is_open and released_at is null or is_lost)\n"
+            "            )\n",
+            "",
+        ),
+    ),
+    mutant(
+        "a payment that the customer keeps by a dispute is given back again",
+        "activities:an_order_whose_payment_was_lost activities",
+        (PAYMENT, "        if disputes::before_giving_back(self.db, &self.charge).await? == Standing::WithTheCustomer {", "        disputes::before_giving_back(self.db, &self.charge).await?;\n        if self.payment.is_none() {"),
+    ),
+    mutant(
+        "a payment that a bank has is given back",
+        "activities:a_payment_that_a_bank_has_is_given activities",
+        (DISPUTES, "    if disputes.iter().any(|one| one.status.has_payment()) {\n", "    if false {\n"),
+    ),
+    mutant(
+        "a payment that a bank has is refunded",
+        "activities:a_payment_that_a_bank_has_is_not_given_back_by activities",
+        (REFUNDS, "        if *is_disputed {", "        if *is_disputed && false {"),
+    ),
+    mutant(
+        "an operator is not asked anew when a question becomes a dispute",
+        "activities:somebody_who_has_dealt activities",
+        (DISPUTE_STORE, "known.status = excluded.status then known.asked_at else excluded.asked_at end", "known.status is not null then known.asked_at else excluded.asked_at end"),
+    ),
+    mutant(
+        "a dispute that is won after it was lost leaves its order refunded",
+        "activities:what_is_lost_is_written_off activities",
+        (DISPUTES, "    let is_the_shops_again = known.was_lost && !is_lost;", "    let is_the_shops_again = false;"),
+    ),
+    mutant(
         "a parcel is sent though its goods are not held",
         "activities:an_expired_reservation_is_not activities",
         (SHIPPING, "        if !stored.are_goods_held {", "        if false {"),
@@ -570,12 +669,12 @@ PLANTED = [
     mutant(
         "a terminal status can be left",
         "activities:whatever_happens_to_an_order activities",
-        (REFUND_SQL, "            when orders.is_terminal(known.status) then known.status_data\n", ""),
+        (DISPUTE_SQL, "            when orders.is_terminal(known.status) then known.status_data\n", ""),
     ),
     mutant(
         "the database knows another transition of payments",
         "activities:the_database_has_the_same_state_machines activities",
-        (RECORD_SQL, "    when 'paid' then next in ('partially-refunded', 'refunded', 'disputed')", "    when 'paid' then next in ('partially-refunded', 'refunded', 'disputed', 'voided')"),
+        (DISPUTE_SQL, "    when 'paid' then next in ('partially-refunded', 'refunded', 'disputed')", "    when 'paid' then next in ('partially-refunded', 'refunded', 'disputed', 'voided')"),
     ),
     mutant(
         "refunds may come to more than was captured",
@@ -592,6 +691,16 @@ PLANTED = [
         "an order of which a refund was asked for is taken back",
         "activities:an_order_of_which_a_refund activities",
         (REFUND_SQL, " and not exists (\n            select from payments.refund_requests\n            where refund_requests.order_id = the_order\n        )", ""),
+    ),
+    mutant(
+        "a refund that was on its way ends a dispute in the database",
+        "activities:whatever_happens_to_an_order activities",
+        (DISPUTE_SQL, "            when event_type = 'order.refund-succeeded' and known.payment_status = 'disputed'\n            then known.payment_status\n", ""),
+    ),
+    mutant(
+        "a dispute that somebody has dealt with is dealt with again",
+        "activities:somebody_who_has_dealt activities",
+        (DISPUTE_SQL, "        and disputes.is_open and disputes.released_at is null\n", "        and disputes.is_open\n"),
     ),
     mutant(
         "an order is placed twice under one key",
@@ -676,9 +785,39 @@ PLANTED = [
         ),
     ),
     mutant(
+        "an older snapshot of a dispute counts",
+        "domain:in_whatever_order domain",
+        (DISPUTE, "known.is_none_or(|known| facts.age() > known.age())", "known.is_none_or(|known| *facts != DisputeFacts { status: known.status, ..facts.clone() })"),
+    ),
+    mutant(
+        "a dispute that was lost and is won after all stays lost in the books",
+        "domain:the_books_say_who_has_the_money domain",
+        (DISPUTE, "        DisputeStatus::Won | DisputeStatus::WarningClosed => !reinstated.is_zero(),", "        DisputeStatus::Won | DisputeStatus::WarningClosed => false,"),
+        (DISPUTE, "        (MovementKind::Recovered, booked.checked_sub(lost)?)", "        (MovementKind::Recovered, lost)"),
+    ),
+    mutant(
+        "a fee of a dispute is booked as money that may come back",
+        "domain:the_books_say_who_has_the_money domain",
+        (DISPUTE, "            Self::Fee => (Account::DisputeFees, Account::PaymentClearing),", "            Self::Fee => (Account::DisputedPayments, Account::PaymentClearing),"),
+    ),
+    mutant(
+        "a mere question of the bank's counts as a payment taken back",
+        "domain:a_payment_is_disputed domain",
+        (DISPUTE, "            Self::NeedsResponse | Self::UnderReview => true,\n            Self::WarningNeedsResponse\n            | Self::WarningUnderReview\n", "            Self::NeedsResponse\n            | Self::UnderReview\n            | Self::WarningNeedsResponse\n            | Self::WarningUnderReview => true,\n            Self::Lost\n"),
+    ),
+    mutant(
         "refunds lose what is cut off from their parts",
         "domain",
         (REFUND, "        *share = share.checked_add(1)?;\n", "        *share = share.checked_add(0)?;\n"),
+    ),
+    mutant(
+        "a refund is given up without a look at the provider",
+        "refunding domain",
+        (
+            REFUND,
+            "pub const fn withdraw(known: Known) -> Call {\n    match known {\n        Known::Unasked => Call::LookUp,\n",
+            "pub const fn withdraw(known: Known) -> Call {\n    match known {\n        Known::Unasked => Call::RecordEnd,\n",
+        ),
     ),
     mutant(
         "a refund that failed is waited for without end",
@@ -1017,7 +1156,7 @@ PLANTED = [
     mutant(
         "messages push out of the timeline what has happened",
         "saga:an_order_that_is_cancelled_without_end saga",
-        (PROCESS, "        if self.progress.take(TOLD) {", "        if self.progress.take(TOLD) || !line.is_empty() {"),
+        (TOLD, "    if progress.take(TOLD) {", "    if progress.take(TOLD) || !line.is_empty() {"),
     ),
     mutant(
         "an order that is unwound is carried on",
@@ -1082,7 +1221,12 @@ PLANTED = [
     mutant(
         "more is given back than was taken",
         "activities:a_part_of_what_is_set_aside activities",
-        (PAYMENT, "self.payment.as_ref().map_or(self.charge.amount, |payment| payment.captured);", "self.payment.as_ref().map_or(self.charge.amount, |_payment| self.charge.amount);"),
+        (PAYMENT, "self.payment.as_ref().map_or(self.charge.amount, |payment| payment.captured)\n", "self.payment.as_ref().map_or(self.charge.amount, |_payment| self.charge.amount)\n"),
+    ),
+    mutant(
+        "all of a payment is told as taken although a part was",
+        "activities:where_a_part_was_taken activities",
+        (PAYMENT, "            let moved = store::moved(self.captured(), &id);\n", "            let moved = store::moved(self.charge.amount, &id);\n"),
     ),
     mutant(
         "a note of a run that was reset is taken for another run's",
@@ -1100,12 +1244,97 @@ PLANTED = [
         ("starter-api/src/app/orders/store.rs", "or order_id > $3)", "or order_id > $3 and false)"),
     ),
     mutant(
+        "customers see the disputes of their banks",
+        "starter:staff_see_the_disputes starter",
+        ("starter-api/src/app/disputes.rs", "    if !caller.has(Scope::ReadDisputes) {", "    if caller.name().is_empty() {"),
+    ),
+    mutant(
+        "a dispute that waits for an answer is not among what waits for a person",
+        "starter:what_has_to_be_answered starter",
+        ("starter-api/src/app/attention/store.rs", "where asked_at is not null and (orders.in_utc(asked_at)", "where asked_at is null and (orders.in_utc(asked_at)"),
+    ),
+    mutant(
+        "a set of rules that is tried out decides",
+        "activities:a_set_that_is_tried_out activities",
+        (
+            RULE_SETS_SQL,
+            "select known.version, known.rules, known.version = active.rule_set as is_active",
+            "select known.version, known.rules, known.version = (select max(version) from fraud.rule_sets) as is_active",
+        ),
+    ),
+    mutant(
+        "a set that has counted before is tried out",
+        "activities:a_set_that_is_tried_out activities",
+        (RULE_SETS_SQL, "where before.rule_set = known.version", "where before.rule_set = known.version and false"),
+    ),
+    mutant(
+        "rules that are tried out look back no further than those that count",
+        "activities:a_set_that_is_tried_out activities",
+        (FRAUD, "    windows.extend(shadow.iter().flat_map(|tried| tried.set.windows()));\n", ""),
+    ),
+    mutant(
+        "rules that nobody can be counted by are brought in",
+        "domain:a_set_that_can_be_read domain",
+        (SCREENING, "!(1..=WINDOW_SECONDS_MAX).contains(&seconds)", "seconds > WINDOW_SECONDS_MAX"),
+    ),
+    mutant(
+        "a trial tells of orders that it was not tried out on",
+        "starter:what_a_set_would_have starter",
+        (
+            "starter-api/src/app/screening/rule_sets.rs",
+            "select * from fraud.trials where rule_set = $1 order",
+            "select * from fraud.trials where rule_set >= $1 order",
+        ),
+    ),
+    mutant(
+        "differences that somebody has settled are counted as open",
+        "counting:differences_that_nobody counting",
+        (COUNTING, "from finance.differences where closed_at is null and settled_at is null", "from finance.differences where closed_at is null"),
+    ),
+    mutant(
+        "what a person has settled is told again with every comparison",
+        "activities:what_a_person_has_settled activities",
+        (
+            RECONCILE_STORE,
+            "where closed_at is null and settled_at is null\n        order by difference_id limit 1000",
+            "where closed_at is null\n        order by difference_id limit 1000",
+        ),
+    ),
+    mutant(
+        "a difference that was settled stays so whatever comes",
+        "activities:what_a_person_has_settled activities",
+        (RECONCILE_STORE, "and (known.settled_at is null or (", "and (true or ("),
+    ),
+    mutant(
+        "a difference that is gone is settled all the same",
+        "starter:a_difference_is_settled starter",
+        (
+            CLOSED_BY_SQL,
+            "where difference_id = the_difference and closed_at is null and settled_at is null",
+            "where difference_id = the_difference and settled_at is null",
+        ),
+    ),
+    mutant(
+        "what was decided about an event is decided once more",
+        "starter:an_event_that_fits_nothing starter",
+        (CLOSED_BY_SQL, "where event_id = the_event and state = 'open'", "where event_id = the_event"),
+    ),
+    mutant(
+        "one decision about disputes reaches those that wait for something else",
+        "starter:one_decision_reaches_all_disputes starter",
+        (
+            "starter-api/src/app/attention.rs",
+            "attention.step == StepName::AnswerDispute && attention.why.starts_with(cause)",
+            "attention.step == StepName::AnswerDispute && !cause.is_empty()",
+        ),
+    ),
+    mutant(
         "those that wait longest for a person are listed last",
         "starter:the_orders_that_wait_for_a_person starter",
         (
             "starter-api/src/app/attention/store.rs",
-            "order by (attention ->> 'since'), order_id\n           limit $3\"#,\n        after.map(",
-            "order by (attention ->> 'since') desc, order_id\n           limit $3\"#,\n        after.map(",
+            "           order by since, order_id\n",
+            "           order by since desc, order_id\n",
         ),
     ),
     mutant(
@@ -1201,6 +1430,11 @@ PLANTED = [
         (STRIPE, 'Refunding::Undecided => Err(undecided("the refund is pending")),', "Refunding::Undecided => self.found(id).await.map(Some),"),
     ),
     mutant(
+        "what Stripe withdraws for a dispute is taken for what it reinstates",
+        "activities:a_dispute_is_read_as_it_is activities",
+        ("activities/src/payment/stripe/objects.rs", "if self.amount < 0 { withdrawn } else { reinstated }", "if self.amount > 0 { withdrawn } else { reinstated }"),
+    ),
+    mutant(
         "a refund that has failed is asked for under its old key",
         "activities:a_refund_that_has_failed_is_asked activities",
         (STRIPE, "let failed = of_key(&refunds, refund_key, Refunding::Failed);", "let failed = 0_u32;"),
@@ -1224,6 +1458,115 @@ PLANTED = [
         "a card number is taken for a payment method of Stripe's",
         "domain:a_card_number domain",
         ("domain/src/ids.rs", "is_word(id) && !holds_card_number(id)", "is_word(id) && (true || !holds_card_number(id))"),
+    ),
+    mutant(
+        "whoever may read orders has money given back over gRPC",
+        "starter:a_refund_that_http_refuses starter",
+        (GRPC, "self.open::<scope::RefundPayments, _>(request)", "self.open::<scope::ReadOrders, _>(request)"),
+    ),
+    mutant(
+        "an order's refunds cost a question nothing",
+        "starter:a_question_that_multiplies starter",
+        (
+            GRAPHQL_ORDER,
+            '    #[graphql(complexity = "10 + 2 * child_complexity")]\n    async fn refunds(',
+            '    #[graphql(complexity = "0")]\n    async fn refunds(',
+        ),
+    ),
+    mutant(
+        "a refund is asked for under another key each time",
+        "cli:an_operator_has_money cli",
+        (CLI_REFUND, "post_under_key(&path, &wanted.key, &wanted.body())", "post_under_key(&path, &format!(\"{}-{:?}\", wanted.key, std::time::SystemTime::now()).replace(' ', \"\"), &wanted.body())"),
+    ),
+    mutant(
+        "of a webhook's signatures the last one counts",
+        "units:every_signature_counts starter:while_one_secret units",
+        (SIGNATURE, "signatures.push(of_hex(digits)?);", "signatures = vec![of_hex(digits)?];"),
+    ),
+    mutant(
+        "a webhook counts however old it is",
+        "units:a_moment_counts starter:what_stripe_has_not units",
+        (SIGNATURE, "at.abs_diff(now) <= TOLERANCE_SECONDS", "at.saturating_sub(now) <= TOLERANCE_SECONDS"),
+    ),
+    mutant(
+        "a webhook's signature is not about the whole body",
+        "units:whoever_has_a_secret starter:what_stripe_has_not units",
+        (SIGNATURE, "    context.update(body);\n", "    context.update(body.get(..1).unwrap_or_default());\n"),
+    ),
+    mutant(
+        "an event of the other mode is kept",
+        "starter:an_event_of_another_mode starter",
+        (RECEIVE, "event.is_of_another_account || !is_of_this_mode", "event.is_of_another_account"),
+    ),
+    mutant(
+        "an event is answered whether or not it is kept",
+        "starter:an_event_that_cannot_be_kept starter",
+        (RECEIVE, "    keep(&app.database, &event).await\n", "    drop(keep(&app.database, &event).await);\n    Ok(())\n"),
+    ),
+    mutant(
+        "what the provider calls an event decides",
+        "activities:what_the_object_is activities",
+        (
+            INBOX,
+            "            return match refund.state {\n",
+            '            let is_failure = self.event.event_type == "refund.failed";\n'
+            "            return match if is_failure { AtProvider::Failed } else { refund.state } {\n",
+        ),
+    ),
+    mutant(
+        "what was given back at the provider is booked each time that it is told",
+        "activities:what_somebody_gives_back activities",
+        (INBOX, "find(|one| one.is_named(&refund.reference))", "find(|one| one.is_named(\"\"))"),
+        (INBOX_SQL, "            and the_reference in (known.provider_reference, known.failed_reference)\n", "            and false\n"),
+    ),
+    mutant(
+        "an event about a payment that is not on record is given up",
+        "activities:a_payment_that_is_not activities",
+        (
+            INBOX,
+            "        let Some(charge) = store::charge(self.db, id).await? else {\n            return Ok(not_yet(NO_PAYMENT));",
+            "        let Some(charge) = store::charge(self.db, id).await? else {\n            return Ok(Outcome::Ignored);",
+        ),
+    ),
+    mutant(
+        "a worker that is too slow decides when an event is looked at again",
+        "activities:a_worker_that_is_too_slow activities",
+        (INBOX_STORE, "where event_id = $1 and attempts = $2 and state = 'open'", "where event_id = $1 and attempts >= $2 and state = 'open'"),
+    ),
+    mutant(
+        "the provider's events are read on from where they ended",
+        "activities:the_list_is_read activities",
+        (FEED, "TimeDelta::minutes(10)", "TimeDelta::minutes(0)"),
+    ),
+    mutant(
+        "a reading of the provider's events that broke off counts as one",
+        "activities:a_list_that_was_not activities",
+        (FEED, "store::leave_feed(db, name, None, every)", "store::leave_feed(db, name, Some(Utc::now()), every)"),
+    ),
+    mutant(
+        "what came back and is given again is booked under the old name",
+        "activities:a_refund_that_was_taken_back activities",
+        (REFUND_STORE, "'again-' || nullif(reversals, 0)", "'again-' || nullif(reversals, reversals)"),
+    ),
+    mutant(
+        "a refund of the provider's that came back keeps its claim",
+        "activities:what_the_dashboard activities",
+        (INBOX_SQL, "            - case when refund.is_from_outside then refund.amount else 0 end,\n", "            - 0,\n"),
+    ),
+    mutant(
+        "a refund is taken back while another one is under way",
+        "activities:a_refund_is_taken_back_once activities",
+        (INBOX_SQL, "    if not refund.is_from_outside and exists (\n", "    if false and exists (\n"),
+    ),
+    mutant(
+        "a payment looks refunded although its money came back",
+        "activities:whatever_happens_to_an_order activities",
+        (STATUS, "            Self::PartiallyRefunded | Self::Refunded if is_all_there => Self::Paid,\n", "            Self::PartiallyRefunded | Self::Refunded if is_all_there => self,\n"),
+    ),
+    mutant(
+        "events that were applied are counted as waiting",
+        "counting:events_of counting",
+        (COUNTING, "from inbox.events where state = 'open'", "from inbox.events where state <> 'ignored'"),
     ),
     mutant(
         "the counterpart of Stripe refunds more than was captured",
@@ -1283,5 +1626,309 @@ PLANTED = [
         "a number in a query may have a plus before it",
         "units:a_number_is_digits units",
         (TEXTS, "text.parse().ok().filter(|_number| is_plain)", "text.parse().ok().filter(|_number| is_plain || text.starts_with('+'))"),
+    ),
+    mutant(
+        "an HTTP client begins without cryptography",
+        "units:a_client_can_be_built units",
+        ("runtime/src/http.rs", "let _is_first = ring::default_provider().install_default().is_ok();", "let _made = ring::default_provider();"),
+    ),
+    mutant(
+        "a key counts for every algorithm of its kind",
+        "units:a_key_that_an_earlier_release units",
+        (SIGNATURES, "DecodingKeyKind::SecretOrDer(key) if self.algorithm == Algorithm::ES256 => {", "DecodingKeyKind::SecretOrDer(key) if self.algorithm != Algorithm::EdDSA => {"),
+    ),
+    mutant(
+        "the counterpart of Stripe lists the older of two refunds first",
+        "units:of_several_refunds units",
+        ("counterparts/src/effects.rs", "    all.reverse();\n", ""),
+    ),
+    mutant(
+        "a fault for one payment at the counterpart of Stripe befalls others",
+        "units:a_fault_of_one_payment units",
+        ("counterparts/src/faults.rs", "planned.of.as_deref().is_none_or(|wanted| of.contains(&wanted))", "planned.of.is_none() || !of.is_empty()"),
+    ),
+    mutant(
+        "the demo's customers pay at Stripe with the sandbox's cards",
+        "programs:each_provider_is_given programs",
+        ("shop/src/plan.rs", "ProviderName::Stripe => self.stripe_token(),", "ProviderName::Stripe => self.sandbox_token(),"),
+    ),
+    mutant(
+        "the demo does not mind that an order paid twice at Stripe",
+        "programs:a_payment_is_taken_once programs",
+        ("shop/src/stripe.rs", "self.payments == 1 && self.returned == returned", "self.payments >= 1 && self.returned == returned"),
+    ),
+    mutant(
+        "money that Stripe has of an order that the shop does not know is not seen",
+        "programs:an_order_that_has_not_paid programs",
+        ("shop/src/stripe.rs", "!orders.contains_key(*order) && !taken", "orders.contains_key(*order) && !taken"),
+    ),
+    mutant(
+        "chaos does not mind a transfer that is on record twice",
+        "programs:what_is_on_record_otherwise programs",
+        ("shop/src/chaos/bank.rs", "on_record.len() != 1 || ", "on_record.is_empty() || "),
+    ),
+    mutant(
+        "the demo takes a dispute for won whose money is not back",
+        "programs:a_dispute_is_on_record programs",
+        ("shop/src/demo/disputes.rs", "            && self.bookings == dispute.bookings()\n", ""),
+    ),
+    mutant(
+        "the demo does not mind what is left in payment clearing",
+        "programs:payment_clearing_is_cleared programs",
+        ("shop/src/demo/report.rs", "clearing.all(|sum| sum.balance.is_zero())", "clearing.any(|sum| sum.balance.is_zero())"),
+    ),
+    mutant(
+        "the counterpart of Stripe pays the same out again",
+        "units:everything_is_paid_out units",
+        ("counterparts/src/balance.rs", "            change.payout = Some(id.to_owned());\n", ""),
+    ),
+    mutant(
+        "the counterpart of Stripe tells twice what was to be told once",
+        "units:one_event_after_the_other units",
+        ("counterparts/src/webhooks.rs", "Self::LateMs(milliseconds) => (1, milliseconds),", "Self::LateMs(milliseconds) => (2, milliseconds),"),
+    ),
+    mutant(
+        "an authorisation is voided although a person wants it to stay",
+        "domain:an_authorisation_is_voided domain",
+        (
+            RECONCILIATION,
+            "let may_void = facts.order == OrderStanding::Over && !facts.is_settled_by_hand;",
+            "let may_void = facts.order == OrderStanding::Over;",
+        ),
+    ),
+    mutant(
+        "an order that is just moving is compared with the provider",
+        "domain:an_order_that_waits domain",
+        (
+            RECONCILIATION,
+            "    if facts.order == OrderStanding::Moving {\n        return Judgement::NONE;",
+            "    if facts.theirs.is_none() && facts.ours.is_none() {\n        return Judgement::NONE;",
+        ),
+    ),
+    mutant(
+        "a penny less than the shop has on record is no difference",
+        "domain:what_was_taken domain",
+        (
+            RECONCILIATION,
+            "(theirs.captured != ours.captured).then_some(",
+            "(theirs.captured.amount() > ours.captured.amount()).then_some(",
+        ),
+    ),
+    mutant(
+        "a fee is taken for money that comes in",
+        "domain:a_payout_and_a_fee domain",
+        (LEDGER, "let (to, from) = if amount.is_sign_negative() {", "let (to, from) = if amount.is_sign_positive() {"),
+    ),
+    mutant(
+        "a list ends with its first page",
+        "activities:a_list_of_many_pages activities",
+        (
+            RECONCILE,
+            "        match next {\n            Some(cursor) => Checkpoint",
+            "        match next.filter(String::is_empty) {\n            Some(cursor) => Checkpoint",
+        ),
+    ),
+    mutant(
+        "what seems to differ is told without a second look",
+        "activities:what_stripe_took activities",
+        (RECONCILE, "        self.look_up(&pair.reference).await?;\n", ""),
+    ),
+    mutant(
+        "a rehearsal voids payments",
+        "activities:a_rehearsal_finds activities",
+        (RECONCILE, "self.notes.is_rehearsal() || void(", "void("),
+    ),
+    mutant(
+        "a range has its last moment, too",
+        "activities:stripes_lists activities",
+        (STRIPE_LISTS, '("created[lt]", to.as_str())', '("created[lte]", to.as_str())'),
+    ),
+    mutant(
+        "a page that leads nowhere is asked for again and again",
+        "units:a_page_leads activities",
+        (STRIPE_LISTS, "match last.filter(|last| Some(*last) != after) {", "match last.or(after) {"),
+    ),
+    mutant(
+        "a refund is asked for although less is left of the payment at Stripe",
+        "activities:what_a_person_has_given_back activities",
+        ("activities/src/payment/stripe.rs", "            if intent.has_less_left_than(amount) {", "            if false {"),
+    ),
+    mutant(
+        "an undo asks for all of a payment of which a part was given back",
+        "activities:an_undo_gives_back activities",
+        (PAYMENT, "&self.refund_key(), self.left())", "&self.refund_key(), self.captured())"),
+    ),
+    mutant(
+        "a fee that a dispute books is booked by its payout, too",
+        "activities:a_dispute_in_a_payout activities",
+        ("activities/src/reconcile/payouts.rs", "SettledKind::Dispute => return Ok(None),", "SettledKind::Dispute => Some(*fee),"),
+    ),
+    mutant(
+        "a comparison of last week is taken for today's",
+        "prove:a_provider_elsewhere prove",
+        (RECONCILED, "    if last.is_old {", "    if last.is_old && last.uncovered < 0 {"),
+    ),
+    mutant(
+        "a difference that a person has settled breaks the proof",
+        "prove:a_difference_that_a_person prove",
+        (RECONCILED, "where closed_at is null and settled_at is null and kind", "where closed_at is null and kind"),
+    ),
+    mutant(
+        "what was paid by way of the provider before is missed at the one of today",
+        "prove:a_shop_that_has_changed prove",
+        ("worker/src/prove/money.rs", "            where provider_reference ~ '^(sandbox-payment-|RF[0-9]{20}$)'\n", "            where true\n"),
+    ),
+    mutant(
+        "a reference with a slip is taken for another payment's",
+        "domain:a_reference_is_read_back domain",
+        ("domain/src/bank.rs", "            && is_checked(text);\n", "            && (true || is_checked(text));\n"),
+    ),
+    mutant(
+        "a bank's file may declare entities",
+        "units:a_file_that_declares_entities units",
+        (BANK_XML, "Event::DocType(_) => return Err(XmlFault::Dtd.into()),", "Event::DocType(_) => {}"),
+    ),
+    mutant(
+        "a bank's file that is torn is taken in as far as it goes",
+        "units:a_file_that_is_torn units",
+        (BANK_XML, "Some(element) => Err(XmlFault::Torn(as_one_line(&element.name, 50))),", "Some(_element) => Ok(()),"),
+    ),
+    mutant(
+        "two customers who pay the same are one",
+        "units:entries_without_a_reference units",
+        (BANK_FILES, "                *number = number.saturating_add(1);\n", "                *number = number.saturating_add(0);\n"),
+    ),
+    mutant(
+        "an entry is another one in every file",
+        "activities:a_file_and_an_entry activities",
+        (BANK_IMPORT, "if !is_new(&mut transaction, file, &statement.id, &booking.name).await? {", "let name = format!(\"{file}:{}\", booking.name);\n            let booking = &camt::Booking { name, transfers: booking.transfers.clone() };\n            if !is_new(&mut transaction, file, &statement.id, &booking.name).await? {"),
+    ),
+    mutant(
+        "a transfer that comes back pays for an order",
+        "activities:another_currency activities",
+        (BANK_IMPORT, "if told.is_return || told.end_to_end.as_deref().is_some_and(list::is_ours) {", "if told.is_return && told.end_to_end.as_deref().is_some_and(list::is_ours) {"),
+    ),
+    mutant(
+        "money of another currency pays for an order",
+        "activities:another_currency activities",
+        (BANK_IMPORT, "    if expected.amount.currency() != amount.currency() {\n        return Ok(Became::Unassigned(Unassigned::OtherCurrency));\n    }\n", "    let amount = Money::new(amount.amount(), expected.amount.currency()).unwrap_or(amount);\n"),
+    ),
+    mutant(
+        "money that comes for a payment that is closed is kept",
+        "activities:money_for_a_cancelled activities",
+        (BANK_IMPORT, "        State::Opened | State::Awaiting => expected.missing().map_err(impossible)?,\n        State::Received | State::Captured | State::Closed => nothing,\n", "        State::Opened | State::Awaiting | State::Closed => {\n            expected.missing().map_err(impossible)?\n        }\n        State::Received | State::Captured => nothing,\n"),
+    ),
+    mutant(
+        "a payment is closed and keeps what has come",
+        "activities:money_for_a_cancelled activities",
+        (BANK_RECORDS, "        give_back(connection, reference, *received, Reason::Closed).await?;\n", "        let _kept = (connection, Reason::Closed);\n"),
+    ),
+    mutant(
+        "a part of the money is all of it",
+        "activities:an_order_waits_for_the_rest activities",
+        (BANK_IMPORT, "case when received + $3 = amount then 'received' else state end,", "case when received + $3 > 0 then 'received' else state end,"),
+        (BANK_SQL, "check (state <> 'received' or received = amount),", "check (state <> 'received' or received > 0),"),
+    ),
+    mutant(
+        "a surplus is kept",
+        "activities:what_is_too_much activities",
+        (BANK_IMPORT, "select $5, $1, $6, $4 where $4::numeric > 0\n", "select $5, $1, $6, $4 where $4::numeric < 0\n"),
+    ),
+    mutant(
+        "an assignment that is run again is refused",
+        "activities:what_is_assigned_again activities",
+        (BANK_IMPORT, "        return before.ok_or(NotDecided::NotWaiting(entry));\n", "        let _before = before;\n        return Err(NotDecided::NotWaiting(entry));\n"),
+    ),
+    mutant(
+        "a list whose file was not written is forgotten",
+        "activities:what_is_too_much activities",
+        (BANK_LIST, "        Some(unwritten) => Some(unwritten),\n", "        Some(_unwritten) => claim(db, account).await?,\n"),
+    ),
+    mutant(
+        "a line may stand on another list",
+        "activities:lists_that_are_made activities",
+        (BANK_SQL, "for each row when (old.list_id is not null and new.list_id is distinct from old.list_id)", "for each row when (old.list_id is null and new.list_id is null)"),
+    ),
+    mutant(
+        "a refund by transfer counts as made before anybody can pay it out",
+        "activities:a_refund_is_pending_until activities",
+        (BANK, "state: if made.is_listed { AtProvider::Succeeded } else { AtProvider::Pending },", "state: if made.first_line > 0 { AtProvider::Succeeded } else { AtProvider::Pending },"),
+    ),
+    mutant(
+        "a refund by transfer is made each time that it is asked for",
+        "activities:a_refund_is_pending_until activities",
+        (BANK, "        if made.map_err(failed)?.is_none() {\n", "        if made.map_err(failed)?.is_none_or(|made| !made.is_listed) {\n"),
+        (BANK_SQL, "    constraint lines_once_per_refund unique (refund_key, entry_id),\n", ""),
+    ),
+    mutant(
+        "a customer has a quarter of an hour for a transfer",
+        "units:customers_have_the_time units",
+        ("domain/src/provider.rs", "Self::BankTransfer => 604_800,", "Self::BankTransfer => 900,"),
+    ),
+    mutant(
+        "what a customer has to transfer is shown as a link to approve",
+        "starter:what_a_customer_has_to_transfer starter",
+        ("starter-api/src/app/orders/store.rs", "case when starts_with(charge.approval_url, 'payto:')", "case when starts_with(charge.approval_url, 'pay:')"),
+    ),
+    mutant(
+        "a rule that is tried out decides",
+        "domain:a_rule_in_the_shadow domain",
+        (SCREENING, "rule.mode == Mode::Active", "matches!(rule.mode, Mode::Active | Mode::Shadow)"),
+    ),
+    mutant(
+        "the whole address that a customer orders from is kept",
+        "domain:of_an_address domain",
+        (SCREENING, "let [a, b, c, _] = v4.octets();", "let [a, b, c, d] = v4.octets();"),
+        (SCREENING, 'format!("{a}.{b}.{c}.0/24")', 'format!("{a}.{b}.{c}.{d}/32")'),
+    ),
+    mutant(
+        "orders of one customer are counted without waiting for each other",
+        "activities:an_order_waits_for_one activities",
+        (SCREENING_SQL, "        perform pg_advisory_xact_lock(turn.number);\n", "        null;\n"),
+    ),
+    mutant(
+        "an order that is counted again is counted behind those that came after it",
+        "activities:an_order_that_is_counted_twice activities",
+        (SCREENING_SQL, "        and other.position <= own.position\n", ""),
+    ),
+    mutant(
+        "an order that was declined counts no more",
+        "activities:an_order_that_was_declined activities",
+        (SCREENING_SQL, "in ('card-declined', 'screening-declined')", "in ('never')"),
+    ),
+    mutant(
+        "a zombie counts an order that is undone",
+        "activities:an_order_that_is_undone_first activities",
+        (SCREENING_SQL, "            and step_keys.version = the_version and step_keys.undone_at is not null\n", "            and step_keys.version = the_version and false\n"),
+    ),
+    mutant(
+        "a person may decide when a review's time is over",
+        "activities:the_deadline_decides activities",
+        (SCREENING_SQL, "when asked.review_until <= clock_timestamp() then 'too-late'", "when false then 'too-late'"),
+    ),
+    mutant(
+        "an order that is unwound goes on counting",
+        "activities:an_order_that_is_undone_counts activities",
+        (FRAUD, "    store::withdraw(db, key).await\n", "    let _withdrawn = store::withdraw;\n    Ok(())\n"),
+    ),
+    mutant(
+        "a risky payment is captured before anybody looks",
+        "saga:a_risky_payment saga",
+        (PROCESS, "            screened_again(ctx, saga, order).await?;\n        }\n        saga.cancel_window", "        }\n        saga.cancel_window"),
+    ),
+    mutant(
+        "every order is screened, whatever its terms say",
+        "replay:the_histories_on_file saga:an_order_whose_terms",
+        (PROCESS, "        .is_screened\n        .then(|| saga.step", "        .is_screened\n        .then_some(())\n        .or(Some(()))\n        .map(|()| saga.step"),
+    ),
+    mutant(
+        "an order is not told that a person has decided",
+        "starter:an_order_with_a_risky_payment starter",
+        ("starter-api/src/app/screening/review.rs", "    let _told = app.temporal.review(order_id, Reviewed { attempt }).await;\n", "    let _told = app.temporal.review(order_id, Reviewed { attempt });\n"),
+    ),
+    mutant(
+        "a customer says where they order from",
+        "starter:screening_is_a_term starter",
+        ("starter-api/src/app/orders/place/command.rs", "    if caller.customer().is_some() {\n        return Err(\"a customer does not say", "    if false && caller.customer().is_some() {\n        return Err(\"a customer does not say"),
     ),
 ]

@@ -1,9 +1,11 @@
-//! What fuzz targets call of the activities: the reader of what parties answer. Exists only with
-//! `--cfg fuzzing`.
+//! What fuzz targets call of the activities: the readers of what parties answer and of a bank's files.
+//! Exists only with `--cfg fuzzing`.
 
 use std::time::{Duration, SystemTime};
 
+use domain::bank::CreditorReference;
 use domain::payment::PaymentState;
+use domain::{Money, as_one_line};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -11,6 +13,7 @@ use serde_json::Value;
 use crate::fault::PAUSE_MAX;
 use crate::party::answer::{Answer, BODY_MAX, Nonsense, Said, Unread, retry_after_of};
 use crate::party::line::Refused;
+use crate::payment::bank_transfer::camt::{self, Booking, Transfer};
 use crate::{payment, shipping};
 
 /// An answer of a party, as it came over the wire: the first line is its status, the second its
@@ -35,6 +38,14 @@ pub fn answer(bytes: &[u8]) {
     if let Some(told) = taken::<shipping::sandbox::Told>(&answer) {
         let (state, consignment) = (told.state, told.consignment());
         assert_eq!(consignment.state, state);
+    }
+}
+
+/// An answer of Stripe's, in the same form: what is read of it makes sense, and nothing of it is told
+/// but single words.
+pub fn stripe_answer(bytes: &[u8]) {
+    if let Some(answer) = answer_of(bytes) {
+        payment::stripe::fuzzing::read(&answer, now());
     }
 }
 
@@ -106,4 +117,35 @@ fn is_read_up_to_the_limit<T: DeserializeOwned + Serialize>(
     longer.body.push(b' ');
     let too_long = longer.read::<T, Refused>(now()).err();
     assert_eq!(too_long, Some(Unread::Nonsense(Nonsense::TooLarge)));
+}
+
+/// A file of a bank's. What is taken of it is above zero, within reason and can be stored, a sum's parts
+/// come to it, and the same file says the same again.
+pub fn bank_file(bytes: &[u8]) {
+    let Ok(statements) = camt::read(bytes) else { return };
+    assert_eq!(camt::read(bytes).as_ref(), Ok(&statements));
+    for statement in &statements {
+        assert!(!statement.id.is_empty());
+        for Booking { name, transfers } in &statement.bookings {
+            assert_eq!(name.len(), 64);
+            assert!(!transfers.is_empty());
+            transfers.iter().for_each(can_be_taken_in);
+            let currency = transfers.first().map(|first| first.amount.currency());
+            let amounts = transfers.iter().map(|one| one.amount);
+            assert!(currency.is_some_and(|currency| Money::sum(currency, amounts).is_ok()));
+        }
+    }
+}
+
+fn can_be_taken_in(transfer: &Transfer) {
+    let Transfer { amount, told, .. } = transfer;
+    assert!(!amount.is_zero() && amount.within_reason().is_ok());
+    let texts = [told.payer_name.as_deref(), told.end_to_end.as_deref(), Some(&*told.remittance)];
+    for text in texts.into_iter().flatten() {
+        assert_eq!(as_one_line(text, 500), text);
+    }
+    for reference in &told.references {
+        let found = CreditorReference::found_in(reference.as_str());
+        assert_eq!(found.as_slice(), std::slice::from_ref(reference));
+    }
 }

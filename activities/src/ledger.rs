@@ -216,6 +216,54 @@ pub(crate) async fn post_goods_received(
     Ok(())
 }
 
+/// Two entries that are booked once under their key, and belong to no order.
+pub(crate) struct Booking {
+    /// The transaction's name in the books.
+    pub(crate) key: String,
+    /// Debit and credit.
+    pub(crate) entries: [Entry; 2],
+}
+
+/// Books what is not booked yet. Belongs to no order, so it is part of whatever the caller commits.
+///
+/// **Repeats.** By key: booked once.
+pub(crate) async fn book_once(
+    transaction: &mut PgConnection,
+    bookings: &[Booking],
+) -> Result<(), sqlx::Error> {
+    let mut keys = Vec::new();
+    let mut columns = Columns::default();
+    for Booking { key, entries } in bookings {
+        keys.extend([key.clone(), key.clone()]);
+        columns.add(entries);
+    }
+    sqlx::query!(
+        r#"
+        with entry as (
+            select distinct on (key, side) key, account, side, amount, currency
+            from unnest($1::text[], $2::text[], $3::text[], $4::numeric[], $5::text[])
+                as entry (key, account, side, amount, currency)
+        ), booked as (
+            insert into ledger.transactions (key) select distinct key from entry
+            on conflict (key) do nothing
+            returning transaction_id, key
+        )
+        insert into ledger.entries (transaction_id, line, account, side, amount, currency)
+        select transaction_id, case side when 'debit' then 1 else 2 end, account, side, amount,
+            currency
+        from booked join entry using (key)
+        "#,
+        &keys,
+        &columns.accounts,
+        &columns.sides,
+        &columns.amounts,
+        &columns.currencies,
+    )
+    .execute(transaction)
+    .await?;
+    Ok(())
+}
+
 /// Entries side by side, as one statement takes any number of them.
 #[derive(Default)]
 pub(crate) struct Columns {
@@ -228,12 +276,16 @@ pub(crate) struct Columns {
 impl Columns {
     pub(crate) fn of(entries: &[Entry]) -> Self {
         let mut columns = Self::default();
-        for entry in entries {
-            columns.accounts.push(entry.account.as_str().to_owned());
-            columns.sides.push(entry.side.as_str().to_owned());
-            columns.amounts.push(entry.amount.amount());
-            columns.currencies.push(entry.amount.currency().code().to_owned());
-        }
+        columns.add(entries);
         columns
+    }
+
+    fn add(&mut self, entries: &[Entry]) {
+        for entry in entries {
+            self.accounts.push(entry.account.as_str().to_owned());
+            self.sides.push(entry.side.as_str().to_owned());
+            self.amounts.push(entry.amount.amount());
+            self.currencies.push(entry.amount.currency().code().to_owned());
+        }
     }
 }

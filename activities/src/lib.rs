@@ -4,20 +4,26 @@
 //! its idempotency record, its effect, the order's event and the message that tells of it commit
 //! together or not at all, in one round trip. Why a repeat has no second effect is told in
 //! `idempotency`; why nothing that comes late outlives its undo, in [`payment`] and [`shipping`]; how
-//! money of a completed order is given back, in [`refunds`]. A party that is not
-//! the shop's own and does not answer is left alone for a while, by [`party`].
+//! money of a completed order is given back, in [`refunds`]; what a customer's bank takes back, in
+//! [`disputes`]; what the payment provider tells by itself, in [`inbox`]; how provider and shop are
+//! compared, in [`reconcile`]; who looks at an order before its money is taken, in [`fraud`]. A party
+//! that is not the shop's own and does not answer is left alone for a while, by [`party`].
 
 pub mod catalogue;
+pub mod disputes;
 mod fault;
+pub mod fraud;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod heartbeat;
 mod idempotency;
+pub mod inbox;
 pub mod ledger;
 mod order_activities;
 pub mod orders;
 pub mod party;
 pub mod payment;
+pub mod reconcile;
 pub mod refunds;
 pub mod shipping;
 pub mod stock;

@@ -7,14 +7,17 @@
 use std::sync::Arc;
 
 use domain::refund::RefundState;
+use domain::screening::ScreeningAnswer;
 use domain::{AuthorisationAnswer, Ending, OrderStatus, Shipment, StepKey};
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use workflows::order::{AttentionNote, EndNote, ResolvedNote, UnwindingNote};
+use workflows::reconcile::{ReconcileStart, Reconciled};
 
 use crate::heartbeat::with_heartbeat;
 use crate::{
-    Activities, ActivityFault, Settings, ledger, orders, payment, refunds, shipping, stock,
+    Activities, ActivityFault, Settings, fraud, ledger, orders, payment, reconcile, refunds,
+    shipping, stock,
 };
 
 #[activities]
@@ -40,6 +43,26 @@ impl Activities {
         self.step(&ctx, key, stock::release(&self.db, &self.articles, key)).await
     }
 
+    /// See [`fraud::screen`].
+    #[activity(definition = workflows::order::ScreenOrder)]
+    pub async fn screen_order(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        key: StepKey,
+    ) -> Result<ScreeningAnswer, ActivityError> {
+        self.step(&ctx, key, fraud::screen(&self.db, key)).await
+    }
+
+    /// See [`fraud::withdraw`].
+    #[activity(definition = workflows::order::WithdrawScreening)]
+    pub async fn withdraw_screening(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        key: StepKey,
+    ) -> Result<(), ActivityError> {
+        self.step(&ctx, key, fraud::withdraw(&self.db, key)).await
+    }
+
     /// See [`payment::authorise`].
     #[activity(definition = workflows::order::AuthorisePayment)]
     pub async fn authorise_payment(
@@ -47,7 +70,8 @@ impl Activities {
         ctx: ActivityContext,
         key: StepKey,
     ) -> Result<AuthorisationAnswer, ActivityError> {
-        self.step(&ctx, key, payment::authorise(&self.db, self.provider.as_ref(), key)).await
+        let work = payment::authorise(&self.db, self.provider.as_ref(), key);
+        self.step(&ctx, key, Box::pin(work)).await
     }
 
     /// See [`payment::void`].
@@ -57,7 +81,8 @@ impl Activities {
         ctx: ActivityContext,
         key: StepKey,
     ) -> Result<(), ActivityError> {
-        self.step(&ctx, key, payment::void(&self.db, self.provider.as_ref(), key)).await
+        let work = payment::void(&self.db, self.provider.as_ref(), key);
+        self.step(&ctx, key, Box::pin(work)).await
     }
 
     /// See [`payment::capture`].
@@ -67,7 +92,8 @@ impl Activities {
         ctx: ActivityContext,
         key: StepKey,
     ) -> Result<(), ActivityError> {
-        self.step(&ctx, key, payment::capture(&self.db, self.provider.as_ref(), key)).await
+        let work = payment::capture(&self.db, self.provider.as_ref(), key);
+        self.step(&ctx, key, Box::pin(work)).await
     }
 
     /// See [`payment::refund`].
@@ -77,7 +103,8 @@ impl Activities {
         ctx: ActivityContext,
         key: StepKey,
     ) -> Result<(), ActivityError> {
-        self.step(&ctx, key, payment::refund(&self.db, self.provider.as_ref(), key)).await
+        let work = payment::refund(&self.db, self.provider.as_ref(), key);
+        self.step(&ctx, key, Box::pin(work)).await
     }
 
     /// See [`ledger::post`].
@@ -226,6 +253,20 @@ impl Activities {
         key: StepKey,
     ) -> Result<RefundState, ActivityError> {
         self.step(&ctx, key, refunds::state(&self.db, key)).await
+    }
+
+    /// See [`reconcile::reconcile`].
+    #[activity(definition = workflows::reconcile::Reconcile)]
+    pub async fn reconcile(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        start: ReconcileStart,
+    ) -> Result<Reconciled, ActivityError> {
+        let asked = reconcile::Asked { name: run_id(&ctx), from: None, to: None, days: start.days };
+        let incident = format!("reconcile:{}", asked.name);
+        let compared = reconcile::reconcile(&self.db, self.provider.as_ref(), &asked);
+        let told = async { compared.await.map(reconcile::Report::reconciled) };
+        self.step(&ctx, incident, told).await
     }
 }
 

@@ -25,6 +25,8 @@
 //! step's record open and say until when. The time on record decides, whichever run asks; and once
 //! it is over, the payment is voided first, and only then is the step refused.
 
+pub mod bank_transfer;
+pub mod lists;
 pub mod port;
 pub mod sandbox;
 mod store;
@@ -36,8 +38,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use domain::event::{AwaitingCustomer, OrderEvent, Refused};
 use domain::payment::{self, Call, CustomerTime, KeyState, Known, PaymentState};
 use domain::{
-    Authorisation, AuthorisationAnswer, Charge, Order, PAYMENTS_MAX, Rejection, StepKey, StepName,
-    Terms,
+    Authorisation, AuthorisationAnswer, Charge, Money, Order, PAYMENTS_MAX, Rejection, StepKey,
+    StepName, Terms,
 };
 use serde_json::Value;
 use sqlx::PgPool;
@@ -45,6 +47,7 @@ use sqlx::PgPool;
 use self::port::{PROVIDER, Payment, PaymentId, PaymentProvider, ProviderError};
 use self::store::{Stored, Wait};
 use crate::ActivityFault;
+use crate::disputes::{self, Standing};
 use crate::idempotency::{self, Outcome, Recorded};
 use crate::orders::{self, Begun};
 
@@ -117,8 +120,9 @@ pub async fn void(
 
 /// Asks the provider what became of the payment that was to be captured, and gives the money back;
 /// or voids the payment, if nothing was taken: a capture that is still on its way must find
-/// nothing.
+/// nothing. Money that the customer keeps by a dispute is given back by that.
 ///
+/// **Errors.** Unavailable while the customer's bank has the payment.
 /// **Repeats.** As for [`void`].
 pub async fn refund(
     db: &PgPool,
@@ -361,19 +365,36 @@ impl<'a> Attempt<'a> {
     }
 
     async fn give_back(&mut self) -> Result<(), ActivityFault> {
-        let captured = self.payment.as_ref().map_or(self.charge.amount, |payment| payment.captured);
-        let refunded = self.provider.refund(self.id()?, &self.refund_key(), captured).await;
+        if disputes::before_giving_back(self.db, &self.charge).await? == Standing::WithTheCustomer {
+            self.known = Known::Nothing;
+            return Ok(());
+        }
+        let refunded = self.provider.refund(self.id()?, &self.refund_key(), self.left()).await;
         self.learn(refunded, "refunding a payment")
+    }
+
+    /// What was taken: less than was asked for, where a person has taken a part at the provider.
+    fn captured(&self) -> Money {
+        self.payment.as_ref().map_or(self.charge.amount, |payment| payment.captured)
+    }
+
+    /// What of that is not given back yet: a person may have given a part back at the provider. If
+    /// nothing is left, it is the provider's to say so.
+    fn left(&self) -> Money {
+        let payment = self.payment.as_ref();
+        let left = payment.and_then(|payment| payment.captured.checked_sub(payment.refunded).ok());
+        left.filter(|left| !left.is_zero()).unwrap_or_else(|| self.captured())
     }
 
     async fn record_done(&mut self) -> Result<(), ActivityFault> {
         let id = self.id()?.clone();
-        let moved = store::moved(&self.charge, &id);
         let (outcome, event) = if self.key.step == StepName::AuthorisePayment {
+            let moved = store::moved(self.charge.amount, &id);
             let expires_at = self.payment.as_ref().and_then(|payment| payment.expires_at);
             let authorisation = Authorisation { provider_reference: id.0, expires_at };
             (Outcome::Done(authorisation).into_json(), OrderEvent::PaymentAuthorised(moved))
         } else {
+            let moved = store::moved(self.captured(), &id);
             (Outcome::Done(()).into_json(), OrderEvent::PaymentCaptured(moved))
         };
         self.answer(outcome, Some(event)).await
@@ -453,13 +474,12 @@ impl<'a> Attempt<'a> {
     async fn record_return(&mut self) -> Result<(), ActivityFault> {
         let id = self.id()?.clone();
         let Some(payment) = &self.payment else { return Ok(()) };
-        let moved = store::moved(&self.charge, &id);
         // There was an event that the payment waits for the customer.
         let was_told = self.waiting.time.given_for == Some(PaymentState::AwaitingCustomer);
         let event = if payment.state == PaymentState::Refunded {
-            Some(OrderEvent::PaymentRefunded(moved))
+            Some(OrderEvent::PaymentRefunded(store::moved(payment.captured, &id)))
         } else if was_told || self.held_money != Some(false) {
-            Some(OrderEvent::PaymentVoided(moved))
+            Some(OrderEvent::PaymentVoided(store::moved(self.charge.amount, &id)))
         } else {
             // Nothing was set aside, so there is no event.
             None
@@ -494,10 +514,24 @@ impl<'a> Attempt<'a> {
         match self.provider.void(&payment.id).await {
             Ok(_) => {}
             Err(ProviderError::MovedOn) => {
-                let found = self.provider.look_up(&payment.id).await;
-                let found = found.map_err(fault)?;
-                if found.state == PaymentState::Captured {
-                    return idempotency::recall(self.db, key).await?.into_answer(key).map(Some);
+                let found = self.provider.look_up(&payment.id).await.map_err(fault)?;
+                match found.state {
+                    PaymentState::Captured => {
+                        return idempotency::recall(self.db, key).await?.into_answer(key).map(Some);
+                    }
+                    PaymentState::Voided | PaymentState::Refunded => {}
+                    // It was on its way there, and is to be voided now that it has arrived.
+                    PaymentState::Opened
+                    | PaymentState::AwaitingCustomer
+                    | PaymentState::Declined
+                    | PaymentState::Authorised => {
+                        let source = ProviderError::MovedOn.into();
+                        return Err(ActivityFault::Unavailable {
+                            doing: DOING,
+                            retry_after: None,
+                            source,
+                        });
+                    }
                 }
             }
             Err(error) => return Err(fault(error)),

@@ -10,7 +10,12 @@
 //!   the books never show less than the shop holds, and never more for longer than it takes to
 //!   record what the provider has said.
 //! - A refund that failed at the provider stays open, and a person decides: `retry` asks the
-//!   provider anew, `skip` gives the refund up, whose amount can then be asked for again.
+//!   provider anew, `skip` gives the refund up, whose amount can then be asked for again. So does
+//!   one whose payment the customer's bank disputes before the provider was asked.
+//! - That a refund is given up is committed before the provider is asked what became of it: an
+//!   attempt that reads it later asks for no money any more.
+//!
+//! `models/` shows that they hold in every order in which attempts can overtake each other and die.
 
 mod store;
 
@@ -26,6 +31,8 @@ use crate::payment::port::{PROVIDER, PaymentProvider, ProviderError, Refund};
 
 /// Has the provider give the money back, and books that. Given up by [`withdraw`].
 ///
+/// One that was given up, by a run that was lost, is given up to the end.
+///
 /// **Errors.** Rejected with the provider's reason if it did not give the money back; unavailable
 /// while it has not decided. Not open if the refund is not on record, or was given up.
 /// **Repeats.** By the refund's row here, and by its key at the provider: the money is given back
@@ -39,7 +46,11 @@ pub async fn issue(
         store::begin(db, key).await?;
     }
     // Somebody may have given it up meanwhile.
-    let stored = store::read(db, key).await?;
+    let mut stored = store::read(db, key).await?;
+    if stored.is_given_up && stored.state.is_open() {
+        withdraw(db, provider, key).await?;
+        stored = store::read(db, key).await?;
+    }
     match stored.state {
         RefundState::Requested | RefundState::Pending => {}
         RefundState::Succeeded => return Ok(()),
@@ -48,9 +59,9 @@ pub async fn issue(
     Attempt::of(db, provider, key, stored).go_on(refund::issue).await
 }
 
-/// Gives a refund up: it ends as failed, or as cancelled if the provider was never asked, and its
-/// amount is free to be asked for again. Money that the provider has given back all the same is on
-/// record and booked as that.
+/// Gives a refund up: from now on nobody asks the provider for it. It ends as failed, or as
+/// cancelled if the provider was never asked, and its amount is free to be asked for again. Money
+/// that the provider has given back all the same is on record and booked as that.
 ///
 /// **Errors.** Unavailable while the provider has not decided about it.
 /// **Repeats.** A refund ends once.
@@ -59,9 +70,10 @@ pub async fn withdraw(
     provider: &dyn PaymentProvider,
     key: StepKey,
 ) -> Result<(), ActivityFault> {
+    store::give_up(db, key).await?;
     let stored = store::read(db, key).await?;
     let known = match stored.state {
-        // Whoever asks the provider says so first.
+        // Whoever asks the provider says so first, and cannot say so any more.
         RefundState::Requested => Known::Nothing,
         RefundState::Pending => Known::Unasked,
         RefundState::Succeeded | RefundState::Failed | RefundState::Cancelled => return Ok(()),
@@ -86,6 +98,8 @@ struct Attempt<'a> {
     known: Known,
     /// The newest refund under the key, as the provider answered it.
     found: Option<Refund>,
+    /// Whether the provider has said that the payment is not what it has to be for this refund.
+    has_moved_on: bool,
 }
 
 /// A refund that has not come to rest after so many calls is one whose provider contradicts itself.
@@ -98,7 +112,8 @@ impl<'a> Attempt<'a> {
         key: StepKey,
         stored: Stored,
     ) -> Self {
-        Self { db, provider, key, stored, known: Known::Unasked, found: None }
+        let known = Known::Unasked;
+        Self { db, provider, key, stored, known, found: None, has_moved_on: false }
     }
 
     async fn go_on(mut self, next: fn(Known) -> Call) -> Result<(), ActivityFault> {
@@ -131,12 +146,24 @@ impl<'a> Attempt<'a> {
     }
 
     async fn ask(&mut self) -> Result<(), ActivityFault> {
-        let Stored { payment, amount, .. } = &self.stored;
+        let Stored { payment, amount, is_disputed, .. } = &self.stored;
+        if *is_disputed {
+            // Asked for before the dispute. The money is not the shop's to give.
+            let why = "the customer's bank disputes the payment".to_owned();
+            return Err(ActivityFault::Rejected(Rejection::RefundFailed { why }));
+        }
         let asked = self.provider.refund(payment, &self.name(), *amount).await;
         self.known = Known::Unasked;
         match asked {
             // A refund that has failed meanwhile leaves its payment where it was: it is looked up.
-            Ok(_) | Err(ProviderError::MovedOn) => Ok(()),
+            Ok(_) => Ok(()),
+            Err(ProviderError::MovedOn) if self.has_moved_on => {
+                Err(contradicts("it is more than is left of the payment"))
+            }
+            Err(ProviderError::MovedOn) => {
+                self.has_moved_on = true;
+                Ok(())
+            }
             Err(
                 error @ (ProviderError::NotFound
                 | ProviderError::Unavailable { .. }

@@ -29,6 +29,7 @@ use sqlx::PgPool;
 
 use self::port::{Booking, CARRIER, Carrier, CarrierError, Consignment, Recipient, ShipmentId};
 use crate::ActivityFault;
+use crate::disputes;
 use crate::idempotency::{self, Recorded};
 use crate::orders::{self, Begun};
 use crate::stock::ArticleQueues;
@@ -36,8 +37,9 @@ use crate::stock::ArticleQueues;
 /// Hands the parcel to the carrier, and its goods leave the stock. Undone by [`cancel`].
 ///
 /// **Errors.** Rejected as undeliverable; as cancelled by the carrier, when it called the shipment
-/// off; or as expired, when the goods are not held any more. Not open if the order is not on record
-/// or has ended.
+/// off; as expired, when the goods are not held any more; or as disputed, when the customer keeps
+/// the money by a dispute. Unavailable while a dispute is open with which nobody has dealt, unless
+/// the parcel has left. Not open if the order is not on record or has ended.
 /// **Repeats.** By key here, and by the shipment's id at the carrier: one parcel, whose goods leave
 /// the stock once.
 pub async fn ship(
@@ -105,6 +107,8 @@ struct Attempt<'a> {
     recorded: Option<Recorded<Shipment>>,
     /// Why the parcel must not leave, if it must not.
     refusal: Option<Rejection>,
+    /// Whether it must not leave yet, because the customer's bank disputes the payment.
+    is_held: bool,
     recipient: Option<Recipient>,
     known: Known,
     id: Option<ShipmentId>,
@@ -114,6 +118,9 @@ struct Attempt<'a> {
     consignment: Option<Consignment>,
     has_left_tombstone: bool,
 }
+
+/// What a parcel waits for that is held.
+const HANDING_OVER: &str = "waiting for the end of a dispute, before a parcel is handed over";
 
 /// A shipment that has not come to rest after so many calls is one whose carrier contradicts
 /// itself.
@@ -134,6 +141,7 @@ impl<'a> Attempt<'a> {
             order,
             recorded: None,
             refusal: None,
+            is_held: false,
             recipient: None,
             known: Known::Nothing,
             id: None,
@@ -169,6 +177,7 @@ impl<'a> Attempt<'a> {
     async fn carry_out(&mut self, call: Call) -> Result<(), ActivityFault> {
         match call {
             Call::Read => self.read().await,
+            Call::Draft | Call::Purchase if self.is_held => Err(disputes::waits(HANDING_OVER)),
             Call::Draft => self.draft().await,
             Call::Store => self.store().await,
             Call::LookUp => {
@@ -200,7 +209,10 @@ impl<'a> Attempt<'a> {
         } else if stored.recipient.is_none() && self.parcel.ship_to.address_id.is_some() {
             let erased = self.undeliverable("the recipient's address is not on record any more");
             self.refusal.get_or_insert(erased);
+        } else if stored.is_payment_lost == Some(true) {
+            self.refusal.get_or_insert(Rejection::PaymentDisputed);
         }
+        self.is_held = stored.is_payment_lost == Some(false);
         self.recorded = Some(stored.recorded);
         self.recipient = stored.recipient;
         self.known = if stored.shipment.is_some() { Known::Unasked } else { Known::Nothing };

@@ -21,8 +21,8 @@ use crate::orders::{self, Begun};
 
 /// Sets the order's goods aside, all of them or none. Undone by [`release`].
 ///
-/// They are held until the order can no longer be cancelled, its steps have no patience left and
-/// its customer has no time left to pay, and then for `ttl`.
+/// They are held until the order can no longer be cancelled, its steps have no patience left, its
+/// customer has no time left to pay and nobody has time left to look at it, and then for `ttl`.
 ///
 /// **Errors.** Rejected as out of stock, naming the first article that is short; an article the
 /// warehouse has never seen has nothing available. Not open if the order is not on record or has
@@ -52,7 +52,8 @@ struct Expiry {
 
 fn expiry(order: &Order, ttl: Duration) -> Expiry {
     let patience = order.terms.patience().unwrap_or_default();
-    let waits = patience.saturating_add(order.terms.customer_time());
+    let people = order.terms.customer_time().saturating_add(order.terms.review_time());
+    let waits = patience.saturating_add(people);
     let seconds = i64::try_from(ttl.saturating_add(waits).as_secs()).unwrap_or(i64::MAX);
     Expiry { from: order.cancellable_until(), seconds }
 }

@@ -2,9 +2,17 @@
 //! it comes too late. Each test has a database of its own.
 
 #[cfg(test)]
+mod bank_transfer;
+#[cfg(test)]
 mod catalogue;
 #[cfg(test)]
+mod disputes;
+#[cfg(test)]
 mod faults;
+#[cfg(test)]
+mod fraud;
+#[cfg(test)]
+mod inbox;
 #[cfg(test)]
 mod ledger;
 #[cfg(test)]
@@ -15,6 +23,8 @@ mod payment;
 mod placing;
 #[cfg(test)]
 mod projection;
+#[cfg(test)]
+mod reconcile;
 #[cfg(test)]
 mod refunds;
 #[cfg(test)]
@@ -27,6 +37,8 @@ mod shipping;
 mod stock;
 #[cfg(test)]
 mod stripe;
+#[cfg(test)]
+mod stripe_counterpart;
 #[cfg(test)]
 mod support;
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use activities::ActivityFault;
+use activities::payment::lists::ProviderLists;
 use activities::payment::port::{
     Capabilities, Payment, PaymentId, PaymentProvider, ProviderError, Refund,
 };
@@ -10,7 +11,7 @@ use activities::payment::sandbox::SandboxProvider;
 use activities::payment::{authorise, capture, refund};
 use async_trait::async_trait;
 use domain::payment::PaymentState;
-use domain::{Charge, Money, Order, Rejection, StepName};
+use domain::{Charge, Money, Order, Rejection, StepKey, StepName};
 use runtime::schema::MIGRATIONS;
 use sqlx::PgPool;
 use testkit::pounds;
@@ -382,6 +383,8 @@ enum Moment {
     BeforeCapture,
     AfterCapture,
     BeforeVoid,
+    /// The provider is busy with the payment, and refuses to void it.
+    InsteadOfVoid,
 }
 
 /// The sandbox, on a line that holds calls up until they are told to go on.
@@ -434,6 +437,9 @@ impl PaymentProvider for HeldUp<'_> {
 
     async fn void(&self, payment: &PaymentId) -> Result<Payment, ProviderError> {
         self.pass(Moment::BeforeVoid).await;
+        if self.moment == Moment::InsteadOfVoid {
+            return Err(ProviderError::MovedOn);
+        }
         self.provider.void(payment).await
     }
 
@@ -456,6 +462,10 @@ impl PaymentProvider for HeldUp<'_> {
         refund_key: &str,
     ) -> Result<Option<Refund>, ProviderError> {
         self.provider.look_up_refund(payment, refund_key).await
+    }
+
+    fn lists(&self) -> &dyn ProviderLists {
+        self.provider.lists()
     }
 }
 
@@ -526,6 +536,20 @@ async fn a_capture_between_the_undos_question_and_its_void_is_given_back_by_the_
     assert_eq!(shop_records(&shop).await, (order.totals.total, order.totals.total));
     let events = ["order.placed", "payment.authorised", "payment.refunded"];
     assert_eq!(shop.events_of(&order).await, events);
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_payment_that_cannot_be_voided_yet_does_not_count_as_replaced(db: PgPool) {
+    let (shop, order) = (Shop::on(db), paid_with(order(1), "tok_expires_1000"));
+    shop.places(&order).await;
+    shop.authorises(&order).await.unwrap();
+    let busy = HeldUp::at(Moment::InsteadOfVoid, &shop);
+    let again = StepKey { attempt: 2, ..order.key(StepName::AuthorisePayment) };
+    assert_unavailable(authorise(&shop.db, &busy, again).await, None);
+    assert_eq!(provider_records(&shop).await, once("authorised", 0), "it holds money");
+    shop.authorises_again(&order).await.unwrap();
+    let payments = [("voided".to_owned(), 0), ("authorised".to_owned(), 0)];
+    assert_eq!(provider_records(&shop).await, payments);
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]
@@ -668,6 +692,30 @@ async fn a_part_of_what_is_set_aside_can_be_taken_and_only_that_is_given_back(db
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]
+async fn where_a_part_was_taken_that_part_is_told(db: PgPool) {
+    let (shop, order) = (Shop::on(db), order(1));
+    shop.places(&order).await;
+    let payment = PaymentId(shop.authorises(&order).await.unwrap().provider_reference);
+    // By a person, at the provider.
+    shop.provider.capture(&payment, pounds("1.00")).await.unwrap();
+    shop.captures(&order).await.unwrap();
+    shop.refunds(&order).await.unwrap();
+    let told = sqlx::query!(
+        r#"
+        select type as kind, data #>> '{amount,amount}' as "amount!"
+        from orders.order_events where order_id = $1 and type like 'payment.%' order by sequence
+        "#,
+        order.order_id.uuid(),
+    );
+    let told = told.fetch_all(&shop.db).await.unwrap();
+    let told: Vec<_> = told.into_iter().map(|event| (event.kind, event.amount)).collect();
+    let total = order.totals.total.amount().to_string();
+    let amounts = [("authorised", total.as_str()), ("captured", "1.00"), ("refunded", "1.00")];
+    let amounts = amounts.map(|(what, amount)| (format!("payment.{what}"), amount.to_owned()));
+    assert_eq!(told, amounts);
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_authorisation_that_ends_early_is_not_captured(db: PgPool) {
     let (shop, order) = (Shop::on(db), order(1));
     shop.places(&order).await;
@@ -736,6 +784,30 @@ async fn whatever_goes_wrong_while_money_is_given_back_it_is_given_back_once(db:
 }
 
 /// The request is under way when its connection dies, and arrives when everything is over.
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_undo_gives_back_what_a_person_has_left_of_the_payment(db: PgPool) {
+    let (shop, order) = (Shop::on(db), order(1));
+    shop.places(&order).await;
+    shop.charges(&order).await.unwrap();
+    sqlx::raw_sql(
+        "insert into sandbox_provider.refunds (idempotency_key, payment_id, amount, state)
+         select 'by hand', payment_id, 3.00, 'succeeded' from sandbox_provider.payments",
+    )
+    .execute(&shop.owner)
+    .await
+    .unwrap();
+    for _ in 0..2 {
+        shop.refunds(&order).await.unwrap();
+        let given = sqlx::query_scalar!(
+            r#"select amount from sandbox_provider.refunds order by refund_id"#
+        );
+        let given = given.fetch_all(&shop.db).await.unwrap();
+        let rest = order.totals.total.checked_sub(pounds("3.00")).unwrap();
+        assert_eq!(given, [pounds("3.00").amount(), rest.amount()]);
+    }
+    assert_eq!(shop.payment_of(&order).await, "refunded");
+}
+
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_capture_that_lands_after_its_undo_finds_nothing_to_take(db: PgPool) {
     let (shop, order) = (Shop::on(db), order(1));

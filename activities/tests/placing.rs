@@ -188,6 +188,17 @@ async fn an_order_that_has_ended_is_not_cancelled_although_it_waits_to_be_launch
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_order_that_is_launched_again_is_not_cancelled_by_its_record_alone(db: PgPool) {
+    let (shop, order) = (Shop::stocked(db).await, order(1));
+    shop.places(&order).await;
+    sqlx::query!("update orders.launches set is_recovery = true").execute(&shop.db).await.unwrap();
+    assert!(!shop.cancels_before_launch(&order, "a lost run may have shipped it").await);
+    assert_eq!(shop.status_of(&order).await, "processing");
+    assert!(shop.is_to_be_launched(&order).await);
+    shop.reserves(&order).await.unwrap();
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn of_a_cancel_and_a_first_step_at_once_exactly_one_takes_effect(db: PgPool) {
     let shop = Shop::stocked(db).await;
     let mut held = Vec::new();

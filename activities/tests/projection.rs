@@ -3,12 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
+use domain::dispute::DisputeStatus;
 use domain::event::{
-    AttentionNeeded, AttentionResolved, AwaitingCustomer, Booked, Cancelled, Completed, EventType,
-    Expired, Failed, OrderEvent, Parcelled, PaymentMoved, RefundEnded, RefundRequested,
-    RefundSucceeded, Refused, StockLines, Unwinding,
+    AttentionNeeded, AttentionResolved, AwaitingCustomer, Booked, Cancelled, Completed,
+    DisputeReleased, Disputed, EventType, Expired, Failed, OrderEvent, Parcelled, PaymentMoved,
+    RefundEnded, RefundRequested, RefundReversed, RefundSucceeded, Refused, ReviewNeeded, Reviewed,
+    StockLines, Unwinding,
 };
 use domain::ledger::JournalEntry;
+use domain::screening::ReviewDecision;
 use domain::{
     Attention, Decision, Ending, FulfilmentStatus, OrderState, OrderStatus, PaymentStatus,
     Rejection, StepName,
@@ -52,6 +55,11 @@ fn samples() -> Vec<OrderEvent> {
         OrderEvent::StockRefused(refused()),
         OrderEvent::StockReleased(lines()),
         OrderEvent::ReservationExpired(Expired { reservation: "r".to_owned() }),
+        OrderEvent::ReviewNeeded(ReviewNeeded { until: the_moment() }),
+        OrderEvent::OrderReviewed(Reviewed {
+            decision: ReviewDecision::Approve,
+            by_default: false,
+        }),
         OrderEvent::PaymentAwaitingCustomer(AwaitingCustomer {
             amount: order.totals.total,
             provider_reference: "p".to_owned(),
@@ -88,6 +96,13 @@ fn samples_of_refunds() -> Vec<OrderEvent> {
     let amount = order.totals.total;
     let given_back =
         |left| RefundSucceeded { number: 1, amount, left, provider_reference: "r".to_owned() };
+    let come_back = |given_back| RefundReversed {
+        number: 1,
+        amount,
+        given_back,
+        why: "card closed".to_owned(),
+        provider_reference: "r".to_owned(),
+    };
     let kept = || RefundEnded { number: 1, amount, why: "card closed".to_owned() };
     vec![
         OrderEvent::RefundRequested(RefundRequested {
@@ -99,6 +114,8 @@ fn samples_of_refunds() -> Vec<OrderEvent> {
         }),
         OrderEvent::RefundSucceeded(given_back(amount)),
         OrderEvent::RefundSucceeded(given_back(pounds("0"))),
+        OrderEvent::RefundReversed(come_back(amount)),
+        OrderEvent::RefundReversed(come_back(pounds("0"))),
         OrderEvent::RefundFailed(kept()),
         OrderEvent::RefundCancelled(kept()),
         OrderEvent::RefundPosted(Booked {
@@ -117,6 +134,38 @@ fn samples_of_refunds() -> Vec<OrderEvent> {
             decision: Decision::Skip,
             by: "Ada".to_owned(),
             why: "paid by bank".to_owned(),
+        }),
+    ]
+}
+
+/// The same of disputes, with what each may make of the payment.
+fn samples_of_disputes() -> Vec<OrderEvent> {
+    let order = order(1);
+    let disputed = |status, payment_status| Disputed {
+        dispute_id: "dp_1".to_owned(),
+        number: 1,
+        status,
+        amount: order.totals.total,
+        reason: "fraudulent".to_owned(),
+        evidence_due: Some(the_moment()),
+        payment_status,
+    };
+    let (open, won) = (DisputeStatus::NeedsResponse, DisputeStatus::Won);
+    vec![
+        OrderEvent::DisputeOpened(disputed(open, Some(PaymentStatus::Disputed))),
+        OrderEvent::DisputeUpdated(disputed(open, Some(PaymentStatus::Disputed))),
+        OrderEvent::DisputeUpdated(disputed(open, None)),
+        OrderEvent::DisputeClosed(disputed(won, Some(PaymentStatus::Paid))),
+        OrderEvent::DisputeClosed(disputed(won, Some(PaymentStatus::PartiallyRefunded))),
+        OrderEvent::DisputeClosed(disputed(DisputeStatus::Lost, Some(PaymentStatus::Refunded))),
+        OrderEvent::DisputeReleased(DisputeReleased {
+            dispute_id: "dp_1".to_owned(),
+            number: 1,
+            by: "Ada".to_owned(),
+            why: "the customer has called".to_owned(),
+        }),
+        OrderEvent::DisputePosted(Booked {
+            entries: JournalEntry::deposit(&order).unwrap().entries().to_vec(),
         }),
     ]
 }
@@ -215,7 +264,7 @@ fn state_of(row: &Value) -> OrderState {
 
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn whatever_happens_to_an_order_the_database_and_the_shop_make_the_same_of_it(db: PgPool) {
-    let samples = [samples(), samples_of_refunds()].concat();
+    let samples = [samples(), samples_of_refunds(), samples_of_disputes()].concat();
     let types: BTreeSet<_> = samples.iter().map(OrderEvent::event_type).collect();
     assert_eq!(types, EventType::iter().collect(), "a type has no sample");
 

@@ -13,11 +13,12 @@ use testkit::pounds;
 use workflows::order::UnwindingNote;
 
 use crate::support::{
-    HEART, RUN, Shop, TROUBLES, assert_unavailable, cancelled, fails, not_open, order, refusal, sku,
+    HEART, RUN, Shop, TROUBLES, assert_unavailable, cancelled, fails, invalid_answer, not_open,
+    order, refusal, sku,
 };
 
 /// An order that is paid, handed over and booked.
-async fn completed(shop: &Shop, number: u32) -> Order {
+pub(crate) async fn completed(shop: &Shop, number: u32) -> Order {
     let order = order(number);
     shop.takes_up_to_posting(&order).await;
     shop.ships(&order).await.unwrap();
@@ -25,11 +26,11 @@ async fn completed(shop: &Shop, number: u32) -> Order {
     order
 }
 
-fn key(order: &Order, number: u32) -> StepKey {
+pub(crate) fn key(order: &Order, number: u32) -> StepKey {
     RefundId { order_id: order.order_id, number }.key(order.record_version)
 }
 
-async fn issues(shop: &Shop, order: &Order, number: u32) -> Result<(), ActivityFault> {
+pub(crate) async fn issues(shop: &Shop, order: &Order, number: u32) -> Result<(), ActivityFault> {
     issue(&shop.db, &shop.provider, key(order, number)).await
 }
 
@@ -38,7 +39,7 @@ async fn withdraws(shop: &Shop, order: &Order, number: u32) -> Result<(), Activi
 }
 
 /// What an amount consists of, after these refunds.
-fn parts(order: &Order, before: &[Claimed], ask: &Ask) -> Parts {
+pub(crate) fn parts(order: &Order, before: &[Claimed], ask: &Ask) -> Parts {
     Left::of(&order.lines, &order.totals, before).unwrap().parts_of(ask).unwrap()
 }
 
@@ -47,10 +48,16 @@ fn claimed(parts: Parts) -> Claimed {
 }
 
 /// What became of a request.
-type Answer = (String, Option<i32>);
+pub(crate) type Answer = (String, Option<i32>);
 
 /// Asks for a refund under a key of its own, as the starter does it.
-async fn asks(shop: &Shop, order: &Order, number: u32, before: &[Claimed], parts: Parts) -> Answer {
+pub(crate) async fn asks(
+    shop: &Shop,
+    order: &Order,
+    number: u32,
+    before: &[Claimed],
+    parts: Parts,
+) -> Answer {
     asks_as(shop, order, number, before, parts, &format!("request {number}")).await
 }
 
@@ -90,20 +97,20 @@ async fn asks_as(
     (answer.outcome, answer.refund)
 }
 
-fn requested(number: i32) -> Answer {
+pub(crate) fn requested(number: i32) -> Answer {
     ("requested".to_owned(), Some(number))
 }
 
-fn refused(outcome: &str) -> Answer {
+pub(crate) fn refused(outcome: &str) -> Answer {
     (outcome.to_owned(), None)
 }
 
-async fn state_of(shop: &Shop, order: &Order, number: u32) -> RefundState {
+pub(crate) async fn state_of(shop: &Shop, order: &Order, number: u32) -> RefundState {
     activities::refunds::state(&shop.db, key(order, number)).await.unwrap()
 }
 
 /// How much is claimed and given back of the order's payment, by the shop's records.
-async fn record_of(shop: &Shop, order: &Order) -> (Money, Money) {
+pub(crate) async fn record_of(shop: &Shop, order: &Order) -> (Money, Money) {
     let row = sqlx::query!(
         "select refund_claimed, refunded from payments.charges where order_id = $1",
         order.order_id.uuid(),
@@ -131,7 +138,7 @@ fn succeeded(amount: Money) -> (String, Money) {
 }
 
 /// What the order's entries come to on the left of an account.
-async fn debit_of(shop: &Shop, order: &Order, account: &str) -> Decimal {
+pub(crate) async fn debit_of(shop: &Shop, order: &Order, account: &str) -> Decimal {
     let sum = sqlx::query_scalar!(
         r#"
         select coalesce(sum(case side when 'debit' then amount else -amount end), 0) as "sum!"
@@ -327,7 +334,6 @@ async fn a_refund_that_is_pending_is_waited_for_and_one_that_failed_is_told(db: 
     asks(&shop, &order, 1, &[], part).await;
     pends(&shop, &order, 1).await;
     assert_unavailable(issues(&shop, &order, 1).await, None);
-    assert_unavailable(withdraws(&shop, &order, 1).await, None);
     assert_eq!(state_of(&shop, &order, 1).await, RefundState::Pending);
     assert_eq!(shop.payment_of(&order).await, "paid", "until it is decided");
     refunds_are(&shop, "failed").await;
@@ -343,6 +349,52 @@ async fn a_refund_that_is_pending_is_waited_for_and_one_that_failed_is_told(db: 
     assert_eq!(state_of(&shop, &order, 1).await, RefundState::Succeeded);
     let told = ["order.refund-requested", "order.refund-succeeded", "ledger.refund-posted"];
     assert_eq!(told_of_refunds(&shop, &order).await, told);
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_refund_that_fails_while_it_is_asked_for_is_looked_up_and_told(db: PgPool) {
+    let shop = Shop::stocked(db).await;
+    let order = completed(&shop, 1).await;
+    let part = parts(&order, &[], &Ask::Amount(pounds("10.00")));
+    asks(&shop, &order, 1, &[], part).await;
+    let fails_at_once = "
+        create function sandbox_provider.fails_at_once() returns trigger language plpgsql as
+            $$ begin new.state := 'failed'; return new; end $$;
+        create trigger fails_at_once before insert on sandbox_provider.refunds
+            for each row execute function sandbox_provider.fails_at_once()";
+    sqlx::raw_sql(fails_at_once).execute(&shop.owner).await.unwrap();
+    let why = "the bank does not take it".to_owned();
+    assert_eq!(refusal(issues(&shop, &order, 1).await), Rejection::RefundFailed { why });
+    let recovers = "drop trigger fails_at_once on sandbox_provider.refunds";
+    sqlx::raw_sql(recovers).execute(&shop.owner).await.unwrap();
+    issues(&shop, &order, 1).await.unwrap();
+    let records = [("failed".to_owned(), pounds("10.00")), succeeded(pounds("10.00"))];
+    assert_eq!(provider_records(&shop, &order).await, records);
+    assert_eq!(record_of(&shop, &order).await, (pounds("10.00"), pounds("10.00")));
+}
+
+/// The provider has no such refund, and no money to make it of: the shop cannot put that right.
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn money_that_a_person_gave_back_at_the_provider_is_not_given_back_again(db: PgPool) {
+    let shop = Shop::stocked(db).await;
+    let order = completed(&shop, 1).await;
+    let part = parts(&order, &[], &Ask::Amount(pounds("10.00")));
+    asks(&shop, &order, 1, &[], part).await;
+    sqlx::query!(
+        "insert into sandbox_provider.refunds (idempotency_key, payment_id, amount, state)
+         select 'by hand', payment_id, captured, 'succeeded'
+         from sandbox_provider.payments where merchant_reference = $1",
+        order.order_id.to_string(),
+    )
+    .execute(&shop.owner)
+    .await
+    .unwrap();
+    invalid_answer(issues(&shop, &order, 1).await);
+    assert_eq!(provider_records(&shop, &order).await, [succeeded(order.totals.total)]);
+    assert_eq!(record_of(&shop, &order).await, (pounds("10.00"), pounds("0")));
+    withdraws(&shop, &order, 1).await.unwrap();
+    assert_eq!(state_of(&shop, &order, 1).await, RefundState::Failed, "a person gives it up");
+    assert_eq!(record_of(&shop, &order).await, (pounds("0"), pounds("0")));
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]
@@ -373,6 +425,32 @@ async fn a_refund_that_is_given_up_frees_its_amount_and_cannot_be_carried_out(db
     ];
     assert_eq!(told_of_refunds(&shop, &order).await, told);
     assert_eq!(not_open(issues(&shop, &order, 3).await), None, "nobody asked for a third");
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_refund_that_is_being_given_up_is_not_asked_for_any_more(db: PgPool) {
+    let shop = Shop::stocked(db).await;
+    let order = completed(&shop, 1).await;
+    let part = parts(&order, &[], &Ask::Amount(pounds("10.00")));
+    asks(&shop, &order, 1, &[], part).await;
+    trouble(&shop, "refund", "unavailable").await;
+    assert_unavailable(issues(&shop, &order, 1).await, None);
+    // The run that gives it up is lost before the provider has answered.
+    trouble(&shop, "look-up", "unavailable").await;
+    assert_unavailable(withdraws(&shop, &order, 1).await, None);
+    assert_eq!(state_of(&shop, &order, 1).await, RefundState::Pending);
+    assert_eq!(not_open(issues(&shop, &order, 1).await), None);
+    assert_eq!(state_of(&shop, &order, 1).await, RefundState::Failed);
+
+    asks(&shop, &order, 2, &[], part).await;
+    sqlx::query!("update payments.refund_requests set given_up_at = now() where number = 2")
+        .execute(&shop.owner)
+        .await
+        .unwrap();
+    assert_eq!(not_open(issues(&shop, &order, 2).await), None);
+    assert_eq!(state_of(&shop, &order, 2).await, RefundState::Cancelled, "nobody was asked");
+    assert_eq!(provider_records(&shop, &order).await, []);
+    assert_eq!(record_of(&shop, &order).await, (pounds("0"), pounds("0")));
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]

@@ -65,10 +65,13 @@ async fn the_starter_writes_neither_orders_nor_money_nor_books(db: PgPool) {
         [
             "catalog.products",
             "customers.customers",
+            "fraud.entries",
+            "fraud.origins",
             "identity.clients",
             "identity.logins",
             "identity.sign_in_attempts",
             "identity.signing_keys",
+            "inbox.events",
             "inventory.movements",
             "inventory.stock",
             "operations.paused_queues",
@@ -100,6 +103,19 @@ async fn the_starter_writes_neither_orders_nor_money_nor_books(db: PgPool) {
         "insert into orders.refund_launches (order_id, number) values (gen_random_uuid(), 1)",
         "update payments.refund_requests set amount = 1",
         "update payments.charges set refund_claimed = 0",
+        "update payments.disputes set status = 'won'",
+        "select amount from payments.dispute_movements",
+        // What is found against an order, and decided about it, is on record as it was.
+        "update fraud.reviews set decision = 'approve', decided_at = now()",
+        "insert into fraud.screenings (order_id) values (gen_random_uuid())",
+        "insert into fraud.trials (order_id) values (gen_random_uuid())",
+        "update fraud.entries set list = 'allow'",
+        // A set of rules comes in, and counts, in somebody's name.
+        "insert into fraud.rule_sets (rules) values ('{\"rules\": []}')",
+        "insert into fraud.activations (rule_set) values (1)",
+        "select fraud.fingerprints_of(gen_random_uuid())",
+        "select fraud.withdraw(gen_random_uuid(), 1)",
+        "select fingerprint_key from fraud.secrets",
         "insert into customers.addresses (address_id) values (gen_random_uuid())",
         "insert into payments.charges (charge_key, order_id) values ('k', gen_random_uuid())",
         "insert into ledger.transactions (key) values ('by hand')",
@@ -108,8 +124,24 @@ async fn the_starter_writes_neither_orders_nor_money_nor_books(db: PgPool) {
         "update inventory.stock set reserved = 0",
         "select name, line1 from customers.addresses",
         "select * from sandbox_provider.payments",
+        // What was compared, and what differs, is the worker's to say.
+        "insert into finance.runs (request, covers_from, covers_to) values ('r', '-infinity', now())",
+        "update finance.differences set closed_at = now()",
+        "update finance.differences set settled_at = now()",
+        "select * from finance.provider_payments",
+        // Who has transferred money, and from which account, is the worker's to know.
+        "select payer_iban from bank.entries",
+        "insert into bank.payments (reference) values ('RF')",
         // How a party is dealt with is the workers' to say.
         "delete from operations.party_standings",
+        // What the payment provider tells is taken in, and applied by the workers.
+        "update inbox.events set state = 'applied', done_at = now()",
+        "delete from inbox.events",
+        "update inbox.feeds set due_at = now()",
+        "select inbox.sweep('0 s', 1)",
+        "select payments.reverse_refund(gen_random_uuid(), 1, 're_1', 'why', '{}')",
+        "select payments.record_outside_refund('c', 1, 0, 're_1', 'k', '{1,0,0,0}', '{}', '{}', '{}',
+            '{}', '{}', '{}')",
     ] {
         assert_eq!(refused(&db, "ordersaga_starter", statement).await, NOT_ALLOWED, "{statement}");
     }
@@ -120,6 +152,18 @@ async fn the_worker_writes_what_orders_change_and_nothing_else(db: PgPool) {
     assert_eq!(
         tables(&db, "ordersaga_worker", "change").await,
         [
+            "bank.entries",
+            "bank.lines",
+            "bank.lists",
+            "bank.payments",
+            "finance.differences",
+            "finance.payouts",
+            "finance.provider_payments",
+            "finance.provider_refunds",
+            "finance.runs",
+            "fraud.reviews",
+            "inbox.events",
+            "inbox.feeds",
             "inventory.reservations",
             "inventory.stock",
             "operations.party_standings",
@@ -127,6 +171,7 @@ async fn the_worker_writes_what_orders_change_and_nothing_else(db: PgPool) {
             "orders.orders",
             "orders.step_keys",
             "payments.charges",
+            "payments.disputes",
             "payments.refund_requests",
             "sandbox_carrier.behaviours",
             "sandbox_carrier.late_requests",
@@ -146,6 +191,8 @@ async fn the_worker_writes_what_orders_change_and_nothing_else(db: PgPool) {
         "outbox.messages",
         "inventory.movements",
         "payments.refunds",
+        "payments.dispute_movements",
+        "finance.balance_transactions",
     ] {
         assert!(written.contains(&table.to_owned()), "{table}");
     }
@@ -160,6 +207,7 @@ async fn only_who_may_come_and_what_stands_still_is_ever_removed(db: PgPool) {
     assert_eq!(
         tables(&db, "ordersaga_starter", "delete").await,
         [
+            "fraud.entries",
             "identity.clients",
             "identity.sign_in_attempts",
             "operations.paused_queues",
@@ -196,13 +244,26 @@ async fn what_runs_with_its_owners_rights_is_called_by_one_program_alone(db: PgP
         [
             // Called by triggers.
             ("catalog.revalue", false, false),
+            ("finance.settle_difference", true, false),
+            ("fraud.activate_rule_set", true, false),
+            ("fraud.add_entry", true, false),
+            ("fraud.add_rule_set", true, false),
+            ("fraud.count_order", false, true),
+            ("fraud.decide", true, false),
+            ("fraud.fingerprints_of", false, true),
+            ("fraud.withdraw", false, true),
+            ("inbox.dismiss", true, false),
+            ("inbox.sweep", false, true),
             ("inventory.book_variance", false, false),
             ("ledger.book_movement", true, false),
             ("operations.sweep", false, true),
             ("orders.cancel_before_launch", true, false),
             ("orders.place", true, false),
+            ("payments.record_outside_refund", false, true),
+            ("payments.release_dispute", true, false),
             ("payments.replace_method", true, false),
             ("payments.request_refund", true, false),
+            ("payments.reverse_refund", false, true),
         ]
     );
 }
@@ -215,10 +276,33 @@ async fn the_worker_cannot_place_an_order_nor_change_how_it_is_paid(db: PgPool) 
         "select orders.rebuild_projection(gen_random_uuid())",
         "update payments.methods set method = 'tok_other'",
         "select payments.replace_method(gen_random_uuid(), 'tok_other', null)",
+        "select fraud.decide(gen_random_uuid(), 'approve', 'worker', 'by hand')",
+        "select fraud.add_entry('allow', 'customer', 'a', null, 'by hand', 'worker')",
+        "insert into fraud.rule_sets (rules) values ('{\"rules\": []}')",
+        "insert into fraud.activations (rule_set) values (1)",
+        "select fraud.add_rule_set('{\"rules\": []}', 'worker', 'by hand')",
+        "select fraud.activate_rule_set(1, 'worker', 'by hand')",
+        "update fraud.trials set verdict = 'approve'",
+        "insert into fraud.entries (list) values ('allow')",
+        "update fraud.screenings set verdict = 'approve'",
+        "delete from fraud.counted",
+        "select fingerprint_key from fraud.secrets",
         "select payments.request_refund(gen_random_uuid(), 1, 0, 'k', 'v1:', '{1,0,0,0}', '{}')",
+        // What the bank has said is kept as it was said, and what is paid out as it was listed.
+        "update bank.entries set amount = 1",
+        "update bank.lines set amount = 1",
+        "update bank.lists set iban = 'GB82WEST12345698765432'",
+        "delete from bank.entries",
         // How much is given back, and for what, is said once.
         "update payments.refund_requests set amount = 1",
         "delete from payments.refund_requests",
+        // What a bank does is kept, and who has dealt with it is an operator.
+        "delete from payments.disputes",
+        "update payments.dispute_movements set amount = 1",
+        "select payments.release_dispute(gen_random_uuid(), 1, 'worker', 'by hand')",
+        "update payments.refund_requests set reversals = 1",
+        "update payments.refunds set returned_at = now()",
+        "delete from inbox.events",
         "delete from outbox.messages",
         "update outbox.messages set published_at = now()",
         "delete from orders.step_keys",
@@ -227,6 +311,14 @@ async fn the_worker_cannot_place_an_order_nor_change_how_it_is_paid(db: PgPool) 
         "update sandbox_provider.behaviours set behaviour = 'html'",
         "delete from sandbox_provider.behaviours",
         "update sandbox_carrier.late_requests set request = '{}'",
+        "select sandbox_provider.pay_out()",
+        "insert into sandbox_provider.payouts (currency, amount) values ('GBP', 1)",
+        // What the provider has settled is never changed, and nothing of a comparison is removed.
+        "update finance.balance_transactions set fee = 0",
+        "delete from finance.differences",
+        // Who closes what nothing else closes is a person.
+        "select finance.settle_difference(1, 'worker', 'by hand')",
+        "select inbox.dismiss('evt_1', 'worker', 'by hand')",
         // Who stops a party is an operator.
         "insert into operations.stopped_parties (party, stopped_by, why)
             values ('carrier', 'worker', 'by hand')",

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use activities::stock::ArticleQueues;
 use activities::{ActivityFault, stock};
-use domain::{Order, Rejection, StepName, Terms};
+use domain::{Order, Rejection, Screening, StepName, Terms};
 use futures::future::join_all;
 use runtime::schema::MIGRATIONS;
 use sqlx::PgPool;
@@ -358,6 +358,8 @@ async fn goods_are_held_while_the_order_waits_as_agreed_and_then_for_a_time(db: 
         // The customer may approve two payments, and replace the first one.
         approval_seconds: 600,
         payment_retry_seconds: 2_400,
+        // A person may look at it before its payment, and after.
+        screening: Some(Screening { review_seconds: 5_400 }),
         ..Terms::default()
     };
     let now = sqlx::query_scalar!(r#"select now() as "now!""#);
@@ -366,7 +368,7 @@ async fn goods_are_held_while_the_order_waits_as_agreed_and_then_for_a_time(db: 
     shop.reserves_for(&order, ttl).await.unwrap();
     let held = sqlx::query_scalar!(
         r#"
-        select expires_at - placed_at = interval '1 h' * (30 * 24 + 1 + 1 + 24)
+        select expires_at - placed_at = interval '1 h' * (30 * 24 + 1 + 1 + 3 + 24)
             as "is_long_enough!"
         from inventory.reservations join orders.orders using (order_id)
         "#

@@ -16,6 +16,7 @@ use axum::extract::State;
 use axum::http::{Method, Uri};
 use axum::response::Response;
 use chrono::DateTime;
+use domain::dispute::{DisputeFacts, DisputeStatus, Movement, MovementKind};
 use domain::payment::PaymentState;
 use domain::refund::AtProvider;
 use domain::{Charge, Currency, Money, PaymentToken};
@@ -31,11 +32,11 @@ use crate::support::order;
 
 const KEY: &str = "sk_test_known_to_nobody";
 const INTENT: &str = "/v1/payment_intents/pi_1a";
-const LOOK_UP: &str = "GET /v1/payment_intents/pi_1a?expand[]=latest_charge";
+pub(crate) const LOOK_UP: &str = "GET /v1/payment_intents/pi_1a?expand[]=latest_charge";
 const REFUNDS: &str = "GET /v1/refunds?payment_intent=pi_1a&limit=40";
 
 /// An answer of the server's.
-struct Scripted {
+pub(crate) struct Scripted {
     status: u16,
     headers: Vec<(&'static str, &'static str)>,
     /// None: the connection breaks before the body.
@@ -43,7 +44,7 @@ struct Scripted {
 }
 
 impl Scripted {
-    fn with(mut self, name: &'static str, value: &'static str) -> Self {
+    pub(crate) fn with(mut self, name: &'static str, value: &'static str) -> Self {
         self.headers.push((name, value));
         self
     }
@@ -54,25 +55,25 @@ impl Scripted {
     }
 }
 
-fn answers(status: u16, body: &Value) -> Scripted {
+pub(crate) fn answers(status: u16, body: &Value) -> Scripted {
     let headers = vec![("content-type", "application/json"), ("request-id", "req_1a")];
     Scripted { status, headers, body: Some(body.to_string()) }
 }
 
 /// The answer is lost.
-fn lost() -> Scripted {
+pub(crate) fn lost() -> Scripted {
     Scripted { status: 200, headers: Vec::new(), body: None }
 }
 
 /// A failure of Stripe's own.
-fn failure() -> Scripted {
+pub(crate) fn failure() -> Scripted {
     answers(500, &json!({"error": {"type": "api_error", "message": MESSAGE}}))
 }
 
 /// Stripe's messages are for people, and may tell about them.
-const MESSAGE: &str = "Ada Lovelace cannot pay";
+pub(crate) const MESSAGE: &str = "Ada Lovelace cannot pay";
 
-fn refuses(status: u16, error: &Value) -> Scripted {
+pub(crate) fn refuses(status: u16, error: &Value) -> Scripted {
     let mut error = error.clone();
     error["message"] = json!(MESSAGE);
     answers(status, &json!({"error": error}))
@@ -98,12 +99,12 @@ fn intent(status: &str) -> Value {
     })
 }
 
-fn is(status: &str) -> Scripted {
+pub(crate) fn is(status: &str) -> Scripted {
     answers(200, &intent(status))
 }
 
 /// A captured payment, of which so much is given back.
-fn given_back(units: u64) -> Scripted {
+pub(crate) fn given_back(units: u64) -> Scripted {
     let mut intent = intent("succeeded");
     intent["latest_charge"]["amount_refunded"] = json!(units);
     intent["latest_charge"]["refunded"] = json!(units == 2_430);
@@ -124,9 +125,9 @@ fn refunds(of: &[&str]) -> Scripted {
 
 /// What the server was asked.
 #[derive(Clone, Debug)]
-struct Asked {
+pub(crate) struct Asked {
     /// Method, path and parameters.
-    line: String,
+    pub(crate) line: String,
     headers: HeaderMap,
     form: Vec<(String, String)>,
 }
@@ -180,13 +181,13 @@ async fn answer(
 }
 
 /// Stripe, as a test has it answer.
-struct Stripe {
-    provider: StripeProvider,
+pub(crate) struct Stripe {
+    pub(crate) provider: StripeProvider,
     script: Arc<Script>,
 }
 
 impl Stripe {
-    async fn that(answers: impl IntoIterator<Item = Scripted>) -> Self {
+    pub(crate) async fn that(answers: impl IntoIterator<Item = Scripted>) -> Self {
         Self::of(answers, None).await
     }
 
@@ -205,13 +206,13 @@ impl Stripe {
         Self { provider: provider.unwrap(), script }
     }
 
-    fn asked(&self) -> Vec<Asked> {
+    pub(crate) fn asked(&self) -> Vec<Asked> {
         self.script.asked.lock().unwrap().clone()
     }
 
     /// It was asked for this, in this order, and for nothing else.
     #[track_caller]
-    fn was_asked(&self, requests: &[&str]) {
+    pub(crate) fn was_asked(&self, requests: &[&str]) {
         let asked: Vec<_> = self.asked().iter().map(Asked::told).collect();
         assert_eq!(asked, requests);
         assert!(self.script.answers.lock().unwrap().is_empty(), "not every answer was heard");
@@ -235,6 +236,10 @@ impl Stripe {
 
     async fn looks_up(&self) -> Result<Payment, ProviderError> {
         self.provider.look_up(&payment()).await
+    }
+
+    async fn retrieves(&self) -> Result<DisputeFacts, ProviderError> {
+        self.provider.retrieve_dispute("du_1a").await
     }
 }
 
@@ -435,9 +440,12 @@ async fn money_is_set_aside_for_as_long_as_the_bank_says() {
         Payment {
             state: PaymentState::Authorised,
             captured: pounds("0"),
+            refunded: pounds("0"),
             decline_code: None,
             expires_at: DateTime::from_timestamp(1_793_534_400, 0),
             approval: None,
+            risk: None,
+            method_country: None,
         }
     );
     stripe.was_asked(&[&format!("POST {INTENT}/confirm under pi_1a:confirm")]);
@@ -731,17 +739,13 @@ async fn what_a_person_has_given_back_is_not_given_back_again() {
     ])
     .await;
     assert_eq!(state_of(stripe.refunds().await), PaymentState::Refunded);
-    // A part of it: the rest is asked for.
-    let stripe = Stripe::that([
-        given_back(430),
-        refunds(&[]),
-        answers(200, &refund("succeeded")),
-        given_back(2_430),
-        refunds(&["succeeded"]),
-    ])
-    .await;
-    assert_eq!(state_of(stripe.refunds().await), PaymentState::Refunded);
-    assert_eq!(stripe.asked()[2].sent()[1], "amount=2000");
+    // A part of it: all of it cannot be given back any more, and no other amount is.
+    let stripe = Stripe::that([given_back(430), refunds(&[])]).await;
+    moved_on(stripe.refunds().await);
+    stripe.was_asked(&[LOOK_UP, REFUNDS]);
+    let stripe = Stripe::that([given_back(430)]).await;
+    let found = stripe.provider.look_up(&payment()).await.unwrap();
+    assert_eq!((found.captured, found.refunded), (pounds("24.30"), pounds("4.30")));
     // Nothing is given back that was not taken.
     let stripe = Stripe::that([is("requires_capture")]).await;
     moved_on(stripe.refunds().await);
@@ -859,4 +863,152 @@ async fn nobody_there_is_no_answer() {
     let (retry_after, why) = unavailable(provider.unwrap().look_up(&payment()).await);
     assert_eq!(retry_after, None);
     assert!(!why.contains("pi_1a"), "{why}");
+}
+
+// Disputes.
+
+/// A dispute of all of the payment.
+pub(crate) fn dispute(status: &str, moved: &[Value]) -> Value {
+    json!({
+        "id": "du_1a", "object": "dispute", "amount": 2_430, "currency": "gbp", "status": status,
+        "balance_transactions": moved, "charge": "ch_1a", "payment_intent": "pi_1a",
+        "reason": "fraudulent", "evidence": {"customer_name": "Ada Lovelace"},
+        "evidence_details": {
+            "due_by": 1_793_534_400, "has_evidence": false, "past_due": false,
+            "submission_count": 0,
+        },
+        "is_charge_refundable": false, "livemode": false, "metadata": {},
+    })
+}
+
+/// A movement of Stripe's balance.
+pub(crate) fn balance(id: &str, amount: i64, fee: i64, currency: &str) -> Value {
+    json!({
+        "id": id, "object": "balance_transaction", "amount": amount, "fee": fee,
+        "net": amount.saturating_sub(fee), "currency": currency, "type": "adjustment",
+        "reporting_category": "dispute",
+    })
+}
+
+/// What the dispute has moved, a line each.
+fn moved(facts: &DisputeFacts) -> Vec<String> {
+    let line = |Movement { reference, kind, amount }: &Movement| {
+        format!("{reference} {} {amount}", kind.name())
+    };
+    facts.movements.iter().map(line).collect()
+}
+
+#[tokio::test]
+async fn a_dispute_is_read_as_it_is_with_what_it_has_moved() {
+    let taken = balance("txn_1a", -2_430, 1_500, "gbp");
+    let back = balance("txn_2a", 2_430, 0, "gbp");
+    let stripe = Stripe::that([
+        answers(200, &dispute("needs_response", std::slice::from_ref(&taken))),
+        answers(200, &dispute("won", &[taken, back])),
+    ])
+    .await;
+    let facts = stripe.retrieves().await.unwrap();
+    let fee = Money::new("15.00".parse().unwrap(), Currency::GBP).unwrap();
+    let movement = |kind, amount| Movement { reference: "txn_1a".to_owned(), kind, amount };
+    assert_eq!(
+        facts,
+        DisputeFacts {
+            dispute_id: "du_1a".to_owned(),
+            payment_reference: "pi_1a".to_owned(),
+            amount: pounds("24.30"),
+            status: DisputeStatus::NeedsResponse,
+            reason: "fraudulent".to_owned(),
+            evidence_due: DateTime::from_timestamp(1_793_534_400, 0),
+            movements: vec![
+                movement(MovementKind::Withdrawn, pounds("24.30")),
+                movement(MovementKind::Fee, fee),
+            ],
+        }
+    );
+    let won = stripe.retrieves().await.unwrap();
+    assert_eq!(won.status, DisputeStatus::Won);
+    assert_eq!(
+        moved(&won),
+        ["txn_1a withdrawn 24.30 GBP", "txn_1a fee 15.00 GBP", "txn_2a reinstated 24.30 GBP"]
+    );
+    stripe.was_asked(&["GET /v1/disputes/du_1a", "GET /v1/disputes/du_1a"]);
+}
+
+#[tokio::test]
+async fn a_fee_may_come_back_and_be_in_the_currency_that_is_paid_out() {
+    let stripe = Stripe::that([
+        answers(200, &dispute("lost", &[balance("txn_1a", -2_861, 2_000, "eur")])),
+        answers(200, &dispute("won", &[balance("txn_2a", 2_430, -1_500, "gbp")])),
+    ])
+    .await;
+    let paid_out_in_euros = stripe.retrieves().await.unwrap();
+    assert_eq!(moved(&paid_out_in_euros), ["txn_1a withdrawn 24.30 GBP", "txn_1a fee 20.00 EUR"]);
+    let returned = stripe.retrieves().await.unwrap();
+    assert_eq!(moved(&returned), ["txn_2a reinstated 24.30 GBP", "txn_2a fee-returned 15.00 GBP"]);
+}
+
+#[tokio::test]
+async fn every_status_of_a_dispute_has_a_meaning() {
+    let statuses = [
+        ("warning_needs_response", DisputeStatus::WarningNeedsResponse),
+        ("warning_under_review", DisputeStatus::WarningUnderReview),
+        ("warning_closed", DisputeStatus::WarningClosed),
+        ("needs_response", DisputeStatus::NeedsResponse),
+        ("under_review", DisputeStatus::UnderReview),
+        ("prevented", DisputeStatus::Prevented),
+        ("lost", DisputeStatus::Lost),
+        ("won", DisputeStatus::Won),
+    ];
+    let told = statuses.map(|(status, _)| answers(200, &dispute(status, &[])));
+    let stripe = Stripe::that(told).await;
+    for (status, known) in statuses {
+        assert_eq!(stripe.retrieves().await.unwrap().status, known, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_dispute_that_is_none_is_not_read() {
+    let mut of_nothing = dispute("lost", &[]);
+    of_nothing["payment_intent"] = Value::Null;
+    of_nothing["charge"] = Value::Null;
+    let mut another = dispute("lost", &[]);
+    another["id"] = json!("du_2a");
+    let stripe = Stripe::that([
+        answers(200, &dispute("reconsidered", &[])),
+        answers(200, &of_nothing),
+        answers(200, &another),
+        answers(200, &dispute("lost", &[balance("", -1, 0, "gbp")])),
+    ])
+    .await;
+    for _ in 0..4 {
+        invalid(stripe.retrieves().await);
+    }
+    for elsewhere in ["du_1a/../../refunds", "pi_1a", ""] {
+        let error = stripe.provider.retrieve_dispute(elsewhere).await.unwrap_err();
+        assert!(matches!(error, ProviderError::NotFound), "{error:?}");
+    }
+    assert_eq!(stripe.asked().len(), 4);
+}
+
+#[tokio::test]
+async fn a_charge_without_an_intent_and_objects_in_the_place_of_ids_are_read() {
+    let mut by_charge = dispute("lost", &[]);
+    by_charge["payment_intent"] = Value::Null;
+    let mut whole = dispute("lost", &[]);
+    whole["payment_intent"] = intent("succeeded");
+    whole["evidence_details"] = Value::Null;
+    whole["reason"] = json!("Ada Lovelace did not like it");
+    let stripe = Stripe::that([answers(200, &by_charge), answers(200, &whole)]).await;
+    assert_eq!(stripe.retrieves().await.unwrap().payment_reference, "ch_1a");
+    let facts = stripe.retrieves().await.unwrap();
+    assert_eq!((facts.payment_reference.as_str(), facts.evidence_due), ("pi_1a", None));
+    assert_eq!(facts.reason, "unspecified", "nothing of a body is told but words");
+}
+
+#[tokio::test]
+async fn a_payment_that_a_bank_has_is_not_given_back_and_asked_for_again() {
+    let disputed = json!({"type": "invalid_request_error", "code": "charge_disputed"});
+    let stripe = Stripe::that([is("succeeded"), refunds(&[]), refuses(400, &disputed)]).await;
+    let (_, told) = unavailable(stripe.refunds().await);
+    assert!(told.contains("charge_disputed"), "{told}");
 }

@@ -2,6 +2,7 @@
 //! keeps text.
 
 use activities::orders;
+use activities::payment::lists::ProviderLists;
 use activities::payment::port::{
     Capabilities, Payment, PaymentId, PaymentProvider, ProviderError, Refund,
 };
@@ -82,6 +83,10 @@ impl PaymentProvider for Provider<'_> {
         refund_key: &str,
     ) -> Result<Option<Refund>, ProviderError> {
         self.sandbox.look_up_refund(payment, refund_key).await
+    }
+
+    fn lists(&self) -> &dyn ProviderLists {
+        self.sandbox.lists()
     }
 }
 

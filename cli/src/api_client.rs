@@ -8,6 +8,7 @@ use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use reqwest::header::{ACCEPT, HeaderValue};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
+use runtime::http::client_builder;
 use serde_json::Value;
 
 use crate::output::Format;
@@ -116,7 +117,7 @@ pub(crate) struct StreamEvent {
 
 impl Api {
     pub(crate) fn new(args: ClientArgs) -> Result<Self, ApiError> {
-        let http = Client::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(SILENCE_MAX);
+        let http = client_builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(SILENCE_MAX);
         Ok(Self { http: http.build()?, args })
     }
 
@@ -141,6 +142,22 @@ impl Api {
         let parameters: Vec<_> =
             parameters.iter().filter_map(|(name, value)| Some((name, value.as_ref()?))).collect();
         self.answer(self.request(Method::POST, path)?.query(&parameters).json(body)).await
+    }
+
+    /// Sends a body to a path, under a key by which a repeat is known.
+    pub(crate) async fn post_under_key(
+        &self,
+        path: &[&str],
+        key: &str,
+        body: &Value,
+    ) -> Result<Value, ApiError> {
+        let request = self.request(Method::POST, path)?.header("idempotency-key", key);
+        self.answer(request.json(body)).await
+    }
+
+    /// Removes what is at a path.
+    pub(crate) async fn delete(&self, path: &[&str]) -> Result<Value, ApiError> {
+        self.answer(self.request(Method::DELETE, path)?).await
     }
 
     /// Opens the stream of events at a path, after the event with this id. None, when nothing

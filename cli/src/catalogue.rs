@@ -24,7 +24,7 @@ pub(crate) struct LoadArgs {
     #[arg(long, default_value_t = 10_000)]
     on_hand: u32,
     /// What a piece costs the shop, in per cent of its price
-    #[arg(long, default_value = "60")]
+    #[arg(long, default_value = "60", value_parser = catalogue_file::percent)]
     cost_percent: Decimal,
     #[command(flatten)]
     database: OwnerArgs,

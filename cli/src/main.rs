@@ -5,16 +5,24 @@
 
 mod api_client;
 mod attention;
+mod bank;
 mod catalogue;
 mod completions;
+mod differences;
+mod dispute;
 mod export;
 mod migrate;
 mod order;
 mod output;
 mod prove;
+mod reconcile;
 mod recover;
+mod refund;
 mod replay;
+mod review;
+mod screening;
 mod serve;
+mod webhook;
 
 use std::process::ExitCode;
 
@@ -66,14 +74,30 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// Show that the invariants hold
     Prove(prove::ProveArgs),
+    /// Compare provider and shop, payment by payment, and book what was paid out
+    Reconcile(Box<reconcile::ReconcileArgs>),
     /// Write the books as an hledger journal or a beancount file, for others to check
     Export(export::ExportArgs),
+    /// Take in the bank's files, and write payment lists for it
+    Bank(bank::BankArgs),
     /// Launch orders anew whose workflow is lost, or knows more than the record
     Recover(recover::RecoverArgs),
     /// Look at orders, and decide about them
     Order(order::OrderArgs),
+    /// Give money of completed orders back
+    Refund(refund::RefundArgs),
     /// Look after the orders that wait for a person
     Attention(attention::AttentionArgs),
+    /// Look at the disputes of customers' banks
+    Dispute(dispute::DisputeArgs),
+    /// Look at what the payment provider has told by itself
+    Webhook(webhook::WebhookArgs),
+    /// Look at where provider and shop do not say the same
+    Differences(differences::DifferencesArgs),
+    /// Decide about the orders that screening has stopped
+    Review(review::ReviewArgs),
+    /// Look after screening's rules, and the lists of those who are blocked or allowed
+    Screening(screening::ScreeningArgs),
     /// Print the completions of a shell
     Completions(completions::CompletionsArgs),
 }
@@ -90,10 +114,19 @@ async fn main() -> ExitCode {
         // They print what they find; a library's warnings would only surround it.
         Command::Replay(_)
         | Command::Prove(_)
+        | Command::Reconcile(_)
         | Command::Export(_)
+        | Command::Bank(_)
         | Command::Recover(_)
         | Command::Completions(_) => ONLY_ERRORS,
-        Command::Order(_) | Command::Attention(_) => OWN_WARNINGS,
+        Command::Order(_)
+        | Command::Refund(_)
+        | Command::Attention(_)
+        | Command::Dispute(_)
+        | Command::Webhook(_)
+        | Command::Differences(_)
+        | Command::Review(_)
+        | Command::Screening(_) => OWN_WARNINGS,
     };
     let done = match start_logging(log_format, filter) {
         Ok(()) => Box::pin(carry_out(command)).await,
@@ -115,10 +148,18 @@ async fn carry_out(command: Command) -> Result<ExitCode> {
         Command::LoadCatalogue(args) => catalogue::run(args).await.map(done),
         Command::Replay(args) => replay::run(&args),
         Command::Prove(args) => prove::run(args).await,
+        Command::Reconcile(args) => reconcile::run(*args).await,
         Command::Export(args) => export::run(args).await.map(done),
+        Command::Bank(args) => bank::run(args).await,
         Command::Recover(args) => recover::run(args).await,
         Command::Order(args) => order::run(args).await.map(done),
+        Command::Refund(args) => refund::run(args).await.map(done),
         Command::Attention(args) => attention::run(args).await.map(done),
+        Command::Dispute(args) => dispute::run(args).await.map(done),
+        Command::Webhook(args) => webhook::run(args).await.map(done),
+        Command::Differences(args) => differences::run(args).await.map(done),
+        Command::Review(args) => review::run(args).await.map(done),
+        Command::Screening(args) => screening::run(args).await.map(done),
         Command::Completions(args) => completions::run(&args, &mut Cli::command()).map(done),
     }
 }

@@ -148,18 +148,25 @@ pub(crate) fn show_items(page: &Value, columns: &[Column], format: Format) -> Re
         return Ok(());
     }
     let items = page.get("items").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    if items.is_empty() {
-        print("none")?;
-    } else {
-        print(table(items, columns))?;
-    }
+    show_table(items, columns)?;
     if let Some(cursor) = page.get("next_cursor").and_then(Value::as_str) {
         print(format_args!("\nmore: --cursor {cursor}"))?;
     }
     Ok(())
 }
 
-fn show(value: &Value, format: Format) -> Result<()> {
+/// A table of the items, or that there are none.
+pub(crate) fn show_table(items: &[Value], columns: &[Column]) -> Result<()> {
+    if items.is_empty() {
+        print("none")?;
+    } else {
+        print(table(items, columns))?;
+    }
+    Ok(())
+}
+
+/// Everything in an answer.
+pub(crate) fn show(value: &Value, format: Format) -> Result<()> {
     match format {
         Format::Json => print(value)?,
         Format::Table => print(details(value))?,

@@ -81,7 +81,9 @@ impl Answer {
     }
 
     pub(crate) fn unexpected_state(doing: &str, intent: Value) -> Self {
-        let status = intent["status"].as_str().unwrap_or_default();
+        let Some(status) = intent["status"].as_str() else {
+            return Self::no_counterpart("localstripe shows a payment without a status");
+        };
         let message =
             format!("This PaymentIntent could not be {doing} because it has a status of {status}.");
         let mut error = with_code(invalid_request(&message), "payment_intent_unexpected_state");
@@ -91,7 +93,6 @@ impl Answer {
 
     /// What localstripe refuses, in Stripe's words as far as they can be known.
     pub(crate) fn of_localstripe(status: u16, body: Value) -> Self {
-        let message = body["error"]["message"].as_str().unwrap_or_default().to_owned();
         if status < 400 {
             return Self::ok(body);
         }
@@ -99,6 +100,10 @@ impl Answer {
             let error = with_code(invalid_request("No such object"), "resource_missing");
             return Self::invalid(404, &error);
         }
+        let Some(message) = body["error"]["message"].as_str() else {
+            let why = format!("localstripe answers {status} and does not say why: {body}");
+            return Self::no_counterpart(&why);
+        };
         if let Some(name) = message.strip_prefix("Unexpected ") {
             let message = format!("Received unknown parameter: {name}");
             let mut error = with_code(invalid_request(&message), "parameter_unknown");
@@ -106,7 +111,7 @@ impl Answer {
             return Self::invalid(400, &error);
         }
         if status < 500 {
-            return Self::invalid(status, &invalid_request(&message));
+            return Self::invalid(status, &invalid_request(message));
         }
         Self::server_error()
     }
@@ -128,14 +133,19 @@ pub(crate) fn with_code(mut error: Value, code: &str) -> Value {
 }
 
 /// A page of a list that is complete here, newest first, as Stripe pages it.
-pub(crate) fn page(all: Vec<Value>, url: &str, params: &Params) -> Value {
-    let limit = params.get("limit").and_then(|limit| limit.parse().ok()).unwrap_or(10_usize);
-    let place = |id: &str| all.iter().position(|one| one["id"] == id);
-    let from = params
-        .get("starting_after")
-        .and_then(place)
-        .map_or(0, |position| position.saturating_add(1));
-    let to = params.get("ending_before").and_then(place).unwrap_or(all.len());
+///
+/// **Errors.** A limit that is no number, or a place that is not in the list.
+pub(crate) fn page(all: Vec<Value>, url: &str, params: &Params) -> Result<Value, Answer> {
+    let limit = limit_of(params)?;
+    let place = |name: &str| match params.get(name) {
+        None => Ok(None),
+        Some(id) => match all.iter().position(|one| one["id"] == id) {
+            Some(position) => Ok(Some(position)),
+            None => Err(Answer::missing_for(name, id)),
+        },
+    };
+    let from = place("starting_after")?.map_or(0, |position| position.saturating_add(1));
+    let to = place("ending_before")?.unwrap_or(all.len());
     let window = to.saturating_sub(from);
     // `ending_before` alone means those right before it, not the first of all.
     let skipped = match params.get("ending_before") {
@@ -143,7 +153,28 @@ pub(crate) fn page(all: Vec<Value>, url: &str, params: &Params) -> Value {
         None => from,
     };
     let data: Vec<_> = all.into_iter().take(to).skip(skipped).take(limit).collect();
-    json!({ "object": "list", "url": url, "has_more": window > limit, "data": data })
+    Ok(json!({ "object": "list", "url": url, "has_more": window > limit, "data": data }))
+}
+
+/// Whether an object was created within the bounds that a list is asked for with.
+pub(crate) fn is_within(object: &Value, params: &Params) -> bool {
+    let created = object["created"].as_i64().unwrap_or_default();
+    let bound = |name: &str| params.get(&format!("created[{name}]"))?.parse::<i64>().ok();
+    bound("gt").is_none_or(|bound| created > bound)
+        && bound("gte").is_none_or(|bound| created >= bound)
+        && bound("lt").is_none_or(|bound| created < bound)
+        && bound("lte").is_none_or(|bound| created <= bound)
+}
+
+fn limit_of(params: &Params) -> Result<usize, Answer> {
+    let Some(given) = params.get("limit") else { return Ok(10) };
+    let limit = given.parse::<usize>().ok().filter(|limit| (1..=100_usize).contains(limit));
+    limit.ok_or_else(|| {
+        let message = format!("Invalid integer between 1 and 100: {given}");
+        let mut error = with_code(invalid_request(&message), "parameter_invalid_integer");
+        error["param"] = json!("limit");
+        Answer::invalid(400, &error)
+    })
 }
 
 #[cfg(test)]
@@ -152,7 +183,7 @@ mod tests {
 
     fn ids(params: &str) -> (Vec<String>, bool) {
         let all = (1..=5).rev().map(|number| json!({ "id": format!("e{number}") })).collect();
-        let page = page(all, "/v1/events", &Params::parse(params.as_bytes()));
+        let page = page(all, "/v1/events", &Params::parse(params.as_bytes())).unwrap();
         let data = page["data"].as_array().unwrap().iter();
         let ids = data.map(|one| one["id"].as_str().unwrap().to_owned()).collect();
         (ids, page["has_more"] == true)
@@ -166,6 +197,30 @@ mod tests {
             (vec!["e2".to_owned(), "e1".to_owned()], false)
         );
         assert_eq!(ids("limit=2&ending_before=e2"), (vec!["e4".to_owned(), "e3".to_owned()], true));
+    }
+
+    #[test]
+    fn a_page_that_nobody_can_give_is_refused() {
+        for (params, param) in [
+            ("limit=many", "limit"),
+            ("limit=0", "limit"),
+            ("limit=101", "limit"),
+            ("starting_after=e9", "starting_after"),
+            ("ending_before=e9", "ending_before"),
+        ] {
+            let all = vec![json!({ "id": "e1" })];
+            let refused = page(all, "/v1/events", &Params::parse(params.as_bytes())).unwrap_err();
+            assert_eq!((refused.status, &refused.body["error"]["param"]), (400, &json!(param)));
+        }
+    }
+
+    #[test]
+    fn an_answer_of_localstripe_that_says_nothing_is_a_fault_of_the_set_up() {
+        let page = Answer::of_localstripe(400, json!("<html>Bad gateway</html>"));
+        assert_eq!((page.status, page.kept), (502, false));
+        assert!(page.body.to_string().contains("Bad gateway"), "{}", page.body);
+        let payment = Answer::unexpected_state("captured", json!({ "id": "pi_1" }));
+        assert_eq!(payment.status, 502);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::answer::Answer;
 use crate::faults::{Plan, Planned};
 use crate::happenings::Happening;
 use crate::proxy::{Proxy, Settings};
-use crate::webhooks::Deliver;
+use crate::webhooks::{Deliver, Delivered};
 
 #[derive(Debug, Deserialize)]
 struct Authentication {
@@ -26,22 +26,49 @@ pub(crate) fn routes() -> Router<Arc<Proxy>> {
         .route("/ready", get(|| async { "ready" }))
         .route("/judgements", get(judgements))
         .route("/faults", post(faults))
+        .route("/more-faults", post(more_faults))
+        .route("/struck", get(struck))
+        .route("/payments/{mark}", get(payments))
         .route("/forget-keys", post(forget_keys))
         .route("/settings", post(settings))
         .route("/happen", post(happen))
         .route("/authenticate/{payment}", post(authenticate))
         .route("/deliver", post(deliver))
+        .route("/deliveries", get(deliveries))
 }
 
-async fn judgements(State(proxy): State<Arc<Proxy>>) -> Json<Value> {
-    let mut judged = to_value(&proxy.memory().judged).unwrap_or_default();
-    judged["judge"] = json!(proxy.config.judge);
-    Json(judged)
+async fn judgements(State(proxy): State<Arc<Proxy>>) -> Response {
+    match to_value(&proxy.memory().judged) {
+        Ok(mut judged) => {
+            judged["judge"] = json!(proxy.config.judge);
+            Json(judged).into_response()
+        }
+        Err(why) => {
+            let told = format!("what was judged cannot be told: {why}");
+            (StatusCode::INTERNAL_SERVER_ERROR, told).into_response()
+        }
+    }
 }
 
 async fn faults(State(proxy): State<Arc<Proxy>>, Json(planned): Json<Vec<Planned>>) -> StatusCode {
     proxy.memory().plan = Plan::of(planned);
     StatusCode::NO_CONTENT
+}
+
+async fn more_faults(
+    State(proxy): State<Arc<Proxy>>,
+    Json(planned): Json<Vec<Planned>>,
+) -> StatusCode {
+    proxy.memory().plan.add(planned);
+    StatusCode::NO_CONTENT
+}
+
+async fn payments(State(proxy): State<Arc<Proxy>>, Path(mark): Path<String>) -> Response {
+    answer(proxy.payments_of(&mark).await)
+}
+
+async fn struck(State(proxy): State<Arc<Proxy>>) -> Json<Value> {
+    Json(json!({ "struck": proxy.memory().struck }))
 }
 
 async fn forget_keys(State(proxy): State<Arc<Proxy>>) -> StatusCode {
@@ -73,8 +100,14 @@ async fn deliver(State(proxy): State<Arc<Proxy>>, Json(deliver): Json<Deliver>) 
     }
 }
 
+async fn deliveries(State(proxy): State<Arc<Proxy>>) -> Json<Delivered> {
+    Json(proxy.memory().delivered)
+}
+
 fn answer(given: Result<Answer, Answer>) -> Response {
     let (Ok(answer) | Err(answer)) = given;
-    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::BAD_GATEWAY);
-    (status, Json(answer.body)).into_response()
+    match StatusCode::from_u16(answer.status) {
+        Ok(status) => (status, Json(answer.body)).into_response(),
+        Err(why) => (StatusCode::BAD_GATEWAY, why.to_string()).into_response(),
+    }
 }

@@ -1,12 +1,13 @@
 //! The calls of Stripe that the proxy knows: what localstripe does for each, and what it does not.
 
+use std::cmp::Reverse;
 use std::convert::identity;
 use std::sync::Arc;
 
 use axum::http::Method;
 use serde_json::{Value, json};
 
-use crate::answer::{Answer, invalid_request, page, with_code};
+use crate::answer::{Answer, invalid_request, is_within, page, with_code};
 use crate::cards::{APPROVED, Card, DECLINED};
 use crate::params::Params;
 use crate::proxy::{Asked, Proxy, now};
@@ -36,16 +37,22 @@ impl Proxy {
             ("POST", ["v1", "payment_intents", id, "confirm"]) => self.confirmed(id, params).await,
             ("POST", ["v1", "payment_intents", id, "capture"]) => self.capture(id, params).await,
             ("POST", ["v1", "payment_intents", id, "cancel"]) => self.cancel(id, params).await,
+            ("GET", ["v1", "payment_intents"]) => self.list(params).await,
             ("GET", ["v1", "payment_intents", id]) => self.show(id, params).await,
             ("POST", ["v1", "refunds"]) => self.create_refund(params).await,
             ("GET", ["v1", "refunds"]) => self.list_refunds(&params).await,
             ("GET", ["v1", "refunds", id]) => self.show_refund(id).await,
             ("GET", ["v1", "charges", id]) => self.show_charge(id).await,
             ("GET", ["v1", "events"]) => {
-                Ok(Answer::ok(page(self.memory().events.asked_for(&params), "/v1/events", &params)))
+                let events = self.memory().events.asked_for(&params);
+                page(events, "/v1/events", &params).map(Answer::ok)
             }
             ("GET", ["v1", "events", id]) => self.show_event(id),
             ("GET", ["v1", "disputes", id]) => self.dispute(id).map(Answer::ok),
+            ("GET", ["v1", "payouts"]) => self.list_payouts(&params),
+            ("GET", ["v1", "payouts", id]) => self.show_payout(id),
+            ("GET", ["v1", "balance_transactions"]) => self.list_transactions(&params),
+            ("GET", ["v1", "balance_transactions", id]) => self.show_transaction(id),
             _ => self.hand_on(asked).await,
         };
         done.unwrap_or_else(identity)
@@ -53,6 +60,7 @@ impl Proxy {
 
     async fn create(self: &Arc<Self>, mut params: Params) -> Done {
         let with_charge = wants_charge(&mut params);
+        let marks: Vec<_> = params.list("metadata").into_iter().map(str::to_owned).collect();
         let kept = Kept::of(&mut params, CREATE);
         if let Some(customer) = params.get("customer") {
             self.named_by("customer", "/v1/customers", customer).await?;
@@ -63,6 +71,7 @@ impl Proxy {
         }
         let raw = self.done(Method::POST, INTENTS, Sent::Form(params.encoded())).await?;
         let id = text(&raw["id"]).to_owned();
+        self.memory().marks.insert(id.clone(), marks);
         self.note(&id, |note| {
             note.card = name.as_deref().and_then(Card::named);
             note.shown = kept.shown();
@@ -147,6 +156,9 @@ impl Proxy {
 
     /// The payment is authorised, paid, or waits for the customer.
     fn went_on(self: &Arc<Self>, raw: Value, with_charge: bool) -> Answer {
+        if raw["status"] == "succeeded" {
+            self.took(&raw);
+        }
         let types: &[&str] = match text(&raw["status"]) {
             "requires_capture" => &["charge.succeeded", "payment_intent.amount_capturable_updated"],
             "succeeded" => &["charge.succeeded", "payment_intent.succeeded"],
@@ -250,8 +262,15 @@ impl Proxy {
             self.done(Method::POST, &format!("{INTENTS}/{id}"), change).await?;
         }
         let raw = self.intent(id).await?;
+        self.took(&raw);
         self.happened_to(&["charge.captured", "payment_intent.succeeded"], &raw);
         Ok(Answer::ok(self.shaped(|shape| shape.intent(raw, with_charge))))
+    }
+
+    /// A payment's money is in the balance.
+    fn took(&self, raw: &Value) {
+        let charge = self.shaped(|shape| shape.charge(raw["latest_charge"].clone()));
+        self.earned(&charge);
     }
 
     async fn cancel(self: &Arc<Self>, id: &str, mut params: Params) -> Done {
@@ -282,10 +301,39 @@ impl Proxy {
         Ok(raw)
     }
 
+    async fn list(&self, mut params: Params) -> Done {
+        let expanded = params.take("expand");
+        let with_charge =
+            expanded.iter().any(|(_, wanted)| wanted.starts_with("data.latest_charge"));
+        let mut all = self.listed(&format!("{INTENTS}?{ALL}")).await?;
+        all.retain(|raw| is_within(raw, &params));
+        newest_first(&mut all);
+        let shown = self
+            .shaped(|shape| all.into_iter().map(|raw| shape.intent(raw, with_charge)).collect());
+        page(shown, INTENTS, &params).map(Answer::ok)
+    }
+
     async fn show(&self, id: &str, mut params: Params) -> Done {
         let with_charge = wants_charge(&mut params);
         let raw = self.intent(id).await?;
         Ok(Answer::ok(self.shaped(|shape| shape.intent(raw, with_charge))))
+    }
+
+    /// The payments that were opened with this value in their metadata, as they are.
+    pub(crate) async fn payments_of(&self, mark: &str) -> Done {
+        let _others_wait = self.work.lock().await;
+        let ids: Vec<_> = {
+            let memory = self.memory();
+            let marked =
+                memory.marks.iter().filter(|(_, marks)| marks.iter().any(|one| one == mark));
+            marked.map(|(id, _)| id.clone()).collect()
+        };
+        let mut all = Vec::new();
+        for id in ids {
+            let raw = self.intent(&id).await?;
+            all.push(self.shaped(|shape| shape.intent(raw, true)));
+        }
+        Ok(Answer::ok(Value::Array(all)))
     }
 
     async fn create_refund(self: &Arc<Self>, mut params: Params) -> Done {
@@ -309,6 +357,7 @@ impl Proxy {
         let id = text(&refund["id"]).to_owned();
         self.memory().notes.refunds.entry(id).or_default().extend(kept.shown());
         let refund = self.shaped(|shape| shape.refund(refund, &intent));
+        self.gave_back(&refund);
         self.happened("refund.created", &refund);
         let raw = self.intent(&intent).await?;
         self.happened_to(&["charge.refunded"], &raw);
@@ -364,12 +413,14 @@ impl Proxy {
         } else if !self.intent(&intent).await?["latest_charge"].is_null() {
             all = self.listed(&format!("{REFUNDS}?{ALL}&payment_intent={intent}")).await?;
         }
+        all.retain(|refund| is_within(refund, params));
+        newest_first(&mut all);
         let shown = self.shaped(|shape| {
             let hidden = !shape.settings.remainder_is_a_refund;
             all.retain(|refund| !(hidden && is_remainder(refund)));
             all.into_iter().map(|refund| shape.refund(refund, &intent)).collect()
         });
-        Ok(Answer::ok(page(shown, REFUNDS, params)))
+        page(shown, REFUNDS, params).map(Answer::ok)
     }
 
     async fn listed(&self, uri: &str) -> Result<Vec<Value>, Answer> {
@@ -445,6 +496,12 @@ impl Proxy {
     }
 }
 
+/// localstripe lists payments, and the refunds of one second, in the order in which they were made.
+fn newest_first(all: &mut [Value]) {
+    all.reverse();
+    all.sort_by_key(|one| Reverse(whole(&one["created"])));
+}
+
 /// Whether the charge is to be shown as a whole. localstripe is not asked for it: it always does.
 fn wants_charge(params: &mut Params) -> bool {
     params.take("expand").iter().any(|(_, wanted)| wanted.starts_with("latest_charge"))
@@ -461,4 +518,20 @@ fn amount_of(params: &Params, name: &str, all: i64) -> Result<i64, Answer> {
         error["param"] = json!(name);
         Answer::invalid(400, &error)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_several_refunds_in_one_second_the_last_one_is_the_newest() {
+        let refund = |id: &str, created: i64| json!({ "id": id, "created": created });
+        // As localstripe lists them.
+        let mut all =
+            vec![refund("re_3", 8), refund("re_4", 8), refund("re_1", 7), refund("re_2", 7)];
+        newest_first(&mut all);
+        let ids: Vec<_> = all.iter().map(|refund| text(&refund["id"])).collect();
+        assert_eq!(ids, ["re_4", "re_3", "re_2", "re_1"]);
+    }
 }

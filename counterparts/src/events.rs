@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::answer::is_within;
 use crate::params::Params;
 use crate::proxy::now;
 
@@ -49,6 +50,11 @@ impl Events {
         &self.all
     }
 
+    /// How many there were of this type.
+    pub(crate) fn of_type(&self, kind: &str) -> usize {
+        self.all.iter().filter(|event| event["type"] == kind).count()
+    }
+
     pub(crate) fn find(&self, id: &str) -> Option<&Value> {
         self.all.iter().find(|event| event["id"] == id)
     }
@@ -58,13 +64,8 @@ impl Events {
         let mut types = params.list("types");
         types.extend(params.get("type"));
         let wanted = |event: &&Value| {
-            let created = event["created"].as_i64().unwrap_or_default();
-            let bound = |name: &str| params.get(&format!("created[{name}]"))?.parse::<i64>().ok();
             (types.is_empty() || types.iter().any(|one| event["type"] == *one))
-                && bound("gt").is_none_or(|bound| created > bound)
-                && bound("gte").is_none_or(|bound| created >= bound)
-                && bound("lt").is_none_or(|bound| created < bound)
-                && bound("lte").is_none_or(|bound| created <= bound)
+                && is_within(event, params)
         };
         self.all.iter().rev().filter(wanted).cloned().collect()
     }

@@ -1,6 +1,9 @@
 //! Which call fails, and how.
 
+use std::time::Duration;
+
 use serde::Deserialize;
+use tokio::time::sleep;
 
 /// How a call fails.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -29,8 +32,10 @@ pub enum Fault {
 pub struct Planned {
     /// The method, if only one.
     pub method: Option<String>,
-    /// The path, `*` for any one segment.
+    /// The path, `*` for any one segment, or `**` for any path.
     pub path: String,
+    /// The payments that it befalls, if not all: those opened with this value in their metadata.
+    pub of: Option<String>,
     /// The first of the matching calls that it befalls, counted from 1.
     #[serde(default = "one")]
     pub nth: u32,
@@ -55,21 +60,38 @@ fn one() -> u32 {
     1
 }
 
+/// Holds something up, because a test has ordered that as a fault. Nothing else here waits for time
+/// to pass.
+pub(crate) async fn hold_up(milliseconds: u64) {
+    if milliseconds > 0 {
+        sleep(Duration::from_millis(milliseconds)).await;
+    }
+}
+
 /// The faults still to come.
 #[derive(Debug, Default)]
 pub(crate) struct Plan(Vec<(Planned, u32)>);
 
 impl Plan {
     pub(crate) fn of(planned: Vec<Planned>) -> Self {
-        Self(planned.into_iter().map(|one| (one, 0)).collect())
+        let mut plan = Self::default();
+        plan.add(planned);
+        plan
     }
 
-    /// The fault that befalls this call, which every fault for calls like it counts.
-    pub(crate) fn strike(&mut self, method: &str, path: &str) -> Option<Planned> {
+    /// Plans these too.
+    pub(crate) fn add(&mut self, planned: Vec<Planned>) {
+        self.0.extend(planned.into_iter().map(|one| (one, 0)));
+    }
+
+    /// The fault that befalls this call about a payment with these values in its metadata. Every
+    /// fault for calls like it counts the call.
+    pub(crate) fn strike(&mut self, method: &str, path: &str, of: &[&str]) -> Option<Planned> {
         let mut struck = None;
         for (planned, seen) in &mut self.0 {
             let of_method = planned.method.as_deref().is_none_or(|wanted| wanted == method);
-            if !of_method || !matches(&planned.path, path) {
+            let is_its = planned.of.as_deref().is_none_or(|wanted| of.contains(&wanted));
+            if !of_method || !is_its || !matches(&planned.path, path) {
                 continue;
             }
             *seen = seen.saturating_add(1);
@@ -78,11 +100,17 @@ impl Plan {
                 struck = Some(planned.clone());
             }
         }
+        self.0.retain(|(planned, seen)| {
+            planned.nth.saturating_add(planned.times) > seen.saturating_add(1)
+        });
         struck
     }
 }
 
 fn matches(pattern: &str, path: &str) -> bool {
+    if pattern == "**" {
+        return true;
+    }
     let (wanted, given): (Vec<_>, Vec<_>) =
         (pattern.split('/').collect(), path.split('/').collect());
     wanted.len() == given.len()
@@ -104,8 +132,9 @@ mod tests {
         let mut plan = plan(json!([
             { "path": "/v1/payment_intents/*/capture", "nth": 2, "times": 2, "fault": "hang" }
         ]));
-        let mut strikes =
-            |id: &str| plan.strike("POST", &format!("/v1/payment_intents/{id}/capture")).is_some();
+        let mut strikes = |id: &str| {
+            plan.strike("POST", &format!("/v1/payment_intents/{id}/capture"), &[]).is_some()
+        };
         let struck = ["pi_1", "pi_2", "pi_1", "pi_3"].map(&mut strikes);
         assert_eq!(struck, [false, true, true, false]);
     }
@@ -114,10 +143,22 @@ mod tests {
     fn other_paths_and_methods_are_neither_struck_nor_counted() {
         let mut plan =
             plan(json!([{ "method": "POST", "path": "/v1/refunds", "fault": { "delay-ms": 5 } }]));
-        assert_eq!(plan.strike("GET", "/v1/refunds"), None);
-        assert_eq!(plan.strike("POST", "/v1/refunds/re_1"), None);
-        let struck = plan.strike("POST", "/v1/refunds").map(|planned| planned.fault);
+        assert_eq!(plan.strike("GET", "/v1/refunds", &[]), None);
+        assert_eq!(plan.strike("POST", "/v1/refunds/re_1", &[]), None);
+        let struck = plan.strike("POST", "/v1/refunds", &[]).map(|planned| planned.fault);
         assert_eq!(struck, Some(Fault::DelayMs(5)));
+    }
+
+    #[test]
+    fn a_fault_of_one_payment_befalls_no_other_and_is_added_to_those_of_others() {
+        let mut plan = plan(json!([{ "path": "**", "of": "order-1", "fault": "hang" }]));
+        plan.add(from_value(json!([{ "path": "**", "of": "order-2", "fault": "reset" }])).unwrap());
+        let mut strikes = |of: &[&str]| plan.strike("GET", "/v1/refunds", of).map(|one| one.fault);
+        assert_eq!(strikes(&[]), None);
+        assert_eq!(strikes(&["a key", "order-2"]), Some(Fault::Reset));
+        assert_eq!(strikes(&["order-2"]), None);
+        assert_eq!(strikes(&["order-1"]), Some(Fault::Hang));
+        assert!(plan.0.is_empty(), "what has befallen is planned no more");
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! What happens at the provider without a call: disputes, refunds that fail, authorisations that
-//! run out.
+//! run out, payouts.
 
 use std::sync::Arc;
 
@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::answer::Answer;
+use crate::balance::{Moved, plain};
 use crate::params::Params;
 use crate::proxy::{Proxy, now};
 use crate::shape::{set, text, whole};
@@ -57,6 +58,8 @@ pub enum Happening {
         /// The payment, which was authorised and not captured.
         payment_intent: String,
     },
+    /// What has come into the balance is paid out, in each currency: `payout.paid`.
+    PaidOut {},
 }
 
 impl Proxy {
@@ -88,6 +91,7 @@ impl Proxy {
                 self.happened_to(&["charge.expired", "payment_intent.canceled"], &raw);
                 Ok(self.shaped(|shape| shape.intent(raw, true)))
             }
+            Happening::PaidOut {} => Ok(self.pay_out()),
         }
     }
 
@@ -134,28 +138,22 @@ impl Proxy {
 
     /// Takes the money of a dispute, or brings it back.
     fn move_funds(self: &Arc<Self>, id: &str, event: &str) -> Result<Value, Answer> {
-        let transaction = self.memory().events.id("txn");
+        let dispute = self.dispute(id)?;
+        let amount = whole(&dispute["amount"]);
+        let (amount, fee, category) = match event {
+            "funds_withdrawn" => (amount.saturating_neg(), DISPUTE_FEE, "dispute"),
+            _ => (amount, 0, "dispute_reversal"),
+        };
+        let moved = Moved { kind: "adjustment", category, amount, fee };
+        let transaction = {
+            let mut memory = self.memory();
+            let transaction = moved.for_source(&memory.events.id("txn"), &dispute);
+            memory.balance.change(transaction.clone());
+            plain(transaction)
+        };
         self.change_dispute(id, event, |dispute| {
-            let amount = whole(&dispute["amount"]);
-            let (amount, fee, category) = match event {
-                "funds_withdrawn" => (amount.saturating_neg(), DISPUTE_FEE, "dispute"),
-                _ => (amount, 0, "dispute_reversal"),
-            };
-            let moved = json!({
-                "id": transaction,
-                "object": "balance_transaction",
-                "amount": amount,
-                "created": now(),
-                "currency": dispute["currency"],
-                "fee": fee,
-                "net": amount.saturating_sub(fee),
-                "reporting_category": category,
-                "source": dispute["id"],
-                "status": "available",
-                "type": "adjustment",
-            });
             if let Some(all) = dispute["balance_transactions"].as_array_mut() {
-                all.push(moved);
+                all.push(transaction);
             }
         })
     }
@@ -188,7 +186,7 @@ impl Proxy {
         let charge = text(&raw["charge"]).to_owned();
         let intent = self.intent_of(&charge).await?;
         let failed = json!({ "status": "failed", "failure_reason": reason });
-        {
+        let is_new = {
             let mut memory = self.memory();
             let notes = &mut memory.notes;
             let mut shown = Value::Object(notes.refunds.remove(id).unwrap_or_default());
@@ -200,8 +198,12 @@ impl Proxy {
                 let returned = notes.returned.entry(charge).or_default();
                 *returned = returned.saturating_add(whole(&raw["amount"]));
             }
-        }
+            is_new
+        };
         let refund = self.shaped(|shape| shape.refund(raw, &intent));
+        if is_new {
+            self.came_back(&refund);
+        }
         self.happened("refund.failed", &refund);
         Ok(refund)
     }

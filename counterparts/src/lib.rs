@@ -29,13 +29,15 @@
 //! | refunds more than was captured, and what was never captured | `charge_already_refunded`, or a refusal that says how much is left |
 //! | without an amount, refunds what was authorised | what is left of what was captured |
 //! | refunds of an unconfirmed payment: 500 | an empty list |
+//! | refunds of one second are listed oldest first | the newest first |
 //! | a card or customer that is not there is a 404 | 400 with the parameter's name |
 //! | errors are `Not Found` and `Bad request` | `resource_missing`, `parameter_unknown`; other refusals keep their text |
-//! | three types of events, oldest first, sent once, a second late, with one signature | events of its own: newest first, in any order, as often as a test asks, with one or two signatures ([`Deliver`]) |
-//! | no disputes, no failed refund, no expired authorisation | on command ([`Happening`]) |
+//! | three types of events, oldest first, sent once, a second late, with one signature | events of its own: newest first, in any order, as often as a test asks, with one or two signatures ([`Deliver`]); or as they happen, of which some come twice, late or not at all ([`Delivery`]) |
+//! | lists of payments and refunds know no range, and payments are listed oldest first | `created[…]`, the newest first |
+//! | balance transactions have no fees, a partial capture is +whole and −rest, and no filter works; payouts are in euros only | each payment, refund and movement of a dispute changes the balance, a payment less 1.5 % and 20 of the smallest unit; lists by `payout` and `created[…]`, with `expand[]=data.source` |
+//! | no disputes, no failed refund, no expired authorisation, no payout of what was taken | on command ([`Happening`]) |
 //!
-//! Not corrected: balance transactions (fees are 0, a partial capture is +whole and −rest, and no
-//! filter works), search (404), customers, and whatever else the proxy only hands on.
+//! Not corrected: search (404), customers, and whatever else the proxy only hands on.
 //!
 //! # Commands
 //!
@@ -45,13 +47,18 @@
 //! |---|---|
 //! | `GET /_proxy/judgements` | the requests that stripe-mock refused, as `{judge, asked, refused}`; `judge` is null where there is none |
 //! | `/_proxy/faults` | replaces the plan of faults: a list of [`Planned`] |
+//! | `/_proxy/more-faults` | adds to that plan; a fault may be for one payment alone, by its metadata |
+//! | `GET /_proxy/payments/{mark}` | the payments that were opened with this value in their metadata, each with its charge |
+//! | `GET /_proxy/struck` | how many requests a fault has befallen so far, as `{struck}` |
 //! | `/_proxy/forget-keys` | forgets every idempotency key, as Stripe does after a day |
 //! | `/_proxy/settings` | replaces the [`Settings`] |
 //! | `/_proxy/happen` | has something happen at the provider: a [`Happening`]; answers the object |
 //! | `/_proxy/authenticate/{payment}` | the customer approves (`{"success": true}`) or does not |
 //! | `/_proxy/deliver` | sends events to the webhook: [`Deliver`]; answers the receiver's statuses |
+//! | `GET /_proxy/deliveries` | what became of the events that were delivered as they happened, as `{taken, refused, twice, late, lost}` |
 
 mod answer;
+mod balance;
 mod cards;
 mod control;
 mod effects;
@@ -75,4 +82,4 @@ pub use idempotency::{Begun, Keys};
 pub use proxy::{Config, Settings, router};
 pub use serve::serve;
 pub use strip::Kept;
-pub use webhooks::{Deliver, Webhook, signature};
+pub use webhooks::{Deliver, Delivery, Webhook, signature};

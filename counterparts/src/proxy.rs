@@ -1,5 +1,6 @@
 //! How a request goes through the proxy: key, fault, judge, work, answer.
 
+use std::collections::BTreeMap;
 use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -13,18 +14,18 @@ use axum::{Json, Router};
 use reqwest::Client;
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::time::sleep;
 
 use crate::answer::Answer;
+use crate::balance::Balance;
 use crate::control;
 use crate::events::Events;
-use crate::faults::{Fault, Plan, Planned};
+use crate::faults::{Fault, Plan, Planned, hold_up};
 use crate::idempotency::{Begun, Keys};
 use crate::params::Params;
 use crate::serve::Cut;
 use crate::shape::{Notes, Shape};
 use crate::upstream::Judged;
-use crate::webhooks::Webhook;
+use crate::webhooks::{Delivered, Delivery, Webhook};
 
 const BODY_MAX: usize = 1 << 20;
 const KEY_MAX: usize = 255;
@@ -54,6 +55,9 @@ pub struct Settings {
     pub webhook: Option<Webhook>,
     /// Whether every event is delivered as it happens, and not only on command.
     pub deliver_at_once: bool,
+    /// How they are delivered then: of each type of event one in this way, the next in the next one,
+    /// and so round again. Without, each once.
+    pub deliveries: Vec<Delivery>,
 }
 
 impl Default for Settings {
@@ -63,6 +67,7 @@ impl Default for Settings {
             remainder_is_a_refund: true,
             webhook: None,
             deliver_at_once: false,
+            deliveries: Vec::new(),
         }
     }
 }
@@ -71,7 +76,8 @@ impl Default for Settings {
 ///
 /// **Errors.** There can be no HTTP client.
 pub fn router(config: Config) -> Result<Router, reqwest::Error> {
-    let http = Client::builder().no_proxy().timeout(Duration::from_secs(30)).build()?;
+    let http =
+        runtime::http::client_builder().no_proxy().timeout(Duration::from_secs(30)).build()?;
     let proxy =
         Proxy { config, http, memory: Mutex::default(), work: tokio::sync::Mutex::default() };
     let routes = Router::new().nest("/_proxy", control::routes()).fallback(handle);
@@ -96,9 +102,28 @@ pub(crate) struct Memory {
     pub(crate) plan: Plan,
     pub(crate) judged: Judged,
     pub(crate) events: Events,
+    pub(crate) delivered: Delivered,
+    pub(crate) balance: Balance,
     pub(crate) notes: Notes,
     pub(crate) disputes: Vec<Value>,
+    /// The values in the metadata of payments, by payment, as they were opened.
+    pub(crate) marks: BTreeMap<String, Vec<String>>,
+    /// How many requests a fault has befallen.
+    pub(crate) struck: u64,
     answered: u64,
+}
+
+impl Memory {
+    /// The fault that befalls this request.
+    fn strike(&mut self, asked: &Asked) -> Option<Planned> {
+        let mut marks = asked.params.list("metadata");
+        let payment = asked.params.get("payment_intent").or_else(|| asked.path.split('/').nth(3));
+        let of_payment = payment.and_then(|id| self.marks.get(id));
+        marks.extend(of_payment.into_iter().flatten().map(String::as_str));
+        let struck = self.plan.strike(asked.method.as_str(), &asked.path, &marks);
+        self.struck = self.struck.saturating_add(u64::from(struck.is_some()));
+        struck
+    }
 }
 
 /// A request that was read.
@@ -139,7 +164,7 @@ impl Proxy {
         if !asked.is_authenticated() {
             return self.response(&asked, &Answer::unauthorised());
         }
-        let struck = self.memory().plan.strike(asked.method.as_str(), &asked.path);
+        let struck = self.memory().strike(&asked);
         if let Some(planned) = &struck
             && planned.strikes_first()
             && let Some(response) = self.instead(&asked, &planned.fault).await
@@ -210,7 +235,7 @@ impl Proxy {
             return Answer::server_error();
         }
         if let Some(Planned { fault: Fault::DelayMs(delay), .. }) = struck {
-            sleep(Duration::from_millis(*delay)).await;
+            hold_up(*delay).await;
         }
         let answer = self.effect(asked).await;
         if fails { Answer::server_error() } else { answer }

@@ -1,14 +1,13 @@
 //! Delivers events: signed, in any order, as often as a test wishes.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use ring::hmac;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tokio::time::sleep;
 
-use crate::proxy::{Proxy, now};
+use crate::faults::hold_up;
+use crate::proxy::{Proxy, Settings, now};
 
 /// Where events are delivered.
 #[derive(Clone, Debug, Deserialize)]
@@ -18,6 +17,75 @@ pub struct Webhook {
     pub url: String,
     /// The secrets that sign; two while one replaces the other.
     pub secrets: Vec<String>,
+}
+
+/// How an event is delivered that is delivered as it happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Delivery {
+    /// Once.
+    Once,
+    /// Once, and then once more.
+    Twice,
+    /// So many milliseconds late: what happens meanwhile comes before it.
+    LateMs(u64),
+    /// Not at all.
+    Lost,
+}
+
+/// What became of the events that were delivered as they happened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Delivered {
+    /// Deliveries that the receiver has taken.
+    taken: u64,
+    /// Deliveries that it has not.
+    refused: u64,
+    /// Events that were delivered twice.
+    twice: u64,
+    /// Events that came late.
+    late: u64,
+    /// Events that were not delivered.
+    lost: u64,
+}
+
+impl Settings {
+    /// How an event is delivered before which there were so many of its type.
+    fn delivery(&self, before: usize) -> Delivery {
+        let place = before.checked_rem(self.deliveries.len());
+        place.and_then(|place| self.deliveries.get(place).copied()).unwrap_or(Delivery::Once)
+    }
+}
+
+impl Delivery {
+    /// How often, and how many milliseconds late.
+    const fn times(self) -> (u32, u64) {
+        match self {
+            Self::Once => (1, 0),
+            Self::Twice => (2, 0),
+            Self::LateMs(milliseconds) => (1, milliseconds),
+            Self::Lost => (0, 0),
+        }
+    }
+}
+
+impl Delivered {
+    /// An event is about to be delivered so.
+    fn begin(&mut self, delivery: Delivery) {
+        let counted = match delivery {
+            Delivery::Once => return,
+            Delivery::Twice => &mut self.twice,
+            Delivery::LateMs(_) => &mut self.late,
+            Delivery::Lost => &mut self.lost,
+        };
+        *counted = counted.saturating_add(1);
+    }
+
+    /// A delivery was answered with this status, or not at all.
+    fn end(&mut self, status: Option<u16>) {
+        let is_taken = status.is_some_and(|status| (200..300).contains(&status));
+        let counted = if is_taken { &mut self.taken } else { &mut self.refused };
+        *counted = counted.saturating_add(1);
+    }
 }
 
 /// Which events are delivered, and how.
@@ -57,16 +125,26 @@ impl Proxy {
     /// Writes down what has happened, and delivers it if it is to be delivered at once.
     pub(crate) fn happened(self: &Arc<Self>, kind: &str, object: &Value) {
         let mut memory = self.memory();
+        let before = memory.events.of_type(kind);
         let event = memory.events.add(kind, object);
         let Some(webhook) =
             memory.settings.webhook.clone().filter(|_| memory.settings.deliver_at_once)
         else {
             return;
         };
+        let delivery = memory.settings.delivery(before);
+        memory.delivered.begin(delivery);
         let proxy = Arc::clone(self);
-        tokio::spawn(async move {
-            proxy.delivered(&webhook, &Deliver::default(), &event).await;
-        });
+        tokio::spawn(async move { proxy.bring(&webhook, delivery, &event).await });
+    }
+
+    async fn bring(&self, webhook: &Webhook, delivery: Delivery, event: &Value) {
+        let (times, delay_ms) = delivery.times();
+        let how = Deliver { delay_ms, ..Deliver::default() };
+        for _ in 0..times {
+            let status = self.delivered(webhook, &how, event).await;
+            self.memory().delivered.end(status);
+        }
     }
 
     /// Each delivery's event and the status that the receiver answered with; null if it did not.
@@ -101,7 +179,7 @@ impl Proxy {
     }
 
     async fn delivered(&self, webhook: &Webhook, how: &Deliver, event: &Value) -> Option<u16> {
-        sleep(Duration::from_millis(how.delay_ms)).await;
+        hold_up(how.delay_ms).await;
         let payload = event.to_string();
         let secrets = how.secrets.as_ref().unwrap_or(&webhook.secrets);
         let at = how.signed_at.unwrap_or_else(now);
@@ -118,6 +196,17 @@ impl Proxy {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_event_after_the_other_is_delivered_in_another_way() {
+        let deliveries = json!({ "deliveries": ["lost", "twice", { "late-ms": 5 }] });
+        let settings: Settings = serde_json::from_value(deliveries).unwrap();
+        let ways = [0, 1, 2, 3].map(|before| settings.delivery(before));
+        let lost = Delivery::Lost;
+        assert_eq!(ways, [lost, Delivery::Twice, Delivery::LateMs(5), lost]);
+        assert_eq!(ways.map(Delivery::times), [(0, 0), (2, 0), (1, 5), (0, 0)]);
+        assert_eq!(Settings::default().delivery(7), Delivery::Once);
+    }
 
     /// By `printf '1700000000.{}' | openssl dgst -sha256 -hmac SECRET`.
     const OF_FIRST: &str = "455a4acf33c4b98b4cd175b4b19e08f9357ca269474116e3c55f48cfcd4e8337";

@@ -3,6 +3,7 @@
 //! Behind the proxy is a stand-in for localstripe, or the real one if `LOCALSTRIPE_URL` names it
 //! (`stack.py test --with stripe`), except where a test has to look at what reaches it.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -53,7 +54,7 @@ async fn before(real: Option<String>, judge: Option<String>) -> Stripe {
     };
     let config = Config { public_url: "http://proxy".to_owned(), localstripe: behind, judge };
     let url = listening(router(config).unwrap()).await;
-    let client = Client::builder().no_proxy().build().unwrap();
+    let client = runtime::http::client_builder().no_proxy().build().unwrap();
     Stripe { url, client, localstripe, keys: AtomicU32::default() }
 }
 
@@ -192,6 +193,7 @@ async fn what_was_not_done_leaves_its_key_free() {
         assert_eq!(stripe.localstripe.created(), 0);
         let again = stripe.try_post(INTENTS, MANUAL, "k").await.unwrap();
         assert!(again.status().is_success() && !is_replayed(&again));
+        assert_eq!(stripe.get("/_proxy/struck").await, json!({ "struck": 1 }));
     }
 }
 
@@ -347,6 +349,87 @@ async fn events_are_delivered_in_any_order_as_often_as_wished_with_each_secret()
 }
 
 #[tokio::test]
+async fn as_they_happen_events_come_as_often_as_was_said() {
+    let (stripe, (to, mut received)) = (stripe().await, unbounded_channel());
+    let url = listening(Router::new().route("/", post(receive)).with_state(to)).await;
+    let webhook = json!({ "url": url, "secrets": ["new"] });
+    let deliveries = json!(["twice", "lost"]);
+    let settings = json!({ "webhook": webhook, "deliver_at_once": true, "deliveries": deliveries });
+    stripe.tell("settings", &settings).await;
+    let first = stripe.captured(1000).await;
+    stripe.captured(1000).await;
+    let mut came = BTreeMap::<String, u32>::new();
+    for _ in 0..10 {
+        let body: Value = serde_json::from_str(&next(&mut received).await.1).unwrap();
+        assert!(body.to_string().contains(&first), "an event of the second payment: {body}");
+        let times = came.entry(body["type"].as_str().unwrap().to_owned()).or_default();
+        *times = times.saturating_add(1);
+    }
+    assert_eq!(came.len(), 5, "{came:?}");
+    assert!(came.values().all(|times| *times == 2), "{came:?}");
+    let told = stripe.get("/_proxy/deliveries").await;
+    assert_eq!([&told["twice"], &told["lost"], &told["late"]], [&json!(5), &json!(5), &json!(0)]);
+}
+
+#[tokio::test]
+async fn a_payout_consists_of_all_that_was_not_paid_out_before() {
+    let stripe = stripe().await;
+    let intent = stripe.captured(1000).await;
+    stripe.post("/v1/refunds", &format!("payment_intent={intent}&amount=300")).await;
+    let open = json!({ "dispute-created": { "payment_intent": intent, "amount": 200 } });
+    let dispute = id(&stripe.tell("happen", &open).await);
+    let withdrawn = json!({ "dispute-funds-withdrawn": { "dispute": dispute } });
+    let moved = stripe.tell("happen", &withdrawn).await["balance_transactions"][0].clone();
+    let paid = stripe.tell("happen", &json!({ "paid-out": {} })).await;
+    assert_eq!(paid[0]["amount"], -1035);
+
+    let payout = id(&paid[0]);
+    let list = format!("/v1/balance_transactions?payout={payout}");
+    let listed = stripe.get(&format!("{list}&expand[]=data.source")).await;
+    let told = listed["data"].as_array().unwrap().iter().map(|one| {
+        let payment = &one["source"]["payment_intent"];
+        (one["type"].as_str().unwrap(), one["amount"].as_i64(), one["fee"].as_i64(), payment)
+    });
+    let (of_payment, of_none) = (json!(intent), json!(null));
+    assert_eq!(
+        told.collect::<Vec<_>>(),
+        [
+            ("payout", Some(1035), Some(0), &of_none),
+            ("adjustment", Some(-200), Some(1500), &of_payment),
+            ("refund", Some(-300), Some(0), &of_payment),
+            ("charge", Some(1000), Some(35), &of_payment),
+        ]
+    );
+    // A dispute names the same transaction, and its source as the list does.
+    assert_eq!(stripe.get(&list).await["data"][1], moved);
+    assert_eq!(moved["source"], dispute.as_str());
+
+    stripe.captured(100).await;
+    let paid = stripe.tell("happen", &json!({ "paid-out": {} })).await;
+    assert_eq!(paid[0]["amount"], 79);
+    let payouts = stripe.get("/v1/payouts?created[gte]=1700000000").await;
+    let ids: Vec<_> = payouts["data"].as_array().unwrap().iter().map(id).collect();
+    assert_eq!(ids, [id(&paid[0]), payout]);
+    assert_eq!(stripe.get("/v1/payouts?created[lt]=1700000000").await["data"], json!([]));
+}
+
+#[tokio::test]
+async fn the_payments_of_a_range_are_listed_as_they_are() {
+    let stripe = watched().await;
+    let (first, second) = (stripe.captured(600).await, stripe.captured(1000).await);
+    let range = "created[gte]=1700000000&created[lt]=1700000001&expand[]=data.latest_charge";
+    let listed = stripe.get(&format!("{INTENTS}?{range}&limit=1")).await;
+    assert_eq!((id(&listed["data"][0]), &listed["has_more"]), (second.clone(), &json!(true)));
+    let listed = stripe.get(&format!("{INTENTS}?{range}&starting_after={second}")).await;
+    let shown = &listed["data"][0];
+    assert_eq!((id(shown), &shown["amount_received"]), (first, &json!(600)));
+    assert_eq!(shown["latest_charge"]["amount_captured"], 600);
+    for outside in ["created[gt]=1700000000", "created[lt]=1700000000"] {
+        assert_eq!(stripe.get(&format!("{INTENTS}?{outside}")).await["data"], json!([]));
+    }
+}
+
+#[tokio::test]
 async fn what_the_judge_refuses_is_told() {
     let judge = listening(Router::new().fallback(judge)).await;
     let stripe = before(None, Some(judge)).await;
@@ -376,4 +459,29 @@ async fn receive(State(to): State<UnboundedSender<Delivery>>, headers: HeaderMap
 
 async fn next(received: &mut UnboundedReceiver<Delivery>) -> Delivery {
     received.recv().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_fault_may_be_for_the_requests_about_one_payment_alone() {
+    let stripe = stripe().await;
+    let opened = async |order: &str| {
+        let form = format!("{MANUAL}&payment_method=pm_card_visa&metadata[order_id]={order}");
+        stripe.post(INTENTS, &form).await.1
+    };
+    let (ours, theirs) = (id(&opened("ours").await), id(&opened("theirs").await));
+    let busy = json!({ "too-many-requests": 1 });
+    let planned = json!([{ "path": "**", "of": "ours", "times": 2, "fault": busy }]);
+    stripe.tell("more-faults", &planned).await;
+    let confirm = |id: &str| format!("{INTENTS}/{id}/confirm");
+    assert_eq!(stripe.post(&confirm(&theirs), "").await.0, 200);
+    assert_eq!(stripe.post(&confirm(&ours), "").await.0, 429);
+    let refunds = stripe.get(&format!("/v1/refunds?payment_intent={ours}")).await;
+    assert_eq!(refunds["error"]["code"], "rate_limit");
+    assert_eq!(stripe.post(&confirm(&ours), "").await.0, 200);
+
+    let payments = stripe.get("/_proxy/payments/ours").await;
+    let known: Vec<_> = payments.as_array().unwrap().iter().map(|one| &one["status"]).collect();
+    assert_eq!(known, ["requires_capture"]);
+    assert_eq!(payments[0]["id"], ours.as_str());
+    assert!(payments[0]["latest_charge"].is_object());
 }

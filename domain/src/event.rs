@@ -18,8 +18,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use strum::{EnumIter, EnumString, IntoStaticStr};
 
+use crate::dispute::DisputeStatus;
 use crate::ledger::Entry;
 use crate::refund::RefundLine;
+use crate::screening::ReviewDecision;
 use crate::{
     Attention, ClaimLine, CustomerId, Decision, Destination, DiscountCode, Ending,
     FulfilmentStatus, Money, OrderLine, OrderStatus, PaymentStatus, Rejection, StepName, Terms,
@@ -87,6 +89,10 @@ events! {
     StockReleased(StockLines) = "stock.released";
     /// The goods were held for too long and given back.
     ReservationExpired(Expired) = "stock.reservation-expired";
+    /// A person of the shop has to look at the order before it goes on.
+    ReviewNeeded(ReviewNeeded) = "order.review-needed";
+    /// A person has looked at it, or the time to do so is over.
+    OrderReviewed(Reviewed) = "order.reviewed";
     /// The customer's bank wants the customer to approve the payment.
     PaymentAwaitingCustomer(AwaitingCustomer) = "payment.awaiting-customer";
     /// The customer's money was set aside.
@@ -134,10 +140,22 @@ events! {
     RefundSucceeded(RefundSucceeded) = "order.refund-succeeded";
     /// The provider did not give the money back, and is not asked any more.
     RefundFailed(RefundEnded) = "order.refund-failed";
+    /// The money that a refund gave back has come back to the shop.
+    RefundReversed(RefundReversed) = "order.refund-reversed";
     /// The refund was given up before the provider was asked.
     RefundCancelled(RefundEnded) = "order.refund-cancelled";
     /// A refund was booked: income and tax are less by it.
     RefundPosted(Booked) = "ledger.refund-posted";
+    /// The customer's bank disputes the order's payment, or asks about it.
+    DisputeOpened(Disputed) = "order.dispute-opened";
+    /// A dispute has gone on, or was opened again.
+    DisputeUpdated(Disputed) = "order.dispute-updated";
+    /// A dispute was decided.
+    DisputeClosed(Disputed) = "order.dispute-closed";
+    /// Somebody has dealt with a dispute: a parcel that was held for it goes out.
+    DisputeReleased(DisputeReleased) = "order.dispute-released";
+    /// Money that a dispute has moved was booked.
+    DisputePosted(Booked) = "ledger.dispute-posted";
 }
 
 #[cfg(feature = "openapi")]
@@ -229,6 +247,25 @@ payload! {
         provider_reference: String,
         /// Until when the customer can approve it.
         until: DateTime<Utc>,
+    }
+}
+
+payload! {
+    /// An order that waits for a person of the shop. Why is not said here: it is shown to those who
+    /// decide.
+    ReviewNeeded {
+        /// Until when they have time.
+        until: DateTime<Utc>,
+    }
+}
+
+payload! {
+    /// What was decided about an order that a person had to look at.
+    Reviewed {
+        /// The decision.
+        decision: ReviewDecision,
+        /// Whether nobody has decided in time, so that the rules' own answer counts.
+        by_default: bool,
     }
 }
 
@@ -340,6 +377,23 @@ payload! {
 }
 
 payload! {
+    /// A refund that failed after it had succeeded: its money came back to the shop.
+    RefundReversed {
+        /// Which of the order's refunds.
+        number: u32,
+        /// How much came back.
+        amount: Money,
+        /// How much of the payment is still given back, by other refunds. Nothing: the shop has all
+        /// of it again.
+        given_back: Money,
+        /// Why, as far as it is known.
+        why: String,
+        /// The provider's own name for the refund.
+        provider_reference: String,
+    }
+}
+
+payload! {
     /// A refund that gave no money back.
     RefundEnded {
         /// Which of the order's refunds.
@@ -347,6 +401,41 @@ payload! {
         /// How much was to be given back.
         amount: Money,
         /// Why, as far as it is known.
+        why: String,
+    }
+}
+
+payload! {
+    /// A dispute as it stands then.
+    Disputed {
+        /// The provider's own id for it.
+        dispute_id: String,
+        /// Counts the order's disputes, from 1.
+        number: u32,
+        /// Where it stands.
+        status: DisputeStatus,
+        /// How much is disputed.
+        amount: Money,
+        /// The bank's word for why.
+        reason: String,
+        /// Until when the shop can answer, if there is such a time.
+        evidence_due: Option<DateTime<Utc>>,
+        /// What the order's payment is from then on, by all disputes about it; nothing, if nothing
+        /// was taken.
+        payment_status: Option<PaymentStatus>,
+    }
+}
+
+payload! {
+    /// A dispute that somebody has dealt with.
+    DisputeReleased {
+        /// The provider's own id for it.
+        dispute_id: String,
+        /// Counts the order's disputes, from 1.
+        number: u32,
+        /// Who has, as the token names them.
+        by: String,
+        /// Why, in their words.
         why: String,
     }
 }
@@ -416,6 +505,9 @@ impl OrderEvent {
             Self::PaymentRefunded(_) => Some(PaymentStatus::Refunded),
             Self::RefundSucceeded(refund) if refund.left.is_zero() => Some(PaymentStatus::Refunded),
             Self::RefundSucceeded(_) => Some(PaymentStatus::PartiallyRefunded),
+            Self::DisputeOpened(dispute)
+            | Self::DisputeUpdated(dispute)
+            | Self::DisputeClosed(dispute) => dispute.payment_status,
             _ => None,
         }
     }

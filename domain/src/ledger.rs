@@ -7,7 +7,7 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
 use crate::refund::Parts;
-use crate::{Money, MoneyError, Order, StepKey, StepName};
+use crate::{Currency, Money, MoneyError, Order, StepKey, StepName};
 
 /// An account of the shop's books.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -16,6 +16,8 @@ use crate::{Money, MoneyError, Order, StepKey, StepName};
 pub enum Account {
     /// Money the payment provider holds for the shop. An asset.
     PaymentClearing,
+    /// What the payment provider has paid out to the shop's bank account. An asset.
+    Bank,
     /// What customers have paid for goods not yet sent. A liability.
     CustomerDeposits,
     /// Goods sold, before tax. Income.
@@ -32,6 +34,17 @@ pub enum Account {
     GoodsReceived,
     /// What was given back for goods after the parcel was handed over, before tax. Reduces income.
     Refunds,
+    /// Payments that customers' banks have taken back and may still return. An asset.
+    DisputedPayments,
+    /// What the payment provider takes for disputes. An expense.
+    DisputeFees,
+    /// Disputed payments that customers keep. An expense.
+    DisputeLosses,
+    /// What the payment provider keeps for its services. An expense.
+    PaymentFees,
+    /// What customers have transferred and no order has taken, and what is to be sent back to them by
+    /// transfer. A liability.
+    CustomerCredit,
 }
 
 /// The side of an account that grows it.
@@ -95,16 +108,22 @@ pub enum Unbalanced {
 
 impl Account {
     /// Every account, in the order of the trial balance.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 15] = [
         Self::PaymentClearing,
+        Self::DisputedPayments,
+        Self::Bank,
         Self::Inventory,
         Self::CustomerDeposits,
+        Self::CustomerCredit,
         Self::SalesTaxPayable,
         Self::GoodsReceived,
         Self::Sales,
         Self::ShippingIncome,
         Self::Refunds,
         Self::CostOfGoods,
+        Self::PaymentFees,
+        Self::DisputeFees,
+        Self::DisputeLosses,
     ];
 
     /// The account's id in the database and in URLs.
@@ -112,6 +131,7 @@ impl Account {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::PaymentClearing => "payment-clearing",
+            Self::Bank => "bank",
             Self::CustomerDeposits => "customer-deposits",
             Self::Sales => "sales",
             Self::ShippingIncome => "shipping-income",
@@ -120,6 +140,11 @@ impl Account {
             Self::CostOfGoods => "cost-of-goods",
             Self::GoodsReceived => "goods-received",
             Self::Refunds => "refunds",
+            Self::DisputedPayments => "disputed-payments",
+            Self::DisputeFees => "dispute-fees",
+            Self::DisputeLosses => "dispute-losses",
+            Self::PaymentFees => "payment-fees",
+            Self::CustomerCredit => "customer-credit",
         }
     }
 
@@ -133,10 +158,17 @@ impl Account {
     #[must_use]
     pub const fn normal_side(self) -> Side {
         match self {
-            Self::PaymentClearing | Self::Inventory | Self::CostOfGoods | Self::Refunds => {
-                Side::Debit
-            }
+            Self::PaymentClearing
+            | Self::Bank
+            | Self::Inventory
+            | Self::CostOfGoods
+            | Self::Refunds
+            | Self::DisputedPayments
+            | Self::PaymentFees
+            | Self::DisputeFees
+            | Self::DisputeLosses => Side::Debit,
             Self::CustomerDeposits
+            | Self::CustomerCredit
             | Self::Sales
             | Self::ShippingIncome
             | Self::SalesTaxPayable
@@ -182,6 +214,22 @@ impl Entry {
     #[must_use]
     pub const fn credit(account: Account, amount: Money) -> Self {
         Self { account, side: Side::Credit, amount }
+    }
+
+    /// What leaves payment clearing for another account, such as a payout or a fee; an amount below
+    /// zero comes back. Nothing, where nothing moves.
+    pub fn out_of_clearing(
+        account: Account,
+        amount: Decimal,
+        currency: Currency,
+    ) -> Result<Option<[Self; 2]>, MoneyError> {
+        let moved = Money::new(amount.abs(), currency)?;
+        let (to, from) = if amount.is_sign_negative() {
+            (Account::PaymentClearing, account)
+        } else {
+            (account, Account::PaymentClearing)
+        };
+        Ok((!moved.is_zero()).then(|| [Self::debit(to, moved), Self::credit(from, moved)]))
     }
 }
 
@@ -301,7 +349,6 @@ impl TryFrom<Written> for JournalEntry {
 mod tests {
     use chrono::DateTime;
     use expect_test::expect;
-    use iso_currency::Currency;
     use proptest::prelude::*;
     use uuid::Uuid;
 
@@ -414,6 +461,28 @@ mod tests {
         let nothing =
             vec![Entry::debit(Account::Sales, pence(0)), Entry::credit(Account::Sales, pence(0))];
         assert_eq!(JournalEntry::balanced(key(), nothing), Err(Unbalanced::Zero));
+    }
+
+    #[test]
+    fn a_payout_and_a_fee_leave_payment_clearing_and_what_is_taken_back_returns_there() {
+        let moved = |account, amount: i64| {
+            let amount = Decimal::new(amount, 2);
+            let moved = Entry::out_of_clearing(account, amount, Currency::GBP).unwrap();
+            moved.map(|moved| told(&JournalEntry::balanced(key(), moved.to_vec()).unwrap()))
+        };
+        expect![[r"
+            debit  bank 23.93 GBP
+            credit payment-clearing 23.93 GBP
+        "]]
+        .assert_eq(&moved(Account::Bank, 2_393).unwrap());
+        expect![[r"
+            debit  payment-clearing 0.37 GBP
+            credit payment-fees 0.37 GBP
+        "]]
+        .assert_eq(&moved(Account::PaymentFees, -37).unwrap());
+        assert_eq!(moved(Account::PaymentFees, 0), None);
+        let fine = Entry::out_of_clearing(Account::Bank, Decimal::new(1, 3), Currency::GBP);
+        assert!(fine.is_err(), "a tenth of a penny is no money");
     }
 
     #[test]

@@ -4,7 +4,9 @@
 //! The workflow, the activities and the starter all speak in these words, so that a price
 //! is quoted, charged and booked by one and the same arithmetic.
 
+pub mod bank;
 mod country;
+pub mod dispute;
 pub mod event;
 mod fingerprint;
 mod ids;
@@ -16,8 +18,11 @@ mod party;
 pub mod payment;
 mod pricing;
 mod provider;
+mod provider_event;
+pub mod reconciliation;
 pub mod refund;
 mod rejection;
+pub mod screening;
 pub mod shipment;
 mod status;
 mod steps;
@@ -30,11 +35,12 @@ pub use iso_currency::Currency;
 pub use money::{Money, MoneyError, minor_digits, written_amount};
 pub use order::{
     CaptureAt, Destination, InvalidOrder, LINES_MAX, Order, OrderLine, PAYMENTS_MAX, QUANTITY_MAX,
-    Quantity, Terms, Totals,
+    Quantity, Screening, Terms, Totals,
 };
 pub use party::{Party, PartyState};
 pub use pricing::{Discount, DiscountKind, PriceList, PricedSku, RateTable, ShippingRate};
 pub use provider::{NotChargeable, ProviderName, of_stripe_units, to_stripe_units};
+pub use provider_event::{NoEvent, ProviderEvent, Subject};
 pub use rejection::Rejection;
 pub use status::{
     Attention, Ending, FulfilmentStatus, InvalidTransition, OrderState, OrderStatus, PaymentStatus,

@@ -159,6 +159,18 @@ pub struct Terms {
     /// rejects the order at once.
     #[serde(default)]
     pub payment_retry_seconds: u32,
+    /// How the order is screened for fraud; without it, it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub screening: Option<Screening>,
+}
+
+/// That an order is screened for fraud before its money is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Screening {
+    /// How long a person may take to look at the order, where the rules ask for that. Then the rules'
+    /// own answer counts.
+    pub review_seconds: u32,
 }
 
 /// When the customer's money, which is set aside as soon as the stock is, is taken.
@@ -199,6 +211,14 @@ impl Terms {
         let approval = Duration::from_secs(self.approval_seconds.into());
         let retry = Duration::from_secs(self.payment_retry_seconds.into());
         approval.saturating_mul(2).saturating_add(retry)
+    }
+
+    /// How long the order waits for people who look at it, at most: before its payment is asked for,
+    /// and once more when it is authorised.
+    #[must_use]
+    pub fn review_time(self) -> Duration {
+        let once = self.screening.map_or(0, |screening| screening.review_seconds);
+        Duration::from_secs(once.into()).saturating_mul(2)
     }
 
     /// How long a step may wait for its party.

@@ -14,6 +14,8 @@ pub enum ProviderName {
     Sandbox,
     /// Stripe.
     Stripe,
+    /// The shop's own bank: customers transfer the money before anything is sent.
+    BankTransfer,
 }
 
 /// Why an amount cannot be charged, in words for whoever would pay it.
@@ -37,7 +39,7 @@ pub enum NotChargeable {
 
 impl ProviderName {
     /// The names, as the settings and [`ProviderName::name`] write them.
-    pub const NAMES: [&'static str; 2] = ["sandbox", "stripe"];
+    pub const NAMES: [&'static str; 3] = ["sandbox", "stripe", "bank-transfer"];
 
     /// The name as the settings write it.
     #[must_use]
@@ -52,7 +54,17 @@ impl ProviderName {
     pub fn chargeable(self, amount: Money) -> Result<(), NotChargeable> {
         match self {
             Self::Stripe if !amount.is_zero() => to_stripe_units(amount).map(|_units| ()),
-            Self::Sandbox | Self::Stripe => Ok(()),
+            Self::Sandbox | Self::Stripe | Self::BankTransfer => Ok(()),
+        }
+    }
+
+    /// How many seconds a customer has for what they have to do, unless the shop says otherwise: a
+    /// quarter of an hour for an app of their bank, a week for a transfer.
+    #[must_use]
+    pub const fn approval_seconds(self) -> u32 {
+        match self {
+            Self::Sandbox | Self::Stripe => 900,
+            Self::BankTransfer => 604_800,
         }
     }
 }

@@ -91,7 +91,7 @@ pub enum RefundState {
     Requested,
     /// The provider was asked, and has not given the money back yet.
     Pending,
-    /// The money is on its way to the customer, and the books say so.
+    /// The money is on its way to the customer, and the books say so. It may still come back.
     Succeeded,
     /// The provider did not give the money back, and is not asked any more.
     Failed,
@@ -123,7 +123,10 @@ impl RefundState {
             // A request whose first statement was lost may be found done at the provider.
             Self::Requested => matches!(next, Self::Pending | Self::Succeeded | Self::Cancelled),
             Self::Pending => matches!(next, Self::Succeeded | Self::Failed),
-            Self::Succeeded | Self::Failed | Self::Cancelled => false,
+            // Its money may come back days later: then it is asked for anew, or is over if the
+            // shop had no part in it.
+            Self::Succeeded => matches!(next, Self::Pending | Self::Failed),
+            Self::Failed | Self::Cancelled => false,
         };
         if is_allowed {
             Ok(next)
@@ -633,14 +636,16 @@ mod tests {
         expect![[r"
             requested -> pending | succeeded | cancelled
             pending -> succeeded | failed
-            succeeded -> 
+            succeeded -> pending | failed
             failed -> 
             cancelled -> 
         "]]
         .assert_eq(&lines.collect::<String>());
         for state in RefundState::iter() {
-            let ends = RefundState::iter().any(|next| state.transition_to(next).is_ok());
-            assert_eq!(state.is_open(), ends, "{state:?}");
+            let goes_on = RefundState::iter().any(|next| state.transition_to(next).is_ok());
+            // What has succeeded has ended, as far as anybody knows.
+            let is_open = goes_on && state != RefundState::Succeeded;
+            assert_eq!(state.is_open(), is_open, "{state:?}");
         }
     }
 

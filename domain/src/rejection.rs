@@ -32,6 +32,10 @@ pub enum Rejection {
     /// The customer's bank asked the customer to approve the payment, and they did not in time.
     #[error("the customer did not approve the payment in time")]
     PaymentNotApproved,
+    /// Screening took the order for fraud, or a person who looked at it did. Why is for the shop's
+    /// people, and is not told with the order.
+    #[error("the shop does not accept the order")]
+    ScreeningDeclined,
     /// The carrier does not deliver there.
     #[error("the carrier does not deliver to {country}: {why}")]
     AddressUndeliverable {
@@ -49,6 +53,10 @@ pub enum Rejection {
     /// The money that was set aside for the order was not any more when it was to be taken.
     #[error("the payment's authorisation expired before the money could be taken")]
     AuthorisationExpired,
+    /// The customer's bank took the payment back, and the customer keeps it, before the parcel was
+    /// handed over.
+    #[error("the customer's bank took the payment back")]
+    PaymentDisputed,
     /// The step arrived after its own undo: it must not take effect any more.
     #[error("{step} came after it had been undone")]
     AlreadyUndone {

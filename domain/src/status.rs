@@ -295,7 +295,9 @@ named_state!(PaymentStatus, {
     Authorised => Paid | Voided | Declined | Refunded;
     Paid => PartiallyRefunded | Refunded | Disputed;
     PartiallyRefunded => Refunded | Disputed;
-    Disputed => Paid | Refunded;
+    // A bank may dispute what was given back, and decide anew what it had decided.
+    Refunded => Disputed;
+    Disputed => Paid | PartiallyRefunded | Refunded;
     Declined => AwaitingCustomer | Authorised | Paid | Voided;
 });
 
@@ -311,6 +313,27 @@ named_state!(FulfilmentStatus, {
     // A parcel that could not be recalled is accepted after its reservation had expired.
     Cancelled => Shipped;
 });
+
+impl PaymentStatus {
+    /// What it is once the money of a refund has come back, and of the payment all is there again,
+    /// or a part. Such an event takes back what the refund had made of the payment and nothing
+    /// else, so it is no transition of the state machine, which anything that comes late could
+    /// take.
+    #[must_use]
+    pub const fn after_reversal(self, is_all_there: bool) -> Self {
+        match self {
+            Self::PartiallyRefunded | Self::Refunded if is_all_there => Self::Paid,
+            Self::PartiallyRefunded | Self::Refunded => Self::PartiallyRefunded,
+            Self::None
+            | Self::AwaitingCustomer
+            | Self::Authorised
+            | Self::Paid
+            | Self::Voided
+            | Self::Declined
+            | Self::Disputed => self,
+        }
+    }
+}
 
 impl OrderState {
     /// An order that was placed a moment ago.
@@ -358,9 +381,16 @@ impl OrderState {
     #[must_use]
     #[expect(clippy::wildcard_enum_match_arm, reason = "most events change only an axis")]
     pub fn apply(mut self, event: &OrderEvent, occurred_at: DateTime<Utc>) -> Self {
-        if let Some(next) = event.payment_status() {
+        // A refund that was under way when the bank took the payment back does not end the dispute.
+        let is_kept = self.payment_status == PaymentStatus::Disputed
+            && matches!(event, OrderEvent::RefundSucceeded(_));
+        if let Some(next) = event.payment_status().filter(|_| !is_kept) {
             self.payment_status =
                 self.payment_status.transition_to(next).unwrap_or(self.payment_status);
+        }
+        if let OrderEvent::RefundReversed(reversed) = event {
+            let is_all_there = reversed.given_back.is_zero();
+            self.payment_status = self.payment_status.after_reversal(is_all_there);
         }
         if let Some(next) = event.fulfilment_status() {
             self.fulfilment_status =
@@ -444,10 +474,10 @@ mod tests {
             authorised -> paid | refunded | voided | declined
             paid -> partially-refunded | refunded | disputed
             partially-refunded -> refunded | disputed
-            refunded -> 
+            refunded -> disputed
             voided -> 
             declined -> awaiting-customer | authorised | paid | voided
-            disputed -> paid | refunded
+            disputed -> paid | partially-refunded | refunded
         "]]
         .assert_eq(&transitions(&PaymentStatus::iter(), PaymentStatus::name, |from, to| {
             from.transition_to(to).is_ok()

@@ -9,8 +9,8 @@ use strum::{EnumIter, EnumString, IntoStaticStr};
 
 use crate::{CustomerId, Destination, Money, OrderId, PaymentToken, Sku};
 
-/// The steps of the order saga and of a refund, by the names that keys and events use. Never renamed: a running
-/// order's keys are made of them.
+/// The steps of the order saga and of a refund, by the names that keys and events use, and what else
+/// a person can have to decide about. Never renamed: a running order's keys are made of them.
 #[derive(
     Clone,
     Copy,
@@ -32,6 +32,8 @@ use crate::{CustomerId, Destination, Money, OrderId, PaymentToken, Sku};
 pub enum StepName {
     /// Stock is set aside.
     ReserveStock,
+    /// The shop looks whether anything speaks against the order.
+    ScreenOrder,
     /// The customer's money is set aside at their bank.
     AuthorisePayment,
     /// The money is taken.
@@ -44,6 +46,8 @@ pub enum StepName {
     RecogniseRevenue,
     /// Money is given back of an order that was completed.
     IssueRefund,
+    /// A dispute of the customer's bank is answered: by a person, at the payment provider.
+    AnswerDispute,
 }
 
 impl StepName {
@@ -59,11 +63,13 @@ impl StepName {
         match self {
             Self::IssueRefund => true,
             Self::ReserveStock
+            | Self::ScreenOrder
             | Self::AuthorisePayment
             | Self::CapturePayment
             | Self::PostEntries
             | Self::ShipOrder
-            | Self::RecogniseRevenue => false,
+            | Self::RecogniseRevenue
+            | Self::AnswerDispute => false,
         }
     }
 }

@@ -11,10 +11,11 @@ const TARGET: &str = "ORDERSAGA_FUZZ_TARGET";
 /// A reader with its promises.
 type Target = fn(&[u8]);
 
-const TARGETS: [(&str, Target); 22] = [
+const TARGETS: [(&str, Target); 25] = [
     ("amounts", words::amount),
     ("answers", activities::fuzzing::answer),
     ("authorization", starter_api::fuzzing::authorization),
+    ("bank-files", activities::fuzzing::bank_file),
     ("catalogues", files::catalogue),
     ("claims", starter_api::fuzzing::claims),
     ("events", events::events),
@@ -33,7 +34,9 @@ const TARGETS: [(&str, Target); 22] = [
     ("retail", files::orders),
     ("settings", words::setting),
     ("signals", workflows::order::fuzzing::signal),
+    ("stripe-answers", activities::fuzzing::stripe_answer),
     ("texts", starter_api::fuzzing::short_text),
+    ("webhooks", starter_api::fuzzing::webhook),
 ];
 
 static CHOSEN: OnceLock<Target> = OnceLock::new();

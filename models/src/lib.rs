@@ -7,6 +7,7 @@
 //! | [`steps`] | a step and its undo, which leaves a tombstone |
 //! | [`payments`] | paying in two halves, with a provider that forgets keys and finds things late |
 //! | [`shipments`] | shipping in two halves, with a carrier that forgets references and goods that expire |
+//! | [`refunds`] | giving money of a completed order back, with a provider that decides late and forgets keys |
 //! | [`decisions`] | what operators decide, and what it acts upon |
 //!
 //! Each model has switches that plant an error in it; its tests demand that the promises hold
@@ -16,5 +17,6 @@ pub mod check;
 pub mod decisions;
 pub mod launching;
 pub mod payments;
+pub mod refunds;
 pub mod shipments;
 pub mod steps;

@@ -26,7 +26,7 @@ const TWO_LOSSES: Launching = Launching { crashes: 0, timeouts: 0, losses: 2, ..
 
 #[test]
 fn an_accepted_order_comes_to_one_end_whatever_is_lost() {
-    for (model, at_least) in [(ONE_LOSS, 70_000), (SPARE_RECOVER, 80_000), (TWO_LOSSES, 40_000)] {
+    for (model, at_least) in [(ONE_LOSS, 70_000), (SPARE_RECOVER, 80_000), (TWO_LOSSES, 39_000)] {
         let found = search(model);
         println!("launching: {} states, {} deep", found.states, found.depth);
         assert!(found.states > at_least, "{found:?}");

@@ -3,15 +3,17 @@
 //! | module | provides |
 //! |---|---|
 //! | [`logging`] | log lines on standard error, for people or for machines |
+//! | [`http`] | the one way to an HTTP client |
 //! | [`metrics`] | the process's one recorder for Prometheus |
 //! | [`database`] | Postgres pools, what can be seen of them, and what a database error means |
 //! | [`schema`] | the migrations, and whether a database and a program fit together |
 //! | [`temporal`] | the connection to Temporal |
 //! | [`shutdown`] | SIGTERM and SIGINT as a cancellation token |
 //!
-//! Nothing here knows of orders, HTTP or workflows.
+//! Nothing here knows of orders, routes or workflows.
 
 pub mod database;
+pub mod http;
 pub mod logging;
 pub mod metrics;
 pub mod schema;

@@ -94,6 +94,7 @@ async fn floor(database: &mut PgConnection) -> i64 {
 
 #[sqlx::test(migrations = false)]
 async fn a_migration_keeps_what_the_release_before_uses_or_excludes_it(database: PgPool) {
+    sqlx::raw_sql(include_str!("empty.sql")).execute(&database).await.unwrap();
     let mut connection = database.acquire().await.unwrap();
     MIGRATIONS.run_to(FIRST_RELEASE, &mut *connection).await.unwrap();
     let later = MIGRATIONS.iter().filter(|migration| migration.version > FIRST_RELEASE);

@@ -1,5 +1,6 @@
 //! The system under torture: what it promises must hold whatever is done to it.
 
+mod bank;
 mod checks;
 mod customers;
 mod disasters;
@@ -8,6 +9,7 @@ mod ground;
 mod hangs;
 mod launcher;
 mod ledger;
+mod provider;
 mod race;
 mod records;
 mod recovery;
@@ -19,6 +21,7 @@ mod storm;
 use std::io;
 
 use clap::Args;
+use domain::ProviderName;
 
 pub(crate) use ledger::Ledger;
 pub(crate) use race::Race;
@@ -26,6 +29,8 @@ pub(crate) use relay::Relay;
 
 use crate::ordersaga::ApiError;
 use crate::retail::RetailError;
+use crate::screen::say;
+use crate::stripe::CounterpartError;
 use ground::{Ground, GroundArgs};
 use launcher::{Launcher, LauncherError};
 use records::RecordsError;
@@ -34,11 +39,12 @@ use storm::Storm;
 /// Places real orders without a pause while the worst is done to the system, then looks at what
 /// came of them: a storm, in which workers, starter, Postgres and Temporal are killed again and
 /// again; then the payment provider, a frontend of Temporal and an article hang, each for a while;
-/// then three disasters.
+/// then three disasters. With Stripe's counterpart or a bank in the sandbox's place, only what has
+/// to do with who takes the money.
 ///
-/// Ends with 0 only if nothing is lost, doubled, stuck or out of balance, orders went on soon enough
-/// after each death, what hung held up nothing that does not need it, and every disaster was told and
-/// settled as promised.
+/// Ends with 0 only if nothing is lost, doubled, stuck or out of balance, orders went on soon
+/// enough after each death, what hung held up nothing that does not need it, and every disaster was
+/// told and settled as promised.
 #[derive(Clone, Args)]
 pub(crate) struct Chaos {
     /// One part alone. Without it all, one after another.
@@ -72,14 +78,50 @@ enum Part {
     PostgresSetBack,
 }
 
+impl Part {
+    /// Whether it is played with this provider. A frontend and an article hang, and Temporal is
+    /// stopped, whoever takes the money. What Temporal and Postgres lose is settled for orders that
+    /// wait for a person, too, and only the sandbox makes such orders on demand. Nobody calls a
+    /// bank, so it cannot hang.
+    const fn is_played_with(self, provider: ProviderName) -> bool {
+        match provider {
+            ProviderName::Sandbox => true,
+            ProviderName::Stripe => matches!(self, Self::Storm | Self::HangingProvider),
+            ProviderName::BankTransfer => matches!(self, Self::Storm),
+        }
+    }
+}
+
+/// Which parts are left out with this provider, and why.
+const fn left_out(provider: ProviderName) -> Option<&'static str> {
+    match provider {
+        ProviderName::Sandbox => None,
+        ProviderName::Stripe => Some(
+            "Played with the sandbox alone: a hanging frontend, a locked article and Temporal \
+             stopped, because they are the same whoever takes the money; the namespace lost and \
+             Postgres set back, because they need orders whose refunds break on demand.",
+        ),
+        ProviderName::BankTransfer => Some(
+            "Played with the sandbox alone: a hanging provider, because nobody calls a bank; a \
+             hanging frontend, a locked article and Temporal stopped, because they are the same \
+             whoever takes the money; the namespace lost and Postgres set back, because they need \
+             orders whose refunds break on demand, and what the bank has told is set back with \
+             the rest.",
+        ),
+    }
+}
+
 impl Chaos {
     /// Runs it; whether everything that was promised held.
     pub(crate) async fn run(&self) -> Result<bool, ChaosError> {
-        use strum::IntoEnumIterator as _;
         let mut launcher = Launcher::reach()?;
         let ground = Ground::of(&self.ground).await?;
+        let parts = self.parts(ground.provider.name())?;
+        if let Some(why) = left_out(ground.provider.name()) {
+            say(why)?;
+        }
         let (mut held, mut stalls) = (true, Vec::new());
-        for part in Part::iter().filter(|part| self.disaster.is_none_or(|only| only == *part)) {
+        for part in parts {
             held &= match part {
                 Part::Storm => self.storm.run(&ground, &mut launcher).await?,
                 Part::HangingProvider => Box::pin(hangs::provider(&ground, &mut stalls)).await?,
@@ -98,6 +140,21 @@ impl Chaos {
         }
         stalls::table(&stalls)?;
         Ok(held)
+    }
+
+    /// What is played, one after another.
+    ///
+    /// **Errors.** The only part that is asked for is none of them.
+    fn parts(&self, provider: ProviderName) -> Result<Vec<Part>, ChaosError> {
+        use strum::IntoEnumIterator as _;
+        let asked = Part::iter().filter(|part| self.disaster.is_none_or(|only| only == *part));
+        let parts: Vec<_> = asked.filter(|part| part.is_played_with(provider)).collect();
+        if parts.is_empty()
+            && let Some(why) = left_out(provider)
+        {
+            return Err(ChaosError::NotPlayed(why));
+        }
+        Ok(parts)
     }
 }
 
@@ -122,8 +179,20 @@ pub(crate) enum ChaosError {
     /// Nobody can be asked what came of it.
     #[error(transparent)]
     Records(#[from] RecordsError),
-    /// The terminal is gone, or a program is not beside this one.
-    #[error("cannot write to the terminal or run `ordersaga`")]
+    /// Stripe's counterpart is of no use.
+    #[error(transparent)]
+    Counterpart(#[from] CounterpartError),
+    /// There is no bank.
+    #[error(
+        "BANK_IBAN is the shop's account, ORDERSAGA_BANK_FILES the folder for the bank's files: run \
+         this by `make`"
+    )]
+    NoBank,
+    /// The part that was asked for says nothing with this provider.
+    #[error("this part is not played with this provider. {0}")]
+    NotPlayed(&'static str),
+    /// The terminal is gone, a file cannot be written, or a program is not beside this one.
+    #[error("cannot write to the terminal or to a file, or run `ordersaga`")]
     Process(#[from] io::Error),
     /// The article that a race is for is not in the shop.
     #[error("`ordersaga load-catalogue` failed: its message above says why")]
@@ -142,4 +211,22 @@ pub(crate) enum ChaosError {
     /// An order's id is none.
     #[error("the shop was told of an order without an id")]
     NoId(#[from] uuid::Error),
+}
+
+#[cfg(test)]
+mod tests {
+    use strum::IntoEnumIterator;
+
+    use super::*;
+
+    #[test]
+    fn the_storm_is_played_with_everybody_and_what_is_left_out_is_told() {
+        for provider in ProviderName::NAMES {
+            let provider = provider.parse::<ProviderName>().unwrap();
+            assert!(Part::Storm.is_played_with(provider), "{provider:?}");
+            let is_all_played = Part::iter().all(|part| part.is_played_with(provider));
+            assert_eq!(is_all_played, left_out(provider).is_none(), "{provider:?}");
+        }
+        assert!(Part::HangingProvider.is_played_with(ProviderName::Stripe));
+    }
 }

@@ -1,7 +1,9 @@
 //! A day in the shop, in a minute: real orders, with trouble by plan, and what became of each.
 
+mod disputes;
 mod progress;
 mod report;
+mod returns;
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -9,6 +11,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use chrono::{DateTime, Utc};
 use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use domain::ProviderName;
 use futures::{StreamExt, stream};
 use serde::Deserialize;
 use serde_json::Value;
@@ -18,12 +22,14 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use crate::ordersaga::{Answered, ApiArgs, ApiError, Order, Ordersaga};
 use crate::plan::{Planned, Twist};
 use crate::retail::{RetailError, RetailOrders};
+use crate::stripe::{Counterpart, CounterpartError};
 use progress::Progress;
 
 /// Places real orders, some of them with trouble by plan, and shows what became of each.
 ///
 /// Ends with 0 only if every order ended where it should, every repeated request met its first
-/// order, and `ordersaga prove` holds.
+/// order, and `ordersaga prove` holds; with Stripe, also only if `ordersaga reconcile` finds no
+/// difference and Stripe's own account is as it should be.
 #[derive(Clone, Args)]
 pub(crate) struct Demo {
     /// How many orders to read; more than there are come round again.
@@ -37,6 +43,21 @@ pub(crate) struct Demo {
     /// How many requests to have under way at a time.
     #[arg(long, default_value_t = 16)]
     at_once: usize,
+
+    /// Who takes the customers' money: the same as for worker and API. Nobody transfers any.
+    #[arg(long, env = "PAYMENT_PROVIDER", default_value = "sandbox",
+        value_parser = PossibleValuesParser::new(["sandbox", "stripe"])
+            .try_map(|name| name.parse::<ProviderName>()))]
+    provider: ProviderName,
+
+    /// Where Stripe's counterpart is, if Stripe is the provider.
+    #[arg(long, env = "ORDERSAGA_STRIPE_URL")]
+    stripe_counterpart: Option<String>,
+
+    /// The secrets by which the counterpart signs what it tells the shop by itself, as the API has
+    /// them; without, it tells nothing.
+    #[arg(long, env = "STRIPE_WEBHOOK_SECRETS", hide_env_values = true)]
+    webhook_secrets: Option<String>,
 
     #[command(flatten)]
     api: ApiArgs,
@@ -71,6 +92,31 @@ pub(crate) enum DemoError {
     /// Latencies cannot be counted.
     #[error("cannot count latencies")]
     Latencies(#[from] hdrhistogram::CreationError),
+    /// Stripe's counterpart is of no use.
+    #[error(transparent)]
+    Counterpart(#[from] CounterpartError),
+    /// A customer is not given back what the shop has promised.
+    #[error("refund {number} is {state}")]
+    NotReturned {
+        /// Which of the order's.
+        number: u32,
+        /// What became of it.
+        state: String,
+    },
+    /// A bank cannot take back what was not paid.
+    #[error("Stripe's counterpart has taken no payment for the order")]
+    NotPaid,
+    /// What a customer's bank has done is not on record.
+    #[error("of disputes there is {found}; one must be {wanted}")]
+    NotDisputed {
+        /// What is on record.
+        found: String,
+        /// Where it must stand.
+        wanted: &'static str,
+    },
+    /// The worker's program is not beside this one.
+    #[error("cannot run `ordersaga reconcile`")]
+    Reconcile(#[source] std::io::Error),
     /// The worker's program is not beside this one.
     #[error("cannot run `ordersaga prove`")]
     Prove(#[source] std::io::Error),
@@ -84,8 +130,20 @@ struct Outcome {
     accepted: Result<Answered<Order>, ApiError>,
     /// What else went wrong on the shop's side: a cancel refused, a repeat that met another order.
     trouble: Option<String>,
+    /// Whether the customer has answered their bank.
+    has_answered_bank: bool,
     /// How it ended, if it did.
     end: Option<End>,
+}
+
+/// Whom the demo deals with, and for how long it waits for them.
+#[derive(Clone, Copy)]
+struct Dealings<'a> {
+    shop: &'a Ordersaga,
+    /// The same, asked by somebody who may see disputes and books.
+    finance: &'a Ordersaga,
+    stripe: Option<&'a Counterpart>,
+    patience: Duration,
 }
 
 #[derive(Debug)]
@@ -98,6 +156,8 @@ struct End {
 /// How long the whole took.
 #[derive(Clone, Copy, Debug)]
 struct Spans {
+    /// When it began, by this machine's clock.
+    since: DateTime<Utc>,
     until_placed: Duration,
     until_ended: Duration,
 }
@@ -129,22 +189,43 @@ impl Outcome {
 pub(crate) async fn run(demo: &Demo) -> Result<bool, DemoError> {
     let patience = Duration::from_secs(demo.patience_seconds);
     let shop = Ordersaga::at(&demo.api, patience)?;
+    let finance = shop.asked_by("books", &demo.finance_secret);
+    let stripe = counterpart(demo)?;
     let read = RetailOrders::read(demo.orders.as_deref(), demo.count)?;
     report::opening(demo, &read)?;
+    if let Some(stripe) = &stripe {
+        stripe.tells(demo.api.url()).await?;
+        stripe.begins_to_fail(demo.count).await?;
+    }
 
-    let plan = read.orders.into_iter().map(|(position, order)| Planned::of(position, order));
-    let plan = plan.collect::<Vec<_>>();
-    let (outcomes, spans) = carry_out(demo, &shop, plan, patience).await;
-    report::closing(demo, &shop, &outcomes, spans).await
+    let planned = |(position, order)| Planned::of(position, order, demo.provider);
+    let plan = read.orders.into_iter().map(planned).collect::<Vec<_>>();
+    let dealings = Dealings { shop: &shop, finance: &finance, stripe: stripe.as_ref(), patience };
+    let (mut outcomes, spans) = carry_out(demo, dealings, plan).await;
+    if let Some(stripe) = &stripe {
+        disputes::carry_out(dealings, stripe, &mut outcomes).await?;
+    }
+    report::closing(demo, dealings, &outcomes, spans).await
+}
+
+/// Who stands for Stripe, if Stripe takes the money: no demo takes an account's.
+fn counterpart(demo: &Demo) -> Result<Option<Counterpart>, CounterpartError> {
+    match demo.provider {
+        ProviderName::Sandbox | ProviderName::BankTransfer => Ok(None),
+        ProviderName::Stripe => {
+            let secrets = demo.webhook_secrets.as_deref();
+            Counterpart::at(demo.stripe_counterpart.as_deref(), secrets).map(Some)
+        }
+    }
 }
 
 async fn carry_out(
     demo: &Demo,
-    shop: &Ordersaga,
+    dealings: Dealings<'_>,
     plan: Vec<Planned>,
-    patience: Duration,
 ) -> (Vec<Outcome>, Spans) {
-    let began = Instant::now();
+    let shop = dealings.shop;
+    let (began, since) = (Instant::now(), DateTime::<Utc>::from(SystemTime::now()));
     let run = demo.run.clone().unwrap_or_else(time_of_day);
     let progress = Progress::of(plan.len());
     let (sender, receiver) = unbounded_channel();
@@ -157,11 +238,11 @@ async fn carry_out(
         drop(sender);
         began.elapsed()
     };
-    let watching = watch(shop, receiver, &progress, patience);
+    let watching = watch(dealings, receiver, &progress);
     let work = async { tokio::join!(placing, watching) };
     let (until_placed, outcomes) = progress.shown_while(work).await;
     progress.finish();
-    (outcomes, Spans { until_placed, until_ended: began.elapsed() })
+    (outcomes, Spans { since, until_placed, until_ended: began.elapsed() })
 }
 
 /// Sends the request, and whatever else the order's twist asks the shop to do.
@@ -188,12 +269,23 @@ async fn place(
             | Twist::Slow
             | Twist::Unavailable
             | Twist::Outage
+            | Twist::Approved
+            | Twist::NotApproved
+            | Twist::ApprovedInVain
+            | Twist::ReturnedInPart
+            | Twist::PaidInParts
+            | Twist::PaidTooMuch
+            | Twist::WrongReference
+            | Twist::DisputeWon
+            | Twist::DisputeLost
+            | Twist::DisputeOpen
             | Twist::Undeliverable => None,
         },
         Err(error) => Some(error.to_string()),
     };
     // Whoever watches listens until all are placed.
-    let heard = placed.send(Outcome { planned, accepted, trouble, end: None });
+    let has_answered_bank = false;
+    let heard = placed.send(Outcome { planned, accepted, trouble, has_answered_bank, end: None });
     debug_assert!(heard.is_ok(), "an order was placed and not watched");
 }
 
@@ -215,10 +307,9 @@ async fn cancel(shop: &Ordersaga, order_id: &str) -> Option<String> {
 
 /// Looks at the open orders, a few at a time, until all have ended or none does any more.
 async fn watch(
-    shop: &Ordersaga,
+    dealings: Dealings<'_>,
     mut placed: UnboundedReceiver<Outcome>,
     progress: &Progress,
-    patience: Duration,
 ) -> Vec<Outcome> {
     let (mut open, mut ended) = (VecDeque::new(), Vec::new());
     let mut last_end = Instant::now();
@@ -231,12 +322,13 @@ async fn watch(
                 Err(TryRecvError::Disconnected) => break true,
             }
         };
-        if all_placed && (open.is_empty() || last_end.elapsed() > patience) {
+        if all_placed && (open.is_empty() || last_end.elapsed() > dealings.patience) {
             ended.extend(open);
             return ended;
         }
         let batch = open.drain(..open.len().min(WATCHED_AT_ONCE)).collect::<Vec<_>>();
-        let looks = stream::iter(batch).map(|outcome| look(shop, outcome)).buffer_unordered(8);
+        let looks = stream::iter(batch).map(|outcome| look(dealings, outcome));
+        let looks = looks.buffer_unordered(LOOKS_AT_ONCE);
         for outcome in looks.collect::<Vec<_>>().await {
             if outcome.end.is_some() {
                 progress.ended();
@@ -252,26 +344,39 @@ async fn watch(
 
 /// A shop that looked at each of thousands of open orders all the time would be a load of its own.
 const WATCHED_AT_ONCE: usize = 32;
+const LOOKS_AT_ONCE: usize = 8;
 const LOOK_PAUSE: Duration = Duration::from_millis(100);
 
-async fn look(shop: &Ordersaga, mut outcome: Outcome) -> Outcome {
-    if let Ok(accepted) = &outcome.accepted {
-        match end_of(shop, &accepted.answer).await {
-            Ok(end) => outcome.end = end,
-            Err(error) => outcome.trouble = Some(error.to_string()),
-        }
+async fn look(dealings: Dealings<'_>, mut outcome: Outcome) -> Outcome {
+    if let Err(error) = look_at(dealings, &mut outcome).await {
+        outcome.trouble = Some(error.to_string());
     }
     outcome
 }
 
-async fn end_of(shop: &Ordersaga, accepted: &Order) -> Result<Option<End>, ApiError> {
-    let order = shop.show(&accepted.id).await?;
+async fn look_at(dealings: Dealings<'_>, outcome: &mut Outcome) -> Result<(), DemoError> {
+    let Ok(accepted) = &outcome.accepted else { return Ok(()) };
+    let Dealings { shop, stripe, patience, .. } = dealings;
+    let order = shop.show(&accepted.answer.id).await?;
+    let twist = outcome.planned.twist;
     if !order.has_ended() {
-        return Ok(None);
+        if let (Some(stripe), Some(page), Some(approves)) =
+            (stripe, order.customers_link(), twist.answers_bank())
+            && !outcome.has_answered_bank
+        {
+            stripe.answers_bank(page, approves).await?;
+            outcome.has_answered_bank = true;
+        }
+        return Ok(());
     }
     let last = events(shop, &order.id).await?.pop().map(|event| event.occurred_at);
     let took = last.unwrap_or(order.placed_at).signed_duration_since(order.placed_at);
-    Ok(Some(End { order, took: took.to_std().unwrap_or_default() }))
+    let id = order.id.clone();
+    outcome.end = Some(End { order, took: took.to_std().unwrap_or_default() });
+    if twist == Twist::ReturnedInPart {
+        returns::give_back_in_parts(shop, &id, patience).await?;
+    }
+    Ok(())
 }
 
 /// What happened to an order, first to last.

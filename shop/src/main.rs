@@ -11,6 +11,7 @@ mod plan;
 mod prove;
 mod retail;
 mod screen;
+mod stripe;
 
 use std::process::ExitCode;
 

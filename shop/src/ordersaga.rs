@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use clap::Args;
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
+use runtime::http::client_builder;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -81,6 +82,16 @@ pub(crate) struct Order {
     /// What a person has to decide, if anything.
     #[serde(default)]
     pub(crate) needs_attention: Option<Attention>,
+    /// What the customer has to do, if anything.
+    #[serde(default)]
+    customer_action: Option<CustomerAction>,
+}
+
+/// What an order waits for its customer to do.
+#[derive(Clone, Debug, Deserialize)]
+struct CustomerAction {
+    #[serde(default)]
+    url: Option<String>,
 }
 
 /// What an order waits for.
@@ -110,6 +121,12 @@ impl Order {
     /// Why the business said no.
     pub(crate) fn rejection_code(&self) -> Option<&str> {
         self.rejection.as_ref().map(|rejection| rejection.code.as_str())
+    }
+
+    /// What the customer is asked to follow, if anything: where they answer their bank, or how much
+    /// they transfer where to.
+    pub(crate) fn customers_link(&self) -> Option<&str> {
+        self.customer_action.as_ref()?.url.as_deref()
     }
 
     /// Whether nothing will happen to it any more.
@@ -276,7 +293,7 @@ struct Granted {
 impl Ordersaga {
     /// The API. A call that is not answered is repeated for as long as `patience`.
     pub(crate) fn at(api: &ApiArgs, patience: Duration) -> Result<Self, ApiError> {
-        let http = Client::builder().timeout(TRY_TIMEOUT).build().map_err(ApiError::Client)?;
+        let http = client_builder().timeout(TRY_TIMEOUT).build().map_err(ApiError::Client)?;
         let url = api.url().to_owned();
         Ok(Self {
             http,
@@ -335,6 +352,19 @@ impl Ordersaga {
     /// An order as it stands.
     pub(crate) async fn show(&self, order_id: &str) -> Result<Order, ApiError> {
         self.get("asking for an order", &format!("/v1/orders/{order_id}")).await
+    }
+
+    /// Sends what is to be done under a key, which makes any repeat the same.
+    pub(crate) async fn post<T: DeserializeOwned>(
+        &self,
+        doing: &'static str,
+        path: &str,
+        key: &str,
+        body: &Value,
+    ) -> Result<T, ApiError> {
+        let url = format!("{}{path}", self.url);
+        let post = || self.http.post(&url).header("Idempotency-Key", key).json(body);
+        Ok(self.until_answered(doing, post).await?.answer)
     }
 
     /// Reads whatever is at a path.

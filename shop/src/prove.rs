@@ -1,10 +1,12 @@
-//! `ordersaga prove`, which compares all records with each other, and other commands beside it.
+//! `ordersaga prove`, which compares all records with each other, and other commands beside it,
+//! such as `ordersaga reconcile`, which compares them with the payment provider's.
 
 use std::env;
 use std::io;
 use std::path::PathBuf;
 use std::process::Stdio;
 
+use chrono::NaiveDate;
 use tokio::process::Command;
 
 use crate::screen::heading;
@@ -12,15 +14,24 @@ use crate::screen::heading;
 /// Has the program look, and shows what it finds; whether everything holds.
 pub(crate) async fn prove() -> io::Result<bool> {
     heading("ordersaga prove")?;
-    let status = ordersaga("prove")?.status().await?;
+    let status = ordersaga(&["prove"])?.status().await?;
+    Ok(status.success())
+}
+
+/// Has the program compare the payment provider with the shop, from one day on and before another,
+/// and shows what it finds; whether nothing differs.
+pub(crate) async fn reconcile(from: NaiveDate, to: NaiveDate) -> io::Result<bool> {
+    heading(format_args!("ordersaga reconcile --from {from} --to {to}"))?;
+    let (from, to) = (from.to_string(), to.to_string());
+    let status = ordersaga(&["reconcile", "--from", &from, "--to", &to])?.status().await?;
     Ok(status.success())
 }
 
 /// A command that reads the whole database. It goes past a pooler, which would have it end after
 /// the seconds that the role's statements may take.
-fn ordersaga(command: &str) -> io::Result<Command> {
+pub(crate) fn ordersaga(arguments: &[&str]) -> io::Result<Command> {
     let mut program = Command::new(beside_this_program("ordersaga")?);
-    program.arg(command);
+    program.args(arguments);
     if let Some(direct) = env::var_os("DIRECT_DATABASE_URL") {
         program.env("DATABASE_URL", direct);
     }
@@ -43,7 +54,7 @@ pub(crate) struct Told {
 ///
 /// **Errors.** It has not looked, but ended before that: its log says why.
 pub(crate) async fn told(command: &str) -> io::Result<Told> {
-    let output = ordersaga(command)?.stderr(Stdio::inherit()).output().await?;
+    let output = ordersaga(&[command])?.stderr(Stdio::inherit()).output().await?;
     if !matches!(output.status.code(), Some(0 | 1)) {
         let why = format!("`ordersaga {command}` was not completed: {}", output.status);
         return Err(io::Error::other(why));

@@ -7,6 +7,7 @@ pub(crate) mod attention;
 pub(crate) mod basket;
 pub(crate) mod catalogue;
 pub(crate) mod customers;
+pub(crate) mod disputes;
 pub(crate) mod input;
 pub(crate) mod launch;
 pub(crate) mod ledger;
@@ -17,12 +18,15 @@ pub(crate) mod parties;
 pub(crate) mod products;
 pub(crate) mod queues;
 pub(crate) mod quote;
+pub(crate) mod reconciliation;
+pub(crate) mod screening;
 pub(crate) mod stock;
 pub(crate) mod turn;
+pub(crate) mod webhooks;
 
 use std::sync::Arc;
 
-use domain::{CaptureAt, ProviderName};
+use domain::{CaptureAt, ProviderName, Screening};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
@@ -64,6 +68,8 @@ pub(crate) struct Settings {
     pub(crate) approval_seconds: u32,
     /// How long a declined payment of an order that does not say so may be replaced.
     pub(crate) payment_retry_seconds: u32,
+    /// How orders are screened for fraud, if they are.
+    pub(crate) screening: Option<Screening>,
     /// The longest that a caller may wait for an order to be decided.
     pub(crate) wait_seconds_max: u32,
     /// How many orders can be watched at once.

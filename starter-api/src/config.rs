@@ -8,11 +8,12 @@ use anyhow::{Context, Result, ensure};
 use axum::http::HeaderValue;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
-use domain::{CaptureAt, ProviderName};
+use domain::{CaptureAt, ProviderName, Screening};
 use reqwest::Url;
 use runtime::database::PoolSettings;
 use sqlx::PgPool;
 
+use crate::app::webhooks::signature::{StripeMode, StripeWebhooks};
 use crate::http::{
     Limits, ProxyHeader, RATE_PER_ADDRESS, RATE_PER_TOKEN, REGISTRATIONS_PER_ADDRESS,
 };
@@ -171,11 +172,12 @@ pub struct ServeArgs {
           value_parser = PossibleValuesParser::new(ProviderName::NAMES).try_map(|name| name.parse::<ProviderName>()))]
     pub api_payment_provider: ProviderName,
 
-    /// How many seconds a customer may take to approve a payment, where their bank asks for it; after
-    /// that the order is rejected. The payment provider may grant less.
-    #[arg(long, env = "ORDERSAGA_APPROVAL_SECONDS", default_value_t = 900,
+    /// How many seconds a customer may take to approve a payment, where their bank asks for it, or to
+    /// transfer the money; after that the order is rejected. Left out: a quarter of an hour, and a week
+    /// for a transfer. The payment provider may grant less.
+    #[arg(long, env = "ORDERSAGA_APPROVAL_SECONDS",
           value_parser = clap::value_parser!(u32).range(1..=i64::from(crate::app::orders::APPROVAL_SECONDS_MAX)))]
-    pub approval_seconds: u32,
+    pub approval_seconds: Option<u32>,
 
     /// How many seconds a declined payment may be replaced by another, unless the order itself says
     /// otherwise; the goods are held meanwhile. 0 rejects the order at once.
@@ -183,13 +185,58 @@ pub struct ServeArgs {
           value_parser = clap::value_parser!(u32).range(0..=i64::from(crate::app::orders::PAYMENT_RETRY_SECONDS_MAX)))]
     pub payment_retry_seconds: u32,
 
+    /// Whether orders are screened for fraud before their money is taken: `on` or `off`. Turn it on
+    /// once every worker is of a release that knows it.
+    #[arg(long, env = "ORDERSAGA_SCREENING", default_value = "off",
+          value_parser = PossibleValuesParser::new(["off", "on"]))]
+    pub screening: String,
+
+    /// How many seconds the shop's people may take to look at an order, where the rules of screening
+    /// ask for that; the goods are held meanwhile. Then the rules' own answer counts.
+    #[arg(long, env = "ORDERSAGA_REVIEW_SECONDS", default_value_t = 86_400,
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(crate::app::orders::REVIEW_SECONDS_MAX)))]
+    pub review_seconds: u32,
+
     /// How many orders may wait for their launch; further ones are answered with 503.
     #[arg(long, env = "ORDERSAGA_BACKLOG_MAX", default_value_t = 100_000,
           value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     pub backlog_max: u64,
 
     #[command(flatten)]
+    pub(crate) webhooks: Webhooks,
+
+    #[command(flatten)]
     pub(crate) tokens: Tokens,
+}
+
+/// By what Stripe's webhooks are told from anybody else's.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Webhooks {
+    /// The signing secrets of Stripe's webhook endpoint, with commas between: any of them counts,
+    /// so that one can replace another. Without, no webhooks are taken.
+    #[arg(long, env = "STRIPE_WEBHOOK_SECRETS", hide_env_values = true)]
+    stripe_webhook_secrets: Option<Secrets>,
+
+    /// The mode of the Stripe account's key, which is that of the events that are taken.
+    #[arg(long, env = "STRIPE_WEBHOOK_MODE",
+          value_parser = PossibleValuesParser::new(StripeMode::NAMES).try_map(|mode| mode.parse::<StripeMode>()))]
+    stripe_webhook_mode: Option<StripeMode>,
+}
+
+/// Secrets as they were set, which are shown nowhere.
+#[derive(Clone)]
+struct Secrets(String);
+
+impl From<String> for Secrets {
+    fn from(secrets: String) -> Self {
+        Self(secrets)
+    }
+}
+
+impl std::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secrets")
+    }
 }
 
 /// Whose tokens the starter takes: its own, or those of an identity provider.
@@ -266,10 +313,28 @@ impl ServeArgs {
             patience_seconds: self.patience_seconds,
             capture_at: self.capture,
             payment_provider: self.api_payment_provider,
-            approval_seconds: self.approval_seconds,
+            approval_seconds: self
+                .approval_seconds
+                .unwrap_or_else(|| self.api_payment_provider.approval_seconds()),
             payment_retry_seconds: self.payment_retry_seconds,
+            screening: (self.screening == "on")
+                .then_some(Screening { review_seconds: self.review_seconds }),
             backlog_max: self.backlog_max,
         }
+    }
+
+    /// How webhooks are told from anybody else's, if they are taken.
+    ///
+    /// **Errors.** A secret is none, or the mode is not said. No secret is repeated.
+    pub fn webhooks(&self) -> Result<Option<StripeWebhooks>> {
+        let Webhooks { stripe_webhook_secrets, stripe_webhook_mode } = &self.webhooks;
+        let secrets = stripe_webhook_secrets.as_ref().map(|Secrets(secrets)| secrets.as_str());
+        let Some(secrets) = secrets.filter(|secrets| !secrets.trim().is_empty()) else {
+            return Ok(None);
+        };
+        let mode = stripe_webhook_mode
+            .context("STRIPE_WEBHOOK_SECRETS is set: set STRIPE_WEBHOOK_MODE to live or test")?;
+        StripeWebhooks::new(secrets, mode).map(Some).context("STRIPE_WEBHOOK_SECRETS")
     }
 
     /// Whose tokens count.
@@ -339,4 +404,30 @@ fn clients(written: &str) -> Result<Vec<Client>> {
         entry.parse().with_context(|| format!("ORDERSAGA_CLIENTS: entry {number}"))
     };
     entries.map(client).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Program {
+        #[command(flatten)]
+        args: ServeArgs,
+    }
+
+    #[test]
+    fn customers_have_the_time_that_their_way_of_paying_takes() {
+        let seconds = |more: &[&str]| {
+            let given = ["api", "--api-payment-provider"].iter().chain(more);
+            Program::parse_from(given).args.limits().approval_seconds
+        };
+        assert_eq!(seconds(&["sandbox"]), 900);
+        assert_eq!(seconds(&["stripe"]), 900);
+        assert_eq!(seconds(&["bank-transfer"]), 604_800);
+        assert_eq!(seconds(&["bank-transfer", "--approval-seconds", "2592000"]), 2_592_000);
+        assert_eq!(seconds(&["stripe", "--approval-seconds", "60"]), 60);
+    }
 }

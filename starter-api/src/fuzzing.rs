@@ -5,6 +5,6 @@
 
 pub use crate::graphql::fuzzing::query as graphql_query;
 pub use crate::http::fuzzing::{
-    grpc_message, headers, order_body, other_body, query_string, quote_body, short_text,
+    grpc_message, headers, order_body, other_body, query_string, quote_body, short_text, webhook,
 };
 pub use crate::identity::fuzzing::{authorization, claims, key_set, setting};

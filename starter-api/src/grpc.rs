@@ -15,8 +15,8 @@ use futures::{Stream, StreamExt};
 use ordersaga_grpc::v1::order_service_server::{OrderService, OrderServiceServer};
 use ordersaga_grpc::v1::{
     CancelOrderRequest, CancelOrderResponse, DESCRIPTOR, GetOrderRequest, GetOrderResponse,
-    PayOrderRequest, PayOrderResponse, PlaceOrderRequest, PlaceOrderResponse, WatchOrderRequest,
-    WatchOrderResponse,
+    PayOrderRequest, PayOrderResponse, PlaceOrderRequest, PlaceOrderResponse, RequestRefundRequest,
+    RequestRefundResponse, WatchOrderRequest, WatchOrderResponse,
 };
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
@@ -27,6 +27,7 @@ use crate::app::orders::cancel::{self, CancelOrder};
 use crate::app::orders::pay::{self, PayOrder};
 use crate::app::orders::place::command::PlaceOrder;
 use crate::app::orders::place::{self, IdempotencyKey, Wait};
+use crate::app::orders::refund::{self, RefundOrder};
 use crate::app::orders::watch::Watch;
 use crate::app::turn::Turn;
 use crate::error::{Kind, Problem};
@@ -102,7 +103,9 @@ impl OrderService for Orders {
         let (caller, message) = self.open::<scope::ReadOrders, _>(request).await?;
         let order_id = orders::parse_id(&message.order_id)?;
         let order = orders::read::read(&self.app, &caller, order_id).await?;
-        Ok(Response::new(GetOrderResponse { order: Some(messages::order(order)) }))
+        let refunds = refund::of(&self.app, &order).await?;
+        let refunds = refunds.into_iter().map(messages::refund).collect();
+        Ok(Response::new(GetOrderResponse { order: Some(messages::order(order)), refunds }))
     }
 
     type WatchOrderStream = Pin<Box<dyn Stream<Item = Result<WatchOrderResponse, Status>> + Send>>;
@@ -151,6 +154,18 @@ impl OrderService for Orders {
         let (order, replayed) = (Some(messages::order(paid.resource)), paid.replayed);
         Ok(Response::new(PayOrderResponse { order, replayed }))
     }
+
+    async fn request_refund(
+        &self,
+        request: Request<RequestRefundRequest>,
+    ) -> Result<Response<RequestRefundResponse>, Status> {
+        let (caller, message) = self.open::<scope::RefundPayments, _>(request).await?;
+        let key = key_as_written(&message.idempotency_key)?;
+        let command = RefundOrder::check(&message.order_id, &messages::refund_input(&message))?;
+        let refunded = refund::refund(&self.app, &caller, &command, &key).await?;
+        let (refund, replayed) = (Some(messages::refund(refunded.resource)), refunded.replayed);
+        Ok(Response::new(RequestRefundResponse { refund, replayed }))
+    }
 }
 
 fn turn_of<T>(request: &Request<T>) -> Turn {
@@ -158,13 +173,14 @@ fn turn_of<T>(request: &Request<T>) -> Turn {
 }
 
 fn idempotency_key(written: Option<&str>) -> Result<Option<IdempotencyKey>, Problem> {
-    let key = written.map(|key| {
-        IdempotencyKey::parse(key).ok_or_else(|| {
-            let detail = "idempotency_key is 1 to 255 visible ASCII characters.";
-            Problem::new(Kind::MalformedRequest, detail)
-        })
-    });
-    key.transpose()
+    written.map(key_as_written).transpose()
+}
+
+fn key_as_written(written: &str) -> Result<IdempotencyKey, Problem> {
+    IdempotencyKey::parse(written).ok_or_else(|| {
+        let detail = "idempotency_key is 1 to 255 visible ASCII characters.";
+        Problem::new(Kind::MalformedRequest, detail)
+    })
 }
 
 fn wait(written: Option<&prost_types::Duration>, turn: Turn) -> Option<Wait> {

@@ -5,6 +5,7 @@
 mod attention;
 mod conditional;
 mod customers;
+mod disputes;
 mod extract;
 mod forwarded;
 #[cfg(fuzzing)]
@@ -25,8 +26,11 @@ mod queues;
 mod quotes;
 mod rate_limit;
 mod receive;
+mod reconciliation;
+mod screening;
 mod state;
 mod stock;
+mod webhooks;
 
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderName, HeaderValue, Method, header};
@@ -145,6 +149,18 @@ fn every_operation() -> OpenApiRouter<State> {
         .routes(routes!(orders::resolve::resolve))
         .routes(routes!(attention::list::attention))
         .routes(routes!(attention::resolve::resolve_all))
+        .routes(routes!(disputes::list::list))
+        .routes(routes!(screening::review::review))
+        .routes(routes!(screening::reviews::reviews))
+        .routes(routes!(screening::entries::entries, screening::add::add_entry))
+        .routes(routes!(screening::remove::remove_entry))
+        .routes(routes!(
+            screening::rule_sets::list::rule_sets,
+            screening::rule_sets::add::add_rule_set
+        ))
+        .routes(routes!(screening::rule_sets::show::rule_set))
+        .routes(routes!(screening::rule_sets::trial::trial))
+        .routes(routes!(screening::rule_sets::activate::activate_rule_set))
         .routes(routes!(queues::list::list))
         .routes(routes!(queues::pause::pause))
         .routes(routes!(queues::resume::resume))
@@ -158,6 +174,8 @@ fn every_operation() -> OpenApiRouter<State> {
         .routes(routes!(ledger::balance::balance))
         .routes(routes!(ledger::transactions::list))
         .routes(routes!(ledger::validate::validate))
+        .routes(routes!(reconciliation::list::differences))
+        .routes(routes!(reconciliation::settle::settle_difference))
         .routes(routes!(identity::register::register, customers::list::list))
         .routes(routes!(customers::show::show, customers::update::update))
         .routes(routes!(identity::change_password::change_password))
@@ -165,6 +183,10 @@ fn every_operation() -> OpenApiRouter<State> {
         .routes(routes!(identity::token::token))
         .routes(routes!(identity::keys::keys))
         .routes(routes!(identity::discovery::discovery))
+        .routes(routes!(webhooks::stripe::stripe))
+        .routes(routes!(webhooks::list::provider_events))
+        .routes(routes!(webhooks::retry::retry_event))
+        .routes(routes!(webhooks::dismiss::dismiss_event))
         .routes(routes!(ops::health::health))
         .routes(routes!(ops::ready::ready))
         .routes(routes!(ops::metrics::metrics))

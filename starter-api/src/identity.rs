@@ -21,6 +21,7 @@ mod register;
 mod role;
 pub(crate) mod scope;
 mod sign_in;
+mod signatures;
 mod verified_tokens;
 
 use std::collections::BTreeSet;
@@ -79,7 +80,7 @@ impl Identity {
     /// The shop's own issuer, which keeps what it needs in the shop's database.
     #[must_use]
     pub fn embedded(database: PgPool, settings: EmbeddedSettings) -> Self {
-        Self(Arc::new(Trusted {
+        Self::trusting(Trusted {
             issuer: settings.issuer.clone(),
             token_type: TOKEN_TYPE.to_owned(),
             roles_claim: "roles".to_owned(),
@@ -87,13 +88,13 @@ impl Identity {
             validation: validation(&settings.issuer, &settings.audience),
             keys: KeyRing::of(Source::Embedded(EmbeddedIssuer::new(database, settings))),
             verified: VerifiedTokens::default(),
-        }))
+        })
     }
 
     /// An external identity provider.
     #[must_use]
     pub fn external(issuer: ExternalIssuer) -> Self {
-        Self(Arc::new(Trusted {
+        Self::trusting(Trusted {
             issuer: issuer.issuer.clone(),
             token_type: issuer.token_type.clone(),
             roles_claim: issuer.roles_claim.clone(),
@@ -101,7 +102,12 @@ impl Identity {
             validation: validation(&issuer.issuer, &issuer.audience),
             keys: KeyRing::of(Source::External(issuer)),
             verified: VerifiedTokens::default(),
-        }))
+        })
+    }
+
+    fn trusting(trusted: Trusted) -> Self {
+        signatures::by_ring();
+        Self(Arc::new(trusted))
     }
 
     /// An external identity provider of which these are the keys.

@@ -27,6 +27,7 @@ pub mod serve;
 mod shares;
 mod temporal;
 
+pub use app::webhooks::signature::{InvalidWebhooks, StripeMode, StripeWebhooks};
 pub use config::ServeArgs;
 pub use error::{Kind, Problem};
 pub use http::{Limits, ProxyHeader, State, description, graphql_schema, router};

@@ -63,8 +63,13 @@ pub async fn run(
 ) -> Result<()> {
     let database = args.database(database_url)?;
     let identity = args.identity(&database)?;
+    let webhooks = args.webhooks()?;
     let state = State::new(database, temporal, identity, args.limits());
-    let state = state.open_to_pages_of(&args.cors_origins);
+    let mut state = state.open_to_pages_of(&args.cors_origins);
+    if let Some(webhooks) = webhooks {
+        tracing::info!(mode = webhooks.mode().name(), "Stripe's webhooks are taken");
+        state = state.taking_webhooks(webhooks);
+    }
     let watch = PoolWatch::of(&state.app.database, POOL);
     let (listener, address) = listen(args.listen).await?;
     let (ops_listener, ops) = listen(args.api_ops_listen).await?;

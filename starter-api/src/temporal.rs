@@ -25,7 +25,8 @@ use tokio::time::timeout;
 use workflows::Queue;
 use workflows::order::{
     CANCELLED_BEFORE, CancelDecision, CancelRequest, OrderSaga, OrderStart, PartyUpdate,
-    PaymentReplaced, Resolution, search_attributes_at_start, signal_payload, static_summary,
+    PaymentReplaced, Resolution, Reviewed, search_attributes_at_start, signal_payload,
+    static_summary,
 };
 use workflows::refund::{self, RefundSaga, RefundStart};
 
@@ -38,7 +39,7 @@ const PROGRAM: &str = "ordersaga-starter";
 const CALL_SECONDS: &str = "ordersaga_temporal_call_seconds";
 
 /// What is asked of Temporal.
-const CALLS: [&str; 5] = ["launch", "cancel", "pay", "resolve", "check"];
+const CALLS: [&str; 6] = ["launch", "cancel", "pay", "review", "resolve", "check"];
 
 /// Longer than any healthy answer takes, shorter than a caller's patience.
 const CALL_TIMEOUT: Duration = Duration::from_secs(4);
@@ -265,6 +266,47 @@ impl Temporal {
         let payload = signal_payload(&PartyUpdate { reference, status });
         let payload = payload.map_err(|error| Problem::internal(DOING, &error))?;
         let signal = async { Ok(saga.signal(OrderSaga::payment_update, payload, options).await) };
+        match within(DOING, CALL_TIMEOUT, Box::pin(signal)).await? {
+            Ok(()) | Err(WorkflowInteractionError::NotFound(_)) => Ok(()),
+            Err(WorkflowInteractionError::Rpc(status)) => Err(Problem::of_temporal(DOING, &status)),
+            Err(error) => Err(Problem::internal(DOING, &error)),
+        }
+    }
+
+    /// Tells the order that a decision about it is on record, as [`Temporal::pay`] tells it of a
+    /// payment.
+    ///
+    /// **Repeats.** The order looks at its record once more.
+    ///
+    /// **Errors.** Temporal does not answer. The order finds the decision all the same, at the
+    /// review's deadline at the latest.
+    pub(crate) async fn review(
+        &self,
+        order_id: OrderId,
+        reviewed: Reviewed,
+    ) -> Result<(), Problem> {
+        timed("review", Box::pin(self.review_untimed(order_id, reviewed))).await
+    }
+
+    async fn review_untimed(&self, order_id: OrderId, reviewed: Reviewed) -> Result<(), Problem> {
+        const DOING: &str = "telling an order of a review";
+        let client = within(DOING, CALL_TIMEOUT, self.client()).await?;
+        let options = WorkflowExecuteUpdateOptions::default();
+        let saga = saga_of(client, order_id);
+        let update = saga.execute_update(OrderSaga::review, reviewed.clone(), options);
+        match timeout(CANCEL_TIMEOUT, Box::pin(update)).await {
+            // Refused or not found: it has come to know of the decision, or to its end, by itself.
+            Ok(Ok(()) | Err(WorkflowUpdateError::Failed(_) | WorkflowUpdateError::NotFound(_))) => {
+                return Ok(());
+            }
+            // Nobody answered in time.
+            Err(_) | Ok(Err(WorkflowUpdateError::Rpc(_))) => {}
+            Ok(Err(error)) => return Err(Problem::internal(DOING, &error)),
+        }
+        let options = once(format!("review-{}", reviewed.attempt));
+        let payload = signal_payload(&reviewed);
+        let payload = payload.map_err(|error| Problem::internal(DOING, &error))?;
+        let signal = async { Ok(saga.signal(OrderSaga::review_signal, payload, options).await) };
         match within(DOING, CALL_TIMEOUT, Box::pin(signal)).await? {
             Ok(()) | Err(WorkflowInteractionError::NotFound(_)) => Ok(()),
             Err(WorkflowInteractionError::Rpc(status)) => Err(Problem::of_temporal(DOING, &status)),

@@ -9,6 +9,7 @@ use std::str::FromStr as _;
 use activities::catalogue::Article;
 use csv::StringRecord;
 use domain::{Currency, IdError, Money, MoneyError, Sku, line_of_text, written_amount};
+use rust_decimal::Decimal;
 
 /// What a price column is called, before its currency.
 const PRICE: &str = "unit_price_";
@@ -50,6 +51,14 @@ pub enum NotAnArticle {
     /// Its price, which is no amount of money.
     #[error(transparent)]
     Money(#[from] MoneyError),
+}
+
+/// Reads a share in per cent, written as the amounts of a list are.
+///
+/// **Errors.** It is no such number, in words for whoever wrote it.
+pub fn percent(text: &str) -> Result<Decimal, &'static str> {
+    let percent = written_amount(text).filter(|percent| !percent.is_sign_negative());
+    percent.ok_or("a share is written in digits, with a point between them if need be")
 }
 
 struct Columns {
@@ -105,6 +114,16 @@ fn name(text: &str) -> Result<String, NotAnArticle> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_share_is_digits_and_a_point_between_them() {
+        for (text, share) in [("60", "60"), ("62.5", "62.5"), ("0", "0")] {
+            assert_eq!(percent(text).unwrap().to_string(), share);
+        }
+        for loose in ["6_0", "+60", "-1", "60%", " 60", "", ".5"] {
+            assert!(percent(loose).is_err(), "{loose}");
+        }
+    }
 
     fn names(list: &str) -> Result<Vec<String>, UnreadableList> {
         Ok(articles(list.as_bytes())?.into_iter().map(|article| article.name).collect())

@@ -66,12 +66,20 @@ const RIGHTS: &[Right] = &[
     Right { privilege: Privilege::Select, object: "payments.methods" },
     Right { privilege: Privilege::Insert, object: "payments.charges" },
     Right { privilege: Privilege::Select, object: "payments.refund_requests" },
+    Right { privilege: Privilege::Select, object: "payments.disputes" },
     Right { privilege: Privilege::Insert, object: "ledger.entries" },
+    Right { privilege: Privilege::Execute, object: "fraud.count_order" },
+    Right { privilege: Privilege::Insert, object: "fraud.screenings" },
+    Right { privilege: Privilege::Update, object: "finance.runs" },
     Right { privilege: Privilege::Insert, object: "shipping.shipments" },
     Right { privilege: Privilege::Select, object: "operations.paused_queues" },
     Right { privilege: Privilege::Select, object: "operations.stopped_parties" },
     Right { privilege: Privilege::Delete, object: "operations.party_standings" },
     Right { privilege: Privilege::Execute, object: "operations.sweep" },
+    Right { privilege: Privilege::Update, object: "inbox.events" },
+    Right { privilege: Privilege::Insert, object: "inbox.feeds" },
+    Right { privilege: Privilege::Execute, object: "payments.reverse_refund" },
+    Right { privilege: Privilege::Execute, object: "payments.record_outside_refund" },
 ];
 
 /// Whether the worker can work with the database.

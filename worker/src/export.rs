@@ -210,14 +210,20 @@ mod tests {
             commodity 1000. JPY
             commodity 1000.000 KWD
             account Assets:Payment-Clearing
+            account Assets:Disputed-Payments
+            account Assets:Bank
             account Assets:Inventory
             account Liabilities:Customer-Deposits
+            account Liabilities:Customer-Credit
             account Liabilities:Sales-Tax-Payable
             account Liabilities:Goods-Received
             account Income:Sales
             account Income:Shipping-Income
             account Income:Refunds
             account Expenses:Cost-Of-Goods
+            account Expenses:Payment-Fees
+            account Expenses:Dispute-Fees
+            account Expenses:Dispute-Losses
 
             2026-11-28 * (1) goods-received
                 ; key:goods-received:85123A
@@ -279,14 +285,20 @@ mod tests {
             option "operating_currency" "KWD"
 
             1970-01-01 open Assets:Payment-Clearing       GBP
+            1970-01-01 open Assets:Disputed-Payments
+            1970-01-01 open Assets:Bank
             1970-01-01 open Assets:Inventory              GBP,JPY,KWD
             1970-01-01 open Liabilities:Customer-Deposits GBP
+            1970-01-01 open Liabilities:Customer-Credit
             1970-01-01 open Liabilities:Sales-Tax-Payable
             1970-01-01 open Liabilities:Goods-Received    GBP
             1970-01-01 open Income:Sales
             1970-01-01 open Income:Shipping-Income
             1970-01-01 open Income:Refunds
             1970-01-01 open Expenses:Cost-Of-Goods        GBP,JPY,KWD
+            1970-01-01 open Expenses:Payment-Fees
+            1970-01-01 open Expenses:Dispute-Fees
+            1970-01-01 open Expenses:Dispute-Losses
 
             2026-11-28 * "goods-received"
               transaction: "1"

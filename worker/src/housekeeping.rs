@@ -30,6 +30,11 @@ pub struct Retention {
     #[arg(long, env = "WORKER_IDEMPOTENCY_DAYS", default_value_t = 90,
         value_parser = clap::value_parser!(u16).range(1..))]
     pub idempotency_days: u16,
+    /// Days that an event of the payment provider is kept after it was applied; longer than the
+    /// provider lists it
+    #[arg(long, env = "WORKER_PROVIDER_EVENT_DAYS", default_value_t = 90,
+        value_parser = clap::value_parser!(u16).range(31..))]
+    pub provider_event_days: u16,
 }
 
 /// How many rows of what a round has removed.
@@ -53,6 +58,7 @@ pub async fn run(pool: PgPool, retention: Retention, stop: CancellationToken) {
                 if let Err(error) = sweep(&pool, retention).await {
                     warn!(error = chain(&error), "the sweep waits for its next round");
                 }
+                sweep_inbox(&pool, retention.provider_event_days).await;
             }
         }
     }
@@ -64,6 +70,16 @@ async fn expire_reservations(pool: &PgPool) {
         Ok(released) => info!(released, "expired reservations were given back"),
         Err(error) => {
             warn!(error = chain(&error), "expired reservations wait for the next round");
+        }
+    }
+}
+
+async fn sweep_inbox(pool: &PgPool, kept_days: u16) {
+    match activities::inbox::sweep(pool, kept_days, REMOVED_AT_ONCE).await {
+        Ok(0) => {}
+        Ok(rows) => info!(rows, "events of the payment provider were removed"),
+        Err(error) => {
+            warn!(error = chain(&error), "events of the payment provider wait to be removed");
         }
     }
 }

@@ -1,9 +1,12 @@
-//! Who takes the customers' money: the sandbox, or Stripe with the shop's own account.
+//! Who takes the customers' money: the sandbox, Stripe with the shop's own account, or the shop's
+//! bank.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use activities::party::{Breaker, Guarded};
-use activities::payment::port::PaymentProvider;
+use activities::payment::bank_transfer::BankTransferProvider;
+use activities::payment::port::{EventSource, PaymentProvider};
 use activities::payment::sandbox::SandboxProvider;
 use activities::payment::stripe::{
     ApiKey, STRIPE_API_URL, StripeProvider, StripeSettings, UnusableSettings,
@@ -14,6 +17,8 @@ use reqwest::Url;
 use runtime::database::BadUrl;
 use sqlx::PgPool;
 use tracing::info;
+
+use crate::bank::{AccountArgs, NoAccount};
 
 /// Who takes the customers' money.
 #[derive(Clone, Debug, clap::Args)]
@@ -37,46 +42,90 @@ pub struct PaymentArgs {
     /// payment that has to be approved is declined
     #[arg(long, env = "STRIPE_RETURN_URL")]
     pub stripe_return_url: Option<Url>,
+    /// Every how many seconds the workers together read Stripe's list of events, besides its
+    /// webhooks
+    #[arg(long, env = "STRIPE_POLL_SECONDS", default_value_t = 60,
+        value_parser = clap::value_parser!(u32).range(5..=3_600))]
+    pub stripe_poll_seconds: u32,
+    /// The account that customers transfer to.
+    #[command(flatten)]
+    pub bank: AccountArgs,
 }
 
 /// Why nobody can take the customers' money.
 #[derive(Debug, thiserror::Error)]
 pub enum PaymentError {
-    /// The sandbox's database.
+    /// The provider's records.
     #[error("DATABASE_URL")]
     Database(#[from] BadUrl),
     /// Stripe is to take it, and no key is given.
     #[error("PAYMENT_PROVIDER is stripe, and STRIPE_API_KEY is not set")]
     NoKey,
+    /// Customers are to transfer it, and there is no account.
+    #[error("PAYMENT_PROVIDER is bank-transfer")]
+    Bank(#[from] NoAccount),
     /// Stripe cannot be called.
     #[error("the settings for Stripe")]
     Stripe(#[from] UnusableSettings),
 }
 
 impl PaymentArgs {
-    /// The provider, behind its breaker; `sandbox` makes the sandbox's pool, if it is the provider.
+    /// The provider, behind its breaker; `records` makes the pool of one that keeps its records in
+    /// the shop's database.
     ///
     /// **Errors.** The provider cannot be called with these settings. A key is not repeated.
     pub fn provider(
         &self,
-        sandbox: impl FnOnce() -> Result<PgPool, BadUrl>,
+        records: impl FnOnce() -> Result<PgPool, BadUrl>,
         breaker: Arc<Breaker>,
     ) -> Result<Arc<dyn PaymentProvider>, PaymentError> {
         match self.payment_provider {
             ProviderName::Sandbox => {
-                let provider = SandboxProvider::new(sandbox()?, self.random_decline_percent);
+                let provider = SandboxProvider::new(records()?, self.random_decline_percent);
                 Ok(Arc::new(Guarded::new(provider, breaker)))
             }
             ProviderName::Stripe => {
-                let api_key = self.stripe_api_key.clone().ok_or(PaymentError::NoKey)?;
-                let mode = api_key.mode()?.name();
-                let api_url = self.stripe_api_url.clone();
-                let return_url = self.stripe_return_url.clone();
-                let settings = StripeSettings { api_key, api_url, return_url };
+                let settings = self.stripe()?;
+                let mode = settings.api_key.mode()?.name();
                 let provider = StripeProvider::new(&settings)?;
                 info!(mode, at = %settings.api_url, "Stripe takes the customers' money");
                 Ok(Arc::new(Guarded::new(provider, breaker)))
             }
+            ProviderName::BankTransfer => {
+                let account = self.bank.account()?;
+                info!(iban = %account.iban, "customers transfer their money to the shop's account");
+                let provider = BankTransferProvider::new(records()?, account);
+                Ok(Arc::new(Guarded::new(provider, breaker)))
+            }
         }
+    }
+
+    /// The same provider as one that tells by itself what happens there, if it does.
+    ///
+    /// **Errors.** As for [`PaymentArgs::provider`].
+    pub fn event_source(
+        &self,
+        breaker: Arc<Breaker>,
+    ) -> Result<Option<Arc<dyn EventSource>>, PaymentError> {
+        match self.payment_provider {
+            ProviderName::Sandbox | ProviderName::BankTransfer => Ok(None),
+            ProviderName::Stripe => {
+                let provider = StripeProvider::new(&self.stripe()?)?;
+                Ok(Some(Arc::new(Guarded::new(provider, breaker))))
+            }
+        }
+    }
+
+    /// How often its list of events is read.
+    #[must_use]
+    pub fn poll_every(&self) -> Duration {
+        Duration::from_secs(self.stripe_poll_seconds.into())
+    }
+
+    fn stripe(&self) -> Result<StripeSettings, PaymentError> {
+        let api_key = self.stripe_api_key.clone().ok_or(PaymentError::NoKey)?;
+        let api_url = self.stripe_api_url.clone();
+        let return_url = self.stripe_return_url.clone();
+        Ok(StripeSettings { api_key, api_url, return_url })
     }
 }

@@ -8,9 +8,11 @@
 //! is left out of the checks that this step makes true, and of no others, and is counted.
 
 mod books;
+mod disputes;
 mod money;
 mod parties;
 mod privacy;
+mod reconciled;
 mod record;
 mod stock;
 mod table;
@@ -171,6 +173,7 @@ pub async fn prove(pool: &PgPool, client: Option<&Client>) -> Result<Vec<Finding
     findings.extend(parties::look(db, &skipped).await?);
     findings.extend(stock::look(db).await?);
     findings.extend(money::look(db, &skipped).await?);
+    findings.extend(disputes::look(db).await?);
     findings.extend(record::look(db).await?);
     findings.extend(stock::look_at_finished_orders(db, &skipped).await?);
     let (open, known) = under_way::look(db).await?;

@@ -270,7 +270,8 @@ pub(crate) async fn workflow_of(client: &Client, order: OrderId) -> Result<Workf
     workflow_called(client, order.workflow_id()).await
 }
 
-async fn workflow_called(client: &Client, id: String) -> Result<Workflow, String> {
+/// What Temporal has under a workflow's id.
+pub(crate) async fn workflow_called(client: &Client, id: String) -> Result<Workflow, String> {
     let workflow = client.get_workflow_handle::<UntypedWorkflow>(id);
     match workflow.describe(WorkflowDescribeOptions::default()).await {
         Ok(description) => {

@@ -30,11 +30,13 @@ use workflows::Queue;
 use crate::activity_metrics::{self, ActivityMetrics};
 use crate::database::{self, DatabaseArgs};
 use crate::housekeeping::{self, Retention};
+use crate::inbox::{Inbox, TemporalProcesses};
 use crate::ops::{Ops, Parties, Polling};
 use crate::order_metrics;
 use crate::parties::{self, Breakers};
 use crate::pausable_queue;
 use crate::payment::{PaymentArgs, PaymentError};
+use crate::reconcile::{self, ScheduleArgs};
 use crate::release::Release;
 use crate::telemetry::Telemetry;
 use crate::waiting::until_there;
@@ -118,6 +120,9 @@ pub struct RunArgs {
     #[arg(long, env = "WORKER_INVALID_ANSWER_SECONDS", default_value_t = 300,
         value_parser = clap::value_parser!(u32).range(0..=86_400))]
     pub invalid_answer_seconds: u32,
+    /// When provider and shop are compared.
+    #[command(flatten)]
+    pub reconciliation: ScheduleArgs,
     /// How long what is not needed for ever is kept.
     #[command(flatten)]
     pub retention: Retention,
@@ -230,6 +235,7 @@ pub async fn run(
     // Settings that cannot be used are told at once.
     let breakers = Breakers::default();
     let activities = args.activities(&pool, &breakers)?;
+    let events = args.payment.event_source(Arc::clone(&breakers.provider))?;
     let watch = PoolWatch::of(&pool, "worker");
     let ops = Ops::new(telemetry.metrics.clone(), watch.clone(), args.queues.len());
     serve_ops(args.ops_listen, &ops, &stop).await?;
@@ -248,6 +254,12 @@ pub async fn run(
     if args.queues.contains(&Queue::Orders) {
         tokio::spawn(housekeeping::run(pool.clone(), args.retention, stop.clone()));
         tokio::spawn(order_metrics::run(pool.clone(), stop.clone()));
+        keep_schedule(args.reconciliation, &client, &stop);
+    }
+    if let Some(provider) = events.filter(|_| args.queues.contains(&Queue::Payments)) {
+        let processes = Arc::new(TemporalProcesses { client: client.clone() });
+        let (pool, poll_every) = (pool.clone(), args.payment.poll_every());
+        tokio::spawn(Inbox { pool, provider, processes, poll_every }.run(stop.clone()));
     }
     let mut served = JoinSet::new();
     served.spawn(until_too_old(pool.clone(), gate, stop.clone()));
@@ -288,6 +300,23 @@ impl RunArgs {
             },
         })
     }
+}
+
+/// Has provider and shop compared every now and then, if the settings say so.
+fn keep_schedule(
+    ScheduleArgs { reconcile_every, reconcile_days }: ScheduleArgs,
+    client: &Client,
+    stop: &CancellationToken,
+) {
+    let Some(every) = reconcile_every else { return };
+    let kept = reconcile::keep_schedule(client.clone(), every, reconcile_days);
+    let stopped = stop.clone().cancelled_owned();
+    tokio::spawn(async move {
+        tokio::select! {
+            () = kept => {}
+            () = stopped => {}
+        }
+    });
 }
 
 /// Says what the shop has to allow for with a party.

@@ -69,7 +69,7 @@ impl Telemetry {
             .telemetry_options(counted())
             .build()
             .map_err(TelemetryError::Sdk)?;
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(2)).build()?;
+        let http = runtime::http::client_builder().timeout(Duration::from_secs(2)).build()?;
         Ok(Self {
             runtime: Runtime::from_current_tokio(options)?,
             client_meter,

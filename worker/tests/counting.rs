@@ -71,6 +71,111 @@ async fn open_orders_are_counted_by_what_they_wait_for(owner: PgPool) {
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]
+async fn disputes_that_wait_for_an_answer_are_counted_with_the_first_time_to_answer(owner: PgPool) {
+    let db = testkit::as_role(&owner, "ordersaga_worker");
+    let nothing = read(&db).await.unwrap().disputes;
+    assert_eq!((nothing.open, nothing.to_answer, nothing.due_at), (0, 0, None));
+    let order = placed(&owner, 1_000, "updated_at = now()").await;
+    let id = order.order_id;
+    let charge = format!(
+        "insert into payments.charges
+            (charge_key, order_id, provider_reference, currency, amount, state, captured)
+         values ('c', '{id}', 'p', 'GBP', 1, 'captured', 1)"
+    );
+    change(&owner, charge).await;
+    for (number, due, asked) in
+        [(1, "1700000000", "null"), (2, "1800000000", "now()"), (3, "1900000000", "now()")]
+    {
+        let dispute = format!(
+            "insert into payments.disputes (
+                dispute_id, order_id, number, charge_key, currency, amount, status, is_lost,
+                reason, evidence_due, asked_at
+             ) values (
+                'dp_{number}', '{id}', {number}, 'c', 'GBP', 1, 'needs-response', false,
+                'fraudulent', to_timestamp({due}), {asked}
+             )"
+        );
+        change(&owner, dispute).await;
+    }
+    let waiting = read(&db).await.unwrap().disputes;
+    let told = |one: worker::order_metrics::Disputes| (one.open, one.to_answer, one.due_at);
+    assert_eq!(told(waiting), (3, 2, Some(1_800_000_000.0)));
+    let decided = "update payments.disputes set status = 'lost', asked_at = null where number > 1";
+    change(&owner, decided.to_owned()).await;
+    assert_eq!(told(read(&db).await.unwrap().disputes), (1, 0, None));
+    db.close().await;
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn orders_that_wait_for_a_review_are_counted_with_the_first_deadline(owner: PgPool) {
+    let db = testkit::as_role(&owner, "ordersaga_worker");
+    let nothing = read(&db).await.unwrap().reviews;
+    assert_eq!((nothing.waiting, nothing.due_at), (0, None));
+    for (number, until, decision) in [
+        (1, "1700000000", "'approve', now()"),
+        (2, "1900000000", "null, null"),
+        (3, "1800000000", "null, null"),
+    ] {
+        let review = format!(
+            "insert into fraud.reviews
+                (order_id, version, attempt, review_until, otherwise, decision, decided_at)
+             values (gen_random_uuid(), {number}, 1, to_timestamp({until}), 'decline', {decision})"
+        );
+        change(&owner, review).await;
+    }
+    let waiting = read(&db).await.unwrap().reviews;
+    assert_eq!((waiting.waiting, waiting.due_at), (2, Some(1_800_000_000.0)));
+    db.close().await;
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn differences_that_nobody_has_settled_are_counted_and_when_they_were_looked_for(
+    owner: PgPool,
+) {
+    let db = testkit::as_role(&owner, "ordersaga_worker");
+    let nothing = read(&db).await.unwrap().differences;
+    assert_eq!((nothing.open, nothing.oldest_seconds, nothing.compared_at), (0, None, None));
+    let runs = "insert into finance.runs (request, covers_from, covers_to, state, finished_at)
+         values ('first', '2026-01-01', '2026-02-01', 'finished', to_timestamp(1700000000)),
+                ('given up', '2026-01-01', '2026-02-01', 'abandoned', to_timestamp(1800000000))";
+    change(&owner, runs.to_owned()).await;
+    for (subject, seconds_ago) in [("pi_1", 5_000), ("pi_2", 4_000), ("pi_3", 3_000), ("pi_4", 2)] {
+        let difference = format!(
+            "insert into finance.differences (kind, subject, opened_at, opened_in, seen_in)
+             values ('not-in-shop', '{subject}', now() - interval '{seconds_ago} s', 1, 1)"
+        );
+        change(&owner, difference).await;
+    }
+    let gone = "update finance.differences set closed_at = now(), closed_in = 1
+         where subject = 'pi_1'";
+    change(&owner, gone.to_owned()).await;
+    change(&owner, "select finance.settle_difference(2, 'eve', 'known')".to_owned()).await;
+    let open = read(&db).await.unwrap().differences;
+    assert_eq!((open.open, open.compared_at), (2, Some(1_700_000_000.0)));
+    assert!((3_000.0..3_900.0).contains(&open.oldest_seconds.unwrap()), "{open:?}");
+    db.close().await;
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn events_of_the_payment_provider_that_wait_are_counted(owner: PgPool) {
+    let db = testkit::as_role(&owner, "ordersaga_worker");
+    let nothing = read(&db).await.unwrap().events;
+    assert_eq!((nothing.open, nothing.oldest_seconds), (0, None));
+    for (id, seconds_ago) in [("evt_1", 5_000), ("evt_2", 3_000), ("evt_3", 1_000)] {
+        let received = format!("now() - interval '{seconds_ago} s'");
+        let columns = "(event_id, type, object_kind, happened_at, received_at)";
+        let values = format!("('{id}', 'refund.created', 'refund', now(), {received})");
+        change(&owner, format!("insert into inbox.events {columns} values {values}")).await;
+    }
+    let applied = "update inbox.events set state = 'applied', done_at = now()";
+    change(&owner, format!("{applied} where event_id = 'evt_1'")).await;
+    let waiting = read(&db).await.unwrap().events;
+    assert_eq!(waiting.open, 2);
+    assert!((3_000.0..3_900.0).contains(&waiting.oldest_seconds.unwrap()), "{waiting:?}");
+    db.close().await;
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn messages_that_nobody_has_published_are_counted(owner: PgPool) {
     let db = testkit::as_role(&owner, "ordersaga_worker");
     let nothing = read(&db).await.unwrap().outbox;

@@ -20,7 +20,7 @@ use support::{
     Code, FOR_EVER, Fault, Gate, OrderHandle, Shop, Workers, cancel, ended, history, order,
     serve_as, unreadable, until_in_history,
 };
-use temporalio_client::tonic::IntoRequest as _;
+use temporalio_client::tonic::{self, IntoRequest as _};
 use temporalio_client::{Client, NamespacedClient as _};
 use temporalio_common::protos::temporal::api::enums::v1::{EventType, RoutingConfigUpdateState};
 use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
@@ -96,7 +96,11 @@ async fn is_told(client: &Client, build_id: &str) -> bool {
         deployment_name: DEPLOYMENT.to_owned(),
     };
     let mut service = client.connection().workflow_service();
-    let answer = service.describe_worker_deployment(request.into_request()).await.unwrap();
+    let answer = match service.describe_worker_deployment(request.into_request()).await {
+        // The server lets itself be asked for this only so many times a second.
+        Err(status) if status.code() == tonic::Code::ResourceExhausted => return false,
+        answer => answer.unwrap(),
+    };
     let told = answer.into_inner().worker_deployment_info.unwrap();
     let current = told.routing_config.as_ref().unwrap().current_deployment_version.as_ref();
     current.is_some_and(|version| version.build_id == build_id)

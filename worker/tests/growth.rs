@@ -14,6 +14,7 @@ mod support;
 use std::fmt::Debug;
 
 use chrono::{DateTime, Utc};
+use domain::screening::ScreeningAnswer;
 use domain::{
     Authorisation, AuthorisationAnswer, Decision, Ending, OrderStatus, Rejection, Shipment,
     StepName,
@@ -24,14 +25,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use support::{OrderHandle, Shop, ended, history, order, order_of, put_on_record, reset};
+use support::{OrderHandle, Shop, ended, history, order, order_of, put_on_record, reset, screened};
 use temporalio_client::{UntypedWorkflow, WorkflowHandle, WorkflowStartOptions};
 use temporalio_common::protos::temporal::api::enums::v1::EventType;
 use uuid::Uuid;
 use workflows::Queue;
 use workflows::order::{
     AttentionNote, CancelRequest, EndNote, OrderOutcome, OrderStart, OrderView, PartyUpdate,
-    PaymentReplaced, Resolution, ResolvedNote, UnwindingNote, signal_payload,
+    PaymentReplaced, Resolution, ResolvedNote, Reviewed, UnwindingNote, signal_payload,
 };
 
 /// The same as a later release writes it: every object has another field. An amount of money is
@@ -101,6 +102,9 @@ fn whatever_a_workflow_is_told_or_answered_may_get_another_field() {
     is_read(AuthorisationAnswer::Waits { waits_until: DateTime::<Utc>::UNIX_EPOCH });
     is_read(AuthorisationAnswer::Replaced { replaced_by: 2 });
     is_read(PaymentReplaced { attempt: 2 });
+    is_read(ScreeningAnswer::Waits { waits_until: DateTime::<Utc>::UNIX_EPOCH });
+    is_read(ScreeningAnswer::Passed { rule_set: 2 });
+    is_read(Reviewed { attempt: 2 });
     is_read(Shipment { tracking: text() });
     is_read(OrderView {
         order_id,
@@ -156,7 +160,7 @@ async fn answered_later(db: &PgPool, order: Uuid) {
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn orders_under_way_survive_a_release_that_adds_a_field_to_everything(db: PgPool) {
     let shop = Shop::open(db).await;
-    let order = order();
+    let order = screened();
     let held = shop.faults.hold(order.order_id, "ShipOrder");
     put_on_record(&shop.db, &order, &written_later(json!(order.placed()))).await;
     let handle = launched_later(&shop, &order).await;

@@ -18,7 +18,8 @@ use activities::catalogue::{Article, Stocking};
 use activities::payment::sandbox::SandboxProvider;
 use activities::shipping::sandbox::SandboxCarrier;
 use activities::stock::ArticleQueues;
-use activities::{Activities, ledger, orders, payment, refunds, shipping, stock};
+use activities::{Activities, disputes, ledger, orders, payment, refunds, shipping, stock};
+use domain::dispute::{DisputeFacts, DisputeStatus, Movement, MovementKind};
 use domain::event::{OrderEvent, RefundRequested};
 use domain::refund::{Ask, Left, Parts, RefundId};
 use domain::{AddressId, Ending, Money, Order, OrderId, Rejection, StepKey, StepName};
@@ -89,6 +90,39 @@ async fn trade(db: &PgPool) {
     let end = EndNote { order_id: rejected.order_id, status: ending.into() };
     orders::note_end(db, &end).await.unwrap();
     give_back_a_part(&hands, &shipped).await;
+    dispute_and_win(db, &shipped).await;
+}
+
+/// The customer's bank takes what an order was paid with, for a fee, and gives it back.
+async fn dispute_and_win(db: &PgPool, order: &Order) {
+    let payment_reference = sqlx::query_scalar!(
+        "select provider_reference from payments.charges where order_id = $1",
+        order.order_id.uuid(),
+    );
+    let amount = order.totals.total;
+    let moved = |reference: &str, kind, amount| {
+        let reference = reference.to_owned();
+        Movement { reference, kind, amount }
+    };
+    let withdrawn = vec![
+        moved("txn_1", MovementKind::Withdrawn, amount),
+        moved("txn_1", MovementKind::Fee, testkit::pounds("15.00")),
+    ];
+    let taken = DisputeFacts {
+        dispute_id: "dp_1".to_owned(),
+        payment_reference: payment_reference.fetch_one(db).await.unwrap(),
+        amount,
+        status: DisputeStatus::NeedsResponse,
+        reason: "fraudulent".to_owned(),
+        evidence_due: None,
+        movements: withdrawn.clone(),
+    };
+    let back = moved("txn_2", MovementKind::Reinstated, amount);
+    let movements = withdrawn.into_iter().chain([back]).collect();
+    let won = DisputeFacts { status: DisputeStatus::Won, movements, ..taken.clone() };
+    for snapshot in [taken, won] {
+        disputes::apply(db, &snapshot).await.unwrap();
+    }
 }
 
 /// A tenth of what an order was paid with is given back.
@@ -198,6 +232,32 @@ violations! {
          select max(transaction_id), 1, 'payment-clearing', 'debit', 5, 'GBP' from ledger.transactions
          union all
          select max(transaction_id), 2, 'sales', 'credit', 5, 'GBP' from ledger.transactions";
+    a_payout_that_is_not_booked_is_found:
+        "what the provider paid out and kept is booked",
+        "insert into finance.runs (request, covers_from, covers_to)
+         values ('by hand', '2026-01-01', '2026-01-02');
+         insert into finance.payouts (payout, transaction, currency, amount, seen_in)
+         select 'po_1', 'txn_1', 'GBP', 1, run_id from finance.runs";
+    a_fee_that_nobody_kept_is_found:
+        "what the provider paid out and kept is booked",
+        "with booked as (
+             insert into ledger.transactions (key) values ('balance-transaction:txn_1:fee')
+             returning transaction_id
+         )
+         insert into ledger.entries (transaction_id, line, account, side, amount, currency)
+         select transaction_id, line, account, side, 1, 'GBP' from booked, lateral (values
+             (1, 'payment-fees', 'debit'), (2, 'payment-clearing', 'credit')
+         ) as entry (line, account, side)";
+    a_payout_that_went_to_another_account_is_found:
+        "what the provider paid out and kept is booked",
+        "with booked as (
+             insert into ledger.transactions (key) values ('balance-transaction:txn_1:payout')
+             returning transaction_id
+         )
+         insert into ledger.entries (transaction_id, line, account, side, amount, currency)
+         select transaction_id, line, account, side, 1, 'GBP' from booked, lateral (values
+             (1, 'sales', 'debit'), (2, 'payment-clearing', 'credit')
+         ) as entry (line, account, side)";
     a_sale_booked_as_something_else_is_found:
         "the books say of each order what its own totals say, at rest",
         "alter table ledger.entries disable trigger user;
@@ -262,6 +322,7 @@ violations! {
         "the provider's records and the shop's say the same, at rest",
         "alter table payments.refunds drop constraint refunds_charge_key_fkey;
          alter table payments.refund_requests drop constraint refund_requests_charge_key_fkey;
+         alter table payments.disputes drop constraint disputes_charge_key_fkey;
          delete from payments.charges where order_id = '00000000-0000-0000-0000-000000000001'";
     a_capture_that_the_provider_does_not_know_is_found:
         "the provider's records and the shop's say the same, at rest",
@@ -275,6 +336,14 @@ violations! {
     a_refund_that_its_payment_does_not_know_of_is_found:
         "a payment knows what its refunds claim of it",
         "update payments.charges set refund_claimed = 0";
+    a_transfer_that_came_and_was_not_booked_is_found:
+        "money that customers have transferred is booked",
+        "insert into bank.files (sha256) values ('a file');
+         insert into bank.bookings (booking, file_id, statement)
+         select 'a booking', file_id, 'S1' from bank.files;
+         insert into bank.entries
+            (booking, detail, is_credit, currency, amount, remittance, state)
+         values ('a booking', 1, true, 'GBP', 5, '', 'unassigned')";
     a_refund_that_failed_and_is_booked_is_found:
         "a refund is booked exactly if it was given back",
         "update payments.refund_requests set state = 'failed', provider_reference = null";
@@ -285,9 +354,50 @@ violations! {
         "an order is paid exactly if it stands",
         "update orders.orders set payment_status = 'paid'
          where payment_status = 'partially-refunded'";
+    a_refund_whose_money_came_back_and_that_still_counts_is_found:
+        "no more is refunded than was captured",
+        "update payments.refunds set returned_at = now()";
+    a_refund_whose_money_came_back_and_that_is_still_booked_is_found:
+        "a refund is booked exactly if it was given back",
+        "update payments.refund_requests
+         set state = 'pending', provider_reference = null, reversals = 1";
     a_refund_that_its_charge_does_not_show_is_found:
         "no more is refunded than was captured",
         "delete from payments.refunds";
+    a_movement_of_a_dispute_that_is_booked_as_another_amount_is_found:
+        "each movement of a dispute is booked once, as what it is",
+        "alter table payments.dispute_movements disable trigger user;
+         update payments.dispute_movements set amount = amount + 0.01 where kind = 'fee'";
+    a_movement_of_a_dispute_that_is_booked_elsewhere_is_found:
+        "each movement of a dispute is booked once, as what it is",
+        "alter table ledger.entries disable trigger user;
+         update ledger.entries set account = 'cost-of-goods' where account = 'dispute-fees'";
+    a_movement_of_a_dispute_that_is_not_booked_is_found:
+        "each movement of a dispute is booked once, as what it is",
+        "insert into payments.dispute_movements (dispute_id, reference, kind, currency, amount)
+         values ('dp_1', 'txn_3', 'fee', 'GBP', 1)";
+    a_booking_that_no_dispute_has_moved_is_found:
+        "each movement of a dispute is booked once, as what it is",
+        "alter table payments.dispute_movements disable trigger user;
+         delete from payments.dispute_movements where kind = 'reinstated'";
+    a_lost_dispute_that_is_not_written_off_is_found:
+        "what a dispute has lost is what was not reinstated",
+        "alter table payments.dispute_movements disable trigger user;
+         delete from payments.dispute_movements where kind = 'reinstated';
+         update payments.disputes set status = 'lost'";
+    an_order_whose_payment_a_bank_has_and_that_looks_paid_is_found:
+        "an order is disputed as long as a bank has its payment",
+        "update payments.disputes set status = 'under-review'";
+    an_order_that_is_disputed_by_nobody_is_found:
+        "an order is disputed as long as a bank has its payment",
+        "update orders.orders set payment_status = 'disputed'
+         where payment_status = 'partially-refunded'";
+    a_dispute_that_nobody_is_asked_to_answer_is_found:
+        "no dispute waits for an answer without asking an operator",
+        "update payments.disputes set status = 'needs-response'";
+    a_dispute_that_is_decided_and_still_to_be_answered_is_found:
+        "no dispute waits for an answer without asking an operator",
+        "update payments.disputes set asked_at = now()";
     an_event_that_is_missing_is_found:
         "an order's events are numbered without a gap",
         "alter table orders.order_events disable trigger user;
@@ -414,6 +524,145 @@ async fn an_empty_shop_shows_nothing(db: PgPool) {
             "{promise}: {verdict:?}"
         );
     }
+}
+
+/// A shop whose provider keeps its records elsewhere.
+async fn trade_elsewhere(db: &PgPool) {
+    trade(db).await;
+    sqlx::raw_sql(
+        "delete from sandbox_provider.refunds; delete from sandbox_provider.payments;
+         update payments.charges set provider_reference = 'pi_' || order_id",
+    )
+    .execute(db)
+    .await
+    .unwrap();
+}
+
+async fn compared(db: &PgPool, statement: &'static str) -> Vec<Finding> {
+    sqlx::raw_sql(statement).execute(db).await.unwrap();
+    prove(db, None).await.unwrap()
+}
+
+const STANDS: &str =
+    "what an order was paid with stands at the provider, by the last reconciliation";
+const GIVEN_BACK: &str =
+    "the provider has given back what the shop says, by the last reconciliation";
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_provider_elsewhere_is_judged_by_the_last_comparison_and_not_by_an_old_one(db: PgPool) {
+    trade_elsewhere(&db).await;
+    let never = prove(&db, None).await.unwrap();
+    let Verdict::NotShown(why) = find(&never, STANDS).verdict else { panic!("{never:?}") };
+    assert!(why.contains("run `ordersaga reconcile`"), "{why}");
+
+    // One that was given up says nothing.
+    let given_up = compared(
+        &db,
+        "insert into finance.runs (request, covers_from, covers_to, state, finished_at)
+         values ('first', '2000-01-01', now(), 'abandoned', now())",
+    );
+    assert!(matches!(find(&given_up.await, STANDS).verdict, Verdict::NotShown(_)));
+
+    let clean = compared(
+        &db,
+        "insert into finance.runs (request, covers_from, covers_to, state, finished_at, payments)
+         values ('second', '2000-01-01', now() - interval '1 day', 'finished', now(), 2)",
+    )
+    .await;
+    let found = find(&clean, STANDS);
+    assert_eq!((&found.verdict, found.looked_at), (&Verdict::Holds, 2));
+    let remark = found.remark.as_deref().unwrap();
+    assert!(remark.contains("2 payments that were taken are in no range"), "{remark}");
+    // From which comparison it is.
+    let told = sqlx::query_scalar::<_, String>(
+        "select format('run %s of %s UTC over 2000-01-01 00:00 to %s', run_id,
+             to_char(finished_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI'),
+             to_char(covers_to at time zone 'UTC', 'YYYY-MM-DD HH24:MI'))
+         from finance.runs where request = 'second'",
+    );
+    let told = told.fetch_one(&db).await.unwrap();
+    assert!(remark.starts_with(&told), "{remark} is not of {told}");
+    assert!(!clean.iter().any(Finding::is_broken), "{}", table(&clean));
+
+    let differing = compared(
+        &db,
+        "insert into finance.differences (kind, subject, at_provider, at_provider_currency, in_shop,
+             in_shop_currency, opened_in, seen_in)
+         select 'refund-failed-there', 'pi_1a', 0, 'GBP', 5, 'GBP', run_id, run_id
+         from finance.runs where request = 'second'",
+    )
+    .await;
+    let broken = &find(&differing, GIVEN_BACK).verdict;
+    let told = "pi_1a: refund-failed-there; the provider says 0 GBP, the shop 5 GBP".to_owned();
+    assert_eq!(broken, &Verdict::Broken { times: 1, examples: vec![told] });
+    assert_eq!(find(&differing, STANDS).verdict, Verdict::Holds);
+
+    let old = compared(
+        &db,
+        "update finance.runs set finished_at = now() - interval '3 days' where state = 'finished'",
+    );
+    let Verdict::NotShown(why) = find(&old.await, GIVEN_BACK).verdict else { panic!("not old") };
+    assert!(why.contains("is old"), "{why}");
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_difference_that_a_person_has_settled_breaks_nothing_and_is_counted(db: PgPool) {
+    trade_elsewhere(&db).await;
+    let differing = compared(
+        &db,
+        "insert into finance.runs (request, covers_from, covers_to, state, finished_at, payments)
+         values ('first', '2000-01-01', now() + interval '1 day', 'finished', now(), 2);
+         insert into finance.differences (kind, subject, opened_in, seen_in)
+         select 'not-at-provider', 'pi_1a', run_id, run_id from finance.runs",
+    );
+    assert!(find(&differing.await, STANDS).is_broken());
+    let settled = compared(&db, "select finance.settle_difference(1, 'eve', 'it is paid in cash')");
+    let settled = settled.await;
+    let found = find(&settled, STANDS);
+    assert_eq!(found.verdict, Verdict::Holds, "{}", table(&settled));
+    let remark = found.remark.as_deref().unwrap();
+    assert!(remark.contains("1 differences were settled by a person"), "{remark}");
+}
+
+/// The order that was unwound was paid by way of another provider than the one that shipped.
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_shop_that_has_changed_its_provider_is_judged_by_the_records_of_both(db: PgPool) {
+    const SAME: &str = "the provider's records and the shop's say the same, at rest";
+    trade(&db).await;
+    let findings = compared(
+        &db,
+        "delete from sandbox_provider.refunds where payment_id in (
+             select payment_id from sandbox_provider.payments
+             where merchant_reference = '00000000-0000-0000-0000-000000000002'
+         );
+         delete from sandbox_provider.payments
+         where merchant_reference = '00000000-0000-0000-0000-000000000002';
+         update payments.charges set provider_reference = 'pi_1a'
+         where order_id = '00000000-0000-0000-0000-000000000002'",
+    )
+    .await;
+    assert!(!findings.iter().any(Finding::is_broken), "{}", table(&findings));
+    let same = find(&findings, SAME);
+    assert_eq!((&same.verdict, same.looked_at), (&Verdict::Holds, 1));
+    assert!(matches!(find(&findings, STANDS).verdict, Verdict::NotShown(_)));
+    let lost = compared(&db, "update sandbox_provider.payments set captured = captured - 1");
+    assert!(find(&lost.await, SAME).is_broken());
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_difference_that_was_closed_breaks_nothing(db: PgPool) {
+    trade_elsewhere(&db).await;
+    let findings = compared(
+        &db,
+        "insert into finance.runs (request, covers_from, covers_to, state, finished_at, payments)
+         values ('first', '2000-01-01', now() + interval '1 day', 'finished', now(), 2);
+         insert into finance.differences (kind, subject, opened_in, seen_in, closed_at, closed_in)
+         select 'charged-twice', 'pi_1a', run_id, run_id, now(), run_id from finance.runs",
+    )
+    .await;
+    assert!(!findings.iter().any(Finding::is_broken), "{}", table(&findings));
+    let remark = find(&findings, STANDS).remark.as_deref().unwrap();
+    assert!(remark.contains("0 payments that were taken are in no range"), "{remark}");
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]

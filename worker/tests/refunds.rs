@@ -10,78 +10,34 @@
 
 mod support;
 
-use domain::event::{OrderEvent, RefundRequested};
-use domain::refund::{Ask, Left, Parts, RefundId, RefundState};
-use domain::{Decision, Money, Order, OrderStatus};
+use activities::inbox::{News, Process, Processes as _};
+use domain::event::{OrderEvent, RefundReversed};
+use domain::refund::{RefundId, RefundState};
+use domain::{Decision, Order, OrderStatus};
 use futures::future::join_all;
 use runtime::schema::MIGRATIONS;
 use saga::WaitingFor;
 use sqlx::PgPool;
-use support::{Fault, Gate, Shop, decided, ended, order};
-use temporalio_client::{
-    Client, WorkflowCancelOptions, WorkflowDescribeOptions, WorkflowGetResultOptions,
-    WorkflowHandle, WorkflowStartOptions, WorkflowTerminateOptions,
+use support::{
+    Fault, Gate, RefundHandle, Shop, asks_back, decided, ended, launch_refund, order,
+    provider_takes_its_time, refund_ended,
 };
-use temporalio_sdk::workflows::WorkflowImplementation;
+use temporalio_client::{
+    WorkflowCancelOptions, WorkflowDescribeOptions, WorkflowGetResultOptions,
+    WorkflowTerminateOptions,
+};
+use worker::inbox::TemporalProcesses;
 use worker::prove::prove;
 use worker::recover::{Recovered, recover};
-use workflows::Queue;
 use workflows::order::NEEDS_ATTENTION;
-use workflows::refund::{RefundSaga, RefundStart, search_attributes_at_start};
-
-/// A refund's workflow, to be asked and told.
-type RefundHandle = WorkflowHandle<Client, <RefundSaga as WorkflowImplementation>::Run>;
+use workflows::refund::RefundSaga;
 
 /// An order that is completed, and a refund on record of so many percent of what was paid.
 async fn refundable(shop: &Shop, percent: u32) -> (Order, RefundId) {
     let order = order();
     assert_eq!(ended(&shop.place(&order).await).await, OrderStatus::Completed);
-    let refund = asks(shop, &order, percent).await;
+    let refund = asks_back(shop, &order, percent).await;
     (order, refund)
-}
-
-async fn asks(shop: &Shop, order: &Order, percent: u32) -> RefundId {
-    let amount = order.totals.total.percent(percent.into()).unwrap();
-    let left = Left::of(&order.lines, &order.totals, &[]).unwrap();
-    let parts = left.parts_of(&Ask::Amount(amount)).unwrap();
-    let Parts { goods, goods_tax, shipping, shipping_tax } = parts;
-    let event = OrderEvent::RefundRequested(RefundRequested {
-        number: 1,
-        amount,
-        lines: vec![],
-        reason: "arrived broken".to_owned(),
-        requested_by: "Ada".to_owned(),
-    });
-    let amounts = [goods, goods_tax, shipping, shipping_tax].map(Money::amount).to_vec();
-    let outcome = sqlx::query_scalar!(
-        r#"select outcome as "outcome!"
-           from payments.request_refund($1, 1, 0, 'a request', 'v1:', $2, $3)"#,
-        order.order_id.uuid(),
-        &amounts,
-        event.data().unwrap(),
-    );
-    assert_eq!(outcome.fetch_one(&shop.db).await.unwrap(), "requested");
-    RefundId { order_id: order.order_id, number: 1 }
-}
-
-/// Starts a refund's workflow, as the starter does.
-async fn launch(shop: &Shop, refund: RefundId) -> RefundHandle {
-    let options = WorkflowStartOptions::new(Queue::Orders.name(), refund.workflow_id())
-        .search_attributes(search_attributes_at_start())
-        .build();
-    let start = RefundStart { refund, record_version: 1 };
-    let handle = shop.client.start_workflow(RefundSaga::run, start, options).await.unwrap();
-    sqlx::query!("delete from orders.refund_launches where order_id = $1", refund.order_id.uuid(),)
-        .execute(&shop.db)
-        .await
-        .unwrap();
-    handle
-}
-
-/// How a refund ended.
-async fn state_of(handle: &RefundHandle) -> RefundState {
-    let outcome = handle.get_result(WorkflowGetResultOptions::default()).await.unwrap();
-    outcome.state.unwrap()
 }
 
 /// What the refund says that it waits for. It is asked only once it is at rest: the SDK answers a
@@ -103,18 +59,6 @@ async fn until_waiting_for(handle: &RefundHandle) -> WaitingFor {
 async fn decide(handle: &RefundHandle, decision: Decision) {
     let resolution = decided(&until_waiting_for(handle).await, decision);
     handle.execute_update(RefundSaga::resolve, resolution, Default::default()).await.unwrap();
-}
-
-/// The provider makes the order's next refund, and decides about it later.
-async fn provider_takes_its_time(shop: &Shop, order: &Order) {
-    sqlx::query!(
-        "insert into sandbox_provider.behaviours (call, whom, behaviour, remaining)
-         values ('refund', $1, 'pending', 1)",
-        order.order_id.to_string(),
-    )
-    .execute(&shop.db)
-    .await
-    .unwrap();
 }
 
 /// Waits until the provider has a refund that is pending, and decides about it.
@@ -145,8 +89,8 @@ async fn money_is_given_back_and_booked_in_part_and_in_full(db: PgPool) {
     let shop = Shop::open(db).await;
     for (percent, payment) in [(40, "partially-refunded"), (100, "refunded")] {
         let (order, refund) = refundable(&shop, percent).await;
-        let handle = launch(&shop, refund).await;
-        assert_eq!(state_of(&handle).await, RefundState::Succeeded);
+        let handle = launch_refund(&shop, refund).await;
+        assert_eq!(refund_ended(&handle).await, RefundState::Succeeded);
         assert_eq!(payment_of(&shop, &order).await, payment);
         let events = shop.events_on_record(order.order_id).await;
         let told = ["order.refund-requested", "order.refund-succeeded", "ledger.refund-posted"];
@@ -173,7 +117,11 @@ async fn a_refund_whose_answers_are_lost_gives_the_money_back_once(db: PgPool) {
         let (order, refund) = refundable(shop, 40).await;
         let name = format!("{activity}: {fault:?}");
         shop.faults.plan_for_refund(refund, activity, fault);
-        assert_eq!(state_of(&launch(shop, refund).await).await, RefundState::Succeeded, "{name}");
+        assert_eq!(
+            refund_ended(&launch_refund(shop, refund).await).await,
+            RefundState::Succeeded,
+            "{name}"
+        );
         assert_eq!(payment_of(shop, &order).await, "partially-refunded", "{name}");
     }))
     .await;
@@ -186,9 +134,9 @@ async fn a_refund_waits_for_its_provider_to_decide(db: PgPool) {
     let shop = Shop::open(db).await;
     let (order, refund) = refundable(&shop, 40).await;
     provider_takes_its_time(&shop, &order).await;
-    let handle = launch(&shop, refund).await;
+    let handle = launch_refund(&shop, refund).await;
     provider_decides(&shop, "succeeded").await;
-    assert_eq!(state_of(&handle).await, RefundState::Succeeded);
+    assert_eq!(refund_ended(&handle).await, RefundState::Succeeded);
     assert!(!needs_attention(&shop, &order).await);
     shop.assert_proven().await;
     shop.close().await;
@@ -199,14 +147,14 @@ async fn a_refund_that_fails_waits_for_a_person_who_has_it_tried_again(db: PgPoo
     let shop = Shop::open(db).await;
     let (order, refund) = refundable(&shop, 40).await;
     provider_takes_its_time(&shop, &order).await;
-    let handle = launch(&shop, refund).await;
+    let handle = launch_refund(&shop, refund).await;
     provider_decides(&shop, "failed").await;
     let waiting = until_waiting_for(&handle).await;
     assert_eq!(waiting.step, "issue-refund");
     assert!(needs_attention(&shop, &order).await, "its order is shown to operators");
     assert_eq!(payment_of(&shop, &order).await, "paid");
     decide(&handle, Decision::Retry).await;
-    assert_eq!(state_of(&handle).await, RefundState::Succeeded);
+    assert_eq!(refund_ended(&handle).await, RefundState::Succeeded);
     assert!(!needs_attention(&shop, &order).await);
     shop.assert_proven().await;
     shop.close().await;
@@ -217,10 +165,10 @@ async fn a_refund_that_a_person_gives_up_has_failed_and_another_may_take_its_pla
     let shop = Shop::open(db).await;
     let (order, refund) = refundable(&shop, 100).await;
     provider_takes_its_time(&shop, &order).await;
-    let handle = launch(&shop, refund).await;
+    let handle = launch_refund(&shop, refund).await;
     provider_decides(&shop, "failed").await;
     decide(&handle, Decision::Skip).await;
-    assert_eq!(state_of(&handle).await, RefundState::Failed);
+    assert_eq!(refund_ended(&handle).await, RefundState::Failed);
     assert!(!needs_attention(&shop, &order).await);
     assert_eq!(payment_of(&shop, &order).await, "paid");
     let claimed = sqlx::query_scalar!(
@@ -233,14 +181,100 @@ async fn a_refund_that_a_person_gives_up_has_failed_and_another_may_take_its_pla
     shop.close().await;
 }
 
+/// The money of a refund that had succeeded comes back, and the refund is taken back.
+async fn comes_back(shop: &Shop, refund: RefundId) {
+    let failed = sqlx::query!(
+        "update sandbox_provider.refunds set state = 'failed' from sandbox_provider.payments
+         where payments.payment_id = refunds.payment_id and merchant_reference = $1",
+        refund.order_id.to_string(),
+    );
+    failed.execute(&shop.db).await.unwrap();
+    let nothing = order().totals.total.percent(0.into()).unwrap();
+    let reversed = OrderEvent::RefundReversed(RefundReversed {
+        number: refund.number,
+        amount: nothing,
+        given_back: nothing,
+        why: "card closed".to_owned(),
+        provider_reference: "sandbox".to_owned(),
+    });
+    let outcome = sqlx::query_scalar!(
+        r#"select payments.reverse_refund(
+               order_id, number, provider_reference, 'card closed', $2
+           ) as "outcome!"
+           from payments.refund_requests where order_id = $1"#,
+        refund.order_id.uuid(),
+        reversed.data().unwrap(),
+    );
+    assert_eq!(outcome.fetch_one(&shop.db).await.unwrap(), "reversed");
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_refund_whose_money_comes_back_goes_on_until_a_person_decides(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let processes = TemporalProcesses { client: shop.client.clone() };
+    for (decision, state, payment) in [
+        (Decision::Retry, RefundState::Succeeded, "partially-refunded"),
+        (Decision::Skip, RefundState::Failed, "paid"),
+    ] {
+        let (order, refund) = refundable(&shop, 40).await;
+        assert_eq!(refund_ended(&launch_refund(&shop, refund).await).await, RefundState::Succeeded);
+        let process = Process::Refund(refund);
+        assert!(!processes.is_under_way(process).await.unwrap());
+        comes_back(&shop, refund).await;
+        assert_eq!(payment_of(&shop, &order).await, "paid");
+
+        let handle = launch_refund(&shop, refund).await;
+        assert_eq!(until_waiting_for(&handle).await.step, "issue-refund");
+        assert!(processes.is_under_way(process).await.unwrap());
+        assert!(needs_attention(&shop, &order).await, "its order is shown to operators");
+        decide(&handle, decision).await;
+        assert_eq!(refund_ended(&handle).await, state);
+        assert_eq!(payment_of(&shop, &order).await, payment);
+        assert!(!needs_attention(&shop, &order).await);
+    }
+    shop.assert_proven().await;
+    shop.close().await;
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_refund_hears_of_the_providers_news_once_for_each_event(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let (_, refund) = refundable(&shop, 40).await;
+    let processes = TemporalProcesses { client: shop.client.clone() };
+    let told = async |event: &str| {
+        let (event_id, reference) = (event.to_owned(), "re_1a".to_owned());
+        let news = News { event_id, reference, status: "succeeded" };
+        processes.tell(Process::Refund(refund), &news).await.unwrap();
+        processes.tell(Process::Order(refund.order_id), &news).await.unwrap();
+    };
+    // Nobody is there to hear it yet.
+    told("evt_1").await;
+    let gate = Gate::default();
+    shop.faults.plan_for_refund(refund, "IssueRefund", Fault::HeldBefore(gate.clone()));
+    let handle = launch_refund(&shop, refund).await;
+    gate.reached().await;
+    for event in ["evt_2", "evt_2", "evt_3"] {
+        told(event).await;
+    }
+    gate.let_go();
+    assert_eq!(refund_ended(&handle).await, RefundState::Succeeded);
+    // It has ended.
+    told("evt_4").await;
+    let view = handle.query(RefundSaga::refund, (), Default::default()).await.unwrap();
+    let timeline = serde_json::to_string(&view.timeline).unwrap();
+    assert_eq!(timeline.matches("re_1a is succeeded").count(), 2, "{timeline}");
+    shop.assert_proven().await;
+    shop.close().await;
+}
+
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_refund_that_was_made_stays_made_whatever_a_person_decides(db: PgPool) {
     let shop = Shop::open(db).await;
     let (order, refund) = refundable(&shop, 40).await;
     shop.faults.plan_for_refund(refund, "IssueRefund", Fault::Garbled(1));
-    let handle = launch(&shop, refund).await;
+    let handle = launch_refund(&shop, refund).await;
     decide(&handle, Decision::Skip).await;
-    assert_eq!(state_of(&handle).await, RefundState::Succeeded);
+    assert_eq!(refund_ended(&handle).await, RefundState::Succeeded);
     assert_eq!(payment_of(&shop, &order).await, "partially-refunded");
     shop.assert_proven().await;
     shop.close().await;
@@ -252,11 +286,11 @@ async fn a_refund_cannot_be_cancelled_in_temporal(db: PgPool) {
     let (order, refund) = refundable(&shop, 40).await;
     let gate = Gate::default();
     shop.faults.plan_for_refund(refund, "IssueRefund", Fault::HeldBefore(gate.clone()));
-    let handle = launch(&shop, refund).await;
+    let handle = launch_refund(&shop, refund).await;
     gate.reached().await;
     handle.cancel(WorkflowCancelOptions::default()).await.unwrap();
     gate.let_go();
-    assert_eq!(state_of(&handle).await, RefundState::Succeeded);
+    assert_eq!(refund_ended(&handle).await, RefundState::Succeeded);
     assert_eq!(payment_of(&shop, &order).await, "partially-refunded");
     shop.assert_proven().await;
     shop.close().await;
@@ -268,7 +302,7 @@ async fn a_refund_that_nobody_asked_for_does_nothing(db: PgPool) {
     let order = order();
     assert_eq!(ended(&shop.place(&order).await).await, OrderStatus::Completed);
     let refund = RefundId { order_id: order.order_id, number: 7 };
-    let handle = launch(&shop, refund).await;
+    let handle = launch_refund(&shop, refund).await;
     let ended = handle.get_result(WorkflowGetResultOptions::default()).await;
     assert!(ended.is_err(), "{ended:?}");
     assert_eq!(payment_of(&shop, &order).await, "paid");
@@ -282,7 +316,7 @@ async fn a_refund_whose_workflow_is_lost_is_launched_again(db: PgPool) {
     let (_, refund) = refundable(&shop, 40).await;
     let gate = Gate::default();
     shop.faults.plan_for_refund(refund, "IssueRefund", Fault::HeldBefore(gate.clone()));
-    let handle = launch(&shop, refund).await;
+    let handle = launch_refund(&shop, refund).await;
     gate.reached().await;
     let db = shop.db_as_worker();
     assert_eq!(recover(&db, &shop.client).await.unwrap(), [], "it is under way");
@@ -297,7 +331,7 @@ async fn a_refund_whose_workflow_is_lost_is_launched_again(db: PgPool) {
     assert_eq!(waiting.fetch_all(&shop.db).await.unwrap(), [true]);
     db.close().await;
     gate.let_go();
-    assert_eq!(state_of(&launch(&shop, refund).await).await, RefundState::Succeeded);
+    assert_eq!(refund_ended(&launch_refund(&shop, refund).await).await, RefundState::Succeeded);
     shop.assert_proven().await;
     shop.close().await;
 }

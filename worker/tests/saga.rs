@@ -16,7 +16,7 @@ use std::time::Duration;
 use activities::catalogue::{Article, Stocking};
 use domain::{
     CaptureAt, CountryCode, Currency, Decision, Ending, Money, Order, OrderStatus, PriceList,
-    PricedSku, Quantity, RateTable, Rejection, ShippingRate, Sku, StepName, Totals,
+    PricedSku, Quantity, RateTable, Rejection, Screening, ShippingRate, Sku, StepName, Totals,
 };
 use futures::future::join_all;
 use runtime::schema::MIGRATIONS;
@@ -25,7 +25,8 @@ use serde_json::json;
 use sqlx::PgPool;
 use support::{
     COST_PERCENT, Code, FOR_EVER, Fault, Gate, ON_HAND, OnRecord, OrderHandle, Shop, Traces,
-    cancel, decided, ended, history, order, order_paid_by, serve_as, unreadable, until_in_history,
+    cancel, decided, ended, history, order, order_paid_by, screened, screened_paid_by, serve_as,
+    unreadable, until_in_history,
 };
 use temporalio_client::errors::WorkflowUpdateError;
 use temporalio_client::{UntypedUpdate, WorkflowCancelOptions};
@@ -33,7 +34,7 @@ use temporalio_common::protos::temporal::api::enums::v1::EventType;
 use workflows::Queue;
 use workflows::order::{
     CANCELLED_BEFORE, CONTRACTS, CancelDecision, CancelRequest, OrderSaga, OrderView, PartyUpdate,
-    PaymentReplaced, signal_payload,
+    PaymentReplaced, Reviewed, signal_payload,
 };
 
 /// A refusal that no step gives by itself, so that it is known for the test's own.
@@ -98,7 +99,7 @@ async fn an_order_that_nothing_stops_completes_in_one_workflow_task(db: PgPool) 
 async fn a_step_that_is_refused_takes_everything_back(db: PgPool) {
     let shop = Shop::open(db).await;
     join_all(pairs().map(|(step, _)| async {
-        let order = order();
+        let order = screened();
         shop.faults.plan(order.order_id, step.name, Fault::Refused(refusal()));
         let status = ended(&shop.place(&order).await).await;
         assert_eq!(status, OrderStatus::Rejected { rejection: refusal() }, "{}", step.name);
@@ -113,7 +114,7 @@ async fn a_step_that_is_refused_takes_everything_back(db: PgPool) {
 async fn a_step_whose_answer_never_comes_is_undone_like_one_that_was_done(db: PgPool) {
     let shop = Shop::open(db).await;
     join_all(pairs().map(|(step, _)| async {
-        let order = order();
+        let order = screened();
         shop.faults.plan(order.order_id, step.name, Fault::AnswerLost(FOR_EVER));
         let status = ended(&shop.place(&order).await).await;
         assert_eq!(status, given_up(step), "{}", step.name);
@@ -128,7 +129,7 @@ async fn a_step_whose_answer_never_comes_is_undone_like_one_that_was_done(db: Pg
 async fn a_step_that_is_never_available_takes_everything_back(db: PgPool) {
     let shop = Shop::open(db).await;
     join_all(pairs().map(|(step, _)| async {
-        let order = order();
+        let order = screened();
         shop.faults.plan(order.order_id, step.name, Fault::Unavailable(FOR_EVER));
         let status = ended(&shop.place(&order).await).await;
         assert_eq!(status, given_up(step), "{}", step.name);
@@ -143,7 +144,7 @@ async fn a_step_that_is_never_available_takes_everything_back(db: PgPool) {
 async fn a_step_that_is_broken_takes_everything_back_and_fails_the_order(db: PgPool) {
     let shop = Shop::open(db).await;
     join_all(pairs().map(|(step, _)| async {
-        let order = order();
+        let order = screened();
         shop.faults.plan(order.order_id, step.name, Fault::Broken(FOR_EVER));
         let status = ended(&shop.place(&order).await).await;
         assert!(matches!(status, OrderStatus::Failed { .. }), "{}: {status:?}", step.name);
@@ -168,7 +169,7 @@ async fn a_party_that_comes_back_finds_the_step_waiting_and_the_order_completes(
             .map(|(step, fault)| {
                 let shop = &shop;
                 async move {
-                    let mut order = order();
+                    let mut order = screened();
                     order.terms.patience_seconds = None;
                     shop.faults.plan(order.order_id, step.name, fault);
                     let handle = shop.place(&order).await;
@@ -190,7 +191,7 @@ async fn a_party_that_comes_back_finds_the_step_waiting_and_the_order_completes(
 async fn an_order_whose_parties_make_no_sense_for_a_while_completes(db: PgPool) {
     let shop = Shop::open(db).await;
     join_all(steps().map(|step| async {
-        let mut order = order();
+        let mut order = screened();
         order.terms.patience_seconds = None;
         shop.faults.plan(order.order_id, step.name, Fault::InvalidAnswer(4));
         let handle = shop.place(&order).await;
@@ -208,7 +209,7 @@ async fn an_undo_whose_party_makes_no_sense_for_a_while_needs_no_person(db: PgPo
     join_all(undos().map(|(step, undo)| {
         let shop = &shop;
         async move {
-            let order = order();
+            let order = screened();
             shop.faults.plan(order.order_id, step.name, Fault::AnswerLost(FOR_EVER));
             shop.faults.plan(order.order_id, undo.name, Fault::InvalidAnswer(4));
             assert_eq!(ended(&shop.place(&order).await).await, given_up(step), "{}", undo.name);
@@ -275,7 +276,7 @@ async fn an_undo_never_gives_up(db: PgPool) {
             .map(|(step, undo, fault)| {
                 let shop = &shop;
                 async move {
-                    let order = order();
+                    let order = screened();
                     shop.faults.plan(order.order_id, step.name, Fault::AnswerLost(FOR_EVER));
                     shop.faults.plan(order.order_id, undo.name, fault);
                     let status = ended(&shop.place(&order).await).await;
@@ -299,7 +300,7 @@ async fn an_undo_that_is_broken_waits_for_a_person_who_has_it_tried_again(db: Pg
     join_all(undos().map(|(step, undo)| {
         let shop = &shop;
         async move {
-            let order = order();
+            let order = screened();
             shop.faults.plan(order.order_id, step.name, Fault::AnswerLost(FOR_EVER));
             shop.faults.plan(order.order_id, undo.name, Fault::Broken(1));
             let handle = shop.place(&order).await;
@@ -608,7 +609,7 @@ async fn a_cancel_that_is_accepted_beside_the_last_steps_success_is_kept(db: PgP
 async fn a_cancel_that_overtakes_what_was_done_takes_it_back_all_the_same(db: PgPool) {
     let shop = Shop::open(db).await;
     join_all(steps().map(|step| async {
-        let order = order();
+        let order = screened();
         let held = shop.faults.hold(order.order_id, step.name);
         let handle = shop.place(&order).await;
         held.reached().await;
@@ -795,7 +796,7 @@ async fn money_whose_authorisation_is_about_to_expire_is_set_aside_anew(db: PgPo
 async fn a_step_that_waits_can_be_called_off(db: PgPool) {
     let shop = Shop::open(db).await;
     join_all(pairs().map(|(step, _)| async {
-        let mut order = order();
+        let mut order = screened();
         order.terms.patience_seconds = None;
         shop.faults.plan(order.order_id, step.name, Fault::AnswerLost(FOR_EVER));
         let handle = shop.place(&order).await;
@@ -1330,6 +1331,200 @@ async fn a_replaced_payment_is_let_go_when_the_order_is_unwound(db: PgPool) {
     handle.execute_update(OrderSaga::pay, replaced, Default::default()).await.unwrap();
     assert_eq!(ended(&handle).await, OrderStatus::Rejected { rejection: refusal() });
     shop.assert_clean_slate(order.order_id).await;
+    shop.assert_proven().await;
+    shop.close().await;
+}
+
+/// From now on a person looks at every order, before its payment is asked for; and this is what is
+/// decided of one at which nobody has looked.
+async fn everything_is_reviewed(shop: &Shop, otherwise: &str) {
+    let rules = json!({
+        "review_at": 1, "decline_at": 2, "review_default": otherwise,
+        "rules": [{
+            "name": "everything", "mode": "active", "effect": { "verdict": "review" },
+            "when": { "amount-above": { "amount": "0.01", "currency": "GBP" } },
+        }],
+    });
+    let _version: i32 = sqlx::query_scalar(
+        "with added as (insert into fraud.rule_sets (rules) values ($1) returning version)
+         insert into fraud.activations (rule_set) select version from added returning rule_set",
+    )
+    .bind(rules)
+    .fetch_one(&shop.db)
+    .await
+    .unwrap();
+}
+
+/// A person decides about the order, as the starter puts it on record; what became of that.
+async fn decides_review(db: &PgPool, order: &Order, decision: &str) -> String {
+    let starter = testkit::as_role(db, "ordersaga_starter");
+    let outcome = sqlx::query_scalar("select outcome from fraud.decide($1, $2, 'Ada', 'seen it')")
+        .bind(order.order_id.uuid())
+        .bind(decision)
+        .fetch_one(&starter)
+        .await
+        .unwrap();
+    starter.close().await;
+    outcome
+}
+
+/// The order is told that a decision is on record, in this way.
+async fn tells_of_the_review(handle: &OrderHandle, way: &str, attempt: u32) {
+    let reviewed = Reviewed { attempt };
+    if way == "update" {
+        handle.execute_update(OrderSaga::review, reviewed, Default::default()).await.unwrap();
+    } else {
+        let payload = signal_payload(&reviewed).unwrap();
+        handle.signal(OrderSaga::review_signal, payload, Default::default()).await.unwrap();
+    }
+}
+
+/// Waits until the order's workflow waits for a review.
+async fn until_it_is_reviewed(shop: &Shop, handle: &OrderHandle) {
+    let name = StepName::ScreenOrder.name();
+    let waits = |view: &OrderView| {
+        view.steps.iter().any(|step| step.step == name && step.state == StepState::Waiting)
+    };
+    shop.until_view(handle, waits).await;
+}
+
+const SCREENED_OUT: OrderStatus = OrderStatus::Rejected { rejection: Rejection::ScreeningDeclined };
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_order_that_a_person_approves_goes_on_and_ships(db: PgPool) {
+    let shop = Shop::open(db).await;
+    everything_is_reviewed(&shop, "decline").await;
+    // By the update, and by the signal that is left where no worker answers.
+    for way in ["update", "signal"] {
+        let order = screened();
+        let handle = shop.place(&order).await;
+        until_it_is_reviewed(&shop, &handle).await;
+        assert_eq!(shop.view(&handle).await.waiting_for, None, "it is no attention entry");
+        assert!(of_the_payment(&shop, &order).await.is_empty(), "the bank was asked before");
+        shop.assert_proven().await;
+        // What is told, and is not on record, decides nothing.
+        tells_of_the_review(&handle, way, 1).await;
+        until_it_is_reviewed(&shop, &handle).await;
+        assert_eq!(decides_review(&shop.db, &order, "approve").await, "decided");
+        tells_of_the_review(&handle, way, 1).await;
+        assert_eq!(ended(&handle).await, OrderStatus::Completed, "{way}");
+        assert_eq!(shop.traces(order.order_id).await, Traces::of_a_sale());
+        let reviewed = shop.data_of(order.order_id, "order.reviewed").await;
+        assert_eq!(reviewed, [json!({ "decision": "approve", "by_default": false })]);
+    }
+    shop.assert_proven().await;
+    shop.close().await;
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_order_that_a_person_declines_is_rejected_and_its_goods_are_free(db: PgPool) {
+    let shop = Shop::open(db).await;
+    everything_is_reviewed(&shop, "approve").await;
+    let order = screened();
+    let handle = shop.place(&order).await;
+    until_it_is_reviewed(&shop, &handle).await;
+    assert_eq!(decides_review(&shop.db, &order, "decline").await, "decided");
+    tells_of_the_review(&handle, "update", 1).await;
+    assert_eq!(ended(&handle).await, SCREENED_OUT);
+    assert!(of_the_payment(&shop, &order).await.is_empty());
+    let events = shop.events_on_record(order.order_id).await;
+    assert!(events.contains(&"stock.released".to_owned()), "{events:?}");
+    shop.assert_clean_slate(order.order_id).await;
+    // Nothing of what speaks against it is told.
+    for event in ["order.unwinding", "order.rejected"] {
+        let told = json!(shop.data_of(order.order_id, event).await).to_string();
+        assert!(told.contains("screening-declined") && !told.contains("everything"), "{told}");
+    }
+    shop.assert_proven().await;
+    shop.close().await;
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_order_at_which_nobody_looks_ends_as_the_rules_have_it(db: PgPool) {
+    let shop = Shop::open(db).await;
+    for (otherwise, end) in [("approve", OrderStatus::Completed), ("decline", SCREENED_OUT)] {
+        everything_is_reviewed(&shop, otherwise).await;
+        let mut order = screened();
+        order.terms.screening = Some(Screening { review_seconds: 1 });
+        assert_eq!(ended(&shop.place(&order).await).await, end, "{otherwise}");
+        let reviewed = shop.data_of(order.order_id, "order.reviewed").await;
+        assert_eq!(reviewed, [json!({ "decision": otherwise, "by_default": true })]);
+        assert_eq!(decides_review(&shop.db, &order, otherwise).await, "not-waiting");
+    }
+    shop.assert_proven().await;
+    shop.close().await;
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_cancel_while_a_review_is_waited_for_unwinds_at_once(db: PgPool) {
+    let shop = Shop::open(db).await;
+    everything_is_reviewed(&shop, "approve").await;
+    for way in CANCELS {
+        let order = screened();
+        let handle = shop.place(&order).await;
+        until_it_is_reviewed(&shop, &handle).await;
+        cancels(&handle, way, way).await;
+        assert_eq!(ended(&handle).await, OrderStatus::Cancelled { reason: way.to_owned() });
+        assert_eq!(decides_review(&shop.db, &order, "approve").await, "not-waiting");
+        shop.assert_clean_slate(order.order_id).await;
+    }
+    shop.assert_proven().await;
+    shop.close().await;
+}
+
+/// The provider authorises the payment and calls it risky: a person looks at the order before the
+/// money is taken.
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_risky_payment_is_looked_at_before_it_is_captured(db: PgPool) {
+    let shop = Shop::open(db).await;
+    for (capture_at, decision, end, moved) in [
+        (CaptureAt::HandOver, "approve", OrderStatus::Completed, "payment.captured"),
+        (CaptureAt::Placement, "approve", OrderStatus::Completed, "payment.captured"),
+        (CaptureAt::HandOver, "decline", SCREENED_OUT, "payment.voided"),
+        (CaptureAt::Placement, "decline", SCREENED_OUT, "payment.voided"),
+    ] {
+        let mut order = screened_paid_by("tok_risk_elevated");
+        order.terms.capture_at = capture_at;
+        let handle = shop.place(&order).await;
+        until_it_is_reviewed(&shop, &handle).await;
+        assert_eq!(of_the_payment(&shop, &order).await, ["payment.authorised"]);
+        assert_eq!(decides_review(&shop.db, &order, decision).await, "decided");
+        tells_of_the_review(&handle, "update", 2).await;
+        assert_eq!(ended(&handle).await, end, "{capture_at:?}");
+        assert_eq!(of_the_payment(&shop, &order).await, ["payment.authorised", moved]);
+    }
+    shop.assert_proven().await;
+    shop.close().await;
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_order_that_waits_for_a_review_outlives_its_worker(db: PgPool) {
+    let shop = Shop::open(db).await;
+    everything_is_reviewed(&shop, "decline").await;
+    let order = screened();
+    let handle = shop.place(&order).await;
+    until_it_is_reviewed(&shop, &handle).await;
+    let db = shop.db.clone();
+    let shop = shop
+        .without_workflow_workers(async |_faults| {
+            assert_eq!(decides_review(&db, &order, "approve").await, "decided");
+            tells_of_the_review(&handle, "signal", 1).await;
+        })
+        .await;
+    assert_eq!(ended(&handle).await, OrderStatus::Completed);
+    assert_eq!(shop.traces(order.order_id).await, Traces::of_a_sale());
+    shop.assert_proven().await;
+    shop.close().await;
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_order_whose_terms_do_not_ask_for_it_is_not_screened(db: PgPool) {
+    let shop = Shop::open(db).await;
+    everything_is_reviewed(&shop, "decline").await;
+    let order = order();
+    assert_eq!(ended(&shop.place(&order).await).await, OrderStatus::Completed);
+    let calls: Vec<_> = shop.faults.calls_of(order.order_id).into_keys().collect();
+    assert!(!calls.contains(&"ScreenOrder".to_owned()), "{calls:?}");
     shop.assert_proven().await;
     shop.close().await;
 }

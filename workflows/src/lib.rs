@@ -1,8 +1,9 @@
 //! The shop's processes: what is done for an order, in which order, and how it is undone.
 //!
 //! One folder per process. In each: `mod.rs` is the process and how it is addressed while it runs,
-//! `contract.rs` the table of its activities. How steps are done and undone is the `saga` crate's
-//! part; what they do is `activities`'.
+//! `contract.rs` the table of its activities. What all of them are told, and have put on the order's
+//! record, is in `told.rs`. How steps are done and undone is the `saga` crate's part; what they do is
+//! `activities`'.
 //!
 //! # Determinism
 //!
@@ -20,8 +21,10 @@
 
 pub mod order;
 mod queue;
+pub mod reconcile;
 pub mod refund;
 mod registry;
+mod told;
 
 pub use queue::Queue;
 pub use registry::{PROCESSES, ProcessEntry, contract_of};

@@ -3,7 +3,7 @@
 
 use saga::Contract;
 
-/// A process: a workflow that is carried out as a saga.
+/// A process: a workflow of the shop's. Most are carried out as sagas.
 #[derive(Clone, Copy, Debug)]
 pub struct ProcessEntry {
     /// The workflow type in Temporal.
@@ -20,6 +20,7 @@ macro_rules! for_each_process {
     ($each:ident) => {
         $each!($crate::order::OrderSaga);
         $each!($crate::refund::RefundSaga);
+        $each!($crate::reconcile::Reconciliation);
     };
 }
 
@@ -34,6 +35,11 @@ pub const PROCESSES: &[ProcessEntry] = &[
         workflow_type: "RefundSaga",
         id_prefix: domain::refund::RefundId::WORKFLOW_ID_PREFIX,
         contracts: crate::refund::CONTRACTS,
+    },
+    ProcessEntry {
+        workflow_type: "Reconciliation",
+        id_prefix: crate::reconcile::WORKFLOW_ID_PREFIX,
+        contracts: crate::reconcile::CONTRACTS,
     },
 ];
 

@@ -15,13 +15,17 @@ use serde_json::error::Category;
 
 use crate::fault::PAUSE_MAX;
 
-/// What a body may be at most, in bytes. Nothing that a party has to say is nearly as long.
+/// What a body may be at most, in bytes. Nothing that a party has to say about one thing is nearly as
+/// long.
 pub const BODY_MAX: usize = 64 * 1024;
+
+/// The same of a page of a list: a hundred things, each with what belongs to it.
+pub const PAGE_MAX: usize = 4 * 1024 * 1024;
 
 /// An answer as it came over the wire.
 ///
 /// **Shape.** The headers are as they were sent, if they were. Whoever receives a body stops once it
-/// is longer than [`BODY_MAX`].
+/// is longer than [`BODY_MAX`], or [`PAGE_MAX`] where a list was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// The HTTP status.
@@ -70,7 +74,7 @@ pub enum Nonsense {
     /// A status that answers nothing.
     #[error("the status of the answer is {0}")]
     Status(u16),
-    /// A body that is longer than [`BODY_MAX`].
+    /// A body that is longer than [`BODY_MAX`], or a page that is longer than [`PAGE_MAX`].
     #[error("the answer is longer than any that is read")]
     TooLarge,
     /// A body of another type than JSON, such as a proxy's page.
@@ -105,20 +109,33 @@ impl Answer {
         T: DeserializeOwned,
         R: DeserializeOwned,
     {
+        self.read_up_to(BODY_MAX, now)
+    }
+
+    /// The same of an answer whose body may be so many bytes long, as that of a list may.
+    pub(crate) fn read_up_to<T, R>(
+        &self,
+        bytes_max: usize,
+        now: SystemTime,
+    ) -> Result<Said<T, R>, Unread>
+    where
+        T: DeserializeOwned,
+        R: DeserializeOwned,
+    {
         match self.status {
-            200..=299 => Ok(Said::Yes(self.value()?)),
+            200..=299 => Ok(Said::Yes(self.value(bytes_max)?)),
             status @ (408 | 425 | 429 | 500..=599) => {
                 let retry_after = self.retry_after.as_deref();
                 let retry_after = retry_after.and_then(|header| retry_after_of(header, now));
                 Err(Unread::Unavailable { status, retry_after })
             }
-            status @ 400..=499 => Ok(Said::No { status, why: self.value()? }),
+            status @ 400..=499 => Ok(Said::No { status, why: self.value(bytes_max)? }),
             status => Err(Nonsense::Status(status).into()),
         }
     }
 
-    fn value<T: DeserializeOwned>(&self) -> Result<T, Nonsense> {
-        if self.body.len() > BODY_MAX {
+    fn value<T: DeserializeOwned>(&self, bytes_max: usize) -> Result<T, Nonsense> {
+        if self.body.len() > bytes_max {
             return Err(Nonsense::TooLarge);
         }
         if !self.content_type.as_deref().is_some_and(is_json) {
@@ -279,7 +296,11 @@ mod tests {
             json(200, &[RECEIPT, &" ".repeat(blanks)].concat())
         };
         assert!(read(&of(BODY_MAX)).is_ok());
-        assert_eq!(read(&of(BODY_MAX.saturating_add(1))), Err(Nonsense::TooLarge.into()));
+        let longer = of(BODY_MAX.saturating_add(1));
+        assert_eq!(read(&longer), Err(Nonsense::TooLarge.into()));
+        let page = |answer: &Answer| answer.read_up_to::<Receipt, Refused>(PAGE_MAX, noon());
+        assert!(page(&longer).is_ok());
+        assert_eq!(page(&of(PAGE_MAX.saturating_add(1))), Err(Nonsense::TooLarge.into()));
     }
 
     #[test]

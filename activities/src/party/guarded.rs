@@ -4,11 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use domain::{Charge, Money};
+use chrono::{DateTime, Utc};
+use domain::dispute::DisputeFacts;
+use domain::{Charge, Money, ProviderName};
 
 use super::{Breaker, Capabilities, PartyError};
 use crate::fault::Cause;
-use crate::payment::port::{Payment, PaymentId, PaymentProvider, ProviderError, Refund};
+use crate::payment::lists::{
+    ListedPayment, ListedRefund, Page, Payout, ProviderLists, Range, Settled,
+};
+use crate::payment::port::{
+    EventPage, EventSource, FoundRefund, Payment, PaymentId, PaymentProvider, ProviderError, Refund,
+};
 use crate::shipping::port::{Booking, Carrier, CarrierError, Consignment, ShipmentId};
 
 /// A party, of which every call passes a breaker.
@@ -68,6 +75,72 @@ impl<P: PaymentProvider> PaymentProvider for Guarded<P> {
         refund_key: &str,
     ) -> Result<Option<Refund>, ProviderError> {
         self.breaker.call(self.party.look_up_refund(payment, refund_key)).await
+    }
+
+    async fn retrieve_dispute(&self, dispute_id: &str) -> Result<DisputeFacts, ProviderError> {
+        self.breaker.call(self.party.retrieve_dispute(dispute_id)).await
+    }
+
+    fn lists(&self) -> &dyn ProviderLists {
+        self
+    }
+}
+
+#[async_trait]
+impl<P: EventSource> EventSource for Guarded<P> {
+    fn name(&self) -> ProviderName {
+        self.party.name()
+    }
+
+    async fn find_refund(&self, reference: &str) -> Result<FoundRefund, ProviderError> {
+        self.breaker.call(self.party.find_refund(reference)).await
+    }
+
+    async fn events(
+        &self,
+        since: DateTime<Utc>,
+        page: Option<&str>,
+    ) -> Result<EventPage, ProviderError> {
+        self.breaker.call(self.party.events(since, page)).await
+    }
+}
+
+#[async_trait]
+impl<P: PaymentProvider> ProviderLists for Guarded<P> {
+    async fn list_payments(
+        &self,
+        range: Range,
+        after: Option<&str>,
+    ) -> Result<Page<ListedPayment>, ProviderError> {
+        self.breaker.call(self.party.lists().list_payments(range, after)).await
+    }
+
+    async fn list_refunds(
+        &self,
+        range: Range,
+        after: Option<&str>,
+    ) -> Result<Page<ListedRefund>, ProviderError> {
+        self.breaker.call(self.party.lists().list_refunds(range, after)).await
+    }
+
+    async fn list_payouts(
+        &self,
+        range: Range,
+        after: Option<&str>,
+    ) -> Result<Page<Payout>, ProviderError> {
+        self.breaker.call(self.party.lists().list_payouts(range, after)).await
+    }
+
+    async fn list_settled(
+        &self,
+        payout: &str,
+        after: Option<&str>,
+    ) -> Result<Page<Settled>, ProviderError> {
+        self.breaker.call(self.party.lists().list_settled(payout, after)).await
+    }
+
+    async fn find(&self, payment: &PaymentId) -> Result<ListedPayment, ProviderError> {
+        self.breaker.call(self.party.lists().find(payment)).await
     }
 }
 

@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use domain::dispute::DisputeFacts;
 use domain::payment::PaymentState;
 use domain::refund::AtProvider;
-use domain::{Charge, Money, as_one_line, is_foreign_id};
+use domain::screening::RiskLevel;
+use domain::{Charge, CountryCode, Money, ProviderEvent, ProviderName, as_one_line, is_foreign_id};
 
+use super::lists::ProviderLists;
 use crate::ActivityFault;
 use crate::fault::Cause;
 pub use crate::party::Capabilities;
@@ -71,6 +74,57 @@ pub trait PaymentProvider: Send + Sync {
         payment: &PaymentId,
         refund_key: &str,
     ) -> Result<Option<Refund>, ProviderError>;
+
+    /// What the provider lists of itself, which is compared with the shop's records.
+    fn lists(&self) -> &dyn ProviderLists;
+
+    /// A dispute as it is at this moment, by the provider's own id for it.
+    ///
+    /// **Errors.** Not found, with a provider that has no disputes.
+    async fn retrieve_dispute(&self, _dispute_id: &str) -> Result<DisputeFacts, ProviderError> {
+        Err(ProviderError::NotFound)
+    }
+}
+
+/// A provider that tells by itself what happens there, by webhooks, and lists what it has told.
+///
+/// What it tells is that an object has changed. What has become of the object is asked for.
+#[async_trait]
+pub trait EventSource: PaymentProvider {
+    /// Which provider it is.
+    fn name(&self) -> ProviderName;
+
+    /// A refund by the provider's own name for it, whoever has made it.
+    ///
+    /// **Errors.** Not found.
+    async fn find_refund(&self, reference: &str) -> Result<FoundRefund, ProviderError>;
+
+    /// The events since a moment that the shop does something about, the newest first, in pages.
+    async fn events(
+        &self,
+        since: DateTime<Utc>,
+        page: Option<&str>,
+    ) -> Result<EventPage, ProviderError>;
+}
+
+/// A page of events, the newest first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventPage {
+    /// The events.
+    pub events: Vec<ProviderEvent>,
+    /// What names the next page, of older ones, if there is one.
+    pub next: Option<String>,
+}
+
+/// A refund, and what it belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundRefund {
+    /// The payment that it gives back, if it is one of this shop's kind.
+    pub payment: Option<PaymentId>,
+    /// The key under which the shop has asked for it; none, if somebody made it at the provider.
+    pub key: Option<String>,
+    /// The refund itself.
+    pub refund: Refund,
 }
 
 /// What the provider calls a payment.
@@ -93,12 +147,20 @@ pub struct Payment {
     pub state: PaymentState,
     /// How much was taken.
     pub captured: Money,
+    /// How much of that was given back, or is on its way, whoever has asked for it.
+    pub refunded: Money,
     /// Why the bank said no, if it did: the provider's word for it.
     pub decline_code: Option<String>,
     /// Until when the money is set aside, if it is and the provider says so.
     pub expires_at: Option<DateTime<Utc>>,
     /// How the customer approves it, if it awaits that.
     pub approval: Option<Approval>,
+    /// How risky the provider takes it to be, if it says so. A payment that it has stopped for one of
+    /// its own people to look at is [`RiskLevel::Elevated`] at least; one that it does not let through
+    /// is declined.
+    pub risk: Option<RiskLevel>,
+    /// Where the payment method is from, if the provider says so.
+    pub method_country: Option<CountryCode>,
 }
 
 impl Payment {

@@ -13,6 +13,9 @@
 //! | `tok_answer_twice` | authorisation and capture reach the provider twice |
 //! | `tok_expires_<s>` | an authorisation lasts for so many seconds; the next one of the order for a week |
 //! | `tok_needs_customer`, `tok_needs_customer_<s>` | awaits the customer, whom `sandbox_provider.answer_as_customer` plays; for so many seconds at most |
+//! | `tok_risk_elevated` | paid, at a risk that is told to be elevated |
+//! | `tok_risk_highest` | declined: `fraudulent`, at the highest risk |
+//! | `tok_from_<CC>` | paid, with a payment method from that country, such as `tok_from_US` |
 //! | `tok_forgetful` | idempotency keys are forgotten at once |
 //! | `tok_lags_<n>` | the first n questions about a payment are answered 404 |
 //! | `tok_refund_unavailable_<n>` | paid; the first n refunds are answered 503, `Retry-After: 1` |
@@ -24,7 +27,7 @@
 //!
 //! Any other trouble is ordered in `sandbox_provider.behaviours`, by the schemas' owner, and comes
 //! before what the token says: for a `call` (`open`, `authorise`, `capture`, `void`, `refund`,
-//! `look-up`, or `*`), for `whom` (a payment's key, an order's id, or `*`), for the next `remaining`
+//! `look-up`, `list`, or `*`), for `whom` (a payment's key, an order's id, or `*`), for the next `remaining`
 //! calls (null: until the row is deleted). The first row that fits is what happens:
 //!
 //! | behaviour | what happens |
@@ -40,6 +43,8 @@
 //! | `forgets` | of `open`: keys of more than `seconds` ago (0, if null) are forgotten |
 //! | `pending` | of `refund`: it is made, and decided by whoever sets its `state` in `sandbox_provider.refunds` to `succeeded` or `failed` |
 //!
+//! `select sandbox_provider.pay_out()` pays out whatever was taken and not paid out yet, less a fee.
+//!
 //! An authorisation ends early once its `expires_at` in `sandbox_provider.payments` is set back.
 //!
 //! ```sql
@@ -47,6 +52,7 @@
 //! values ('capture', '*', 'unavailable', 'Fri, 31 Dec 2027 23:59:59 GMT', 3);
 //! ```
 
+mod lists;
 mod records;
 
 use std::time::{Duration, SystemTime};
@@ -55,13 +61,15 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use domain::payment::PaymentState;
 use domain::refund::AtProvider;
-use domain::{Charge, Currency, Money};
+use domain::screening::RiskLevel;
+use domain::{Charge, CountryCode, Currency, Money};
 use rust_decimal::Decimal;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
 
+use super::lists::ProviderLists;
 use super::port::{
     Approval, Capabilities, Payment, PaymentId, PaymentProvider, ProviderError, Refund,
 };
@@ -85,6 +93,11 @@ enum Request {
     Refund { payment: i64, key: String, amount: Decimal },
     LookUp { payment: i64 },
     LookUpRefund { payment: i64, key: String },
+    ListPayments { from: DateTime<Utc>, to: DateTime<Utc>, after: i64 },
+    ListRefunds { from: DateTime<Utc>, to: DateTime<Utc>, after: i64 },
+    ListPayouts { from: DateTime<Utc>, to: DateTime<Utc>, after: i64 },
+    ListSettled { payout: i64, after: i64 },
+    Find { payment: i64 },
 }
 
 /// A payment as the provider answers it.
@@ -94,11 +107,15 @@ pub(crate) struct Told {
     state: PaymentState,
     currency: String,
     captured: Decimal,
+    #[serde(default)]
+    refunded: Decimal,
     decline_code: Option<String>,
     expires_at: Option<DateTime<Utc>>,
     /// Where the customer approves it, if it awaits that.
     approval_url: Option<String>,
     approvable_until: Option<DateTime<Utc>>,
+    risk: Option<RiskLevel>,
+    method_country: Option<CountryCode>,
     /// Of a refund: whether it is under way, and nobody knows yet how it ends.
     is_refund_pending: bool,
 }
@@ -203,6 +220,11 @@ impl SandboxProvider {
                 let newest = self.newest_refund(*payment, key).await?;
                 Ok(Answer::json(200, &ToldOfRefund { newest }))
             }
+            Request::ListPayments { .. }
+            | Request::ListRefunds { .. }
+            | Request::ListPayouts { .. }
+            | Request::ListSettled { .. }
+            | Request::Find { .. } => self.list(request).await,
         }
     }
 
@@ -226,6 +248,7 @@ impl SandboxProvider {
         match token {
             "tok_declined" => Some("insufficient_funds"),
             "tok_expired_card" => Some("expired_card"),
+            "tok_risk_highest" => Some("fraudulent"),
             _ if is_unlucky(key, self.decline_percent) => Some("insufficient_funds"),
             _ => None,
         }
@@ -312,6 +335,10 @@ impl PaymentProvider for SandboxProvider {
         let ToldOfRefund { newest } = self.ask(&Request::LookUpRefund { payment, key }).await?;
         newest.map(ToldRefund::refund).transpose()
     }
+
+    fn lists(&self) -> &dyn ProviderLists {
+        self
+    }
 }
 
 impl ToldRefund {
@@ -327,12 +354,23 @@ impl ToldRefund {
 impl Told {
     pub(crate) fn payment(self) -> Result<Payment, ProviderError> {
         let Self { state, decline_code, expires_at, approval_url, approvable_until, .. } = self;
+        let (risk, method_country) = (self.risk, self.method_country);
         let currency = Currency::from_code(&self.currency);
-        let captured = currency.and_then(|currency| Money::new(self.captured, currency).ok());
-        let captured = captured.ok_or_else(|| nonsense("an amount that is none"))?;
+        let money = |amount| currency.and_then(|currency| Money::new(amount, currency).ok());
+        let amounts = money(self.captured).zip(money(self.refunded));
+        let (captured, refunded) = amounts.ok_or_else(|| nonsense("an amount that is none"))?;
         let expires_at = expires_at.filter(|_| state == PaymentState::Authorised);
         let approval = approval_url.map(|url| Approval { url, until: approvable_until });
-        Ok(Payment { state, captured, decline_code, expires_at, approval })
+        Ok(Payment {
+            state,
+            captured,
+            refunded,
+            decline_code,
+            expires_at,
+            approval,
+            risk,
+            method_country,
+        })
     }
 }
 

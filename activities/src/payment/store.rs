@@ -5,7 +5,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use domain::event::{OrderEvent, PaymentMoved, Refused};
 use domain::payment::PaymentState;
-use domain::{Charge, Rejection, StepKey, StepName};
+use domain::screening::RiskLevel;
+use domain::{Charge, Money, Rejection, StepKey, StepName};
 use serde_json::Value;
 use sqlx::PgPool;
 
@@ -234,7 +235,9 @@ pub(super) async fn answer(
         ), kept as (
             update payments.charges
             set state = coalesce($6, state), captured = coalesce($7, captured),
-                expires_at = coalesce($8, expires_at), approval_url = null
+                expires_at = coalesce($8, expires_at), approval_url = null,
+                risk_level = coalesce($11, risk_level),
+                method_country = coalesce($12, method_country)
             from taken where charge_key = $5 and outcome is not null
         )
         select case when $9::text is not null then orders.record($1, $9, $10) end as number
@@ -250,6 +253,8 @@ pub(super) async fn answer(
         payment.and_then(|payment| payment.expires_at),
         event.map(|event| event.event_type().name()),
         event.map(idempotency::data).transpose()?,
+        payment.and_then(|payment| payment.risk).map(RiskLevel::name),
+        payment.and_then(|payment| payment.method_country).map(|country| country.to_string()),
     )
     .fetch_optional(db)
     .await
@@ -312,8 +317,8 @@ pub(super) async fn record_replaced(db: &PgPool, charge: &Charge) -> Result<(), 
     Ok(())
 }
 
-pub(super) fn moved(charge: &Charge, PaymentId(reference): &PaymentId) -> PaymentMoved {
-    PaymentMoved { amount: charge.amount, provider_reference: reference.clone() }
+pub(super) fn moved(amount: Money, PaymentId(reference): &PaymentId) -> PaymentMoved {
+    PaymentMoved { amount, provider_reference: reference.clone() }
 }
 
 /// A refusal as the idempotency record keeps it, and as an event.

@@ -18,6 +18,14 @@
 //!
 //! Once a day is over, a key is as good as new: the state decides then as well.
 //!
+//! # Disputes
+//!
+//! A dispute is read as it is, whatever event told of it: its status, and the balance transactions
+//! that it has made until then. One below zero has withdrawn the money, one above has reinstated it,
+//! and each says what fee Stripe takes, or gives back. Where Stripe pays out in another currency, the
+//! fee is in that one, and what was withdrawn counts as the amount in dispute: what the exchange rate
+//! makes of it is the payout's.
+//!
 //! # The customer's approval
 //!
 //! With a [return URL](StripeSettings::return_url), a bank that wants its customer to approve the
@@ -25,18 +33,30 @@
 //! is not there, and declines with `authentication_required`.
 
 mod client;
+mod lists;
 mod objects;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use domain::dispute::DisputeFacts;
 use domain::payment::PaymentState;
-use domain::{Charge, Money, to_stripe_units};
+use domain::{Charge, Money, ProviderName, Subject, to_stripe_units};
 
 use self::client::{Api, Field, Reply, is_safe};
 pub use self::client::{ApiKey, Mode, StripeSettings, UnusableSettings};
-use self::objects::{Intent, Refund, Refunding, Refunds, intent_id, nonsense, undecided};
-use super::port::{self, Capabilities, Payment, PaymentId, PaymentProvider, ProviderError};
+#[cfg(fuzzing)]
+pub(crate) use self::objects::fuzzing;
+use self::objects::{
+    Dispute, Events, Intent, Refund, Refunding, Refunds, dispute_id, intent_id, nonsense,
+    refund_id, undecided,
+};
+use super::lists::ProviderLists;
+use super::port::{
+    self, Capabilities, EventPage, EventSource, FoundRefund, Payment, PaymentId, PaymentProvider,
+    ProviderError,
+};
 use crate::party::answer::Said;
 
 /// Under so many keys a request is sent, as long as each only brings back an answer that was kept.
@@ -44,6 +64,9 @@ const KEYS_MAX: u32 = 5;
 
 /// More refunds of one payment are more than a provider that works can bring about.
 const REFUNDS_MAX: &str = "40";
+
+/// How many events a page has: as many as Stripe gives at once.
+const EVENTS_PER_PAGE: &str = "100";
 
 /// Where Stripe's API is.
 pub const STRIPE_API_URL: &str = "https://api.stripe.com";
@@ -310,7 +333,8 @@ impl PaymentProvider for StripeProvider {
         self.ask(payment, &action).await
     }
 
-    /// What a person has given back in Stripe's Dashboard is not given back again.
+    /// What a person has given back in Stripe's Dashboard is not given back again, and no other amount
+    /// is given back than was asked for.
     async fn refund(
         &self,
         payment: &PaymentId,
@@ -322,9 +346,10 @@ impl PaymentProvider for StripeProvider {
         if intent.payment()?.state != PaymentState::Captured {
             return Err(ProviderError::MovedOn);
         }
+        let amount = units(amount)?;
         let form = vec![
             ("payment_intent", id.to_owned()),
-            ("amount", intent.refundable(units(amount)?).to_string()),
+            ("amount", amount.to_string()),
             ("metadata[refund_key]", refund_key.to_owned()),
         ];
         let mut refunds = self.refunds(id).await?;
@@ -337,6 +362,9 @@ impl PaymentProvider for StripeProvider {
             let is_given_back = intent.is_given_back(&refunds);
             if is_given_back || of_key(&refunds, refund_key, Refunding::Done) > 0 {
                 return self.found(id).await;
+            }
+            if intent.has_less_left_than(amount) {
+                return Err(ProviderError::MovedOn);
             }
             let key = numbered(refund_key, number);
             if let Some(payment) = self.refund_once(id, &key, &form).await? {
@@ -361,6 +389,59 @@ impl PaymentProvider for StripeProvider {
         let refunds = self.refunds(id).await?;
         let newest = refunds.iter().find(|refund| refund.is_of(refund_key));
         newest.map(Refund::as_known).transpose()
+    }
+
+    fn lists(&self) -> &dyn ProviderLists {
+        self
+    }
+
+    async fn retrieve_dispute(&self, id: &str) -> Result<DisputeFacts, ProviderError> {
+        let id = dispute_id(id).ok_or(ProviderError::NotFound)?;
+        let reply = self.api.get(&["disputes", id], &[]).await?;
+        match reply.read::<Dispute>()? {
+            Said::Yes(dispute) if dispute.id == id => dispute.facts(),
+            Said::Yes(_) => Err(nonsense("another dispute")),
+            Said::No { why, .. } => Err(reply.refused(&why.error)),
+        }
+    }
+}
+
+#[async_trait]
+impl EventSource for StripeProvider {
+    fn name(&self) -> ProviderName {
+        ProviderName::Stripe
+    }
+
+    async fn find_refund(&self, reference: &str) -> Result<FoundRefund, ProviderError> {
+        let id = refund_id(reference).ok_or(ProviderError::NotFound)?;
+        let reply = self.api.get(&["refunds", id], &[]).await?;
+        match reply.read::<Refund>()? {
+            Said::Yes(refund) => refund.found(),
+            Said::No { why, .. } => Err(reply.refused(&why.error)),
+        }
+    }
+
+    async fn events(
+        &self,
+        since: DateTime<Utc>,
+        page: Option<&str>,
+    ) -> Result<EventPage, ProviderError> {
+        let since = since.timestamp().to_string();
+        let mut query = vec![("created[gte]", since.as_str()), ("limit", EVENTS_PER_PAGE)];
+        query.extend(Subject::EVENT_TYPES.map(|event_type| ("types[]", event_type)));
+        query.extend(page.map(|last| ("starting_after", last)));
+        let reply = self.api.get_page(&["events"], &query).await?;
+        match reply.read::<Events>()? {
+            Said::Yes(events) => events.page(),
+            // An answer, whatever it is about: a key that may not read events must not have the
+            // provider left alone, which takes payments all the same.
+            Said::No { why, .. } => Err(match reply.refused(&why.error) {
+                ProviderError::Unavailable { source, .. } => ProviderError::InvalidAnswer(source),
+                error @ (ProviderError::MovedOn
+                | ProviderError::NotFound
+                | ProviderError::InvalidAnswer(_)) => error,
+            }),
+        }
     }
 }
 

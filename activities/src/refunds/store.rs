@@ -20,12 +20,16 @@ pub(super) struct Stored {
     pub(super) amount: Money,
     pub(super) parts: Parts,
     pub(super) state: RefundState,
+    /// Whether nobody is to ask the provider for it any more.
+    pub(super) is_given_up: bool,
     /// The payment that it gives back.
     pub(super) payment: PaymentId,
     /// How long ago that was opened.
     pub(super) age: Duration,
     /// The failed refund at the provider that a person was told of.
     pub(super) failed_reference: Option<String>,
+    /// Whether the customer's bank has the payment, or has given it to the customer.
+    pub(super) is_disputed: bool,
 }
 
 /// The refund's number, as the database counts it.
@@ -42,8 +46,16 @@ pub(super) async fn read(db: &PgPool, key: StepKey) -> Result<Stored, ActivityFa
     let row = sqlx::query!(
         r#"
         select asked.currency, asked.amount, goods, goods_tax, asked.shipping, shipping_tax,
-            asked.state, failed_reference, charges.provider_reference as payment,
-            extract(epoch from least(now() - recorded_at, interval '1 day'))::bigint as "seconds!"
+            asked.state, given_up_at is not null as "is_given_up!", failed_reference,
+            charges.provider_reference as payment,
+            exists (
+                select from payments.disputes
+                where disputes.charge_key = asked.charge_key and (has_payment or is_lost)
+            ) as "is_disputed!",
+            -- By a clock that may have been set back.
+            extract(epoch from greatest(
+                least(now() - recorded_at, interval '1 day'), interval '0'
+            ))::bigint as "seconds!"
         from payments.refund_requests as asked
         join payments.charges using (charge_key)
         join orders.orders on orders.order_id = asked.order_id
@@ -72,9 +84,13 @@ pub(super) async fn read(db: &PgPool, key: StepKey) -> Result<Stored, ActivityFa
             shipping_tax: money(row.shipping_tax)?,
         },
         state: row.state.parse().map_err(|_unknown| unusable("its state"))?,
+        is_given_up: row.is_given_up,
         payment: PaymentId(row.payment),
-        age: Duration::from_secs(u64::try_from(row.seconds).unwrap_or_default()),
+        age: Duration::from_secs(
+            u64::try_from(row.seconds).map_err(|_negative| unusable("its payment's age"))?,
+        ),
         failed_reference: row.failed_reference,
+        is_disputed: row.is_disputed,
     })
 }
 
@@ -82,7 +98,7 @@ pub(super) async fn read(db: &PgPool, key: StepKey) -> Result<Stored, ActivityFa
 pub(super) async fn begin(db: &PgPool, key: StepKey) -> Result<(), ActivityFault> {
     sqlx::query!(
         "update payments.refund_requests set state = 'pending', updated_at = now()
-         where order_id = $1 and number = $2 and state = 'requested'",
+         where order_id = $1 and number = $2 and state = 'requested' and given_up_at is null",
         key.order_id.uuid(),
         number(key)?,
     )
@@ -90,6 +106,21 @@ pub(super) async fn begin(db: &PgPool, key: StepKey) -> Result<(), ActivityFault
     .await
     .map(|_begun| ())
     .map_err(|error| ActivityFault::of_database("beginning a refund", error))
+}
+
+/// Says that nobody is to ask the provider any more, unless the refund has ended.
+pub(super) async fn give_up(db: &PgPool, key: StepKey) -> Result<(), ActivityFault> {
+    sqlx::query!(
+        "update payments.refund_requests set given_up_at = now(), updated_at = now()
+         where order_id = $1 and number = $2 and state in ('requested', 'pending')
+            and given_up_at is null",
+        key.order_id.uuid(),
+        number(key)?,
+    )
+    .execute(db)
+    .await
+    .map(|_given_up| ())
+    .map_err(|error| ActivityFault::of_database("giving a refund up", error))
 }
 
 /// Records that the money is given back, and books it, once; whether this call did. `events` are
@@ -112,7 +143,9 @@ pub(super) async fn succeed(
             from known
             where asked.order_id = known.order_id and number = $2
                 and state in ('requested', 'pending')
-            returning asked.order_id, charge_key, asked.currency, asked.amount
+            returning asked.order_id, charge_key, asked.currency, asked.amount,
+                -- What came back and is given again is booked under a name of its own.
+                concat_ws(':', $4::text, 'again-' || nullif(reversals, 0)) as name
         ), charge as (
             update payments.charges as charged
             set refunded = charged.refunded + given.amount,
@@ -123,9 +156,9 @@ pub(super) async fn succeed(
         ), refund as (
             insert into payments.refunds
                 (refund_key, charge_key, provider_reference, currency, amount)
-            select $4, charge_key, $3, currency, amount from given
+            select name, charge_key, $3, currency, amount from given
         ), booked as (
-            insert into ledger.transactions (key, order_id) select $4, order_id from given
+            insert into ledger.transactions (key, order_id) select name, order_id from given
             returning transaction_id
         ), entry as (
             insert into ledger.entries (transaction_id, line, account, side, amount, currency)

@@ -19,6 +19,8 @@ pub(super) struct Stored {
     pub(super) age: Duration,
     /// Whether there is anything to give to the carrier.
     pub(super) are_goods_held: bool,
+    /// Whether the customer keeps the money by a dispute; none, if no dispute keeps the parcel here.
+    pub(super) is_payment_lost: Option<bool>,
     pub(super) recipient: Option<Recipient>,
 }
 
@@ -35,6 +37,10 @@ pub(super) async fn read(db: &PgPool, parcel: &Parcel) -> Result<Stored, Activit
                 select from inventory.reservations
                 where reservation_key = $5 and reservations.state = 'held'
             ) as "are_goods_held!",
+            (
+                select bool_or(is_lost) from payments.disputes
+                where disputes.order_id = $1 and (is_open and released_at is null or is_lost)
+            ) as "is_payment_lost?",
             name as "name?", line1 as "line1?", line2 as "line2?",
             city as "city?", postal_code as "postal_code?"
         from (values (true)) as always
@@ -64,13 +70,14 @@ pub(super) async fn read(db: &PgPool, parcel: &Parcel) -> Result<Stored, Activit
         shipment: row.carrier_reference.map(ShipmentId),
         age: age.and_then(|age| age.to_std().ok()).unwrap_or_default(),
         are_goods_held: row.are_goods_held,
+        is_payment_lost: row.is_payment_lost,
         recipient,
     })
 }
 
 /// Stores the id of a shipment that was drafted a moment ago, with the beginning of its step's
 /// idempotency record; whether it did. Neither is stored if the step has a shipment, an answer or a
-/// tombstone already.
+/// tombstone already, or if a dispute came meanwhile.
 pub(super) async fn store(
     db: &PgPool,
     parcel: &Parcel,
@@ -79,7 +86,12 @@ pub(super) async fn store(
     let stored = sqlx::query!(
         r#"
         with begun as (
-            insert into orders.step_keys (order_id, step, version) values ($1, $2, $3)
+            insert into orders.step_keys (order_id, step, version)
+            select $1::uuid, $2::text, $3::integer
+            where not exists (
+                select from payments.disputes
+                where disputes.order_id = $1 and (is_open and released_at is null or is_lost)
+            )
             on conflict do nothing
             returning order_id
         )

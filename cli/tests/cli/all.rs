@@ -101,7 +101,7 @@ async fn a_worker_says_what_the_database_lacks_and_ends_once_it_is_too_old_for_i
 ) {
     let (server, temporal) = testkit::server().await;
     let (mut program, ops) = worker(&database, &temporal).await;
-    let client = reqwest::Client::builder().build().unwrap();
+    let client = runtime::http::client_builder().build().unwrap();
     let ready = async || client.get(format!("{ops}/ready")).send().await.unwrap();
     assert_eq!(ready().await.status(), 200);
 
@@ -145,7 +145,7 @@ async fn token_of(client: &reqwest::Client, api: &str, id: &str, secret: &str) -
 
 /// Stops the launching of orders, as an operator does.
 pub(crate) async fn launching_stopped(api: &str) {
-    let client = reqwest::Client::builder().build().unwrap();
+    let client = runtime::http::client_builder().build().unwrap();
     let token = token_of(&client, api, "eve", "a-secret-of-eves").await;
     let stop = client.post(format!("{api}/v1/queues/orders/pause")).bearer_auth(token);
     let answer = stop.json(&json!({"why": "an incident"})).send().await.unwrap();
@@ -154,7 +154,7 @@ pub(crate) async fn launching_stopped(api: &str) {
 
 /// Places an order as the shop's backend does.
 pub(crate) async fn placed(api: &str) -> String {
-    let client = reqwest::Client::builder().build().unwrap();
+    let client = runtime::http::client_builder().build().unwrap();
     let token = token_of(&client, api, "shop", "a-secret-of-the-shop").await;
     let order = json!({
         "customer_id": "ada",
@@ -227,6 +227,15 @@ async fn an_order_goes_through_one_process_and_an_operator_sees_it(database: PgP
     let told: Value = serde_json::from_str(&told).unwrap();
     assert_eq!(told["items"][0]["order_id"], json!(order_id));
     assert_eq!(operator(&api, &["attention", "list"]).await.1, "none\n");
+    assert_eq!(operator(&api, &["dispute", "list", "--open"]).await.1, "none\n");
+    assert_eq!(operator(&api, &["webhook", "list"]).await.1, "none\n");
+    let (code, _, said) = operator(&api, &["webhook", "retry", "evt_1a"]).await;
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("No event of this name is open"), "{said}");
+    assert_eq!(operator(&api, &["review", "list"]).await.1, "none\n");
+    lists_somebody(&api).await;
+    tries_rules_out(&api).await;
+    closes_what_is_listed(&api).await;
 
     // The answer is no, which is not the same as no answer.
     let (code, told, said) =
@@ -240,6 +249,108 @@ async fn an_order_goes_through_one_process_and_an_operator_sees_it(database: PgP
     let id = program.id().unwrap().to_string();
     assert!(Command::new("kill").arg(&id).status().await.unwrap().success());
     assert!(program.wait().await.unwrap().success());
+    server.shutdown().await.unwrap();
+}
+
+/// An operator blocks a network and lets it in again.
+async fn lists_somebody(api: &str) {
+    let add = ["screening", "add", "block", "network", "203.0.113.7", "--why", "card testing"];
+    let (code, told, said) = operator(api, &add).await;
+    assert!(code == 0 && told.contains("203.0.113.0/24"), "{told}{said}");
+    let (_, told, _) = operator(api, &["screening", "list"]).await;
+    assert!(told.contains("card testing"), "{told}");
+    let (code, _, said) = operator(api, &["screening", "remove", "1"]).await;
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(operator(api, &["screening", "list"]).await.1, "none\n");
+}
+
+/// An operator brings a set of rules in, looks what it would do, and has it count.
+async fn tries_rules_out(api: &str) {
+    let name = format!("rules-{}.json", std::process::id());
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let rules = json!({
+        "review_at": 50, "decline_at": 100, "review_default": "decline",
+        "rules": [{
+            "name": "new", "mode": "active", "when": "first-order", "effect": { "weight": 20 },
+        }],
+    });
+    fs::write(&file, rules.to_string()).unwrap();
+    let path = file.to_str().unwrap();
+    let add = ["screening", "rules", "add", path, "--why", "to see who is new"];
+    let (code, told, said) = operator(api, &add).await;
+    fs::remove_file(&file).unwrap();
+    assert!(code == 0 && told.contains("shadow"), "{told}{said}");
+    let (code, told, said) = operator(api, &["screening", "rules", "trial", "2"]).await;
+    assert_eq!((code, told.as_str()), (0, "none\n\nnone\n\n"), "{said}");
+    let activate = ["screening", "rules", "activate", "2", "--why", "it is right"];
+    let (code, told, said) = operator(api, &activate).await;
+    assert!(code == 0 && told.contains("active"), "{told}{said}");
+    let (_, told, _) = operator(api, &["screening", "rules", "list"]).await;
+    let states: Vec<_> =
+        told.lines().skip(1).map(|line| line.split_whitespace().nth(1).unwrap()).collect();
+    assert_eq!(states, ["active", "retired"]);
+    let (_, told, _) = operator(api, &["screening", "rules", "show", "2"]).await;
+    assert!(told.contains("first-order"), "{told}");
+    let (code, _, said) = operator(api, &["screening", "rules", "show", "3"]).await;
+    assert_eq!(code, 1, "{said}");
+    let (code, _, said) =
+        operator(api, &["screening", "rules", "add", path, "--why", "gone"]).await;
+    assert_eq!(code, 2, "{said}");
+}
+
+/// What nothing else closes has a door, and there is nothing to close here.
+async fn closes_what_is_listed(api: &str) {
+    assert_eq!(operator(api, &["differences", "list", "--settled"]).await.1, "none\n");
+    for (door, refusal) in [
+        (["differences", "settle", "1"], "stands open"),
+        (["webhook", "dismiss", "evt_1a"], "No event of this name is open"),
+    ] {
+        let (code, _, said) = operator(api, &[&door[..], &["--why", "known"]].concat()).await;
+        assert!(code == 1 && said.contains(refusal), "{said}");
+    }
+    let decide = ["attention", "resolve-all", "skip", "--step", "answer-dispute"];
+    let why = ["--cause", "the customer's bank asks", "--why", "known"];
+    let (code, _, said) = operator(api, &[&decide[..], &why].concat()).await;
+    assert_eq!(code, 0, "{said}");
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_operator_has_money_given_back_and_sees_what_comes_of_it(database: PgPool) {
+    load(&database, "2.55", &["--on-hand", "10"]).await;
+    let (server, temporal) = testkit::server().await;
+    let Running { mut program, api, .. } = all(&database, &temporal).await;
+    let order_id = placed(&api).await;
+    assert_eq!(operator(&api, &["order", "watch", &order_id]).await.0, 0);
+    assert_eq!(operator(&api, &["refund", "list", &order_id]).await.1, "none\n");
+
+    let ask = async |what: [&str; 2], key: &str| {
+        let create = ["refund", "create", order_id.as_str(), "--reason", "arrived broken"];
+        operator(&api, &[&create[..], &["--key", key], &what].concat()).await
+    };
+    // A repeat is the same refund.
+    for _ in 0..2 {
+        let (code, told, said) = ask(["--line", "85123A=2"], "k").await;
+        assert_eq!(code, 0, "{said}");
+        assert!(told.contains("6.12 GBP") && told.contains("eve"), "{told}");
+    }
+    loop {
+        let (code, told, said) =
+            operator(&api, &["refund", "show", &order_id, "1", "--output", "json"]).await;
+        assert_eq!(code, 0, "{said}");
+        if serde_json::from_str::<Value>(&told).unwrap()["state"] == "succeeded" {
+            break;
+        }
+    }
+    let (_, told, _) = operator(&api, &["refund", "list", &order_id]).await;
+    assert_eq!(told.lines().count(), 2, "{told}");
+    assert!(told.contains("succeeded") && told.contains("6.12 GBP"), "{told}");
+
+    let (code, told, said) = ask(["--amount", "16.99 GBP"], "another").await;
+    assert_eq!((code, told.as_str()), (1, ""), "{said}");
+    assert!(said.contains("16.98 GBP can still be given back"), "{said}");
+    let (code, _, said) = operator(&api, &["refund", "show", &order_id, "2"]).await;
+    assert_eq!(code, 1, "{said}");
+    program.kill().await.unwrap();
     server.shutdown().await.unwrap();
 }
 

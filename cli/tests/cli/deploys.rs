@@ -113,7 +113,7 @@ impl Serving {
     /// Places an order that can be called off for so long. What is answered with 503 is asked
     /// again, under the same key.
     async fn places(&self, window_seconds: u32) -> String {
-        let client = reqwest::Client::builder().build().unwrap();
+        let client = runtime::http::client_builder().build().unwrap();
         let form = [("grant_type", "client_credentials")];
         let (url, secret) = (format!("{}/oauth/token", self.api), Some("a-secret-of-the-shop"));
         let token = until_available(|| client.post(&url).form(&form).basic_auth("shop", secret));
@@ -169,7 +169,7 @@ async fn until_available(ask: impl Fn() -> reqwest::RequestBuilder) -> (u16, Val
 
 /// Whether a program is ready, as a load balancer asks it, and what it says of its parties.
 async fn is_ready(program: &str) -> (u16, Value) {
-    let client = reqwest::Client::builder().build().unwrap();
+    let client = runtime::http::client_builder().build().unwrap();
     let ready = client.get(format!("{program}/ready")).send().await.unwrap();
     (ready.status().as_u16(), ready.json().await.unwrap())
 }
@@ -320,6 +320,8 @@ async fn orders_wait_while_no_program_fits_the_schema(database: PgPool) {
 
 #[sqlx::test(migrations = false)]
 async fn a_worker_that_is_ahead_of_the_schema_begins_once_it_is_migrated(database: PgPool) {
+    let empty = include_str!("../../../runtime/tests/empty.sql");
+    sqlx::raw_sql(empty).execute(&database).await.unwrap();
     let newest_but_one = MIGRATIONS.iter().rev().nth(1).unwrap().version;
     MIGRATIONS.run_to(newest_but_one, &database).await.unwrap();
     let (server, temporal) = testkit::server().await;

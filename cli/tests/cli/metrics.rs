@@ -70,7 +70,7 @@ async fn whatever_is_watched_is_there_before_anything_goes_wrong(database: PgPoo
     let (code, _, said) = operator(&api, &["order", "watch", &order_id]).await;
     assert_eq!(code, 0, "{said}");
 
-    let client = reqwest::Client::builder().build().unwrap();
+    let client = runtime::http::client_builder().build().unwrap();
     let page = async || {
         let answer = client.get(format!("{worker}/metrics")).send().await.unwrap();
         answer.error_for_status().unwrap().text().await.unwrap()

@@ -20,6 +20,24 @@ fn refused(arguments: &[&str], environment: &[(&str, &str)]) -> String {
 }
 
 #[test]
+fn webhooks_that_cannot_be_checked_are_told_without_their_secrets() {
+    let database = ("STARTER_DATABASE_URL", "postgres://shop:secret@localhost/shop");
+    let webhooks = ("STRIPE_WEBHOOK_SECRETS", "whsec_long-enough,sk_live_long-enough");
+    let told = [
+        refused(&["api"], &[database, webhooks]),
+        refused(&["api"], &[database, webhooks, ("STRIPE_WEBHOOK_MODE", "live")]),
+        refused(&["api"], &[database, ("STRIPE_WEBHOOK_MODE", "sandbox")]),
+    ];
+    let told = told.concat();
+    assert!(!told.contains("long-enough"), "a secret was told: {told}");
+    expect![[r#"
+        2 ordersaga: STRIPE_WEBHOOK_SECRETS is set: set STRIPE_WEBHOOK_MODE to live or test
+        2 ordersaga: STRIPE_WEBHOOK_SECRETS: secret 2 is none: Stripe's begin with whsec_, and have 16 characters or more
+        2 error: invalid value 'sandbox' for '--stripe-webhook-mode <STRIPE_WEBHOOK_MODE>' [possible values: live, test]
+    "#]].assert_eq(&told);
+}
+
+#[test]
 fn settings_that_cannot_be_used_are_told_without_their_secrets() {
     let database = ("STARTER_DATABASE_URL", "postgres://shop:secret@localhost/shop");
     let mut told = String::new();
@@ -54,8 +72,12 @@ fn settings_that_cannot_be_used_are_told_without_their_secrets() {
         &["prove", "--without-temporal"],
         &[("DATABASE_URL", "mysql//shop:secret@localhost")],
     );
+    told += &refused(&["load-catalogue", "list.csv", "--cost-percent", "6_0"], &[]);
     told += &refused(&["order", "list"], &[]);
     told += &refused(&["order", "resolve", "x", "forget"], &[]);
+    let refund = ["refund", "create", "x", "--reason", "broken", "--key", "k"];
+    told += &refused(&[&refund[..], &["--line", "85123A"]].concat(), &[]);
+    told += &refused(&[&refund[..], &["--amount", "10.00"]].concat(), &[]);
     told += &refused(&["export", "--format", "csv"], &[]);
     for hidden in ["shop:secret", "long-enough", "short-secret"] {
         assert!(!told.contains(hidden), "a password was told: {told}");
@@ -79,8 +101,11 @@ fn settings_that_cannot_be_used_are_told_without_their_secrets() {
         2 error: the following required arguments were not provided: --migrate-database-url <MIGRATE_DATABASE_URL>
         2 ordersaga: the owner's database URL: it is not of the form postgres://user:password@host:port/name
         2 ordersaga: DATABASE_URL: it is not of the form postgres://user:password@host:port/name
+        2 error: invalid value '6_0' for '--cost-percent <COST_PERCENT>': a share is written in digits, with a point between them if need be
         2 ordersaga: set ORDERSAGA_TOKEN, or ORDERSAGA_CLIENT_ID and ORDERSAGA_CLIENT_SECRET
         2 error: invalid value 'forget' for '<DECISION>' [possible values: retry, skip, accept-as-done]
+        2 error: invalid value '85123A' for '--line <SKU=QUANTITY>': an article and how many pieces of it, such as 85123A=2
+        2 error: invalid value '10.00' for '--amount <AMOUNT>': an amount and its currency, such as "10.00 GBP"
         2 error: invalid value 'csv' for '--format <FORMAT>' [possible values: hledger, beancount]
     "#]].assert_eq(&told);
 }
@@ -99,20 +124,39 @@ fn nobody_is_to_take_money_with_settings_that_cannot_be_used() {
     let key = ("STRIPE_API_KEY", "sk_live_secret");
     stripe(&[key, ("STRIPE_API_URL", "http://api.stripe.com")]);
     stripe(&[key, ("STRIPE_RETURN_URL", "http://shop.example/back")]);
+    for iban in [&[][..], &[("BANK_IBAN", "GB82"), ("BANK_HOLDER", "The Shop")]] {
+        let settings = [&[shop, ("PAYMENT_PROVIDER", "bank-transfer")], iban].concat();
+        told += &refused(&["worker"], &settings);
+    }
     assert!(!told.contains("my secret") && !told.contains("live_secret"), "a key was told: {told}");
     expect![[r#"
-        2 error: invalid value 'paypal' for '--payment-provider <PAYMENT_PROVIDER>' [possible values: sandbox, stripe]
+        2 error: invalid value 'paypal' for '--payment-provider <PAYMENT_PROVIDER>' [possible values: sandbox, stripe, bank-transfer]
         2 ordersaga: PAYMENT_PROVIDER is stripe, and STRIPE_API_KEY is not set
         2 ordersaga: the settings for Stripe: the API key is a publishable key, which may not take money; a secret key begins with sk_, a restricted one with rk_
         2 ordersaga: the settings for Stripe: the API key is none; Stripe's begin with sk_live_, rk_live_, sk_test_ or rk_test_
         2 ordersaga: the settings for Stripe: http://api.stripe.com/ is neither https nor on this machine
         2 ordersaga: the settings for Stripe: http://shop.example/back is neither https nor on this machine
+        2 ordersaga: PAYMENT_PROVIDER is bank-transfer: BANK_IBAN and BANK_HOLDER name the shop's account, and are not set
+        2 error: invalid value 'GB82' for '--bank-iban <BANK_IBAN>': an IBAN has 15 to 34 letters and digits, and its check digits are right
     "#]].assert_eq(&told);
 }
 
 #[test]
 fn the_help_of_every_command_is_printed_as_a_result() {
-    for command in ["api", "worker", "all", "migrate", "load-catalogue", "order", "attention"] {
+    for command in [
+        "api",
+        "worker",
+        "all",
+        "migrate",
+        "load-catalogue",
+        "order",
+        "refund",
+        "attention",
+        "dispute",
+        "webhook",
+        "review",
+        "screening",
+    ] {
         let mut program = Command::new(env!("CARGO_BIN_EXE_ordersaga"));
         let output = program.env_clear().args([command, "--help"]).output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{command}");

@@ -46,7 +46,7 @@ async fn a_program_that_is_asked_to_stop_says_so_and_answers_what_it_has_begun()
     // Read on, so that the program never waits for its reader.
     tokio::spawn(async move { while let Ok(Some(_line)) = log.next_line().await {} });
     // First it is not ready any more, and then it does not listen any more.
-    let client = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
+    let client = runtime::http::client_builder().pool_max_idle_per_host(0).build().unwrap();
     let ask = async || client.get(format!("http://{address}/ready")).send().await;
     let readiness = async || ask().await.unwrap().json::<serde_json::Value>().await.unwrap();
     // The signal is logged before every part of the program has heard of it.

@@ -60,10 +60,8 @@ impl Localstripe {
                 update(&mut objects, id, &json!({ "status": "canceled" }))
             }
             ("POST", ["v1", "refunds"]) => refund(&mut objects, sent),
-            ("GET", ["v1", "refunds"]) => {
-                let all = objects.values().filter(|one| one["object"] == "refund");
-                (200, json!({ "data": all.collect::<Vec<_>>() }))
-            }
+            ("GET", ["v1", "refunds"]) => listed(&objects, "refund"),
+            ("GET", ["v1", "payment_intents"]) => listed(&objects, "payment_intent"),
             ("GET", ["v1", "charges", id]) => {
                 let mut charges = objects.values().map(|one| &one["latest_charge"]);
                 found(charges.find(|charge| charge["id"] == *id).cloned())
@@ -100,6 +98,11 @@ fn found(object: Option<Value>) -> (u16, Value) {
     object.map_or_else(missing, |object| (200, object))
 }
 
+fn listed(objects: &BTreeMap<String, Value>, kind: &str) -> (u16, Value) {
+    let all = objects.values().filter(|one| one["object"] == kind);
+    (200, json!({ "data": all.collect::<Vec<_>>() }))
+}
+
 fn number(value: &Value) -> i64 {
     value.as_str().unwrap().parse().unwrap()
 }
@@ -114,6 +117,7 @@ fn create(objects: &mut BTreeMap<String, Value>, sent: &Value) -> (u16, Value) {
         "id": format!("pi_{}", objects.len()),
         "object": "payment_intent",
         "amount": number(&sent["amount"]),
+        "created": 1_700_000_000,
         "currency": sent["currency"],
         "payment_method": sent["payment_method"],
         "latest_charge": null,
@@ -206,8 +210,9 @@ fn refund_of(
         "id": id,
         "object": "refund",
         "amount": amount,
-        "balance_transaction": "txn_1",
+        "balance_transaction": format!("txn_{id}"),
         "charge": charge["id"],
+        "currency": charge["currency"],
         "payment_intent": named,
         "status": "succeeded",
     });

@@ -298,10 +298,11 @@ impl Launching {
         }
     }
 
-    /// One transaction: the tombstone under the first step's key decides.
+    /// One transaction: the tombstone under the first step's key decides. What a lost run has done
+    /// is not on record, so an order that is launched again is left to its workflow.
     fn cancel_before_launch(&self, state: &mut State) -> bool {
-        let (Some(record), Some(_)) = (&mut state.record, state.row) else { return false };
-        if record.has_ended() || record.first != Key::Open {
+        let (Some(record), Some(row)) = (&mut state.record, state.row) else { return false };
+        if row.is_recovery || record.has_ended() || record.first != Key::Open {
             return false;
         }
         if self.rules != Rules::CancelWithoutTombstone {

@@ -90,7 +90,7 @@ impl Read {
 
 /// How many answers there were in a round.
 async fn answered(url: &str, token: Option<&str>) -> Result<u64, BenchError> {
-    let client = Client::builder().build().map_err(ApiError::Client)?;
+    let client = runtime::http::client_builder().build().map_err(ApiError::Client)?;
     let until = Instant::now().checked_add(ROUND).unwrap_or_else(Instant::now);
     let token = token.map(str::to_owned);
     // Tasks of their own: on a single one, the clients would be what is slow.

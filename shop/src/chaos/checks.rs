@@ -8,9 +8,9 @@ use futures::{StreamExt, stream};
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use super::ChaosError;
 use super::customers::Asked;
 use super::records::Records;
+use super::{ChaosError, Ground};
 use crate::ordersaga::Ordersaga;
 use crate::screen::{heading, say};
 
@@ -28,12 +28,11 @@ pub(super) struct Check {
 
 /// Looks at all that must hold after a storm, and shows it; whether all of it holds.
 pub(super) async fn after_storm(
-    shop: &Ordersaga,
-    records: &Records,
+    Ground { shop, records, provider, .. }: &Ground,
     asked: &[Asked],
     statuses: &BTreeMap<Uuid, String>,
 ) -> Result<bool, ChaosError> {
-    show(&[
+    let mut found = vec![
         on_record_once(asked, statuses),
         nobody_elses(asked, statuses),
         unrefused(asked),
@@ -41,7 +40,9 @@ pub(super) async fn after_storm(
         as_planned(shop, asked).await,
         met_again(shop, asked).await,
         workflows(records, statuses).await?,
-    ])
+    ];
+    found.extend(provider.told(records).await?);
+    show(&found)
 }
 
 /// Shows what was found; whether all of it holds.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use chrono::{DateTime, Utc};
@@ -10,6 +11,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use uuid::Uuid;
 
 use super::ChaosError;
+use super::provider::Provider;
 use crate::ordersaga::{Answered, ApiError, Cancelled, Order, Ordersaga};
 use crate::plan::{Planned, Twist};
 use crate::retail::RetailOrders;
@@ -28,6 +30,13 @@ pub(super) struct Asked {
 }
 
 impl Asked {
+    /// The customer does what their order asks of them, if they know of it.
+    async fn acted_upon(&self, shop: &Ordersaga, provider: &Provider) {
+        if let Ok(placed) = &self.accepted {
+            provider.customer_acts(shop, &placed.answer.id, self.planned.twist).await;
+        }
+    }
+
     /// The order that the shop was told of.
     pub(super) fn order_id(&self) -> Option<Uuid> {
         self.accepted.as_ref().ok().and_then(|placed| placed.answer.id.parse().ok())
@@ -41,6 +50,8 @@ pub(super) struct Customers {
     /// Does not ask again. One customer in so many orders through it, if there is one.
     pub(super) hasty: Option<Ordersaga>,
     pub(super) per_second: u32,
+    /// Whom they pay by.
+    pub(super) provider: Arc<Provider>,
 }
 
 /// One customer in so many does not ask again when no answer comes.
@@ -51,7 +62,8 @@ const SECONDS_MAX: u32 = 600;
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
 impl Customers {
-    /// Orders until it is enough; every request, once each has been answered or given up.
+    /// Orders until it is enough; every request, once each has been answered or given up, and each
+    /// customer has done what their order asked of them.
     pub(super) async fn order_until(
         &self,
         enough: impl Future<Output = ()>,
@@ -70,9 +82,15 @@ impl Customers {
             tokio::select! {
                 () = &mut enough, if !is_enough => is_enough = true,
                 _ = pace.tick(), if !is_enough => if let Some((position, order)) = orders.next() {
-                    let planned = Planned::of(position, order);
+                    let planned = Planned::of(position, order, self.provider.name());
                     let key = format!("chaos-{run}-{}", planned.invoice);
-                    under_way.spawn(place(self.shop_of(position), planned, key));
+                    let (patient, provider) = (self.patient.clone(), Arc::clone(&self.provider));
+                    let placing = place(self.shop_of(position), planned, key);
+                    under_way.spawn(async move {
+                        let asked = placing.await;
+                        asked.acted_upon(&patient, &provider).await;
+                        asked
+                    });
                 },
                 Some(heard) = under_way.join_next() => {
                     asked.push(heard.map_err(io::Error::other)?);

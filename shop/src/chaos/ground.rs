@@ -2,6 +2,7 @@
 //! certain point.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -12,8 +13,10 @@ use uuid::Uuid;
 
 use super::ChaosError;
 use super::customers::{Customers, REASON};
+use super::provider::{Provider, ProviderArgs};
 use super::records::{Records, Standing};
 use crate::ordersaga::{ApiArgs, Ordersaga, PlaceOrder, ShipTo};
+use crate::plan::Twist;
 use crate::retail::RetailLine;
 
 /// Where everything is.
@@ -22,6 +25,9 @@ pub(super) struct GroundArgs {
     /// How many orders are placed a second.
     #[arg(long, env = "PER_SECOND", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     per_second: u32,
+
+    #[command(flatten)]
+    provider: ProviderArgs,
 
     #[command(flatten)]
     api: ApiArgs,
@@ -57,6 +63,7 @@ pub(super) struct Ground {
     /// A person who decides.
     pub(super) operator: Ordersaga,
     pub(super) per_second: u32,
+    pub(super) provider: Arc<Provider>,
     /// The database as the owner of its schemas, over a connection that nobody else uses.
     owner: PgPool,
     worker_ops: String,
@@ -75,12 +82,14 @@ impl Ground {
             return Err(ChaosError::NotFresh);
         }
         let owner = PgPoolOptions::new().max_connections(1);
+        let provider = Provider::of(&args.provider, args.api.url()).await?;
         Ok(Self {
             api: args.api.clone(),
             records,
             operator: shop.asked_by("operator", &args.operator_secret),
             shop,
             per_second: args.per_second,
+            provider: Arc::new(provider),
             owner: owner.connect_lazy(&args.migrate_database_url).map_err(ChaosError::Owner)?,
             worker_ops: args.worker_ops.clone(),
             patience,
@@ -89,7 +98,17 @@ impl Ground {
 
     /// Customers who all ask until they are answered.
     pub(super) fn customers(&self) -> Customers {
-        Customers { patient: self.shop.clone(), hasty: None, per_second: self.per_second }
+        Customers {
+            patient: self.shop.clone(),
+            hasty: None,
+            per_second: self.per_second,
+            provider: Arc::clone(&self.provider),
+        }
+    }
+
+    /// What an order is paid with that goes through nothing special.
+    pub(super) fn card(&self) -> &'static str {
+        Twist::Plain.payment_token(self.provider.name())
     }
 
     /// Places orders that can be cancelled for so long, and waits until they are paid.
@@ -135,11 +154,20 @@ impl Ground {
     }
 
     /// Has every call to the provider hang from now on, to be answered after so long; without a
-    /// time, has it answer again. What was called before hangs as it was told then.
-    ///
+    /// time, has it answer again. What was called before hangs as it was told then. At Stripe's
+    /// counterpart, a call that hangs is never answered. A bank is not called.
+    pub(super) async fn hang_provider(&self, seconds: Option<i32>) -> Result<(), ChaosError> {
+        match (&*self.provider, seconds) {
+            (Provider::Sandbox, seconds) => self.hang_sandbox(seconds).await,
+            (Provider::Stripe(stripe), Some(_)) => Ok(stripe.begins_to_hang().await?),
+            (Provider::Stripe(stripe), None) => Ok(stripe.goes_well().await?),
+            (Provider::Bank(_), _) => Ok(()),
+        }
+    }
+
     /// **Repeats.** The row is changed where it stands: a call that comes at this moment waits for
     /// the change, where it would miss a row that takes another one's place.
-    pub(super) async fn hang_provider(&self, seconds: Option<i32>) -> Result<(), ChaosError> {
+    async fn hang_sandbox(&self, seconds: Option<i32>) -> Result<(), ChaosError> {
         let ordered = sqlx::query_scalar::<_, i64>(
             "with changed as (
                 update sandbox_provider.behaviours set seconds = $1::integer
@@ -177,7 +205,7 @@ impl Ground {
         let starter = format!("{}/ready", self.api.url());
         let worker = format!("http://{}/ready", self.worker_ops);
         for url in [starter, worker] {
-            if !reqwest::get(url).await.is_ok_and(|answer| answer.status().is_success()) {
+            if !is_well(&url).await {
                 return false;
             }
         }
@@ -264,7 +292,7 @@ impl Ground {
     /// Waits until the first worker serves, and so answers what is asked of workflows.
     pub(super) async fn until_a_worker_serves(&self) -> Result<(), ChaosError> {
         let (began, url) = (Instant::now(), format!("http://{}/ready", self.worker_ops));
-        while !reqwest::get(&url).await.is_ok_and(|answer| answer.status().is_success()) {
+        while !is_well(&url).await {
             if began.elapsed() > self.patience {
                 let what = "a worker serves";
                 return Err(ChaosError::Never { what, seconds: self.patience.as_secs() });
@@ -273,6 +301,12 @@ impl Ground {
         }
         Ok(())
     }
+}
+
+/// Whether a program says there that it serves.
+async fn is_well(url: &str) -> bool {
+    let Ok(http) = runtime::http::client_builder().build() else { return false };
+    http.get(url).send().await.is_ok_and(|answer| answer.status().is_success())
 }
 
 /// What those orders are for that are placed one by one: an article of every tenth real order.

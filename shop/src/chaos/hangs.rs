@@ -112,12 +112,12 @@ fn stall(
 }
 
 /// Orders that waited, the first of which has to go on soon after the hang.
-fn back(promise: &'static str, waited: usize, after: &[Duration]) -> Check {
+fn back(promise: &'static str, waited: usize, after: &[Duration], within: Duration) -> Check {
     let first = after.iter().min().copied().unwrap_or(Duration::MAX);
     let last = after.iter().max().copied().unwrap_or_default();
     let looked_at =
         format!("{waited} orders, the first {} and the last {} after", Took(first), Took(last));
-    whether(promise, looked_at, waited > 0 && after.len() == waited && first <= BACK_WITHIN)
+    whether(promise, looked_at, waited > 0 && after.len() == waited && first <= within)
 }
 
 /// What has to hold of all orders that came in, whatever hung.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use domain::OrderId;
 use futures::TryStreamExt;
+use rust_decimal::Decimal;
 use serde_json::Value;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
@@ -51,6 +52,18 @@ pub(super) struct Standing {
     pub(super) attentions: u32,
     /// How many events there are of it.
     pub(super) version: u32,
+}
+
+/// A transfer of a customer's that has come.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+pub(super) struct Received {
+    /// What the customer wrote.
+    pub(super) text: String,
+    pub(super) amount: Decimal,
+    /// What of it goes back, because it was too much.
+    pub(super) given_back: Decimal,
+    /// How many transactions in the books take it in.
+    pub(super) bookings: u32,
 }
 
 /// Something that happened to an order.
@@ -124,6 +137,19 @@ impl Records {
                 jsonb_build_object('order_id', order_id, 'event', type, 'at', occurred_at)
                 order by occurred_at, event_id
             ), '[]') from orders.order_events",
+        )
+        .await
+    }
+
+    /// The customers' transfers that have come.
+    pub(super) async fn transfers(&self) -> Result<Vec<Received>, RecordsError> {
+        self.read(
+            "select coalesce(jsonb_agg(jsonb_build_object(
+                'text', remittance, 'amount', amount::text, 'given_back', given_back::text,
+                'bookings', (
+                    select count(*) from ledger.transactions where key = 'bank-entry:' || entry_id
+                )
+            )), '[]') from bank.entries where is_credit",
         )
         .await
     }

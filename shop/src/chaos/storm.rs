@@ -7,6 +7,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use chrono::DateTime;
 use clap::Args;
+use domain::ProviderName;
+use tokio::sync::oneshot;
 use tokio::time::sleep;
 use uuid::Uuid;
 
@@ -43,22 +45,84 @@ impl Storm {
         let seed = self.seed.unwrap_or_else(new_seed);
         let length = Duration::from_secs(self.seconds);
         let faults = schedule(seed, length);
-        report::opening(self, ground.per_second, seed, faults.len())?;
+        report::opening(self, ground, seed, faults.len())?;
 
-        let hasty = Some(Ordersaga::at(&ground.api, Duration::ZERO)?);
-        let customers = Customers { hasty, ..ground.customers() };
-        let killing = carry_out(launcher, faults, Instant::now());
-        let (deaths, asked) = tokio::join!(killing, customers.order_until(sleep(length)));
-        let (deaths, asked) = (deaths?, asked?);
+        let provider = &ground.provider;
+        provider.begins_to_fail(self.orders(ground.per_second)).await?;
+        let (deaths, asked) = strike(ground, launcher, faults, length).await?;
         say("everything is up again; waiting until every order has ended")?;
         let statuses = ground.until_ended().await?;
+        provider.goes_well().await?;
 
-        let held = checks::after_storm(&ground.shop, &ground.records, &asked, &statuses).await?;
-        let soon = report::recovery(&recoveries(&deaths, &lives(&ground.records, &asked).await?))?;
+        let held = checks::after_storm(ground, &asked, &statuses).await?;
+        let paid = provider.account(&statuses).await?;
+        // Elsewhere orders wait for their customers, or for requests that go wrong by plan.
+        let is_measured = provider.name() == ProviderName::Sandbox;
+        let soon = if is_measured {
+            let lives = lives(&ground.records, &asked).await?;
+            Some(report::recovery(&recoveries(&deaths, &lives))?)
+        } else {
+            None
+        };
         let proven = prove().await?;
-        report::closing(seed, held, soon, proven)?;
-        Ok(held && soon && proven)
+        let verdict = Verdict { held, paid, soon, proven };
+        report::closing(seed, verdict)?;
+        Ok(verdict.is_well())
     }
+
+    /// So many orders at most come in while it lasts.
+    fn orders(&self, per_second: u32) -> usize {
+        let orders = self.seconds.saturating_mul(per_second.into());
+        usize::try_from(orders).unwrap_or(usize::MAX)
+    }
+}
+
+/// What held.
+#[derive(Clone, Copy)]
+struct Verdict {
+    held: bool,
+    /// By the provider's own account.
+    paid: bool,
+    /// Whether orders went on soon enough after each death, where that is measured.
+    soon: Option<bool>,
+    proven: bool,
+}
+
+impl Verdict {
+    const fn is_well(self) -> bool {
+        self.held && self.paid && self.proven && !matches!(self.soon, Some(false))
+    }
+}
+
+/// Has everything killed while customers order and pay.
+async fn strike(
+    ground: &Ground,
+    launcher: &mut Launcher,
+    faults: Vec<Fault>,
+    length: Duration,
+) -> Result<(Vec<Death>, Vec<Asked>), ChaosError> {
+    let customers = match ground.provider.name() {
+        ProviderName::Sandbox | ProviderName::Stripe => {
+            let hasty = Some(Ordersaga::at(&ground.api, Duration::ZERO)?);
+            Customers { hasty, ..ground.customers() }
+        }
+        // Nobody transfers money for an order that they have not heard of.
+        ProviderName::BankTransfer => ground.customers(),
+    };
+    let (enough, until_enough) = oneshot::channel::<()>();
+    let ordering = async {
+        let asked = customers.order_until(sleep(length)).await;
+        drop(enough);
+        asked
+    };
+    let until_enough = async { until_enough.await.unwrap_or_default() };
+    let (deaths, asked, worked) = tokio::join!(
+        carry_out(launcher, faults, Instant::now()),
+        Box::pin(ordering),
+        Box::pin(ground.provider.work_until(until_enough)),
+    );
+    worked?;
+    Ok((deaths?, asked?))
 }
 
 /// Kills and starts, as planned; all are up when this returns.

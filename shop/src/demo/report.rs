@@ -2,18 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
+use std::time::SystemTime;
 
+use chrono::{DateTime, NaiveDate, Utc};
+use domain::ProviderName;
 use rust_decimal::Decimal;
 use serde::Deserialize;
 use strum::IntoEnumIterator;
 
-use super::{Demo, DemoError, Event, Outcome, Spans, events};
+use super::{Dealings, Demo, DemoError, Event, Outcome, Spans, events, returns};
 use crate::latency::{Latencies, Took, per_second, rounded};
 use crate::ordersaga::Ordersaga;
 use crate::plan::{Ending, Twist};
-use crate::prove::prove;
+use crate::prove::{prove, reconcile};
 use crate::retail::RetailOrders;
 use crate::screen::{heading, say};
+use crate::stripe::{Counterpart, Must};
 
 /// How many orders that went astray are named; more of them have one cause.
 const ASTRAY_MAX: usize = 10;
@@ -40,6 +44,15 @@ struct AccountSum {
     balance: Decimal,
 }
 
+impl Books {
+    /// Whether nothing is left of what customers have paid, once the provider has paid it out.
+    fn is_cleared(&self) -> bool {
+        let accounts = self.trial_balances.iter().flat_map(|balance| &balance.accounts);
+        let mut clearing = accounts.filter(|sum| sum.account == "payment-clearing");
+        clearing.all(|sum| sum.balance.is_zero())
+    }
+}
+
 /// Says what is about to happen.
 pub(super) fn opening(demo: &Demo, read: &RetailOrders) -> Result<(), DemoError> {
     let source = demo.orders.as_ref().map_or_else(
@@ -47,6 +60,13 @@ pub(super) fn opening(demo: &Demo, read: &RetailOrders) -> Result<(), DemoError>
         |path| path.display().to_string(),
     );
     say(format_args!("{} orders from {source}, placed at {}", demo.count, demo.api.url()))?;
+    if demo.provider == ProviderName::Stripe {
+        say("paid through a counterpart of Stripe, at which one request in four goes wrong")?;
+        say(match demo.webhook_secrets {
+            Some(_) => "it tells what happens there: of four events one never, one twice, one late",
+            None => "it tells nothing of what happens there: STRIPE_WEBHOOK_SECRETS is not set",
+        })?;
+    }
     for (why, times) in &read.refused {
         say(format_args!("  {times} not placed: {why}"))?;
     }
@@ -56,18 +76,46 @@ pub(super) fn opening(demo: &Demo, read: &RetailOrders) -> Result<(), DemoError>
 /// Shows what came out; whether all of it is as it should be.
 pub(super) async fn closing(
     demo: &Demo,
-    shop: &Ordersaga,
+    Dealings { shop, finance, stripe, .. }: Dealings<'_>,
     outcomes: &[Outcome],
     spans: Spans,
 ) -> Result<bool, DemoError> {
     let as_planned = endings(outcomes)?;
     speed(outcomes, spans)?;
-    let balanced = books(&shop.asked_by("books", &demo.finance_secret)).await?;
+    let is_reconciled = match stripe {
+        Some(stripe) => reconciled(stripe, spans.since).await?,
+        None => true,
+    };
+    let books = books(finance).await?;
+    let is_cleared = stripe.is_none() || books.is_cleared();
     let proven = prove().await.map_err(DemoError::Prove)?;
+    let is_paid_right = match stripe {
+        Some(stripe) => stripe.account(&must_have(outcomes)).await?,
+        None => true,
+    };
     lives(shop, outcomes).await?;
     directions(demo, outcomes)?;
-    verdict(as_planned, balanced, proven)?;
-    Ok(as_planned && balanced && proven)
+    verdict(&[
+        (as_planned, "an order did not end where it should"),
+        (is_reconciled, "Stripe and the shop do not say the same"),
+        (books.valid, "the books do not balance"),
+        (is_cleared, "all is paid out, and something is left in payment clearing"),
+        (proven, "`ordersaga prove` found a fault"),
+        (is_paid_right, "Stripe's own account is not what it should be"),
+    ])
+}
+
+/// What Stripe must have done for each order that has ended, by its id.
+fn must_have(outcomes: &[Outcome]) -> BTreeMap<String, Must> {
+    let ended = outcomes.iter().filter_map(|outcome| Some((outcome, outcome.end.as_ref()?)));
+    let must = ended.map(|(outcome, end)| {
+        let is_returned = outcome.planned.twist == Twist::ReturnedInPart;
+        let returned = if is_returned { returns::UNITS } else { 0 };
+        let stands = end.order.status == "completed";
+        let must = if stands { Must::HaveTaken { returned } } else { Must::KeepNothing };
+        (end.order.id.clone(), must)
+    });
+    must.collect()
 }
 
 fn endings(outcomes: &[Outcome]) -> Result<bool, DemoError> {
@@ -81,7 +129,7 @@ fn endings(outcomes: &[Outcome]) -> Result<bool, DemoError> {
         });
         if count > 0 {
             let mark = if met == count { "✔" } else { "✘" };
-            let ending = told(twist.ending());
+            let ending = must_end(twist);
             say(format_args!("{:<44} {count:>6}  {ending:<32} {met:>6} {mark}", twist.told()))?;
         }
     }
@@ -113,6 +161,15 @@ fn statuses(outcomes: &[Outcome]) -> Result<(), DemoError> {
     Ok(())
 }
 
+/// How an order must end, and what its payment is then if that is not plain.
+fn must_end(twist: Twist) -> String {
+    let ending = told(twist.ending());
+    match twist.dispute() {
+        Some(dispute) => format!("{ending}, payment {}", dispute.payment_status()),
+        None => ending,
+    }
+}
+
 fn told(ending: Ending) -> String {
     match ending {
         Ending::Completed => "completed".to_owned(),
@@ -135,7 +192,7 @@ fn went_astray(outcome: &Outcome) -> String {
         Err(_) => format!("invoice {}", outcome.planned.invoice),
     };
     let trouble = outcome.trouble.as_ref().map_or_else(String::new, |why| format!(" ({why})"));
-    let planned = told(outcome.planned.twist.ending());
+    let planned = must_end(outcome.planned.twist);
     format!("{order}: {}, must be {planned}{trouble}", ended_as(outcome))
 }
 
@@ -173,9 +230,22 @@ fn speed(outcomes: &[Outcome], spans: Spans) -> Result<(), DemoError> {
     Ok(())
 }
 
-async fn books(shop: &Ordersaga) -> Result<bool, DemoError> {
+/// Has Stripe pay out what it has taken, and compares its account with the shop's records; whether
+/// nothing differs.
+async fn reconciled(stripe: &Counterpart, since: DateTime<Utc>) -> Result<bool, DemoError> {
+    stripe.goes_well().await?;
+    heading("Stripe pays out")?;
+    for payout in stripe.pays_out().await? {
+        say(payout)?;
+    }
+    let today = DateTime::<Utc>::from(SystemTime::now()).date_naive();
+    let to = today.succ_opt().unwrap_or(NaiveDate::MAX);
+    reconcile(since.date_naive(), to).await.map_err(DemoError::Reconcile)
+}
+
+async fn books(finance: &Ordersaga) -> Result<Books, DemoError> {
     let books =
-        shop.get::<Books>("asking whether the books balance", "/v1/ledger/validate").await?;
+        finance.get::<Books>("asking whether the books balance", "/v1/ledger/validate").await?;
     for balance in &books.trial_balances {
         heading(format_args!("the books, in {}", balance.currency))?;
         say(format_args!("{:<22} {:>18} {:>18}", "", "debit", "credit"))?;
@@ -192,12 +262,12 @@ async fn books(shop: &Ordersaga) -> Result<bool, DemoError> {
             "everything ever booked", balance.debits, balance.credits
         ))?;
     }
-    Ok(books.valid)
+    Ok(books)
 }
 
 /// One order that went well, and one that had the most to take back.
 async fn lives(shop: &Ordersaga, outcomes: &[Outcome]) -> Result<(), DemoError> {
-    for twist in [Twist::LostAnswer, Twist::Undeliverable] {
+    for twist in [Twist::LostAnswer, Twist::Approved, Twist::DisputeWon, Twist::Undeliverable] {
         let example = outcomes.iter().find(|outcome| outcome.planned.twist == twist);
         if let Some(end) = example.and_then(|outcome| outcome.end.as_ref()) {
             heading(format_args!("order {}: {}", end.order.id, twist.told()))?;
@@ -231,22 +301,50 @@ fn directions(demo: &Demo, outcomes: &[Outcome]) -> Result<(), DemoError> {
     Ok(())
 }
 
-fn verdict(as_planned: bool, balanced: bool, proven: bool) -> Result<(), DemoError> {
-    let failed = [
-        (as_planned, "an order did not end where it should"),
-        (balanced, "the books do not balance"),
-        (proven, "`ordersaga prove` found a fault"),
-    ];
-    let failed = failed.iter().filter(|(held, _)| !held).map(|(_, fault)| *fault);
+/// Says whether everything is as it should be.
+fn verdict(all: &[(bool, &str)]) -> Result<bool, DemoError> {
+    let failed = all.iter().filter(|(held, _)| !held).map(|(_, fault)| *fault);
     let failed = failed.collect::<BTreeSet<_>>();
     if failed.is_empty() {
         say(
             "\n✔ Every order ended where it should, every repeat met its first order, and all records agree.",
         )?;
-    } else {
-        for fault in failed {
-            say(format_args!("\n✘ {fault}."))?;
-        }
     }
-    Ok(())
+    for fault in &failed {
+        say(format_args!("\n✘ {fault}."))?;
+    }
+    Ok(failed.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn payment_clearing_is_cleared_when_nothing_of_any_currency_is_left_in_it() {
+        let sum = |account: &str, balance: &str| {
+            let side = "debit";
+            json!({ "account": account, "normal_side": side, "balance": balance })
+        };
+        let balance = |currency: &str, left: &str| {
+            let accounts = [sum("payment-clearing", left), sum("bank", "7.00")];
+            json!({ "currency": currency, "debits": "7", "credits": "7", "accounts": accounts })
+        };
+        let books = |pounds: &str, euros: &str| {
+            let balances = [balance("GBP", pounds), balance("EUR", euros)];
+            let books = json!({ "valid": true, "trial_balances": balances });
+            serde_json::from_value::<Books>(books).unwrap()
+        };
+        assert!(books("0.00", "0").is_cleared());
+        assert!(!books("0.00", "0.01").is_cleared());
+        assert!(!books("-0.01", "0.00").is_cleared());
+    }
+
+    #[test]
+    fn a_disputed_order_must_end_with_its_payment_as_the_bank_decides() {
+        assert_eq!(must_end(Twist::DisputeLost), "completed, payment refunded");
+        assert_eq!(must_end(Twist::Declined), "rejected: card-declined");
+    }
 }

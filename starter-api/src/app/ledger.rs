@@ -20,7 +20,7 @@ pub(crate) fn parse_account(text: &str) -> Result<Account, Problem> {
 
 /// A sum with the decimals of its currency. It may be below zero, which
 /// [`Money`](domain::Money) may not.
-fn with_minor_digits(mut sum: Decimal, currency: &str) -> Decimal {
+pub(crate) fn with_minor_digits(mut sum: Decimal, currency: &str) -> Decimal {
     let digits = Currency::from_code(currency).and_then(|known| minor_digits(known).ok());
     // Never fewer than it has: a sum with too many decimals is a fault that has to be seen.
     sum.rescale(digits.unwrap_or_default().max(sum.normalize().scale()));

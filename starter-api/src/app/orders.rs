@@ -24,6 +24,7 @@ use strum::IntoStaticStr;
 use utoipa::ToSchema;
 use uuid::fmt::Hyphenated;
 
+use crate::app::disputes::DisputeResource;
 use crate::error::Problem;
 
 /// The longest cancel window: a month.
@@ -35,8 +36,11 @@ pub(crate) const PATIENCE_SECONDS_MAX: u32 = 604_800;
 /// The longest time in which a declined payment may be replaced: a week.
 pub(crate) const PAYMENT_RETRY_SECONDS_MAX: u32 = 604_800;
 
-/// The longest that a customer may take to approve a payment: a day.
-pub(crate) const APPROVAL_SECONDS_MAX: u32 = 86_400;
+/// The longest that a person may take to look at an order: a week.
+pub(crate) const REVIEW_SECONDS_MAX: u32 = 604_800;
+
+/// The longest that a customer may take to approve a payment, or to transfer the money: a month.
+pub(crate) const APPROVAL_SECONDS_MAX: u32 = 2_592_000;
 
 /// An order, as its customer and the shop see it.
 ///
@@ -58,6 +62,10 @@ pub(crate) struct OrderResource {
     /// What the customer has to do before the order goes on, if it waits for that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) customer_action: Option<CustomerAction>,
+    /// Disputes of the customer's bank about its payment, the first one first; for callers with the
+    /// scope `disputes:read`, and left out if there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) disputes: Vec<DisputeResource>,
     /// What was bought, at the prices of that moment.
     pub(crate) lines: Vec<OrderLine>,
     /// What it costs in total.
@@ -76,7 +84,8 @@ pub(crate) struct CustomerAction {
     /// What it is.
     pub(crate) kind: CustomerActionKind,
     /// Where the customer does it, at the payment provider. Whoever has the link may approve the
-    /// payment: pass it on to the customer and to nobody else.
+    /// payment: pass it on to the customer and to nobody else. Of a transfer: account, holder, amount
+    /// and reference, as a `payto:` URI (RFC 8905).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "https://sandbox.example/approve/17")]
     pub(crate) url: Option<String>,
@@ -93,6 +102,8 @@ pub(crate) enum CustomerActionKind {
     ApprovePayment,
     /// To pay in another way, because the payment was declined: `POST /v1/orders/{id}/payment`.
     ReplacePayment,
+    /// To transfer the money from their bank account, as `url` says.
+    TransferMoney,
 }
 
 impl CustomerActionKind {
@@ -116,6 +127,7 @@ impl OrderResource {
             placed_at: order.placed_at,
             state: OrderState::placed(),
             customer_action: None,
+            disputes: Vec::new(),
             lines: order.lines,
             totals: order.totals,
             discount_code: order.discount_code,

@@ -30,6 +30,16 @@ pub enum Kind {
     PartyNotFound,
     /// There is no such ledger account.
     AccountNotFound,
+    /// No event of this name is open.
+    EventNotFound,
+    /// No difference of this number stands open.
+    DifferenceNotFound,
+    /// The shop has no secret to check webhooks by.
+    WebhooksNotTaken,
+    /// The payment provider has not signed this, or not lately.
+    SignatureRefused,
+    /// The event is another account's, or about money of the other mode.
+    EventOfAnotherAccount,
     /// The path does not support this method.
     MethodNotAllowed,
     /// The price is not the one that the customer was shown.
@@ -52,6 +62,12 @@ pub enum Kind {
     OrderAlreadyFailed,
     /// The order does not wait for a payment.
     NoPaymentDue,
+    /// The order does not wait for a review.
+    NoReviewDue,
+    /// There is no such entry of a list.
+    EntryNotFound,
+    /// There is no such set of rules.
+    RuleSetNotFound,
     /// No money of the order can be given back.
     OrderNotRefundable,
     /// Another refund of the order is under way.
@@ -105,6 +121,11 @@ impl Kind {
             Self::QueueNotFound => "There is no such task queue",
             Self::PartyNotFound => "There is no such party",
             Self::AccountNotFound => "There is no such account",
+            Self::EventNotFound => "There is no such open event",
+            Self::DifferenceNotFound => "There is no such open difference",
+            Self::WebhooksNotTaken => "This shop takes no webhooks",
+            Self::SignatureRefused => "The webhook's signature does not count",
+            Self::EventOfAnotherAccount => "The event is of another account or mode",
             Self::MethodNotAllowed => "The path does not support this method",
             Self::PriceChanged => "The price has changed",
             Self::EmailTaken => "The e-mail address is registered already",
@@ -116,6 +137,9 @@ impl Kind {
             Self::OrderAlreadyRejected => "The shop has refused the order",
             Self::OrderAlreadyFailed => "The order was stopped by a fault",
             Self::NoPaymentDue => "The order does not wait for a payment",
+            Self::NoReviewDue => "The order does not wait for a review",
+            Self::EntryNotFound => "There is no such entry",
+            Self::RuleSetNotFound => "There is no such set of rules",
             Self::OrderNotRefundable => "No money of the order can be given back",
             Self::RefundUnderWay => "Another refund of the order is under way",
             Self::OrderInterrupted => "The order's workflow was ended from outside",

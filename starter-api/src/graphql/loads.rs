@@ -9,10 +9,11 @@ use async_graphql::dataloader::Loader;
 use domain::OrderId;
 
 use crate::app::App;
+use crate::app::orders::store::refunds;
 use crate::app::orders::store::related::{self, ByOrder};
 use crate::error::Problem;
 use crate::graphql::error::graphql_error;
-use crate::graphql::types::{GraphEntry, GraphEvent, GraphPayment, GraphShipment};
+use crate::graphql::types::{GraphEntry, GraphEvent, GraphPayment, GraphRefund, GraphShipment};
 
 /// Reads for one GraphQL query.
 pub(crate) struct Reader(pub(crate) Arc<App>);
@@ -24,6 +25,10 @@ pub(crate) struct EventsOf(pub(crate) OrderId);
 /// The payments of an order.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct PaymentsOf(pub(crate) OrderId);
+
+/// The refunds of an order.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct RefundsOf(pub(crate) OrderId);
 
 /// The parcels of an order.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -61,6 +66,16 @@ impl Loader<PaymentsOf> for Reader {
     async fn load(&self, keys: &[PaymentsOf]) -> Result<HashMap<PaymentsOf, Self::Value>, Error> {
         let orders: Vec<_> = keys.iter().map(|key| key.0).collect();
         by_key(related::payments(&self.0.database, &orders).await, PaymentsOf)
+    }
+}
+
+impl Loader<RefundsOf> for Reader {
+    type Value = Vec<GraphRefund>;
+    type Error = Error;
+
+    async fn load(&self, keys: &[RefundsOf]) -> Result<HashMap<RefundsOf, Self::Value>, Error> {
+        let orders: Vec<_> = keys.iter().map(|key| key.0).collect();
+        by_key(refunds::of_each(&self.0.database, &orders).await, RefundsOf)
     }
 }
 

@@ -7,10 +7,10 @@ use domain::OrderId;
 
 use crate::app::orders::OrderResource;
 use crate::graphql::error::graphql_error;
-use crate::graphql::loads::{EventsOf, LedgerOf, PaymentsOf, Reader, ShipmentsOf};
+use crate::graphql::loads::{EventsOf, LedgerOf, PaymentsOf, Reader, RefundsOf, ShipmentsOf};
 use crate::graphql::types::{
     GraphAttention, GraphCustomerAction, GraphEntry, GraphEvent, GraphMoney, GraphPayment,
-    GraphShipment,
+    GraphRefund, GraphShipment,
 };
 use crate::identity::Caller;
 use crate::identity::scope::Scope;
@@ -101,6 +101,13 @@ impl GraphOrder {
     async fn payments(&self, ctx: &Context<'_>) -> Result<Vec<GraphPayment>, Error> {
         let reader = ctx.data::<DataLoader<Reader>>()?;
         Ok(reader.load_one(PaymentsOf(self.order_id)).await?.unwrap_or_default())
+    }
+
+    /// What was given back of it since it was completed, or was to be; the first one first.
+    #[graphql(complexity = "10 + 2 * child_complexity")]
+    async fn refunds(&self, ctx: &Context<'_>) -> Result<Vec<GraphRefund>, Error> {
+        let reader = ctx.data::<DataLoader<Reader>>()?;
+        Ok(reader.load_one(RefundsOf(self.order_id)).await?.unwrap_or_default())
     }
 
     /// Its parcels.

@@ -2,7 +2,9 @@
 
 use async_graphql::SimpleObject;
 use chrono::SecondsFormat;
+use domain::refund::{Parts, RefundLine};
 
+use crate::app::orders::store::refunds::StoredRefund;
 use crate::app::orders::store::related::{LedgerEntry, Payment, Shipment, StoredAmount};
 use crate::app::orders::timeline::TimelineLine;
 use crate::app::orders::{CustomerAction, OrderEvent};
@@ -41,8 +43,10 @@ pub(crate) struct GraphAttention {
 pub(crate) struct GraphCustomerAction {
     /// `approve-payment`: the customer approves the payment at the URL, because their bank asks for
     /// it. `replace-payment`: they pay in another way, because the payment was declined.
+    /// `transfer-money`: they transfer the money from their bank account.
     pub(crate) kind: &'static str,
-    /// Where the customer does it, at the payment provider. Pass it on to nobody else.
+    /// Where the customer does it, at the payment provider. Pass it on to nobody else. Of a transfer:
+    /// account, holder, amount and reference, as a `payto:` URI (RFC 8905).
     pub(crate) url: Option<String>,
     /// Until when, as RFC 3339. After that the order is rejected.
     pub(crate) until: String,
@@ -76,6 +80,48 @@ pub(crate) struct GraphPayment {
     pub(crate) captured: GraphMoney,
     /// The amount refunded.
     pub(crate) refunded: GraphMoney,
+}
+
+/// A refund of a completed order.
+#[derive(Clone, SimpleObject)]
+#[graphql(name = "Refund")]
+pub(crate) struct GraphRefund {
+    /// Counts the order's refunds, from 1.
+    pub(crate) number: u32,
+    /// Where it stands: `requested`, `pending`, `succeeded`, `failed` or `cancelled`.
+    pub(crate) state: &'static str,
+    /// How much is given back.
+    pub(crate) amount: GraphMoney,
+    /// Of it, the goods after the discount and before tax.
+    pub(crate) goods: GraphMoney,
+    /// Of it, the sales tax on the goods.
+    pub(crate) goods_tax: GraphMoney,
+    /// Of it, the shipping before tax.
+    pub(crate) shipping: GraphMoney,
+    /// Of it, the sales tax on the shipping.
+    pub(crate) shipping_tax: GraphMoney,
+    /// The goods that it is for, if it was asked for by goods.
+    pub(crate) lines: Vec<GraphRefundLine>,
+    /// Why, in the words of whoever asked for it.
+    pub(crate) reason: String,
+    /// Who asked for it, as the token named them.
+    pub(crate) requested_by: String,
+    /// When it was asked for, as RFC 3339.
+    pub(crate) requested_at: String,
+    /// When its state changed last, as RFC 3339.
+    pub(crate) updated_at: String,
+    /// Why the payment provider did not give the money back, the last time that it did not.
+    pub(crate) failure: Option<String>,
+}
+
+/// Pieces of one article that money is given back for.
+#[derive(Clone, SimpleObject)]
+#[graphql(name = "RefundLine")]
+pub(crate) struct GraphRefundLine {
+    /// The article.
+    pub(crate) sku: String,
+    /// How many pieces of it.
+    pub(crate) quantity: u32,
 }
 
 /// A parcel.
@@ -155,6 +201,33 @@ impl From<Payment> for GraphPayment {
             captured: payment.captured.into(),
             refunded: payment.refunded.into(),
         }
+    }
+}
+
+impl From<StoredRefund> for GraphRefund {
+    fn from(StoredRefund { resource, .. }: StoredRefund) -> Self {
+        let Parts { goods, goods_tax, shipping, shipping_tax } = resource.parts;
+        Self {
+            number: resource.number,
+            state: resource.state.name(),
+            amount: resource.amount.into(),
+            goods: goods.into(),
+            goods_tax: goods_tax.into(),
+            shipping: shipping.into(),
+            shipping_tax: shipping_tax.into(),
+            lines: resource.lines.into_iter().map(Into::into).collect(),
+            reason: resource.reason,
+            requested_by: resource.requested_by,
+            requested_at: resource.requested_at.to_rfc3339_opts(SecondsFormat::Micros, true),
+            updated_at: resource.updated_at.to_rfc3339_opts(SecondsFormat::Micros, true),
+            failure: resource.failure,
+        }
+    }
+}
+
+impl From<RefundLine> for GraphRefundLine {
+    fn from(RefundLine { sku, quantity }: RefundLine) -> Self {
+        Self { sku: sku.to_string(), quantity: quantity.pieces() }
     }
 }
 

@@ -42,5 +42,6 @@ fn json_of(order: &PlaceOrderRequest) -> Value {
         "cancel_window_seconds": order.cancel_window_seconds,
         "patience_seconds": order.patience_seconds,
         "payment_retry_seconds": order.payment_retry_seconds,
+        "customer_ip": order.customer_ip,
     })
 }

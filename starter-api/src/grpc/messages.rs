@@ -1,6 +1,7 @@
 //! Translates between the messages of the contract and the commands and results of `app`.
 
 use chrono::{DateTime, Utc};
+use domain::refund::{Parts, RefundState};
 use domain::{Attention, FulfilmentStatus, OrderStatus, PaymentStatus};
 use ordersaga_grpc::v1;
 use prost_types::Timestamp;
@@ -8,6 +9,7 @@ use prost_types::Timestamp;
 use crate::app::basket::{BasketInput, LineInput};
 use crate::app::orders::cancel::{CancelAnswer, CancelEffect, CancelOutcome, CancelPreview};
 use crate::app::orders::place::command::{AddressInput, MoneyInput, OrderInput};
+use crate::app::orders::refund::{RefundInput, RefundResource};
 use crate::app::orders::timeline::TimelineLine;
 use crate::app::orders::{CustomerAction, CustomerActionKind, OrderEvent, OrderResource};
 
@@ -19,24 +21,36 @@ pub(super) fn order_input(order: &v1::PlaceOrderRequest) -> OrderInput<'_> {
         // proto3 cannot tell an empty id from none; a customer may leave it out.
         customer_id: Some(order.customer_id.as_str()).filter(|customer| !customer.is_empty()),
         basket: BasketInput {
-            lines: order
-                .lines
-                .iter()
-                .map(|line| LineInput { sku: &line.sku, quantity: line.quantity.into() })
-                .collect(),
+            lines: order.lines.iter().map(line_input).collect(),
             country: ship_to.map_or("", |ship_to| &ship_to.country),
             discount_code: order.discount_code.as_deref(),
         },
         address: ship_to.map_or_else(AddressInput::default, address_input),
         payment_token: &order.payment_token,
-        expected_total: order
-            .expected_total
-            .as_ref()
-            .map(|total| MoneyInput { amount: &total.amount, currency: &total.currency }),
+        expected_total: order.expected_total.as_ref().map(money_input),
         cancel_window_seconds: order.cancel_window_seconds.map(Into::into),
         patience_seconds: order.patience_seconds.map(Into::into),
         payment_retry_seconds: order.payment_retry_seconds.map(Into::into),
+        customer_ip: order.customer_ip.as_deref(),
     }
+}
+
+/// The refund as the caller wrote it.
+pub(super) fn refund_input(refund: &v1::RequestRefundRequest) -> RefundInput<'_> {
+    RefundInput {
+        amount: refund.amount.as_ref().map(money_input),
+        lines: refund.lines.iter().map(line_input).collect(),
+        with_shipping: refund.shipping,
+        reason: &refund.reason,
+    }
+}
+
+fn line_input(line: &v1::WantedLine) -> LineInput<'_> {
+    LineInput { sku: &line.sku, quantity: line.quantity.into() }
+}
+
+fn money_input(money: &v1::Money) -> MoneyInput<'_> {
+    MoneyInput { amount: &money.amount, currency: &money.currency }
 }
 
 fn address_input(ship_to: &v1::ShipTo) -> AddressInput<'_> {
@@ -79,6 +93,32 @@ pub(super) fn order(order: OrderResource) -> v1::Order {
         total: Some(money(order.totals.total)),
         discount_code: order.discount_code.map(|code| code.to_string()),
         country: order.ship_to.country.to_string(),
+    }
+}
+
+pub(super) fn refund(refund: RefundResource) -> v1::Refund {
+    let Parts { goods, goods_tax, shipping, shipping_tax } = refund.parts;
+    v1::Refund {
+        number: refund.number,
+        state: refund_state(refund.state).into(),
+        amount: Some(money(refund.amount)),
+        goods: Some(money(goods)),
+        goods_tax: Some(money(goods_tax)),
+        shipping: Some(money(shipping)),
+        shipping_tax: Some(money(shipping_tax)),
+        lines: refund
+            .lines
+            .iter()
+            .map(|line| v1::WantedLine {
+                sku: line.sku.to_string(),
+                quantity: line.quantity.pieces(),
+            })
+            .collect(),
+        reason: refund.reason,
+        requested_by: refund.requested_by,
+        requested_at: Some(timestamp(refund.requested_at)),
+        updated_at: Some(timestamp(refund.updated_at)),
+        failure: refund.failure,
     }
 }
 
@@ -128,6 +168,7 @@ fn customer_action(action: CustomerAction) -> v1::CustomerAction {
     let kind = match action.kind {
         CustomerActionKind::ApprovePayment => v1::CustomerActionKind::ApprovePayment,
         CustomerActionKind::ReplacePayment => v1::CustomerActionKind::ReplacePayment,
+        CustomerActionKind::TransferMoney => v1::CustomerActionKind::TransferMoney,
     };
     let until = Some(timestamp(action.until));
     v1::CustomerAction { kind: kind.into(), url: action.url, until }
@@ -176,6 +217,16 @@ const fn payment_status(status: PaymentStatus) -> v1::PaymentStatus {
         PaymentStatus::Voided => v1::PaymentStatus::Voided,
         PaymentStatus::Declined => v1::PaymentStatus::Declined,
         PaymentStatus::Disputed => v1::PaymentStatus::Disputed,
+    }
+}
+
+const fn refund_state(state: RefundState) -> v1::RefundState {
+    match state {
+        RefundState::Requested => v1::RefundState::Requested,
+        RefundState::Pending => v1::RefundState::Pending,
+        RefundState::Succeeded => v1::RefundState::Succeeded,
+        RefundState::Failed => v1::RefundState::Failed,
+        RefundState::Cancelled => v1::RefundState::Cancelled,
     }
 }
 

@@ -40,7 +40,9 @@ const fn code(kind: Kind) -> Code {
         Kind::MalformedRequest
         | Kind::InvalidRequest
         | Kind::BodyTooLarge
-        | Kind::UnsupportedMediaType => Code::InvalidArgument,
+        | Kind::UnsupportedMediaType
+        | Kind::SignatureRefused
+        | Kind::EventOfAnotherAccount => Code::InvalidArgument,
         Kind::Unauthenticated | Kind::SignInFailed => Code::Unauthenticated,
         Kind::InsufficientScope => Code::PermissionDenied,
         Kind::RouteNotFound | Kind::MethodNotAllowed => Code::Unimplemented,
@@ -50,6 +52,11 @@ const fn code(kind: Kind) -> Code {
         | Kind::QueueNotFound
         | Kind::PartyNotFound
         | Kind::AccountNotFound
+        | Kind::EventNotFound
+        | Kind::DifferenceNotFound
+        | Kind::WebhooksNotTaken
+        | Kind::EntryNotFound
+        | Kind::RuleSetNotFound
         | Kind::IssuedElsewhere => Code::NotFound,
         Kind::PriceChanged
         | Kind::NotInStock
@@ -58,6 +65,7 @@ const fn code(kind: Kind) -> Code {
         | Kind::OrderAlreadyRejected
         | Kind::OrderAlreadyFailed
         | Kind::NoPaymentDue
+        | Kind::NoReviewDue
         | Kind::OrderNotRefundable
         | Kind::RefundUnderWay
         | Kind::OrderInterrupted

@@ -1,10 +1,10 @@
 //! Conditional requests (RFC 9110): an answer that the caller may already have, and a change that
 //! the caller makes to what it has seen.
 
-use aws_lc_rs::digest::{Context, SHA256};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use headers::{ETag, HeaderMapExt, IfMatch, IfNoneMatch};
+use ring::digest::{Context, SHA256};
 use serde::Serialize;
 
 use crate::app::customers::CustomerResource;

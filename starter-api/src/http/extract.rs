@@ -25,6 +25,12 @@ use crate::identity::{Authorized, Identity};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Body<T>(pub T);
 
+/// A body as it came, byte for byte, whatever it is declared as.
+///
+/// **Errors.** 413 when it is too large, 400 when it breaks off.
+#[derive(Clone, Debug)]
+pub(crate) struct RawBody(pub Bytes);
+
 /// The segments of the path.
 #[derive(Clone, Copy, Debug, FromRequestParts)]
 #[from_request(via(axum::extract::Path), rejection(Problem))]
@@ -59,6 +65,14 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
         }
         let bytes = Bytes::from_request(request, state).await?;
         read(&bytes).map(Self)
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for RawBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        Ok(Self(Bytes::from_request(request, state).await?))
     }
 }
 

@@ -4,7 +4,8 @@
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
-use domain::{Fingerprint, LINES_MAX};
+use domain::screening::RuleSet;
+use domain::{Fingerprint, LINES_MAX, is_foreign_id};
 use futures::executor::block_on;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -27,6 +28,10 @@ use crate::app::orders::{
 };
 use crate::app::paging::Page;
 use crate::app::products::parse_sku;
+use crate::app::screening::reviews::ReviewCursor;
+use crate::app::webhooks::list::EventCursor;
+use crate::app::webhooks::receive;
+use crate::app::webhooks::signature::{StripeMode, StripeWebhooks};
 use crate::error::{Breach, Kind, Problem, Rules};
 use crate::grpc;
 use crate::http::customers::update::CustomerRequest;
@@ -47,8 +52,20 @@ use crate::http::products::create::ProductRequest;
 use crate::http::products::update::TermsRequest;
 use crate::http::queues::pause::PauseRequest;
 use crate::http::quotes::QuoteRequest;
+use crate::http::reconciliation::settle::SettleRequest;
+use crate::http::screening::add::EntryRequest;
+use crate::http::screening::entries::EntriesQuery;
+use crate::http::screening::review::ReviewOrderRequest;
+use crate::http::screening::reviews::ReviewsQuery;
+use crate::http::screening::rule_sets::activate::ActivateRequest;
+use crate::http::screening::rule_sets::add::RuleSetRequest;
+use crate::http::screening::rule_sets::list::RuleSetsQuery;
 use crate::http::stock::shift::MovementRequest;
-use crate::http::{attention, conditional, customers, identity, ledger, page, products, stock};
+use crate::http::webhooks::dismiss::DismissRequest;
+use crate::http::{
+    attention, conditional, customers, disputes, identity, ledger, page, products, reconciliation,
+    stock, webhooks,
+};
 use crate::identity::fuzzing::caller_of_the_shop;
 
 /// As many digits as the shortest card number has.
@@ -128,6 +145,12 @@ pub fn other_body(bytes: &[u8]) {
         b'w' => is_read::<identity::change_password::PasswordChange>(body),
         b'q' => is_read::<PauseRequest>(body),
         b'x' => is_read::<StopRequest>(body),
+        b'd' => is_read::<SettleRequest>(body),
+        b'i' => is_read::<DismissRequest>(body),
+        b'v' => is_read::<ReviewOrderRequest>(body),
+        b'l' => is_read::<EntryRequest>(body),
+        b'b' => rule_set_body(body),
+        b'j' => is_read::<ActivateRequest>(body),
         b'g' => is_read::<GraphqlRequest>(body),
         b'f' => token_form(body),
         _ => {}
@@ -146,12 +169,52 @@ pub fn query_string(bytes: &[u8]) {
         b's' => is_read_back::<stock::list::ListQuery>(query),
         b'c' => is_read_back::<customers::list::ListQuery>(query),
         b'a' => is_read_back::<attention::list::ListQuery>(query),
+        b'r' => is_read_back::<ReviewsQuery>(query),
+        b'l' => is_read_back::<EntriesQuery>(query),
+        b'v' => is_read_back::<RuleSetsQuery>(query),
         b't' => is_read_back::<ledger::transactions::ListQuery>(query),
+        b'b' => is_read_back::<disputes::list::ListQuery>(query),
+        b'w' => is_read_back::<webhooks::list::ListQuery>(query),
+        b'f' => is_read_back::<reconciliation::list::ListQuery>(query),
         b'd' => {
             query_of::<CancelQuery>(query);
         }
         _ => {}
     }
+}
+
+thread_local! {
+    static WEBHOOKS: Option<StripeWebhooks> =
+        StripeWebhooks::new("whsec_of_the_fuzz_targets", StripeMode::Test).ok();
+}
+
+/// A webhook: the header `Stripe-Signature` on the first line, and the body after it.
+///
+/// Nobody has signed it, so it is not taken, whatever it says. Its body is then read as one that
+/// Stripe has signed: of what is taken, every name can be kept, and it is of the shop's own mode.
+pub fn webhook(bytes: &[u8]) {
+    const NOW: u64 = 1_793_534_400;
+    let mut parts = bytes.splitn(2, |byte| *byte == b'\n');
+    let (header, body) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    WEBHOOKS.with(|webhooks| {
+        let Some(webhooks) = webhooks else { return };
+        let unsigned = receive::read(webhooks, Some(header), body, NOW);
+        assert_eq!(unsigned.err().map(|problem| problem.kind()), Some(Kind::SignatureRefused));
+        let Some(signed) = webhooks.signed(body, NOW) else { return };
+        match receive::read(webhooks, Some(signed.as_bytes()), body, NOW) {
+            Ok(event) => {
+                let names = [&event.id, &event.event_type, &event.object_kind];
+                let mut names = names.into_iter().chain(&event.object_id);
+                assert!(names.all(|name| is_foreign_id(name)));
+                assert!(!event.is_live && !event.is_of_another_account);
+                assert!(event.happened_at.timestamp() >= 0);
+            }
+            Err(problem) => assert!(matches!(
+                problem.kind(),
+                Kind::MalformedRequest | Kind::EventOfAnotherAccount
+            )),
+        }
+    });
 }
 
 /// Short texts: cursors, ids in paths, moments, search texts and lines that people write; the first
@@ -165,6 +228,8 @@ pub fn short_text(bytes: &[u8]) {
     match which {
         b'o' => cursor_is_read_back::<OrderCursor>(text),
         b'a' => cursor_is_read_back::<AttentionCursor>(text),
+        b'e' => cursor_is_read_back::<EventCursor>(text),
+        b'r' => cursor_is_read_back::<ReviewCursor>(text),
         b'm' => cursor_is_read_back::<Moment>(text),
         b'q' => search_text(text),
         b'l' => line(text),
@@ -323,6 +388,15 @@ fn resolve_all_body(body: &[u8]) {
     let Some(request) = taken::<attention::resolve::ResolveAllRequest>(body) else { return };
     let attention::resolve::ResolveAllRequest { step, cause, decision, why } = request;
     is_refused_by_rules(ResolveAll::check(&step, &cause, decision, &why));
+}
+
+/// A set that is brought in is read as the same by those that go by it.
+fn rule_set_body(body: &[u8]) {
+    let Some(RuleSetRequest { rules, .. }) = taken::<RuleSetRequest>(body) else { return };
+    assert!(rules.faults().iter().all(|fault| fault.pointer.starts_with('/')));
+    let written = serde_json::to_value(&rules).ok();
+    let again = written.and_then(|json| serde_json::from_value::<RuleSet>(json).ok());
+    assert_eq!(again, Some(rules));
 }
 
 fn is_refused_by_rules<T>(checked: Result<T, Problem>) {

@@ -31,10 +31,12 @@ const PROBLEMS: &str = include_str!("../../../docs/problems.md");
         (name = "products", description = "The catalogue"),
         (name = "stock", description = "Stock levels and movements, for staff"),
         (name = "customers", description = "Customers' particulars"),
-        (name = "operators", description = "Orders that wait for an operator, task queues, and \
-                                            parties that orders depend on"),
+        (name = "operators", description = "Orders that wait for an operator, screening, task \
+                                            queues, and parties that orders depend on"),
+        (name = "disputes", description = "Payments that customers' banks dispute"),
         (name = "ledger", description = "Balances and transactions of the books"),
         (name = "identity", description = "Registration and tokens"),
+        (name = "webhooks", description = "What the payment provider tells by itself"),
         (name = "operations", description = "Health, readiness and metrics"),
     ),
     // Relative to where this description was fetched from.

@@ -103,7 +103,7 @@ impl Kind {
     #[must_use]
     pub const fn status(self) -> StatusCode {
         match self {
-            Self::MalformedRequest => StatusCode::BAD_REQUEST,
+            Self::MalformedRequest | Self::SignatureRefused => StatusCode::BAD_REQUEST,
             Self::Unauthenticated | Self::SignInFailed => StatusCode::UNAUTHORIZED,
             Self::InsufficientScope => StatusCode::FORBIDDEN,
             Self::RouteNotFound
@@ -113,7 +113,12 @@ impl Kind {
             | Self::CustomerNotFound
             | Self::QueueNotFound
             | Self::PartyNotFound
-            | Self::AccountNotFound => StatusCode::NOT_FOUND,
+            | Self::AccountNotFound
+            | Self::EventNotFound
+            | Self::DifferenceNotFound
+            | Self::WebhooksNotTaken
+            | Self::EntryNotFound
+            | Self::RuleSetNotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::PriceChanged
             | Self::EmailTaken
@@ -125,6 +130,7 @@ impl Kind {
             | Self::OrderAlreadyRejected
             | Self::OrderAlreadyFailed
             | Self::NoPaymentDue
+            | Self::NoReviewDue
             | Self::OrderNotRefundable
             | Self::RefundUnderWay
             | Self::OrderInterrupted => StatusCode::CONFLICT,
@@ -132,7 +138,9 @@ impl Kind {
             Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::InvalidRequest | Self::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::InvalidRequest | Self::IdempotencyKeyReused | Self::EventOfAnotherAccount => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
             Self::TooManyRequests | Self::SignInDelayed => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::TryAgain | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use axum::extract::FromRef;
 use axum::http::HeaderValue;
-use domain::{CaptureAt, ProviderName};
+use domain::{CaptureAt, ProviderName, Screening};
 use metrics_exporter_prometheus::PrometheusHandle;
 use runtime::schema::SchemaGate;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
+use crate::app::webhooks::signature::StripeWebhooks;
 use crate::app::{App, Settings};
 use crate::graphql::GraphqlSchema;
 use crate::http::forwarded::ProxyHeader;
@@ -41,6 +42,8 @@ pub struct Parts {
     pub(crate) gate: Gate,
     /// From which origins browsers may call.
     pub(crate) cors_origins: Arc<[HeaderValue]>,
+    /// How Stripe's webhooks are told from anybody else's; none are taken without.
+    pub(crate) webhooks: Option<Arc<StripeWebhooks>>,
     /// Cancelled once the process was asked to stop.
     pub(crate) leaving: CancellationToken,
 }
@@ -107,6 +110,8 @@ pub struct Limits {
     pub approval_seconds: u32,
     /// How long a declined payment of an order that does not say so may be replaced.
     pub payment_retry_seconds: u32,
+    /// How orders are screened for fraud, if they are.
+    pub screening: Option<Screening>,
     /// How many orders may wait for their launch before no more are accepted.
     pub backlog_max: u64,
 }
@@ -140,6 +145,7 @@ impl Default for Limits {
             payment_provider: ProviderName::Sandbox,
             approval_seconds: 900,
             payment_retry_seconds: 0,
+            screening: None,
             backlog_max: 100_000,
         }
     }
@@ -154,6 +160,7 @@ impl Limits {
             payment_provider: self.payment_provider,
             approval_seconds: self.approval_seconds,
             payment_retry_seconds: self.payment_retry_seconds,
+            screening: self.screening,
             wait_seconds_max: self.wait_seconds_max(),
             streams_max: self.streams_max,
             streams_per_caller: self.streams_per_caller,
@@ -200,6 +207,7 @@ impl State {
             graphql: GraphqlSchema::new(),
             gate: Gate::of(&limits),
             cors_origins: Arc::new([]),
+            webhooks: None,
         }))
     }
 
@@ -207,6 +215,13 @@ impl State {
     #[must_use]
     pub fn open_to_pages_of(mut self, origins: &[HeaderValue]) -> Self {
         Arc::make_mut(&mut self.0).cors_origins = origins.into();
+        self
+    }
+
+    /// Takes Stripe's webhooks.
+    #[must_use]
+    pub fn taking_webhooks(mut self, webhooks: StripeWebhooks) -> Self {
+        Arc::make_mut(&mut self.0).webhooks = Some(Arc::new(webhooks));
         self
     }
 

@@ -1,7 +1,7 @@
 //! How often a password may be guessed: five times in a row, then after a wait that doubles from
 //! 15 seconds to 15 minutes, however many addresses the guesses come from.
 
-use aws_lc_rs::digest::{SHA256, digest};
+use ring::digest::{SHA256, digest};
 use sqlx::PgPool;
 
 use crate::error::{OrProblem, Problem};

@@ -65,6 +65,11 @@ impl Caller {
         Err(refusal::insufficient_scope(scope))
     }
 
+    /// Whether the caller has this scope, where one without it is shown less.
+    pub(crate) fn has(&self, scope: Scope) -> bool {
+        self.scopes.contains(&scope)
+    }
+
     /// When the token expires, in seconds of the Unix epoch.
     pub(super) const fn expires(&self) -> u64 {
         self.expires

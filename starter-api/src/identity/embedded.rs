@@ -4,9 +4,10 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use jsonwebtoken::jwk::{Jwk, PublicKeyUse, ThumbprintHash};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use ring::rand::SystemRandom;
+use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use serde::Serialize;
 use sqlx::{PgExecutor, PgPool};
 use tokio::sync::OnceCell;
@@ -88,7 +89,7 @@ pub(super) enum KeyError {
     #[error("the keys cannot be read")]
     Database(#[from] sqlx::Error),
     #[error("no key could be generated")]
-    NotGenerated(#[from] aws_lc_rs::error::Unspecified),
+    NotGenerated(#[from] ring::error::Unspecified),
     #[error("the stored key is invalid")]
     Invalid(#[from] jsonwebtoken::errors::Error),
 }
@@ -237,8 +238,8 @@ async fn current_key(database: impl PgExecutor<'_>) -> sqlx::Result<Option<Store
 }
 
 fn generate() -> Result<StoredKey, KeyError> {
-    let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)?;
-    let private_key = pair.to_pkcs8v1()?.as_ref().to_vec();
+    let (scheme, random) = (&ECDSA_P256_SHA256_FIXED_SIGNING, SystemRandom::new());
+    let private_key = EcdsaKeyPair::generate_pkcs8(scheme, &random)?.as_ref().to_vec();
     let kid = unnamed(&private_key)?.thumbprint(ThumbprintHash::SHA256)?;
     Ok(StoredKey { kid, private_key })
 }

@@ -53,7 +53,7 @@ enum Unusable {
 
 /// The HTTP client for issuers.
 pub fn http_client() -> reqwest::Result<Client> {
-    Client::builder()
+    runtime::http::client_builder()
         .timeout(ANSWER_TIMEOUT)
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()

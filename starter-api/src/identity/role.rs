@@ -47,14 +47,25 @@ impl Role {
                 Scope::ReadOrders,
                 Scope::CancelOrders,
                 Scope::RefundPayments,
+                Scope::ReadDisputes,
                 Scope::ResolveOrders,
+                Scope::ReviewOrders,
+                Scope::WriteScreening,
                 Scope::OperateQueues,
+                Scope::ReadReconciliation,
+                Scope::SettleDifferences,
                 Scope::WriteProducts,
                 Scope::ReadStock,
                 Scope::WriteStock,
                 Scope::ReadCustomers,
             ],
-            Self::Finance => &[Scope::ReadOrders, Scope::ReadLedger],
+            Self::Finance => &[
+                Scope::ReadOrders,
+                Scope::ReadLedger,
+                Scope::ReadDisputes,
+                Scope::ReadReconciliation,
+                Scope::SettleDifferences,
+            ],
         }
     }
 }

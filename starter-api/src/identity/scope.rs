@@ -44,12 +44,22 @@ scopes! {
     CancelOrders = "orders:cancel";
     /// Have money of completed orders given back; never for customers.
     RefundPayments = "payments:refund";
+    /// See disputes of customers' banks; never for customers.
+    ReadDisputes = "disputes:read";
     /// Decide what becomes of an order that is stuck.
     ResolveOrders = "orders:resolve";
+    /// Decide about orders that screening has stopped, and see and change its lists.
+    ReviewOrders = "orders:review";
+    /// Bring in sets of screening's rules, and say which one counts.
+    WriteScreening = "screening:write";
     /// Pause and resume task queues, and stop and resume the calls to a party.
     OperateQueues = "queues:operate";
     /// See the books.
     ReadLedger = "ledger:read";
+    /// See where the payment provider and the shop do not say the same.
+    ReadReconciliation = "reconciliation:read";
+    /// Say that such a difference is settled.
+    SettleDifferences = "reconciliation:settle";
     /// Add articles to the catalogue and change their prices.
     WriteProducts = "products:write";
     /// See the stock.

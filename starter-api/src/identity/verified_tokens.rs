@@ -7,9 +7,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use jsonwebtoken::get_current_timestamp;
 use moka::future::Cache;
+use ring::digest::{SHA256, digest};
 
 use crate::identity::caller::Caller;
 use crate::identity::key::Key;

@@ -12,7 +12,7 @@ use crate::life::record;
 use crate::shop::{Shop, no_database, nowhere, order};
 
 /// Whoever asks for these need not say who they are.
-const PUBLIC: [&str; 11] = [
+const PUBLIC: [&str; 12] = [
     "GET /.well-known/jwks.json",
     "GET /.well-known/openid-configuration",
     "GET /health",
@@ -24,6 +24,8 @@ const PUBLIC: [&str; 11] = [
     "POST /v1/customers",
     "POST /v1/quotes",
     "POST /v1/sessions",
+    // Whoever calls this shows by a signature that it is Stripe.
+    "POST /v1/webhooks/stripe",
 ];
 
 /// Every operation, as `GET /path`, with the scopes that its description says it takes.

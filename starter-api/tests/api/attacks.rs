@@ -228,7 +228,7 @@ async fn those_who_watch_over_the_process_are_answered_while_nobody_else_gets_in
     only.write_all(b"GET /health HTTP/1.1\r\nhost: shop\r\n\r\n").await.unwrap();
     only.read_exact(&mut [0; 12]).await.unwrap();
 
-    let client = reqwest::Client::builder().build().unwrap();
+    let client = runtime::http::client_builder().build().unwrap();
     for (path, status) in
         [("/health", 200), ("/ready", 503), ("/metrics", 200), ("/v1/orders", 404)]
     {

@@ -10,9 +10,12 @@ use uuid::Uuid;
 use crate::launching::until_launched;
 use crate::life::{captured, happen, needs_attention, record, rejected, reserved, unwinding};
 use crate::paying::declined_order;
+use crate::reconciling::differ;
 use crate::refunding::completed_order;
+use crate::reviewing::order_under_review;
 use crate::shop::{Answer, Shop, send};
 use crate::signing_in::shop_of_the_examples;
+use crate::webhooks::open_event;
 
 const JSON: &str = "application/json";
 
@@ -163,6 +166,9 @@ async fn every_request_of_the_examples_is_accepted(database: PgPool) {
     told.push("orders.place");
     // One that still waits for its launch would be cancelled at once, which is another answer.
     until_launched(&database, &[story.order]).await;
+    // What the payment provider has told, and what a comparison with it has found.
+    open_event(&database, "evt_1a").await;
+    differ(&database).await;
     for (name, token) in [
         ("identity.token", None),
         ("quotes.price", None),
@@ -176,6 +182,13 @@ async fn every_request_of_the_examples_is_accepted(database: PgPool) {
         ("operators.resume", operator),
         ("operators.stop_party", operator),
         ("operators.resume_party", operator),
+        ("operators.add_entry", operator),
+        ("operators.remove_entry", operator),
+        ("operators.add_rule_set", operator),
+        ("operators.activate_rule_set", operator),
+        ("operators.retry_event", operator),
+        ("operators.dismiss_event", operator),
+        ("ledger.settle_difference", operator),
     ] {
         story.tells(name, token).await;
         told.push(name);
@@ -200,6 +213,15 @@ async fn every_request_of_the_examples_is_accepted(database: PgPool) {
     story.order = completed_order(&database).await;
     story.tells("orders.refund", operator).await;
     told.push("orders.refund");
+
+    // Stripe alone can sign an event, and this shop has no secret to check one by.
+    assert_eq!(story.sends("webhooks.stripe", None).await.problem(), "webhooks-not-taken");
+    told.push("webhooks.stripe");
+
+    // An order that screening has stopped.
+    story.order = order_under_review(&database, 3_600.0).await;
+    story.tells("operators.review", operator).await;
+    told.push("operators.review");
 
     // And nobody has been forgotten.
     let mut writing = Vec::new();

@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use runtime::schema::MIGRATIONS;
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use starter_api::Limits;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
@@ -11,7 +12,8 @@ use tracing_subscriber::layer::{Context, SubscriberExt};
 use uuid::Uuid;
 
 use crate::life::{happen, record, reserved};
-use crate::shop::Shop;
+use crate::refunding::{completed_order, of_amount, pounds, refund};
+use crate::shop::{Shop, nowhere};
 
 async fn asked(shop: &Shop, query: &str) -> Value {
     let answer = shop.post("/v1/graphql", &json!({ "query": query })).await;
@@ -68,7 +70,7 @@ async fn sent(database: &PgPool, number: u128, customer: &str) -> Uuid {
 const EVERYTHING: &str = "{ orders(first: 3) { items { id status paymentStatus fulfilmentStatus \
     unwinding needsAttention { step } tracking total { amount } \
     events { sequence text } payments { captured { amount } refunded { amount } } \
-    shipments { tracking isCancelled } ledgerEntries { account side amount { amount } } } } }";
+    refunds { number } shipments { tracking isCancelled } ledgerEntries { account side amount { amount } } } } }";
 
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn orders_are_told_with_everything_that_belongs_to_them(database: PgPool) {
@@ -85,6 +87,7 @@ async fn orders_are_told_with_everything_that_belongs_to_them(database: PgPool) 
             "events": [{"sequence": 1, "text": "The order was placed: 23.10 GBP"},
                        {"sequence": 2, "text": "The goods were set aside"}],
             "payments": [{"captured": {"amount": "23.10"}, "refunded": {"amount": "0.00"}}],
+            "refunds": [],
             "shipments": [{"tracking": "T-1", "isCancelled": false}],
             "ledgerEntries": [
                 {"account": "payment-clearing", "side": "debit", "amount": {"amount": "23.10"}},
@@ -139,8 +142,34 @@ async fn what_belongs_to_many_orders_is_read_at_once(database: PgPool) {
     let before = STATEMENTS.get();
     let told = asked(&shop, &EVERYTHING.replace("first: 3", "first: 5")).await;
     assert_eq!(told["data"]["orders"]["items"].as_array().unwrap().len(), 5, "{told}");
-    // The orders, and once for all of them: events, payments, parcels and ledger entries.
-    assert_eq!(STATEMENTS.get().saturating_sub(before), 5);
+    // The orders, and once for all of them: events, payments, refunds, parcels and ledger entries.
+    assert_eq!(STATEMENTS.get().saturating_sub(before), 6);
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn refunds_are_told_with_their_order_to_whoever_may_see_it(database: PgPool) {
+    let shop = Shop::with(database.clone(), nowhere(), Limits::default()).await;
+    let (id, other) = (completed_order(&database).await, completed_order(&database).await);
+    let eve = shop.asked_by("eve", "operator");
+    let hearts = json!([{ "sku": "85123A", "quantity": 2 }]);
+    let goods = json!({ "lines": hearts, "reason": "arrived broken" });
+    assert_eq!(refund(&eve, id, "k", &goods).await.status, 202);
+    assert_eq!(refund(&eve, other, "k", &of_amount("1.00")).await.status, 202);
+    let money = "{ amount currency }";
+    let query = format!(
+        "{{ order(id: \"{id}\") {{ refunds {{ number state amount {money} goods {money} \
+         goodsTax {money} shipping {money} shippingTax {money} lines {{ sku quantity }} reason \
+         requestedBy failure }} }} }}"
+    );
+    let told = asked(&shop.asked_by_customer("ada"), &query).await;
+    let expected = json!([{
+        "number": 1, "state": "requested", "amount": pounds("6.12"), "goods": pounds("5.10"),
+        "goodsTax": pounds("1.02"), "shipping": pounds("0.00"), "shippingTax": pounds("0.00"),
+        "lines": hearts, "reason": "arrived broken", "requestedBy": "eve", "failure": null,
+    }]);
+    assert_eq!(told["data"]["order"]["refunds"], expected, "{told}");
+    let his = asked(&shop.asked_by_customer("bob"), &query).await;
+    assert_eq!(his["data"]["order"], Value::Null);
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]
@@ -223,7 +252,7 @@ async fn a_question_that_multiplies_is_refused_before_anybody_follows_it(databas
         let refused = asked(&shop, &many(field, 60)).await;
         assert_eq!(refused["errors"][0]["message"], "Query is too complex.", "{field}");
     }
-    for list in ["lines", "events", "payments", "shipments"] {
+    for list in ["lines", "events", "payments", "refunds", "shipments"] {
         let names = many(&format!("{list} {{ __typename }}"), 90);
         let query = format!("{{ orders(first: 100) {{ items {names} }} }}");
         let refused = asked(&shop, &query).await;

@@ -6,7 +6,8 @@ use futures::future::select;
 use ordersaga_grpc::v1::order_service_client::OrderServiceClient;
 use ordersaga_grpc::v1::{
     CancelDecision, CancelOrderRequest, FulfilmentStatus, GetOrderRequest, Money, OrderStatus,
-    PaymentStatus, PlaceOrderRequest, ShipTo, WantedLine, WatchOrderRequest, WatchOrderResponse,
+    PaymentStatus, PlaceOrderRequest, RefundState, RequestRefundRequest, ShipTo, WantedLine,
+    WatchOrderRequest, WatchOrderResponse,
 };
 use prost_types::Duration as Patience;
 use runtime::schema::MIGRATIONS;
@@ -27,6 +28,7 @@ use tonic_types::StatusExt;
 use uuid::Uuid;
 
 use crate::life::{cancelled, happen, record, unwound};
+use crate::refunding::completed_order;
 use crate::shop::{Shop, fresh, no_database, nowhere};
 
 /// A program that speaks gRPC, in this role.
@@ -188,6 +190,87 @@ async fn an_order_is_watched_to_its_end_and_its_cancel_is_answered(database: PgP
     let watch = WatchOrderRequest { order_id: id.to_string(), after_sequence: 3 };
     let watched = program.orders.watch_order(program.asks(watch)).await.unwrap();
     assert_eq!(watched.into_inner().count().await, 0);
+}
+
+/// A refund of so much of an order.
+fn refund_of(order: Uuid, amount: &str, currency: &str) -> RequestRefundRequest {
+    let (amount, currency) = (amount.to_owned(), currency.to_owned());
+    RequestRefundRequest {
+        order_id: order.to_string(),
+        amount: Some(Money { amount, currency }),
+        reason: "arrived broken".to_owned(),
+        idempotency_key: "k".to_owned(),
+        ..RequestRefundRequest::default()
+    }
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_refund_asked_for_by_grpc_is_the_one_that_http_shows(database: PgPool) {
+    let shop = Shop::with(database.clone(), nowhere(), Limits::default()).await;
+    let id = completed_order(&database).await;
+    let mut program = Program::of(&shop, "backend", "service").await;
+    let lines = vec![WantedLine { sku: "85123A".to_owned(), quantity: 2 }];
+    let request = RequestRefundRequest { amount: None, lines, ..refund_of(id, "", "") };
+    let asked = program.orders.request_refund(program.asks(request.clone())).await.unwrap();
+    let asked = asked.into_inner();
+    let refund = asked.refund.unwrap();
+    assert!(!asked.replayed);
+    assert_eq!((refund.number, refund.state()), (1, RefundState::Requested));
+    assert_eq!((&refund.lines, refund.requested_by.as_str()), (&request.lines, "backend"));
+    let parts = [&refund.goods, &refund.goods_tax, &refund.shipping, &refund.shipping_tax];
+    let parts = parts.map(|part| part.as_ref().unwrap().amount.as_str());
+    assert_eq!(parts, ["5.10", "1.02", "0.00", "0.00"]);
+    let listed = shop.get(&format!("/v1/orders/{id}/refunds")).await.json();
+    let amount = json!({ "amount": "6.12", "currency": "GBP" });
+    assert_eq!((&listed[0]["number"], &listed[0]["amount"]), (&json!(1), &amount));
+
+    let again = program.orders.request_refund(program.asks(request.clone())).await.unwrap();
+    assert!(again.get_ref().replayed);
+    assert_eq!(again.into_inner().refund.as_ref(), Some(&refund));
+    let other = RequestRefundRequest { shipping: true, ..request };
+    let refused = program.orders.request_refund(program.asks(other)).await.unwrap_err();
+    assert_eq!(
+        (refused.code(), reason(&refused).as_str()),
+        (Code::AlreadyExists, "IDEMPOTENCY_KEY_REUSED")
+    );
+
+    let mut ada = Program::of(&shop, "ada", "customer").await;
+    let get = GetOrderRequest { order_id: id.to_string() };
+    let got = ada.orders.get_order(ada.asks(get)).await.unwrap().into_inner();
+    assert_eq!(got.order.unwrap().payment_status(), PaymentStatus::Paid);
+    assert_eq!(got.refunds, [refund]);
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_refund_that_http_refuses_is_refused_by_grpc(database: PgPool) {
+    let shop = Shop::with(database.clone(), nowhere(), Limits::default()).await;
+    let id = completed_order(&database).await;
+    for (name, role) in [("ada", "customer"), ("fin", "finance")] {
+        let mut program = Program::of(&shop, name, role).await;
+        let ask = program.asks(refund_of(id, "1.00", "GBP"));
+        let refused = program.orders.request_refund(ask).await.unwrap_err();
+        assert_eq!(
+            (refused.code(), reason(&refused).as_str()),
+            (Code::PermissionDenied, "INSUFFICIENT_SCOPE")
+        );
+    }
+    let under_way = Uuid::now_v7();
+    record(&database, under_way, "ada", "2026-01-02T03:04:05Z").await;
+    let mut eve = Program::of(&shop, "eve", "operator").await;
+    let fine = || refund_of(id, "1.00", "GBP");
+    for (ask, why) in [
+        (refund_of(id, "23.11", "GBP"), "INVALID_REQUEST"),
+        (refund_of(id, "1.00", "EUR"), "INVALID_REQUEST"),
+        (RequestRefundRequest { shipping: true, ..fine() }, "INVALID_REQUEST"),
+        (RequestRefundRequest { idempotency_key: String::new(), ..fine() }, "MALFORMED_REQUEST"),
+        (refund_of(under_way, "1.00", "GBP"), "ORDER_NOT_REFUNDABLE"),
+        (refund_of(Uuid::now_v7(), "1.00", "GBP"), "ORDER_NOT_FOUND"),
+    ] {
+        let refused = eve.orders.request_refund(eve.asks(ask.clone())).await.unwrap_err();
+        assert_eq!(reason(&refused), why, "{ask:?}");
+    }
+    let get = GetOrderRequest { order_id: id.to_string() };
+    assert_eq!(eve.orders.get_order(eve.asks(get)).await.unwrap().into_inner().refunds, []);
 }
 
 #[tokio::test]

@@ -152,7 +152,7 @@ async fn a_page_of_another_origin_may_call_only_if_it_is_named() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/health", listener.local_addr().unwrap());
     tokio::spawn(starter_api::serve(listener, state, pending()));
-    let client = reqwest::Client::builder().build().unwrap();
+    let client = runtime::http::client_builder().build().unwrap();
     let preflight = async |origin: &str| {
         let request = client.request(reqwest::Method::OPTIONS, &url).header("origin", origin);
         send(request.header("access-control-request-method", "GET")).await

@@ -9,6 +9,7 @@ use activities::Activities;
 use activities::payment::sandbox::SandboxProvider;
 use activities::shipping::sandbox::SandboxCarrier;
 use activities::stock::ArticleQueues;
+use domain::Screening;
 use futures::StreamExt;
 use futures::future::join_all;
 use ordersaga_grpc::v1::{
@@ -45,6 +46,11 @@ struct Open {
 
 impl Open {
     async fn on(database: PgPool) -> Self {
+        Self::within(Limits::default(), database).await
+    }
+
+    /// The same, with these limits.
+    async fn within(limits: Limits, database: PgPool) -> Self {
         let (server, address) = testkit::server().await;
         let target = Url::parse(&format!("http://{address}")).unwrap();
         let temporal = Temporal::at(
@@ -60,7 +66,7 @@ impl Open {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
             runtime.block_on(serve(&as_worker, &client, &stopped));
         });
-        let shop = Shop::with(database, temporal, Limits::default()).await;
+        let shop = Shop::with(database, temporal, limits).await;
         Self { shop, server, leaving, worker }
     }
 
@@ -309,6 +315,34 @@ async fn orders_that_wait_for_the_same_cause_are_decided_about_at_once(database:
     }
     for id in ids {
         assert_eq!(open.ended(id).await["status"], "rejected");
+    }
+    open.close().await;
+}
+
+/// The provider takes the payment for risky, an operator decides, and the workflow hears of it.
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_order_with_a_risky_payment_goes_on_by_an_operators_decision(database: PgPool) {
+    let screening = Some(Screening { review_seconds: 3_600 });
+    let open = Open::within(Limits { screening, ..Limits::default() }, database).await;
+    let eve = open.shop.asked_by("eve", "operator");
+    let mut risky = order("ada");
+    risky["payment_token"] = json!("tok_risk_elevated");
+    for (decision, end) in [("approve", "completed"), ("decline", "rejected")] {
+        let id = open.places(&risky).await;
+        let review = loop {
+            let told = eve.get("/v1/reviews").await.json();
+            if let Some(found) = told["items"].as_array().unwrap().first() {
+                break found.clone();
+            }
+        };
+        assert_eq!(
+            (&review["order_id"], &review["stage"], &review["reasons"][0]["rule"]),
+            (&json!(id), &json!("after-authorisation"), &json!("risky-payment"))
+        );
+        let body = json!({"decision": decision, "note": "answered the phone"});
+        let decided = eve.post(&format!("/v1/orders/{id}/review"), &body).await;
+        assert_eq!(decided.status, 200, "{}", decided.text);
+        assert_eq!(open.ended(id).await["status"], end);
     }
     open.close().await;
 }

@@ -357,7 +357,8 @@ async fn one_decision_reaches_all_that_wait_for_the_same_cause(database: PgPool)
     let decision = json!({"step": "capture-payment", "cause": "no such payment",
                           "decision": "skip", "why": "paid back by cheque"});
     let told = eve.post("/v1/attention/resolve", &decision).await;
-    let reason = "the order's workflow has ended";
+    let reason = "the order's workflow has ended: `ordersaga recover` lets the order go on, and it \
+                  asks again if it still has to";
     assert_eq!(
         (told.status.as_u16(), told.json()),
         (

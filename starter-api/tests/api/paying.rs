@@ -42,14 +42,19 @@ pub(crate) async fn declined_payment(database: &PgPool, id: Uuid, seconds: f64) 
 
 /// A payment on record that the customer has an hour to approve.
 async fn payment_to_be_approved(database: &PgPool, id: Uuid) {
+    payment_to_be_made(database, id, "https://pay.example/17").await;
+}
+
+/// A payment on record that the customer has an hour to make in this way.
+async fn payment_to_be_made(database: &PgPool, id: Uuid, url: &str) {
     sqlx::query!(
         "insert into payments.charges
              (charge_key, order_id, provider_reference, currency, amount, state, approval_url,
               approvable_until)
-         values ($2, $1, 'pay_1', 'GBP', 23.10, 'awaiting-customer', 'https://pay.example/17',
-             now() + interval '1 h')",
+         values ($2, $1, 'pay_1', 'GBP', 23.10, 'awaiting-customer', $3, now() + interval '1 h')",
         id,
         format!("{id}:authorise-payment:1"),
+        url,
     )
     .execute(database)
     .await
@@ -147,7 +152,7 @@ async fn an_order_that_waits_for_no_payment_says_why(database: PgPool) {
         The time in which the declined payment could be replaced is over, and the order is rejected. Place a new one.
         The order's payment was not declined.
         The order is paid for.
-        The customer has to approve the payment that is under way: see `customer_action`.
+        The customer has to approve the payment that is under way, or to transfer it: see `customer_action`.
         Another payment method is on record already, and is tried next; or the order's terms grant no time for one.
         The order is being unwound, and will end without a payment.
         The order has ended. Place a new one.
@@ -207,6 +212,28 @@ async fn what_the_customer_has_to_do_is_shown_to_those_who_may_see_the_order(dat
     // Once it is not the customer's turn any more, nothing is shown.
     happen(&database, id, &[unwinding(cancelled("changed my mind"))]).await;
     assert_eq!(shop.get(&path).await.json().get("customer_action"), None);
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn what_a_customer_has_to_transfer_is_shown_by_every_protocol(database: PgPool) {
+    let shop = Shop::open(database.clone()).await;
+    let id = Uuid::now_v7();
+    record(&database, id, "ada", "2026-01-02T03:04:05Z").await;
+    let payto = "payto://iban/GB82WEST12345698765432?amount=GBP:23.10&message=RF18";
+    payment_to_be_made(&database, id, payto).await;
+    happen(&database, id, &[reserved(), awaiting_customer()]).await;
+
+    let shown = shop.asked_by_customer("ada").get(&format!("/v1/orders/{id}")).await.json();
+    let action = &shown["customer_action"];
+    assert_eq!((&action["kind"], &action["url"]), (&json!("transfer-money"), &json!(payto)));
+    let mut program = Program::of(&shop, "backend", "service").await;
+    let get = GetOrderRequest { order_id: id.to_string() };
+    let got = program.orders.get_order(program.asks(get)).await.unwrap().into_inner();
+    let action = got.order.unwrap().customer_action.unwrap();
+    assert_eq!(action.kind(), CustomerActionKind::TransferMoney);
+    let query = format!("{{ order(id: \"{id}\") {{ customerAction {{ kind }} }} }}");
+    let asked = shop.post("/v1/graphql", &json!({ "query": query })).await.json();
+    assert_eq!(asked["data"]["order"]["customerAction"]["kind"], "transfer-money", "{asked}");
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]

@@ -1,12 +1,13 @@
 //! Money of completed orders is given back: who may ask for it, how much, and once.
 
+use futures::future::join_all;
 use runtime::schema::MIGRATIONS;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use starter_api::Limits;
 use uuid::Uuid;
 
-use crate::life::{happen, record, whole_life};
+use crate::life::{cancelled, happen, record, unwound, whole_life};
 use crate::shop::{Answer, Shop, nowhere, send};
 
 /// Ada's order, of which £23.10 were paid: six hearts for £15.30, £3.95 for the parcel, 20 % tax.
@@ -27,15 +28,15 @@ pub(crate) async fn completed_order(database: &PgPool) -> Uuid {
     id
 }
 
-fn pounds(amount: &str) -> Value {
+pub(crate) fn pounds(amount: &str) -> Value {
     json!({ "amount": amount, "currency": "GBP" })
 }
 
-fn of_amount(amount: &str) -> Value {
+pub(crate) fn of_amount(amount: &str) -> Value {
     json!({ "amount": pounds(amount), "reason": "arrived broken" })
 }
 
-async fn refund(shop: &Shop, id: Uuid, key: &str, body: &Value) -> Answer {
+pub(crate) async fn refund(shop: &Shop, id: Uuid, key: &str, body: &Value) -> Answer {
     let request = shop.request("POST", &format!("/v1/orders/{id}/refunds"));
     send(request.header("Idempotency-Key", key).json(body)).await
 }
@@ -168,8 +169,39 @@ async fn what_cannot_be_given_back_is_refused_with_the_reason(database: PgPool) 
     record(&database, under_way, "ada", "2026-01-02T03:04:05Z").await;
     let refused = refund(&shop, under_way, "k", &of_amount("1.00")).await;
     assert_eq!(refused.problem(), "order-not-refundable");
+    // One that came to nothing, and one that was completed without a payment.
+    happen(&database, under_way, &unwound(&cancelled("too slow"))).await;
+    let refused = refund(&shop, under_way, "k", &of_amount("1.00")).await;
+    assert_eq!(refused.problem(), "order-not-refundable");
+    let not_paid = Uuid::now_v7();
+    record(&database, not_paid, "ada", "2026-01-02T03:04:05Z").await;
+    let mut life = whole_life();
+    life.retain(|event| !event.event_type().name().starts_with("payment."));
+    happen(&database, not_paid, &life).await;
+    let refused = refund(&shop, not_paid, "k", &of_amount("1.00")).await;
+    assert_eq!(refused.problem(), "order-not-refundable");
     let nobody = refund(&shop, Uuid::now_v7(), "k", &of_amount("1.00")).await;
     assert_eq!(nobody.problem(), "order-not-found");
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn of_twenty_requests_at_once_one_refund_comes(database: PgPool) {
+    let shop = shop(&database).await;
+    let id = completed_order(&database).await;
+    let body = of_amount("23.10");
+    // Each is sent twice.
+    let keys: Vec<_> = (0..20_u32).map(|number| format!("k{}", number % 10)).collect();
+    let answers = join_all(keys.iter().map(|key| refund(&shop, id, key, &body))).await;
+    let taken: Vec<_> = answers.iter().zip(&keys).filter(|(it, _)| it.status == 202).collect();
+    let [(one, key), (other, same)] = taken.as_slice() else { panic!("{} taken", taken.len()) };
+    assert_eq!((one.json(), key), (other.json(), same));
+    let replays = [one, other].map(|answer| answer.header("idempotency-replayed").is_some());
+    assert!(replays.contains(&true) && replays.contains(&false), "{replays:?}");
+    let waiting = answers.iter().filter(|answer| answer.status != 202);
+    assert!(waiting.clone().all(|answer| answer.problem() == "refund-under-way"));
+    assert_eq!(waiting.count(), 18);
+    assert_eq!(refunds(&shop, id).await, [one.json()]);
+    assert_eq!(waits_for_launch(&database, id).await, 1);
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]

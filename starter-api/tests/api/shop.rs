@@ -8,7 +8,7 @@ use reqwest::{RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
-use starter_api::{Identity, Limits, State, Temporal};
+use starter_api::{Identity, Limits, State, StripeWebhooks, Temporal};
 use temporalio_client::{ClientOptions, ConnectionOptions, Url};
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -62,12 +62,28 @@ impl Shop {
         issuer: Issuer,
     ) -> Self {
         let state = State::new(as_starter(&database), temporal, identity, limits);
+        Self::serving(state, database, issuer).await
+    }
+
+    /// It takes webhooks, and its Temporal is away.
+    pub(crate) async fn hearing(
+        database: PgPool,
+        webhooks: StripeWebhooks,
+        limits: Limits,
+    ) -> Self {
+        let issuer = Issuer::start().await;
+        let identity = Identity::external(issuer.trusted());
+        let state = State::new(as_starter(&database), nowhere(), identity, limits);
+        Self::serving(state.taking_webhooks(webhooks), database, issuer).await
+    }
+
+    async fn serving(state: State, database: PgPool, issuer: Issuer) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let closing = CancellationToken::new();
         tokio::spawn(starter_api::serve(listener, state, closing.clone().cancelled_owned()));
         let token = Some(issuer.token("staff", &["service", "operator", "finance"]));
-        let client = reqwest::Client::builder().build().unwrap();
+        let client = runtime::http::client_builder().build().unwrap();
         let open = Arc::new(closing.clone().drop_guard());
         Self { address, database, issuer, closing, client, token, from: None, _open: open }
     }

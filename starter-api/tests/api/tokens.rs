@@ -3,11 +3,11 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures::future::join_all;
-use jsonwebtoken::{Algorithm, EncodingKey, Header, encode, get_current_timestamp};
+use jsonwebtoken::{Algorithm, Header, get_current_timestamp};
 use serde_json::{Value, json};
 use starter_api::{ExternalIssuer, Identity, Limits};
 
-use crate::issuer::{Issuer, SigningKey, first_key};
+use crate::issuer::{Issuer, PrivateKey, SigningKey, first_key, signed};
 use crate::shop::{Answer, Shop, no_database, nowhere};
 
 /// A shop without a database: who is let in is asked to come again, who is not is told so.
@@ -134,14 +134,14 @@ async fn an_algorithm_that_is_not_the_keys_is_refused() {
         {
             let mut head = Header::new(Algorithm::HS256);
             (head.typ, head.kid) = (Some("at+jwt".to_owned()), Some(kid.to_owned()));
-            let token = encode(&head, &claims, &EncodingKey::from_secret(&secret)).unwrap();
+            let token = signed(&head, &claims, &PrivateKey::Secret(secret));
             assert_refused(&shown(&shop, token).await, NOT_ACCEPTED);
         }
     }
     // The right key with another algorithm of its kind.
     let mut head = rsa.header();
     head.alg = Algorithm::PS256;
-    let token = encode(&head, &claims, &rsa.private).unwrap();
+    let token = signed(&head, &claims, &rsa.private);
     assert_refused(&shown(&shop, token).await, NOT_ACCEPTED);
     assert_let_in(&shown(&shop, rsa.sign(&claims)).await);
 }
@@ -159,14 +159,14 @@ async fn a_key_that_comes_with_the_token_is_not_looked_at() {
         head.jku = Some(format!("{}/keys", thief.url));
         head.x5u = Some(format!("{}/keys", thief.url));
         head.x5c = Some(vec!["MIIB".to_owned()]);
-        let token = encode(&head, &claims, &key.private).unwrap();
+        let token = signed(&head, &claims, &key.private);
         assert_refused(&shown(&shop, token).await, NOT_ACCEPTED);
     }
     assert_eq!(thief.asked(), 0, "the thief was asked for keys");
     // A good token that carries such a key counts by its issuer's, not by the one it carries.
     let mut head = first_key().header();
     head.jku = Some(format!("{}/keys", thief.url));
-    let token = encode(&head, &claims, &first_key().private).unwrap();
+    let token = signed(&head, &claims, &first_key().private);
     assert_let_in(&shown(&shop, token).await);
     assert_eq!(thief.asked(), 0, "the thief was asked for keys");
 }
@@ -178,7 +178,7 @@ async fn a_token_of_another_kind_is_refused() {
     let with = |change: fn(&mut Header)| {
         let mut head = first_key().header();
         change(&mut head);
-        encode(&head, &claims, &first_key().private).unwrap()
+        signed(&head, &claims, &first_key().private)
     };
     for token in [
         with(|head| head.typ = Some("JWT".to_owned())),
@@ -191,7 +191,7 @@ async fn a_token_of_another_kind_is_refused() {
     for typ in ["at+JWT", "application/at+jwt"] {
         let mut head = first_key().header();
         head.typ = Some(typ.to_owned());
-        let token = encode(&head, &claims, &first_key().private).unwrap();
+        let token = signed(&head, &claims, &first_key().private);
         assert_let_in(&shown(&shop, token).await);
     }
 }
@@ -268,7 +268,7 @@ async fn tokens_under_unknown_keys_do_not_make_the_issuer_work() {
     let flood = (0..50).map(|number| {
         let mut head = key.header();
         head.kid = Some(format!("unknown-{number}"));
-        shown(&shop, encode(&head, &claims, &key.private).unwrap())
+        shown(&shop, signed(&head, &claims, &key.private))
     });
     for answer in join_all(flood).await {
         assert_refused(&answer, NOT_ACCEPTED);
@@ -298,7 +298,7 @@ async fn a_key_is_found_by_its_very_name_alone() {
     ] {
         let mut head = key.header();
         head.kid = Some(name.to_owned());
-        let token = encode(&head, &claims, &key.private).unwrap();
+        let token = signed(&head, &claims, &key.private);
         assert_refused(&shown(&shop, token).await, NOT_ACCEPTED);
     }
 }

@@ -7,14 +7,20 @@ use domain::ledger::Account;
 pub(super) const fn name(account: Account) -> &'static str {
     match account {
         Account::PaymentClearing => "Assets:Payment-Clearing",
+        Account::Bank => "Assets:Bank",
         Account::Inventory => "Assets:Inventory",
         Account::CustomerDeposits => "Liabilities:Customer-Deposits",
+        Account::CustomerCredit => "Liabilities:Customer-Credit",
         Account::SalesTaxPayable => "Liabilities:Sales-Tax-Payable",
         Account::GoodsReceived => "Liabilities:Goods-Received",
         Account::Sales => "Income:Sales",
         Account::ShippingIncome => "Income:Shipping-Income",
         Account::Refunds => "Income:Refunds",
         Account::CostOfGoods => "Expenses:Cost-Of-Goods",
+        Account::DisputedPayments => "Assets:Disputed-Payments",
+        Account::DisputeFees => "Expenses:Dispute-Fees",
+        Account::DisputeLosses => "Expenses:Dispute-Losses",
+        Account::PaymentFees => "Expenses:Payment-Fees",
     }
 }
 

@@ -19,6 +19,8 @@ pub(super) async fn look(
         payment_clearing(db, skipped).await?,
         orders_as_booked(db, skipped).await?,
         refunds_as_booked(db).await?,
+        payouts_as_booked(db).await?,
+        transfers_as_booked(db).await?,
     ])
 }
 
@@ -93,11 +95,16 @@ async fn payment_clearing(
             select order_id, currency,
                 sum(case side when 'debit' then amount else -amount end) as amount
             from ledger.entries join ledger.transactions using (transaction_id)
-            where account = 'payment-clearing'
+            -- What is paid out, and what customers have transferred, is looked at by itself.
+            where account = 'payment-clearing' and key not like 'balance-transaction:%'
+                and key not like 'bank-%'
             group by order_id, currency
+        ), moved as (
+            select order_id, currency, captured - refunded as amount from payments.charges
+            union all
+            select order_id, currency, moved from payments.dispute_totals
         ), taken as (
-            select order_id, currency, sum(captured - refunded) as amount
-            from payments.charges
+            select order_id, currency, sum(amount) as amount from moved
             group by order_id, currency
         ), both_ways as (
             select order_id, currency,
@@ -133,6 +140,7 @@ async fn orders_as_booked(
     db: &mut PgConnection,
     skipped: &Skipped,
 ) -> Result<Finding, sqlx::Error> {
+    const SAID: &str = "the books say of each order what its own totals say, at rest";
     let seen = sqlx::query_as!(
         Seen,
         r#"
@@ -157,10 +165,12 @@ async fn orders_as_booked(
             select order_id, sum(amount) as amount, sum(goods) as goods, sum(shipping) as shipping,
                 sum(goods_tax + shipping_tax) as tax
             from payments.refund_requests where state = 'succeeded' group by order_id
+        ), dispute as (
+            select order_id, sum(moved + settled) as net from payments.dispute_totals group by order_id
         ), checked as (
             select orders.order_id, case
                 when (
-                    coalesce(clearing, 0), coalesce(deposits, 0), coalesce(sales, 0),
+                    coalesce(clearing, 0) - coalesce(net, 0), coalesce(deposits, 0), coalesce(sales, 0),
                     coalesce(booked.shipping, 0), coalesce(booked.tax, 0),
                     coalesce(refunds, 0), coalesce(cost, 0), coalesce(inventory, 0)
                 ) is distinct from case when status = 'completed' then (
@@ -168,10 +178,7 @@ async fn orders_as_booked(
                     coalesce(refund.shipping, 0) - orders.shipping,
                     coalesce(refund.tax, 0) - orders.tax,
                     coalesce(refund.goods, 0), cost_of_goods, -cost_of_goods
-                ) else (
-                    0::numeric, 0::numeric, 0::numeric,
-                    0::numeric, 0::numeric, 0::numeric, 0::numeric, 0::numeric
-                ) end
+                ) else (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0) end
                 then format(
                     'order %s, %s: clearing %s, deposits %s, sales %s, shipping %s, tax %s, '
                         || 'refunds %s, cost %s',
@@ -180,6 +187,7 @@ async fn orders_as_booked(
                 )
             end as complaint
             from orders.orders left join booked using (order_id) left join refund using (order_id)
+                left join dispute using (order_id)
             where order_id <> all ($1) and orders.is_terminal(status)
         )
         select
@@ -193,13 +201,7 @@ async fn orders_as_booked(
     )
     .fetch_one(db)
     .await?;
-    Ok(Finding::of(
-        "I2",
-        "the books say of each order what its own totals say, at rest",
-        "orders",
-        seen,
-    )
-    .with_remark(skipped.remark(BOOKINGS)))
+    Ok(Finding::of("I2", SAID, "orders", seen).with_remark(skipped.remark(BOOKINGS)))
 }
 
 /// Holds at any moment: a refund and its booking are one transaction, which is named by its key.
@@ -209,7 +211,7 @@ async fn refunds_as_booked(db: &mut PgConnection) -> Result<Finding, sqlx::Error
         r#"
         with refund as (
             select asked.*, concat_ws(':', asked.order_id, 'issue-refund', record_version,
-                nullif(number, 1)) as key
+                nullif(number, 1), 'again-' || nullif(reversals, 0)) as key
             from payments.refund_requests as asked
             join orders.orders on orders.order_id = asked.order_id
         ), booked as (
@@ -219,7 +221,11 @@ async fn refunds_as_booked(db: &mut PgConnection) -> Result<Finding, sqlx::Error
                 coalesce(sum(amount) filter (where account = 'refunds' and side = 'debit'), 0)
                     as goods
             from ledger.transactions join ledger.entries using (transaction_id)
-            where key like '%:issue-refund:%' and reverses is null
+            where key like '%:issue-refund:%' and reverses is null and not exists (
+                -- Its money came back.
+                select from ledger.transactions as reversal
+                where reversal.reverses = transactions.transaction_id
+            )
             group by key
         ), checked as (
             select case
@@ -243,4 +249,89 @@ async fn refunds_as_booked(db: &mut PgConnection) -> Result<Finding, sqlx::Error
     .fetch_one(db)
     .await?;
     Ok(Finding::of("I2", "a refund is booked exactly if it was given back", "refunds", seen))
+}
+
+/// Holds at any moment: what the provider says of a payout and its booking are one transaction.
+async fn payouts_as_booked(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
+    let seen = sqlx::query_as!(
+        Seen,
+        r#"
+        with moved as (
+            select transaction || ':fee' as name, 'payment-fees' as account, currency,
+                case kind when 'fee' then fee - amount else fee end as amount
+            -- A dispute books what it moves itself.
+            from finance.balance_transactions where kind <> 'dispute'
+            union all
+            select transaction || ':payout', 'bank', currency, amount from finance.payouts
+            union all
+            select returned_by || ':payout', 'bank', currency, -amount from finance.payouts
+            where returned_by is not null
+        ), wanted as (
+            select 'balance-transaction:' || name as key, account, currency, amount
+            from moved where amount <> 0
+        ), booked as (
+            select key, account, currency,
+                sum(case side when 'debit' then amount else -amount end) as amount
+            from ledger.transactions join ledger.entries using (transaction_id)
+            where account in ('payment-fees', 'bank')
+                or key like 'balance-transaction:%' and account <> 'payment-clearing'
+            group by key, account, currency
+        ), checked as (
+            select case when wanted.amount is distinct from booked.amount then format(
+                '%s: %s %s is booked to %s, and %s was moved there',
+                key, coalesce(booked.amount, 0), currency, account, coalesce(wanted.amount, 0)
+            ) end as complaint
+            from wanted full join booked using (key, account, currency)
+        )
+        select
+            count(*) as "looked_at!",
+            count(complaint) as "violations!",
+            coalesce((array_agg(complaint) filter (where complaint is not null))[1:5], '{}')
+                as "examples!"
+        from checked
+        "#,
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(Finding::of("I2", "what the provider paid out and kept is booked", "movements", seen))
+}
+
+/// Holds at any moment: what comes in, is taken, goes back to the customer or stands on a list is booked
+/// in the transaction that says so.
+async fn transfers_as_booked(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
+    let seen = sqlx::query_as!(
+        Seen,
+        r#"
+        with moved as (
+            select currency, amount from bank.entries where is_credit
+            union all
+            select currency, -captured from bank.payments
+            union all
+            -- Of what was taken: it is the customer's again.
+            select currency, amount from bank.lines where refund_key is not null
+            union all
+            select currency, -amount from bank.lines where list_id is not null
+        ), owed as (
+            select currency, sum(amount) as amount from moved group by currency
+        ), booked as (
+            select currency, sum(case side when 'credit' then amount else -amount end) as amount
+            from ledger.entries where account = 'customer-credit' group by currency
+        ), checked as (
+            select case when coalesce(owed.amount, 0) <> coalesce(booked.amount, 0) then format(
+                'customers have %s %s with the shop, and %s are booked',
+                coalesce(owed.amount, 0), currency, coalesce(booked.amount, 0)
+            ) end as complaint
+            from owed full join booked using (currency)
+        )
+        select
+            (select count(*) from bank.entries) as "looked_at!",
+            count(complaint) as "violations!",
+            coalesce((array_agg(complaint) filter (where complaint is not null))[1:5], '{}')
+                as "examples!"
+        from checked
+        "#,
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(Finding::of("I2", "money that customers have transferred is booked", "transfers", seen))
 }

@@ -3,7 +3,7 @@
 use domain::StepName;
 use sqlx::PgConnection;
 
-use super::{Finding, Seen, Skipped};
+use super::{Finding, Seen, Skipped, reconciled};
 
 /// The step that moves the customer's money.
 const CHARGE: &[StepName] = &[StepName::AuthorisePayment, StepName::CapturePayment];
@@ -36,22 +36,26 @@ async fn paid_for_what_stands(
             -- Of the completed order; what an unwound one gives back is no refund of this kind.
             select order_id, sum(amount) as given from payments.refund_requests
             where state = 'succeeded' group by order_id
+        ), lost as (
+            -- What customers keep by a dispute: the shop does not have it, and has not refunded it.
+            select order_id, sum(lost) as amount from payments.dispute_totals
+            group by order_id having sum(lost) > 0
         ), checked as (
             select case
                 when orders.order_id is null
                 then format('%s was taken for order %s, which is not on record', paid, order_id)
                 when (payment_status in ('paid', 'partially-refunded') or status = 'completed')
                         and coalesce(paid, 0) + coalesce(given, 0) <> total
-                    or (payment_status not in ('paid', 'partially-refunded')
+                    or (payment_status not in ('paid', 'partially-refunded', 'disputed')
                             or status in ('cancelled', 'rejected', 'failed'))
-                        and coalesce(paid, 0) <> 0
+                        and coalesce(paid, 0) <> 0 and lost.amount is null
                 then format(
                     'order %s is %s and %s; its total is %s, %s is captured and not refunded, and '
                         || '%s was given back later',
                     order_id, status, payment_status, total, coalesce(paid, 0), coalesce(given, 0)
                 )
                 when given > 0 and payment_status in ('paid', 'partially-refunded', 'refunded')
-                    and payment_status
+                    and lost.amount is null and payment_status
                         <> case when paid = 0 then 'refunded' else 'partially-refunded' end
                 then format(
                     'order %s is %s, and %s of %s was given back',
@@ -61,6 +65,7 @@ async fn paid_for_what_stands(
                 then format('order %s was not paid in %s', order_id, orders.currency)
             end as complaint
             from orders.orders full join net using (order_id) left join refund using (order_id)
+                left join lost using (order_id)
             where order_id <> all ($1)
         )
         select
@@ -78,6 +83,18 @@ async fn paid_for_what_stands(
         .with_remark(skipped.remark(CHARGE)))
 }
 
+/// Where the records of the payments are that the shop has.
+struct Kept {
+    /// The sandbox has some.
+    in_sandbox: bool,
+    /// The bank has, by its statements, which are in this database.
+    at_bank: bool,
+    /// A provider has that keeps them elsewhere.
+    elsewhere: bool,
+}
+
+/// By the sandbox's own records and the bank's statements, as they are now; and of a real provider,
+/// by the last comparison with it. A shop that has changed its provider has payments of several.
 async fn as_the_provider_says(
     db: &mut PgConnection,
     skipped: &Skipped,
@@ -85,25 +102,37 @@ async fn as_the_provider_says(
     const ONCE: &str = "one capture, each refund once and no more than was taken, by the provider's \
                         own records";
     const SAME: &str = "the provider's records and the shop's say the same, at rest";
-    const ELSEWHERE: &str =
-        "the provider keeps its records elsewhere: compare its settlement report";
-    let elsewhere = sqlx::query_scalar!(
+    let Kept { in_sandbox, at_bank, elsewhere } = kept(db).await?;
+    let has_real_provider = at_bank || elsewhere;
+    let mut findings = Vec::new();
+    if in_sandbox || !has_real_provider {
+        findings.push(Finding::of("I5", ONCE, "payments", once(db).await?));
+    }
+    if in_sandbox || at_bank || !has_real_provider {
+        let same = Finding::of("I5", SAME, "payments", same(db, skipped).await?);
+        findings.push(same.with_remark(skipped.remark(CHARGE)));
+    }
+    if has_real_provider {
+        findings.extend(reconciled::look(db).await?);
+    }
+    Ok(findings)
+}
+
+/// A payment's name says whose it is; the same names are compared in [`same`].
+async fn kept(db: &mut PgConnection) -> Result<Kept, sqlx::Error> {
+    sqlx::query_as!(
+        Kept,
         r#"
-        select exists (select from payments.charges)
-            and not exists (select from sandbox_provider.payments) as "elsewhere!"
+        select exists (select from sandbox_provider.payments) as "in_sandbox!",
+            exists (select from bank.payments) as "at_bank!",
+            exists (
+                select from payments.charges
+                where provider_reference !~ '^(sandbox-payment-|RF[0-9]{20}$)'
+            ) as "elsewhere!"
         "#,
     )
-    .fetch_one(&mut *db)
-    .await?;
-    if elsewhere {
-        return Ok(vec![
-            Finding::not_shown("I5", ONCE, ELSEWHERE),
-            Finding::not_shown("I5", SAME, ELSEWHERE),
-        ]);
-    }
-    let once = Finding::of("I5", ONCE, "payments", once(db).await?);
-    let same = Finding::of("I5", SAME, "payments", same(db, skipped).await?);
-    Ok(vec![once, same.with_remark(skipped.remark(CHARGE))])
+    .fetch_one(db)
+    .await
 }
 
 async fn once(db: &mut PgConnection) -> Result<Seen, sqlx::Error> {
@@ -160,9 +189,18 @@ async fn same(db: &mut PgConnection, skipped: &Skipped) -> Result<Seen, sqlx::Er
                         and refunds.state = 'succeeded'
                 ), 0) as refunded
             from sandbox_provider.payments
+            union all
+            select reference, order_id::text, currency, captured, coalesce((
+                    select sum(lines.amount)
+                    from bank.lines join bank.entries using (entry_id)
+                    where entries.reference = payments.reference and refund_key is not null
+                ), 0)
+            from bank.payments
         ), ours as (
             select provider_reference as key, order_id::text, currency, captured, refunded
             from payments.charges
+            -- Others are another provider's, and are in none of these records.
+            where provider_reference ~ '^(sandbox-payment-|RF[0-9]{20}$)'
         ), checked as (
             select case
                 when (coalesce(theirs.captured, 0), coalesce(theirs.refunded, 0))
@@ -204,7 +242,7 @@ async fn refunds(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
         r#"
         with given_back as (
             select charge_key, sum(amount) as amount, min(currency) as currency
-            from payments.refunds group by charge_key
+            from payments.refunds where returned_at is null group by charge_key
         ), checked as (
             select case
                 when coalesce(given_back.amount, 0) > captured or refunded > captured

@@ -108,6 +108,13 @@ async fn left_authorised(db: &mut PgConnection, skipped: &Skipped) -> Result<See
             from sandbox_provider.payments
             join orders.orders on orders.order_id::text = merchant_reference
             where orders.is_terminal(status) and order_id <> all ($1)
+            union all
+            select case when payments.state in ('awaiting', 'received')
+                then format('transfers for %s are still kept, and order %s is %s',
+                    reference, order_id, status)
+            end
+            from bank.payments join orders.orders using (order_id)
+            where orders.is_terminal(status) and order_id <> all ($1)
         )
         select
             count(*) as "looked_at!",

@@ -122,6 +122,11 @@ async fn silent(db: &mut PgConnection) -> Result<Seen, sqlx::Error> {
             select case
                 when attention is null and updated_at < now() - make_interval(hours => $1)
                     and (ending is not null or fulfilment_status = 'shipped')
+                    -- What is undone waits for a bank, and is told of among the disputes.
+                    and not exists (
+                        select from payments.disputes
+                        where disputes.order_id = orders.order_id and has_payment
+                    )
                 then format('order %s, %s, has not moved since %s, and nobody was asked', order_id,
                     case when ending is null then 'shipped' else 'unwinding' end, updated_at)
             end as complaint
@@ -141,7 +146,7 @@ async fn silent(db: &mut PgConnection) -> Result<Seen, sqlx::Error> {
 }
 
 /// A step ends after its patience at the latest, and between two of them lies at most the time
-/// in which the order can be cancelled, or its customer can pay. Undos and what must succeed never give up, an order that
+/// in which the order can be cancelled, its customer can pay, or a person can look at it. Undos and what must succeed never give up, an order that
 /// needs a person waits for one, and one that waits to be launched loses no time.
 async fn deadlines(db: &mut PgConnection) -> Result<Seen, sqlx::Error> {
     let contracts = PROCESSES.iter().flat_map(|process| process.contracts);
@@ -159,6 +164,7 @@ async fn deadlines(db: &mut PgConnection) -> Result<Seen, sqlx::Error> {
                         secs => $1::integer + (terms ->> 'cancel_window_seconds')::integer
                             + coalesce((terms ->> 'approval_seconds')::integer, 0)
                             + coalesce((terms ->> 'payment_retry_seconds')::integer, 0)
+                            + coalesce((terms #>> '{screening,review_seconds}')::integer, 0)
                     ) < now()
                 then format('order %s has been processing since %s', order_id, updated_at)
             end as complaint

@@ -39,6 +39,22 @@ pub enum Course {
     /// The same, but that step cannot be undone any more, and a person decides that it counts as
     /// done.
     IsAccepted,
+    /// It has shipped, and a part of its money is given back: a refund is under way.
+    IsRefunded,
+    /// The same, but the provider does not give the money back, and a person gives the refund up.
+    IsGivenUp,
+}
+
+impl Course {
+    /// Whether what is done for the order is taken back, or is to be.
+    pub const fn unwinds(self) -> bool {
+        matches!(self, Self::Unwinds | Self::IsAccepted)
+    }
+
+    /// Whether it is a refund's.
+    pub const fn is_of_a_refund(self) -> bool {
+        matches!(self, Self::IsRefunded | Self::IsGivenUp)
+    }
 }
 
 /// What goes wrong at the point.
@@ -167,13 +183,16 @@ impl Point {
         contract.role == Role::Does && contract.patience.is_some()
     }
 
+    /// Whether it is a call to the payment provider.
+    pub fn is_of_payments(&self) -> bool {
+        self.party() == Some(PROVIDER)
+    }
+
     /// Whose sandbox it calls, if it calls one: the schema that its behaviours are ordered in.
     pub fn party(&self) -> Option<&'static str> {
         let contract = self.contract();
         match contract.role {
-            Role::Does | Role::Undoes if contract.queue == Queue::Payments.name() => {
-                Some("sandbox_provider")
-            }
+            Role::Does | Role::Undoes if contract.queue == Queue::Payments.name() => Some(PROVIDER),
             Role::Does | Role::Undoes if contract.queue == Queue::Fulfilment.name() => {
                 Some("sandbox_carrier")
             }
@@ -186,11 +205,18 @@ impl Point {
     }
 }
 
-/// Every activity of the order's process. A refund belongs to an order that has ended and knows no
-/// cancel: `refunds.rs` among the worker's tests has its own faults.
+/// The payment provider, as the database calls its sandbox.
+const PROVIDER: &str = "sandbox_provider";
+
+/// Every activity of the process whose workflows' ids begin so.
+pub fn contracts_of(id_prefix: &'static str) -> impl DoubleEndedIterator<Item = &'static Contract> {
+    let is_it = move |process: &&ProcessEntry| process.id_prefix == id_prefix;
+    PROCESSES.iter().filter(is_it).flat_map(|process| process.contracts)
+}
+
+/// Every activity of the order's process.
 pub fn contracts() -> impl DoubleEndedIterator<Item = &'static Contract> {
-    let is_of_order = |process: &&ProcessEntry| process.id_prefix == OrderId::WORKFLOW_ID_PREFIX;
-    PROCESSES.iter().filter(is_of_order).flat_map(|process| process.contracts)
+    contracts_of(OrderId::WORKFLOW_ID_PREFIX)
 }
 
 /// The last step that can be undone: where it fails, everything has to be taken back.
@@ -302,7 +328,9 @@ impl Trouble {
             Self::ForgetsKeys => {
                 matches!(point.activity.as_str(), "AuthorisePayment" | "ShipOrder")
             }
-            Self::RefundFails => point.activity == "RefundPayment",
+            Self::RefundFails => {
+                matches!(point.activity.as_str(), "RefundPayment" | "IssueRefund")
+            }
             // What is patient from the beginning has no quick way that could fail first.
             Self::DiesLong => point.call.is_local(),
             Self::NeedsCustomer | Self::CustomerIsGone | Self::ExpiresEarly => {
@@ -466,7 +494,9 @@ impl Cell {
             (Trouble::CustomerIsGone, _) => End::Rejected(Rejection::PaymentNotApproved),
             (Trouble::Breaks | Trouble::Garbles, _) if self.point.can_be_refused() => End::Failed,
             _ => match self.point.course {
-                Course::Ships | Course::IsAccepted => End::Completed,
+                Course::Ships | Course::IsAccepted | Course::IsRefunded | Course::IsGivenUp => {
+                    End::Completed
+                }
                 Course::Unwinds => End::Rejected(Rejection::FulfilmentUnavailable {
                     step: last_step().step.parse().unwrap(),
                 }),
@@ -477,6 +507,13 @@ impl Cell {
     /// Whether the point's party makes the trouble, once the point is reached.
     pub fn is_its_partys_doing(&self) -> bool {
         self.trouble == Trouble::HintsComeOften || !self.trouble.at_the_party().is_empty()
+    }
+
+    /// Whether only the sandbox provider can make this trouble.
+    pub fn is_of_the_sandbox_provider(&self) -> bool {
+        self.trouble.token().is_some()
+            || self.point.party() == Some("sandbox_provider")
+                && !self.trouble.at_the_party().is_empty()
     }
 
     /// Whether an operator has to decide before the order can end.
@@ -529,6 +566,8 @@ impl fmt::Display for Cell {
             Course::Ships => "an order that ships",
             Course::Unwinds => "an order that unwinds",
             Course::IsAccepted => "an order whose parcel has left",
+            Course::IsRefunded => "a refund",
+            Course::IsGivenUp => "a refund that is given up",
         };
         write!(f, "{course}: {activity}")?;
         if *site > 0 {

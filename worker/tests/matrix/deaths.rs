@@ -9,7 +9,7 @@ use std::io::{self, Read as _, Write as _};
 use std::process::{self, Stdio};
 use std::sync::Arc;
 
-use domain::{Order, OrderId};
+use domain::{Order, OrderId, ProviderName};
 use futures::future::join_all;
 use runtime::temporal::Temporal;
 use saga::{UNAVAILABLE, WORKFLOW_TASK_TIMEOUT};
@@ -26,7 +26,7 @@ use workflows::Queue;
 
 use crate::cell::{Cell, Course, Point, Trouble};
 use crate::run::{self, Manner, Outcome};
-use crate::support::{Call, Faults, Gate, OrderHandle, Shop, ended, failed, serve};
+use crate::support::{Call, Code, Faults, Gate, OrderHandle, Shop, ended, failed, serve_as};
 
 /// Deaths in a row before everybody may recover. Each takes the orders of those before it along,
 /// and Temporal lets a task wait that was lost ten times.
@@ -155,8 +155,10 @@ async fn recover(shop: &Shop, bereft: Bereft, manner: Manner) -> Outcome {
 
 /// A process that serves every queue, until it dies or its owner does.
 async fn start(shop: &Shop, errand: &Errand) -> Child {
+    let provider =
+        if shop.is_paid_by_transfer() { ProviderName::BankTransfer } else { ProviderName::Sandbox };
     let mut process = Command::new(std::env::current_exe().unwrap())
-        .arg("--serve")
+        .args(["--serve", "--provider", provider.name()])
         .env("DATABASE_URL", shop.db.connect_options().to_url_lossy().as_str())
         .env("TEMPORAL_ADDRESS", shop.server_address())
         .stdin(Stdio::piped())
@@ -179,7 +181,7 @@ async fn last_words(process: &mut Child) -> String {
 }
 
 /// Serves every queue, until the errand's sentence strikes or nobody waits any more.
-pub async fn serve_until_death() {
+pub async fn serve_until_death(code: Code) {
     let mut told = String::new();
     io::stdin().read_line(&mut told).unwrap();
     let Errand { courses, sentence } = serde_json::from_str(&told).unwrap();
@@ -190,7 +192,8 @@ pub async fn serve_until_death() {
     let db = PgPool::connect(&std::env::var("DATABASE_URL").unwrap()).await.unwrap();
     let client = Temporal::from_env("ordersaga-matrix").unwrap().connect().await.unwrap();
     let doom = Doom { faults, sentence: Arc::new(sentence) };
-    let _workers = serve(&db, &client, doom, &[Queue::Orders, Queue::Payments, Queue::Fulfilment]);
+    let queues = &[Queue::Orders, Queue::Payments, Queue::Fulfilment];
+    let _workers = serve_as(code, &db, &client, doom, queues);
     let abandoned = tokio::task::spawn_blocking(|| io::stdin().read_to_string(&mut String::new()));
     abandoned.await.unwrap().unwrap();
 }

@@ -4,12 +4,16 @@
 //!
 //! The fault points are not written down: an order that ships and an order that unwinds are
 //! watched, and every call they make is one. A call that the contract table lists and neither of
-//! them makes is an error, so a new step is covered, or missed aloud.
+//! them makes is an error, so a new step is covered, or missed aloud. A refund that is carried out
+//! and one that is given up are watched in the same way; their orders have ended, so nobody cancels
+//! them.
 //!
 //! ```text
 //! matrix                              a slice: every fault at every point, and some of the cancels
 //! matrix --whole                      every fault at every point with a cancel at every moment
 //! matrix --orders 300 [--seed 42]     several faults to each of so many real orders, drawn by seed
+//! matrix --provider stripe            the calls to the payment provider, which is Stripe's counterpart
+//! matrix --provider bank-transfer     the slice, with customers who pay by transfer
 //! ```
 
 #![allow(
@@ -27,20 +31,26 @@
 mod cell;
 mod deaths;
 mod plan;
+mod refund;
 mod report;
 mod run;
 mod seeds;
+mod stripe;
 #[path = "../support/mod.rs"]
 mod support;
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use domain::ProviderName;
 use run::Manner;
 use runtime::schema::MIGRATIONS;
 use sqlx::{Connection, PgConnection, PgPool};
-use support::{Code, Shop};
+use stripe::Counterpart;
+use support::{Code, Shop, bank};
 use uuid::Uuid;
 
 /// How much of the matrix is run.
@@ -61,6 +71,13 @@ struct Arguments {
     /// Seconds after which an order that has not ended never will
     #[arg(long, default_value_t = 180)]
     give_up_after: u64,
+    /// Who takes the customers' money. With Stripe, whose counterpart the launcher has to have started,
+    /// the cells are those of calls to it, and of what it can play; with transfers, what only the
+    /// sandbox can do wrong is left out, and so are refunds, for which an operator exports a list
+    #[arg(long, default_value = "sandbox", conflicts_with = "orders",
+        value_parser = PossibleValuesParser::new(ProviderName::NAMES)
+            .try_map(|name| name.parse::<ProviderName>()))]
+    provider: ProviderName,
     /// Real orders to each of which several faults happen, instead of the matrix
     #[arg(long)]
     orders: Option<usize>,
@@ -78,22 +95,41 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    let bank = (arguments.provider == ProviderName::BankTransfer).then(bank::account);
     if arguments.serve {
-        deaths::serve_until_death().await;
+        deaths::serve_until_death(Code { bank, ..Code::default() }).await;
         return ExitCode::SUCCESS;
     }
     let begun = Instant::now();
-    let code = Code { ask_again_for: Duration::from_mins(5), ..Code::default() };
+    let stripe = match arguments.provider {
+        ProviderName::Sandbox | ProviderName::BankTransfer => None,
+        ProviderName::Stripe => {
+            let Some(settings) = stripe::settings() else {
+                println!(
+                    "NOT RUN: nobody stands for Stripe; `make matrix PROVIDER=stripe` has them"
+                );
+                return ExitCode::FAILURE;
+            };
+            Some(settings)
+        }
+    };
+    let code = Code { ask_again_for: Duration::from_mins(5), stripe, bank, ..Code::default() };
     let mut shop = Shop::open_with(code, database().await).await;
     let manner = Manner {
         at_once: arguments.at_once,
         give_up_after: Duration::from_secs(arguments.give_up_after),
         fail_fast: arguments.fail_fast,
     };
+    let customers = shop
+        .is_paid_by_transfer()
+        .then(|| tokio::spawn(bank::pay_whatever_is_awaited(shop.db.clone(), shop.client.clone())));
     let passed = match arguments.orders {
         Some(orders) => seeds::run(&shop, orders, arguments.seed, manner).await,
         None => matrix(&mut shop, &arguments, manner).await,
     };
+    if let Some(customers) = customers {
+        customers.abort();
+    }
     // Where it stopped early, attempts stand before their gates for ever.
     if passed || !manner.fail_fast {
         shop.close().await;
@@ -103,12 +139,21 @@ async fn main() -> ExitCode {
 }
 
 async fn matrix(shop: &mut Shop, arguments: &Arguments, manner: Manner) -> bool {
+    let stripe = Counterpart::of(shop);
+    let is_by_transfer = shop.is_paid_by_transfer();
     let wanted = |cell: &cell::Cell| {
-        arguments.only.as_ref().is_none_or(|only| cell.to_string().contains(only))
+        let is_asked_for =
+            arguments.only.as_ref().is_none_or(|only| cell.to_string().contains(only));
+        let can_be_played = stripe.is_none() || stripe::can_play(cell);
+        is_asked_for && can_be_played && !(is_by_transfer && cell.is_of_the_sandbox_provider())
     };
     let points = run::points(shop, manner).await;
-    let undisturbed: Vec<_> = plan::undisturbed(&points).into_iter().filter(wanted).collect();
-    println!("{} fault points, {} cells without a cancel", points.len(), undisturbed.len());
+    let of_refunds =
+        if is_by_transfer { BTreeSet::new() } else { refund::points(shop, manner).await };
+    let undisturbed = [&points, &of_refunds].into_iter().flat_map(plan::undisturbed);
+    let undisturbed: Vec<_> = undisturbed.filter(wanted).collect();
+    let all = points.len() + of_refunds.len();
+    println!("{all} fault points, {} cells without a cancel", undisturbed.len());
     let mut results = run::all(shop, undisturbed, manner).await;
     if !manner.is_over(&results) {
         let cancelled = plan::cancelled(&points, &results, arguments.whole);
@@ -116,7 +161,8 @@ async fn matrix(shop: &mut Shop, arguments: &Arguments, manner: Manner) -> bool 
         println!("{} cells with a cancel", cancelled.len());
         results.extend(run::all(shop, cancelled, manner).await);
     }
-    if !manner.is_over(&results) {
+    // A process that is to die is started with the sandbox.
+    if stripe.is_none() && !manner.is_over(&results) {
         let deaths = plan::deaths(&points, arguments.whole);
         let deaths: Vec<_> = deaths.into_iter().filter(wanted).collect();
         println!("{} cells whose worker dies", deaths.len());
@@ -125,6 +171,15 @@ async fn matrix(shop: &mut Shop, arguments: &Arguments, manner: Manner) -> bool 
     report::print(&results);
     run::land(shop).await;
     let proven = report::prove(shop).await;
+    if let Some(stripe) = &stripe {
+        let refused = stripe.refused().await;
+        for refusal in &refused {
+            println!("REFUSED by stripe-mock: {refusal}");
+        }
+        if !refused.is_empty() {
+            return false;
+        }
+    }
     proven && !results.is_empty() && results.iter().all(|result| result.complaint.is_none())
 }
 

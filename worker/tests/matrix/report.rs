@@ -22,7 +22,12 @@ pub fn print(outcomes: &[Outcome]) {
     }
     let columns = Trouble::ALL.map(|trouble| format!("{:>14}", trouble.name()));
     println!("\n{:<17}{}", "", columns.concat());
-    for ((_, activity), row) in &rows {
+    let mut is_of_a_refund = false;
+    for ((course, activity), row) in &rows {
+        if course.is_of_a_refund() && !is_of_a_refund {
+            println!("refund");
+            is_of_a_refund = true;
+        }
         let cells = Trouble::ALL.iter().map(|trouble| match row.get(trouble) {
             None => format!("{:>14}", "·"),
             Some((passed, ran)) if passed == ran => format!("{passed:>14}"),

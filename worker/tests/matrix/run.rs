@@ -24,6 +24,8 @@ use workflows::order::{CancelRequest, NEEDS_ATTENTION, OrderSaga, PartyUpdate, s
 use crate::cell::{
     Cancel, Cell, Course, Misbehaviour, Moment, Point, Trouble, Way, contracts, last_step,
 };
+use crate::refund;
+use crate::stripe::{self, Counterpart};
 use crate::support::{
     self, FOR_EVER, Fault, Faults, Gate, OrderHandle, Shop, Traces, decided, ended, history,
 };
@@ -125,7 +127,14 @@ pub async fn all(shop: &Shop, cells: Vec<Cell>, manner: Manner) -> Vec<Outcome> 
 
 async fn one(shop: &Shop, cell: Cell, give_up_after: Duration) -> Outcome {
     let order = order_on(shop, cell.point.course);
-    let run = AssertUnwindSafe(timeout(give_up_after, through(shop, &cell, &order))).catch_unwind();
+    let through = async {
+        if cell.point.course.is_of_a_refund() {
+            (refund::through(shop, &cell, &order).await, Vec::new())
+        } else {
+            through(shop, &cell, &order).await
+        }
+    };
+    let run = AssertUnwindSafe(timeout(give_up_after, through)).catch_unwind();
     let (complaint, openings) = match run.await {
         Ok(Ok((complaint, openings))) => (complaint, openings),
         Ok(Err(_elapsed)) => {
@@ -143,10 +152,13 @@ async fn one(shop: &Shop, cell: Cell, give_up_after: Duration) -> Outcome {
 
 /// The order of a course, before anything else happens to it.
 pub fn order_on(shop: &Shop, course: Course) -> Order {
-    let mut order = support::order();
-    order.terms.patience_seconds = None;
-    if course != Course::Ships {
-        order.terms.patience_seconds = Some(1);
+    let mut order = support::screened();
+    if shop.stripe().is_some() {
+        order.payment_token = stripe::card(None);
+    }
+    order.terms.patience_seconds = course.unwinds().then_some(1);
+    if shop.is_paid_by_transfer() {
+        order.terms.approval_seconds = 3_600;
     }
     plan_course(&shop.faults, order.order_id, course);
     order
@@ -154,7 +166,7 @@ pub fn order_on(shop: &Shop, course: Course) -> Order {
 
 /// Plans what makes an order take its course.
 pub fn plan_course(faults: &Faults, order: OrderId, course: Course) {
-    if course != Course::Ships {
+    if course.unwinds() {
         faults.plan(order, last_step().name, Fault::AnswerLost(FOR_EVER));
     }
     if course == Course::IsAccepted {
@@ -170,7 +182,9 @@ async fn through(shop: &Shop, cell: &Cell, order: &Order) -> (Option<String>, Ve
     if cell.trouble.uses_up_patience() {
         order.terms.patience_seconds = Some(1);
     }
-    if let Some(token) = cell.trouble.token() {
+    if shop.stripe().is_some() {
+        order.payment_token = stripe::card(Some(cell.trouble));
+    } else if let Some(token) = cell.trouble.token() {
         order.payment_token = PaymentToken::parse(token).unwrap();
     }
     if let Some(seconds) = cell.trouble.approval_seconds() {
@@ -192,7 +206,8 @@ async fn through(shop: &Shop, cell: &Cell, order: &Order) -> (Option<String>, Ve
         let cancel = call_off(&handle, cell.cancel, &gate);
         let operator = decide(shop, &handle, order_id, cell.point.course, cell.needs_operator());
         let outside = answer_later(shop, &handle, order_id, cell.trouble);
-        let party = misbehave(shop, &handle, cell, order_id, &before_party);
+        let news = async |party: &str, status: &str| tell_news(&handle, party, status).await;
+        let party = misbehave(shop, cell, order_id, &before_party, news);
         tokio::pin!(end, cancel, operator, outside, party);
         let mut taken_in = None;
         let mut has_misbehaved = false;
@@ -218,13 +233,26 @@ async fn through(shop: &Shop, cell: &Cell, order: &Order) -> (Option<String>, Ve
 }
 
 /// Has the point's party misbehave, or send its news, as soon as the point is reached.
-async fn misbehave(shop: &Shop, handle: &OrderHandle, cell: &Cell, order: OrderId, before: &Gate) {
+pub async fn misbehave(
+    shop: &Shop,
+    cell: &Cell,
+    order: OrderId,
+    before: &Gate,
+    tell_news: impl AsyncFn(&str, &str),
+) {
     let Some(party) = cell.point.party().filter(|_| cell.is_its_partys_doing()) else { return };
     before.reached().await;
     if cell.trouble == Trouble::HintsComeOften {
         for status in ["captured", "authorised", "captured", "authorised", "captured"] {
-            tell_news(handle, party, status).await;
+            tell_news(party, status).await;
         }
+    }
+    if let Some(stripe) = Counterpart::of(shop) {
+        if let Some(trouble) = stripe::at_stripe(cell.trouble) {
+            stripe.goes_wrong(order, &trouble).await;
+        }
+        before.let_go();
+        return;
     }
     for Misbehaviour { call, behaviour, retry_after, seconds } in cell.trouble.at_the_party() {
         sqlx::query(AssertSqlSafe(format!(
@@ -351,6 +379,9 @@ pub async fn decide<T>(
 /// A customer who approves the payment as soon as their bank asks them, or a bank that does not
 /// carry out a refund, whereupon the provider tells the order. Never comes to an end by itself.
 async fn answer_later<T>(shop: &Shop, handle: &OrderHandle, order: OrderId, trouble: Trouble) -> T {
+    if let Some(stripe) = Counterpart::of(shop) {
+        return approve_at_stripe(&stripe, handle, order, trouble).await;
+    }
     let (answer, status) = if trouble == Trouble::NeedsCustomer {
         ("select sandbox_provider.answer_as_customer($1, true)", "authorised")
     } else if trouble == Trouble::RefundFails {
@@ -361,14 +392,38 @@ async fn answer_later<T>(shop: &Shop, handle: &OrderHandle, order: OrderId, trou
     let mut looks = interval(LOOK_EVERY);
     loop {
         looks.tick().await;
-        let answered: bool =
-            sqlx::query_scalar(answer).bind(order.uuid()).fetch_one(&shop.db).await.unwrap();
-        if answered {
+        if is_answered(shop, order, answer).await {
             tell_news(handle, "sandbox_provider", status).await;
             break;
         }
     }
     std::future::pending().await
+}
+
+/// The same at Stripe's counterpart, which carries out every refund.
+async fn approve_at_stripe<T>(
+    stripe: &Counterpart,
+    handle: &OrderHandle,
+    order: OrderId,
+    trouble: Trouble,
+) -> T {
+    if trouble == Trouble::NeedsCustomer {
+        let mut looks = interval(LOOK_EVERY);
+        while !stripe.approves(order).await {
+            looks.tick().await;
+        }
+        tell_news(handle, "sandbox_provider", "authorised").await;
+    }
+    std::future::pending().await
+}
+
+/// Has a bank not carry out the order's refund; whether there was one to fail.
+pub async fn refund_fails(shop: &Shop, order: OrderId) -> bool {
+    is_answered(shop, order, FAIL_REFUND).await
+}
+
+async fn is_answered(shop: &Shop, order: OrderId, answer: &'static str) -> bool {
+    sqlx::query_scalar(answer).bind(order.uuid()).fetch_one(&shop.db).await.unwrap()
 }
 
 /// Whether there was a refund to fail.
@@ -419,7 +474,10 @@ pub async fn on_record(shop: &Shop, order: &Order, status: &OrderStatus) -> Opti
     if on_record.as_deref() != Some(status.name()) {
         return Some(format!("ended as {}, on record as {on_record:?}", status.name()));
     }
-    let traces = shop.traces(order.order_id).await;
+    let mut traces = shop.traces(order.order_id).await;
+    if let Some(stripe) = Counterpart::of(shop) {
+        traces.payments = stripe.standing(order.order_id).await;
+    }
     let is_sold = *status == OrderStatus::Completed;
     let expected = if is_sold { Traces::of_a_sale() } else { Traces::default() };
     (traces != expected).then(|| format!("left {traces:?} behind, not {expected:?}"))

@@ -196,7 +196,7 @@ async fn sample(shop: &Shop, count: usize) -> Vec<Order> {
                 totals,
                 cost_of_goods: cost_of_goods?,
                 ship_to: Destination { country, address_id: None },
-                ..support::order()
+                ..support::screened()
             })
         })
         .take(count)

@@ -173,14 +173,18 @@ impl Faults {
     /// The order's activity goes wrong from its `site`th call on, counted from 0, once whatever
     /// was planned for it before is over.
     pub fn plan_at(&self, order: OrderId, activity: &str, site: usize, fault: Fault) {
-        let planned = Planned { site, fault, attempts: 0 };
-        self.calls(&order.workflow_id(), activity, |calls| calls.planned.push(planned));
+        self.plan_in(&order.workflow_id(), activity, site, fault);
     }
 
     /// From now on the refund's activity goes wrong.
     pub fn plan_for_refund(&self, refund: RefundId, activity: &str, fault: Fault) {
-        let planned = Planned { site: 0, fault, attempts: 0 };
-        self.calls(&refund.workflow_id(), activity, |calls| calls.planned.push(planned));
+        self.plan_in(&refund.workflow_id(), activity, 0, fault);
+    }
+
+    /// The same for an activity of any workflow.
+    pub fn plan_in(&self, workflow: &str, activity: &str, site: usize, fault: Fault) {
+        let planned = Planned { site, fault, attempts: 0 };
+        self.calls(workflow, activity, |calls| calls.planned.push(planned));
     }
 
     /// From now on the order's activity goes right.
@@ -197,7 +201,12 @@ impl Faults {
 
     /// Lets every attempt go on that still hangs, and waits until it has come to its end.
     pub async fn drain(&self, order: OrderId, activity: &str) {
-        let mut running = self.calls(&order.workflow_id(), activity, |calls| {
+        self.drain_in(&order.workflow_id(), activity).await;
+    }
+
+    /// The same for an activity of any workflow.
+    pub async fn drain_in(&self, workflow: &str, activity: &str) {
+        let mut running = self.calls(workflow, activity, |calls| {
             calls.second.let_go();
             for Planned { fault, .. } in &calls.planned {
                 if let Fault::Late(gate)
@@ -222,8 +231,13 @@ impl Faults {
 
     /// Every activity that the order has called, and its calls, site by site.
     pub fn calls_of(&self, order: OrderId) -> BTreeMap<String, Vec<Call>> {
+        self.calls_in(&order.workflow_id())
+    }
+
+    /// The same for any workflow.
+    pub fn calls_in(&self, workflow: &str) -> BTreeMap<String, Vec<Call>> {
         let orders = self.orders();
-        let calls = orders.get(&order.workflow_id()).into_iter().flatten();
+        let calls = orders.get(workflow).into_iter().flatten();
         calls.map(|(activity, calls)| (activity.clone(), calls.made.clone())).collect()
     }
 

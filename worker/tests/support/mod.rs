@@ -14,7 +14,9 @@
               be prepared or read fails its test, and a test may ask the database anything"
 )]
 
+pub mod bank;
 mod faults;
+mod refund;
 mod workflow;
 
 use std::collections::BTreeMap;
@@ -24,13 +26,19 @@ use std::time::Duration;
 
 use activities::Activities;
 use activities::catalogue::{Article, Stocking};
+use activities::payment::bank_transfer::{BankAccount, BankTransferProvider};
+use activities::payment::port::PaymentProvider;
 use activities::payment::sandbox::SandboxProvider;
+use activities::payment::stripe::{StripeProvider, StripeSettings};
 use activities::shipping::sandbox::SandboxCarrier;
 use activities::stock::ArticleQueues;
 use chrono::{DateTime, SubsecRound as _, Utc};
-use domain::{Decision, Order, OrderId, OrderStatus, PaymentToken, Quantity, Sku, Terms};
+use domain::{
+    Decision, Order, OrderId, OrderStatus, PaymentToken, Quantity, Screening, Sku, Terms,
+};
 pub use faults::{Call, FOR_EVER, Fault, Faults, Gate, failed};
 use futures::future::join_all;
+pub use refund::{RefundHandle, asks_back, launch_refund, provider_takes_its_time, refund_ended};
 use saga::WaitingFor;
 use serde_json::Value;
 use sqlx::postgres::PgConnectOptions;
@@ -134,6 +142,8 @@ pub struct Traces {
     pub is_owed: bool,
     /// Parcels that were not called off, in the carrier's own records.
     pub parcels: i64,
+    /// Reviews that still wait for a person.
+    reviews: i64,
 }
 
 impl Traces {
@@ -177,6 +187,11 @@ impl Shop {
         self.workflows = Some(self.serve(&[Queue::Orders]));
         self.parties = Some(self.serve(&[Queue::Payments, Queue::Fulfilment]));
         self
+    }
+
+    /// How Stripe takes the money, if it does and not the sandbox.
+    pub fn stripe(&self) -> Option<&StripeSettings> {
+        self.code.stripe.as_ref()
     }
 
     fn serve(&self, queues: &'static [Queue]) -> Workers {
@@ -246,6 +261,11 @@ impl Shop {
     pub async fn send_workers_home(&mut self) {
         stop(self.workflows.take()).await;
         stop(self.parties.take()).await;
+    }
+
+    /// Whether customers pay by transfer.
+    pub const fn is_paid_by_transfer(&self) -> bool {
+        self.code.bank.is_some()
     }
 
     /// Starts an order's workflow, as the starter does.
@@ -499,13 +519,20 @@ impl Shop {
                     select from sandbox_provider.refunds
                     where refunds.payment_id = payments.payment_id
                         and refunds.state = 'succeeded'
-                 )) as payments,
+                 )) + (select count(*) from bank.payments
+                 where order_id = $1 and (state = 'received' or captured > (
+                    select coalesce(sum(lines.amount), 0)
+                    from bank.lines join bank.entries using (entry_id)
+                    where entries.reference = payments.reference and refund_key is not null
+                 ))) as payments,
                 exists (select from balance where amount <> 0) as has_balance,
                 exists (
                     select from balance where account = 'customer-deposits' and amount <> 0
                 ) as is_owed,
                 (select count(*) from sandbox_carrier.shipments
-                 where reference like $1::text || ':%' and state = 'purchased') as parcels",
+                 where reference like $1::text || ':%' and state = 'purchased') as parcels,
+                (select count(*) from fraud.reviews
+                 where order_id = $1 and decision is null) as reviews",
         )
         .bind(order.uuid())
         .fetch_one(&self.db)
@@ -546,6 +573,17 @@ pub async fn ended(handle: &OrderHandle) -> OrderStatus {
 /// An order for one piece each of two articles.
 pub fn order() -> Order {
     order_paid_by("tok_visa")
+}
+
+/// The same, which is screened for fraud, with an hour for a person to look at it.
+pub fn screened() -> Order {
+    screened_paid_by("tok_visa")
+}
+
+pub fn screened_paid_by(token: &str) -> Order {
+    let mut order = order_paid_by(token);
+    order.terms.screening = Some(Screening { review_seconds: 3_600 });
+    order
 }
 
 pub fn order_paid_by(token: &str) -> Order {
@@ -613,6 +651,23 @@ pub struct Code {
     pub changes: Option<WorkflowInterceptorConstructor>,
     /// How long a party whose answers make no sense is asked again. By default not at all.
     pub ask_again_for: Duration,
+    /// How Stripe takes the money, if it does and not the sandbox.
+    pub stripe: Option<StripeSettings>,
+    /// Where customers transfer to, if they pay by transfer.
+    pub bank: Option<BankAccount>,
+}
+
+impl Code {
+    /// Who takes the customers' money.
+    fn provider(&self, records: PgPool) -> Arc<dyn PaymentProvider> {
+        if let Some(settings) = &self.stripe {
+            Arc::new(StripeProvider::new(settings).unwrap())
+        } else if let Some(account) = &self.bank {
+            Arc::new(BankTransferProvider::new(records, account.clone()))
+        } else {
+            Arc::new(SandboxProvider::new(records, 0))
+        }
+    }
 }
 
 /// Serves the queues, on a thread and a runtime of its own: a test's own runtime ends with it.
@@ -642,7 +697,7 @@ where
             let activities = Activities {
                 db: pool(),
                 articles: ArticleQueues::default(),
-                provider: Arc::new(SandboxProvider::new(pool(), 0)),
+                provider: code.provider(pool()),
                 carrier: Arc::new(SandboxCarrier::new(pool())),
                 settings: activities::Settings {
                     reservation_ttl: Duration::from_hours(24),

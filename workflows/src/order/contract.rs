@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use domain::screening::ScreeningAnswer;
 use domain::{
     AuthorisationAnswer, Decision, Ending, OrderId, OrderStatus, Shipment, StepKey, StepName,
 };
@@ -76,6 +77,13 @@ pub struct ResolvedNote {
 saga::contract! {
     /// Sets the order's stock aside, all of it or nothing. Refused as out of stock.
     step "reserve-stock": ReserveStock(StepKey) -> (), undone by ReleaseStock,
+        on Queue::Orders.name(), quick 3 s, attempt 10 s, patience TEN_MINUTES;
+
+    /// Looks whether anything speaks against the order, before its payment is asked for and once more
+    /// when it is authorised. Refused as declined. While a person has to look at it, it answers until
+    /// when. The undo takes the order from those that are counted. Only an order whose terms say so
+    /// is screened.
+    step "screen-order": ScreenOrder(StepKey) -> ScreeningAnswer, undone by WithdrawScreening,
         on Queue::Orders.name(), quick 3 s, attempt 10 s, patience TEN_MINUTES;
 
     /// Has the customer's money set aside. Refused as declined, or as not approved in time. While

@@ -7,7 +7,9 @@ use temporalio_common::data_converters::RawValue;
 use temporalio_protos::temporal::api::common::v1::Payload;
 
 use crate::order::signal_payload;
-use crate::order::view::{CancelRequest, PartyUpdate, PaymentReplaced, Resolution, read, short};
+use crate::order::view::{
+    CancelRequest, PartyUpdate, PaymentReplaced, Resolution, Reviewed, read, short,
+};
 
 /// The longest text of a caller that a history holds, in characters.
 const TEXT_MAX: usize = 200;
@@ -29,6 +31,9 @@ pub fn signal(bytes: &[u8]) {
         }
         b'n' => {
             is_read_back::<PaymentReplaced>(data);
+        }
+        b'v' => {
+            is_read_back::<Reviewed>(data);
         }
         b'r' => {
             if let Some(resolution) = is_read_back::<Resolution>(data) {

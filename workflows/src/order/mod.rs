@@ -14,6 +14,7 @@ use std::mem;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use domain::screening::ScreeningAnswer;
 use domain::{
     Authorisation, AuthorisationAnswer, CaptureAt, Ending, OrderStatus, Rejection, StepKey,
     StepName,
@@ -23,7 +24,6 @@ use saga::{
     Stop, Unwound, answer_all, note, tell,
 };
 use temporalio_common::data_converters::RawValue;
-use temporalio_common::error::ApplicationFailure;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_workflow::{
     SyncWorkflowContext, WorkflowContext, WorkflowContextView, WorkflowResult,
@@ -36,20 +36,22 @@ pub use attributes::{
 pub use contract::*;
 pub use view::{
     CANCELLED_BEFORE, CancelDecision, CancelRequest, OrderOutcome, OrderStart, OrderView,
-    PartyUpdate, PaymentReplaced, Resolution, signal_payload,
+    PartyUpdate, PaymentReplaced, Resolution, Reviewed, signal_payload,
 };
 pub(crate) use view::{cause, of_saga, read, short};
 
 use crate::Queue;
+use crate::told::{self, failed};
 
 type Ctx = WorkflowContext<OrderSaga>;
 
 const FOR_THE_CUSTOMER: &str = "waiting for the customer";
+const FOR_A_REVIEW: &str = "waiting for a review";
 
-/// The updates of which a run takes only so many, and the lines that messages leave in a timeline.
+/// The updates of which a run takes only so many.
 const CANCEL: &str = "cancel";
 const PAY: &str = "pay";
-const TOLD: &str = "told";
+const REVIEW: &str = "review";
 
 /// First what may happen to an order, each step with its undo; then its life, top to bottom.
 /// Wherever that stops, the undos run in the reverse order of their declaration.
@@ -60,6 +62,9 @@ async fn fulfil(
 ) -> Result<(), Stop<Rejection>> {
     let key = |step| order.key(step);
     let reserve = saga.step(ReserveStock, key(StepName::ReserveStock)).undone_by(ReleaseStock);
+    let screen = order
+        .is_screened
+        .then(|| saga.step(ScreenOrder, key(StepName::ScreenOrder)).undone_by(WithdrawScreening));
     let authorise =
         saga.step(AuthorisePayment, key(StepName::AuthorisePayment)).undone_by(VoidPayment);
     // Declared before the capture, so reversed after the refund: what is held, the books show.
@@ -75,22 +80,27 @@ async fn fulfil(
         return Err(Stop::Cancelled);
     }
     saga.run(reserve).await?;
+    if let Some(screen) = screen {
+        screened(ctx, saga, screen).await?;
+    }
     if order.is_free {
         saga.cancel_window(order.window_left(now(ctx))).await?;
     } else if order.capture_at == CaptureAt::Placement {
-        authorised(ctx, saga, key(StepName::AuthorisePayment), authorise).await?;
+        let held = authorised(ctx, saga, key(StepName::AuthorisePayment), authorise).await?;
+        if order.is_screened {
+            screened_again(ctx, saga, order).await?;
+            renewed(ctx, saga, held).await?;
+        }
         saga.run(capture).await?;
         saga.run(post).await?;
         saga.cancel_window(order.window_left(now(ctx))).await?;
     } else {
-        let first = key(StepName::AuthorisePayment);
-        let (last, held) = authorised(ctx, saga, first, authorise).await?;
-        saga.cancel_window(order.window_left(now(ctx))).await?;
-        if has_expired(&held, now(ctx)) {
-            let again = last.again();
-            let authorise = saga.step_again(AuthorisePayment, again).undone_by(VoidPayment);
-            authorised(ctx, saga, again, authorise).await?;
+        let held = authorised(ctx, saga, key(StepName::AuthorisePayment), authorise).await?;
+        if order.is_screened {
+            screened_again(ctx, saga, order).await?;
         }
+        saga.cancel_window(order.window_left(now(ctx))).await?;
+        renewed(ctx, saga, held).await?;
         saga.run(capture).await?;
         saga.run(post).await?;
     }
@@ -125,6 +135,46 @@ async fn authorised(
         key = key.again();
         authorise = saga.step_again(AuthorisePayment, key).undone_by(VoidPayment);
     }
+}
+
+/// Has the money set aside anew, if it is not for long enough any more.
+async fn renewed(
+    ctx: &Ctx,
+    saga: &mut Saga<OrderSaga>,
+    (last, held): (StepKey, Authorisation),
+) -> Result<(), Stop<Rejection>> {
+    if has_expired(&held, now(ctx)) {
+        let again = last.again();
+        let authorise = saga.step_again(AuthorisePayment, again).undone_by(VoidPayment);
+        authorised(ctx, saga, again, authorise).await?;
+    }
+    Ok(())
+}
+
+/// Has the rules look at the order, and waits for a person where they ask for one.
+async fn screened(
+    ctx: &Ctx,
+    saga: &mut Saga<OrderSaga>,
+    screen: Declared<ScreenOrder>,
+) -> Result<(), Stop<Rejection>> {
+    let read = |answer: ScreeningAnswer| match answer {
+        ScreeningAnswer::Passed { .. } => Answer::Done(()),
+        ScreeningAnswer::Waits { waits_until } => {
+            Answer::Waits { at_most: until(waits_until, now(ctx)), why: FOR_A_REVIEW }
+        }
+    };
+    saga.run_with_waits(screen, read).await.map(|_passed| ())
+}
+
+/// Has the rules look at the order once more, with what the provider says of its payment.
+async fn screened_again(
+    ctx: &Ctx,
+    saga: &mut Saga<OrderSaga>,
+    order: &OrderStart,
+) -> Result<(), Stop<Rejection>> {
+    let again = order.key(StepName::ScreenOrder).again();
+    let screen = saga.step_again(ScreenOrder, again).undone_by(WithdrawScreening);
+    screened(ctx, saga, screen).await
 }
 
 /// Undoes what was done for the order, and puts on record how it ended.
@@ -213,25 +263,22 @@ impl OrderSaga {
     /// The payment provider has news: a charge or refund that waits asks again at once.
     #[signal(name = "payment_update")]
     pub fn payment_update(&mut self, ctx: &mut SyncWorkflowContext<Self>, update: RawValue) {
-        self.hear(ctx, "payment_update", Queue::Payments, update);
+        let party = ("payment_update", Queue::Payments);
+        told::news(&mut self.progress, ctx.workflow_time(), party, update);
     }
 
     /// The carrier has news: a shipment that waits asks again at once.
     #[signal(name = "shipment_update")]
     pub fn shipment_update(&mut self, ctx: &mut SyncWorkflowContext<Self>, update: RawValue) {
-        self.hear(ctx, "shipment_update", Queue::Fulfilment, update);
+        let party = ("shipment_update", Queue::Fulfilment);
+        told::news(&mut self.progress, ctx.workflow_time(), party, update);
     }
 
     /// A person decides about what the order waits for; same as the update `resolve`, without an
     /// answer.
     #[signal(name = "resolve")]
     pub fn resolve_signal(&mut self, ctx: &mut SyncWorkflowContext<Self>, resolution: RawValue) {
-        let taken = read::<Resolution>(resolution)
-            .and_then(|resolution| resolution.checked().map_err(|error| error.to_string()))
-            .and_then(|resolution| self.progress.resolve(resolution));
-        if let Err(why) = taken {
-            self.tell_of(ctx, format!("📨 resolve was ignored: {why}"));
-        }
+        told::decision(&mut self.progress, ctx.workflow_time(), resolution);
     }
 
     #[update_validator(cancel)]
@@ -292,6 +339,41 @@ impl OrderSaga {
         self.tell_of(ctx, format!("💳 another payment method is on record, for attempt {attempt}"));
     }
 
+    /// A person has looked at the order; same as the update `review`, without an answer.
+    #[signal(name = "review")]
+    pub fn review_signal(&mut self, ctx: &mut SyncWorkflowContext<Self>, reviewed: RawValue) {
+        match read::<Reviewed>(reviewed) {
+            Ok(Reviewed { attempt }) => self.hear_of_review(ctx, attempt),
+            Err(why) => self.tell_of(ctx, format!("📨 review was ignored: {why}")),
+        }
+    }
+
+    #[update_validator(review)]
+    fn validate_review(
+        &self,
+        _ctx: &WorkflowContextView,
+        _reviewed: &Reviewed,
+    ) -> Result<(), Box<dyn Error + Send + Sync>> {
+        if self.progress.is_past_return()
+            || self.progress.is_unwinding()
+            || self.status.is_terminal()
+        {
+            return Err("the order does not wait for a review".into());
+        }
+        if !self.progress.takes(REVIEW) {
+            return Err("the order has heard of reviews too often, and looks by itself".into());
+        }
+        Ok(())
+    }
+
+    /// A decision about the order is on record: an order that waits for it looks at once. It is
+    /// found there whether or not this is sent.
+    #[update(name = "review")]
+    pub fn review(&mut self, ctx: &mut SyncWorkflowContext<Self>, Reviewed { attempt }: Reviewed) {
+        self.progress.take(REVIEW);
+        self.hear_of_review(ctx, attempt);
+    }
+
     #[update_validator(resolve)]
     fn validate_resolve(
         &self,
@@ -342,29 +424,14 @@ impl OrderSaga {
         in_time
     }
 
-    /// Tells of a message, unless there have been too many: one after the other, they must not push
-    /// out of the timeline what has happened.
     fn tell_of(&mut self, ctx: &SyncWorkflowContext<Self>, line: String) {
-        if self.progress.take(TOLD) {
-            self.progress.tell(ctx.workflow_time(), line);
-        }
+        told::line(&mut self.progress, ctx.workflow_time(), line);
     }
 
-    fn hear(
-        &mut self,
-        ctx: &SyncWorkflowContext<Self>,
-        signal: &'static str,
-        queue: Queue,
-        update: RawValue,
-    ) {
-        let line = match read::<PartyUpdate>(update) {
-            Ok(PartyUpdate { reference, status }) if self.progress.hint(queue.name()) => {
-                format!("📨 {signal}: {} is {}", short(&reference), short(&status))
-            }
-            Ok(_) => format!("📨 {signal} was ignored: there have been too many"),
-            Err(why) => format!("📨 {signal} was ignored: {why}"),
-        };
-        self.tell_of(ctx, line);
+    /// The step that screens waits on the queue of orders.
+    fn hear_of_review(&mut self, ctx: &SyncWorkflowContext<Self>, attempt: u32) {
+        self.progress.hint(Queue::Orders.name());
+        self.tell_of(ctx, format!("👤 a decision about screening {attempt} is on record"));
     }
 }
 
@@ -407,38 +474,15 @@ impl Process for OrderSaga {
         ctx: &WorkflowContext<Self>,
         needed: AttentionNeeded,
     ) -> Result<u32, StepFailure<Rejection>> {
-        let AttentionNeeded { run_id, number, step, undoing, why, decisions } = needed;
-        let noted = AttentionNote {
-            order_id: ctx.state(|saga| saga.start.order_id),
-            run_id,
-            number,
-            step: known(step)?,
-            undoing,
-            why: cause(&why),
-            decisions: decisions.into_iter().map(of_saga).collect(),
-        };
-        saga::try_note(ctx, NoteAttention, noted).await
+        told::note_attention(ctx, ctx.state(|saga| saga.start.order_id), needed).await
     }
 
     async fn note_resolved(
         ctx: &WorkflowContext<Self>,
         resolved: Resolved,
     ) -> Result<(), StepFailure<Rejection>> {
-        let Resolved { step, occurrence, decision, by, why } = resolved;
-        let noted = ResolvedNote {
-            order_id: ctx.state(|saga| saga.start.order_id),
-            step: known(step)?,
-            occurrence,
-            decision: of_saga(decision),
-            by: by.unwrap_or_else(|| "ordersaga".to_owned()),
-            why,
-        };
-        saga::try_note(ctx, NoteResolved, noted).await
+        told::note_resolved(ctx, ctx.state(|saga| saga.start.order_id), resolved).await
     }
-}
-
-pub(crate) fn known(step: &str) -> Result<StepName, StepFailure<Rejection>> {
-    step_name(step).ok_or_else(|| StepFailure::Broken(format!("there is no step {step}")))
 }
 
 fn now(ctx: &Ctx) -> Option<DateTime<Utc>> {
@@ -515,9 +559,4 @@ fn outcome(ctx: &Ctx, order: &OrderStart) -> WorkflowResult<OrderOutcome> {
         return Err(failed(format!("a bug stopped the order; incident {incident}")).into());
     }
     Ok(OrderOutcome { order_id: order.order_id, status })
-}
-
-fn failed(message: String) -> ApplicationFailure {
-    let error: Box<dyn Error + Send + Sync> = message.into();
-    ApplicationFailure::non_retryable(error)
 }

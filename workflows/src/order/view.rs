@@ -32,6 +32,9 @@ pub struct OrderStart {
     /// Whether there is nothing to pay.
     #[serde(default)]
     pub is_free: bool,
+    /// Whether it is screened for fraud.
+    #[serde(default)]
+    pub is_screened: bool,
     /// Whether the record says that the order is being unwound already: this run goes on with
     /// that.
     #[serde(default)]
@@ -49,6 +52,7 @@ impl OrderStart {
             patience_seconds: order.terms.patience_seconds,
             capture_at: order.terms.capture_at,
             is_free: order.totals.total.is_zero(),
+            is_screened: order.terms.screening.is_some(),
             is_unwinding: false,
         }
     }
@@ -139,6 +143,13 @@ pub struct PartyUpdate {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentReplaced {
     /// The attempt at authorising that uses it.
+    pub attempt: u32,
+}
+
+/// A person has looked at the order. What they decided is on record, and is not said here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reviewed {
+    /// Which of the order's screenings it is about: 1 before its payment, 2 after.
     pub attempt: u32,
 }
 

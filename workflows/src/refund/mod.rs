@@ -11,14 +11,13 @@ mod contract;
 use std::error::Error;
 
 use domain::refund::{RefundId, RefundState};
-use domain::{OrderId, Rejection, StepKey};
+use domain::{Rejection, StepKey};
 use saga::{
     AttentionNeeded, Process, Progress, Resolved, Saga, StepFailure, StepProgress, StepState,
     TimelineEntry, WaitingFor, answer_all, note, tell,
 };
 use serde::{Deserialize, Serialize};
 use temporalio_common::data_converters::RawValue;
-use temporalio_common::error::ApplicationFailure;
 use temporalio_common::search_attributes::SearchAttributes;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_workflow::{
@@ -28,10 +27,8 @@ use temporalio_workflow::{
 pub use contract::*;
 
 use crate::Queue;
-use crate::order::{
-    AttentionNote, NEEDS_ATTENTION, NoteAttention, NoteResolved, PartyUpdate, Resolution,
-    ResolvedNote, cause, known, of_saga, read, short,
-};
+use crate::order::{NEEDS_ATTENTION, Resolution};
+use crate::told::{self, failed};
 
 /// What a refund's workflow is started with: a reference to the refund on record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,26 +123,15 @@ impl RefundSaga {
     /// The payment provider has news: a refund that waits asks again at once.
     #[signal(name = "payment_update")]
     pub fn payment_update(&mut self, ctx: &mut SyncWorkflowContext<Self>, update: RawValue) {
-        let line = match read::<PartyUpdate>(update) {
-            Ok(PartyUpdate { reference, status }) if self.progress.hint(Queue::Payments.name()) => {
-                format!("📨 payment_update: {} is {}", short(&reference), short(&status))
-            }
-            Ok(_) => "📨 payment_update was ignored: there have been too many".to_owned(),
-            Err(why) => format!("📨 payment_update was ignored: {why}"),
-        };
-        self.progress.tell(ctx.workflow_time(), line);
+        let party = ("payment_update", Queue::Payments);
+        told::news(&mut self.progress, ctx.workflow_time(), party, update);
     }
 
     /// A person decides about what the refund waits for; same as the update `resolve`, without an
     /// answer.
     #[signal(name = "resolve")]
     pub fn resolve_signal(&mut self, ctx: &mut SyncWorkflowContext<Self>, resolution: RawValue) {
-        let taken = read::<Resolution>(resolution)
-            .and_then(|resolution| resolution.checked().map_err(|error| error.to_string()))
-            .and_then(|resolution| self.progress.resolve(resolution));
-        if let Err(why) = taken {
-            self.progress.tell(ctx.workflow_time(), format!("📨 resolve was ignored: {why}"));
-        }
+        told::decision(&mut self.progress, ctx.workflow_time(), resolution);
     }
 
     #[update_validator(resolve)]
@@ -182,12 +168,6 @@ impl RefundSaga {
     }
 }
 
-impl RefundSaga {
-    fn order_id(&self) -> OrderId {
-        self.start.refund.order_id
-    }
-}
-
 impl Process for RefundSaga {
     type Refusal = Rejection;
 
@@ -221,33 +201,14 @@ impl Process for RefundSaga {
         ctx: &WorkflowContext<Self>,
         needed: AttentionNeeded,
     ) -> Result<u32, StepFailure<Rejection>> {
-        let AttentionNeeded { run_id, number, step, undoing, why, decisions } = needed;
-        let noted = AttentionNote {
-            order_id: ctx.state(Self::order_id),
-            run_id,
-            number,
-            step: known(step)?,
-            undoing,
-            why: cause(&why),
-            decisions: decisions.into_iter().map(of_saga).collect(),
-        };
-        saga::try_note(ctx, NoteAttention, noted).await
+        told::note_attention(ctx, ctx.state(|saga| saga.start.refund.order_id), needed).await
     }
 
     async fn note_resolved(
         ctx: &WorkflowContext<Self>,
         resolved: Resolved,
     ) -> Result<(), StepFailure<Rejection>> {
-        let Resolved { step, occurrence, decision, by, why } = resolved;
-        let noted = ResolvedNote {
-            order_id: ctx.state(Self::order_id),
-            step: known(step)?,
-            occurrence,
-            decision: of_saga(decision),
-            by: by.unwrap_or_else(|| "ordersaga".to_owned()),
-            why,
-        };
-        saga::try_note(ctx, NoteResolved, noted).await
+        told::note_resolved(ctx, ctx.state(|saga| saga.start.refund.order_id), resolved).await
     }
 }
 
@@ -255,9 +216,4 @@ impl Process for RefundSaga {
 #[must_use]
 pub fn search_attributes_at_start() -> SearchAttributes {
     SearchAttributes::new([NEEDS_ATTENTION.value_set(false)])
-}
-
-fn failed(message: String) -> ApplicationFailure {
-    let error: Box<dyn Error + Send + Sync> = message.into();
-    ApplicationFailure::non_retryable(error)
 }

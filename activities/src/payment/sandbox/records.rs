@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use domain::CountryCode;
 use domain::payment::PaymentState;
 use domain::refund::AtProvider;
+use domain::screening::RiskLevel;
 use rust_decimal::Decimal;
 
 use super::{Request, SandboxProvider, Told, ToldRefund};
@@ -24,15 +26,15 @@ struct Row {
     captured: Decimal,
     expires_at: Option<DateTime<Utc>>,
     approvable_until: Option<DateTime<Utc>>,
-    /// Whether all that was taken is given back.
-    is_refunded: bool,
+    /// What of that is given back.
+    refunded: Decimal,
 }
 
 impl Row {
     fn told(self) -> Result<Told, sqlx::Error> {
         let state = self.state.parse::<PaymentState>();
         let state = state.map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
-        let is_refunded = state == PaymentState::Captured && self.is_refunded;
+        let is_refunded = state == PaymentState::Captured && self.captured <= self.refunded;
         let is_asking = state == PaymentState::AwaitingCustomer;
         let approval_url =
             is_asking.then(|| format!("https://sandbox.example/approve/{}", self.payment_id));
@@ -41,10 +43,13 @@ impl Row {
             state: if is_refunded { PaymentState::Refunded } else { state },
             currency: self.currency,
             captured: self.captured,
+            refunded: self.refunded,
             decline_code: self.decline_code,
             expires_at: self.expires_at,
             approval_url,
             approvable_until: self.approvable_until,
+            risk: risk_of(&self.token, state),
+            method_country: self.token.strip_prefix("tok_from_").and_then(country_of),
             is_refund_pending: false,
         })
     }
@@ -70,9 +75,13 @@ impl SandboxProvider {
             Request::Capture { payment, .. } => ("capture", Some(*payment), None, None),
             Request::Void { payment } => ("void", Some(*payment), None, None),
             Request::Refund { payment, .. } => ("refund", Some(*payment), None, None),
-            Request::LookUp { payment } | Request::LookUpRefund { payment, .. } => {
-                ("look-up", Some(*payment), None, None)
-            }
+            Request::LookUp { payment }
+            | Request::LookUpRefund { payment, .. }
+            | Request::Find { payment } => ("look-up", Some(*payment), None, None),
+            Request::ListPayments { .. }
+            | Request::ListRefunds { .. }
+            | Request::ListPayouts { .. }
+            | Request::ListSettled { .. } => ("list", None, None, None),
         };
         let row = sqlx::query!(
             r#"
@@ -148,9 +157,14 @@ impl SandboxProvider {
             Request::LookUp { .. } => {
                 (Behaviour::called("not-found"), number_after(token, "tok_lags_"))
             }
-            Request::Open { .. } | Request::Void { .. } | Request::LookUpRefund { .. } => {
-                return Ok(None);
-            }
+            Request::Open { .. }
+            | Request::Void { .. }
+            | Request::LookUpRefund { .. }
+            | Request::ListPayments { .. }
+            | Request::ListRefunds { .. }
+            | Request::ListPayouts { .. }
+            | Request::ListSettled { .. }
+            | Request::Find { .. } => return Ok(None),
         };
         let Some(calls) = calls else { return Ok(None) };
         let call = format!("{key}:{}", of_the_first.name);
@@ -237,7 +251,7 @@ impl SandboxProvider {
             on conflict (idempotency_key) where is_remembered do update set token = known.token
             returning
                 payment_id, idempotency_key, token, decline_code, currency, captured, expires_at,
-                approvable_until, state, false as "is_refunded!"
+                approvable_until, state, 0::numeric as "refunded!"
             "#,
             key,
             order,
@@ -286,7 +300,7 @@ impl SandboxProvider {
             where payment_id = $1 and state in ('opened', 'declined')
             returning
                 payment_id, idempotency_key, token, decline_code, currency, captured, expires_at,
-                approvable_until, state, false as "is_refunded!"
+                approvable_until, state, 0::numeric as "refunded!"
             "#,
             row.payment_id,
             self.decline_code(&row.idempotency_key, &row.token),
@@ -322,7 +336,7 @@ impl SandboxProvider {
             where payment_id = $1 and state = 'authorised' and expires_at > now()
             returning
                 payment_id, idempotency_key, token, decline_code, currency, captured, expires_at,
-                approvable_until, state, false as "is_refunded!"
+                approvable_until, state, 0::numeric as "refunded!"
             "#,
             payment_id,
             amount,
@@ -429,10 +443,10 @@ impl SandboxProvider {
                     when state = 'awaiting-customer' and approvable_until <= now() then 'voided'
                     else state
                 end as "state!",
-                captured <= (
+                (
                     select coalesce(sum(refunds.amount), 0) from sandbox_provider.refunds
                     where refunds.payment_id = payments.payment_id and refunds.state = 'succeeded'
-                ) as "is_refunded!"
+                ) as "refunded!"
             from sandbox_provider.payments
             where payment_id = $1
             "#,
@@ -441,6 +455,20 @@ impl SandboxProvider {
         .fetch_optional(&self.db)
         .await
     }
+}
+
+/// How risky the payment is taken to be; nothing, before the bank was asked.
+fn risk_of(token: &str, state: PaymentState) -> Option<RiskLevel> {
+    match (token, state) {
+        (_, PaymentState::Opened) => None,
+        ("tok_risk_elevated", _) => Some(RiskLevel::Elevated),
+        ("tok_risk_highest", _) => Some(RiskLevel::Highest),
+        _ => Some(RiskLevel::Normal),
+    }
+}
+
+fn country_of(code: &str) -> Option<CountryCode> {
+    CountryCode::parse(code).ok()
 }
 
 async fn take_time(token: &str) {

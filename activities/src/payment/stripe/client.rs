@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use tracing::{debug, error};
 
 use super::objects::{Problem, Refusal};
-use crate::party::answer::{Answer, BODY_MAX, Said, retry_after_of};
+use crate::party::answer::{Answer, BODY_MAX, PAGE_MAX, Said, retry_after_of};
 use crate::payment::port::ProviderError;
 
 /// The version of Stripe's API that this module was written for. Without it, a setting in Stripe's
@@ -151,7 +151,7 @@ impl Api {
         authorization.set_sensitive(true);
         headers.insert(AUTHORIZATION, authorization);
         headers.insert(STRIPE_VERSION, HeaderValue::from_static(VERSION));
-        let http = Client::builder()
+        let http = runtime::http::client_builder()
             .default_headers(headers)
             .timeout(CALL_TIMEOUT)
             .connect_timeout(CONNECT_TIMEOUT)
@@ -170,9 +170,18 @@ impl Api {
         path: &[&str],
         query: &[(&str, &str)],
     ) -> Result<Reply, ProviderError> {
-        let mut url = self.at(path);
-        url.query_pairs_mut().extend_pairs(query);
-        send(self.http.get(url)).await
+        send(self.http.get(self.asking(path, query)), BODY_MAX).await
+    }
+
+    /// Asks for a page of a list, which may be longer than any other answer.
+    ///
+    /// **Errors.** No answer has come.
+    pub(super) async fn get_page(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+    ) -> Result<Reply, ProviderError> {
+        send(self.http.get(self.asking(path, query)), PAGE_MAX).await
     }
 
     /// Asks for something to be done, under an idempotency key.
@@ -184,7 +193,16 @@ impl Api {
         key: &str,
         form: &[Field],
     ) -> Result<Reply, ProviderError> {
-        send(self.http.post(self.at(path)).header(IDEMPOTENCY_KEY, key).form(form)).await
+        let request = self.http.post(self.at(path)).header(IDEMPOTENCY_KEY, key).form(form);
+        send(request, BODY_MAX).await
+    }
+
+    fn asking(&self, path: &[&str], query: &[(&str, &str)]) -> Url {
+        let mut url = self.at(path);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        url
     }
 
     fn at(&self, path: &[&str]) -> Url {
@@ -197,7 +215,7 @@ impl Api {
     }
 }
 
-async fn send(request: RequestBuilder) -> Result<Reply, ProviderError> {
+async fn send(request: RequestBuilder, bytes_max: usize) -> Result<Reply, ProviderError> {
     let mut response = request.send().await.map_err(no_answer)?;
     let header = |name: HeaderName| {
         let value = response.headers().get(name).and_then(|value| value.to_str().ok());
@@ -208,15 +226,15 @@ async fn send(request: RequestBuilder) -> Result<Reply, ProviderError> {
     let is_replayed = header(IDEMPOTENT_REPLAYED).is_some_and(|value| value == "true");
     let status = response.status().as_u16();
     debug!(status, request_id, is_replayed, "Stripe answers");
-    let body = bounded(&mut response).await?;
+    let body = bounded(&mut response, bytes_max).await?;
     let answer = Answer { status, content_type, retry_after, body };
-    Ok(Reply { answer, request_id, is_replayed })
+    Ok(Reply { answer, bytes_max, request_id, is_replayed })
 }
 
 /// The body, as far as it is read.
-async fn bounded(response: &mut Response) -> Result<Vec<u8>, ProviderError> {
+async fn bounded(response: &mut Response, bytes_max: usize) -> Result<Vec<u8>, ProviderError> {
     let mut body = Vec::new();
-    while body.len() <= BODY_MAX
+    while body.len() <= bytes_max
         && let Some(part) = response.chunk().await.map_err(no_answer)?
     {
         body.extend_from_slice(&part);
@@ -231,6 +249,8 @@ fn no_answer(error: reqwest::Error) -> ProviderError {
 /// An answer of Stripe's.
 pub(super) struct Reply {
     answer: Answer,
+    /// How long the body may be.
+    bytes_max: usize,
     /// Stripe's own name for the request, by which its support finds it.
     request_id: String,
     /// Whether it is the answer to an earlier request under the same key, as it was kept.
@@ -253,7 +273,8 @@ struct Refused {
 const BAD_KEY: &str = ". The API key is wrong or not in force any more: set STRIPE_API_KEY to one \
                        that is";
 const NO_RIGHT: &str = ". The restricted key lacks a right: let it write PaymentIntents and Refunds, \
-                        and read Charges and PaymentMethods";
+                        and read Charges, PaymentMethods, Disputes, Events, Payouts and Balance \
+                        transactions";
 const NO_BALANCE: &str = ". Stripe holds too little money for this refund: top up the balance";
 const NO_ADVICE: &str = "";
 
@@ -268,7 +289,7 @@ impl Reply {
     ///
     /// **Errors.** It says nothing.
     pub(super) fn read<T: DeserializeOwned>(&self) -> Result<Said<T, Refusal>, ProviderError> {
-        Ok(self.answer.read(SystemTime::now())?)
+        Ok(self.answer.read_up_to(self.bytes_max, SystemTime::now())?)
     }
 
     /// What a refusal means to whoever asks for a payment.
@@ -278,8 +299,9 @@ impl Reply {
             (401, _) | (_, "api_key_expired") => self.unavailable(why, BAD_KEY),
             (403, _) => self.unavailable(why, NO_RIGHT),
             (_, "balance_insufficient") => self.unavailable(why, NO_BALANCE),
-            // Another request for the same payment, or under the same key, is under way.
-            (409 | 424, _) => self.unavailable(why, NO_ADVICE),
+            // Another request for the same payment, or under the same key, is under way; or the
+            // customer's bank has the payment, of which a dispute tells.
+            (409 | 424, _) | (_, "charge_disputed") => self.unavailable(why, NO_ADVICE),
             (
                 _,
                 "payment_intent_unexpected_state"

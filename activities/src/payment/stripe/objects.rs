@@ -1,13 +1,28 @@
 //! Stripe's objects, as far as the shop reads them, and what their states mean to it. What else an
 //! object holds is not read, and nothing of one is put into an error but single words.
 
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
+
 use chrono::DateTime;
+use domain::dispute::{DisputeFacts, DisputeStatus, Movement, MovementKind};
 use domain::payment::PaymentState;
 use domain::refund::AtProvider;
-use domain::{Currency, Money, of_stripe_units};
+use domain::screening::RiskLevel;
+use domain::{
+    CountryCode, Currency, Money, OrderId, ProviderEvent, is_foreign_id, of_stripe_units,
+};
+use rust_decimal::Decimal;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
+use tracing::warn;
 
-use crate::payment::port::{self, Approval, Payment, PaymentId, ProviderError};
+use crate::payment::lists::{
+    self, ListedPayment, ListedRefund, PayoutState, Settled, SettledKind, Standing,
+};
+use crate::payment::port::{
+    self, Approval, EventPage, FoundRefund, Payment, PaymentId, ProviderError,
+};
 
 /// A payment: Stripe's `PaymentIntent`.
 #[derive(Deserialize)]
@@ -16,11 +31,17 @@ pub(super) struct Intent {
     status: Status,
     currency: String,
     #[serde(default)]
+    amount: u64,
+    #[serde(default)]
     amount_received: u64,
+    #[serde(default)]
+    created: i64,
     latest_charge: Option<LatestCharge>,
     last_payment_error: Option<Problem>,
     next_action: Option<NextAction>,
     metadata: Option<Metadata>,
+    /// That one of the account's people has to look at it, by Stripe's rules.
+    review: Option<IgnoredAny>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -58,6 +79,13 @@ struct Charged {
     #[serde(default)]
     refunded: bool,
     payment_method_details: Option<MethodDetails>,
+    outcome: Option<ChargeOutcome>,
+}
+
+/// What Stripe makes of a charge.
+#[derive(Deserialize)]
+struct ChargeOutcome {
+    risk_level: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -68,6 +96,8 @@ struct MethodDetails {
 #[derive(Deserialize)]
 struct CardDetails {
     capture_before: Option<i64>,
+    /// Where the card was issued.
+    country: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -83,6 +113,7 @@ struct Redirect {
 /// What the shop has written on an object.
 #[derive(Deserialize)]
 struct Metadata {
+    order_id: Option<String>,
     refund_key: Option<String>,
     /// Why Stripe would not take the payment method that the customer gave.
     refused: Option<String>,
@@ -100,6 +131,8 @@ pub(super) struct Refund {
     failure_reason: Option<String>,
     status: Option<RefundStatus>,
     metadata: Option<Metadata>,
+    /// The payment that it gives back.
+    payment_intent: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -125,12 +158,137 @@ pub(super) enum Refunding {
     Failed,
 }
 
-/// A page of refunds.
+/// A page of a list.
 #[derive(Deserialize)]
-pub(super) struct Refunds {
-    pub(super) data: Vec<Refund>,
+pub(super) struct List<T> {
+    pub(super) data: Vec<T>,
     #[serde(default)]
     pub(super) has_more: bool,
+}
+
+/// A page of refunds.
+pub(super) type Refunds = List<Refund>;
+
+/// A payout.
+#[derive(Deserialize)]
+pub(super) struct Payout {
+    id: String,
+    amount: i64,
+    currency: String,
+    status: PayoutStatus,
+    balance_transaction: Option<String>,
+    failure_balance_transaction: Option<String>,
+    #[serde(default)]
+    automatic: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum PayoutStatus {
+    Paid,
+    Pending,
+    InTransit,
+    Canceled,
+    Failed,
+    #[serde(other)]
+    Unknown,
+}
+
+/// A dispute of the customer's bank.
+#[derive(Deserialize)]
+pub(super) struct Dispute {
+    #[serde(default)]
+    pub(super) id: String,
+    #[serde(default)]
+    amount: u64,
+    #[serde(default)]
+    currency: String,
+    status: BankStatus,
+    reason: Option<String>,
+    /// None: the charge was made without one.
+    payment_intent: Option<Named>,
+    charge: Option<Named>,
+    evidence_details: Option<EvidenceDetails>,
+    #[serde(default)]
+    balance_transactions: Vec<BalanceTransaction>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum BankStatus {
+    WarningNeedsResponse,
+    WarningUnderReview,
+    WarningClosed,
+    NeedsResponse,
+    UnderReview,
+    Prevented,
+    Lost,
+    Won,
+    #[serde(other)]
+    Unknown,
+}
+
+/// An object, or its id alone.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Named {
+    Id(String),
+    Whole { id: String },
+}
+
+#[derive(Deserialize)]
+struct EvidenceDetails {
+    due_by: Option<i64>,
+}
+
+/// A change of the account's balance: Stripe's `BalanceTransaction`.
+#[derive(Deserialize)]
+pub(super) struct BalanceTransaction {
+    #[serde(default)]
+    id: String,
+    /// Below zero: it is less.
+    #[serde(default)]
+    amount: i64,
+    #[serde(default)]
+    currency: String,
+    /// Below zero: Stripe gives it back.
+    #[serde(default)]
+    fee: i64,
+    #[serde(default, rename = "type")]
+    kind: String,
+    source: Option<Source>,
+}
+
+/// What a balance transaction is for, where it was asked for, or its id alone.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Source {
+    Whole(SourceObject),
+    Named(String),
+}
+
+/// A charge, a refund, a dispute or something else.
+#[derive(Deserialize)]
+struct SourceObject {
+    #[serde(default)]
+    id: String,
+    payment_intent: Option<String>,
+}
+
+/// A page of events, the newest first.
+#[derive(Deserialize)]
+pub(super) struct Events {
+    data: Vec<Listed>,
+    #[serde(default)]
+    has_more: bool,
+}
+
+/// An event of a list. One that the shop cannot read must not keep it from the others.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Listed {
+    Read(Box<ProviderEvent>),
+    Unreadable { id: String },
 }
 
 /// The body of a refusal.
@@ -172,12 +330,31 @@ impl Intent {
         Ok(Payment {
             state,
             captured: self.money(captured)?,
+            refunded: self.money(self.given_back())?,
             decline_code: self.decline_code().map(str::to_owned),
             expires_at: expires_at.filter(|_| state == PaymentState::Authorised),
             approval: approval
                 .filter(|_| state == PaymentState::AwaitingCustomer)
                 .map(|url| Approval { url, until: None }),
+            risk: self.risk(),
+            method_country: self.method_country(),
         })
+    }
+
+    /// How risky Stripe takes it to be. What it has no opinion about is not told.
+    fn risk(&self) -> Option<RiskLevel> {
+        let outcome = self.charge().and_then(|charge| charge.outcome.as_ref());
+        let told = match outcome.and_then(|outcome| outcome.risk_level.as_deref()) {
+            Some("normal") => Some(RiskLevel::Normal),
+            Some("elevated") => Some(RiskLevel::Elevated),
+            Some("highest") => Some(RiskLevel::Highest),
+            Some(_) | None => None,
+        };
+        told.max(self.review.as_ref().map(|_open| RiskLevel::Elevated))
+    }
+
+    fn method_country(&self) -> Option<CountryCode> {
+        CountryCode::parse(self.card()?.country.as_deref()?).ok()
     }
 
     fn state(&self) -> Result<PaymentState, ProviderError> {
@@ -208,6 +385,51 @@ impl Intent {
         refused.map(|refused| word(Some(refused))).or_else(declined)
     }
 
+    /// The payment as the list shows it. A single one that cannot be understood does not keep the
+    /// others from being read.
+    ///
+    /// **Errors.** It has no id.
+    pub(super) fn listed(&self) -> Result<ListedPayment, ProviderError> {
+        let order_id = self.metadata.as_ref().and_then(|metadata| metadata.order_id.as_deref());
+        let order_id = order_id.and_then(|id| Some(OrderId::of(id.parse().ok()?)));
+        let opened_at = DateTime::from_timestamp(self.created, 0);
+        Ok(ListedPayment {
+            id: self.id()?,
+            order_id,
+            opened_at: opened_at.ok_or_else(|| nonsense("a moment that is none"))?,
+            standing: self.standing(),
+        })
+    }
+
+    fn standing(&self) -> Standing {
+        let known = || {
+            let Payment { state, captured, refunded, .. } = self.payment()?;
+            let is_refunded = !captured.is_zero() && captured == refunded;
+            Ok::<_, ProviderError>(Standing::Known {
+                state: if is_refunded { PaymentState::Refunded } else { state },
+                amount: self.money(self.amount)?,
+                captured,
+                refunded,
+            })
+        };
+        known().unwrap_or_else(|error| match error {
+            ProviderError::Unavailable { .. } => Standing::Undecided,
+            ProviderError::MovedOn | ProviderError::NotFound | ProviderError::InvalidAnswer(_) => {
+                Standing::Unreadable
+            }
+        })
+    }
+
+    /// What was given back of what was taken, or is under way to the customer. After a partial
+    /// capture, Stripe counts as given back what was never taken.
+    fn given_back(&self) -> u64 {
+        let Some(charge) = self.charge().filter(|_| self.status == Status::Succeeded) else {
+            return 0;
+        };
+        let never_taken = charge.amount.saturating_sub(self.amount_received);
+        charge.amount_refunded.saturating_sub(never_taken).min(self.amount_received)
+    }
+
     /// Whether all that was charged is given back, or under way to the customer.
     pub(super) fn may_be_given_back(&self) -> bool {
         self.status == Status::Succeeded && self.charge().is_some_and(|charge| charge.refunded)
@@ -222,11 +444,11 @@ impl Intent {
         self.may_be_given_back() && is_decided && returned >= self.amount_received
     }
 
-    /// The amount, or what of it is not given back yet, in Stripe's units. Where nothing is left, it
-    /// is Stripe's to say so.
-    pub(super) fn refundable(&self, units: u64) -> u64 {
+    /// Whether it is more, in Stripe's units, than what is not given back yet. Where nothing is
+    /// left, it is Stripe's to say so.
+    pub(super) fn has_less_left_than(&self, units: u64) -> bool {
         let left = self.charge().map(|charge| charge.amount.saturating_sub(charge.amount_refunded));
-        left.filter(|left| *left > 0).map_or(units, |left| units.min(left))
+        left.is_some_and(|left| left > 0 && left < units)
     }
 
     fn charge(&self) -> Option<&Charged> {
@@ -251,6 +473,75 @@ fn money_of(units: u64, currency: &str) -> Result<Money, ProviderError> {
     money.ok_or_else(|| nonsense("an amount that is none"))
 }
 
+/// An amount that may be below zero.
+fn signed(units: i64, currency: &str) -> Result<(Decimal, Currency), ProviderError> {
+    let money = money_of(units.unsigned_abs(), currency)?;
+    let mut amount = money.amount();
+    amount.set_sign_negative(units < 0);
+    Ok((amount, money.currency()))
+}
+
+impl Payout {
+    /// The payout as the shop knows payouts.
+    ///
+    /// **Errors.** Its id or its amount is none.
+    pub(super) fn listed(self) -> Result<lists::Payout, ProviderError> {
+        if !is_word(&self.id, "po_") {
+            return Err(nonsense("a payout without an id"));
+        }
+        let (amount, currency) = signed(self.amount, &self.currency)?;
+        let state = match self.status {
+            PayoutStatus::Paid => PayoutState::Paid,
+            PayoutStatus::Canceled | PayoutStatus::Failed => {
+                PayoutState::Failed { returned_by: self.failure_balance_transaction }
+            }
+            PayoutStatus::Pending | PayoutStatus::InTransit | PayoutStatus::Unknown => {
+                PayoutState::Pending
+            }
+        };
+        let (transaction, is_itemised) = (self.balance_transaction, self.automatic);
+        Ok(lists::Payout { id: self.id, transaction, state, amount, currency, is_itemised })
+    }
+
+    /// Its id, as it is.
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+impl BalanceTransaction {
+    /// The balance transaction as the shop knows them.
+    ///
+    /// **Errors.** Its id or an amount is none.
+    pub(super) fn listed(self) -> Result<Settled, ProviderError> {
+        if !is_word(&self.id, "txn_") {
+            return Err(nonsense("a balance transaction without an id"));
+        }
+        let (amount, currency) = signed(self.amount, &self.currency)?;
+        let (fee, _currency) = signed(self.fee, &self.currency)?;
+        let (source, payment) = match self.source {
+            Some(Source::Whole(SourceObject { id, payment_intent })) => (id, payment_intent),
+            Some(Source::Named(id)) => (id, None),
+            None => (String::new(), None),
+        };
+        let payment = payment.map(PaymentId);
+        let kind = match self.kind.as_str() {
+            "charge" | "payment" => SettledKind::Charge,
+            "refund" | "payment_refund" => SettledKind::Refund,
+            "stripe_fee" | "stripe_fx_fee" | "network_cost" | "tax_fee" => SettledKind::Fee,
+            "payout" | "payout_cancel" | "payout_failure" => SettledKind::Payout,
+            _ if dispute_id(&source).is_some() => SettledKind::Dispute,
+            _ => SettledKind::Other,
+        };
+        Ok(Settled { id: self.id, kind, payment, amount, fee, currency })
+    }
+
+    /// Its id, as it is.
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+}
+
 impl Refund {
     /// Whether it is one that was asked for under this key.
     pub(super) fn is_of(&self, refund_key: &str) -> bool {
@@ -268,22 +559,153 @@ impl Refund {
         }
     }
 
+    /// The refund as the list shows it; nothing, if it is not of a payment of this kind.
+    ///
+    /// **Errors.** It has no id.
+    pub(super) fn listed(self) -> Result<Option<ListedRefund>, ProviderError> {
+        if !is_word(&self.id, "re_") && !is_word(&self.id, "pyr_") {
+            return Err(nonsense("a refund without an id"));
+        }
+        let state = self.state();
+        let payment = self.payment_intent.map(PaymentId);
+        let Some(payment) = payment.filter(|payment| intent_id(payment).is_some()) else {
+            return Ok(None);
+        };
+        let key = self.metadata.and_then(|metadata| metadata.refund_key);
+        let key = key.filter(|key| is_foreign_id(key));
+        Ok(Some(ListedRefund { id: self.id, payment, key, state }))
+    }
+
+    /// Its id, as it is.
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn state(&self) -> AtProvider {
+        match self.outcome() {
+            Refunding::Done => AtProvider::Succeeded,
+            Refunding::Undecided => AtProvider::Pending,
+            Refunding::Failed => AtProvider::Failed,
+        }
+    }
+
     /// The refund as the shop knows refunds.
     pub(super) fn as_known(&self) -> Result<port::Refund, ProviderError> {
         if self.id.is_empty() {
             return Err(nonsense("a refund without an id"));
         }
-        let state = match self.outcome() {
-            Refunding::Done => AtProvider::Succeeded,
-            Refunding::Undecided => AtProvider::Pending,
-            Refunding::Failed => AtProvider::Failed,
-        };
         Ok(port::Refund {
             reference: self.id.clone(),
-            state,
+            state: self.state(),
             amount: money_of(self.amount, &self.currency)?,
             failure: self.failure_reason.as_deref().map(|why| word(Some(why)).to_owned()),
         })
+    }
+}
+
+impl Dispute {
+    /// The dispute as the shop knows disputes.
+    pub(super) fn facts(&self) -> Result<DisputeFacts, ProviderError> {
+        let named = self.payment_intent.as_ref().or(self.charge.as_ref());
+        let Some(payment) = named.map(Named::id).filter(|id| !id.is_empty()) else {
+            return Err(nonsense("a dispute of no payment"));
+        };
+        let due = self.evidence_details.as_ref().and_then(|details| details.due_by);
+        let amount = money_of(self.amount, &self.currency)?;
+        let moved = self.balance_transactions.iter().map(|moved| moved.movements(amount));
+        Ok(DisputeFacts {
+            dispute_id: self.id.clone(),
+            payment_reference: payment.to_owned(),
+            amount,
+            status: self.status()?,
+            reason: word(self.reason.as_deref()).to_owned(),
+            evidence_due: due.and_then(|due| DateTime::from_timestamp(due, 0)),
+            movements: moved.collect::<Result<Vec<_>, _>>()?.concat(),
+        })
+    }
+
+    fn status(&self) -> Result<DisputeStatus, ProviderError> {
+        match self.status {
+            BankStatus::WarningNeedsResponse => Ok(DisputeStatus::WarningNeedsResponse),
+            BankStatus::WarningUnderReview => Ok(DisputeStatus::WarningUnderReview),
+            BankStatus::WarningClosed => Ok(DisputeStatus::WarningClosed),
+            BankStatus::NeedsResponse => Ok(DisputeStatus::NeedsResponse),
+            BankStatus::UnderReview => Ok(DisputeStatus::UnderReview),
+            BankStatus::Prevented => Ok(DisputeStatus::Prevented),
+            BankStatus::Lost => Ok(DisputeStatus::Lost),
+            BankStatus::Won => Ok(DisputeStatus::Won),
+            BankStatus::Unknown => Err(nonsense("a dispute in a state that is not known")),
+        }
+    }
+}
+
+impl Named {
+    fn id(&self) -> &str {
+        match self {
+            Self::Id(id) | Self::Whole { id } => id,
+        }
+    }
+}
+
+impl BalanceTransaction {
+    /// What it has moved for a dispute about so much.
+    fn movements(&self, disputed: Money) -> Result<Vec<Movement>, ProviderError> {
+        if self.id.is_empty() {
+            return Err(nonsense("a balance transaction without an id"));
+        }
+        let is_of_the_dispute = self.currency.eq_ignore_ascii_case(disputed.currency().code());
+        let moved = if is_of_the_dispute {
+            money_of(self.amount.unsigned_abs(), &self.currency)?
+        } else {
+            disputed
+        };
+        let fee = money_of(self.fee.unsigned_abs(), &self.currency)?;
+        let (withdrawn, taken) = (MovementKind::Withdrawn, MovementKind::Fee);
+        let (reinstated, returned) = (MovementKind::Reinstated, MovementKind::FeeReturned);
+        let kinds = [
+            (self.amount, if self.amount < 0 { withdrawn } else { reinstated }, moved),
+            (self.fee, if self.fee < 0 { returned } else { taken }, fee),
+        ];
+        let movements = kinds.into_iter().filter(|(units, _, _)| *units != 0);
+        let reference = &self.id;
+        let movements = movements.map(|(_, kind, amount)| {
+            let reference = reference.clone();
+            Movement { reference, kind, amount }
+        });
+        Ok(movements.collect())
+    }
+}
+
+impl Refund {
+    /// The refund, with what it belongs to.
+    pub(super) fn found(&self) -> Result<FoundRefund, ProviderError> {
+        let key = self.metadata.as_ref().and_then(|metadata| metadata.refund_key.clone());
+        let payment = self.payment_intent.clone().map(PaymentId);
+        let payment = payment.filter(|payment| intent_id(payment).is_some());
+        Ok(FoundRefund { payment, key, refund: self.as_known()? })
+    }
+}
+
+impl Events {
+    /// The page, of which the events that cannot be read are left out.
+    pub(super) fn page(self) -> Result<EventPage, ProviderError> {
+        let last = self.data.last().map(|listed| match listed {
+            Listed::Read(event) => event.id.clone(),
+            Listed::Unreadable { id } => id.clone(),
+        });
+        let next = match last {
+            None if self.has_more => return Err(nonsense("an empty page that has a next one")),
+            last => last.filter(|_last| self.has_more),
+        };
+        let events = self.data.into_iter().filter_map(|listed| match listed {
+            Listed::Read(event) if !event.is_of_another_account => Some(*event),
+            Listed::Read(_) => None,
+            Listed::Unreadable { .. } => {
+                warn!("Stripe lists an event that cannot be read, which is left out");
+                None
+            }
+        });
+        Ok(EventPage { events: events.collect(), next })
     }
 }
 
@@ -329,8 +751,23 @@ fn word(text: Option<&str>) -> &str {
 
 /// The id of a payment, if it is one of Stripe's.
 pub(super) fn intent_id(PaymentId(id): &PaymentId) -> Option<&str> {
+    is_word(id, "pi_").then_some(id.as_str())
+}
+
+/// Whether it is an id of Stripe's that begins like this: it becomes a part of later requests.
+pub(super) fn is_word(id: &str, beginning: &str) -> bool {
     let is_word = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    (id.starts_with("pi_") && is_word).then_some(id.as_str())
+    id.starts_with(beginning) && is_word && id.len() <= 255
+}
+
+/// The id of a dispute, if it is one of Stripe's.
+pub(super) fn dispute_id(id: &str) -> Option<&str> {
+    ["dp_", "du_"].iter().any(|kind| is_word(id, kind)).then_some(id)
+}
+
+/// The id of a refund, if it is one of Stripe's.
+pub(super) fn refund_id(reference: &str) -> Option<&str> {
+    ["re_", "pyr_"].iter().any(|kind| is_word(reference, kind)).then_some(reference)
 }
 
 pub(super) fn undecided(why: &'static str) -> ProviderError {
@@ -426,17 +863,46 @@ mod tests {
     }
 
     #[test]
-    fn what_can_still_be_given_back_is_what_is_left_of_the_charge() {
+    fn the_risk_is_stripes_word_or_what_its_own_review_means() {
+        for (level, review, risk) in [
+            (json!("normal"), json!(null), Some(RiskLevel::Normal)),
+            (json!("elevated"), json!(null), Some(RiskLevel::Elevated)),
+            (json!("highest"), json!("prv_1a"), Some(RiskLevel::Highest)),
+            (json!("normal"), json!("prv_1a"), Some(RiskLevel::Elevated)),
+            (json!("not_assessed"), json!(null), None),
+            (json!(null), json!("prv_1a"), Some(RiskLevel::Elevated)),
+        ] {
+            let charge = json!({
+                "amount": 2_430, "outcome": {"risk_level": level},
+                "payment_method_details": {"card": {"country": "US"}},
+            });
+            let fields =
+                json!({"status": "requires_capture", "latest_charge": charge, "review": review});
+            let payment = intent(&fields).payment().unwrap();
+            assert_eq!(payment.risk, risk, "{fields}");
+            assert_eq!(payment.method_country, CountryCode::parse("US").ok());
+        }
+        let unknown = intent(&json!({"status": "requires_capture"})).payment().unwrap();
+        assert_eq!((unknown.risk, unknown.method_country), (None, None));
+    }
+
+    #[test]
+    fn no_more_can_be_given_back_than_is_left_of_the_charge() {
         let charged = |refunded: u64| {
             let charge = json!({"amount": 2_430, "amount_refunded": refunded});
             intent(&json!({"status": "succeeded", "latest_charge": charge}))
         };
-        assert_eq!(charged(0).refundable(2_430), 2_430);
-        assert_eq!(charged(430).refundable(2_430), 2_000);
-        assert_eq!(charged(430).refundable(600), 600);
-        assert_eq!(charged(2_430).refundable(600), 600);
+        for (refunded, asked, is_too_much) in [
+            (0, 2_430, false),
+            (430, 2_430, true),
+            (430, 2_001, true),
+            (430, 2_000, false),
+            (2_430, 600, false),
+        ] {
+            assert_eq!(charged(refunded).has_less_left_than(asked), is_too_much, "{refunded}");
+        }
         let named = intent(&json!({"status": "succeeded", "latest_charge": "ch_1a"}));
-        assert_eq!(named.refundable(600), 600);
+        assert!(!named.has_less_left_than(600));
     }
 
     #[test]

@@ -280,10 +280,14 @@ async fn ask_again(
     say("waiting until every order has ended")?;
     let statuses = ground.until_ended().await?;
     let proof = prove().await?;
-    let left: Vec<_> = recovered.unsettled.iter().chain(&proof.named).collect();
     Ok(vec![
         repeated,
-        about("then `recover` settles what it could not, and `prove` holds", unsettled.len(), left),
+        about("then `recover` settles what it could not", unsettled.len(), &recovered.unsettled),
+        whether(
+            "… and `prove` holds",
+            format!("{} promises broken", proof.broken),
+            proof.is_content,
+        ),
         checks::ended(&statuses),
         checks::as_planned(&ground.shop, asked).await,
     ])

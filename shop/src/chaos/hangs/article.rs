@@ -7,8 +7,8 @@ use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::{
-    OTHERS_WITHIN, SECOND, Span, Stall, about, accepted, back, between, happened, not_ended_as,
-    now, stall, usual, went_on, while_orders_come_in,
+    BACK_WITHIN, OTHERS_WITHIN, SECOND, Span, Stall, about, accepted, back, between, happened,
+    not_ended_as, now, stall, usual, went_on, while_orders_come_in,
 };
 use crate::chaos::customers::Asked;
 use crate::chaos::ground::ARTICLE;
@@ -57,7 +57,8 @@ pub(in crate::chaos) async fn run(
         .filter(|one| one.event == "stock.reserved" && alone.contains(&one.order_id))
         .map(|one| between(span.to, one.at))
         .collect();
-    found.push(back("orders for the article go on once it is let go", alone.len(), &waits));
+    let promise = "orders for the article go on once it is let go";
+    found.push(back(promise, alone.len(), &waits, BACK_WITHIN));
     found.push(about(
         "… and are completed",
         alone.len(),

@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
+use domain::ProviderName;
 use futures::try_join;
 use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::{
-    GoesOn, OTHERS_WITHIN, SECOND, Span, Stall, about, accepted, back, between, happened,
-    not_ended_as, now, stall, usual, went_on, while_orders_come_in,
+    BACK_WITHIN, GoesOn, OTHERS_WITHIN, SECOND, Span, Stall, about, accepted, back, between,
+    happened, not_ended_as, now, stall, usual, went_on, while_orders_come_in,
 };
 use crate::chaos::disasters::LONG_WINDOW;
 use crate::chaos::records::Happened;
@@ -23,6 +24,10 @@ const HANGS: Duration = Duration::from_secs(15);
 /// From the placing of orders whose windows end during the hang until it begins: long enough for
 /// them to be paid.
 const LEAD: Duration = Duration::from_secs(8);
+
+/// A call that hangs at Stripe's counterpart is not answered when that is over, but given up after
+/// 20 s; and one that was a probe has the worker leave Stripe alone for 10 s more.
+const BACK_WITHIN_AT_STRIPE: Duration = Duration::from_secs(40);
 
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
@@ -46,7 +51,7 @@ pub(in crate::chaos) async fn run(
         ground.per_second
     ))?;
     let seconds = usize::try_from(HANGS.as_secs()).unwrap_or_default();
-    let to_cancel = ground.in_their_window(seconds, "tok_visa", LONG_WINDOW).await?;
+    let to_cancel = ground.in_their_window(seconds, ground.card(), LONG_WINDOW).await?;
     let hanging = Box::pin(hang(ground, &to_cancel));
     let (asked, hung) = while_orders_come_in(ground, hanging).await?;
     let left = to_cancel.iter().skip(hung.cancels.len()).copied();
@@ -67,7 +72,8 @@ pub(in crate::chaos) async fn run(
     ];
     let (mut found, stood_still_for) = went_on(&others, span, OTHERS_WITHIN);
     let after = payments_after(span, &events);
-    found.push(back("orders that waited are paid once it answers", after.len(), &after));
+    let within = back_within(ground.provider.name());
+    found.push(back("orders that waited are paid once it answers", after.len(), &after, within));
     found.push(about(
         "those that were paid are completed",
         to_ship.len(),
@@ -82,14 +88,22 @@ pub(in crate::chaos) async fn run(
     let limits = (stood_still_for, OTHERS_WITHIN);
     stalls.push(stall("payment provider", span, &asked, &events, limits));
     let held = checks::show(&found)?;
-    Ok(prove().await? && held)
+    let paid = ground.provider.account(&statuses).await?;
+    Ok(prove().await? && held && paid)
+}
+
+const fn back_within(provider: ProviderName) -> Duration {
+    match provider {
+        ProviderName::Sandbox | ProviderName::BankTransfer => BACK_WITHIN,
+        ProviderName::Stripe => BACK_WITHIN_AT_STRIPE,
+    }
 }
 
 async fn hang(ground: &Ground, to_cancel: &[Uuid]) -> Result<Hung, ChaosError> {
     let placed = Instant::now();
     let windows =
         (0..=HANGS.as_secs()).map(|second| LEAD.saturating_add(Duration::from_secs(second)));
-    let to_ship = ground.in_windows("tok_visa", windows).await?;
+    let to_ship = ground.in_windows(ground.card(), windows).await?;
     sleep(LEAD.saturating_sub(placed.elapsed())).await;
     let from = now();
     ground.hang_provider(seconds_left(HANGS)).await?;
@@ -153,7 +167,7 @@ fn payments_after(span: Span, events: &[Happened]) -> Vec<Duration> {
             "stock.reserved" if *at < span.to => {
                 waiting.insert(*order_id);
             }
-            "payment.authorised" | "payment.declined" => {
+            "payment.authorised" | "payment.declined" | "payment.awaiting-customer" => {
                 let waited = waiting.remove(order_id);
                 if waited && *at >= span.to {
                     after.push(between(span.to, *at));
@@ -182,10 +196,13 @@ mod tests {
             happened(1, "payment.authorised", 9),
             happened(2, "stock.reserved", 9),
             happened(3, "stock.reserved", 20),
+            happened(5, "stock.reserved", 21),
+            happened(5, "payment.awaiting-customer", 22),
             happened(3, "payment.declined", 26),
             happened(4, "stock.reserved", 27),
             happened(2, "payment.authorised", 28),
             happened(4, "payment.authorised", 29),
+            happened(5, "payment.authorised", 30),
         ];
         let seconds: Vec<_> = payments_after(span, &events).iter().map(Duration::as_secs).collect();
         assert_eq!(seconds, [1, 3]);

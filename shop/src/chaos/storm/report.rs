@@ -2,17 +2,31 @@
 
 use std::io;
 
-use super::Storm;
+use domain::ProviderName;
+
+use super::{Storm, Verdict};
+use crate::chaos::Ground;
 use crate::chaos::recovery::{Kind, Recovery, by_kind, median};
 use crate::latency::Took;
 use crate::screen::{heading, say};
 
-pub(super) fn opening(storm: &Storm, per_second: u32, seed: u64, deaths: usize) -> io::Result<()> {
+pub(super) fn opening(storm: &Storm, ground: &Ground, seed: u64, deaths: usize) -> io::Result<()> {
     heading("everything is killed again and again")?;
     say(format_args!(
         "{} orders a second for {} s, and {deaths} times somebody dies; the same again: SEED={seed}",
-        per_second, storm.seconds,
-    ))
+        ground.per_second, storm.seconds,
+    ))?;
+    let paid = match ground.provider.name() {
+        ProviderName::Sandbox => return Ok(()),
+        ProviderName::Stripe => {
+            "paid through a counterpart of Stripe, at which one request in four goes wrong"
+        }
+        ProviderName::BankTransfer => {
+            "paid by transfer, some in parts, too much or under a wrong reference; the bank's files \
+             come twice or torn"
+        }
+    };
+    say(format_args!("{paid}; how soon orders go on is measured with the sandbox"))
 }
 
 /// How soon orders went on; whether that was soon enough each time.
@@ -52,15 +66,16 @@ fn line(kind: Kind, found: &[Recovery]) -> io::Result<bool> {
     Ok(held)
 }
 
-pub(super) fn closing(seed: u64, held: bool, soon: bool, proven: bool) -> io::Result<()> {
-    if held && soon && proven {
-        return say(
-            "\n✔ Nothing was lost, doubled or left behind, and orders went on soon after each death.",
-        );
+pub(super) fn closing(seed: u64, verdict: Verdict) -> io::Result<()> {
+    let Verdict { held, paid, soon, proven } = verdict;
+    if verdict.is_well() {
+        let soon = soon.map_or("", |_soon| ", and orders went on soon after each death");
+        return say(format_args!("\n✔ Nothing was lost, doubled or left behind{soon}."));
     }
     for (held, fault) in [
         (held, "a promise is broken"),
-        (soon, "orders did not go on soon enough"),
+        (paid, "Stripe's own account is not what it should be"),
+        (soon != Some(false), "orders did not go on soon enough"),
         (proven, "`ordersaga prove` found a fault"),
     ] {
         if !held {

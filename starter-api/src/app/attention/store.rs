@@ -1,5 +1,6 @@
 //! The orders that wait for a person's decision.
 
+use domain::dispute::ToAnswer;
 use domain::{Attention, CustomerId, OrderId};
 use sqlx::PgPool;
 use sqlx::types::Json;
@@ -9,10 +10,11 @@ use super::{AttentionCursor, Waiting};
 use crate::error::{OrProblem, Problem};
 
 #[derive(Debug, thiserror::Error)]
-#[error("order {0} waits, and its customer id is not valid")]
-struct BadCustomer(Uuid);
+#[error("order {0} waits, and what is on record of that is not valid")]
+struct BadRecord(Uuid);
 
-/// The orders that wait, the longest waiting first, after the cursor; at most so many.
+/// The orders that wait, for a decision or for a dispute to be answered, the longest waiting first,
+/// after the cursor; at most so many.
 pub(super) async fn waiting(
     database: &PgPool,
     after: Option<&AttentionCursor>,
@@ -20,13 +22,39 @@ pub(super) async fn waiting(
 ) -> Result<Vec<Waiting>, Problem> {
     const DOING: &str = "reading the orders that wait for a person";
     let rows = sqlx::query!(
-        r#"select order_id, customer_id, attention as "attention!: Json<Attention>",
-               attention ->> 'since' as "since!"
-           from orders.orders
-           where attention is not null
-             and ((attention ->> 'since'), order_id)
-                 > (coalesce($1, ''), coalesce($2, '00000000-0000-0000-0000-000000000000'::uuid))
-           order by (attention ->> 'since'), order_id
+        r#"select order_id as "order_id!", customer_id as "customer_id!", since as "since!",
+               attention as "attention?: Json<Attention>", dispute as "dispute?: Json<ToAnswer>"
+           from (
+               (
+                   select order_id, customer_id, attention ->> 'since' as since, attention,
+                       null::jsonb as dispute
+                   from orders.orders
+                   where attention is not null and ((attention ->> 'since'), order_id)
+                       > (coalesce($1, ''), coalesce($2, '00000000-0000-0000-0000-000000000000'::uuid))
+                   order by (attention ->> 'since'), order_id
+                   limit $3
+               )
+               union all
+               (
+                   select disputes.order_id, customer_id, orders.in_utc(asked_at), null,
+                       jsonb_build_object(
+                           'dispute_id', dispute_id, 'number', number, 'status', disputes.status,
+                           'reason', reason, 'evidence_due', evidence_due, 'since', asked_at,
+                           'amount', jsonb_build_object(
+                               'amount', disputes.amount::text, 'currency', disputes.currency),
+                           'refunded', jsonb_build_object(
+                               'amount', refunded::text, 'currency', charges.currency)
+                       )
+                   from payments.disputes
+                   join orders.orders on orders.order_id = disputes.order_id
+                   join payments.charges on charges.charge_key = disputes.charge_key
+                   where asked_at is not null and (orders.in_utc(asked_at), disputes.order_id)
+                       > (coalesce($1, ''), coalesce($2, '00000000-0000-0000-0000-000000000000'::uuid))
+                   order by orders.in_utc(asked_at), disputes.order_id
+                   limit $3
+               )
+           ) as waiting
+           order by since, order_id
            limit $3"#,
         after.map(|after| after.since.as_str()),
         after.map(|after| after.order_id),
@@ -36,12 +64,15 @@ pub(super) async fn waiting(
     .await
     .or_problem(DOING)?;
     let waiting = rows.into_iter().map(|row| {
-        let customer_id = CustomerId::parse(row.customer_id)
-            .map_err(|_wrong| Problem::internal(DOING, &BadCustomer(row.order_id)))?;
+        let unusable = || Problem::internal(DOING, &BadRecord(row.order_id));
+        let until = row.dispute.as_ref().and_then(|dispute| dispute.evidence_due);
+        let dispute = row.dispute.map(|dispute| dispute.attention());
+        let attention = row.attention.map(|attention| attention.0).or(dispute);
         Ok(Waiting {
             order_id: OrderId::of(row.order_id),
-            customer_id,
-            attention: row.attention.0,
+            customer_id: CustomerId::parse(row.customer_id).map_err(|_wrong| unusable())?,
+            attention: attention.ok_or_else(unusable)?,
+            until,
             since: row.since,
         })
     });

@@ -93,7 +93,8 @@ fn not_due(state: &OrderState) -> Problem {
         _ if state.status.is_terminal() => "The order has ended. Place a new one.",
         _ if state.unwinding => "The order is being unwound, and will end without a payment.",
         PaymentStatus::AwaitingCustomer => {
-            "The customer has to approve the payment that is under way: see `customer_action`."
+            "The customer has to approve the payment that is under way, or to transfer it: see \
+             `customer_action`."
         }
         PaymentStatus::Authorised
         | PaymentStatus::Paid

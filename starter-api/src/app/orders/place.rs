@@ -116,8 +116,10 @@ pub(crate) async fn place(
     let admission = app.launcher.admit()?;
     let order = placing.order(command, priced)?;
     let (recipient, launch_after) = (command.recipient.as_ref(), admission.launch_after());
+    // Where an order comes from is kept for those who screen it, and for nobody else.
+    let network = command.network.as_ref().filter(|_network| order.terms.screening.is_some());
     let fingerprint = &placing.fingerprint;
-    if store::place(&app.database, &order, fingerprint, recipient, launch_after).await? {
+    if store::place(&app.database, &order, fingerprint, recipient, network, launch_after).await? {
         app.launcher.launch(&order, admission);
         return Ok(placing.first(order).await);
     }
@@ -180,6 +182,7 @@ impl Placing<'_> {
                 payment_retry_seconds: command
                     .payment_retry_seconds
                     .unwrap_or(settings.payment_retry_seconds),
+                screening: settings.screening,
             },
         })
     }

@@ -186,9 +186,13 @@ pub(crate) async fn list(
     caller: &Caller,
     order_id: &str,
 ) -> Result<Vec<RefundResource>, Problem> {
-    let order_id = parse_id(order_id)?;
-    read::read(app, caller, order_id).await?;
-    let refunds = refunds::of(&app.database, order_id).await?;
+    let order = read::read(app, caller, parse_id(order_id)?).await?;
+    of(app, &order).await
+}
+
+/// The refunds of an order that its reader has been shown, the first one first.
+pub(crate) async fn of(app: &App, order: &OrderResource) -> Result<Vec<RefundResource>, Problem> {
+    let refunds = refunds::of(&app.database, order.order_id).await?;
     Ok(refunds.into_iter().map(|one| one.resource).collect())
 }
 
@@ -275,9 +279,12 @@ fn not_refundable(state: &OrderState) -> Problem {
             | OrderStatus::Failed { .. },
             _,
         ) => "The order was not completed, and holds no money.",
-        (OrderStatus::Completed, PaymentStatus::Refunded) => "All of it has been given back.",
+        (OrderStatus::Completed, PaymentStatus::Refunded) => {
+            "The customer has the money already: it was given back, or their bank has taken it back."
+        }
         (OrderStatus::Completed, PaymentStatus::Disputed) => {
-            "The customer's bank disputes the payment."
+            "The customer's bank disputes the payment and has the money already. What becomes of it \
+             is decided there."
         }
         (
             OrderStatus::Completed,

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use workflows::order::Resolution;
 
 use crate::app::App;
+use crate::app::disputes;
 use crate::app::input::{WholeNumber, line_of_text};
 use crate::app::orders::{parse_id, read, store};
 use crate::error::{Kind, Problem, Rules};
@@ -76,6 +77,9 @@ pub(crate) async fn resolve(
 ) -> Result<Resolved, Problem> {
     let order_id = command.order_id;
     let order = read::read(app, caller, order_id).await?;
+    if command.step.parse::<StepName>() == Ok(StepName::AnswerDispute) {
+        return release(app, caller, command).await;
+    }
     if order.state.status.is_terminal() && order.state.needs_attention.is_none() {
         return Err(not_stuck(has_ended(&order.state.status)));
     }
@@ -92,6 +96,21 @@ pub(crate) async fn resolve(
         }
         Taken::NotOpen => Err(not_stuck(WORKFLOW_ENDED.to_owned())),
     }
+}
+
+/// A dispute is no workflow's: the decision goes on record, where a parcel that is held looks.
+async fn release(app: &App, caller: &Caller, command: ResolveOrder) -> Result<Resolved, Problem> {
+    let ResolveOrder { order_id, step, occurrence, decision, why } = command;
+    if decision != Decision::Skip {
+        return Err(not_stuck(format!("{decision} cannot be decided for {step}.")));
+    }
+    let by = caller.name().to_owned();
+    if !disputes::release(app, order_id, occurrence, &by, &why).await? {
+        let detail = format!("No dispute {occurrence} of the order waits for somebody.");
+        return Err(not_stuck(detail));
+    }
+    tracing::info!(%order_id, step, occurrence, by, %decision, "an operator decided");
+    Ok(Resolved { order_id, step, occurrence, decision, by })
 }
 
 /// Tells the order's workflow the decision. What is on record as asked is heard by the workflow a

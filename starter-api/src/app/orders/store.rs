@@ -6,6 +6,7 @@ pub(crate) mod refunds;
 pub(crate) mod related;
 
 use chrono::{DateTime, Utc};
+use domain::screening::Network;
 use domain::{
     AddressId, Attention, CountryCode, CustomerId, Destination, DiscountCode, Fingerprint, Money,
     Order, OrderId, OrderLine, OrderState, OrderStatus, PaymentToken, Terms, Totals,
@@ -45,7 +46,9 @@ macro_rules! orders_where {
                        select case
                            when charge.state = 'awaiting-customer'
                                and charge.approvable_until > now()
-                           then jsonb_build_object('kind', 'approve-payment',
+                           then jsonb_build_object('kind',
+                               case when starts_with(charge.approval_url, 'payto:')
+                                   then 'transfer-money' else 'approve-payment' end,
                                'url', charge.approval_url, 'until', charge.approvable_until)
                            when charge.state = 'declined' and charge.replaced_at is null
                                and charge.replaceable_until > now()
@@ -160,6 +163,7 @@ fn stored_order(row: Row) -> Option<StoredOrder> {
             tracking: row.tracking,
         },
         customer_action: row.customer_action.map(|action| action.0),
+        disputes: Vec::new(),
         lines: row.lines.0,
         totals: Totals {
             subtotal: money(row.subtotal)?,
@@ -275,8 +279,8 @@ pub(crate) async fn paid(database: &PgPool, order_id: OrderId) -> Result<Option<
     paid.map(Some).ok_or_else(|| Problem::internal(DOING, &BadCharge(order_id)))
 }
 
-/// Puts an order on record, with its payment method, its address and the row that has it launched,
-/// in one transaction; whether this call did.
+/// Puts an order on record, with its payment method, its address, the network that it came from and
+/// the row that has it launched, in one transaction; whether this call did.
 ///
 /// **Repeats.** The first one counts.
 pub(crate) async fn place(
@@ -284,19 +288,29 @@ pub(crate) async fn place(
     order: &Order,
     fingerprint: &Fingerprint,
     recipient: Option<&Recipient>,
+    network: Option<&Network>,
     launch_after: PgInterval,
 ) -> Result<bool, Problem> {
     const DOING: &str = "putting an order on record";
     let event = serde_json::to_value(order.placed());
     let event = event.map_err(|error| Problem::internal(DOING, &error))?;
     sqlx::query_scalar!(
-        r#"select is_new as "is_new!" from orders.place($1, $2, $3, $4, $5, $6)"#,
+        r#"
+        with placed as materialized (
+            select is_new from orders.place($1, $2, $3, $4, $5, $6)
+        ), kept as (
+            insert into fraud.origins (order_id, network)
+            select $1, $7::text::cidr from placed where is_new and $7::text is not null
+        )
+        select is_new as "is_new!" from placed
+        "#,
         order.order_id.uuid(),
         fingerprint.as_str(),
         event,
         order.payment_token.as_str(),
         recipient.map(Recipient::to_json),
         launch_after,
+        network.map(Network::as_str),
     )
     .fetch_one(database)
     .await

@@ -1,7 +1,11 @@
 //! What happened to an order, in words for people.
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use domain::event::{OrderEvent as Happened, RefundEnded, RefundRequested};
+use domain::dispute::DisputeStatus;
+use domain::event::{
+    AttentionNeeded, Disputed, OrderEvent as Happened, RefundEnded, RefundRequested,
+    RefundReversed, Reviewed,
+};
 use domain::{Ending, OrderId, OrderStatus};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -72,9 +76,7 @@ impl TimelineLine {
 
 fn sentence(event: &Happened) -> String {
     match event {
-        Happened::OrderPlaced(placed) => {
-            format!("The order was placed: {}", placed.totals.total)
-        }
+        Happened::OrderPlaced(placed) => format!("The order was placed: {}", placed.totals.total),
         Happened::StockReserved(_) => "The goods were set aside".to_owned(),
         Happened::StockRefused(refused)
         | Happened::PaymentDeclined(refused)
@@ -84,6 +86,11 @@ fn sentence(event: &Happened) -> String {
         Happened::ReservationExpired(_) => {
             "The goods were held for too long and given back".to_owned()
         }
+        Happened::ReviewNeeded(asked) => {
+            let until = asked.until.to_rfc3339_opts(SecondsFormat::Secs, true);
+            format!("A person of the shop looks at the order by {until}")
+        }
+        Happened::OrderReviewed(reviewed) => looked_at(reviewed),
         Happened::PaymentAwaitingCustomer(awaiting) => {
             let until = awaiting.until.to_rfc3339_opts(SecondsFormat::Secs, true);
             format!("The customer has to approve the payment of {} by {until}", awaiting.amount)
@@ -92,9 +99,7 @@ fn sentence(event: &Happened) -> String {
             format!("The payment was set aside: {}", moved.amount)
         }
         Happened::PaymentCaptured(moved) => format!("The payment was taken: {}", moved.amount),
-        Happened::PaymentVoided(moved) => {
-            format!("The payment was let go: {}", moved.amount)
-        }
+        Happened::PaymentVoided(moved) => format!("The payment was let go: {}", moved.amount),
         Happened::PaymentRefunded(moved) => format!("The payment was refunded: {}", moved.amount),
         Happened::LedgerPosted(_) => "The payment was booked".to_owned(),
         Happened::LedgerReversed(_) => "The booking was reversed".to_owned(),
@@ -108,10 +113,7 @@ fn sentence(event: &Happened) -> String {
         Happened::OrderUnwinding(unwinding) => {
             format!("Everything done so far is being undone: {}", cause(&unwinding.ending))
         }
-        Happened::AttentionNeeded(needed) => {
-            let doing = if needed.undoing { "undone" } else { "done" };
-            format!("{} cannot be {doing} and waits for an operator: {}", needed.step, needed.why)
-        }
+        Happened::AttentionNeeded(needed) => waits(needed),
         Happened::AttentionResolved(made) => {
             format!("{} decided {} for {}: {}", made.by, made.decision, made.step, made.why)
         }
@@ -130,8 +132,40 @@ fn sentence(event: &Happened) -> String {
             format!("{} was given back (refund {})", refund.amount, refund.number)
         }
         Happened::RefundFailed(refund) | Happened::RefundCancelled(refund) => not_given(refund),
+        Happened::RefundReversed(refund) => came_back(refund),
         Happened::RefundPosted(_) => "The refund was booked".to_owned(),
+        Happened::DisputeOpened(dispute)
+        | Happened::DisputeUpdated(dispute)
+        | Happened::DisputeClosed(dispute) => disputed(dispute),
+        Happened::DisputeReleased(released) => {
+            format!("{} has dealt with dispute {}: {}", released.by, released.number, released.why)
+        }
+        Happened::DisputePosted(_) => "What the dispute moved was booked".to_owned(),
     }
+}
+
+fn waits(needed: &AttentionNeeded) -> String {
+    let doing = if needed.undoing { "undone" } else { "done" };
+    format!("{} cannot be {doing} and waits for an operator: {}", needed.step, needed.why)
+}
+
+fn disputed(Disputed { number, status, amount, reason, .. }: &Disputed) -> String {
+    let what = match status {
+        DisputeStatus::WarningNeedsResponse => "the customer's bank asks about the payment",
+        DisputeStatus::WarningUnderReview => "the customer's bank looks at the answer",
+        DisputeStatus::WarningClosed => "the customer's bank leaves it at the question",
+        DisputeStatus::NeedsResponse => "the customer's bank has taken the payment back",
+        DisputeStatus::UnderReview => "the customer's bank looks at the evidence",
+        DisputeStatus::Prevented => "the payment provider has dealt with it before",
+        DisputeStatus::Lost => "lost, the customer keeps the money",
+        DisputeStatus::Won => "won, the money is the shop's",
+    };
+    format!("Dispute {number} about {amount} ({reason}): {what}")
+}
+
+fn looked_at(Reviewed { decision, by_default }: &Reviewed) -> String {
+    let by = if *by_default { "because nobody did in time" } else { "by a person" };
+    format!("The order was looked at: {decision}, {by}")
 }
 
 fn asked_back(refund: &RefundRequested) -> String {
@@ -141,6 +175,10 @@ fn asked_back(refund: &RefundRequested) -> String {
 
 fn not_given(RefundEnded { number, amount, why }: &RefundEnded) -> String {
     format!("{amount} was not given back (refund {number}): {why}")
+}
+
+fn came_back(RefundReversed { number, amount, why, .. }: &RefundReversed) -> String {
+    format!("{amount} did not reach the customer and came back (refund {number}): {why}")
 }
 
 fn cause(ending: &Ending) -> String {

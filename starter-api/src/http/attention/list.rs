@@ -31,6 +31,10 @@ pub(crate) struct ListQuery {
 /// Lists the orders that wait for an operator's decision, the longest waiting first, with the
 /// reason and what can be decided.
 ///
+/// A dispute that waits for the shop's answer is in the list too, as the step `answer-dispute`, with
+/// `until`: it is answered at the payment provider, and disappears once the provider says so, or
+/// with the decision `skip`.
+///
 /// An order tries again by itself from time to time, and disappears from the list if that succeeds.
 #[utoipa::path(
     get, path = "/v1/attention", tag = "operators", security(("bearer" = ["orders:resolve"])),

@@ -1,4 +1,4 @@
-//! `POST /v1/attention/resolve`: one decision for every order that waits for the same cause.
+//! `POST /v1/attention/resolve`: one decision for everything that waits for the same cause.
 
 use axum::Json;
 use axum::extract::State as Shared;
@@ -13,7 +13,7 @@ use crate::http::extract::Body;
 use crate::http::problem::{AuthResponses, WriteProblems};
 use crate::identity::{Authorized, scope};
 
-/// One decision for every order that waits at the same step for the same cause.
+/// One decision for everything that waits at the same step for the same cause.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = ResolveAll)]
@@ -21,7 +21,7 @@ pub(crate) struct ResolveAllRequest {
     /// The step that waits.
     #[schema(min_length = 1, max_length = 64, example = "ship-order")]
     pub step: String,
-    /// The cause: what the orders' `why` begins with. The rest of it, such as the incident, differs
+    /// The cause: what `why` begins with in the list. The rest of it, such as the incident, differs
     /// from order to order.
     #[schema(
         min_length = 1,
@@ -36,8 +36,10 @@ pub(crate) struct ResolveAllRequest {
     pub why: String,
 }
 
-/// Decides about every order that waits at the same step for the same cause, at most 1000 in one
+/// Decides about everything that waits at the same step for the same cause, at most 1000 in one
 /// request. Send it again for the rest.
+///
+/// Refunds and disputes are reached like orders: by the step and the `why` that the list shows.
 #[utoipa::path(
     post, path = "/v1/attention/resolve", tag = "operators",
     security(("bearer" = ["orders:resolve"])),

@@ -52,6 +52,11 @@ pub(crate) struct OrderRequest {
     /// meanwhile. Zero rejects the order at once.
     #[schema(value_type = Option<u32>, maximum = 604_800, example = 0)]
     pub payment_retry_seconds: Option<Number>,
+    /// The address that the customer orders from, IPv4 or IPv6, as the shop's backend knows it; a
+    /// customer leaves it out. Screening counts by its network, which alone is kept. A repeat may
+    /// name another.
+    #[schema(min_length = 2, max_length = 45, example = "203.0.113.7")]
+    pub customer_ip: Option<String>,
 }
 
 /// Where the parcel goes. The country alone is enough for a trial; with any other field, name and
@@ -118,6 +123,7 @@ impl OrderRequest {
             cancel_window_seconds: self.cancel_window_seconds.as_ref().map(whole_number),
             patience_seconds: self.patience_seconds.as_ref().map(whole_number),
             payment_retry_seconds: self.payment_retry_seconds.as_ref().map(whole_number),
+            customer_ip: self.customer_ip.as_deref(),
         }
     }
 }

@@ -40,6 +40,10 @@ pub(crate) struct ResolveOrderRequest {
 ///
 /// With 200 the order acts on the decision; `/v1/orders/{order_id}/events` shows the outcome. With
 /// 503 no worker answered in time: read the order again before deciding anew.
+///
+/// The step `answer-dispute` takes `skip` alone, and its `occurrence` is the dispute's number:
+/// somebody has dealt with the dispute, nobody is asked any more, and a parcel that was held for it
+/// goes out.
 #[utoipa::path(
     post, path = "/v1/orders/{order_id}/resolve", tag = "operators",
     security(("bearer" = ["orders:resolve"])),

@@ -4,6 +4,7 @@ use axum::extract::State as Shared;
 use axum::http::HeaderMap;
 use axum::response::Response;
 
+use crate::app::disputes;
 use crate::app::orders::{self, OrderResource};
 use crate::error::Problem;
 use crate::http::State;
@@ -12,7 +13,7 @@ use crate::http::extract::Path;
 use crate::http::problem::{AuthResponses, Document, ReadProblems};
 use crate::identity::{Authorized, scope};
 
-/// Shows an order.
+/// Shows an order; to callers who may see disputes, with those about its payment.
 #[utoipa::path(
     get, path = "/v1/orders/{order_id}", tag = "orders", security(("bearer" = ["orders:read"])),
     params(("order_id" = Uuid, Path, description = "The order"),
@@ -36,5 +37,6 @@ pub(crate) async fn show(
 ) -> Result<Response, Problem> {
     let order_id = orders::parse_id(&order_id)?;
     let order = orders::read::read(&state.app, &caller, order_id).await?;
+    let order = disputes::shown_with(&state.app, &caller, order).await?;
     conditional::respond(&headers, &order)
 }

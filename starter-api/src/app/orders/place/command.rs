@@ -1,5 +1,6 @@
 //! The command to place an order: what a caller wrote, and what is left when it was checked.
 
+use domain::screening::Network;
 use domain::{
     AddressId, CountryCode, Currency, CustomerId, Fingerprint, Money, PaymentToken, written_amount,
 };
@@ -26,6 +27,8 @@ pub(crate) struct OrderInput<'a> {
     pub(crate) cancel_window_seconds: Option<WholeNumber>,
     pub(crate) patience_seconds: Option<WholeNumber>,
     pub(crate) payment_retry_seconds: Option<WholeNumber>,
+    /// Where the customer orders from, as the shop's backend knows it.
+    pub(crate) customer_ip: Option<&'a str>,
 }
 
 /// The recipient and the address within the country.
@@ -56,6 +59,9 @@ pub(crate) struct PlaceOrder {
     pub(crate) cancel_window_seconds: Option<u32>,
     pub(crate) patience_seconds: Option<u32>,
     pub(crate) payment_retry_seconds: Option<u32>,
+    /// Where the customer orders from. No part of what the order means: a repeat may come from
+    /// elsewhere.
+    pub(crate) network: Option<Network>,
 }
 
 /// The recipient and their address. Stored in the database only: histories and events refer to it
@@ -98,6 +104,8 @@ impl PlaceOrder {
         let retry = input.payment_retry_seconds;
         let retry = retry.map(|retry| retry.seconds(0, PAYMENT_RETRY_SECONDS_MAX));
         let payment_retry_seconds = rules.check_given("/payment_retry_seconds", retry);
+        let network = input.customer_ip.map(|address| network(caller, address));
+        let network = rules.check_given("/customer_ip", network);
         Some(Self {
             customer_id: customer_id?,
             basket: basket?,
@@ -107,6 +115,7 @@ impl PlaceOrder {
             cancel_window_seconds,
             patience_seconds,
             payment_retry_seconds,
+            network,
         })
     }
 
@@ -139,6 +148,15 @@ impl PlaceOrder {
             .given("payment_retry_seconds", self.payment_retry_seconds)
             .finish()
     }
+}
+
+/// The network of an address that the shop's backend names.
+fn network(caller: &Caller, address: &str) -> Result<Network, &'static str> {
+    if caller.customer().is_some() {
+        return Err("a customer does not say where they are: leave this out");
+    }
+    let address = address.parse().map_err(|_error| "an IPv4 or IPv6 address")?;
+    Ok(Network::of(address))
 }
 
 /// Who the order is for.
@@ -259,6 +277,7 @@ mod tests {
             cancel_window_seconds: None,
             patience_seconds: None,
             payment_retry_seconds: None,
+            network: None,
         }
     }
 
@@ -322,6 +341,13 @@ mod tests {
             assert!(!taken(wrong), "{wrong}");
         }
         assert_eq!(of_codes(None), Ok(None));
+    }
+
+    #[test]
+    fn a_repeat_may_come_from_another_network() {
+        let elsewhere = PlaceOrder { network: Network::parse("203.0.113.7"), ..full_request() };
+        assert!(elsewhere.network.is_some());
+        assert_eq!(elsewhere.fingerprint(), full_request().fingerprint());
     }
 
     /// A change of one part of a request.

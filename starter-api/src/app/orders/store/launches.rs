@@ -150,6 +150,7 @@ impl DueRow {
                 patience_seconds: terms.patience_seconds,
                 capture_at: terms.capture_at,
                 is_free: total.is_zero(),
+                is_screened: terms.screening.is_some(),
                 is_unwinding: self.is_unwinding.unwrap_or_default(),
             },
             customer_id: customer_id.ok_or(Unreadable::Field("customer"))?,

@@ -8,10 +8,12 @@ use rust_decimal::Decimal;
 use sqlx::PgPool;
 use sqlx::types::Json;
 use strum::EnumString;
+use uuid::Uuid;
 
 use crate::app::money::stored_money;
 use crate::app::orders::place::IdempotencyKey;
 use crate::app::orders::refund::RefundResource;
+use crate::app::orders::store::related::{ByOrder, by_order, uuids};
 use crate::error::{OrProblem, Problem};
 
 /// A refund on record, with what tells whether a request repeats the one that asked for it.
@@ -73,6 +75,7 @@ struct BadOutcome(String);
 
 /// A refund as the database has it.
 struct Row {
+    order_id: Uuid,
     number: i32,
     currency: String,
     amount: Decimal,
@@ -92,10 +95,10 @@ struct Row {
 }
 
 impl Row {
-    fn read(self, order_id: OrderId) -> Result<StoredRefund, &'static str> {
+    fn read(self) -> Result<StoredRefund, &'static str> {
         let money = |amount| stored_money(amount, &self.currency).ok_or("an amount");
         let resource = RefundResource {
-            order_id,
+            order_id: OrderId::of(self.order_id),
             number: u32::try_from(self.number).map_err(|_negative| "its number")?,
             state: self.state.parse().map_err(|_unknown| "its state")?,
             amount: money(self.amount)?,
@@ -118,24 +121,35 @@ impl Row {
 
 /// The order's refunds, the first one first.
 pub(crate) async fn of(database: &PgPool, order_id: OrderId) -> Result<Vec<StoredRefund>, Problem> {
-    const DOING: &str = "reading an order's refunds";
+    Ok(of_each(database, &[order_id]).await?.remove(&order_id).unwrap_or_default())
+}
+
+/// The refunds of each order, the first one first.
+pub(crate) async fn of_each(
+    database: &PgPool,
+    orders: &[OrderId],
+) -> Result<ByOrder<StoredRefund>, Problem> {
+    const DOING: &str = "reading orders' refunds";
     let rows = sqlx::query_as!(
         Row,
-        r#"select number, currency, amount, goods, goods_tax, shipping, shipping_tax,
+        r#"select order_id, number, currency, amount, goods, goods_tax, shipping, shipping_tax,
                lines as "lines: Json<Vec<RefundLine>>", reason, requested_by, request, fingerprint,
                state, failure, requested_at, updated_at
-           from payments.refund_requests where order_id = $1 order by number"#,
-        order_id.uuid(),
+           from payments.refund_requests where order_id = any($1) order by order_id, number"#,
+        &uuids(orders),
     )
     .fetch_all(database)
     .await
     .or_problem(DOING)?;
     let refunds = rows.into_iter().map(|row| {
-        let number = row.number;
-        let read = row.read(order_id);
-        read.map_err(|what| Problem::internal(DOING, &Unreadable { order_id, number, what }))
+        let (order, number) = (row.order_id, row.number);
+        let read = row.read().map_err(|what| {
+            let order_id = OrderId::of(order);
+            Problem::internal(DOING, &Unreadable { order_id, number, what })
+        })?;
+        Ok((order, read))
     });
-    refunds.collect()
+    Ok(by_order(refunds.collect::<Result<Vec<_>, Problem>>()?.into_iter()))
 }
 
 /// Puts a refund on record, if nothing came in between since it was worked out.

@@ -66,11 +66,11 @@ fn stored_amount(amount: Decimal, currency: &str) -> StoredAmount {
     )
 }
 
-fn uuids(orders: &[OrderId]) -> Vec<Uuid> {
+pub(super) fn uuids(orders: &[OrderId]) -> Vec<Uuid> {
     orders.iter().map(|order| order.uuid()).collect()
 }
 
-fn by_order<T>(read: impl Iterator<Item = (Uuid, T)>) -> ByOrder<T> {
+pub(super) fn by_order<T>(read: impl Iterator<Item = (Uuid, T)>) -> ByOrder<T> {
     read.fold(HashMap::new(), |mut all: ByOrder<T>, (order, one)| {
         all.entry(OrderId::of(order)).or_default().push(one);
         all

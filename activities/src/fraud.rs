@@ -1,0 +1,128 @@
+//! Fraud screening: whether anything speaks against an order, and what a person decides about it.
+//!
+//! The rules look at an order twice ([`Stage`]), each time under a key of its own. What they make of
+//! it is decided by [`domain::screening`] from the facts that are read here; which orders there are of
+//! the same customer, payment method, address and network is counted in the database, exactly,
+//! however many come at once (`fraud.count_order`).
+//!
+//! A set of rules that is tried out looks at the same facts. What it would have made of the order is
+//! put on record before the answer is, and is never an answer.
+//!
+//! # Waiting for a review
+//!
+//! An order that a person has to look at leaves the step's record open and says until when. The time
+//! on record decides, whichever run asks. A decision answers the record in the transaction that
+//! keeps it (`fraud.conclude_review`), so of a person and the deadline one comes first.
+
+mod store;
+
+use std::collections::BTreeSet;
+
+use domain::screening::{Facts, ScreeningAnswer, Stage, Verdict, Window};
+use domain::{Order, Rejection, StepKey};
+use sqlx::PgPool;
+
+use self::store::{InUse, Review, Rules, Screened};
+use crate::ActivityFault;
+use crate::idempotency::{self, Outcome, Recorded};
+use crate::orders::{self, Begun};
+
+/// Has the rules look at the order. Undone by [`withdraw`].
+///
+/// **Errors.** Rejected as declined, without a reason: that is on record for those who decide. Not
+/// open if the order is not on record or has ended.
+/// **Repeats.** By key: the first answer, by the rules that counted then. That a person has to look
+/// at it is not an answer: a repeat finds what was decided, by them or by the deadline.
+pub async fn screen(db: &PgPool, key: StepKey) -> Result<ScreeningAnswer, ActivityFault> {
+    let Begun { order, recorded } = orders::begin(db, key).await?;
+    let Recorded::Open = recorded else { return recorded.into_answer(key) };
+    if let Some(review) = store::waiting(db, key).await? {
+        return review_of(db, key, &review).await;
+    }
+    let InUse { active: Rules { version, set }, shadow } = store::rules(db).await?;
+    let stage = Stage::of_attempt(key.attempt);
+    let mut windows = set.windows();
+    windows.extend(shadow.iter().flat_map(|tried| tried.set.windows()));
+    let facts = facts(db, key, &order, stage, &windows).await?;
+    if let Some(Rules { version, set }) = shadow {
+        let assessment = set.assess(stage, &facts);
+        let tried = Screened { rule_set: version, facts: &facts, assessment: &assessment };
+        store::try_out(db, key, &tried).await?;
+    }
+    let assessment = set.assess(stage, &facts);
+    let screened = Screened { rule_set: version, facts: &facts, assessment: &assessment };
+    let outcome = match assessment.verdict {
+        Verdict::Approve => {
+            Outcome::Done(ScreeningAnswer::Passed { rule_set: version }).into_json()
+        }
+        Verdict::Decline => Outcome::<()>::Refused(Rejection::ScreeningDeclined).into_json(),
+        Verdict::Review => {
+            let seconds = order.terms.screening.map_or(0, |screening| screening.review_seconds);
+            store::ask(db, key, &screened, seconds, set.review_default).await?;
+            return match store::waiting(db, key).await? {
+                Some(review) => review_of(db, key, &review).await,
+                None => overtaken(db, key).await,
+            };
+        }
+    };
+    let recorded = store::answer(db, key, &screened, &outcome).await?;
+    idempotency::answer(db, key, recorded).await
+}
+
+/// Withdraws the order from those that are counted, unless it was declined, and its review, if one
+/// waits.
+///
+/// **Repeats.** What is withdrawn stays so, and what comes late finds the tombstone.
+pub async fn withdraw(db: &PgPool, key: StepKey) -> Result<(), ActivityFault> {
+    idempotency::leave_tombstone(db, key).await?;
+    store::withdraw(db, key).await
+}
+
+/// What came of the screening, where somebody was first.
+async fn overtaken(db: &PgPool, key: StepKey) -> Result<ScreeningAnswer, ActivityFault> {
+    match idempotency::recall(db, key).await? {
+        // The first screening is undone, and with it the second.
+        Recorded::Open => Err(idempotency::already_undone(key)),
+        recorded @ (Recorded::Answered(_) | Recorded::Undone) => recorded.into_answer(key),
+    }
+}
+
+/// Until when the order waits for a person; or, if that is over, what is decided in their place.
+async fn review_of(
+    db: &PgPool,
+    key: StepKey,
+    review: &Review,
+) -> Result<ScreeningAnswer, ActivityFault> {
+    if !review.is_over {
+        return Ok(ScreeningAnswer::Waits { waits_until: review.until });
+    }
+    store::conclude_by_default(db, key, review.otherwise).await?;
+    // A person may have been first: what is on record counts.
+    idempotency::recall(db, key).await?.into_answer(key)
+}
+
+async fn facts(
+    db: &PgPool,
+    key: StepKey,
+    order: &Order,
+    stage: Stage,
+    windows: &BTreeSet<Window>,
+) -> Result<Facts, ActivityFault> {
+    let (counts, listings) = match stage {
+        Stage::BeforePayment => {
+            (store::counts(db, key, windows).await?, store::listings(db, key).await?)
+        }
+        Stage::AfterAuthorisation => (vec![], vec![]),
+    };
+    let known = store::known(db, key).await?;
+    Ok(Facts {
+        total: order.totals.total,
+        ship_to: order.ship_to.country,
+        is_first_order: known.is_first_order,
+        usual_country: known.usual_country,
+        method_country: known.method_country,
+        risk: known.risk,
+        counts,
+        listings,
+    })
+}

@@ -1,0 +1,77 @@
+//! `ordersaga differences`.
+
+use anyhow::Result;
+use clap::Subcommand;
+use serde_json::json;
+
+use crate::api_client::{Api, ClientArgs};
+use crate::order::{show, show_items};
+use crate::output::Column;
+
+/// Where provider and shop do not say the same, by way of the API.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DifferencesArgs {
+    #[command(flatten)]
+    client: ClientArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List the differences that stand open, the oldest first, and what to do about each
+    List(ListArgs),
+    /// Say that a difference is settled, in a way that provider and shop do not show
+    Settle(SettleArgs),
+}
+
+/// Which of them.
+#[derive(Debug, clap::Args)]
+struct ListArgs {
+    /// Those that somebody has settled and that are not gone, in the place of those that stand open
+    #[arg(long)]
+    settled: bool,
+    /// Where the page before this one ended
+    #[arg(long)]
+    cursor: Option<String>,
+}
+
+/// What is settled.
+#[derive(Debug, clap::Args)]
+struct SettleArgs {
+    /// The difference's number, as `differences list` shows it
+    difference_id: String,
+    /// How it was settled; it is kept on record, so it must name no person
+    #[arg(long)]
+    why: String,
+}
+
+pub(crate) const COLUMNS: [Column; 10] = [
+    ("DIFFERENCE", "/difference_id"),
+    ("SINCE", "/since"),
+    ("KIND", "/kind"),
+    ("AT THE PROVIDER", "/subject"),
+    ("ORDER", "/order_id"),
+    ("THERE", "/at_provider"),
+    ("HERE", "/in_shop"),
+    ("SETTLED BY", "/settled_by"),
+    ("BECAUSE", "/settled_why"),
+    ("DO", "/advice"),
+];
+
+pub(crate) async fn run(args: DifferencesArgs) -> Result<()> {
+    let DifferencesArgs { client, command } = args;
+    let format = client.output;
+    let api = Api::new(client)?;
+    match command {
+        Command::List(ListArgs { settled, cursor }) => {
+            let settled = settled.then(|| "true".to_owned());
+            let asked = [("settled", settled), ("cursor", cursor)];
+            show_items(&api.get(&["v1", "reconciliation"], &asked).await?, &COLUMNS, format)
+        }
+        Command::Settle(SettleArgs { difference_id, why }) => {
+            let path = ["v1", "reconciliation", &difference_id, "settle"];
+            show(&api.post(&path, &[], &json!({ "why": why })).await?, format)
+        }
+    }
+}

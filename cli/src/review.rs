@@ -1,0 +1,74 @@
+//! `ordersaga review`.
+
+use anyhow::Result;
+use clap::Subcommand;
+use serde_json::json;
+
+use crate::api_client::{Api, ClientArgs};
+use crate::order::{show, show_items};
+use crate::output::Column;
+
+/// The orders that screening has stopped, by way of the API.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ReviewArgs {
+    #[command(flatten)]
+    client: ClientArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List the orders that wait for a review, and why; first the one whose time is over first
+    List(ListArgs),
+    /// Let an order go on
+    Approve(DecisionArgs),
+    /// Reject an order
+    Decline(DecisionArgs),
+}
+
+/// Which of them.
+#[derive(Debug, clap::Args)]
+struct ListArgs {
+    /// Where to go on: the cursor that the list before ended with
+    #[arg(long)]
+    cursor: Option<String>,
+}
+
+/// What is decided.
+#[derive(Debug, clap::Args)]
+struct DecisionArgs {
+    /// The order's id
+    order_id: String,
+    /// Why; it is kept on record, so it must name no person
+    #[arg(long)]
+    note: String,
+}
+
+const COLUMNS: [Column; 8] = [
+    ("ORDER", "/order_id"),
+    ("UNTIL", "/until"),
+    ("OTHERWISE", "/otherwise"),
+    ("CUSTOMER", "/customer_id"),
+    ("TOTAL", "/total"),
+    ("COUNTRY", "/country"),
+    ("STAGE", "/stage"),
+    ("REASONS", "/reasons"),
+];
+
+pub(crate) async fn run(args: ReviewArgs) -> Result<()> {
+    let ReviewArgs { client, command } = args;
+    let format = client.output;
+    let api = Api::new(client)?;
+    let (decision, what) = match command {
+        Command::List(ListArgs { cursor }) => {
+            let page = api.get(&["v1", "reviews"], &[("cursor", cursor)]).await?;
+            return show_items(&page, &COLUMNS, format);
+        }
+        Command::Approve(what) => ("approve", what),
+        Command::Decline(what) => ("decline", what),
+    };
+    let path = ["v1", "orders", &what.order_id, "review"];
+    let body = json!({ "decision": decision, "note": what.note });
+    show(&api.post(&path, &[], &body).await?, format)
+}

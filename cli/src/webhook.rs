@@ -1,0 +1,94 @@
+//! `ordersaga webhook`.
+
+use anyhow::Result;
+use clap::Subcommand;
+use serde_json::json;
+
+use crate::api_client::{Api, ClientArgs};
+use crate::order::{show, show_items};
+use crate::output::Column;
+
+/// What the payment provider has told by itself, by way of the API.
+#[derive(Debug, clap::Args)]
+pub(crate) struct WebhookArgs {
+    #[command(flatten)]
+    client: ClientArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List the payment provider's events; the one received first first
+    List(ListArgs),
+    /// Have an open event looked at again at once
+    Retry(RetryArgs),
+    /// Say that nothing is to be done about an open event
+    Dismiss(DismissArgs),
+}
+
+/// Which events to list.
+#[derive(Debug, clap::Args)]
+struct ListArgs {
+    /// What became of them: open, applied or ignored
+    #[arg(long, default_value = "open")]
+    status: String,
+    /// How many to a page
+    #[arg(long)]
+    limit: Option<u16>,
+    /// Where the page before this one ended
+    #[arg(long)]
+    cursor: Option<String>,
+}
+
+/// Which event to look at again.
+#[derive(Debug, clap::Args)]
+struct RetryArgs {
+    /// The provider's own name for it
+    event_id: String,
+}
+
+/// Which event needs nobody.
+#[derive(Debug, clap::Args)]
+struct DismissArgs {
+    /// The provider's own name for it
+    event_id: String,
+    /// Why; it is kept on record, so it must name no person
+    #[arg(long)]
+    why: String,
+}
+
+const COLUMNS: [Column; 10] = [
+    ("EVENT", "/event_id"),
+    ("TYPE", "/type"),
+    ("OBJECT", "/object_id"),
+    ("STATUS", "/status"),
+    ("RECEIVED", "/received_at"),
+    ("ATTEMPTS", "/attempts"),
+    ("NEXT", "/next_try_at"),
+    ("DISMISSED BY", "/dismissed_by"),
+    ("BECAUSE", "/dismissed_why"),
+    ("WHY", "/last_error"),
+];
+
+pub(crate) async fn run(args: WebhookArgs) -> Result<()> {
+    let WebhookArgs { client, command } = args;
+    let format = client.output;
+    let api = Api::new(client)?;
+    match command {
+        Command::List(ListArgs { status, limit, cursor }) => {
+            let limit = limit.map(|limit| limit.to_string());
+            let asked = [("status", Some(status)), ("limit", limit), ("cursor", cursor)];
+            let page = api.get(&["v1", "webhooks", "events"], &asked).await?;
+            show_items(&page, &COLUMNS, format)
+        }
+        Command::Retry(RetryArgs { event_id }) => {
+            let path = ["v1", "webhooks", "events", &event_id, "retry"];
+            show(&api.post(&path, &[], &json!({})).await?, format)
+        }
+        Command::Dismiss(DismissArgs { event_id, why }) => {
+            let path = ["v1", "webhooks", "events", &event_id, "dismiss"];
+            show(&api.post(&path, &[], &json!({ "why": why })).await?, format)
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! The sets of rules: which counts, which is tried out, and what that one would have decided.
+
+use chrono::{DateTime, Utc};
+use domain::screening::{RuleSet, Verdict};
+use serde::Serialize;
+use serde_json::Value;
+use sqlx::PgPool;
+use strum::EnumString;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::app::input::{line_of_text, number_as_written};
+use crate::app::paging::{Page, PageSize};
+use crate::error::{Kind, OrProblem, Problem, Rules};
+use crate::identity::Caller;
+
+/// How many of the newest screenings a trial is told of.
+const TRIED_MAX: i64 = 10_000;
+
+/// A set of rules.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RuleSet)]
+pub(crate) struct RuleSetResource {
+    /// Counts the shop's sets.
+    #[schema(example = 2)]
+    version: i32,
+    /// Whether it counts.
+    state: RuleSetState,
+    /// When it was brought in.
+    added_at: DateTime<Utc>,
+    /// Who did, as the token named them; absent if it was the schemas' owner.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "eve")]
+    added_by: Option<String>,
+    /// Why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "a limit for networks")]
+    why: Option<String>,
+    /// When it was last made to count, if it ever was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    activated_at: Option<DateTime<Utc>>,
+    /// Who did, as the token named them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "eve")]
+    activated_by: Option<String>,
+    /// Why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "it stops nobody who is known")]
+    activated_why: Option<String>,
+    /// The rules, as they were brought in.
+    #[schema(value_type = RuleSet)]
+    rules: Value,
+}
+
+/// Whether a set of rules counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, EnumString, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
+pub(crate) enum RuleSetState {
+    /// It decides about orders that are screened from now on.
+    Active,
+    /// It is tried out: what it would decide goes on record.
+    Shadow,
+    /// It does nothing: another one counts, and it is not the newest, or has counted before.
+    Retired,
+}
+
+/// What a set that is tried out, or was, would have made of orders that another one has screened.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Trial {
+    /// The set.
+    #[schema(example = 2)]
+    version: i32,
+    /// How many screenings it is told of: the newest that it was tried out on, 10000 at most.
+    #[schema(example = 812)]
+    screenings: i64,
+    /// How often it would have decided what.
+    outcomes: Vec<TrialOutcome>,
+    /// How often each of its rules held, the most frequent one first.
+    rules: Vec<TrialRule>,
+}
+
+/// Screenings of which the same was decided, and of which the set would have decided the same.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct TrialOutcome {
+    /// What the rules that counted have decided.
+    #[schema(value_type = Verdict)]
+    decided: String,
+    /// What the set would have decided.
+    #[schema(value_type = Verdict)]
+    would: String,
+    /// How often.
+    #[schema(example = 9)]
+    screenings: i64,
+    /// Orders of which that is so, the newest first; five at most.
+    orders: Vec<Uuid>,
+}
+
+/// A rule of a set that is tried out.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct TrialRule {
+    /// What it is called.
+    #[schema(example = "network-hourly")]
+    rule: String,
+    /// How often it held.
+    #[schema(example = 9)]
+    held: i64,
+}
+
+/// Reads sets of rules as [`Row`]s; every query of them has the same columns.
+macro_rules! rule_sets_where {
+    ($condition:literal, $($argument:expr),+ $(,)?) => {
+        sqlx::query_as!(
+            Row,
+            r#"select known.version as "version!", known.rules as "rules!",
+                 known.added_at as "added_at!", known.added_by as "added_by?",
+                 known.why as "why?", latest.activated_at as "activated_at?",
+                 latest.activated_by as "activated_by?", latest.why as "activated_why?",
+                 case
+                     when in_use.version is null then 'retired'
+                     when in_use.is_active then 'active'
+                     else 'shadow'
+                 end as "state!"
+             from fraud.rule_sets as known
+             left join fraud.rule_sets_in_use as in_use on in_use.version = known.version
+             left join lateral (
+                 select activated_at, activated_by, why from fraud.activations
+                 where rule_set = known.version order by activation desc limit 1
+             ) as latest on true
+             "# + $condition,
+            $($argument),+
+        )
+    };
+}
+
+/// A set of rules as the database has it.
+struct Row {
+    version: i32,
+    rules: Value,
+    added_at: DateTime<Utc>,
+    added_by: Option<String>,
+    why: Option<String>,
+    activated_at: Option<DateTime<Utc>>,
+    activated_by: Option<String>,
+    activated_why: Option<String>,
+    state: String,
+}
+
+impl TryFrom<Row> for RuleSetResource {
+    type Error = Problem;
+
+    fn try_from(row: Row) -> Result<Self, Problem> {
+        let state = row.state.parse::<RuleSetState>();
+        let state = state.map_err(|error| Problem::internal("reading a set of rules", &error))?;
+        Ok(Self {
+            version: row.version,
+            state,
+            added_at: row.added_at,
+            added_by: row.added_by,
+            why: row.why,
+            activated_at: row.activated_at,
+            activated_by: row.activated_by,
+            activated_why: row.activated_why,
+            rules: row.rules,
+        })
+    }
+}
+
+/// A page of the sets, the newest first, before this one.
+pub(crate) async fn list(
+    app: &App,
+    before: Option<i32>,
+    size: PageSize,
+) -> Result<Page<RuleSetResource>, Problem> {
+    let rows = rule_sets_where!(
+        "where $1::integer is null or known.version < $1 order by known.version desc limit $2",
+        before,
+        size.to_read(),
+    )
+    .fetch_all(&app.database)
+    .await
+    .or_problem("listing the sets of rules")?;
+    let sets = rows.into_iter().map(RuleSetResource::try_from).collect::<Result<_, _>>()?;
+    Ok(Page::of(sets, size, |last: &RuleSetResource| last.version.to_string()))
+}
+
+/// One set.
+///
+/// **Errors.** 404 if there is none of this version.
+pub(crate) async fn show(app: &App, version: &str) -> Result<RuleSetResource, Problem> {
+    read(&app.database, version_of(version)?).await
+}
+
+/// Brings a set in. It is tried out until another one is brought in, or it is activated.
+///
+/// **Errors.** 422 with what is wrong with it.
+pub(crate) async fn add(
+    app: &App,
+    caller: &Caller,
+    set: &RuleSet,
+    why: &str,
+) -> Result<RuleSetResource, Problem> {
+    const DOING: &str = "bringing in a set of rules";
+    let mut rules = Rules::default();
+    let why = rules.check("/why", line_of_text(why, 200));
+    for fault in set.faults() {
+        rules.broken(format_args!("/rules{}", fault.pointer), fault.why);
+    }
+    let why = rules.kept(why)?;
+    let written = serde_json::to_value(set).map_err(|error| Problem::internal(DOING, &error))?;
+    let by = caller.name();
+    let version = sqlx::query_scalar!(
+        r#"select fraud.add_rule_set($1, $2, $3) as "version!""#,
+        written,
+        by,
+        why,
+    )
+    .fetch_one(&app.database)
+    .await
+    .or_problem(DOING)?;
+    tracing::warn!(version, by, "a set of rules is brought in");
+    read(&app.database, version).await
+}
+
+/// What became of an activation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString)]
+#[strum(serialize_all = "kebab-case")]
+enum Activating {
+    /// It counts from now on.
+    Activated,
+    /// It counts already.
+    Active,
+    /// There is no such set.
+    Unknown,
+}
+
+/// Has a set count, from the next order on: one that is tried out, or one that has counted before.
+///
+/// **Repeats.** What counts already goes on counting, by whoever activated it first.
+///
+/// **Errors.** 404 if there is none of this version.
+pub(crate) async fn activate(
+    app: &App,
+    caller: &Caller,
+    version: &str,
+    why: &str,
+) -> Result<RuleSetResource, Problem> {
+    const DOING: &str = "activating a set of rules";
+    let mut rules = Rules::default();
+    let why = rules.check("/why", line_of_text(why, 200));
+    let why = rules.kept(why)?;
+    let (version, by) = (version_of(version)?, caller.name());
+    let outcome = sqlx::query_scalar!(
+        r#"select fraud.activate_rule_set($1, $2, $3) as "outcome!""#,
+        version,
+        by,
+        why,
+    )
+    .fetch_one(&app.database)
+    .await
+    .or_problem(DOING)?;
+    let outcome = outcome.parse::<Activating>();
+    match outcome.map_err(|error| Problem::internal(DOING, &error))? {
+        Activating::Activated => tracing::warn!(version, by, "a set of rules is activated"),
+        Activating::Active => {}
+        Activating::Unknown => return Err(not_found()),
+    }
+    read(&app.database, version).await
+}
+
+/// What a set would have made of the orders that it was tried out on.
+///
+/// **Errors.** 404 if there is none of this version.
+pub(crate) async fn trial(app: &App, version: &str) -> Result<Trial, Problem> {
+    const DOING: &str = "reading what rules would have decided";
+    let RuleSetResource { version, .. } = show(app, version).await?;
+    let outcomes = sqlx::query_as!(
+        TrialOutcome,
+        r#"
+        select screenings.verdict as "decided!", tried.verdict as "would!",
+            count(*) as "screenings!",
+            (array_agg(tried.order_id order by tried.tried_at desc))[1:5] as "orders!"
+        from (
+            select * from fraud.trials where rule_set = $1 order by tried_at desc limit $2
+        ) as tried
+        join fraud.screenings on screenings.order_id = tried.order_id
+            and screenings.version = tried.version and screenings.attempt = tried.attempt
+        group by screenings.verdict, tried.verdict
+        order by screenings.verdict, tried.verdict
+        "#,
+        version,
+        TRIED_MAX,
+    );
+    let outcomes = outcomes.fetch_all(&app.database).await.or_problem(DOING)?;
+    let rules = sqlx::query_as!(
+        TrialRule,
+        r#"
+        select found.finding ->> 'rule' as "rule!", count(*) as "held!"
+        from (
+            select findings from fraud.trials where rule_set = $1 order by tried_at desc limit $2
+        ) as tried
+        cross join lateral jsonb_array_elements(tried.findings) as found (finding)
+        group by found.finding ->> 'rule'
+        order by count(*) desc, found.finding ->> 'rule'
+        "#,
+        version,
+        TRIED_MAX,
+    );
+    let rules = rules.fetch_all(&app.database).await.or_problem(DOING)?;
+    let screenings = outcomes.iter().map(|one| one.screenings).fold(0, i64::saturating_add);
+    Ok(Trial { version, screenings, outcomes, rules })
+}
+
+async fn read(database: &PgPool, version: i32) -> Result<RuleSetResource, Problem> {
+    let row = rule_sets_where!("where known.version = $1", version)
+        .fetch_optional(database)
+        .await
+        .or_problem("reading a set of rules")?;
+    row.ok_or_else(not_found)?.try_into()
+}
+
+fn version_of(text: &str) -> Result<i32, Problem> {
+    number_as_written(text).ok_or_else(not_found)
+}
+
+fn not_found() -> Problem {
+    Problem::new(Kind::RuleSetNotFound, "There is no set of rules of this version.")
+}

@@ -1,0 +1,3 @@
+//! Disputes over HTTP.
+
+pub(crate) mod list;

@@ -1,0 +1,7 @@
+//! The sets of screening's rules over HTTP, one file per operation.
+
+pub(crate) mod activate;
+pub(crate) mod add;
+pub(crate) mod list;
+pub(crate) mod show;
+pub(crate) mod trial;

@@ -1,0 +1,51 @@
+//! `POST /v1/screening/rule-sets`: brings a set of rules in.
+
+use axum::Json;
+use axum::extract::State as Shared;
+use axum::http::StatusCode;
+use domain::screening::RuleSet;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use crate::app::screening::rule_sets::{self, RuleSetResource};
+use crate::error::Problem;
+use crate::http::State;
+use crate::http::extract::Body;
+use crate::http::problem::{AuthResponses, WriteProblems};
+use crate::identity::{Authorized, scope};
+
+/// A set of rules, and why it is brought in.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = NewRuleSet)]
+pub(crate) struct RuleSetRequest {
+    /// The rules.
+    pub rules: RuleSet,
+    /// Why. It is kept permanently, so do not name persons.
+    #[schema(min_length = 1, max_length = 200, example = "a limit for networks")]
+    pub why: String,
+}
+
+/// Brings a set of screening's rules in, to be tried out: it looks at every order that is screened
+/// from now on, and what it would have decided goes on record. It decides nothing until it is
+/// activated.
+///
+/// One set is tried out at a time: the newest.
+#[utoipa::path(
+    post, path = "/v1/screening/rule-sets", tag = "operators",
+    security(("bearer" = ["screening:write"])),
+    request_body(content = RuleSetRequest, description = "The rules, and why"),
+    responses(
+        (status = 201, description = "The set, which is tried out", body = RuleSetResource),
+        AuthResponses,
+        WriteProblems,
+    ),
+)]
+pub(crate) async fn add_rule_set(
+    Authorized { caller, .. }: Authorized<scope::WriteScreening>,
+    Shared(state): Shared<State>,
+    Body(request): Body<RuleSetRequest>,
+) -> Result<(StatusCode, Json<RuleSetResource>), Problem> {
+    let added = rule_sets::add(&state.app, &caller, &request.rules, &request.why).await?;
+    Ok((StatusCode::CREATED, Json(added)))
+}

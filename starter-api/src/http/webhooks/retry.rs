@@ -1,0 +1,35 @@
+//! `POST /v1/webhooks/events/{event_id}/retry`: has an event looked at again.
+
+use axum::Json;
+use axum::extract::State as Shared;
+
+use crate::app::webhooks::EventResource;
+use crate::app::webhooks::retry;
+use crate::error::Problem;
+use crate::http::State;
+use crate::http::extract::Path;
+use crate::http::problem::{AuthResponses, Document, ReadProblems};
+use crate::identity::{Authorized, scope};
+
+/// Has workers look at an open event of the payment provider within some seconds, however long it
+/// would rest otherwise.
+#[utoipa::path(
+    post, path = "/v1/webhooks/events/{event_id}/retry", tag = "operators",
+    security(("bearer" = ["queues:operate"])),
+    params(("event_id" = String, Path, description = "The provider's own name for the event",
+            example = "evt_1a")),
+    responses(
+        (status = 200, description = "It is looked at, within some seconds", body = EventResource),
+        (status = 404, description = "No event of this name is open", body = Document,
+         content_type = "application/problem+json"),
+        AuthResponses,
+        ReadProblems,
+    ),
+)]
+pub(crate) async fn retry_event(
+    Authorized { caller, .. }: Authorized<scope::OperateQueues>,
+    Shared(state): Shared<State>,
+    Path(event_id): Path<String>,
+) -> Result<Json<EventResource>, Problem> {
+    retry::retry(&state.app, &caller, &event_id).await.map(Json)
+}

@@ -1,0 +1,59 @@
+//! `POST /v1/webhooks/stripe`: Stripe tells what happens there.
+
+use axum::extract::State as Shared;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+
+use crate::app::webhooks::receive;
+use crate::error::Problem;
+use crate::http::State;
+use crate::http::extract::RawBody;
+use crate::http::problem::Document;
+
+/// Takes an event of Stripe's in.
+///
+/// Only Stripe calls this: the header `Stripe-Signature` shows that the body is Stripe's, byte for
+/// byte, under one of the endpoint's signing secrets, and not older than five minutes. 200 is
+/// answered once the event is kept, and as well if it was before. Workers apply it afterwards, by
+/// asking Stripe what has become of the object that it is about.
+#[utoipa::path(
+    post, path = "/v1/webhooks/stripe", tag = "webhooks",
+    params(("Stripe-Signature" = String, Header,
+            description = "A moment, and its and the body's signatures: `t=…,v1=…`",
+            example = "t=1793534400,v1=5257a869e7ecebeda32affa62cdca3fa51cad7e77a0e56ff536d0ce8e108d8bd")),
+    request_body(content = serde_json::Value, description = "Stripe's event"),
+    responses(
+        (status = 200, description = "The event is kept"),
+        (status = 400, description = "Stripe has not signed this, or not lately, or it is no event",
+         body = Document, content_type = "application/problem+json"),
+        (status = 404, description = "The shop takes no webhooks", body = Document,
+         content_type = "application/problem+json"),
+        (status = 408, description = "The body did not come in time", body = Document,
+         content_type = "application/problem+json"),
+        (status = 413, description = "The body is too large", body = Document,
+         content_type = "application/problem+json"),
+        (status = 422, description = "The event is another account's, or of the other mode",
+         body = Document, content_type = "application/problem+json"),
+        (status = 429, description = "More requests than the caller may send", body = Document,
+         content_type = "application/problem+json"),
+        (status = 500, description = "A fault of the shop", body = Document,
+         content_type = "application/problem+json"),
+        (status = 503, description = "The event is not kept; send it again", body = Document,
+         content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn stripe(
+    Shared(state): Shared<State>,
+    headers: HeaderMap,
+    RawBody(body): RawBody,
+) -> Result<StatusCode, Problem> {
+    let webhooks = state.webhooks.as_deref();
+    receive::receive(&state.app, webhooks, signature(&headers), &body).await?;
+    Ok(StatusCode::OK)
+}
+
+/// The header, if there is exactly one.
+pub(crate) fn signature(headers: &HeaderMap) -> Option<&[u8]> {
+    let mut signatures = headers.get_all("stripe-signature").iter();
+    let only = signatures.next().filter(|_first| signatures.next().is_none());
+    only.map(HeaderValue::as_bytes)
+}
