@@ -953,7 +953,7 @@ PLANTED = [
             "domain/src/text.rs",
             "    if text.chars().nth(length_max.saturating_mul(4)).is_some() {\n"
             "        return Err(NotALine { length_max });\n    }\n",
-            "    let text: String = text.chars().take(length_max.saturating_mul(4)).collect();\n",
+            "    let text = &text.chars().take(length_max.saturating_mul(4)).collect::<String>();\n",
         ),
     ),
     mutant(
