@@ -1416,7 +1416,7 @@ PLANTED = [
     ),
     mutant(
         "a process that ends cuts off what it has begun to answer",
-        "cli:a_program_that_is_asked_to_stop cli",
+        "units:a_door_is_closed_once units",
         ("starter-api/src/serve.rs", "        self.inside.close();\n        self.inside.wait().await;\n", "        self.inside.close();\n"),
     ),
     mutant(

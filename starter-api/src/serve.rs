@@ -315,3 +315,39 @@ async fn next_caller(listener: &TcpListener) -> (TcpStream, SocketAddr) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use futures::{FutureExt as _, join};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_door_is_closed_once_what_is_under_way_is_answered() {
+        let (asked, answer) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (has_come, may_go) = (Arc::clone(&asked), Arc::clone(&answer));
+        let slow = || async move {
+            has_come.notify_one();
+            may_go.notified().await;
+            "done"
+        };
+        let door = Door::of(&Limits::default(), Router::new().route("/", get(slow)));
+        let (listener, address) = listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let mut caller = TcpStream::connect(address).await.unwrap();
+        caller.write_all(b"GET / HTTP/1.1\r\nhost: shop\r\n\r\n").await.unwrap();
+        tokio::select! {
+            () = door.open(&listener) => unreachable!("it lets callers in for ever"),
+            () = asked.notified() => {}
+        }
+        let mut closed = pin!(door.close());
+        assert!(closed.as_mut().now_or_never().is_none(), "somebody waits for an answer");
+        answer.notify_one();
+        let mut said = String::new();
+        let (read, ()) = join!(caller.read_to_string(&mut said), closed);
+        read.unwrap();
+        assert!(said.ends_with("done"), "{said}");
+    }
+}
