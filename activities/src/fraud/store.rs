@@ -1,6 +1,7 @@
 //! What screening has on record.
 
 use std::collections::BTreeSet;
+use std::num::TryFromIntError;
 use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
@@ -129,12 +130,13 @@ pub(super) async fn counts(
     .fetch_all(db)
     .await
     .map_err(|error| ActivityFault::of_database(DOING, error))?;
+    let below_zero = |error: TryFromIntError| ActivityFault::broken(DOING, error);
     let count = |(subject, seconds, how_many): (String, i32, i64)| -> Result<Count, ActivityFault> {
         let window = Window {
             of: word(DOING, &subject)?,
-            seconds: u32::try_from(seconds).unwrap_or_default(),
+            seconds: u32::try_from(seconds).map_err(below_zero)?,
         };
-        Ok(Count { window, orders: u64::try_from(how_many).unwrap_or_default() })
+        Ok(Count { window, orders: u64::try_from(how_many).map_err(below_zero)? })
     };
     rows.into_iter().map(|row| count((row.subject, row.seconds, row.how_many))).collect()
 }
