@@ -1,12 +1,12 @@
 //! Fraud screening: whether anything speaks against an order, and what a person decides about it.
 //!
-//! The rules look at an order twice ([`Stage`]), each time under a key of its own. What they make of
-//! it is decided by [`domain::screening`] from the facts that are read here; which orders there are of
-//! the same customer, payment method, address and network is counted in the database, exactly,
-//! however many come at once (`fraud.count_order`).
+//! The rules are applied to an order twice ([`Stage`]), each time under a key of its own.
+//! [`domain::screening`] decides, from the facts that are read here. Orders of the same customer,
+//! payment method, address and network are counted in the database (`fraud.count_order`), exactly,
+//! however many are placed at once.
 //!
-//! A set of rules that is tried out looks at the same facts. What it would have made of the order is
-//! put on record before the answer is, and is never an answer.
+//! A set of rules in shadow mode is applied to the same facts. Its decision is recorded before the
+//! order's, and has no effect on the order.
 //!
 //! # Waiting for a review
 //!

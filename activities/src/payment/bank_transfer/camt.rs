@@ -37,7 +37,7 @@ pub enum CamtFault {
     #[error("it is neither a statement (camt.053) nor a notification (camt.054), but {0}")]
     OtherMessage(String),
     /// Something is missing that every bank writes.
-    #[error("{0} is missing, or is none")]
+    #[error("{0} is missing or invalid")]
     Missing(&'static str),
     /// An amount that is none, or that its currency does not have.
     #[error("`{0}` is no amount")]
