@@ -115,9 +115,6 @@ pub(crate) enum DemoError {
         wanted: &'static str,
     },
     /// The worker's program is not beside this one.
-    #[error("cannot run `ordersaga reconcile`")]
-    Reconcile(#[source] std::io::Error),
-    /// The worker's program is not beside this one.
     #[error("cannot run `ordersaga prove`")]
     Prove(#[source] std::io::Error),
 }
@@ -156,8 +153,6 @@ struct End {
 /// How long the whole took.
 #[derive(Clone, Copy, Debug)]
 struct Spans {
-    /// When it began, by this machine's clock.
-    since: DateTime<Utc>,
     until_placed: Duration,
     until_ended: Duration,
 }
@@ -225,7 +220,7 @@ async fn carry_out(
     plan: Vec<Planned>,
 ) -> (Vec<Outcome>, Spans) {
     let shop = dealings.shop;
-    let (began, since) = (Instant::now(), DateTime::<Utc>::from(SystemTime::now()));
+    let began = Instant::now();
     let run = demo.run.clone().unwrap_or_else(time_of_day);
     let progress = Progress::of(plan.len());
     let (sender, receiver) = unbounded_channel();
@@ -242,7 +237,7 @@ async fn carry_out(
     let work = async { tokio::join!(placing, watching) };
     let (until_placed, outcomes) = progress.shown_while(work).await;
     progress.finish();
-    (outcomes, Spans { since, until_placed, until_ended: began.elapsed() })
+    (outcomes, Spans { until_placed, until_ended: began.elapsed() })
 }
 
 /// Sends the request, and whatever else the order's twist asks the shop to do.

@@ -4,13 +4,16 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::time::SystemTime;
 
+use chrono::{DateTime, NaiveDate, Utc};
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use rust_decimal::Decimal;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::prove::reconcile;
 use crate::screen::{heading, say};
 
 /// One request in so many goes wrong, of each kind of request.
@@ -56,6 +59,9 @@ pub(crate) enum CounterpartError {
     /// The terminal is gone.
     #[error("cannot write to the terminal")]
     Screen(#[from] io::Error),
+    /// The comparison with the shop's records cannot be begun.
+    #[error("cannot run `ordersaga reconcile`")]
+    Reconcile(#[source] io::Error),
 }
 
 /// Stripe's counterpart.
@@ -188,6 +194,20 @@ impl Counterpart {
     /// Stripe pays out all that it owes the shop.
     pub(crate) async fn pays_out(&self) -> Result<Vec<Payout>, CounterpartError> {
         self.happens(&json!({ "paid-out": {} })).await
+    }
+
+    /// Has Stripe pay out what it has taken, and compares its account with the shop's records of
+    /// yesterday and today, in which all of a run is; whether nothing differs.
+    pub(crate) async fn is_reconciled(&self) -> Result<bool, CounterpartError> {
+        self.goes_well().await?;
+        heading("Stripe pays out")?;
+        for payout in self.pays_out().await? {
+            say(payout)?;
+        }
+        let today = DateTime::<Utc>::from(SystemTime::now()).date_naive();
+        let from = today.pred_opt().unwrap_or(NaiveDate::MIN);
+        let to = today.succ_opt().unwrap_or(NaiveDate::MAX);
+        reconcile(from, to).await.map_err(CounterpartError::Reconcile)
     }
 
     /// The customer answers their bank on this page. An answer that the bank has already changes

@@ -37,8 +37,8 @@ struct Transfer {
     amount: Decimal,
     /// What the customer has written, and its name, by which it is found on record.
     text: String,
-    /// How much of it is more than the order costs.
-    surplus: Decimal,
+    /// How much of it the shop may not keep.
+    goes_back: Decimal,
 }
 
 /// The bank.
@@ -127,16 +127,19 @@ impl Bank {
             let text = format!("{} invoice {order}", asked.reference_with_a_slip());
             self.receives(&asked, asked.amount, Decimal::ZERO, &text);
         } else {
-            self.receives(&asked, asked.amount, Decimal::ZERO, &asked.reference);
+            // An order that no carrier takes is paid before that is known.
+            let is_taken_back = twist == Twist::Undeliverable;
+            let goes_back = if is_taken_back { asked.amount } else { Decimal::ZERO };
+            self.receives(&asked, asked.amount, goes_back, &asked.reference);
         }
     }
 
-    fn receives(&self, asked: &Payto, amount: Decimal, surplus: Decimal, text: &str) {
+    fn receives(&self, asked: &Payto, amount: Decimal, goes_back: Decimal, text: &str) {
         let mut account = self.account();
         let name = format!("T{}", account.transfers.len());
         let text = format!("{text} {name}");
         let currency = asked.currency.clone();
-        account.transfers.push(Transfer { name, currency, amount, text, surplus });
+        account.transfers.push(Transfer { name, currency, amount, text, goes_back });
     }
 
     /// Gives the shop a file every second of what is new, until it is enough, all transfers have
@@ -204,8 +207,8 @@ impl Bank {
         account.transfers.iter().skip(account.given).cloned().collect()
     }
 
-    /// Whether each transfer is on record once, and booked once, and what was too much of it goes
-    /// back.
+    /// Whether each transfer is on record once, and booked once, and as much of it goes back as was
+    /// too much, or all of it where the order is rejected.
     pub(super) fn on_record(&self, received: &[Received]) -> Check {
         let account = self.account();
         let mut complaints = account.complaints.clone();
@@ -216,7 +219,7 @@ impl Bank {
             complaints.push("too little has come, which shows nothing".to_owned());
         }
         Check {
-            promise: "each transfer is booked once, and what is too much goes back",
+            promise: "each transfer is booked once, and what the shop may not keep goes back",
             looked_at: format!("{transfers} in {files} files, {twice} twice, {torn} torn"),
             complaints,
         }
@@ -235,10 +238,11 @@ fn not_as_it_came(transfers: &[Transfer], received: &[Received]) -> Vec<String> 
         by_text.entry(&one.text).or_default().push(one);
     }
     let mut complaints = Vec::new();
-    for Transfer { text, amount, surplus, .. } in transfers {
+    for Transfer { text, amount, goes_back, .. } in transfers {
         let on_record = by_text.remove(text.as_str()).unwrap_or_default();
-        let is_right =
-            |one: &&Received| (one.amount, one.given_back, one.bookings) == (*amount, *surplus, 1);
+        let is_right = |one: &&Received| {
+            (one.amount, one.given_back, one.bookings) == (*amount, *goes_back, 1)
+        };
         if on_record.len() != 1 || !on_record.iter().all(is_right) {
             complaints.push(format!("{amount} ({text}) is on record as {on_record:?}"));
         }
@@ -315,13 +319,13 @@ fn give_up_after_patience(since: Instant, what: &'static str) -> Result<(), Chao
 mod tests {
     use super::*;
 
-    fn transfer(text: &str, surplus: u32) -> Transfer {
+    fn transfer(text: &str, goes_back: u32) -> Transfer {
         Transfer {
             name: "T0".to_owned(),
             currency: "GBP".to_owned(),
             amount: Decimal::from(24),
             text: text.to_owned(),
-            surplus: Decimal::from(surplus),
+            goes_back: Decimal::from(goes_back),
         }
     }
 

@@ -133,7 +133,8 @@ impl Provider {
     }
 
     /// What it says itself of the orders with these statuses, if it has records that `prove` does
-    /// not read; whether these are as they should be.
+    /// not read; whether these are as they should be, and the shop's say the same. Only after such a
+    /// comparison can `prove` say anything of payments at the provider.
     pub(super) async fn account(
         &self,
         statuses: &BTreeMap<Uuid, String>,
@@ -145,7 +146,8 @@ impl Provider {
                     let once = Must::HaveTaken { returned: 0 };
                     (order.to_string(), if stands { once } else { Must::KeepNothing })
                 });
-                Ok(stripe.account(&must.collect()).await?)
+                let has_taken = stripe.account(&must.collect()).await?;
+                Ok(stripe.is_reconciled().await? && has_taken)
             }
             Self::Sandbox | Self::Bank(_) => Ok(true),
         }

@@ -2,9 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
-use std::time::SystemTime;
 
-use chrono::{DateTime, NaiveDate, Utc};
 use domain::ProviderName;
 use rust_decimal::Decimal;
 use serde::Deserialize;
@@ -14,10 +12,10 @@ use super::{Dealings, Demo, DemoError, Event, Outcome, Spans, events, returns};
 use crate::latency::{Latencies, Took, per_second, rounded};
 use crate::ordersaga::Ordersaga;
 use crate::plan::{Ending, Twist};
-use crate::prove::{prove, reconcile};
+use crate::prove::prove;
 use crate::retail::RetailOrders;
 use crate::screen::{heading, say};
-use crate::stripe::{Counterpart, Must};
+use crate::stripe::Must;
 
 /// How many orders that went astray are named; more of them have one cause.
 const ASTRAY_MAX: usize = 10;
@@ -83,7 +81,7 @@ pub(super) async fn closing(
     let as_planned = endings(outcomes)?;
     speed(outcomes, spans)?;
     let is_reconciled = match stripe {
-        Some(stripe) => reconciled(stripe, spans.since).await?,
+        Some(stripe) => stripe.is_reconciled().await?,
         None => true,
     };
     let books = books(finance).await?;
@@ -228,19 +226,6 @@ fn speed(outcomes: &[Outcome], spans: Spans) -> Result<(), DemoError> {
     ))?;
     say(format_args!("requests sent again for want of an answer: {sent_again}"))?;
     Ok(())
-}
-
-/// Has Stripe pay out what it has taken, and compares its account with the shop's records; whether
-/// nothing differs.
-async fn reconciled(stripe: &Counterpart, since: DateTime<Utc>) -> Result<bool, DemoError> {
-    stripe.goes_well().await?;
-    heading("Stripe pays out")?;
-    for payout in stripe.pays_out().await? {
-        say(payout)?;
-    }
-    let today = DateTime::<Utc>::from(SystemTime::now()).date_naive();
-    let to = today.succ_opt().unwrap_or(NaiveDate::MAX);
-    reconcile(since.date_naive(), to).await.map_err(DemoError::Reconcile)
 }
 
 async fn books(finance: &Ordersaga) -> Result<Books, DemoError> {

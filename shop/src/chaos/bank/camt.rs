@@ -77,7 +77,7 @@ mod tests {
             currency: "GBP".to_owned(),
             amount: Decimal::new(2_430, 2),
             text: "RF18 T1".to_owned(),
-            surplus: Decimal::ZERO,
+            goes_back: Decimal::ZERO,
         };
         for message in [Message::Statement, Message::Notification] {
             let whole = file(message, 1, "GB82WEST12345698765432", std::slice::from_ref(&transfer));
