@@ -922,6 +922,26 @@ PLANTED = [
         (RECOVER, "    if let Some(ending) = ending {", "    if let Some(ending) = ending.filter(|_| false) {"),
     ),
     mutant(
+        "recover does not say whose record was set back",
+        "recover:a_record_that_was_set_back recover",
+        (RECOVER, "    note_set_back(pool, order).await?;\n    if let", "    if let"),
+        (RECOVER, "async fn note_set_back(", "pub async fn note_set_back("),
+    ),
+    mutant(
+        "an undo takes a record that was set back for all that was paid",
+        "activities:what_a_lost_run_has_taken activities",
+        (
+            PAYMENT,
+            "        if self.id.is_none() && !is_undone && !self.charge.amount.is_zero() {",
+            "        if self.id.is_none() && !is_undone && self.charge.amount.is_zero() {",
+        ),
+    ),
+    mutant(
+        "an undo takes a record that was set back for all that was handed over",
+        "activities:what_a_lost_run_has_handed_over activities",
+        (SHIPPING, "            if self.id.is_some() {\n                self.store()", "            if self.id.is_none() {\n                self.store()"),
+    ),
+    mutant(
         "recover leaves an order whose workflow is gone",
         "recover:whatever_a_lost recover",
         (RECOVER, "        Workflow::Missing if waits => return Ok(None),", "        Workflow::Missing => return Ok(None),"),

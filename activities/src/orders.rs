@@ -69,6 +69,17 @@ pub(crate) async fn on_record(db: &PgPool, key: StepKey) -> Result<Order, Activi
     Ok(begun.order)
 }
 
+/// Whether the order's record was set back, and may lack what a lost run has asked a party for.
+pub(crate) async fn was_set_back(db: &PgPool, order: OrderId) -> Result<bool, ActivityFault> {
+    sqlx::query_scalar!(
+        r#"select exists (select from orders.set_back where order_id = $1) as "is_there!""#,
+        order.uuid(),
+    )
+    .fetch_one(db)
+    .await
+    .map_err(|error| ActivityFault::of_database("reading an order", error))
+}
+
 /// The order as the database has it, with the idempotency record of one step.
 struct Row {
     customer_id: String,

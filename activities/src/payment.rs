@@ -140,6 +140,9 @@ async fn undo(
 ) -> Result<(), ActivityFault> {
     let order = orders::on_record(db, key).await?;
     let mut attempt = Attempt::of(db, provider, key, order);
+    if orders::was_set_back(db, key.order_id).await? {
+        attempt.find_again().await?;
+    }
     attempt
         .go_on(|attempt| next(attempt.has_left_tombstone, attempt.key_state(), attempt.known))
         .await?;
@@ -294,6 +297,24 @@ impl<'a> Attempt<'a> {
             Call::RecordReturn => self.record_return().await,
             Call::Wait | Call::Finish => Ok(()),
         }
+    }
+
+    /// Has the payment on record again that a lost run has made, where the record was set back: to
+    /// open it once more under the same key moves no money, and answers which it is. That is done
+    /// before the tombstone, behind which no id is stored.
+    ///
+    /// A payment that has replaced a declined one may have been made with another method, which is
+    /// lost as well, so it cannot be asked for; a reconciliation finds it.
+    async fn find_again(&mut self) -> Result<(), ActivityFault> {
+        self.read().await?;
+        let is_undone = self.key_state().is_some_and(|key| key.is_undone);
+        if self.id.is_none() && !is_undone && !self.charge.amount.is_zero() {
+            self.open().await?;
+            self.store().await?;
+        }
+        // What was read before the tombstone does not count behind it.
+        (self.recorded, self.id, self.known) = (None, None, Known::Nothing);
+        Ok(())
     }
 
     /// The record may be out of date, so an undo asks the provider. A capture is attempted at once:

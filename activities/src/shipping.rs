@@ -74,6 +74,9 @@ pub async fn cancel(
 ) -> Result<(), ActivityFault> {
     let order = orders::on_record(db, key).await?;
     let mut attempt = Attempt::of(db, articles, carrier, order);
+    if orders::was_set_back(db, key.order_id).await? {
+        attempt.find_again().await?;
+    }
     attempt
         .go_on(|attempt| {
             shipment::cancel(attempt.has_left_tombstone, attempt.key_state(), attempt.known)
@@ -217,6 +220,24 @@ impl<'a> Attempt<'a> {
         self.recipient = stored.recipient;
         self.known = if stored.shipment.is_some() { Known::Unasked } else { Known::Nothing };
         (self.id, self.age) = (stored.shipment, stored.age);
+        Ok(())
+    }
+
+    /// Has the shipment on record again that a lost run has made, where the record was set back: to
+    /// draft it once more under the same reference costs nothing, and answers which it is. That is
+    /// done before the tombstone, behind which no id is stored.
+    async fn find_again(&mut self) -> Result<(), ActivityFault> {
+        self.read().await?;
+        let is_undone = self.key_state().is_some_and(|key| key.is_undone);
+        if self.id.is_none() && !is_undone {
+            self.draft().await?;
+            if self.id.is_some() {
+                self.store().await?;
+            }
+        }
+        // What was read before the tombstone does not count behind it.
+        (self.recorded, self.id, self.known) = (None, None, Known::Nothing);
+        self.refusal = None;
         Ok(())
     }
 

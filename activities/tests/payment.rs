@@ -903,3 +903,53 @@ async fn an_approval_between_the_last_question_and_the_void_is_let_go_with_the_p
     shop.refunds(&order).await.unwrap();
     assert_eq!(provider_records(&shop).await, once("voided", 0));
 }
+
+/// The record of an order is as it was before its payment, and `recover` has found that out.
+async fn is_set_back(shop: &Shop, order: &Order) {
+    let order = order.order_id.uuid();
+    let forgotten = sqlx::query!("delete from payments.charges where order_id = $1", order);
+    forgotten.execute(&shop.owner).await.unwrap();
+    let forgotten = sqlx::query!("delete from orders.step_keys where order_id = $1", order);
+    forgotten.execute(&shop.owner).await.unwrap();
+    let noticed = sqlx::query!("insert into orders.set_back (order_id) values ($1)", order);
+    noticed.execute(&shop.owner).await.unwrap();
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn what_a_lost_run_has_taken_is_given_back_though_the_record_was_set_back(db: PgPool) {
+    let (shop, order) = (Shop::on(db), order(1));
+    shop.places(&order).await;
+    shop.charges(&order).await.unwrap();
+    is_set_back(&shop, &order).await;
+    shop.refunds(&order).await.unwrap();
+    shop.voids(&order).await.unwrap();
+    shop.refunds(&order).await.unwrap();
+    assert_eq!(provider_records(&shop).await, once("captured", 1));
+    assert_eq!(shop_records(&shop).await, (order.totals.total, order.totals.total));
+    assert_eq!(refusal(shop.authorises(&order).await), LATE);
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn what_a_lost_run_has_set_aside_is_let_go_though_the_record_was_set_back(db: PgPool) {
+    let (shop, order) = (Shop::on(db), order(1));
+    shop.places(&order).await;
+    shop.authorises(&order).await.unwrap();
+    is_set_back(&shop, &order).await;
+    shop.voids(&order).await.unwrap();
+    assert_eq!(provider_records(&shop).await, once("voided", 0));
+    assert_eq!(shop_records(&shop).await, (pounds("0"), pounds("0")));
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn what_a_lost_run_has_given_back_is_known_though_the_record_was_set_back(db: PgPool) {
+    let (shop, order) = (Shop::on(db), order(1));
+    shop.places(&order).await;
+    shop.charges(&order).await.unwrap();
+    shop.refunds(&order).await.unwrap();
+    let refunds = sqlx::query!("delete from payments.refunds");
+    refunds.execute(&shop.owner).await.unwrap();
+    is_set_back(&shop, &order).await;
+    shop.refunds(&order).await.unwrap();
+    assert_eq!(provider_records(&shop).await, once("captured", 1));
+    assert_eq!(shop_records(&shop).await, (order.totals.total, order.totals.total));
+}

@@ -656,3 +656,24 @@ async fn a_parcel_that_is_accepted_after_its_reservation_expired_takes_its_goods
     let moved = moved.fetch_one(&shop.db).await.unwrap();
     assert_eq!(moved, ["received", "reserved", "expired", "sold"]);
 }
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn what_a_lost_run_has_handed_over_is_called_off_though_the_record_was_set_back(db: PgPool) {
+    let (shop, order) = (Shop::stocked(db).await, order(1));
+    shop.takes_up_to_posting(&order).await;
+    shop.ships(&order).await.unwrap();
+    let id = order.order_id.uuid();
+    let forgotten = sqlx::query!("delete from shipping.shipments where order_id = $1", id);
+    forgotten.execute(&shop.owner).await.unwrap();
+    let step = sqlx::query!(
+        "delete from orders.step_keys where order_id = $1 and step = 'ship-order'",
+        id,
+    );
+    step.execute(&shop.owner).await.unwrap();
+    let noticed = sqlx::query!("insert into orders.set_back (order_id) values ($1)", id);
+    noticed.execute(&shop.owner).await.unwrap();
+    shop.cancels_shipment(&order).await.unwrap();
+    shop.cancels_shipment(&order).await.unwrap();
+    assert_eq!(carrier_records(&shop).await, (0, 1));
+    assert_eq!(refusal(shop.ships(&order).await), LATE);
+}

@@ -418,6 +418,7 @@ async fn set_back(
         Ok(()) | Err(WorkflowInteractionError::NotFound(_)) => {}
         Err(error) => return Ok(Some(Recovered::Unknown { order, why: error.to_string() })),
     }
+    note_set_back(pool, order).await?;
     if let Some(ending) = ending {
         let note = UnwindingNote { order_id: order, ending };
         match activities::orders::note_unwinding(pool, &note, RUN).await {
@@ -427,6 +428,18 @@ async fn set_back(
         }
     }
     Ok(relaunch(pool, order).await?.then_some(Recovered::SetBack { order, lacked }))
+}
+
+/// Puts on record that an order's record may lack what its lost run has asked a party for, so that
+/// undos ask for it.
+async fn note_set_back(pool: &PgPool, order: OrderId) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "insert into orders.set_back (order_id) values ($1) on conflict do nothing",
+        order.uuid(),
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
 }
 
 /// Orders that have a workflow, and that the database does not have.

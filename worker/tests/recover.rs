@@ -161,9 +161,11 @@ async fn a_record_that_was_set_back_is_told_what_was_done(db: PgPool) {
     let shop = Shop::open(db).await;
     let (in_window, completed, cancelled, unwinding) =
         (patient_order(), order(), patient_order(), patient_order());
+    let (undone, taken) = (order(), order());
     // On record, and about to be launched.
-    shop.put_on_record(&in_window).await;
-    shop.put_on_record(&completed).await;
+    for order in [&in_window, &completed, &undone, &taken] {
+        shop.put_on_record(order).await;
+    }
     // Paid, and about to be cancelled.
     let to_cancel = in_its_window(&shop, &cancelled).await;
     let to_unwind = in_its_window(&shop, &unwinding).await;
@@ -177,6 +179,12 @@ async fn a_record_that_was_set_back_is_told_what_was_done(db: PgPool) {
     shop.faults.plan(unwinding.order_id, "ReleaseStock", Fault::Broken(FOR_EVER));
     cancel(&to_unwind, "too slow", &Gate::default()).await.unwrap();
     shop.until_needs_attention(&to_unwind).await;
+    // Paid and given back; and paid, and not given back yet.
+    shop.faults.plan(undone.order_id, "ShipOrder", Fault::Refused(refusal()));
+    ended(&launched(&shop, &undone).await).await;
+    shop.faults.plan(taken.order_id, "ShipOrder", Fault::Refused(refusal()));
+    shop.faults.plan(taken.order_id, "RefundPayment", Fault::Broken(FOR_EVER));
+    shop.until_needs_attention(&launched(&shop, &taken).await).await;
     let forgotten = patient_order();
     in_its_window(&shop, &forgotten).await;
 
@@ -187,7 +195,7 @@ async fn a_record_that_was_set_back_is_told_what_was_done(db: PgPool) {
     let proof = worker::prove::prove(&shop.db, Some(&shop.client)).await.unwrap();
     let table = worker::prove::table(&proof);
     let disagreeing =
-        [&in_window, &completed, &cancelled, &unwinding, &forgotten, &forgotten_under_way];
+        [&in_window, &completed, &cancelled, &unwinding, &taken, &forgotten, &forgotten_under_way];
     for order in disagreeing {
         assert!(table.contains(&order.order_id.to_string()), "{}\n{table}", order.order_id);
     }
@@ -195,6 +203,17 @@ async fn a_record_that_was_set_back_is_told_what_was_done(db: PgPool) {
         set_back(&in_window, &["reserve-stock", "authorise-payment"]),
         set_back(&completed, &["its end (completed)"]),
         set_back(&cancelled, &["its end (cancelled)"]),
+        set_back(&undone, &["its end (rejected)"]),
+        set_back(
+            &taken,
+            &[
+                "reserve-stock",
+                "authorise-payment",
+                "capture-payment",
+                "post-entries",
+                "the question about capture-payment",
+            ],
+        ),
         set_back(&unwinding, &["authorise-payment", "the question about reserve-stock"]),
     ];
     let lost = [&forgotten, &forgotten_under_way];
@@ -223,6 +242,12 @@ async fn a_record_that_was_set_back_is_told_what_was_done(db: PgPool) {
     assert_eq!(ended(&again).await, OrderStatus::Completed);
     assert_eq!(shop.traces(forgotten_under_way.order_id).await, Traces::of_a_sale());
     shop.faults.heal_order(unwinding.order_id);
+    shop.faults.heal_order(taken.order_id);
+    for order in [&undone, &taken] {
+        let status = ended(&launched(&shop, order).await).await;
+        assert_eq!(status, OrderStatus::Rejected { rejection: refusal() });
+        shop.assert_clean_slate(order.order_id).await;
+    }
     for (order, reason) in [(&cancelled, "changed my mind"), (&unwinding, "too slow")] {
         let reason = reason.to_owned();
         let status = ended(&launched(&shop, order).await).await;
