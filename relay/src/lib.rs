@@ -13,6 +13,8 @@
 //! | [`progress`] | how far a sink is, and what is parked, in one statement |
 //! | [`parking`] | what was parked and is delivered again |
 //! | [`leases`] | how the shards are shared among processes |
+//! | [`news`] | whether there is anything new, for all sinks of a process |
+//! | [`rebase`] | what is done about a database that was restored from a dump |
 //! | [`backoff`] | how long a receiver that does not answer is left alone |
 //! | [`ops`], [`telemetry`] | what an operator and Prometheus ask the process |
 
@@ -28,6 +30,7 @@ pub mod ops;
 pub mod parking;
 pub mod progress;
 pub mod reader;
+pub mod rebase;
 pub mod run;
 pub mod sink;
 pub mod source;
