@@ -84,6 +84,23 @@ impl Outbox {
         .await;
     }
 
+    /// Waits until every transaction has ended that is as old as what is written, in whichever database
+    /// of the server: until then nobody can say that all of it has been had.
+    pub(crate) async fn all_ended(&self) {
+        let ended = async || {
+            sqlx::query_scalar!(
+                r#"
+                select pg_snapshot_xmin(pg_current_snapshot()) > max(written_by) as "ended!"
+                from outbox.messages
+                "#
+            )
+            .fetch_one(&self.owner)
+            .await
+            .unwrap()
+        };
+        while !ended().await {}
+    }
+
     /// What is on record of all sinks, with the transaction that has written each row last.
     pub(crate) async fn record(&self) -> String {
         sqlx::query_scalar!(
