@@ -1960,7 +1960,7 @@ PLANTED = [
     mutant(
         "later messages of an order overtake one that was refused",
         "relaying:a_refused_message relaying",
-        (RELAY_READER, "            _ if mark.is_behind => Part::Behind,", "            _ if mark.is_behind && mark.shard > 8 => Part::Behind,"),
+        (RELAY_READER, "            if mark.is_behind {", "            if mark.is_behind && mark.shard > 8 {"),
     ),
     mutant(
         "one message that is not taken has all others wait",
@@ -1985,7 +1985,7 @@ PLANTED = [
     mutant(
         "a receiver that is away is asked with all that there is",
         "relaying:a_receiver_that_is_away relaying",
-        (RELAY_READER, "Some(asked) if !asked.contains(&index) => Part::Later", "Some(asked) if asked.is_empty() => Part::Later"),
+        (RELAY_READER, "is_some_and(|asked| !asked.contains(&index))", "is_some_and(|asked| asked.contains(&usize::MAX) && index > 0)"),
     ),
     mutant(
         "a message that is never taken looks like a receiver that is away",

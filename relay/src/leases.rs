@@ -58,11 +58,16 @@ pub async fn take_share(pool: &PgPool, sink: &SinkName, reader: Uuid) -> sqlx::R
     .await
 }
 
-/// Renews all leases of this process that have not run out, for every sink.
+/// Renews all leases of this process that have not run out, for every sink. One whose batch is being
+/// recorded at this moment is left to the next time, so that the two never wait for each other.
 pub async fn renew(pool: &PgPool, reader: Uuid) -> sqlx::Result<()> {
     sqlx::query!(
         "update outbox.progress set leased_until = now() + $2
-         where leased_by = $1 and leased_until > now()",
+         where (sink, shard) in (
+             select sink, shard from outbox.progress
+             where leased_by = $1 and leased_until > now()
+             for update skip locked
+         )",
         reader,
         lease_time(),
     )

@@ -12,6 +12,7 @@ use std::time::Duration;
 use runtime::chain;
 use runtime::database::{DatabaseFault, alarm};
 use sqlx::PgPool;
+use sqlx::error::DatabaseError;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -196,16 +197,19 @@ impl Reader {
     /// by which it is asked whether it is there again.
     fn parts(&self, page: &Page) -> Vec<Part> {
         let asked = (self.vain > 0).then(|| probe(page, self.vain));
-        let parts = page.marks.iter().enumerate().map(|(index, mark)| match &asked {
-            _ if mark.is_behind => Part::Behind,
-            Some(asked) if !asked.contains(&index) => Part::Later,
-            Some(_) | None => Part::Given,
+        let parts = page.marks.iter().enumerate().map(|(index, mark)| {
+            if mark.is_behind {
+                Part::Behind
+            } else if asked.as_ref().is_some_and(|asked| !asked.contains(&index)) {
+                Part::Later
+            } else {
+                Part::Given
+            }
         });
         parts.collect()
     }
 
     async fn deliver(&self, messages: &[Message], parts: &[Part]) -> Judged {
-        let is_given = |part: &Part| *part == Part::Given;
         let batch: Cow<'_, [Message]> = if parts.iter().all(is_given) {
             Cow::Borrowed(messages)
         } else {
@@ -231,6 +235,10 @@ impl Reader {
     /// Says in the log what the database has against it, and calls an operator if that is for one.
     fn tell(&self, error: &sqlx::Error) {
         const DOING: &str = "reading the outbox for a sink";
+        if error.as_database_error().is_some_and(DatabaseError::is_foreign_key_violation) {
+            info!(sink = %self.name, "the sink was removed");
+            return;
+        }
         match DatabaseFault::of(error) {
             DatabaseFault::Misdeployed => alarm(DOING, error),
             DatabaseFault::Transient => {
@@ -242,6 +250,10 @@ impl Reader {
             }
         }
     }
+}
+
+fn is_given(part: &Part) -> bool {
+    *part == Part::Given
 }
 
 fn after(pause: Duration) -> Instant {
