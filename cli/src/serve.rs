@@ -100,8 +100,7 @@ pub(crate) async fn all(args: AllArgs) -> Result<()> {
         stop.cancel();
         ended
     };
-    let (api, worker, relay) =
-        tokio::join!(Box::pin(api), Box::pin(worker), Box::pin(relay));
+    let (api, worker, relay) = tokio::join!(Box::pin(api), Box::pin(worker), Box::pin(relay));
     api?;
     worker?;
     Ok(relay?)

@@ -309,8 +309,7 @@ mod tests {
     #[test]
     fn what_was_not_given_waits_and_stops_its_order() {
         use Part::{Behind, Given, Later};
-        let judged =
-            judge(&of("abcb"), &[Given, Later, Behind, Later], vec![Verdict::Delivered]);
+        let judged = judge(&of("abcb"), &[Given, Later, Behind, Later], vec![Verdict::Delivered]);
         assert_eq!(fates(&judged), "dobo");
         assert_eq!((judged.outage, judged.breach), (None, None));
     }

@@ -265,9 +265,8 @@ fn after(pause: Duration) -> Instant {
 /// one of another order, of a different one each time.
 fn probe(page: &Page, tries: u32) -> BTreeSet<usize> {
     let mut orders = BTreeSet::new();
-    let firsts = page.messages.iter().zip(&page.marks).enumerate().filter(|(_, (_, mark))| {
-        !mark.is_behind
-    });
+    let firsts =
+        page.messages.iter().zip(&page.marks).enumerate().filter(|(_, (_, mark))| !mark.is_behind);
     let firsts: Vec<usize> = firsts
         .filter(|(_, (message, _))| orders.insert(message.aggregate_id.as_str()))
         .map(|(index, _)| index)

@@ -207,7 +207,10 @@ async fn renew(pool: PgPool, reader: Uuid, stop: CancellationToken) {
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while stop.run_until_cancelled(due.tick()).await.is_some() {
         if let Err(error) = leases::renew(&pool, reader).await {
-            warn!(error = chain(&error), "leases were not renewed; others take them over in a while");
+            warn!(
+                error = chain(&error),
+                "leases were not renewed; others take them over in a while"
+            );
         }
     }
 }
@@ -293,8 +296,7 @@ impl Relay {
         for running in running.values() {
             running.stop.cancel();
         }
-        let aborts: Vec<_> =
-            running.values().map(|running| running.task.abort_handle()).collect();
+        let aborts: Vec<_> = running.values().map(|running| running.task.abort_handle()).collect();
         let all = async {
             for (name, running) in running {
                 if running.task.await.is_err() {

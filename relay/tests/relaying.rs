@@ -169,7 +169,11 @@ async fn a_process_that_was_taken_for_dead_records_nothing_and_reverses_no_order
     slow.answer.notify_one();
     let (round, mut first) = delivering.await.unwrap();
     assert_eq!(round.unwrap(), Round::Went);
-    assert_eq!(outbox.record().await, before, "what it has read under its old lease does not count");
+    assert_eq!(
+        outbox.record().await,
+        before,
+        "what it has read under its old lease does not count"
+    );
     assert_eq!(receiver.told().len(), 13, "what it was delivering comes a second time");
     assert_in_order(&receiver.first_told());
     outbox.write(1, [5]).await;
@@ -573,8 +577,11 @@ struct Endpoints {
 impl SinkSource for Endpoints {
     async fn list(&self) -> Result<Vec<Listed>, SourceError> {
         let there = self.there.lock().unwrap();
-        let listed = there.iter().map(|name| {
-            Listed { name: sink(name), revision: 0, begins: Begins::First, batch: 10 }
+        let listed = there.iter().map(|name| Listed {
+            name: sink(name),
+            revision: 0,
+            begins: Begins::First,
+            batch: 10,
         });
         Ok(listed.collect())
     }
@@ -595,10 +602,8 @@ async fn read_for(outbox: &Outbox) -> Vec<String> {
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn sinks_come_and_go_while_the_relay_runs_and_it_leaves_nothing_leased(db: PgPool) {
     let (outbox, receiver) = (Outbox::of(db), Receiver::new());
-    let endpoints = Arc::new(Endpoints {
-        there: Mutex::new(vec!["webhook-a"]),
-        receiver: receiver.clone(),
-    });
+    let endpoints =
+        Arc::new(Endpoints { there: Mutex::new(vec!["webhook-a"]), receiver: receiver.clone() });
     let (stop, pool) = (CancellationToken::new(), outbox.db.clone());
     let (stopped, source) = (stop.clone(), endpoints.clone());
     let running = tokio::spawn(async move {
@@ -667,10 +672,12 @@ async fn a_sink_is_removed_only_when_nobody_reads_for_it(db: PgPool) {
     let outbox = Outbox::of(db);
     let reader: Reader = outbox.reader(1, "kafka", 10, Receiver::new()).await;
     let removed = async || {
-        sqlx::query_scalar!(r#"select outbox.remove('kafka', 'eve', 'the broker is gone') as "what!""#)
-            .fetch_one(&outbox.owner)
-            .await
-            .unwrap()
+        sqlx::query_scalar!(
+            r#"select outbox.remove('kafka', 'eve', 'the broker is gone') as "what!""#
+        )
+        .fetch_one(&outbox.owner)
+        .await
+        .unwrap()
     };
     assert_eq!(removed().await, "read");
     relay::leases::leave(&outbox.db, None, Uuid::from_u128(1)).await.unwrap();

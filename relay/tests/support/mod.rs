@@ -148,7 +148,9 @@ impl Outbox {
         let parked = parked.fetch_all(&self.owner).await.unwrap();
         parked
             .into_iter()
-            .map(|row| (row.aggregateid.parse::<Uuid>().unwrap().as_u128(), row.sequence, row.state))
+            .map(|row| {
+                (row.aggregateid.parse::<Uuid>().unwrap().as_u128(), row.sequence, row.state)
+            })
             .collect()
     }
 }

@@ -331,15 +331,11 @@ pub(crate) async fn remove(
 ) -> Result<Removed, Problem> {
     let (why, sink) = (reason(why)?, named(sink)?);
     let by = caller.name();
-    let what = sqlx::query_scalar!(
-        r#"select outbox.remove($1, $2, $3) as "what!""#,
-        sink,
-        by,
-        why,
-    )
-    .fetch_one(&app.database)
-    .await
-    .or_problem("removing a sink")?;
+    let what =
+        sqlx::query_scalar!(r#"select outbox.remove($1, $2, $3) as "what!""#, sink, by, why,)
+            .fetch_one(&app.database)
+            .await
+            .or_problem("removing a sink")?;
     match what.as_str() {
         "removed" => {
             tracing::warn!(sink, by, "a sink is removed");
@@ -361,7 +357,10 @@ fn reason(why: &str) -> Result<String, Problem> {
 }
 
 fn not_found() -> Problem {
-    Problem::new(Kind::SinkNotFound, "There is no sink of this name. GET /v1/relay/sinks lists them.")
+    Problem::new(
+        Kind::SinkNotFound,
+        "There is no sink of this name. GET /v1/relay/sinks lists them.",
+    )
 }
 
 /// The name, if a sink can have it.

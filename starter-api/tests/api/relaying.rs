@@ -90,7 +90,11 @@ async fn a_sink_is_paused_by_whoever_was_first_and_goes_on(database: PgPool) {
     );
     let done = done.fetch_all(&database).await.unwrap();
     let done: Vec<_> = done.iter().map(|row| (row.action.as_str(), row.done_by.as_str())).collect();
-    assert_eq!(done, [("pause", "eve"), ("resume", "bob")], "what changed nothing is not on record");
+    assert_eq!(
+        done,
+        [("pause", "eve"), ("resume", "bob")],
+        "what changed nothing is not on record"
+    );
     for action in ["pause", "resume", "replay", "remove"] {
         for sink in ["nowhere", "Kafka", "kaf%00ka"] {
             let refused = eve.post(&format!("/v1/relay/sinks/{sink}/{action}"), &why()).await;

@@ -173,9 +173,15 @@ pub(super) fn describe() {
     describe_gauge!(REFUSED, "Messages that receivers have refused, and an operator decides about");
     describe_gauge!(UNREAD, "Sinks that no relay reads for");
     describe_gauge!(PAUSED, "Sinks that an operator has paused");
-    describe_gauge!(RESTORED, "1 if the database was restored from a dump and nothing is delivered");
+    describe_gauge!(
+        RESTORED,
+        "1 if the database was restored from a dump and nothing is delivered"
+    );
     describe_gauge!(SINK_WAITING, "Messages that a sink has still to have; 10000 at most");
     describe_gauge!(SINK_OLDEST, "How long ago the oldest of them was written");
     describe_gauge!(SINK_PARKED, "Messages of a sink that wait, by what for");
-    describe_gauge!(SINK_FAILING, "For how long a sink's receiver has taken nothing; 0 if it takes");
+    describe_gauge!(
+        SINK_FAILING,
+        "For how long a sink's receiver has taken nothing; 0 if it takes"
+    );
 }

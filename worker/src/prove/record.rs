@@ -12,12 +12,7 @@ use uuid::Uuid;
 use super::{Finding, Seen};
 
 pub(super) async fn look(db: &mut PgConnection) -> Result<Vec<Finding>, sqlx::Error> {
-    Ok(vec![
-        gapless(db).await?,
-        messages(db).await?,
-        told_anew(db).await?,
-        placed_once(db).await?,
-    ])
+    Ok(vec![gapless(db).await?, messages(db).await?, told_anew(db).await?, placed_once(db).await?])
 }
 
 async fn gapless(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {

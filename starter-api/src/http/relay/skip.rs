@@ -51,7 +51,6 @@ pub(crate) async fn skip_parked(
     Body(request): Body<SkipRequest>,
 ) -> Result<Json<Decided>, Problem> {
     let SkipRequest { order_id, why } = request;
-    let decided =
-        relay::decide(&state.app, &caller, &sink, Some(order_id), Decision::Skip, &why);
+    let decided = relay::decide(&state.app, &caller, &sink, Some(order_id), Decision::Skip, &why);
     decided.await.map(Json)
 }
