@@ -94,6 +94,12 @@ BANK_SQL = "migrations/0065_bank_transfers.sql"
 RECONCILE_STORE = "activities/src/reconcile/store.rs"
 CLOSED_BY_SQL = "migrations/0070_closed_by_a_person.sql"
 RULE_SETS_SQL = "migrations/0071_rule_sets_on_trial.sql"
+RELAY_SQL = "migrations/0080_relay.sql"
+RELAY_JUDGE = "relay/src/judge.rs"
+RELAY_PARKING = "relay/src/parking.rs"
+RELAY_PROGRESS = "relay/src/progress.rs"
+RELAY_READER = "relay/src/reader.rs"
+COUNTING_OUTBOX = "worker/src/order_metrics/outbox.rs"
 
 
 @dataclass(frozen=True)
@@ -715,7 +721,7 @@ PLANTED = [
     mutant(
         "an unpublished message is swept",
         "activities:messages_are_removed activities",
-        (RECORD_SQL, "select position from outbox.messages where published_at < now() - outbox_for", "select position from outbox.messages where created_at < now() - outbox_for"),
+        (RELAY_SQL, "select position from outbox.messages where published_at < now() - kept_for", "select position from outbox.messages where created_at < now() - kept_for"),
     ),
     mutant(
         "the same note of a run needs a person twice",
@@ -999,7 +1005,7 @@ PLANTED = [
     mutant(
         "published messages are counted as waiting",
         "counting:messages_that counting",
-        (COUNTING, "select created_at from outbox.messages where published_at is null", "select created_at from outbox.messages where created_at is not null"),
+        (COUNTING_OUTBOX, "select created_at from outbox.messages where published_at is null", "select created_at from outbox.messages where created_at is not null"),
     ),
     mutant(
         "a pool that gives no connection is not seen",
@@ -1950,5 +1956,85 @@ PLANTED = [
         "a customer says where they order from",
         "starter:screening_is_a_term starter",
         ("starter-api/src/app/orders/place/command.rs", "    if caller.customer().is_some() {\n        return Err(\"a customer does not say", "    if false && caller.customer().is_some() {\n        return Err(\"a customer does not say"),
+    ),
+    mutant(
+        "a message that commits late is skipped",
+        "relaying:what_commits_late relaying",
+        (RELAY_SQL, "from pg_snapshot_xip(held.seen) as under_way (one)", "from pg_snapshot_xip('3:3:'::pg_snapshot) as under_way (one)"),
+    ),
+    mutant(
+        "what commits while a backlog is worked through is skipped",
+        "relaying:what_commits_while relaying",
+        (RELAY_PROGRESS, "when $4 then coalesce(progress.reading, $3::text::pg_snapshot)", "when $4 then $3::text::pg_snapshot"),
+    ),
+    mutant(
+        "a process that was taken for dead records what it has done",
+        "relaying:a_process_that_was_taken relaying",
+        (RELAY_PROGRESS, "                and progress.shard = had.shard and progress.lease = had.lease\n", "                and progress.shard = had.shard and had.lease > 0\n"),
+    ),
+    mutant(
+        "a process keeps the shards that are another's share",
+        "relaying:processes_share relaying",
+        (RELAY_SQL, "        order by shard offset share\n", "        order by shard offset 8\n"),
+    ),
+    mutant(
+        "later messages of an order overtake one that was refused",
+        "relaying:a_refused_message relaying",
+        (RELAY_READER, "            if mark.is_behind {", "            if mark.is_behind && mark.shard > 8 {"),
+    ),
+    mutant(
+        "one message that is not taken has all others wait",
+        "units:a_message_that_alone relaying:a_message_that_alone relaying",
+        (RELAY_JUDGE, "Fate::NotTaken { why, retry_after, is_alone: others_were_taken }", "Fate::NotTaken { why, retry_after, is_alone: others_were_taken && retry_after.is_some() }"),
+    ),
+    mutant(
+        "verdicts of the wrong number count for the first messages",
+        "units:verdicts_of_the_wrong units",
+        (RELAY_JUDGE, "    let verdicts = if breach.is_some() { Vec::new() } else { verdicts };\n", ""),
+    ),
+    mutant(
+        "a message is given up because its receiver was away",
+        "relaying:a_message_that_alone relaying",
+        (RELAY_PARKING, "parked.strikes + ($6 or exists (", "parked.strikes + ($6 or true or exists ("),
+    ),
+    mutant(
+        "a message that is skipped is delivered all the same",
+        "relaying:what_is_skipped relaying",
+        (RELAY_PARKING, "        if row.is_given_up {", "        if row.is_given_up && row.lease < 0 {"),
+    ),
+    mutant(
+        "a receiver that is away is asked with all that there is",
+        "relaying:a_receiver_that_is_away relaying",
+        (RELAY_READER, "is_some_and(|asked| !asked.contains(&index))", "is_some_and(|asked| asked.contains(&usize::MAX) && index > 0)"),
+    ),
+    mutant(
+        "a message that is never taken looks like a receiver that is away",
+        "units:a_receiver_is_asked relaying:a_message_that_is_never relaying",
+        (RELAY_READER, "firsts.first().into_iter().chain(other).copied().collect()", "firsts.first().into_iter().chain(other.filter(|_| turn == 0)).copied().collect()"),
+    ),
+    mutant(
+        "whoever has nothing to deliver writes all the same",
+        "relaying:who_has_nothing relaying",
+        (RELAY_READER, "        if page.is_idle() {", "        if page.is_idle() && page.shards.is_empty() {"),
+    ),
+    mutant(
+        "a message is removed that a new sink has still to have",
+        "relaying:a_new_sink_keeps relaying",
+        (RELAY_SQL, "    select least(max(had_before), have_had) into due_before\n", "    select max(had_before) into due_before\n"),
+    ),
+    mutant(
+        "a database that was restored from a dump is read on",
+        "relaying:a_database_that_was_restored relaying",
+        (RELAY_SQL, "            and paused_at is null and not outbox.is_restored()\n    loop", "            and paused_at is null\n    loop"),
+    ),
+    mutant(
+        "who pauses a sink a second time has paused it",
+        "starter:a_sink_is_paused starter",
+        (RELAY_SQL, "    where sink = the_sink and (paused_at is not null) <> is_paused;\n", "    where sink = the_sink;\n"),
+    ),
+    mutant(
+        "a sink that an operator has paused counts as late",
+        "counting:where_messages_go counting",
+        (COUNTING_OUTBOX, "let going = || sinks.iter().filter(|sink| !sink.is_paused);", "let going = || sinks.iter();"),
     ),
 ]

@@ -51,6 +51,7 @@ CHECKS = {
     "replay": ["--workspace", "--test", "replay"],
     "formats": ["--workspace", "--test", "replay_formats"],
     "recover": ["--workspace", "--test", "recover"],
+    "relaying": ["--workspace", "--test", "relaying"],
     "counting": ["--workspace", "--test", "counting"],
     "export": ["--workspace", "--test", "export"],
     "prove": ["--workspace", "--test", "prove"],

@@ -22,6 +22,7 @@ mod replay;
 mod review;
 mod screening;
 mod serve;
+mod sinks;
 mod webhook;
 
 use std::process::ExitCode;
@@ -64,7 +65,9 @@ enum Command {
     Api(Box<serve::ApiArgs>),
     /// Serve the task queues: carry orders through
     Worker(Box<worker::run::RunArgs>),
-    /// Serve the API and the task queues in one process, over one connection to Temporal
+    /// Deliver what happens to orders to everybody who is to hear of it, and look after that
+    Relay(Box<sinks::RelayCommand>),
+    /// Serve the API, the task queues and the relay in one process, over one connection to Temporal
     All(Box<serve::AllArgs>),
     /// Bring the database up to date
     Migrate(migrate::OwnerArgs),
@@ -111,6 +114,7 @@ async fn main() -> ExitCode {
         | Command::All(_)
         | Command::Migrate(_)
         | Command::LoadCatalogue(_) => EVENTS_OF_NOTE,
+        Command::Relay(relay) => relay.log_filter(),
         // They print what they find; a library's warnings would only surround it.
         Command::Replay(_)
         | Command::Prove(_)
@@ -143,6 +147,7 @@ async fn carry_out(command: Command) -> Result<ExitCode> {
     match command {
         Command::Api(args) => serve::api(*args).await.map(done),
         Command::Worker(args) => serve::worker(*args).await.map(done),
+        Command::Relay(args) => sinks::run(*args).await.map(done),
         Command::All(args) => serve::all(*args).await.map(done),
         Command::Migrate(args) => migrate::run(args).await.map(done),
         Command::LoadCatalogue(args) => catalogue::run(args).await.map(done),

@@ -19,6 +19,7 @@ pub(crate) mod products;
 pub(crate) mod queues;
 pub(crate) mod quote;
 pub(crate) mod reconciliation;
+pub(crate) mod relay;
 pub(crate) mod screening;
 pub(crate) mod stock;
 pub(crate) mod turn;

@@ -27,6 +27,7 @@ mod quotes;
 mod rate_limit;
 mod receive;
 mod reconciliation;
+mod relay;
 mod screening;
 mod state;
 mod stock;
@@ -167,6 +168,13 @@ fn every_operation() -> OpenApiRouter<State> {
         .routes(routes!(parties::list::parties))
         .routes(routes!(parties::stop::stop_party))
         .routes(routes!(parties::resume::resume_party))
+        .routes(routes!(relay::list::sinks))
+        .routes(routes!(relay::parked::parked))
+        .routes(routes!(relay::pause::pause_sink))
+        .routes(routes!(relay::resume::resume_sink))
+        .routes(routes!(relay::replay::replay_parked))
+        .routes(routes!(relay::skip::skip_parked))
+        .routes(routes!(relay::remove::remove_sink))
         .routes(routes!(products::list::list, products::create::create))
         .routes(routes!(products::show::show, products::update::update))
         .routes(routes!(stock::list::list))

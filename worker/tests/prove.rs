@@ -436,6 +436,24 @@ violations! {
     a_message_delivered_before_its_elder_is_found:
         "messages are delivered, within an order in order",
         "update outbox.messages set published_at = now() where sequence = 2";
+    a_message_that_does_not_reach_a_sink_is_found:
+        "every message has reached every sink, is parked, or under way for an hour",
+        "insert into outbox.sinks (sink) values ('kafka');
+         insert into outbox.progress (sink, shard)
+         select 'kafka', shard from generate_series(0, 7) as shard;
+         update outbox.messages set created_at = now() - interval '2 hours' where sequence = 1";
+    a_message_that_has_overtaken_a_parked_one_is_found:
+        "messages are delivered, within an order in order",
+        "insert into outbox.sinks (sink) values ('kafka');
+         insert into outbox.progress (sink, shard, seen)
+         select 'kafka', shard, pg_current_snapshot() from generate_series(0, 7) as shard;
+         insert into outbox.parked (sink, position, aggregateid, sequence, refused)
+         select 'kafka', position, aggregateid, sequence, 'too large'
+         from outbox.messages where sequence = 2";
+    an_outbox_of_another_cluster_is_found:
+        "every message has reached every sink, is parked, or under way for an hour",
+        "insert into outbox.sinks (sink) values ('kafka');
+         update outbox.origin set cluster = cluster + 1";
     an_order_past_its_deadline_is_found:
         "nothing is open past its deadline",
         "update orders.orders set status_data = '{\"status\":\"processing\"}',

@@ -41,6 +41,7 @@ pub(crate) async fn all(database: &PgPool, temporal: &str) -> Running {
     let mut program = ordersaga(&["all", "--log-format", "json"])
         .env("DATABASE_URL", url(database, Some("ordersaga_worker")))
         .env("STARTER_DATABASE_URL", url(database, Some("ordersaga_starter")))
+        .env("RELAY_DATABASE_URL", url(database, Some("ordersaga_relay")))
         .env("TEMPORAL_ADDRESS", temporal)
         .env("ORDERSAGA_LISTEN", "127.0.0.1:0")
         .env("ORDERSAGA_OPS_LISTEN", "127.0.0.1:0")

@@ -66,6 +66,9 @@ fn settings_that_cannot_be_used_are_told_without_their_secrets() {
         &[database, ("DATABASE_URL", "postgres://shop:secret@localhost/shop")],
     );
     told += &refused(&["all"], &[("DATABASE_URL", "postgres://shop:secret@localhost/shop")]);
+    told += &refused(&["relay"], &[]);
+    told += &refused(&["relay"], &[("RELAY_DATABASE_URL", "mysql//shop:secret@localhost")]);
+    told += &refused(&["relay", "skip", "kafka", "--why", "it is known"], &[]);
     told += &refused(&["migrate"], &[]);
     told += &refused(&["migrate"], &[("DATABASE_URL", "mysql//shop:secret@localhost")]);
     told += &refused(
@@ -98,6 +101,9 @@ fn settings_that_cannot_be_used_are_told_without_their_secrets() {
         2 error: the following required arguments were not provided: --deployment <DEPLOYMENT>
         2 ordersaga: `ordersaga all` begins orders by itself, whichever release is to take them: run `api` and `worker` apart, or name no release
         2 error: the following required arguments were not provided: --starter-database-url <STARTER_DATABASE_URL>
+        2 ordersaga: RELAY_DATABASE_URL is not set
+        2 ordersaga: RELAY_DATABASE_URL: it is not of the form postgres://user:password@host:port/name
+        2 error: the following required arguments were not provided: --order <ORDER>
         2 error: the following required arguments were not provided: --migrate-database-url <MIGRATE_DATABASE_URL>
         2 ordersaga: the owner's database URL: it is not of the form postgres://user:password@host:port/name
         2 ordersaga: DATABASE_URL: it is not of the form postgres://user:password@host:port/name
@@ -147,6 +153,7 @@ fn the_help_of_every_command_is_printed_as_a_result() {
         "api",
         "worker",
         "all",
+        "relay",
         "migrate",
         "load-catalogue",
         "order",

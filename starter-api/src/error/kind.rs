@@ -34,6 +34,10 @@ pub enum Kind {
     EventNotFound,
     /// No difference of this number stands open.
     DifferenceNotFound,
+    /// Messages go to no sink of this name.
+    SinkNotFound,
+    /// A process reads for the sink.
+    SinkInUse,
     /// The shop has no secret to check webhooks by.
     WebhooksNotTaken,
     /// The payment provider has not signed this, or not lately.
@@ -123,6 +127,8 @@ impl Kind {
             Self::AccountNotFound => "There is no such account",
             Self::EventNotFound => "There is no such open event",
             Self::DifferenceNotFound => "There is no such open difference",
+            Self::SinkNotFound => "There is no such sink",
+            Self::SinkInUse => "The sink is in use",
             Self::WebhooksNotTaken => "This shop takes no webhooks",
             Self::SignatureRefused => "The webhook's signature does not count",
             Self::EventOfAnotherAccount => "The event is of another account or mode",

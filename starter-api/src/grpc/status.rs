@@ -54,6 +54,7 @@ const fn code(kind: Kind) -> Code {
         | Kind::AccountNotFound
         | Kind::EventNotFound
         | Kind::DifferenceNotFound
+        | Kind::SinkNotFound
         | Kind::WebhooksNotTaken
         | Kind::EntryNotFound
         | Kind::RuleSetNotFound
@@ -69,6 +70,7 @@ const fn code(kind: Kind) -> Code {
         | Kind::OrderNotRefundable
         | Kind::RefundUnderWay
         | Kind::OrderInterrupted
+        | Kind::SinkInUse
         | Kind::ChangedMeanwhile => Code::FailedPrecondition,
         Kind::IdempotencyKeyReused
         | Kind::EmailTaken

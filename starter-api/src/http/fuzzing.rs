@@ -64,7 +64,7 @@ use crate::http::stock::shift::MovementRequest;
 use crate::http::webhooks::dismiss::DismissRequest;
 use crate::http::{
     attention, conditional, customers, disputes, identity, ledger, page, products, reconciliation,
-    stock, webhooks,
+    relay, stock, webhooks,
 };
 use crate::identity::fuzzing::caller_of_the_shop;
 
@@ -147,6 +147,9 @@ pub fn other_body(bytes: &[u8]) {
         b'x' => is_read::<StopRequest>(body),
         b'd' => is_read::<SettleRequest>(body),
         b'i' => is_read::<DismissRequest>(body),
+        b'k' => is_read::<relay::WhyRequest>(body),
+        b'y' => is_read::<relay::replay::ReplayRequest>(body),
+        b'z' => is_read::<relay::skip::SkipRequest>(body),
         b'v' => is_read::<ReviewOrderRequest>(body),
         b'l' => is_read::<EntryRequest>(body),
         b'b' => rule_set_body(body),
@@ -176,6 +179,7 @@ pub fn query_string(bytes: &[u8]) {
         b'b' => is_read_back::<disputes::list::ListQuery>(query),
         b'w' => is_read_back::<webhooks::list::ListQuery>(query),
         b'f' => is_read_back::<reconciliation::list::ListQuery>(query),
+        b'k' => is_read_back::<relay::parked::ListQuery>(query),
         b'd' => {
             query_of::<CancelQuery>(query);
         }

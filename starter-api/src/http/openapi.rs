@@ -32,7 +32,8 @@ const PROBLEMS: &str = include_str!("../../../docs/problems.md");
         (name = "stock", description = "Stock levels and movements, for staff"),
         (name = "customers", description = "Customers' particulars"),
         (name = "operators", description = "Orders that wait for an operator, screening, task \
-                                            queues, and parties that orders depend on"),
+                                            queues, parties that orders depend on, and sinks that \
+                                            messages go to"),
         (name = "disputes", description = "Payments that customers' banks dispute"),
         (name = "ledger", description = "Balances and transactions of the books"),
         (name = "identity", description = "Registration and tokens"),

@@ -116,6 +116,7 @@ impl Kind {
             | Self::AccountNotFound
             | Self::EventNotFound
             | Self::DifferenceNotFound
+            | Self::SinkNotFound
             | Self::WebhooksNotTaken
             | Self::EntryNotFound
             | Self::RuleSetNotFound => StatusCode::NOT_FOUND,
@@ -133,7 +134,8 @@ impl Kind {
             | Self::NoReviewDue
             | Self::OrderNotRefundable
             | Self::RefundUnderWay
-            | Self::OrderInterrupted => StatusCode::CONFLICT,
+            | Self::OrderInterrupted
+            | Self::SinkInUse => StatusCode::CONFLICT,
             Self::ChangedMeanwhile => StatusCode::PRECONDITION_FAILED,
             Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,

@@ -52,7 +52,7 @@ scopes! {
     ReviewOrders = "orders:review";
     /// Bring in sets of screening's rules, and say which one counts.
     WriteScreening = "screening:write";
-    /// Pause and resume task queues, and stop and resume the calls to a party.
+    /// Pause and resume task queues and sinks of messages, and stop and resume the calls to a party.
     OperateQueues = "queues:operate";
     /// See the books.
     ReadLedger = "ledger:read";

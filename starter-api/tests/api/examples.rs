@@ -169,6 +169,9 @@ async fn every_request_of_the_examples_is_accepted(database: PgPool) {
     // What the payment provider has told, and what a comparison with it has found.
     open_event(&database, "evt_1a").await;
     differ(&database).await;
+    // A place that messages go to, for which nobody reads yet.
+    let sink = sqlx::query!("insert into outbox.sinks (sink) values ('kafka')");
+    sink.execute(&database).await.unwrap();
     for (name, token) in [
         ("identity.token", None),
         ("quotes.price", None),
@@ -188,6 +191,11 @@ async fn every_request_of_the_examples_is_accepted(database: PgPool) {
         ("operators.activate_rule_set", operator),
         ("operators.retry_event", operator),
         ("operators.dismiss_event", operator),
+        ("operators.pause_sink", operator),
+        ("operators.resume_sink", operator),
+        ("operators.replay_parked", operator),
+        ("operators.skip_parked", operator),
+        ("operators.remove_sink", operator),
         ("ledger.settle_difference", operator),
     ] {
         story.tells(name, token).await;

@@ -30,6 +30,7 @@ mod placing;
 mod pricing;
 mod reconciling;
 mod refunding;
+mod relaying;
 mod reviewing;
 mod shop;
 mod signing_in;

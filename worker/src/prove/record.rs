@@ -12,13 +12,7 @@ use uuid::Uuid;
 use super::{Finding, Seen};
 
 pub(super) async fn look(db: &mut PgConnection) -> Result<Vec<Finding>, sqlx::Error> {
-    Ok(vec![
-        gapless(db).await?,
-        messages(db).await?,
-        told_anew(db).await?,
-        delivered(db).await?,
-        placed_once(db).await?,
-    ])
+    Ok(vec![gapless(db).await?, messages(db).await?, told_anew(db).await?, placed_once(db).await?])
 }
 
 async fn gapless(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
@@ -140,45 +134,6 @@ async fn told_anew(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
     }
     let seen = Seen::of(looked_at, complaints);
     Ok(Finding::of("I7", "an order's row is what its events come to", "orders", seen))
-}
-
-/// Delivery is a relay's work. Where none has run, there is nothing to judge yet.
-async fn delivered(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
-    const PROMISE: &str = "messages are delivered, within an order in order";
-    let seen = sqlx::query_as!(
-        Seen,
-        r#"
-        with message as (
-            select id, published_at,
-                bool_and(published_at is not null)
-                    over (partition by aggregateid order by sequence) as all_so_far
-            from outbox.messages
-        ), checked as (
-            select case when not all_so_far
-                then format('message %s was published before an earlier one', id)
-            end as complaint
-            from message where published_at is not null
-        )
-        select
-            count(*) as "looked_at!",
-            count(complaint) as "violations!",
-            coalesce((array_agg(complaint) filter (where complaint is not null))[1:5], '{}')
-                as "examples!"
-        from checked
-        "#,
-    )
-    .fetch_one(&mut *db)
-    .await?;
-    let waiting = sqlx::query_scalar!(
-        r#"select count(*) as "waiting!" from outbox.messages where published_at is null"#
-    )
-    .fetch_one(db)
-    .await?;
-    if seen.looked_at == 0 && waiting > 0 {
-        return Ok(Finding::not_shown("I7", PROMISE, "nothing has been delivered yet"));
-    }
-    let remark = (waiting > 0).then(|| format!("{waiting} messages wait"));
-    Ok(Finding::of("I7", PROMISE, "delivered messages", seen).with_remark(remark))
 }
 
 /// The same request is one order, and what was placed is what its row says.
