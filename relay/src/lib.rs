@@ -3,6 +3,7 @@
 
 pub mod message;
 pub mod sink;
+pub mod webhooks;
 
 pub use message::Message;
 pub use sink::{Sink, Verdict};
