@@ -19,7 +19,6 @@ pub(crate) mod try_out;
 use chrono::{DateTime, Utc};
 use domain::event::EventType;
 use serde::{Deserialize, Serialize};
-use strum::IntoStaticStr;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -76,11 +75,8 @@ pub(crate) struct SecretStanding {
 }
 
 /// Whether an endpoint is told anything.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr, ToSchema,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
-#[strum(serialize_all = "kebab-case")]
 pub(crate) enum EndpointState {
     /// It is.
     Enabled,

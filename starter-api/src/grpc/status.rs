@@ -54,6 +54,7 @@ const fn code(kind: Kind) -> Code {
         | Kind::AccountNotFound
         | Kind::EventNotFound
         | Kind::DifferenceNotFound
+        | Kind::EndpointNotFound
         | Kind::WebhooksNotTaken
         | Kind::EntryNotFound
         | Kind::RuleSetNotFound
@@ -66,6 +67,8 @@ const fn code(kind: Kind) -> Code {
         | Kind::OrderAlreadyFailed
         | Kind::NoPaymentDue
         | Kind::NoReviewDue
+        | Kind::TooManyEndpoints
+        | Kind::EndpointDisabled
         | Kind::OrderNotRefundable
         | Kind::RefundUnderWay
         | Kind::OrderInterrupted

@@ -116,6 +116,7 @@ impl Kind {
             | Self::AccountNotFound
             | Self::EventNotFound
             | Self::DifferenceNotFound
+            | Self::EndpointNotFound
             | Self::WebhooksNotTaken
             | Self::EntryNotFound
             | Self::RuleSetNotFound => StatusCode::NOT_FOUND,
@@ -131,6 +132,8 @@ impl Kind {
             | Self::OrderAlreadyFailed
             | Self::NoPaymentDue
             | Self::NoReviewDue
+            | Self::TooManyEndpoints
+            | Self::EndpointDisabled
             | Self::OrderNotRefundable
             | Self::RefundUnderWay
             | Self::OrderInterrupted => StatusCode::CONFLICT,

@@ -151,7 +151,7 @@ async fn on_record(
         endpoint_id,
         endpoint.url,
         endpoint.description,
-        &endpoint.events,
+        endpoint.events.as_slice(),
         secret.key(),
         endpoint.begins_with == BeginsWith::Oldest,
         endpoint.fingerprint().as_str(),
