@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::api_client::{Api, ClientArgs};
 use crate::order::{show, show_items};
 use crate::output::{Column, Format};
+use crate::refund::key;
 
 /// Who is told of events by webhooks, by way of the API.
 #[derive(Debug, clap::Args)]
@@ -70,8 +71,8 @@ struct ListArgs {
 struct CreateArgs {
     /// Where messages go: a URL that begins with https://
     url: String,
-    /// A name for this request: sent again under it, it creates no second endpoint
-    #[arg(long)]
+    /// A name of your choice for this endpoint: sent again under the same name, it is created once
+    #[arg(long, value_parser = key)]
     key: String,
     /// What the endpoint is, in words
     #[arg(long)]
