@@ -1,20 +1,21 @@
 //! What operators ask to be sent besides.
 
+use domain::event::EventType;
 use runtime::schema::MIGRATIONS;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::receiver::{Answer, Endpoint, Receiver};
+use crate::receiver::{Answer, Endpoint, Receiver, settings};
 
 /// Puts an event of an order into the outbox.
 async fn happen(db: &PgPool, order: Uuid, sequence: i32, event: &str) {
     sqlx::query!(
-        "select orders.append($1, $2, $3, '{}', now()) as nothing",
+        "select from orders.append($1, $2, $3, '{}', now())",
         order,
         sequence,
         event,
     )
-    .fetch_one(db)
+    .execute(db)
     .await
     .unwrap();
 }
@@ -103,9 +104,8 @@ async fn what_is_not_taken_is_tried_again_and_given_up_after_a_day(db: PgPool) {
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_endpoint_is_tried_out_whatever_it_hears_of(db: PgPool) {
     let receiver = Receiver::answering([]).await;
-    let events = [domain::event::EventType::OrderFailed];
-    let settings = crate::receiver::settings();
-    let endpoint = Endpoint::with(db, &receiver.url, &events, settings).await;
+    let events = [EventType::OrderFailed];
+    let endpoint = Endpoint::with(db, &receiver.url, &events, settings()).await;
     let number = sqlx::query_scalar!(
         r#"select webhooks.try_out($1, 'eve') as "number!""#,
         endpoint.endpoint_id,

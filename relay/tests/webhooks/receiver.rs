@@ -154,6 +154,7 @@ fn gigabyte(poured: Arc<Poured>) -> Response {
     let parts = stream::iter(0..PARTS);
     let pouring = Pouring(poured);
     let body = futures::StreamExt::map(parts, move |_part| {
+        let pouring: &Pouring = &pouring;
         pouring.0.bytes.fetch_add(PART.len(), Ordering::Relaxed);
         Ok::<_, Infallible>(Bytes::from_static(&PART))
     });
