@@ -119,7 +119,7 @@ pub(crate) struct EndpointWithSecret {
     /// By what its receiver verifies messages. It is shown this once; a repeat of the request is
     /// answered without it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD")]
+    #[schema(example = "whsec_YW4gZXhhbXBsZSB0aGF0IGlzIG5vYm9keSdzIG93biE=")]
     pub(crate) secret: Option<String>,
 }
 

@@ -56,7 +56,7 @@ async fn an_endpoint_is_created_once_and_its_secret_shown_once(database: PgPool)
     );
     let sink = sqlx::query!(
         r#"select sink, count(*) as "shards!" from outbox.progress
-           where seen <> '3:3:' group by sink"#
+           where seen::text <> '3:3:' group by sink"#
     );
     let sink = sink.fetch_one(&database).await.unwrap();
     assert_eq!(sink.sink, format!("webhook:{}", told["endpoint_id"].as_str().unwrap()));
@@ -188,7 +188,7 @@ async fn operators_see_what_came_of_messages_and_have_them_sent_once_more(databa
     let shop = Shop::open(database.clone()).await;
     let placed = shop.post("/v1/orders", &crate::shop::order("17850")).await;
     let order_id = placed.json()["order_id"].as_str().unwrap().to_owned();
-    let (path, told) = created(&shop, "first").await;
+    let (path, _told) = created(&shop, "first").await;
     sqlx::raw_sql(
         "insert into webhooks.deliveries
              (endpoint_id, message_id, type, attempt, attempted_at, duration_ms, status, outcome,
@@ -236,7 +236,6 @@ async fn operators_see_what_came_of_messages_and_have_them_sent_once_more(databa
     let asked: Vec<_> =
         asked.iter().map(|row| (row.position.is_some(), &*row.requested_by)).collect();
     assert_eq!(asked, [(true, "staff"), (false, "staff")]);
-    assert!(told["secret"].is_string());
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]
