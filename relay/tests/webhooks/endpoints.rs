@@ -1,7 +1,7 @@
 //! How endpoints do, and who may do what about it.
 
 use domain::event::EventType;
-use relay::Verdict;
+use relay::{SinkSource as _, Verdict};
 use runtime::schema::MIGRATIONS;
 use sqlx::PgPool;
 
@@ -32,8 +32,8 @@ async fn an_endpoint_that_is_gone_is_disabled_and_its_messages_wait(db: PgPool) 
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn an_operators_pause_of_a_sink_outlives_that_its_endpoint_is_enabled(db: PgPool) {
     let endpoint = Endpoint::at(db, "http://127.0.0.1:9/").await;
-    sqlx::query!("update outbox.sinks set paused_at = now(), paused_by = 'eve'")
-        .execute(&endpoint.database)
+    sqlx::query!("select outbox.pause(sink, true, 'eve', 'an incident') from outbox.sinks")
+        .fetch_one(&endpoint.database)
         .await
         .unwrap();
     for to_be_enabled in [false, true] {
@@ -108,9 +108,32 @@ async fn what_operators_change_counts_from_the_next_batch_on(db: PgPool) {
     .unwrap();
     assert_eq!(endpoint.deliver(&[message("a", 2)]).await, [Verdict::NotWanted]);
     assert_eq!((old.ids().len(), new.ids().len()), (1, 0));
-    let names: Vec<_> =
-        endpoint.webhooks.sinks().await.unwrap().into_iter().map(|(name, _sink)| name).collect();
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn each_endpoint_is_a_sink_until_it_is_removed(db: PgPool) {
+    let receiver = Receiver::answering([]).await;
+    let endpoint = Endpoint::at(db, &receiver.url).await;
+    let webhooks = &endpoint.webhooks;
+    let listed = webhooks.list().await.unwrap();
+    let names: Vec<_> = listed.iter().map(|listed| listed.name.to_string()).collect();
     assert_eq!(names, [format!("webhook:{}", endpoint.endpoint_id)]);
+    let sink = webhooks.open(&listed[0]).await.unwrap();
+    assert_eq!(sink.deliver(&[message("a", 1)]).await, [Verdict::Delivered]);
+
+    let removed = sqlx::query_scalar!(
+        r#"select webhooks.remove_endpoint($1) as "is_removed!""#,
+        endpoint.endpoint_id,
+    );
+    assert!(removed.fetch_one(&endpoint.database).await.unwrap());
+    assert!(webhooks.list().await.unwrap().is_empty());
+    // A relay that has seen it just before comes too late.
+    relay::leases::register(&endpoint.database, &listed[0]).await.unwrap();
+    webhooks.sweep().await.unwrap();
+    let sinks = sqlx::query_scalar!(r#"select count(*) as "sinks!" from outbox.sinks"#);
+    assert_eq!(sinks.fetch_one(&endpoint.database).await.unwrap(), 0);
+    let verdicts = sink.deliver(&[message("a", 2)]).await;
+    assert!(matches!(verdicts[0], Verdict::Unavailable { .. }), "{verdicts:?}");
 }
 
 /// The code of Postgres' answer to somebody in this role.
