@@ -135,8 +135,8 @@ impl Webhooks {
     /// Sends what operators ask for, counts the endpoints and sweeps the log, until it is told to
     /// stop.
     pub async fn look_after(self, stop: CancellationToken) {
-        while !stop.is_cancelled() {
-            if let Err(error) = self.look().await {
+        while let Some(looked) = stop.run_until_cancelled(self.look()).await {
+            if let Err(error) = looked {
                 tracing::warn!(error = chain(&error), "webhooks are not looked after");
             }
             let _stopped = tokio::time::timeout(LOOK_EVERY, stop.cancelled()).await.is_ok();
