@@ -134,10 +134,9 @@ fn host_of(text: &str) -> Option<(String, Option<u16>)> {
 ///
 /// **Errors.** [`BadReceiver`].
 pub fn checked(url: &str, internal: &InternalHosts) -> Result<Url, BadReceiver> {
-    if url.len() > URL_BYTES_MAX {
-        return Err(BadReceiver::NoUrl);
-    }
-    let url = Url::parse(url).map_err(|_why| BadReceiver::NoUrl)?;
+    // What is written out may be longer than what was written.
+    let url = Some(url).filter(|url| url.len() <= URL_BYTES_MAX).and_then(|url| Url::parse(url).ok());
+    let url = url.filter(|url| url.as_str().len() <= URL_BYTES_MAX).ok_or(BadReceiver::NoUrl)?;
     let is_internal = internal.lists(&url);
     match url.scheme() {
         "https" => {}
