@@ -15,7 +15,8 @@
 `test --with stripe` also starts who stands for Stripe: localstripe, the proxy before it, and
 stripe-mock where there is Go. The command then gets STRIPE_API_URL and STRIPE_API_KEY, and the
 same URL in ORDERSAGA_STRIPE_URL, which says that it is no real account. With `--where-possible`
-the command runs without them where they cannot be had, which is said.
+the command runs without them where they cannot be had, which is said; it then also gets the public
+libraries by which receivers verify webhooks (STANDARD_WEBHOOKS_PYTHON, STANDARD_WEBHOOKS_NODE).
 
 `demo`, `books` and `chaos` with `--provider stripe` have them take the customers' money, instead of
 the sandbox. The starter then takes webhooks, signed by secrets of this run: `shop` gets the same
@@ -76,6 +77,7 @@ from postgres import Postgres, make_reachable
 from processes import Service, Services, Signals, hand_over, run
 from remote_control import RemoteControl
 from temporal_server import TemporalServer, clean_env
+from verifiers import verifiers
 
 REPO = Path(__file__).resolve().parent.parent
 CATALOGUE = REPO / "shop" / "data" / "products.csv"
@@ -160,6 +162,8 @@ class Stack:
             self._choose_addresses()
             if "stripe" in self.counterparts:
                 self._start_stripe(cache)
+            if self.where_possible:
+                self.env.update(verifiers(cache))
             if self.command in WITH_SHOP:
                 self._start_shop()
 

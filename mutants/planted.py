@@ -51,6 +51,9 @@ FEED = "activities/src/inbox/feed.rs"
 INBOX_SQL = "migrations/0061_inbox.sql"
 SIGNATURE = "starter-api/src/app/webhooks/signature.rs"
 RECEIVE = "starter-api/src/app/webhooks/receive.rs"
+OUTSIDE = "runtime/src/http/outside.rs"
+ENDPOINT = "relay/src/webhooks/endpoint.rs"
+ENDPOINT_SQL = "migrations/0081_webhook_endpoints.sql"
 SCREENING = "domain/src/screening.rs"
 FRAUD = "activities/src/fraud.rs"
 SCREENING_SQL = "migrations/0063_screening.sql"
@@ -2036,5 +2039,65 @@ PLANTED = [
         "a sink that an operator has paused counts as late",
         "counting:where_messages_go counting",
         (COUNTING_OUTBOX, "let going = || sinks.iter().filter(|sink| !sink.is_paused);", "let going = || sinks.iter();"),
+    ),
+    mutant(
+        "a webhook follows a redirect",
+        "webhooks:a_redirect webhooks",
+        (OUTSIDE, ".redirect(Policy::none())", ".redirect(Policy::limited(3))"),
+    ),
+    mutant(
+        "a name that leads into a private network is connected to",
+        "units:a_name_that_leads webhooks:an_endpoint_inside",
+        (OUTSIDE, "may_be_inside || is_public(found.ip())", "may_be_inside || found.is_ipv4() || found.is_ipv6()"),
+    ),
+    mutant(
+        "an IPv4 address is not seen inside an IPv6 one",
+        "units:what_is_inside_a_network units",
+        (OUTSIDE, "    is_given_out && !is_special\n", "    (is_given_out || first == 0) && !is_special\n"),
+    ),
+    mutant(
+        "a webhook is signed by the newest secret alone",
+        "units:each_secret_signs webhooks:public_libraries",
+        ("relay/src/webhooks/signature.rs", "keys.iter().map(", "keys.iter().take(1).map("),
+    ),
+    mutant(
+        "a rotation that is repeated drops the secret that the receiver has",
+        "starter:a_secret_is_rotated starter",
+        (ENDPOINT_SQL, "select min(secret.secret_id) into kept", "select max(secret.secret_id) into kept"),
+    ),
+    mutant(
+        "a repeated request for an endpoint is told a secret that does not count",
+        "starter:an_endpoint_is_created_once starter",
+        ("starter-api/src/app/endpoints/create.rs", "(!replayed).then(|| secret.written())", "Some(secret.written())"),
+    ),
+    mutant(
+        "the starter can read the secrets of webhook endpoints",
+        "webhooks:secrets_are_read webhooks",
+        (ENDPOINT_SQL, "grant select (secret_id, endpoint_id, created_at, created_by, expires_at)\n            on", "grant select on"),
+    ),
+    mutant(
+        "an order's later webhooks are sent though an earlier one was not taken",
+        "webhooks:an_orders_messages webhooks",
+        (ENDPOINT, "            if !is_delivered {\n                break;\n            }\n", "            let _goes_on = is_delivered;\n"),
+    ),
+    mutant(
+        "an endpoint that took a message once is disabled all the same",
+        "webhooks:an_endpoint_that_takes_nothing webhooks",
+        (ENDPOINT, "return store::answers(db, self.endpoint_id).await,", "{\n                let _forgotten = store::answers(db, self.endpoint_id);\n                return Ok(());\n            }"),
+    ),
+    mutant(
+        "an endpoint that is gone is asked on and on",
+        "units:every_status webhooks:an_endpoint_that_is_gone",
+        ("relay/src/webhooks/answer.rs", "        410 => Outcome::Gone,\n", ""),
+    ),
+    mutant(
+        "a disabled endpoint's messages do not wait",
+        "webhooks:an_endpoint_that_is_gone webhooks",
+        (ENDPOINT_SQL, "'webhook:' || the_endpoint, true, coalesce", "'webhook:', true, coalesce"),
+    ),
+    mutant(
+        "what an endpoint has still to hear is sent ahead of its turn",
+        "webhooks:what_an_endpoint_has_still webhooks",
+        (ENDPOINT_SQL, "            and (pg_visible_in_snapshot(message.written_by, progress.seen)\n", "            and (true\n"),
     ),
 ]

@@ -59,6 +59,7 @@ CHECKS = {
     "cli": ["--workspace", "--test", "cli"],
     "counterparts": ["--workspace", "--test", "counterparts"],
     "matrix": ["--workspace", "--test", "matrix"],
+    "webhooks": ["--workspace", "--test", "webhooks"],
 }
 ARGUMENTS = {"matrix": ["--fail-fast", "--give-up-after", "60"]}
 

@@ -155,6 +155,11 @@ impl Api {
         self.answer(request.json(body)).await
     }
 
+    /// Changes what is at a path.
+    pub(crate) async fn patch(&self, path: &[&str], body: &Value) -> Result<Value, ApiError> {
+        self.answer(self.request(Method::PATCH, path)?.json(body)).await
+    }
+
     /// Removes what is at a path.
     pub(crate) async fn delete(&self, path: &[&str]) -> Result<Value, ApiError> {
         self.answer(self.request(Method::DELETE, path)?).await

@@ -10,6 +10,7 @@ mod catalogue;
 mod completions;
 mod differences;
 mod dispute;
+mod endpoint;
 mod export;
 mod migrate;
 mod order;
@@ -95,6 +96,8 @@ enum Command {
     Dispute(dispute::DisputeArgs),
     /// Look at what the payment provider has told by itself
     Webhook(webhook::WebhookArgs),
+    /// Say who is told of events by webhooks, and look at what came of it
+    Endpoint(endpoint::EndpointArgs),
     /// Look at where provider and shop do not say the same
     Differences(differences::DifferencesArgs),
     /// Decide about the orders that screening has stopped
@@ -128,6 +131,7 @@ async fn main() -> ExitCode {
         | Command::Attention(_)
         | Command::Dispute(_)
         | Command::Webhook(_)
+        | Command::Endpoint(_)
         | Command::Differences(_)
         | Command::Review(_)
         | Command::Screening(_) => OWN_WARNINGS,
@@ -162,6 +166,7 @@ async fn carry_out(command: Command) -> Result<ExitCode> {
         Command::Attention(args) => attention::run(args).await.map(done),
         Command::Dispute(args) => dispute::run(args).await.map(done),
         Command::Webhook(args) => webhook::run(args).await.map(done),
+        Command::Endpoint(args) => endpoint::run(args).await.map(done),
         Command::Differences(args) => differences::run(args).await.map(done),
         Command::Review(args) => review::run(args).await.map(done),
         Command::Screening(args) => screening::run(args).await.map(done),

@@ -139,7 +139,7 @@ fn line(text: &str) -> Result<Value, &'static str> {
 }
 
 /// A key as a header can carry it.
-fn key(text: &str) -> Result<String, &'static str> {
+pub(crate) fn key(text: &str) -> Result<String, &'static str> {
     let is_key = (1..=255).contains(&text.len()) && text.bytes().all(|it| it.is_ascii_graphic());
     is_key.then(|| text.to_owned()).ok_or("1 to 255 visible ASCII characters")
 }

@@ -16,6 +16,7 @@
 //! | [`news`] | whether there is anything new, for all sinks of a process |
 //! | [`rebase`] | what is done about a database that was restored from a dump |
 //! | [`backoff`] | how long a receiver that does not answer is left alone |
+//! | [`webhooks`] | tells endpoints of events by HTTP |
 //! | [`ops`], [`telemetry`] | what an operator and Prometheus ask the process |
 
 pub mod backoff;
@@ -35,6 +36,7 @@ pub mod run;
 pub mod sink;
 pub mod source;
 pub mod telemetry;
+pub mod webhooks;
 
 pub use message::Message;
 pub use name::SinkName;

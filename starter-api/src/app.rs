@@ -8,6 +8,7 @@ pub(crate) mod basket;
 pub(crate) mod catalogue;
 pub(crate) mod customers;
 pub(crate) mod disputes;
+pub(crate) mod endpoints;
 pub(crate) mod input;
 pub(crate) mod launch;
 pub(crate) mod ledger;

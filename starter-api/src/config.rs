@@ -11,6 +11,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use domain::{CaptureAt, ProviderName, Screening};
 use reqwest::Url;
 use runtime::database::PoolSettings;
+use runtime::http::outside::InternalHosts;
 use sqlx::PgPool;
 
 use crate::app::webhooks::signature::{StripeMode, StripeWebhooks};
@@ -117,6 +118,11 @@ pub struct ServeArgs {
     /// From which origins browsers may call the API, with commas between; none by default.
     #[arg(long, env = "ORDERSAGA_CORS_ORIGINS", value_delimiter = ',')]
     pub cors_origins: Vec<HeaderValue>,
+
+    /// Hosts inside the shop's own network that webhooks may go to, too, with commas between, each
+    /// with its port or without. The relay has to be told the same.
+    #[arg(long, env = "WEBHOOK_INTERNAL_HOSTS", default_value = "")]
+    pub api_webhook_internal_hosts: InternalHosts,
 
     /// How many seconds requests are still taken after the process was asked to stop, so that a
     /// load balancer sees `/ready` turn red before a connection is refused.

@@ -6,6 +6,7 @@ mod attention;
 mod conditional;
 mod customers;
 mod disputes;
+mod endpoints;
 mod extract;
 mod forwarded;
 #[cfg(fuzzing)]
@@ -195,9 +196,24 @@ fn every_operation() -> OpenApiRouter<State> {
         .routes(routes!(webhooks::list::provider_events))
         .routes(routes!(webhooks::retry::retry_event))
         .routes(routes!(webhooks::dismiss::dismiss_event))
+        .merge(operations_of_endpoints())
         .routes(routes!(ops::health::health))
         .routes(routes!(ops::ready::ready))
         .routes(routes!(ops::metrics::metrics))
+}
+
+fn operations_of_endpoints() -> OpenApiRouter<State> {
+    OpenApiRouter::new()
+        .routes(routes!(endpoints::list::endpoints, endpoints::create::create_endpoint))
+        .routes(routes!(
+            endpoints::show::endpoint,
+            endpoints::change::change_endpoint,
+            endpoints::remove::remove_endpoint
+        ))
+        .routes(routes!(endpoints::rotate::rotate_secret))
+        .routes(routes!(endpoints::deliveries::deliveries))
+        .routes(routes!(endpoints::redeliver::redeliver))
+        .routes(routes!(endpoints::try_out::try_out_endpoint))
 }
 
 async fn route_not_found() -> Problem {

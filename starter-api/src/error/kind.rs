@@ -38,6 +38,8 @@ pub enum Kind {
     SinkNotFound,
     /// A process reads for the sink.
     SinkInUse,
+    /// There is no such webhook endpoint.
+    EndpointNotFound,
     /// The shop has no secret to check webhooks by.
     WebhooksNotTaken,
     /// The payment provider has not signed this, or not lately.
@@ -68,6 +70,10 @@ pub enum Kind {
     NoPaymentDue,
     /// The order does not wait for a review.
     NoReviewDue,
+    /// There are as many webhook endpoints as there may be.
+    TooManyEndpoints,
+    /// The webhook endpoint is disabled.
+    EndpointDisabled,
     /// There is no such entry of a list.
     EntryNotFound,
     /// There is no such set of rules.
@@ -129,6 +135,7 @@ impl Kind {
             Self::DifferenceNotFound => "There is no such open difference",
             Self::SinkNotFound => "There is no such sink",
             Self::SinkInUse => "The sink is in use",
+            Self::EndpointNotFound => "There is no such webhook endpoint",
             Self::WebhooksNotTaken => "This shop takes no webhooks",
             Self::SignatureRefused => "The webhook's signature does not count",
             Self::EventOfAnotherAccount => "The event is of another account or mode",
@@ -144,6 +151,8 @@ impl Kind {
             Self::OrderAlreadyFailed => "The order was stopped by a fault",
             Self::NoPaymentDue => "The order does not wait for a payment",
             Self::NoReviewDue => "The order does not wait for a review",
+            Self::TooManyEndpoints => "There are as many webhook endpoints as there may be",
+            Self::EndpointDisabled => "The webhook endpoint is disabled",
             Self::EntryNotFound => "There is no such entry",
             Self::RuleSetNotFound => "There is no such set of rules",
             Self::OrderNotRefundable => "No money of the order can be given back",

@@ -55,6 +55,7 @@ const fn code(kind: Kind) -> Code {
         | Kind::EventNotFound
         | Kind::DifferenceNotFound
         | Kind::SinkNotFound
+        | Kind::EndpointNotFound
         | Kind::WebhooksNotTaken
         | Kind::EntryNotFound
         | Kind::RuleSetNotFound
@@ -67,6 +68,8 @@ const fn code(kind: Kind) -> Code {
         | Kind::OrderAlreadyFailed
         | Kind::NoPaymentDue
         | Kind::NoReviewDue
+        | Kind::TooManyEndpoints
+        | Kind::EndpointDisabled
         | Kind::OrderNotRefundable
         | Kind::RefundUnderWay
         | Kind::OrderInterrupted

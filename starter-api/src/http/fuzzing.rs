@@ -35,6 +35,12 @@ use crate::app::webhooks::signature::{StripeMode, StripeWebhooks};
 use crate::error::{Breach, Kind, Problem, Rules};
 use crate::grpc;
 use crate::http::customers::update::CustomerRequest;
+use crate::http::endpoints::change::ChangeRequest;
+use crate::http::endpoints::create::EndpointRequest;
+use crate::http::endpoints::deliveries::DeliveriesQuery;
+use crate::http::endpoints::list::EndpointsQuery;
+use crate::http::endpoints::redeliver::RedeliverRequest;
+use crate::http::endpoints::rotate::RotateRequest;
 use crate::http::extract::{Body, IdempotencyKeyHeader, PreferWait, Query, visible_ascii, wants};
 use crate::http::forwarded::{ProxyHeader, callers};
 use crate::http::graphql::GraphqlRequest;
@@ -154,6 +160,10 @@ pub fn other_body(bytes: &[u8]) {
         b'l' => is_read::<EntryRequest>(body),
         b'b' => rule_set_body(body),
         b'j' => is_read::<ActivateRequest>(body),
+        b'e' => is_read::<EndpointRequest>(body),
+        b'h' => is_read::<ChangeRequest>(body),
+        b'o' => is_read::<RotateRequest>(body),
+        b'z' => is_read::<RedeliverRequest>(body),
         b'g' => is_read::<GraphqlRequest>(body),
         b'f' => token_form(body),
         _ => {}
@@ -180,6 +190,8 @@ pub fn query_string(bytes: &[u8]) {
         b'w' => is_read_back::<webhooks::list::ListQuery>(query),
         b'f' => is_read_back::<reconciliation::list::ListQuery>(query),
         b'k' => is_read_back::<relay::parked::ListQuery>(query),
+        b'h' => is_read_back::<EndpointsQuery>(query),
+        b'z' => is_read_back::<DeliveriesQuery>(query),
         b'd' => {
             query_of::<CancelQuery>(query);
         }

@@ -38,6 +38,7 @@ const PROBLEMS: &str = include_str!("../../../docs/problems.md");
         (name = "ledger", description = "Balances and transactions of the books"),
         (name = "identity", description = "Registration and tokens"),
         (name = "webhooks", description = "What the payment provider tells by itself"),
+        (name = "endpoints", description = "Who is told of events by webhooks"),
         (name = "operations", description = "Health, readiness and metrics"),
     ),
     // Relative to where this description was fetched from.

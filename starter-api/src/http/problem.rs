@@ -117,6 +117,7 @@ impl Kind {
             | Self::EventNotFound
             | Self::DifferenceNotFound
             | Self::SinkNotFound
+            | Self::EndpointNotFound
             | Self::WebhooksNotTaken
             | Self::EntryNotFound
             | Self::RuleSetNotFound => StatusCode::NOT_FOUND,
@@ -132,6 +133,8 @@ impl Kind {
             | Self::OrderAlreadyFailed
             | Self::NoPaymentDue
             | Self::NoReviewDue
+            | Self::TooManyEndpoints
+            | Self::EndpointDisabled
             | Self::OrderNotRefundable
             | Self::RefundUnderWay
             | Self::OrderInterrupted

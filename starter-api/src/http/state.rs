@@ -9,6 +9,7 @@ use axum::extract::FromRef;
 use axum::http::HeaderValue;
 use domain::{CaptureAt, ProviderName, Screening};
 use metrics_exporter_prometheus::PrometheusHandle;
+use runtime::http::outside::InternalHosts;
 use runtime::schema::SchemaGate;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
@@ -44,6 +45,8 @@ pub struct Parts {
     pub(crate) cors_origins: Arc<[HeaderValue]>,
     /// How Stripe's webhooks are told from anybody else's; none are taken without.
     pub(crate) webhooks: Option<Arc<StripeWebhooks>>,
+    /// Hosts inside the shop's own network that webhooks may go to.
+    pub(crate) internal_hosts: Arc<InternalHosts>,
     /// Cancelled once the process was asked to stop.
     pub(crate) leaving: CancellationToken,
 }
@@ -208,6 +211,7 @@ impl State {
             gate: Gate::of(&limits),
             cors_origins: Arc::new([]),
             webhooks: None,
+            internal_hosts: Arc::default(),
         }))
     }
 
@@ -222,6 +226,13 @@ impl State {
     #[must_use]
     pub fn taking_webhooks(mut self, webhooks: StripeWebhooks) -> Self {
         Arc::make_mut(&mut self.0).webhooks = Some(Arc::new(webhooks));
+        self
+    }
+
+    /// Lets webhook endpoints be created on these hosts inside the shop's own network.
+    #[must_use]
+    pub fn sending_webhooks_to(mut self, internal: InternalHosts) -> Self {
+        Arc::make_mut(&mut self.0).internal_hosts = Arc::new(internal);
         self
     }
 

@@ -60,6 +60,8 @@ scopes! {
     ReadReconciliation = "reconciliation:read";
     /// Say that such a difference is settled.
     SettleDifferences = "reconciliation:settle";
+    /// Say who is told of events by webhooks, and see what came of it.
+    ManageWebhooks = "webhooks:manage";
     /// Add articles to the catalogue and change their prices.
     WriteProducts = "products:write";
     /// See the stock.

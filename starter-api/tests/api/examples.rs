@@ -63,6 +63,7 @@ struct Story {
     shop: Shop,
     order: Uuid,
     customer: String,
+    endpoint: Uuid,
 }
 
 impl Story {
@@ -88,6 +89,7 @@ impl Story {
                 let example = match name {
                     "order_id" => self.order.to_string(),
                     "customer_id" => self.customer.clone(),
+                    "endpoint_id" => self.endpoint.to_string(),
                     _ => parameter["example"].as_str().unwrap().to_owned(),
                 };
                 path.replace(&format!("{{{name}}}"), &example)
@@ -146,11 +148,31 @@ fn token(answer: &Answer) -> String {
     answer.json()["access_token"].as_str().unwrap().to_owned()
 }
 
+/// Somebody who is told of events, until they are not; what was told of that.
+async fn an_endpoints_life(story: &mut Story, operator: Option<&str>) -> [&'static str; 6] {
+    const OPERATIONS: [&str; 6] = [
+        "endpoints.create_endpoint",
+        "endpoints.change_endpoint",
+        "endpoints.rotate_secret",
+        "endpoints.redeliver",
+        "endpoints.try_out_endpoint",
+        "endpoints.remove_endpoint",
+    ];
+    for name in OPERATIONS {
+        let answer = story.tells(name, operator).await;
+        if story.endpoint.is_nil() {
+            story.endpoint = answer.json()["endpoint_id"].as_str().unwrap().parse().unwrap();
+        }
+    }
+    OPERATIONS
+}
+
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn every_request_of_the_examples_is_accepted(database: PgPool) {
     let (shop, [service, operator]) = shop_of_the_examples(database.clone()).await;
     let description = description();
-    let mut story = Story { description, shop, order: Uuid::nil(), customer: "17850".to_owned() };
+    let (order, customer) = (Uuid::nil(), "17850".to_owned());
+    let mut story = Story { description, shop, order, customer, endpoint: Uuid::nil() };
     let mut told = Vec::new();
     let (service, operator) = (Some(service.as_str()), Some(operator.as_str()));
 
@@ -230,6 +252,8 @@ async fn every_request_of_the_examples_is_accepted(database: PgPool) {
     story.order = order_under_review(&database, 3_600.0).await;
     story.tells("operators.review", operator).await;
     told.push("operators.review");
+
+    told.extend(an_endpoints_life(&mut story, operator).await);
 
     // And nobody has been forgotten.
     let mut writing = Vec::new();

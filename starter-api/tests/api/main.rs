@@ -11,6 +11,7 @@ mod access;
 mod attacks;
 mod cancelling;
 mod disputes;
+mod endpoints;
 mod examples;
 mod graphql;
 mod grpc;
