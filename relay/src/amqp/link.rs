@@ -150,11 +150,12 @@ impl Amqp {
     /// A channel that confirms, and the exchange there, or why not.
     async fn connect(&self, until: Instant) -> Result<Link, String> {
         let connecting = async {
-            let name = ConnectionProperties::default()
+            let properties = ConnectionProperties::default()
                 .with_connection_name(runtime::process_name().into());
             let runtime = lapin::runtime::default_runtime()?;
             let (uri, tls) = (self.uri.clone(), self.tls.clone());
-            let connection = Connection::connect_uri_with_config(uri, name, tls, runtime).await?;
+            let connection =
+                Connection::connect_uri_with_config(uri, properties, tls, runtime).await?;
             let channel = connection.create_channel().await?;
             channel.confirm_select(ConfirmSelectOptions::default()).await?;
             let options = ExchangeDeclareOptions {
