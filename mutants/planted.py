@@ -94,6 +94,9 @@ BANK_SQL = "migrations/0065_bank_transfers.sql"
 RECONCILE_STORE = "activities/src/reconcile/store.rs"
 CLOSED_BY_SQL = "migrations/0070_closed_by_a_person.sql"
 RULE_SETS_SQL = "migrations/0071_rule_sets_on_trial.sql"
+WAVES = "relay/src/waves.rs"
+KAFKA_SETTINGS = "relay/src/kafka.rs"
+KAFKA = "relay/src/kafka/producer.rs"
 
 
 @dataclass(frozen=True)
@@ -1930,5 +1933,62 @@ PLANTED = [
         "a customer says where they order from",
         "starter:screening_is_a_term starter",
         ("starter-api/src/app/orders/place/command.rs", "    if caller.customer().is_some() {\n        return Err(\"a customer does not say", "    if false && caller.customer().is_some() {\n        return Err(\"a customer does not say"),
+    ),
+    mutant(
+        "an order's messages are under way at the same time",
+        "units:no_two_messages_of_an_order",
+        (
+            WAVES,
+            "orders.iter_mut().filter_map(VecDeque::pop_front)",
+            "orders.iter_mut().flat_map(|order| order.drain(..))",
+        ),
+    ),
+    mutant(
+        "an order's messages go on behind one that was refused",
+        "units:behind_a_refused_message brokers:behind_a_record",
+        (
+            WAVES,
+            "arrived.push(matches!(verdict, Verdict::Delivered | Verdict::NotWanted));",
+            "arrived.push(!matches!(verdict, Verdict::Unavailable { .. }));",
+        ),
+    ),
+    mutant(
+        "another wave is begun while the broker is away",
+        "units:while_the_receiver_is_away",
+        (WAVES, "while is_available && !orders.is_empty() {", "while !orders.is_empty() {"),
+    ),
+    mutant(
+        "what travelled with a refused record is refused with it",
+        "brokers:what_travelled_with",
+        (KAFKA, "let in_company = wave.len() > 1;", "let in_company = wave.is_empty();"),
+    ),
+    mutant(
+        "a record that is invalid is a broker that is away",
+        "brokers:behind_a_record",
+        (KAFKA, "    RDKafkaErrorCode::InvalidRecord,\n", "    RDKafkaErrorCode::InvalidGroupId,\n"),
+    ),
+    mutant(
+        "a right that the relay lacks is the record's fault",
+        "brokers:what_is_no_fault",
+        (
+            KAFKA,
+            "    RDKafkaErrorCode::InvalidTimestamp,\n",
+            "    RDKafkaErrorCode::TopicAuthorizationFailed,\n",
+        ),
+    ),
+    mutant(
+        "a producer is used again after a batch that it could not deliver",
+        "brokers:what_is_no_fault",
+        (KAFKA, "        if is_away || connected", "        if is_away && connected"),
+    ),
+    mutant(
+        "an order's events are spread over the partitions",
+        "brokers:every_event_is_a_record",
+        (KAFKA, ".key(message.aggregate_id.as_str())", ".key(message.id.as_str())"),
+    ),
+    mutant(
+        "Kafka is spoken to in the clear where TLS was not built in",
+        "units:a_build_without_tls",
+        (KAFKA_SETTINGS, "(true, _) if !has_tls =>", "(true, _) if !has_tls && is_scram =>"),
     ),
 ]

@@ -57,6 +57,7 @@ CHECKS = {
     "watch": ["--workspace", "--test", "watch"],
     "cli": ["--workspace", "--test", "cli"],
     "counterparts": ["--workspace", "--test", "counterparts"],
+    "brokers": ["--workspace", "--test", "brokers"],
     "matrix": ["--workspace", "--test", "matrix"],
 }
 ARGUMENTS = {"matrix": ["--fail-fast", "--give-up-after", "60"]}
