@@ -21,6 +21,7 @@
 mod link;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::Sink;
 use crate::secret::Secret;
@@ -52,8 +53,8 @@ pub struct AmqpArgs {
     #[arg(long, env = "RELAY_AMQP_TLS_CA")]
     pub amqp_tls_ca: Option<PathBuf>,
     /// For how many seconds a batch waits to be confirmed before it is tried anew
-    #[arg(long, env = "RELAY_AMQP_TIMEOUT_SECONDS", default_value_t = 10,
-        value_parser = clap::value_parser!(u32).range(1..=60))]
+    #[arg(long, env = "RELAY_AMQP_TIMEOUT_SECONDS", default_value_t = 5,
+        value_parser = clap::value_parser!(u32).range(1..=10))]
     pub amqp_timeout_seconds: u32,
 }
 
@@ -98,7 +99,7 @@ pub enum UnusableAmqp {
 /// something to send.
 ///
 /// **Errors.** [`UnusableAmqp`].
-pub fn sink(args: &AmqpArgs, source: &str) -> Result<Option<Box<dyn Sink>>, UnusableAmqp> {
+pub fn sink(args: &AmqpArgs, source: &str) -> Result<Option<Arc<dyn Sink>>, UnusableAmqp> {
     let Some(url) = &args.amqp_url else { return Ok(None) };
     if !(1..=127).contains(&args.amqp_exchange.len()) {
         return Err(UnusableAmqp::Exchange);
@@ -107,7 +108,7 @@ pub fn sink(args: &AmqpArgs, source: &str) -> Result<Option<Box<dyn Sink>>, Unus
 }
 
 #[cfg(not(feature = "amqp"))]
-fn built(_: &AmqpArgs, _: &Secret, _: &str) -> Result<Box<dyn Sink>, UnusableAmqp> {
+fn built(_: &AmqpArgs, _: &Secret, _: &str) -> Result<Arc<dyn Sink>, UnusableAmqp> {
     Err(UnusableAmqp::NotBuilt)
 }
 

@@ -22,6 +22,7 @@ mod producer;
 
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use crate::Sink;
 use crate::secret::Secret;
@@ -51,9 +52,10 @@ pub struct KafkaArgs {
     #[arg(long, env = "RELAY_KAFKA_MESSAGE_BYTES_MAX", default_value_t = 1_000_000,
         value_parser = clap::value_parser!(u32).range(1_000..=1_000_000_000))]
     pub kafka_message_bytes_max: u32,
-    /// For how many seconds a batch waits to be acknowledged before it is tried anew
-    #[arg(long, env = "RELAY_KAFKA_TIMEOUT_SECONDS", default_value_t = 10,
-        value_parser = clap::value_parser!(u32).range(1..=60))]
+    /// For how many seconds a batch waits to be acknowledged before it is tried anew; a process that
+    /// delivers for longer than its lease lasts has its shards read by another
+    #[arg(long, env = "RELAY_KAFKA_TIMEOUT_SECONDS", default_value_t = 5,
+        value_parser = clap::value_parser!(u32).range(1..=10))]
     pub kafka_timeout_seconds: u32,
     /// Sign in as this user (SASL), with `RELAY_KAFKA_PASSWORD`
     #[arg(long, env = "RELAY_KAFKA_USERNAME")]
@@ -156,14 +158,14 @@ pub enum UnusableKafka {
 /// something to send.
 ///
 /// **Errors.** [`UnusableKafka`].
-pub fn sink(args: &KafkaArgs, source: &str) -> Result<Option<Box<dyn Sink>>, UnusableKafka> {
+pub fn sink(args: &KafkaArgs, source: &str) -> Result<Option<Arc<dyn Sink>>, UnusableKafka> {
     let Some(brokers) = &args.kafka_brokers else { return Ok(None) };
     args.check(cfg!(feature = "kafka-tls"))?;
     built(args, brokers, source).map(Some)
 }
 
 #[cfg(not(feature = "kafka"))]
-fn built(_: &KafkaArgs, _: &str, _: &str) -> Result<Box<dyn Sink>, UnusableKafka> {
+fn built(_: &KafkaArgs, _: &str, _: &str) -> Result<Arc<dyn Sink>, UnusableKafka> {
     Err(UnusableKafka::NotBuilt)
 }
 

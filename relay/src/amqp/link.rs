@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -72,7 +73,7 @@ pub(super) fn built(
     args: &AmqpArgs,
     url: &Secret,
     source: &str,
-) -> Result<Box<dyn Sink>, UnusableAmqp> {
+) -> Result<Arc<dyn Sink>, UnusableAmqp> {
     let uri = url.reveal().parse().map_err(|_| UnusableAmqp::Address)?;
     let exchange = ShortString::try_new(args.amqp_exchange.as_str());
     let ca = args.amqp_tls_ca.as_ref().map(|file| {
@@ -81,7 +82,7 @@ pub(super) fn built(
             why: error.to_string(),
         })
     });
-    Ok(Box::new(Amqp {
+    Ok(Arc::new(Amqp {
         uri,
         tls: OwnedTLSConfig { identity: None, cert_chain: ca.transpose()? },
         exchange: exchange.map_err(|_| UnusableAmqp::Exchange)?,

@@ -84,13 +84,13 @@ pub(super) fn built(
     args: &KafkaArgs,
     brokers: &str,
     source: &str,
-) -> Result<Box<dyn Sink>, UnusableKafka> {
+) -> Result<Arc<dyn Sink>, UnusableKafka> {
     let patience = Duration::from_secs(args.kafka_timeout_seconds.into());
     let config = config(args, brokers, patience);
     // Whatever librdkafka has against the settings, or a file that they name, is said at the start.
     let connected =
         connected(&config).map_err(|error| UnusableKafka::Client(one_line(&error.to_string())))?;
-    Ok(Box::new(Kafka {
+    Ok(Arc::new(Kafka {
         config,
         topics: args.named_topics(),
         source: source.to_owned(),

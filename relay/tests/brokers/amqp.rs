@@ -1,7 +1,7 @@
 //! Against `RabbitMQ`.
 
 use std::collections::BTreeMap;
-use std::sync::Once;
+use std::sync::{Arc, Once};
 
 use lapin::options::{
     BasicGetOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
@@ -47,7 +47,7 @@ impl Rabbit {
         AmqpArgs { amqp_url: Some(Secret::from(self.url.as_str())), ..amqp_args(&all) }
     }
 
-    fn sink(&self, flags: &[&str]) -> Box<dyn Sink> {
+    fn sink(&self, flags: &[&str]) -> Arc<dyn Sink> {
         amqp::sink(&self.args(flags), SOURCE).unwrap().unwrap()
     }
 
@@ -160,7 +160,7 @@ async fn a_message_that_the_broker_does_not_take_stops_its_order_and_nothing_els
     let Some(rabbit) = Rabbit::there().await else { return };
     rabbit.make_exchange().await;
     rabbit.bind("#").await;
-    let (sink, mut batch) = (rabbit.sink(&["--amqp-timeout-seconds", "60"]), placed(50));
+    let (sink, mut batch) = (rabbit.sink(&["--amqp-timeout-seconds", "10"]), placed(50));
     let (small, large) = (batch.clone(), Uuid::now_v7());
     batch.insert(25, event(large, 1, LIFE[0], &json!({ "note": "x".repeat(70_000) })));
     batch.push(event(large, 2, LIFE[1], &json!({})));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::env;
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::sync::Once;
+use std::sync::{Arc, Once};
 
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -37,7 +37,7 @@ async fn make_topic(brokers: &str, topic: &str, settings: &[(&str, &str)]) {
     assert!(made.iter().all(Result::is_ok), "{made:?}");
 }
 
-fn sink(brokers: &str, topic: &str, flags: &[&str]) -> Box<dyn Sink> {
+fn sink(brokers: &str, topic: &str, flags: &[&str]) -> Arc<dyn Sink> {
     let topics = format!("order={topic}");
     let mut all = vec!["--kafka-brokers", brokers, "--kafka-topics", &topics];
     all.extend(flags);
@@ -177,7 +177,7 @@ async fn a_record_that_its_topic_does_not_take_stops_its_order_and_nothing_else(
     let (small, large) = (batch.clone(), Uuid::now_v7());
     batch.insert(50, event(large, 1, LIFE[0], &json!({ "note": "x".repeat(30_000) })));
     batch.push(event(large, 2, LIFE[1], &json!({})));
-    let sink = sink(&brokers, &topic, &["--kafka-timeout-seconds", "60"]);
+    let sink = sink(&brokers, &topic, &["--kafka-timeout-seconds", "10"]);
     arrives(&*sink, &small[..1]).await;
     let verdicts = sink.deliver(&batch).await;
     for (message, verdict) in batch.iter().zip(verdicts) {

@@ -1,5 +1,6 @@
 //! Against librdkafka's mock of a cluster, which refuses and fails as it is told to.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -35,7 +36,7 @@ fn cluster() -> Cluster {
     cluster_of(3)
 }
 
-fn sink(cluster: &Cluster, flags: &[&str]) -> Box<dyn Sink> {
+fn sink(cluster: &Cluster, flags: &[&str]) -> Arc<dyn Sink> {
     let brokers = cluster.bootstrap_servers();
     let mut all = vec!["--kafka-brokers", &brokers];
     all.extend(flags);
