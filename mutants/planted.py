@@ -103,6 +103,9 @@ RELAY_PARKING = "relay/src/parking.rs"
 RELAY_PROGRESS = "relay/src/progress.rs"
 RELAY_READER = "relay/src/reader.rs"
 COUNTING_OUTBOX = "worker/src/order_metrics/outbox.rs"
+WAVES = "relay/src/waves.rs"
+KAFKA_SETTINGS = "relay/src/kafka.rs"
+KAFKA = "relay/src/kafka/producer.rs"
 
 
 @dataclass(frozen=True)
@@ -2099,5 +2102,62 @@ PLANTED = [
         "what an endpoint has still to hear is sent ahead of its turn",
         "webhooks:what_an_endpoint_has_still webhooks",
         (ENDPOINT_SQL, "            and (pg_visible_in_snapshot(message.written_by, progress.seen)\n", "            and (true\n"),
+    ),
+    mutant(
+        "an order's messages are under way at the same time",
+        "units:no_two_messages_of_an_order",
+        (
+            WAVES,
+            "orders.iter_mut().filter_map(VecDeque::pop_front)",
+            "orders.iter_mut().flat_map(|order| order.drain(..))",
+        ),
+    ),
+    mutant(
+        "an order's messages go on behind one that was refused",
+        "units:behind_a_refused_message brokers:behind_a_record",
+        (
+            WAVES,
+            "arrived.push(matches!(verdict, Verdict::Delivered | Verdict::NotWanted));",
+            "arrived.push(!matches!(verdict, Verdict::Unavailable { .. }));",
+        ),
+    ),
+    mutant(
+        "another wave is begun while the broker is away",
+        "units:while_the_receiver_is_away",
+        (WAVES, "while is_available && !orders.is_empty() {", "while !orders.is_empty() {"),
+    ),
+    mutant(
+        "what travelled with a refused record is refused with it",
+        "brokers:what_travelled_with",
+        (KAFKA, "let in_company = wave.len() > 1;", "let in_company = wave.is_empty();"),
+    ),
+    mutant(
+        "a record that is invalid is a broker that is away",
+        "brokers:behind_a_record",
+        (KAFKA, "    RDKafkaErrorCode::InvalidRecord,\n", "    RDKafkaErrorCode::InvalidGroupId,\n"),
+    ),
+    mutant(
+        "a right that the relay lacks is the record's fault",
+        "brokers:what_is_no_fault",
+        (
+            KAFKA,
+            "    RDKafkaErrorCode::InvalidTimestamp,\n",
+            "    RDKafkaErrorCode::TopicAuthorizationFailed,\n",
+        ),
+    ),
+    mutant(
+        "a producer is used again after a batch that it could not deliver",
+        "brokers:what_is_no_fault",
+        (KAFKA, "        if is_away || connected", "        if is_away && connected"),
+    ),
+    mutant(
+        "an order's events are spread over the partitions",
+        "brokers:every_event_is_a_record",
+        (KAFKA, ".key(message.aggregate_id.as_str())", ".key(message.id.as_str())"),
+    ),
+    mutant(
+        "Kafka is spoken to in the clear where TLS was not built in",
+        "units:a_build_without_tls",
+        (KAFKA_SETTINGS, "(true, _) if !has_tls =>", "(true, _) if !has_tls && is_scram =>"),
     ),
 ]

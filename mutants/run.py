@@ -58,6 +58,7 @@ CHECKS = {
     "watch": ["--workspace", "--test", "watch"],
     "cli": ["--workspace", "--test", "cli"],
     "counterparts": ["--workspace", "--test", "counterparts"],
+    "brokers": ["--workspace", "--test", "brokers"],
     "matrix": ["--workspace", "--test", "matrix"],
     "webhooks": ["--workspace", "--test", "webhooks"],
 }

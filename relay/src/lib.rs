@@ -19,10 +19,12 @@
 //! | [`webhooks`] | tells endpoints of events by HTTP |
 //! | [`ops`], [`telemetry`] | what an operator and Prometheus ask the process |
 
+pub mod amqp;
 pub mod backoff;
 pub mod database;
 pub mod feed;
 pub mod judge;
+pub mod kafka;
 pub mod leases;
 pub mod message;
 pub mod name;
@@ -33,9 +35,12 @@ pub mod progress;
 pub mod reader;
 pub mod rebase;
 pub mod run;
+pub mod secret;
 pub mod sink;
 pub mod source;
 pub mod telemetry;
+#[cfg(any(feature = "amqp", feature = "kafka"))]
+mod waves;
 pub mod webhooks;
 
 pub use message::Message;

@@ -13,8 +13,9 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 pub const ONLY_ERRORS: &str = "error";
 
 /// The filter of a program that serves. The SDK reports failed workflow tasks as warnings, and its
-/// informational lines repeat ours.
-pub const EVENTS_OF_NOTE: &str = "info,sqlx::postgres::notice=warn,temporalio_sdk_core=warn,temporalio_client=warn,temporalio_sdk=warn";
+/// informational lines repeat ours. `lapin` warns of every message that a broker returns, with all
+/// that is in it.
+pub const EVENTS_OF_NOTE: &str = "info,sqlx::postgres::notice=warn,temporalio_sdk_core=warn,temporalio_client=warn,temporalio_sdk=warn,lapin=error";
 
 /// How log lines are formatted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

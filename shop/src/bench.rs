@@ -9,6 +9,7 @@ mod load;
 mod machine;
 mod popular;
 mod reads;
+mod relay;
 mod report;
 mod textbook;
 mod worker;
@@ -64,6 +65,22 @@ pub(crate) struct Bench {
     #[arg(long, env = "STARTER_DATABASE_URL", hide_env_values = true)]
     starter_database_url: String,
 
+    /// Where Kafka is, or who stands for it; without it, the relay is not measured.
+    #[arg(long, env = "ORDERSAGA_KAFKA_BROKERS")]
+    kafka_brokers: Option<String>,
+
+    /// With how many events the outbox is filled for the relay.
+    #[arg(long, default_value_t = 200_000)]
+    relay_events: i64,
+
+    /// The shop's database, as the relay uses it.
+    #[arg(long, env = "RELAY_DATABASE_URL", hide_env_values = true)]
+    relay_database_url: Option<String>,
+
+    /// The shop's database, as the owner of its schemas, who fills the outbox.
+    #[arg(long, env = "MIGRATE_DATABASE_URL", hide_env_values = true)]
+    owner_database_url: Option<String>,
+
     /// The process ids of the programs that are measured, as
     /// `{"temporal":1,"postgres":2,"worker":3,"starter":4}`; without it, processor time is not
     /// told.
@@ -104,6 +121,9 @@ pub(crate) enum BenchError {
     /// The benchmark's worker does not run.
     #[error("the benchmark's worker: {0}")]
     Worker(String),
+    /// The relay has ended instead of delivering.
+    #[error("`ordersaga relay` has ended: {0}")]
+    Relay(String),
 }
 
 /// Everything that was measured.
@@ -160,7 +180,7 @@ pub(crate) async fn run(bench: &Bench) -> Result<(), BenchError> {
     let bursts = bursts(bench, &arena, &database).await?;
     report::closing(bench, &Findings { many, one, bursts })?;
     popular::measured(&arena, bench.at_once, bench.burst).await?;
-    Ok(())
+    relay::measured(bench, &arena, &programs).await
 }
 
 impl Bench {

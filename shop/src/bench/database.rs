@@ -34,6 +34,42 @@ impl Database {
         unlaunch.bind(order.order_id.uuid()).execute(&self.0).await.map(drop)
     }
 
+    /// Fills the outbox with so many events or a few less, for the relay alone: what was told of one
+    /// order that is completed, of many that never were. They are in the order in which orders that
+    /// are under way at the same time are told of.
+    #[expect(clippy::disallowed_methods, reason = "the shop is outside: no schema checks its SQL")]
+    pub(super) async fn fill_outbox(&self, run: &str, events: i64) -> Result<(), sqlx::Error> {
+        let fill = sqlx::query(
+            "with told as materialized (
+                select sequence, type, payload from outbox.messages
+                where aggregateid = (
+                    select aggregateid from outbox.messages
+                    where type = 'ordersaga.order.completed.v1' order by position desc limit 1
+                )
+            )
+            insert into outbox.messages (aggregatetype, aggregateid, sequence, type, payload)
+            select 'order', md5($1 || number)::uuid::text, sequence, type, payload
+            from told, generate_series(1, $2 / (select greatest(count(*), 1) from told)) as number
+            order by number + 100 * sequence, number",
+        );
+        fill.bind(run).bind(events).execute(&self.0).await.map(drop)
+    }
+
+    /// How many messages there are.
+    pub(super) async fn messages(&self) -> Result<i64, sqlx::Error> {
+        sqlx::query_scalar("select count(*) from outbox.messages").fetch_one(&self.0).await
+    }
+
+    /// How many messages the relay has dealt with for Kafka.
+    pub(super) async fn relayed(&self) -> Result<i64, sqlx::Error> {
+        sqlx::query_scalar(
+            "select coalesce(sum(delivered + not_wanted + parked), 0)::bigint
+             from outbox.progress where sink = 'kafka'",
+        )
+        .fetch_one(&self.0)
+        .await
+    }
+
     /// How many transactions have been committed in it.
     pub(super) async fn commits(&self) -> Result<i64, sqlx::Error> {
         sqlx::query_scalar(

@@ -78,6 +78,11 @@ impl Programs {
     }
 }
 
+/// What a program has taken since it was started; nothing where the system does not tell.
+pub(super) fn cpu_time(pid: u32) -> Option<Duration> {
+    Processes::now().cpu_time(pid)
+}
+
 /// One look at every process, as Linux shows them. Empty on other systems.
 struct Processes(BTreeMap<u32, Process>);
 
