@@ -46,7 +46,9 @@ pub enum TemplateError {
     #[error("the templates in {0} cannot be read")]
     Folder(String, #[source] io::Error),
     /// A file that is no template's.
-    #[error("{0} is no file of a mail: the name of a mail, and .subject.txt, .txt, .html or .sms.txt")]
+    #[error(
+        "{0} is no file of a mail: the name of a mail, and .subject.txt, .txt, .html or .sms.txt"
+    )]
     Stray(String),
     /// A mail is not whole in a locale.
     #[error("{0} is missing")]
@@ -287,7 +289,9 @@ fn formats_of(sources: &Sources) -> Result<BTreeMap<String, Formats>, TemplateEr
         sources.keys().filter_map(|name| Some(name.split_once('/')?.0)).collect();
     let read = |locale: &str| {
         let name = format!("{locale}/{FORMATS}");
-        let Some((file, text)) = sources.get(&name) else { return Err(TemplateError::Missing(name)) };
+        let Some((file, text)) = sources.get(&name) else {
+            return Err(TemplateError::Missing(name));
+        };
         let formats = serde_json::from_str(text)
             .map_err(|source| TemplateError::Formats { file: file.clone(), source })?;
         Ok((locale.to_owned(), formats))
@@ -324,10 +328,9 @@ fn environment_of(sources: &Sources) -> Result<Environment<'static>, TemplateErr
 
 /// The error of a template, with where it is. Of its values it tells nothing.
 fn broken(name: &str, error: &minijinja::Error, file: impl Fn(&str) -> String) -> TemplateError {
-    let what = error.detail().map_or_else(
-        || error.kind().to_string(),
-        |detail| format!("{}: {detail}", error.kind()),
-    );
+    let what = error
+        .detail()
+        .map_or_else(|| error.kind().to_string(), |detail| format!("{}: {detail}", error.kind()));
     TemplateError::Broken {
         file: file(error.name().unwrap_or(name)),
         line: error.line().unwrap_or_default(),
@@ -339,8 +342,7 @@ fn broken(name: &str, error: &minijinja::Error, file: impl Fn(&str) -> String) -
 fn paths(variables: &serde_json::Value) -> BTreeSet<String> {
     fn add(before: &str, value: &serde_json::Value, paths: &mut BTreeSet<String>) {
         for (name, value) in value.as_object().into_iter().flatten() {
-            let path =
-                if before.is_empty() { name.clone() } else { format!("{before}.{name}") };
+            let path = if before.is_empty() { name.clone() } else { format!("{before}.{name}") };
             add(&path, value, paths);
             paths.insert(path);
         }

@@ -143,9 +143,11 @@ fn an_unknown_variable_is_found_where_no_sample_comes_past_it() {
     assert!(refusal.contains("order.total"), "{refusal}");
     let refusal = Folder::with(&[("de/layout.html", "<p>\n{{ why }}</p>")]).refusal();
     assert!(refusal.contains("de/layout.html:2"), "{refusal}");
-    let refusal =
-        Folder::with(&[("en/confirmed.txt", "{% for l in order.lines %}\n{{ l.price }}{% endfor %}")])
-            .refusal();
+    let refusal = Folder::with(&[(
+        "en/confirmed.txt",
+        "{% for l in order.lines %}\n{{ l.price }}{% endfor %}",
+    )])
+    .refusal();
     assert!(refusal.contains("en/confirmed.txt:2"), "{refusal}");
 }
 
@@ -195,9 +197,11 @@ fn whoever_wants_another_locale_gets_its_language_or_the_fallback() {
 #[test]
 fn what_is_named_in_a_link_cannot_leave_its_place() {
     let templates = built_in();
-    let article =
-        About::Article { sku: "a/../b?c d".to_owned(), name: "HEART".to_owned() };
+    let article = About::Article { sku: "a/../b?c d".to_owned(), name: "HEART".to_owned() };
     let letter = Letter { about: article, ..letter(MailTemplate::BackInStock, "Ada") };
     let written = templates.write(MailTemplate::BackInStock, "en", &letter).unwrap();
-    assert!(written.text.contains("https://shop.example/articles/a%2F..%2Fb%3Fc%20d"), "{written:?}");
+    assert!(
+        written.text.contains("https://shop.example/articles/a%2F..%2Fb%3Fc%20d"),
+        "{written:?}"
+    );
 }
