@@ -11,6 +11,7 @@ pub(crate) mod disputes;
 pub(crate) mod input;
 pub(crate) mod launch;
 pub(crate) mod ledger;
+pub(crate) mod mail;
 pub(crate) mod money;
 pub(crate) mod orders;
 pub(crate) mod paging;

@@ -34,6 +34,8 @@ pub enum Kind {
     EventNotFound,
     /// No difference of this number stands open.
     DifferenceNotFound,
+    /// No such mail waits to be decided about.
+    NotificationNotFound,
     /// The shop has no secret to check webhooks by.
     WebhooksNotTaken,
     /// The payment provider has not signed this, or not lately.
@@ -123,6 +125,7 @@ impl Kind {
             Self::AccountNotFound => "There is no such account",
             Self::EventNotFound => "There is no such open event",
             Self::DifferenceNotFound => "There is no such open difference",
+            Self::NotificationNotFound => "There is no such mail",
             Self::WebhooksNotTaken => "This shop takes no webhooks",
             Self::SignatureRefused => "The webhook's signature does not count",
             Self::EventOfAnotherAccount => "The event is of another account or mode",

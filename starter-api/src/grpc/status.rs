@@ -54,6 +54,7 @@ const fn code(kind: Kind) -> Code {
         | Kind::AccountNotFound
         | Kind::EventNotFound
         | Kind::DifferenceNotFound
+        | Kind::NotificationNotFound
         | Kind::WebhooksNotTaken
         | Kind::EntryNotFound
         | Kind::RuleSetNotFound

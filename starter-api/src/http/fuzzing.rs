@@ -35,11 +35,13 @@ use crate::app::webhooks::signature::{StripeMode, StripeWebhooks};
 use crate::error::{Breach, Kind, Problem, Rules};
 use crate::grpc;
 use crate::http::customers::update::CustomerRequest;
+use crate::http::customers::update_mail::PreferencesRequest;
 use crate::http::extract::{Body, IdempotencyKeyHeader, PreferWait, Query, visible_ascii, wants};
 use crate::http::forwarded::{ProxyHeader, callers};
 use crate::http::graphql::GraphqlRequest;
 use crate::http::identity::token;
 use crate::http::line::{LineRequest, whole_number};
+use crate::http::mail::skip::SkipRequest;
 use crate::http::observe::TraceParent;
 use crate::http::orders::cancel::{CancelOrderRequest, CancelQuery};
 use crate::http::orders::pay::PayOrderRequest;
@@ -63,8 +65,8 @@ use crate::http::screening::rule_sets::list::RuleSetsQuery;
 use crate::http::stock::shift::MovementRequest;
 use crate::http::webhooks::dismiss::DismissRequest;
 use crate::http::{
-    attention, conditional, customers, disputes, identity, ledger, page, products, reconciliation,
-    stock, webhooks,
+    attention, conditional, customers, disputes, identity, ledger, mail, page, products,
+    reconciliation, stock, webhooks,
 };
 use crate::identity::fuzzing::caller_of_the_shop;
 
@@ -151,6 +153,8 @@ pub fn other_body(bytes: &[u8]) {
         b'l' => is_read::<EntryRequest>(body),
         b'b' => rule_set_body(body),
         b'j' => is_read::<ActivateRequest>(body),
+        b'o' => is_read::<PreferencesRequest>(body),
+        b'e' => is_read::<SkipRequest>(body),
         b'g' => is_read::<GraphqlRequest>(body),
         b'f' => token_form(body),
         _ => {}
@@ -176,6 +180,7 @@ pub fn query_string(bytes: &[u8]) {
         b'b' => is_read_back::<disputes::list::ListQuery>(query),
         b'w' => is_read_back::<webhooks::list::ListQuery>(query),
         b'f' => is_read_back::<reconciliation::list::ListQuery>(query),
+        b'n' => is_read_back::<mail::list::ListQuery>(query),
         b'd' => {
             query_of::<CancelQuery>(query);
         }

@@ -31,6 +31,7 @@ const PROBLEMS: &str = include_str!("../../../docs/problems.md");
         (name = "products", description = "The catalogue"),
         (name = "stock", description = "Stock levels and movements, for staff"),
         (name = "customers", description = "Customers' particulars"),
+        (name = "mail", description = "What customers are told by mail and text message"),
         (name = "operators", description = "Orders that wait for an operator, screening, task \
                                             queues, and parties that orders depend on"),
         (name = "disputes", description = "Payments that customers' banks dispute"),

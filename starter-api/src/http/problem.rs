@@ -116,6 +116,7 @@ impl Kind {
             | Self::AccountNotFound
             | Self::EventNotFound
             | Self::DifferenceNotFound
+            | Self::NotificationNotFound
             | Self::WebhooksNotTaken
             | Self::EntryNotFound
             | Self::RuleSetNotFound => StatusCode::NOT_FOUND,

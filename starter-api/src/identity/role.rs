@@ -54,6 +54,7 @@ impl Role {
                 Scope::OperateQueues,
                 Scope::ReadReconciliation,
                 Scope::SettleDifferences,
+                Scope::OperateMail,
                 Scope::WriteProducts,
                 Scope::ReadStock,
                 Scope::WriteStock,

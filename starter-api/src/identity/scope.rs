@@ -60,6 +60,8 @@ scopes! {
     ReadReconciliation = "reconciliation:read";
     /// Say that such a difference is settled.
     SettleDifferences = "reconciliation:settle";
+    /// See mails to customers, and decide about those that cannot be sent.
+    OperateMail = "mail:operate";
     /// Add articles to the catalogue and change their prices.
     WriteProducts = "products:write";
     /// See the stock.
