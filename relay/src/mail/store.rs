@@ -111,7 +111,8 @@ pub(super) async fn tell_those_who_wait(
              returning waits.wait_id
          )
          insert into mail.notifications (fact, template, channel, wait_id, message_id, policy)
-         select 'wait:' || wait_id, $1, 'mail', wait_id, format('wait.%s.%s@%s', wait_id, $1, $2), $3
+         select 'wait:' || wait_id, $1::text, 'mail', wait_id,
+             format('wait.%s.%s@%s', wait_id, $1::text, $2::text), $3::text
          from told
          on conflict do nothing",
         MailTemplate::BackInStock.name(),
