@@ -14,8 +14,10 @@
 
 `test --with stripe` also starts who stands for Stripe: localstripe, the proxy before it, and
 stripe-mock where there is Go. The command then gets STRIPE_API_URL and STRIPE_API_KEY, and the
-same URL in ORDERSAGA_STRIPE_URL, which says that it is no real account. With `--where-possible`
-the command runs without them where they cannot be had, which is said.
+same URL in ORDERSAGA_STRIPE_URL, which says that it is no real account. `--with mail` starts who takes
+mails: Mailpit, which Go builds, and aiosmtpd, which loses answers; the command gets
+ORDERSAGA_MAILPIT_URL, ORDERSAGA_MAILPIT_PORT and ORDERSAGA_CUTTING_MAIL_PORT. With
+`--where-possible` the command runs without those that cannot be had, which is said.
 
 `demo`, `books` and `chaos` with `--provider stripe` have them take the customers' money, instead of
 the sandbox. The starter then takes webhooks, signed by secrets of this run: `shop` gets the same
@@ -61,9 +63,13 @@ from account import account_for
 from books import hledger
 from console import Problem, Stopped, say
 from counterparts import (
+    AIOSMTPD,
+    MAILPIT,
     STRIPE_MOCK,
+    MailCounterparts,
     StripeCounterparts,
     fetch_localstripe,
+    mail_settings_for,
     refuse_foreign_state,
     settings_for,
 )
@@ -76,6 +82,7 @@ from postgres import Postgres, make_reachable
 from processes import Service, Services, Signals, hand_over, run
 from remote_control import RemoteControl
 from temporal_server import TemporalServer, clean_env
+from tools import fetched
 
 REPO = Path(__file__).resolve().parent.parent
 CATALOGUE = REPO / "shop" / "data" / "products.csv"
@@ -159,6 +166,8 @@ class Stack:
             self._choose_addresses()
             if "stripe" in self.counterparts:
                 self._start_stripe(cache)
+            if "mail" in self.counterparts:
+                self._start_mail(cache)
             if self.command in WITH_SHOP:
                 self._start_shop()
 
@@ -263,6 +272,23 @@ class Stack:
             self._take_webhooks()
         judged = "judged by stripe-mock" if stripe.stripe_mock else "judged by nobody"
         say(f"Stripe's counterpart is ready on {self.env['STRIPE_API_URL']}, {judged}")
+
+    def _start_mail(self, cache: Path) -> None:
+        try:
+            mailpit = MAILPIT.fetch(cache)
+            if mailpit is None:
+                raise Problem("there is no Mailpit")
+            mail = MailCounterparts(mailpit, fetched(cache, (AIOSMTPD,)), self.data, self.ports)
+        except Problem as problem:
+            if not self.where_possible:
+                raise
+            say(f"nobody takes mails, so what needs that is not run: {problem}")
+            return
+        services = mail.services()
+        for service in services:
+            self.services.launch(service)
+        self.env.update(mail_settings_for(services))
+        say(f"Mailpit is ready on {self.env['ORDERSAGA_MAILPIT_URL']}")
 
     def _take_webhooks(self) -> None:
         """By secrets of this run alone: two, as while one replaces the other.
@@ -555,7 +581,7 @@ def parse(arguments: list[str]) -> Asked:
     parser.add_argument(
         "--with",
         dest="counterparts",
-        choices=("stripe",),
+        choices=("stripe", "mail"),
         action="append",
         default=[],
         help="a counterpart of an outside party, for `test`",
@@ -597,7 +623,7 @@ def carry_out(asked: Asked, signals: Signals) -> int:
     with opened(asked.data, fresh=command in FRESH, signals=signals) as services:
         if command in WITH_SHOP:
             build(signals, *(["counterparts"] if asked.counterparts else []))
-        elif asked.counterparts:
+        elif "stripe" in asked.counterparts:
             build_counterparts(signals)
         stack = Stack(
             command,

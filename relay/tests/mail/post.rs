@@ -41,7 +41,7 @@ pub(crate) struct Post {
     pub(crate) server: MailServer,
 }
 
-/// Sends by the rights of the relay alone.
+/// Sends by the rights of the relay alone, to the mail server at this port.
 pub(crate) fn sender_to(
     db: &PgPool,
     port: u16,
@@ -54,6 +54,15 @@ pub(crate) fn sender_to(
         credentials: None,
         patience: Duration::from_secs(20),
     };
+    sender_by(db, Arc::new(Smtp::new(server).unwrap()), text_messages)
+}
+
+/// Sends by the rights of the relay alone, to this mail server.
+pub(crate) fn sender_by(
+    db: &PgPool,
+    mails: Arc<dyn relay::mail::MailServer>,
+    text_messages: Option<Arc<dyn TextMessages>>,
+) -> Sender {
     let shop = Shop {
         name: "The Shop".to_owned(),
         order_url: Some("https://shop.example/orders/{order_id}".to_owned()),
@@ -71,7 +80,7 @@ pub(crate) fn sender_to(
         locales: vec![("DE".to_owned(), "de".to_owned())],
         api_url: Some("https://api.example".to_owned()),
         connections: 1,
-        mails: Arc::new(Smtp::new(server).unwrap()),
+        mails,
         text_messages,
     };
     Sender::new(testkit::as_role(db, "ordersaga_relay"), Arc::new(templates), sending)

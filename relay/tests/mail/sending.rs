@@ -1,6 +1,10 @@
 //! Each mail is sent as often as its policy allows, and only while it is true.
 
-use relay::mail::{Channel, Looked};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use lettre::Address;
+use relay::mail::{Channel, Looked, MailServer, Outcome};
 use runtime::schema::MIGRATIONS;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
@@ -8,9 +12,9 @@ use uuid::Uuid;
 
 use crate::post::{
     EMAIL, Post, authorised, awaiting_customer, called_back, cancelled, reserved, review_needed,
-    sender_to, shipped, unwinding,
+    sender_by, sender_to, shipped, unwinding,
 };
-use crate::server::{Kept, MailServer, Trouble};
+use crate::server::{self, Kept, Trouble};
 
 const GREYLISTED: &str = "451 4.7.1 <ada@example.org>: greylisted, come again";
 const UNKNOWN: &str = "550 5.1.1 <ada@example.org>: user unknown";
@@ -172,6 +176,33 @@ async fn what_a_dead_sender_may_have_sent_is_sent_again_only_if_it_may_come_twic
     assert_eq!(post.server.kept().len(), 1);
 }
 
+/// A mail server that looks what is on record when it is given a mail.
+struct Witness {
+    db: PgPool,
+    seen: Mutex<Vec<String>>,
+}
+
+#[async_trait]
+impl MailServer for Witness {
+    async fn send(&self, _from: &Address, _to: &Address, _mail: &[u8]) -> Outcome {
+        let state = sqlx::query_scalar!("select state from mail.notifications");
+        let state = state.fetch_one(&self.db).await.unwrap();
+        self.seen.lock().unwrap().push(state);
+        Outcome::Sent
+    }
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_mail_is_on_record_as_being_sent_before_the_server_is_given_it(db: PgPool) {
+    let post = post_with_ada(db).await;
+    post.told(&[authorised()]).await;
+    let witness = Arc::new(Witness { db: post.db.clone(), seen: Mutex::default() });
+    let sender = sender_by(&post.db, witness.clone(), None);
+    assert_eq!(sender.send_next(Channel::Mail).await.unwrap(), Looked::Dealt);
+    assert_eq!(*witness.seen.lock().unwrap(), ["sending"]);
+    assert_eq!(post.states().await, ["sent"]);
+}
+
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn what_another_sender_is_at_is_left_alone(db: PgPool) {
     let post = post_with_ada(db).await;
@@ -223,7 +254,7 @@ async fn a_server_that_takes_no_mail_of_the_shop_parks_none(db: PgPool) {
     let post = post_with_ada(db).await;
     post.told(&[reserved(), shipped()]).await;
     for trouble in troubles {
-        let server = MailServer::start().await;
+        let server = server::MailServer::start().await;
         server.next(&[trouble]);
         let sender = sender_to(&post.db, server.port, None);
         let looked = sender.send_next(Channel::Mail).await.unwrap();
