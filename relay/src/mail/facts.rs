@@ -2,7 +2,7 @@
 //! is not told.
 
 use chrono::{DateTime, Utc};
-use domain::event::{OrderEvent, Refused};
+use domain::event::{EventType, OrderEvent, Refused};
 use domain::{Currency, FulfilmentStatus, MailTemplate, Money, OrderLine, PaymentStatus};
 use rust_decimal::Decimal;
 use serde_json::Value;
@@ -83,7 +83,7 @@ pub(super) async fn last_event(
     .fetch_all(db)
     .await?;
     let told = events.into_iter().find(|event| {
-        event.event_type.parse().ok().and_then(MailTemplate::told_by) == Some(template)
+        event.event_type.parse::<EventType>().ok().and_then(MailTemplate::told_by) == Some(template)
     });
     Ok(told.map(|event| Subject::Event { order_id, sequence: event.sequence }))
 }

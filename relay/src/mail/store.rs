@@ -164,7 +164,7 @@ pub(super) async fn claim(
         let event = event.map(|(order_id, sequence)| Subject::Event { order_id, sequence });
         let subject = event.or_else(|| row.wait_id.map(Subject::Wait));
         let (Ok(template), Ok(policy), Some(subject)) =
-            (row.template.parse(), row.policy.parse(), subject)
+            (row.template.parse::<MailTemplate>(), row.policy.parse::<MailPolicy>(), subject)
         else {
             return Err(bad);
         };
