@@ -255,6 +255,9 @@ fn read_folder(folder: &Path, sources: &mut Sources) -> Result<(), TemplateError
             continue;
         }
         let name = locale.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name.starts_with('.') {
+            continue;
+        }
         for file in fs::read_dir(&locale).map_err(|error| failed(&locale, error))? {
             let file = file.map_err(|error| failed(&locale, error))?.path();
             let own = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
