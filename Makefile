@@ -21,7 +21,7 @@ up: ## the whole system, until Ctrl-C
 
 test: ## every test, against a real Temporal server and a real Postgres
 	@$(PYTHON) -m unittest discover embedded
-	@$(STACK) test --with stripe --with tansu --where-possible -- sh embedded/test.sh
+	@$(STACK) test --with stripe --with tansu --with mail --where-possible -- sh embedded/test.sh
 	@ORDERSAGA_PROFILE=dev $(STACK) fuzz -- 3
 
 counterparts: ## fetches who stands for outside parties in tests, and says what is there

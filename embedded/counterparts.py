@@ -3,7 +3,8 @@
 
 Run by itself, fetches what is missing and prints what is there. `localstripe` keeps payments as
 Stripe does, `stripe-mock` judges requests by Stripe's own description, `toxiproxy` breaks the
-network between any two programs. They are programs of their own, never linked.
+network between any two programs, Mailpit takes mails and refuses them on command, and aiosmtpd loses
+its answers. They are programs of their own, never linked.
 """
 
 from __future__ import annotations
@@ -30,6 +31,10 @@ LOCALSTRIPE_STATE = Path("/tmp/localstripe.pickle")
 LOCALSTRIPE_PORT = 8420
 STRIPE_MOCK_PORT = 12111
 STRIPE_PROXY_PORT = 12110
+AIOSMTPD = "aiosmtpd==1.4.6"
+MAILPIT_PORT = 1025
+MAILPIT_API_PORT = 8025
+CUTTING_MAIL_PORT = 1026
 # Nobody's: Stripe gives out longer ones.
 API_KEY = "sk_test_ordersaga"
 
@@ -85,6 +90,14 @@ TOXIPROXY = GoTool(
     version="v2.5.0",
     built_as="server",
     does="breaks the network on command",
+)
+
+MAILPIT = GoTool(
+    name="mailpit",
+    package="github.com/axllent/mailpit",
+    version="v1.33.1",
+    built_as="mailpit",
+    does="takes mails, and refuses them on command",
 )
 
 
@@ -146,6 +159,49 @@ def settings_for(services: list[Service]) -> dict[str, str]:
     return settings
 
 
+@dataclass(frozen=True)
+class MailCounterparts:
+    """Who takes the shop's mails: Mailpit, and aiosmtpd, which passes them on and cuts."""
+
+    mailpit: Path
+    aiosmtpd: Path
+    data: Path
+    ports: Ports
+
+    def services(self) -> list[Service]:
+        smtp = self.ports.choose("Mailpit", MAILPIT_PORT)
+        api = self.ports.choose("Mailpit's API", MAILPIT_API_PORT)
+        cutting = self.ports.choose("the mail server that cuts", CUTTING_MAIL_PORT)
+        where = ["--smtp", f"127.0.0.1:{smtp}", "--listen", f"127.0.0.1:{api}"]
+        program = Path(__file__).resolve().parent / "cutting_mail_server.py"
+        return [
+            Service(
+                name="mailpit",
+                command=[self.mailpit, *where, "--enable-chaos"],
+                log=self.data / "logs" / "mailpit.log",
+                env={**os.environ, "MP_DISABLE_VERSION_CHECK": "true"},
+                ready=partial(listens, api),
+            ),
+            Service(
+                name="cutting-mail-server",
+                command=[sys.executable, program, str(cutting), str(smtp)],
+                log=self.data / "logs" / "cutting-mail-server.log",
+                env={**os.environ, "PYTHONPATH": str(self.aiosmtpd)},
+                ready=partial(listens, cutting),
+            ),
+        ]
+
+
+def mail_settings_for(services: list[Service]) -> dict[str, str]:
+    """Where the tests of mails find them."""
+    mailpit, cutting = ([str(part) for part in service.command] for service in services)
+    return {
+        "ORDERSAGA_MAILPIT_URL": f"http://{mailpit[mailpit.index('--listen') + 1]}",
+        "ORDERSAGA_MAILPIT_PORT": mailpit[mailpit.index("--smtp") + 1].rpartition(":")[2],
+        "ORDERSAGA_CUTTING_MAIL_PORT": cutting[2],
+    }
+
+
 def fetch_localstripe(cache: Path) -> Path:
     return fetched(cache, (LOCALSTRIPE,))
 
@@ -154,8 +210,10 @@ def main() -> int:
     cache = cache_folder(os.environ, account_for(Path.cwd()))
     with one_at_a_time(cache, Signals()):
         localstripe = fetch_localstripe(cache)
-        tools = [(tool, tool.fetch(cache)) for tool in (STRIPE_MOCK, TOXIPROXY)]
+        aiosmtpd = fetched(cache, (AIOSMTPD,))
+        tools = [(tool, tool.fetch(cache)) for tool in (STRIPE_MOCK, TOXIPROXY, MAILPIT)]
     rows = [(LOCALSTRIPE.replace("==", " "), "keeps payments as Stripe does", localstripe)]
+    rows += [(AIOSMTPD.replace("==", " "), "loses its answers to mails", aiosmtpd)]
     rows += [(f"{tool.name} {tool.version}", tool.does, path) for tool, path in tools]
     for name, does, path in rows:
         print(f"{name:26}  {does:40}  {path or 'missing'}")

@@ -18,9 +18,12 @@ tansu, where it can be had.
 
 `test --with stripe` also starts who stands for Stripe: localstripe, the proxy before it, and
 stripe-mock where there is Go. The command then gets STRIPE_API_URL and STRIPE_API_KEY, and the
-same URL in ORDERSAGA_STRIPE_URL, which says that it is no real account. With `--where-possible`
-the command runs without them where they cannot be had, which is said; it then also gets the public
-libraries by which receivers verify webhooks (STANDARD_WEBHOOKS_PYTHON, STANDARD_WEBHOOKS_NODE).
+same URL in ORDERSAGA_STRIPE_URL, which says that it is no real account. `--with mail` starts who
+takes mails: Mailpit, which Go builds, and aiosmtpd, which loses answers; the command gets
+ORDERSAGA_MAILPIT_URL, ORDERSAGA_MAILPIT_PORT and ORDERSAGA_CUTTING_MAIL_PORT. With
+`--where-possible` the command runs without those that cannot be had, which is said; it then also
+gets the public libraries by which receivers verify webhooks (STANDARD_WEBHOOKS_PYTHON,
+STANDARD_WEBHOOKS_NODE).
 
 `demo`, `books` and `chaos` with `--provider stripe` have them take the customers' money, instead of
 the sandbox. The starter then takes webhooks, signed by secrets of this run: `shop` gets the same
@@ -68,9 +71,13 @@ from brokers import NAMES as BROKERS
 from brokers import Brokers
 from console import Problem, Stopped, say
 from counterparts import (
+    AIOSMTPD,
+    MAILPIT,
     STRIPE_MOCK,
+    MailCounterparts,
     StripeCounterparts,
     fetch_localstripe,
+    mail_settings_for,
     refuse_foreign_state,
     settings_for,
 )
@@ -83,6 +90,7 @@ from postgres import Postgres, make_reachable
 from processes import Service, Services, Signals, hand_over, run
 from remote_control import RemoteControl
 from temporal_server import TemporalServer, clean_env
+from tools import fetched
 from verifiers import verifiers
 
 REPO = Path(__file__).resolve().parent.parent
@@ -171,6 +179,8 @@ class Stack:
             if self.where_possible:
                 self.env.update(verifiers(cache))
             self._start_brokers(cache)
+            if "mail" in self.counterparts:
+                self._start_mail(cache)
             if self.command in WITH_SHOP:
                 self._start_shop()
 
@@ -301,6 +311,23 @@ class Stack:
                 self.services.launch(service)
             self.env.update(broker.settings)
             say(f"{name} is there")
+
+    def _start_mail(self, cache: Path) -> None:
+        try:
+            mailpit = MAILPIT.fetch(cache)
+            if mailpit is None:
+                raise Problem("there is no Mailpit")
+            mail = MailCounterparts(mailpit, fetched(cache, (AIOSMTPD,)), self.data, self.ports)
+        except Problem as problem:
+            if not self.where_possible:
+                raise
+            say(f"nobody takes mails, so what needs that is not run: {problem}")
+            return
+        services = mail.services()
+        for service in services:
+            self.services.launch(service)
+        self.env.update(mail_settings_for(services))
+        say(f"Mailpit is ready on {self.env['ORDERSAGA_MAILPIT_URL']}")
 
     def _take_webhooks(self) -> None:
         """By secrets of this run alone: two, as while one replaces the other.
@@ -596,7 +623,7 @@ def parse(arguments: list[str]) -> Asked:
     parser.add_argument(
         "--with",
         dest="counterparts",
-        choices=("stripe", *BROKERS),
+        choices=("stripe", "mail", *BROKERS),
         action="append",
         default=[],
         help="a counterpart of an outside party, for `test`",

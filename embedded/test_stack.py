@@ -682,6 +682,39 @@ class CounterpartsTest(Case):
         self.assertEqual([s.name for s in services], ["localstripe", "stripe-proxy"])
         self.assertNotIn("--stripe-mock", services[-1].command)
 
+    def test_the_tests_of_mails_are_told_where_the_mail_servers_are(self) -> None:
+        mail = counterparts.MailCounterparts(
+            Path("mailpit"), self.folder, self.folder, Ports()
+        )
+        services = mail.services()
+        self.assertEqual([s.name for s in services], ["mailpit", "cutting-mail-server"])
+        settings = counterparts.mail_settings_for(services)
+        passed_on = [str(part) for part in services[1].command][3]
+        self.assertEqual(settings["ORDERSAGA_MAILPIT_PORT"], passed_on)
+        self.assertTrue(settings["ORDERSAGA_MAILPIT_URL"].startswith("http://127.0.0.1:"))
+        self.assertNotEqual(settings["ORDERSAGA_CUTTING_MAIL_PORT"], passed_on)
+
+    def test_without_mail_servers_what_needs_them_is_not_run_or_is_refused(self) -> None:
+        for where_possible in (True, False):
+            options = ["--where-possible"] if where_possible else []
+            asked = stack.parse(["test", "--with", "mail", *options, "--", "true"])
+            begun = stack.Stack(
+                asked.command,
+                self.folder,
+                signals,
+                self.services(),
+                asked.counterparts,
+                asked.where_possible,
+                env={},
+            )
+            with mock.patch.object(counterparts.GoTool, "fetch", return_value=None):
+                if where_possible:
+                    begun._start_mail(self.folder)
+                    self.assertNotIn("ORDERSAGA_MAILPIT_URL", begun.env)
+                else:
+                    with self.assertRaises(Problem):
+                        begun._start_mail(self.folder)
+
     def test_a_state_file_that_cannot_be_written_is_named(self) -> None:
         state = self.folder / "state"
         counterparts.refuse_foreign_state(state)

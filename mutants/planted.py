@@ -106,6 +106,13 @@ COUNTING_OUTBOX = "worker/src/order_metrics/outbox.rs"
 WAVES = "relay/src/waves.rs"
 KAFKA_SETTINGS = "relay/src/kafka.rs"
 KAFKA = "relay/src/kafka/producer.rs"
+MAIL_SQL = "migrations/0082_mail.sql"
+MAIL_SINK = "relay/src/mail/sink.rs"
+MAIL_STORE = "relay/src/mail/store.rs"
+MAIL_FACTS = "relay/src/mail/facts.rs"
+MAIL_SENDER = "relay/src/mail/sender.rs"
+MAIL_TEMPLATES = "relay/src/mail/templates.rs"
+SMTP = "relay/src/mail/smtp.rs"
 
 
 @dataclass(frozen=True)
@@ -2159,5 +2166,92 @@ PLANTED = [
         "Kafka is spoken to in the clear where TLS was not built in",
         "units:a_build_without_tls",
         (KAFKA_SETTINGS, "(true, _) if !has_tls =>", "(true, _) if !has_tls && is_scram =>"),
+    ),
+    mutant(
+        "a mail whose answer is lost is sent again, whatever its policy",
+        "mail:sending::an_answer_that_is_lost_has_a_mail_of_at_most_once units:what_may_have_been_sent",
+        (MAIL_SENDER, "            MailPolicy::AtMostOnce => Settled::Parked { why },\n", "            MailPolicy::AtMostOnce => put_off(why, claim),\n"),
+    ),
+    mutant(
+        "a mail is given to the server before that is on record",
+        "mail:sending::a_mail_is_on_record_as_being_sent mail",
+        (MAIL_STORE, "         set state = 'sending', sending_at = now(), next_try_at = now() + $3::interval, locale = $4\n", "         set sending_at = now(), next_try_at = now() + $3::interval, locale = $4\n"),
+    ),
+    mutant(
+        "what a dead sender may have sent is sent again",
+        "mail:sending::what_a_dead_sender mail",
+        (MAIL_STORE, "(state = 'queued' or state = 'sending' and policy = 'at-least-once')", "state in ('queued', 'sending')"),
+        (MAIL_STORE, "         where channel = $1 and state = 'sending' and policy = 'at-most-once'\n", "         where channel = $1 and state = 'sending' and policy = 'never'\n"),
+    ),
+    mutant(
+        "an order is confirmed that was unwound meanwhile",
+        "mail:sending::what_is_not_so_any_more mail",
+        (MAIL_FACTS, "MailTemplate::Confirmed if !goes_on =>", "MailTemplate::Confirmed if !goes_on && self.event_version > 1 =>"),
+    ),
+    mutant(
+        "a cut before the mail counts as one after it",
+        "mail:sending::a_connection_that_breaks mail",
+        (SMTP, "            return fault.of_mail(\"the recipient\");\n", "            return fault.after_the_mail();\n"),
+    ),
+    mutant(
+        "a server's words are kept, with the address in them",
+        "mail:sending::what_the_server_refuses mail",
+        (SMTP, "enhanced.map_or_else(|| code.to_string(), |enhanced| format!(\"{code} {enhanced}\"))", "enhanced.map_or_else(|| code.to_string(), |_enhanced| format!(\"{code} {text}\"))"),
+    ),
+    mutant(
+        "a server that takes no mail of the shop has each of them parked",
+        "mail:sending::a_server_that_takes_no_mail mail",
+        (SMTP, "        if self.is_put_off() { Outcome::NotNow { why } } else { Outcome::Away { why } }\n    }\n\n    /// Of the one mail", "        if self.is_put_off() { Outcome::NotNow { why } } else { Outcome::Never { why } }\n    }\n\n    /// Of the one mail"),
+    ),
+    mutant(
+        "a mail of an order overtakes one that was put off",
+        "mail:sending::an_orders_mails mail",
+        (MAIL_STORE, "and earlier.state in ('queued', 'sending')", "and earlier.state in ('sending')"),
+    ),
+    mutant(
+        "an event that comes again is told again",
+        "mail:making::an_event_is_told_once mail",
+        (MAIL_SQL, "    constraint notifications_once unique (fact, template, channel),\n", ""),
+    ),
+    mutant(
+        "a shop that turns mails on writes about all its orders of before",
+        "mail:making::what_happened_before mail",
+        (MAIL_SINK, "message.created_at >= since", "message.created_at >= since || message.sequence > 0"),
+    ),
+    mutant(
+        "a variable that does not exist is found when a mail is sent",
+        "units:an_unknown_variable_is_found units",
+        (MAIL_TEMPLATES, "            self.check_names(&format!(\"{locale}/{LAYOUT}\"), &common.unwrap_or_default(), sources)?;\n", "            let _never = common;\n"),
+        (MAIL_TEMPLATES, "                    self.check_names(&name, &known, sources)?;\n", ""),
+    ),
+    mutant(
+        "whoever waits is told again and again",
+        "mail:waiting::whoever_waits mail",
+        (MAIL_STORE, "             where told_at is null and withdrawn_at is null and on_hand > reserved\n", "             where withdrawn_at is null and on_hand > reserved\n"),
+        (MAIL_STORE, "         select 'wait:' || wait_id, $1::text", "         select 'wait:' || wait_id || clock_timestamp(), $1::text"),
+    ),
+    mutant(
+        "a mail that every order needs can be switched off",
+        "starter:a_customer_says_what_mails starter",
+        ("starter-api/src/app/customers/mail.rs", "        if !template.can_be_switched_off() {\n", "        if false && !template.can_be_switched_off() {\n"),
+    ),
+    mutant(
+        "opening a link of a mail switches mails off",
+        "starter:whoever_has_a_mail starter",
+        (
+            "starter-api/src/http/mail/unsubscribe_page.rs",
+            "pub(crate) async fn unsubscribe_page() -> Html<&'static str> {\n    Html(PAGE)\n}\n",
+            "pub(crate) async fn unsubscribe_page(\n"
+            "    axum::extract::State(state): axum::extract::State<crate::http::State>,\n"
+            "    crate::http::extract::Path(token): crate::http::extract::Path<String>,\n"
+            ") -> Html<&'static str> {\n"
+            "    let _off = crate::app::mail::unsubscribe(&state.app, &token).await.is_ok();\n"
+            "    Html(PAGE)\n}\n",
+        ),
+    ),
+    mutant(
+        "a customer has the shop write to others",
+        "starter:only_the_shops_own_programs starter",
+        ("starter-api/src/app/customers/mail.rs", "    if input.email.is_some() && !is_staff {\n", "    if false && input.email.is_some() && !is_staff {\n"),
     ),
 ]

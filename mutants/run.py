@@ -56,6 +56,7 @@ CHECKS = {
     "export": ["--workspace", "--test", "export"],
     "prove": ["--workspace", "--test", "prove"],
     "watch": ["--workspace", "--test", "watch"],
+    "mail": ["--workspace", "--test", "mail"],
     "cli": ["--workspace", "--test", "cli"],
     "counterparts": ["--workspace", "--test", "counterparts"],
     "brokers": ["--workspace", "--test", "brokers"],

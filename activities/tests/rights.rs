@@ -65,6 +65,7 @@ async fn the_starter_writes_neither_orders_nor_money_nor_books(db: PgPool) {
         [
             "catalog.products",
             "customers.customers",
+            "customers.mail_preferences",
             "fraud.entries",
             "fraud.origins",
             "identity.clients",
@@ -74,6 +75,7 @@ async fn the_starter_writes_neither_orders_nor_money_nor_books(db: PgPool) {
             "inbox.events",
             "inventory.movements",
             "inventory.stock",
+            "mail.waits",
             "operations.paused_queues",
             "operations.stopped_parties",
             "orders.launches",
@@ -140,6 +142,11 @@ async fn the_starter_writes_neither_orders_nor_money_nor_books(db: PgPool) {
         // Who has transferred money, and from which account, is the worker's to know.
         "select payer_iban from bank.entries",
         "insert into bank.payments (reference) values ('RF')",
+        // What customers are told is the relay's to say, and a mail's token its customer's to use.
+        "select unsubscribe from mail.notifications",
+        "update mail.notifications set state = 'sent', sent_at = now()",
+        "insert into mail.notifications (fact) values ('order:1')",
+        "update mail.waits set told_at = now()",
         // How a party is dealt with is the workers' to say.
         "delete from operations.party_standings",
         // What the payment provider tells is taken in, and applied by the workers.
@@ -264,6 +271,9 @@ async fn what_runs_with_its_owners_rights_is_called_by_those_who_are_to(db: PgPo
             ("inbox.sweep", false, true),
             ("inventory.book_variance", false, false),
             ("ledger.book_movement", true, false),
+            ("mail.retry", true, false),
+            ("mail.skip", true, false),
+            ("mail.unsubscribe", true, false),
             ("operations.sweep", false, true),
             ("orders.cancel_before_launch", true, false),
             ("orders.place", true, false),
@@ -341,6 +351,9 @@ async fn the_worker_cannot_place_an_order_nor_change_how_it_is_paid(db: PgPool) 
         // Who closes what nothing else closes is a person.
         "select finance.settle_difference(1, 'worker', 'by hand')",
         "select inbox.dismiss('evt_1', 'worker', 'by hand')",
+        "select mail.retry(1, 'worker')",
+        "select unsubscribe from mail.notifications",
+        "select email from customers.mail_preferences",
         // Who stops a party is an operator.
         "insert into operations.stopped_parties (party, stopped_by, why)
             values ('carrier', 'worker', 'by hand')",

@@ -12,6 +12,7 @@ mod differences;
 mod dispute;
 mod endpoint;
 mod export;
+mod mail;
 mod migrate;
 mod order;
 mod output;
@@ -92,6 +93,8 @@ enum Command {
     Refund(refund::RefundArgs),
     /// Look after the orders that wait for a person
     Attention(attention::AttentionArgs),
+    /// Look after the mails to customers, and at their texts
+    Mail(mail::MailArgs),
     /// Look at the disputes of customers' banks
     Dispute(dispute::DisputeArgs),
     /// Look at what the payment provider has told by itself
@@ -129,6 +132,7 @@ async fn main() -> ExitCode {
         Command::Order(_)
         | Command::Refund(_)
         | Command::Attention(_)
+        | Command::Mail(_)
         | Command::Dispute(_)
         | Command::Webhook(_)
         | Command::Endpoint(_)
@@ -164,6 +168,7 @@ async fn carry_out(command: Command) -> Result<ExitCode> {
         Command::Order(args) => order::run(args).await.map(done),
         Command::Refund(args) => refund::run(args).await.map(done),
         Command::Attention(args) => attention::run(args).await.map(done),
+        Command::Mail(args) => mail::run(args).await,
         Command::Dispute(args) => dispute::run(args).await.map(done),
         Command::Webhook(args) => webhook::run(args).await.map(done),
         Command::Endpoint(args) => endpoint::run(args).await.map(done),

@@ -12,6 +12,7 @@ mod fingerprint;
 mod ids;
 pub mod json;
 pub mod ledger;
+mod mail;
 mod money;
 mod order;
 mod party;
@@ -32,6 +33,7 @@ pub use country::{CountryCode, UnknownCountry};
 pub use fingerprint::Fingerprint;
 pub use ids::{AddressId, CustomerId, DiscountCode, IdError, OrderId, PaymentToken, Sku};
 pub use iso_currency::Currency;
+pub use mail::{MailPolicy, MailTemplate};
 pub use money::{Money, MoneyError, minor_digits, written_amount};
 pub use order::{
     CaptureAt, Destination, InvalidOrder, LINES_MAX, Order, OrderLine, PAYMENTS_MAX, QUANTITY_MAX,

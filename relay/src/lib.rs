@@ -26,6 +26,7 @@ pub mod feed;
 pub mod judge;
 pub mod kafka;
 pub mod leases;
+pub mod mail;
 pub mod message;
 pub mod name;
 pub mod news;

@@ -12,6 +12,7 @@ pub(crate) mod endpoints;
 pub(crate) mod input;
 pub(crate) mod launch;
 pub(crate) mod ledger;
+pub(crate) mod mail;
 pub(crate) mod money;
 pub(crate) mod orders;
 pub(crate) mod paging;

@@ -15,6 +15,7 @@ mod graphql;
 mod identity;
 mod ledger;
 mod line;
+mod mail;
 mod observe;
 mod openapi;
 mod ops;
@@ -187,11 +188,17 @@ fn every_operation() -> OpenApiRouter<State> {
         .routes(routes!(reconciliation::settle::settle_difference))
         .routes(routes!(identity::register::register, customers::list::list))
         .routes(routes!(customers::show::show, customers::update::update))
+        .routes(routes!(customers::show_mail::show_mail, customers::update_mail::update_mail))
+        .routes(routes!(customers::wait_for::wait_for, customers::wait_no_more::wait_no_more))
         .routes(routes!(identity::change_password::change_password))
         .routes(routes!(identity::sign_in::sign_in))
         .routes(routes!(identity::token::token))
         .routes(routes!(identity::keys::keys))
         .routes(routes!(identity::discovery::discovery))
+        .routes(routes!(mail::list::notifications))
+        .routes(routes!(mail::retry::retry_notification))
+        .routes(routes!(mail::skip::skip_notification))
+        .routes(routes!(mail::unsubscribe_page::unsubscribe_page, mail::unsubscribe::unsubscribe))
         .routes(routes!(webhooks::stripe::stripe))
         .routes(routes!(webhooks::list::provider_events))
         .routes(routes!(webhooks::retry::retry_event))

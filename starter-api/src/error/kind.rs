@@ -40,6 +40,8 @@ pub enum Kind {
     SinkInUse,
     /// There is no such webhook endpoint.
     EndpointNotFound,
+    /// No such mail waits to be decided about.
+    NotificationNotFound,
     /// The shop has no secret to check webhooks by.
     WebhooksNotTaken,
     /// The payment provider has not signed this, or not lately.
@@ -136,6 +138,7 @@ impl Kind {
             Self::SinkNotFound => "There is no such sink",
             Self::SinkInUse => "The sink is in use",
             Self::EndpointNotFound => "There is no such webhook endpoint",
+            Self::NotificationNotFound => "There is no such mail",
             Self::WebhooksNotTaken => "This shop takes no webhooks",
             Self::SignatureRefused => "The webhook's signature does not count",
             Self::EventOfAnotherAccount => "The event is of another account or mode",

@@ -56,6 +56,7 @@ const fn code(kind: Kind) -> Code {
         | Kind::DifferenceNotFound
         | Kind::SinkNotFound
         | Kind::EndpointNotFound
+        | Kind::NotificationNotFound
         | Kind::WebhooksNotTaken
         | Kind::EntryNotFound
         | Kind::RuleSetNotFound

@@ -35,6 +35,7 @@ use crate::app::webhooks::signature::{StripeMode, StripeWebhooks};
 use crate::error::{Breach, Kind, Problem, Rules};
 use crate::grpc;
 use crate::http::customers::update::CustomerRequest;
+use crate::http::customers::update_mail::PreferencesRequest;
 use crate::http::endpoints::change::ChangeRequest;
 use crate::http::endpoints::create::EndpointRequest;
 use crate::http::endpoints::deliveries::DeliveriesQuery;
@@ -69,8 +70,8 @@ use crate::http::screening::rule_sets::list::RuleSetsQuery;
 use crate::http::stock::shift::MovementRequest;
 use crate::http::webhooks::dismiss::DismissRequest;
 use crate::http::{
-    attention, conditional, customers, disputes, identity, ledger, page, products, reconciliation,
-    relay, stock, webhooks,
+    attention, conditional, customers, disputes, identity, ledger, mail, page, products,
+    reconciliation, relay, stock, webhooks,
 };
 use crate::identity::fuzzing::caller_of_the_shop;
 
@@ -153,9 +154,9 @@ pub fn other_body(bytes: &[u8]) {
         b'x' => is_read::<StopRequest>(body),
         b'd' => is_read::<SettleRequest>(body),
         b'i' => is_read::<DismissRequest>(body),
-        b'k' => is_read::<relay::WhyRequest>(body),
-        b'y' => is_read::<relay::replay::ReplayRequest>(body),
-        b'z' => is_read::<relay::skip::SkipRequest>(body),
+        b'K' => is_read::<relay::WhyRequest>(body),
+        b'R' => is_read::<relay::replay::ReplayRequest>(body),
+        b'S' => is_read::<relay::skip::SkipRequest>(body),
         b'v' => is_read::<ReviewOrderRequest>(body),
         b'l' => is_read::<EntryRequest>(body),
         b'b' => rule_set_body(body),
@@ -164,6 +165,8 @@ pub fn other_body(bytes: &[u8]) {
         b'h' => is_read::<ChangeRequest>(body),
         b'o' => is_read::<RotateRequest>(body),
         b'z' => is_read::<RedeliverRequest>(body),
+        b'P' => is_read::<PreferencesRequest>(body),
+        b'M' => is_read::<mail::skip::SkipRequest>(body),
         b'g' => is_read::<GraphqlRequest>(body),
         b'f' => token_form(body),
         _ => {}
@@ -192,6 +195,7 @@ pub fn query_string(bytes: &[u8]) {
         b'k' => is_read_back::<relay::parked::ListQuery>(query),
         b'h' => is_read_back::<EndpointsQuery>(query),
         b'z' => is_read_back::<DeliveriesQuery>(query),
+        b'n' => is_read_back::<mail::list::ListQuery>(query),
         b'd' => {
             query_of::<CancelQuery>(query);
         }

@@ -31,6 +31,7 @@ const PROBLEMS: &str = include_str!("../../../docs/problems.md");
         (name = "products", description = "The catalogue"),
         (name = "stock", description = "Stock levels and movements, for staff"),
         (name = "customers", description = "Customers' particulars"),
+        (name = "mail", description = "What customers are told by mail and text message"),
         (name = "operators", description = "Orders that wait for an operator, screening, task \
                                             queues, parties that orders depend on, and sinks that \
                                             messages go to"),

@@ -118,6 +118,7 @@ impl Kind {
             | Self::DifferenceNotFound
             | Self::SinkNotFound
             | Self::EndpointNotFound
+            | Self::NotificationNotFound
             | Self::WebhooksNotTaken
             | Self::EntryNotFound
             | Self::RuleSetNotFound => StatusCode::NOT_FOUND,

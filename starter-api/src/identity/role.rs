@@ -55,6 +55,7 @@ impl Role {
                 Scope::ReadReconciliation,
                 Scope::SettleDifferences,
                 Scope::ManageWebhooks,
+                Scope::OperateMail,
                 Scope::WriteProducts,
                 Scope::ReadStock,
                 Scope::WriteStock,

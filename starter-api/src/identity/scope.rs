@@ -62,6 +62,8 @@ scopes! {
     SettleDifferences = "reconciliation:settle";
     /// Say who is told of events by webhooks, and see what came of it.
     ManageWebhooks = "webhooks:manage";
+    /// See mails to customers, and decide about those that cannot be sent.
+    OperateMail = "mail:operate";
     /// Add articles to the catalogue and change their prices.
     WriteProducts = "products:write";
     /// See the stock.

@@ -12,7 +12,7 @@ use crate::life::record;
 use crate::shop::{Shop, no_database, nowhere, order};
 
 /// Whoever asks for these need not say who they are.
-const PUBLIC: [&str; 12] = [
+const PUBLIC: [&str; 14] = [
     "GET /.well-known/jwks.json",
     "GET /.well-known/openid-configuration",
     "GET /health",
@@ -20,10 +20,13 @@ const PUBLIC: [&str; 12] = [
     "GET /ready",
     "GET /v1/products",
     "GET /v1/products/{sku}",
+    // Whoever has got a mail may say that they want no more of its kind.
+    "GET /v1/unsubscribe/{token}",
     "POST /oauth/token",
     "POST /v1/customers",
     "POST /v1/quotes",
     "POST /v1/sessions",
+    "POST /v1/unsubscribe/{token}",
     // Whoever calls this shows by a signature that it is Stripe.
     "POST /v1/webhooks/stripe",
 ];

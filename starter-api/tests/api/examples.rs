@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::launching::until_launched;
 use crate::life::{captured, happen, needs_attention, record, rejected, reserved, unwinding};
+use crate::mailing::parked_mail;
 use crate::paying::declined_order;
 use crate::reconciling::differ;
 use crate::refunding::completed_order;
@@ -188,6 +189,7 @@ async fn every_request_of_the_examples_is_accepted(database: PgPool) {
     told.push("orders.place");
     // One that still waits for its launch would be cancelled at once, which is another answer.
     until_launched(&database, &[story.order]).await;
+    parked_mail(&database, story.order).await;
     // What the payment provider has told, and what a comparison with it has found.
     open_event(&database, "evt_1a").await;
     differ(&database).await;
@@ -200,6 +202,12 @@ async fn every_request_of_the_examples_is_accepted(database: PgPool) {
         ("orders.ask", service),
         ("orders.cancel", service),
         ("customers.update", service),
+        ("customers.update_mail", service),
+        ("customers.wait_for", service),
+        ("customers.wait_no_more", service),
+        ("mail.retry_notification", operator),
+        ("mail.skip_notification", operator),
+        ("mail.unsubscribe", None),
         ("products.create", operator),
         ("products.update", operator),
         ("stock.shift", operator),

@@ -23,6 +23,7 @@ mod ledger;
 mod life;
 mod limits;
 mod lives;
+mod mailing;
 mod operating;
 mod orders;
 mod outages;
