@@ -472,6 +472,38 @@ async fn an_orders_row_that_is_told_anew_from_its_events_is_the_same_row(db: PgP
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]
+async fn whatever_happens_to_an_order_its_row_is_what_its_events_tell(db: PgPool) {
+    let shop = Shop::on(db);
+    let samples = [samples(), samples_of_refunds(), samples_of_disputes()].concat();
+    let happens: Vec<_> =
+        samples.iter().filter(|one| one.event_type() != EventType::OrderPlaced).collect();
+    for number in 1..=30_usize {
+        let order = order(u128::try_from(number).unwrap());
+        shop.places(&order).await;
+        // Another order of events for each, in which a terminal one is seldom the last.
+        let course = happens.iter().cycle().skip(number * 7).step_by(number).take(happens.len());
+        for event in course {
+            sqlx::query!(
+                "select orders.record($1, $2, $3)",
+                order.order_id.uuid(),
+                event.event_type().name(),
+                event.data().unwrap(),
+            )
+            .fetch_one(&shop.db)
+            .await
+            .unwrap();
+        }
+    }
+    let differing = sqlx::query_scalar!(
+        r#"
+        select format('%s of %s', what, order_id) as "differing!"
+        from orders.orders, orders.differences(order_id)
+        "#
+    );
+    assert_eq!(differing.fetch_all(&shop.db).await.unwrap(), Vec::<String>::new());
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_late_success_does_not_make_an_order_look_better_than_it_is(db: PgPool) {
     let (shop, order) = (Shop::stocked(db).await, order(1));
     shop.takes_up_to_posting(&order).await;
