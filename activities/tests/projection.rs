@@ -477,11 +477,12 @@ async fn whatever_happens_to_an_order_its_row_is_what_its_events_tell(db: PgPool
     let samples = [samples(), samples_of_refunds(), samples_of_disputes()].concat();
     let happens: Vec<_> =
         samples.iter().filter(|one| one.event_type() != EventType::OrderPlaced).collect();
-    for number in 1..=30_usize {
-        let order = order(u128::try_from(number).unwrap());
+    for number in 1..=30 {
+        let order = order(number);
         shop.places(&order).await;
+        let number = usize::try_from(number).unwrap();
         // Another order of events for each, in which a terminal one is seldom the last.
-        let course = happens.iter().cycle().skip(number * 7).step_by(number).take(happens.len());
+        let course = happens.iter().cycle().skip(number).step_by(number).take(happens.len());
         for event in course {
             sqlx::query!(
                 "select orders.record($1, $2, $3)",

@@ -151,8 +151,8 @@ async fn a_row_and_its_events_are_compared_as_of_one_moment_while_orders_go_on(d
     let worker = as_role(&db, "ordersaga_worker");
     let is_over = AtomicBool::new(false);
     let recording = async {
-        for (order, number) in orders.iter().cycle().zip(0..1_000) {
-            let event = if number % 3 == 0 { "order.attention-needed" } else { "stock.reserved" };
+        for (order, number) in orders.iter().cycle().zip(0_u32..1_000) {
+            let event = if number.is_multiple_of(3) { "order.attention-needed" } else { "stock.reserved" };
             happens(&db, *order, event, &json!({ "step": "ship-order" })).await;
         }
         is_over.store(true, Ordering::Relaxed);

@@ -142,22 +142,28 @@ async fn told_anew(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
     Ok(Finding::of("I7", "an order's row is what its events come to", "orders", seen))
 }
 
-/// Delivery is a relay's work. Where none has run, there is nothing to judge yet.
+/// A sink has had what the snapshot of its progress sees. What it has had and could not deliver is
+/// parked, and with it every later message of that order: one that is not has overtaken another.
 async fn delivered(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
     const PROMISE: &str = "messages are delivered, within an order in order";
     let seen = sqlx::query_as!(
         Seen,
         r#"
-        with message as (
-            select id, published_at,
-                bool_and(published_at is not null)
-                    over (partition by aggregateid order by sequence) as all_so_far
-            from outbox.messages
+        with had as (
+            select progress.sink, aggregateid, position, id
+            from outbox.progress join outbox.messages using (shard)
+            where pg_visible_in_snapshot(written_by, seen)
+                or position <= after_position and pg_visible_in_snapshot(written_by, reading)
         ), checked as (
-            select case when not all_so_far
-                then format('message %s was published before an earlier one', id)
-            end as complaint
-            from message where published_at is not null
+            select case when exists (
+                select from outbox.parked as elder
+                where elder.sink = had.sink and elder.aggregateid = had.aggregateid
+                    and elder.position < had.position and elder.decision is distinct from 'skip'
+            ) and not exists (
+                select from outbox.parked as own
+                where own.sink = had.sink and own.position = had.position
+            ) then format('%s has had message %s before one that is parked', sink, id) end as complaint
+            from had
         )
         select
             count(*) as "looked_at!",
@@ -169,16 +175,23 @@ async fn delivered(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
     )
     .fetch_one(&mut *db)
     .await?;
-    let waiting = sqlx::query_scalar!(
-        r#"select count(*) as "waiting!" from outbox.messages where published_at is null"#
+    let kept = sqlx::query!(
+        r#"
+        select
+            (select count(*) from outbox.sinks) as "sinks!",
+            (select count(*) from outbox.messages) as "messages!",
+            (select count(*) from outbox.parked where decision is distinct from 'skip') as "parked!"
+        "#
     )
     .fetch_one(db)
     .await?;
-    if seen.looked_at == 0 && waiting > 0 {
-        return Ok(Finding::not_shown("I7", PROMISE, "nothing has been delivered yet"));
+    if kept.sinks == 0 && kept.messages > 0 {
+        return Ok(Finding::not_shown("I7", PROMISE, "nothing is delivered anywhere: no relay runs"));
     }
-    let remark = (waiting > 0).then(|| format!("{waiting} messages wait"));
-    Ok(Finding::of("I7", PROMISE, "delivered messages", seen).with_remark(remark))
+    let waiting = kept.sinks.saturating_mul(kept.messages).saturating_sub(seen.looked_at);
+    let remark = (waiting > 0 || kept.parked > 0)
+        .then(|| format!("{waiting} wait, and {} are parked", kept.parked));
+    Ok(Finding::of("I7", PROMISE, "deliveries", seen).with_remark(remark))
 }
 
 /// The same request is one order, and what was placed is what its row says.
