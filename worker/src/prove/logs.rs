@@ -207,6 +207,7 @@ pub async fn look_at_logs(
 
 /// The secrets among a program's variables: passwords in URLs, those of the API's clients, and
 /// whatever is named as one.
+#[must_use]
 pub fn secrets_of(variables: impl Iterator<Item = (String, String)>) -> Vec<String> {
     let secrets_in = |(name, value): (String, String)| -> Vec<String> {
         if name == "ORDERSAGA_CLIENTS" {
@@ -298,7 +299,7 @@ fn holds_token(line: &str) -> bool {
     let is_part = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
     line.contains(TOKEN_BEGINS)
         && line
-            .split(|letter| !is_part(letter))
+            .split(|letter: char| !is_part(letter))
             .any(|word| word.starts_with(TOKEN_BEGINS) && word.matches('.').count() == 2)
 }
 
