@@ -94,6 +94,10 @@ BANK_SQL = "migrations/0065_bank_transfers.sql"
 RECONCILE_STORE = "activities/src/reconcile/store.rs"
 CLOSED_BY_SQL = "migrations/0070_closed_by_a_person.sql"
 RULE_SETS_SQL = "migrations/0071_rule_sets_on_trial.sql"
+TOLD_SQL = "migrations/0084_told_anew.sql"
+LOGS = "worker/src/prove/logs.rs"
+CONSUMED = "worker/src/prove/consumed.rs"
+CONSUMER = "relay/examples/inbox/main.rs"
 
 
 @dataclass(frozen=True)
@@ -669,7 +673,7 @@ PLANTED = [
     mutant(
         "a terminal status can be left",
         "activities:whatever_happens_to_an_order activities",
-        (DISPUTE_SQL, "            when orders.is_terminal(known.status) then known.status_data\n", ""),
+        (TOLD_SQL, "        when orders.is_terminal(status) then known.status_data\n", ""),
     ),
     mutant(
         "the database knows another transition of payments",
@@ -695,7 +699,7 @@ PLANTED = [
     mutant(
         "a refund that was on its way ends a dispute in the database",
         "activities:whatever_happens_to_an_order activities",
-        (DISPUTE_SQL, "            when event_type = 'order.refund-succeeded' and known.payment_status = 'disputed'\n            then known.payment_status\n", ""),
+        (TOLD_SQL, "        when event_type = 'order.refund-succeeded' and known.payment_status = 'disputed'\n        then known.payment_status\n", ""),
     ),
     mutant(
         "a dispute that somebody has dealt with is dealt with again",
@@ -705,7 +709,7 @@ PLANTED = [
     mutant(
         "an order is placed twice under one key",
         "activities:the_same_order_twice activities",
-        (RECORD_SQL, "    on conflict (order_id) do nothing;\n    return found;", "    on conflict (order_id) do update set updated_at = excluded.updated_at;\n    return found;"),
+        (TOLD_SQL, "    on conflict (order_id) do nothing;\n    return found;", "    on conflict (order_id) do update set updated_at = excluded.updated_at;\n    return found;"),
     ),
     mutant(
         "a cancelled order is launched all the same",
@@ -1930,5 +1934,59 @@ PLANTED = [
         "a customer says where they order from",
         "starter:screening_is_a_term starter",
         ("starter-api/src/app/orders/place/command.rs", "    if caller.customer().is_some() {\n        return Err(\"a customer does not say", "    if false && caller.customer().is_some() {\n        return Err(\"a customer does not say"),
+    ),
+    mutant(
+        "a row is compared with the events of a later moment",
+        "rebuild:a_row_and_its_events rebuild",
+        (
+            TOLD_SQL,
+            "orders.told_anew(the_order uuid) returns orders.orders\nlanguage plpgsql stable",
+            "orders.told_anew(the_order uuid) returns orders.orders\nlanguage plpgsql volatile",
+        ),
+    ),
+    mutant(
+        "what is being recorded is lost when a row is put right",
+        "rebuild:misses_nothing rebuild",
+        (TOLD_SQL, "where order_id = the_order for update;\n    if not found then\n        return null;", "where order_id = the_order;\n    if not found then\n        return null;"),
+    ),
+    mutant(
+        "a row is put right without a word of it on record",
+        "rebuild:a_row_is_put_right rebuild",
+        (
+            TOLD_SQL,
+            "    insert into orders.repairs (order_id, columns, repaired_by, why)\n"
+            "    values (the_order, wrong, the_operator, the_reason);\n",
+            "",
+        ),
+    ),
+    mutant(
+        "a name in capitals is not seen in a log",
+        "units:what_no_log_may_say units",
+        (LOGS, "let lower = unescaped(line).to_lowercase();", "let lower = unescaped(line);"),
+    ),
+    mutant(
+        "what lies across two pieces of a log's long line is not seen",
+        "units:a_line_longer_than_any_piece units",
+        (LOGS, "piece.drain(..piece.len().saturating_sub(OVERLAP));", "piece.drain(..piece.len().saturating_sub(1));"),
+    ),
+    mutant(
+        "an event that a consumer has left out is not missed",
+        "units:an_event_that_is_taken_twice units",
+        (CONSUMED, '        Err("was taken before an earlier one")\n', "        Ok(())\n"),
+    ),
+    mutant(
+        "a message that has overtaken a parked one is not seen",
+        "prove:a_message_delivered_before prove",
+        ("worker/src/prove/record.rs", "elder.position < had.position and elder.decision is distinct from 'skip'", "elder.position < had.position and elder.decision = 'replay'"),
+    ),
+    mutant(
+        "a consumer's effect is committed without the event's number",
+        "inbox:a_crash_between inbox",
+        (CONSUMER, "        take_effect(&mut transaction, event).await?;\n", "        take_effect(&mut *db.acquire().await?, event).await?;\n"),
+    ),
+    mutant(
+        "a consumer takes a repeat for news",
+        "inbox:a_repeat_takes inbox",
+        (CONSUMER, "Ok(inserted.rows_affected() == 1)", "Ok(inserted.rows_affected() <= 1)"),
     ),
 ]

@@ -54,6 +54,8 @@ CHECKS = {
     "counting": ["--workspace", "--test", "counting"],
     "export": ["--workspace", "--test", "export"],
     "prove": ["--workspace", "--test", "prove"],
+    "rebuild": ["--workspace", "--test", "rebuild"],
+    "inbox": ["--workspace", "--example", "inbox"],
     "watch": ["--workspace", "--test", "watch"],
     "cli": ["--workspace", "--test", "cli"],
     "counterparts": ["--workspace", "--test", "counterparts"],

@@ -105,22 +105,28 @@ async fn what_comes_before_an_earlier_event_is_refused_and_taken_once_that_is_th
     opened(&db).await;
     takes(&db, ORDER, 1).await;
     let early = handle(&db, &event(ORDER, 3)).await;
-    assert!(matches!(early, Err(NotTaken::Gap(ORDER, 3))), "{early:?}");
+    assert!(matches!(early, Err(NotTaken::Gap(order, 3)) if order == ORDER), "{early:?}");
     assert_eq!(takings(&db).await, Vec::<String>::new());
     assert!(takes(&db, ORDER, 2).await && takes(&db, ORDER, 3).await);
     assert_eq!(takings(&db).await, ["GB GBP 24.30"]);
 }
+
+/// The power goes off when all is done, and nothing is committed.
+const CRASH: &str = "
+    create function crash() returns trigger language plpgsql as
+        $$ begin raise exception 'the power is off'; end $$;
+    create constraint trigger crash after insert on inbox deferrable initially deferred
+        for each row execute function crash()";
 
 #[sqlx::test(migrations = false)]
 async fn a_crash_between_effect_and_commit_leaves_neither(db: PgPool) {
     opened(&db).await;
     takes(&db, ORDER, 1).await;
     takes(&db, ORDER, 2).await;
-    let (mut crashed, event) = (db.begin().await.unwrap(), event(ORDER, 3));
-    assert!(is_next(&mut crashed, &event).await.unwrap());
-    take_effect(&mut crashed, &event).await.unwrap();
-    crashed.rollback().await.unwrap();
+    sqlx::raw_sql(CRASH).execute(&db).await.unwrap();
+    assert!(handle(&db, &event(ORDER, 3)).await.is_err());
     assert_eq!((takings(&db).await, taken(&db).await), (vec![], 2));
+    sqlx::raw_sql("drop trigger crash on inbox").execute(&db).await.unwrap();
     assert!(takes(&db, ORDER, 3).await && !takes(&db, ORDER, 3).await);
     assert_eq!(takings(&db).await, ["GB GBP 24.30"]);
 }

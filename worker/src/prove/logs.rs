@@ -364,7 +364,7 @@ mod tests {
         let piece = usize::try_from(PIECE).unwrap();
         // The name lies across the border of two pieces.
         let mut log = "well\n".to_owned() + &".".repeat(piece.saturating_sub(5));
-        log += "Ada Lovelace and Ada Lovelace\nwell\nAda Lovelace";
+        log += "Ada Lovelace\nwell\nAda Lovelace and Ada Lovelace";
         let mut seen = Seen::of(0, Vec::new());
         look_at(log.as_bytes(), Path::new("a.log"), &unsaid, &mut seen).unwrap();
         assert_eq!((seen.looked_at, seen.violations), (4, 2));
