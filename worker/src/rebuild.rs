@@ -155,7 +155,10 @@ pub async fn repair(
         .fetch_one(owner)
         .await?;
     let names = |wrong: Value| {
-        wrong.as_object().map(|columns| columns.keys().cloned().collect()).unwrap_or_default()
+        let mut names: Vec<_> =
+            wrong.as_object().into_iter().flat_map(|columns| columns.keys().cloned()).collect();
+        names.sort();
+        names
     };
     Ok(wrong.map(names))
 }
