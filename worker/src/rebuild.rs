@@ -128,12 +128,9 @@ impl fmt::Display for Difference {
             value.as_ref().map_or_else(|| "nothing".to_owned(), |text| as_one_line(text, SHOWN_MAX))
         };
         match &self.wrong {
-            Wrong::Column { name, kept, told } => write!(
-                f,
-                "{order}  {name} is {}, and its events tell {}",
-                shown(kept),
-                shown(told)
-            ),
+            Wrong::Column { name, kept, told } => {
+                write!(f, "{order}  {name} is {}, and its events tell {}", shown(kept), shown(told))
+            }
             Wrong::NoRow => write!(f, "{order}  has events and no row"),
             Wrong::NeverPlaced => write!(f, "{order}  has a row and was never placed"),
         }

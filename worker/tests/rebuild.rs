@@ -91,7 +91,8 @@ async fn whatever_column_is_changed_by_hand_is_found(db: PgPool) {
 
     for ((column, value), order) in CHANGES.iter().zip(&orders) {
         // The number is given as text, so that its trailing zero is kept.
-        let value = if *column == "total" { format!("({value})::numeric") } else { (*value).to_owned() };
+        let value =
+            if *column == "total" { format!("({value})::numeric") } else { (*value).to_owned() };
         by_hand(
             &db,
             &format!("update orders.orders set {column} = {value} where order_id = '{order}'"),
@@ -152,7 +153,8 @@ async fn a_row_and_its_events_are_compared_as_of_one_moment_while_orders_go_on(d
     let is_over = AtomicBool::new(false);
     let recording = async {
         for (order, number) in orders.iter().cycle().zip(0_u32..1_000) {
-            let event = if number.is_multiple_of(3) { "order.attention-needed" } else { "stock.reserved" };
+            let event =
+                if number.is_multiple_of(3) { "order.attention-needed" } else { "stock.reserved" };
             happens(&db, *order, event, &json!({ "step": "ship-order" })).await;
         }
         is_over.store(true, Ordering::Relaxed);

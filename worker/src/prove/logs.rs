@@ -250,12 +250,7 @@ fn look_into(path: &Path, unsaid: &Unsaid, seen: &mut Seen) -> io::Result<()> {
 
 /// Looks at one line after the other, and at a long one in pieces that overlap. Names the line, and
 /// never shows what it says.
-fn look_at(
-    mut log: impl BufRead,
-    path: &Path,
-    unsaid: &Unsaid,
-    seen: &mut Seen,
-) -> io::Result<()> {
+fn look_at(mut log: impl BufRead, path: &Path, unsaid: &Unsaid, seen: &mut Seen) -> io::Result<()> {
     let (mut piece, mut line, mut is_told) = (Vec::new(), 0_u64, false);
     loop {
         let is_new = piece.is_empty();

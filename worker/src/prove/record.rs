@@ -186,7 +186,11 @@ async fn delivered(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
     .fetch_one(db)
     .await?;
     if kept.sinks == 0 && kept.messages > 0 {
-        return Ok(Finding::not_shown("I7", PROMISE, "nothing is delivered anywhere: no relay runs"));
+        return Ok(Finding::not_shown(
+            "I7",
+            PROMISE,
+            "nothing is delivered anywhere: no relay runs",
+        ));
     }
     let waiting = kept.sinks.saturating_mul(kept.messages).saturating_sub(seen.looked_at);
     let remark = (waiting > 0 || kept.parked > 0)
