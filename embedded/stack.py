@@ -35,13 +35,14 @@ $XDG_CACHE_HOME/ordersaga, else ~/.cache/ordersaga). TEMPORAL_ADDRESS or DATABAS
 environment name a server of yours, which is used as it is.
 
 Every command started gets DATABASE_URL, STARTER_DATABASE_URL, RELAY_DATABASE_URL,
-MIGRATE_DATABASE_URL, TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_CLI, TEMPORAL_UI_URL, ORDERSAGA_LISTEN,
-ORDERSAGA_OPS_LISTEN, ORDERSAGA_URL, WORKER_OPS_LISTEN and RELAY_OPS_LISTEN, and `shop` gets ORDERSAGA_PIDS too.
-For `chaos`, ORDERSAGA_TEMPORAL_FRONTENDS names two relays before Temporal. DATABASE_URL has the
-worker's rights, or the owner's for tests; STARTER_DATABASE_URL has the starter's,
-RELAY_DATABASE_URL the relay's, and MIGRATE_DATABASE_URL the owner's. The starter gets ORDERSAGA_CLIENTS with three clients, `shop`,
-`operator` and `books`, whose secrets are in <data>/clients.json, and in ORDERSAGA_CLIENT_SECRET,
-ORDERSAGA_OPERATOR_SECRET and ORDERSAGA_FINANCE_SECRET.
+MIGRATE_DATABASE_URL, TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_CLI, TEMPORAL_UI_URL,
+ORDERSAGA_LISTEN, ORDERSAGA_OPS_LISTEN, ORDERSAGA_URL, WORKER_OPS_LISTEN and RELAY_OPS_LISTEN, and
+`shop` gets ORDERSAGA_PIDS too. For `chaos`, ORDERSAGA_TEMPORAL_FRONTENDS names two relays before
+Temporal. DATABASE_URL has the worker's rights, or the owner's for tests; STARTER_DATABASE_URL has
+the starter's, RELAY_DATABASE_URL the relay's, and MIGRATE_DATABASE_URL the owner's. ORDERSAGA_LOGS
+is the folder of all logs, which `ordersaga prove` looks at then. The starter gets ORDERSAGA_CLIENTS
+with three clients, `shop`, `operator` and `books`, whose secrets are in <data>/clients.json, and in
+ORDERSAGA_CLIENT_SECRET, ORDERSAGA_OPERATOR_SECRET and ORDERSAGA_FINANCE_SECRET.
 ORDERSAGA_PROFILE=dev has the programs built faster, to run slower.
 """
 
@@ -426,6 +427,8 @@ class Stack:
         self._launch("starter", [ordersaga, "api"], self.env["ORDERSAGA_LISTEN"])
         self._launch("relay", [ordersaga, "relay"], self.env["RELAY_OPS_LISTEN"])
         self.env["ORDERSAGA_PIDS"] = json.dumps({s.name: s.pid for s in self.services.running})
+        # `ordersaga prove` looks whether any of them names a customer or holds a secret.
+        self.env["ORDERSAGA_LOGS"] = str(self.data / "logs")
 
     def _start_frontends(self) -> None:
         """The dev server has one frontend, and a cluster several, of which one may hang.

@@ -7,4 +7,6 @@ set -eu
 if [ -n "${TEMPLATE_DATABASE_URL-}" ]; then
     MIGRATE_DATABASE_URL=$TEMPLATE_DATABASE_URL cargo run --quiet --locked --example migrate
 fi
+# What a shop writes that reads the events.
+"${PYTHON:-python3}" -m unittest discover examples/consumers
 exec cargo test --workspace --locked --no-fail-fast

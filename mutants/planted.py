@@ -113,6 +113,10 @@ MAIL_FACTS = "relay/src/mail/facts.rs"
 MAIL_SENDER = "relay/src/mail/sender.rs"
 MAIL_TEMPLATES = "relay/src/mail/templates.rs"
 SMTP = "relay/src/mail/smtp.rs"
+TOLD_SQL = "migrations/0084_told_anew.sql"
+LOGS = "worker/src/prove/logs.rs"
+CONSUMED = "worker/src/prove/consumed.rs"
+CONSUMER = "relay/examples/inbox/main.rs"
 
 
 @dataclass(frozen=True)
@@ -688,7 +692,7 @@ PLANTED = [
     mutant(
         "a terminal status can be left",
         "activities:whatever_happens_to_an_order activities",
-        (DISPUTE_SQL, "            when orders.is_terminal(known.status) then known.status_data\n", ""),
+        (TOLD_SQL, "        when orders.is_terminal(status) then known.status_data\n", ""),
     ),
     mutant(
         "the database knows another transition of payments",
@@ -714,7 +718,7 @@ PLANTED = [
     mutant(
         "a refund that was on its way ends a dispute in the database",
         "activities:whatever_happens_to_an_order activities",
-        (DISPUTE_SQL, "            when event_type = 'order.refund-succeeded' and known.payment_status = 'disputed'\n            then known.payment_status\n", ""),
+        (TOLD_SQL, "        when event_type = 'order.refund-succeeded' and known.payment_status = 'disputed'\n        then known.payment_status\n", ""),
     ),
     mutant(
         "a dispute that somebody has dealt with is dealt with again",
@@ -724,7 +728,7 @@ PLANTED = [
     mutant(
         "an order is placed twice under one key",
         "activities:the_same_order_twice activities",
-        (RECORD_SQL, "    on conflict (order_id) do nothing;\n    return found;", "    on conflict (order_id) do update set updated_at = excluded.updated_at;\n    return found;"),
+        (TOLD_SQL, "    on conflict (order_id) do nothing;\n    return found;", "    on conflict (order_id) do update set updated_at = excluded.updated_at;\n    return found;"),
     ),
     mutant(
         "a cancelled order is launched all the same",
@@ -2253,5 +2257,59 @@ PLANTED = [
         "a customer has the shop write to others",
         "starter:only_the_shops_own_programs starter",
         ("starter-api/src/app/customers/mail.rs", "    if input.email.is_some() && !is_staff {\n", "    if false && input.email.is_some() && !is_staff {\n"),
+    ),
+    mutant(
+        "a row is compared with the events of a later moment",
+        "rebuild:a_row_and_its_events rebuild",
+        (
+            TOLD_SQL,
+            "orders.told_anew(the_order uuid) returns orders.orders\nlanguage plpgsql stable",
+            "orders.told_anew(the_order uuid) returns orders.orders\nlanguage plpgsql volatile",
+        ),
+    ),
+    mutant(
+        "what is being recorded is lost when a row is put right",
+        "rebuild:misses_nothing rebuild",
+        (TOLD_SQL, "where order_id = the_order for update;\n    if not found then\n        return null;", "where order_id = the_order;\n    if not found then\n        return null;"),
+    ),
+    mutant(
+        "a row is put right without a word of it on record",
+        "rebuild:a_row_is_put_right rebuild",
+        (
+            TOLD_SQL,
+            "    insert into orders.repairs (order_id, columns, repaired_by, why)\n"
+            "    values (the_order, wrong, the_operator, the_reason);\n",
+            "",
+        ),
+    ),
+    mutant(
+        "a name in capitals is not seen in a log",
+        "units:what_no_log_may_say units",
+        (LOGS, "let lower = unescaped(line).to_lowercase();", "let lower = unescaped(line);"),
+    ),
+    mutant(
+        "what lies across two pieces of a log's long line is not seen",
+        "units:a_line_longer_than_any_piece units",
+        (LOGS, "piece.drain(..piece.len().saturating_sub(OVERLAP));", "piece.drain(..piece.len().saturating_sub(1));"),
+    ),
+    mutant(
+        "an event that a consumer has left out is not missed",
+        "units:an_event_that_is_taken_twice units",
+        (CONSUMED, '        Err("was taken before an earlier one")\n', "        Ok(())\n"),
+    ),
+    mutant(
+        "a message that has overtaken a parked one is not seen",
+        "prove:what_waits_behind prove",
+        ("worker/src/prove/messages.rs", "min(sequence) as first_parked", "max(sequence) as first_parked"),
+    ),
+    mutant(
+        "a consumer's effect is committed without the event's number",
+        "inbox:a_crash_between inbox",
+        (CONSUMER, "        take_effect(&mut transaction, event).await?;\n", "        take_effect(&mut *db.acquire().await?, event).await?;\n"),
+    ),
+    mutant(
+        "a consumer takes a repeat for news",
+        "inbox:a_repeat_takes inbox",
+        (CONSUMER, "Ok(inserted.rows_affected() == 1)", "Ok(inserted.rows_affected() <= 1)"),
     ),
 ]

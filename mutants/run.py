@@ -55,6 +55,8 @@ CHECKS = {
     "counting": ["--workspace", "--test", "counting"],
     "export": ["--workspace", "--test", "export"],
     "prove": ["--workspace", "--test", "prove"],
+    "rebuild": ["--workspace", "--test", "rebuild"],
+    "inbox": ["--workspace", "--example", "inbox"],
     "watch": ["--workspace", "--test", "watch"],
     "mail": ["--workspace", "--test", "mail"],
     "cli": ["--workspace", "--test", "cli"],

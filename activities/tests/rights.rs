@@ -129,7 +129,7 @@ async fn the_starter_writes_neither_orders_nor_money_nor_books(db: PgPool) {
         "insert into customers.addresses (address_id) values (gen_random_uuid())",
         "insert into payments.charges (charge_key, order_id) values ('k', gen_random_uuid())",
         "insert into ledger.transactions (key) values ('by hand')",
-        "select orders.rebuild_projection(gen_random_uuid())",
+        "select orders.repair(gen_random_uuid(), 'worker', 'by hand')",
         // Goods are set aside and sold by orders alone, and where people live is not read back.
         "update inventory.stock set reserved = 0",
         "select name, line1 from customers.addresses",
@@ -299,7 +299,7 @@ async fn the_worker_cannot_place_an_order_nor_change_how_it_is_paid(db: PgPool) 
     for statement in [
         "select orders.place(gen_random_uuid(), 'v1:', '{}', 'tok_visa', null, '0 s')",
         "select orders.cancel_before_launch(gen_random_uuid(), 'by hand')",
-        "select orders.rebuild_projection(gen_random_uuid())",
+        "select orders.repair(gen_random_uuid(), 'worker', 'by hand')",
         "update payments.methods set method = 'tok_other'",
         "select payments.replace_method(gen_random_uuid(), 'tok_other', null)",
         "select fraud.decide(gen_random_uuid(), 'approve', 'worker', 'by hand')",

@@ -17,6 +17,7 @@ mod migrate;
 mod order;
 mod output;
 mod prove;
+mod rebuild;
 mod reconcile;
 mod recover;
 mod refund;
@@ -79,6 +80,8 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// Show that the invariants hold
     Prove(prove::ProveArgs),
+    /// Compare orders' rows with what their events tell, and put one right
+    Rebuild(rebuild::RebuildArgs),
     /// Compare provider and shop, payment by payment, and book what was paid out
     Reconcile(Box<reconcile::ReconcileArgs>),
     /// Write the books as an hledger journal or a beancount file, for others to check
@@ -124,6 +127,7 @@ async fn main() -> ExitCode {
         // They print what they find; a library's warnings would only surround it.
         Command::Replay(_)
         | Command::Prove(_)
+        | Command::Rebuild(_)
         | Command::Reconcile(_)
         | Command::Export(_)
         | Command::Bank(_)
@@ -161,6 +165,7 @@ async fn carry_out(command: Command) -> Result<ExitCode> {
         Command::LoadCatalogue(args) => catalogue::run(args).await.map(done),
         Command::Replay(args) => replay::run(&args),
         Command::Prove(args) => prove::run(args).await,
+        Command::Rebuild(args) => rebuild::run(args).await,
         Command::Reconcile(args) => reconcile::run(*args).await,
         Command::Export(args) => export::run(args).await.map(done),
         Command::Bank(args) => bank::run(args).await,

@@ -11,11 +11,14 @@ use tokio::process::Command;
 
 use crate::screen::heading;
 
-/// Has the program look, and shows what it finds; whether everything holds.
+/// Has the program look, at all logs too where the launcher names them, and tell every order's row
+/// anew; shows what it finds. Whether everything holds.
 pub(crate) async fn prove() -> io::Result<bool> {
     heading("ordersaga prove")?;
-    let status = ordersaga(&["prove"])?.status().await?;
-    Ok(status.success())
+    let proven = ordersaga(&["prove"])?.status().await?;
+    heading("ordersaga rebuild --check")?;
+    let told_anew = ordersaga(&["rebuild", "--check"])?.status().await?;
+    Ok(proven.success() && told_anew.success())
 }
 
 /// Has the program compare the payment provider with the shop, from one day on and before another,

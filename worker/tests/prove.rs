@@ -12,7 +12,9 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::{env, fs};
 
 use activities::catalogue::{Article, Stocking};
 use activities::payment::sandbox::SandboxProvider;
@@ -28,7 +30,9 @@ use sqlx::PgPool;
 use support::{Shop, ended, order, put_on_record};
 use temporalio_client::WorkflowTerminateOptions;
 use uuid::Uuid;
-use worker::prove::{Finding, Verdict, prove, table};
+use worker::prove::{
+    Finding, ProveError, Verdict, look_at_inboxes, look_at_logs, prove, put_in_place, table,
+};
 use workflows::order::{CancelRequest, EndNote, OrderSaga, UnwindingNote, signal_payload};
 
 const SHIPPED: Uuid = Uuid::from_u128(1);
@@ -681,6 +685,125 @@ async fn a_difference_that_was_closed_breaks_nothing(db: PgPool) {
     assert!(!findings.iter().any(Finding::is_broken), "{}", table(&findings));
     let remark = find(&findings, STANDS).remark.as_deref().unwrap();
     assert!(remark.contains("0 payments that were taken are in no range"), "{remark}");
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn what_waits_behind_a_parked_message_has_overtaken_nothing(db: PgPool) {
+    const REACHED: &str =
+        "every message has reached every sink, is parked, or under way for an hour";
+    const IN_ORDER: &str = "messages are delivered, within an order in order";
+    trade(&db).await;
+    let nowhere = prove(&db, None).await.unwrap();
+    assert!(matches!(find(&nowhere, IN_ORDER).verdict, Verdict::NotShown(_)));
+
+    let waiting = compared(
+        &db,
+        "insert into outbox.sinks (sink) values ('kafka');
+         insert into outbox.progress (sink, shard)
+         select 'kafka', shard from generate_series(0, 7) as shard",
+    )
+    .await;
+    let found = find(&waiting, REACHED);
+    assert_eq!(found.verdict, Verdict::Holds);
+    assert!(found.remark.as_deref().unwrap().ends_with(" are under way"), "{found:?}");
+
+    let parked = compared(
+        &db,
+        "update outbox.progress set seen = pg_current_snapshot();
+         insert into outbox.parked (sink, position, aggregateid, sequence, refused)
+         select 'kafka', position, aggregateid, sequence, 'too large'
+         from outbox.messages where sequence >= 2",
+    )
+    .await;
+    assert_eq!(find(&parked, IN_ORDER).verdict, Verdict::Holds);
+    let found = find(&parked, REACHED);
+    assert_eq!(found.verdict, Verdict::Holds);
+    assert!(found.remark.as_deref().unwrap().ends_with(" are parked"), "{found:?}");
+
+    let overtaken = compared(&db, "delete from outbox.parked where sequence = 3");
+    assert!(find(&overtaken.await, IN_ORDER).is_broken());
+
+    // The sink works through a backlog, and has had the first message of it alone.
+    let backlog = compared(
+        &db,
+        "update outbox.progress set seen = '3:3:', reading = seen,
+            after_position = (select min(position) from outbox.messages)",
+    );
+    assert_eq!(find(&backlog.await, IN_ORDER).verdict, Verdict::Holds);
+}
+
+/// A folder for a test's files.
+fn folder() -> PathBuf {
+    let folder = env::temp_dir().join(format!("ordersaga-prove-{}", Uuid::now_v7()));
+    fs::create_dir(&folder).unwrap();
+    folder
+}
+
+fn verdict_with<'a>(findings: &'a mut [Finding], shown: &Finding) -> &'a Verdict {
+    put_in_place(findings, shown.clone());
+    &find(findings, shown.promise).verdict
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_log_that_names_a_customer_or_holds_a_secret_is_found(db: PgPool) {
+    trade(&db).await;
+    let mut findings = prove(&db, None).await.unwrap();
+    let secrets = ["a-secret-of-the-shop".to_owned()];
+    let logs = folder();
+    let look = async |logs: PathBuf| look_at_logs(&db, &secrets, &[logs]).await;
+
+    fs::write(logs.join("starter.log"), "INFO listening\nINFO order 1 is on record\n").unwrap();
+    let well = look(logs.clone()).await.unwrap();
+    assert_eq!(verdict_with(&mut findings, &well), &Verdict::Holds, "{well:?}");
+    assert_eq!(well.looked_at, 2);
+
+    for said in [
+        "ERROR no carrier goes to 12 St James's Square",
+        "WARN {\"to\":\"Ada Lovelace\"}",
+        "DEBUG paid with tok_visa",
+        "ERROR cannot sign in with a-secret-of-the-shop",
+        "ERROR the card 4111 1111 1111 1111 is declined",
+    ] {
+        fs::write(logs.join("worker.log"), format!("INFO ready\n{said}\n")).unwrap();
+        let found = look(logs.clone()).await.unwrap();
+        let Verdict::Broken { times: 1, examples } = verdict_with(&mut findings, &found) else {
+            panic!("{said}: {found:?}");
+        };
+        assert!(examples[0].starts_with("line 2 of ") && examples[0].contains("worker.log"));
+        // Whoever reads the verdict is not told what the log should not have said.
+        assert!(!examples[0].contains(&said[6..]), "{examples:?}");
+    }
+    let missing = look(logs.join("nothing.log")).await;
+    assert!(matches!(missing, Err(ProveError::File { .. })), "{missing:?}");
+    fs::remove_dir_all(logs).unwrap();
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_effect_that_was_taken_twice_or_of_nothing_is_found(db: PgPool) {
+    trade(&db).await;
+    let mut findings = prove(&db, None).await.unwrap();
+    let ids = sqlx::query_scalar::<_, String>("select id from outbox.messages order by position");
+    let ids = ids.fetch_all(&db).await.unwrap();
+    let inboxes = folder();
+    let inbox = inboxes.join("takings");
+    let look = async |ids: Vec<String>| {
+        fs::write(&inbox, ids.join("\n")).unwrap();
+        look_at_inboxes(&db, std::slice::from_ref(&inbox)).await.unwrap()
+    };
+
+    let all = look(ids.clone()).await;
+    assert_eq!(verdict_with(&mut findings, &all), &Verdict::Holds);
+    assert_eq!(all.remark, None);
+    let behind = look(ids[..3].to_vec()).await;
+    assert_eq!(behind.verdict, Verdict::Holds);
+    assert!(behind.remark.unwrap().ends_with("events are still to be taken"));
+    let twice = look([ids.as_slice(), &ids[4..5]].concat()).await;
+    assert!(matches!(twice.verdict, Verdict::Broken { times: 1, .. }), "{twice:?}");
+    let with_a_gap = look([&ids[..1], &ids[2..3]].concat()).await;
+    assert!(with_a_gap.is_broken(), "{with_a_gap:?}");
+    let made_up = look(vec![format!("{}:1", Uuid::from_u128(99))]).await;
+    assert!(made_up.is_broken(), "{made_up:?}");
+    fs::remove_dir_all(inboxes).unwrap();
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]
