@@ -16,7 +16,10 @@
 //! | [`news`] | whether there is anything new, for all sinks of a process |
 //! | [`rebase`] | what is done about a database that was restored from a dump |
 //! | [`backoff`] | how long a receiver that does not answer is left alone |
+//! | [`kafka`], [`amqp`] | brokers |
 //! | [`webhooks`] | tells endpoints of events by HTTP |
+//! | [`mail`] | writes to customers |
+//! | [`secret`] | what is not to be seen |
 //! | [`ops`], [`telemetry`] | what an operator and Prometheus ask the process |
 
 pub mod amqp;

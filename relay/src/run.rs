@@ -18,12 +18,17 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
+use crate::amqp::{self, AmqpArgs, UnusableAmqp};
 use crate::database::{NoDatabase, RelayDatabaseArgs, schema_gate};
+use crate::kafka::{self, KafkaArgs, UnusableKafka};
 use crate::leases::{self, RENEW_EVERY};
+use crate::mail::{self, Mail, MailArgs, MailError};
+use crate::name::NotASinkName;
 use crate::ops::Ops;
 use crate::reader::Reader;
 use crate::source::SourceError;
-use crate::{Listed, SinkName, SinkSource, news, telemetry};
+use crate::webhooks::{WebhookSettings, Webhooks};
+use crate::{Begins, Fixed, Listed, Sink, SinkName, SinkSource, news, telemetry};
 
 /// How often it is looked which sinks there are.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -33,6 +38,12 @@ const CHECK_EVERY: Duration = Duration::from_secs(5);
 
 /// How long what is being delivered may still take once the relay is told to stop.
 const GRACE: Duration = Duration::from_secs(20);
+
+/// How many messages a broker is given at once.
+const BATCH_OF_BROKERS: u16 = 2_000;
+
+/// How many messages the mails are made of at once.
+const BATCH_OF_MAILS: u16 = 500;
 
 /// What is wrong with a database that was restored from a dump, and what to do.
 pub(crate) const RESTORED: &str = "the database was restored from a dump: its messages were \
@@ -46,6 +57,18 @@ pub struct RelayArgs {
     #[arg(long, env = "RELAY_SOURCE", default_value = "/ordersaga",
         value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub relay_source: String,
+    /// Apache Kafka.
+    #[command(flatten)]
+    pub kafka: KafkaArgs,
+    /// RabbitMQ.
+    #[command(flatten)]
+    pub amqp: AmqpArgs,
+    /// Endpoints that are told by HTTP.
+    #[command(flatten)]
+    pub webhooks: WebhookSettings,
+    /// Customers who are told by mail.
+    #[command(flatten)]
+    pub mail: MailArgs,
     /// Where the database is.
     #[command(flatten)]
     pub database: RelayDatabaseArgs,
@@ -71,9 +94,21 @@ pub enum RunError {
     /// A migration excludes programs as old as this one.
     #[error("the relay must not go on with this database")]
     Schema(#[source] SchemaFault),
-    /// A sink's settings cannot be used.
-    #[error("a sink cannot be made")]
-    Sink(#[source] SourceError),
+    /// What is sent to Kafka, or is not.
+    #[error("Kafka's settings cannot be used")]
+    Kafka(#[from] UnusableKafka),
+    /// What is sent to RabbitMQ, or is not.
+    #[error("RabbitMQ's settings cannot be used")]
+    Amqp(#[from] UnusableAmqp),
+    /// There is no TLS for webhooks.
+    #[error("webhooks cannot be sent")]
+    Webhooks(#[source] reqwest::Error),
+    /// What is told customers, or is not.
+    #[error("mails cannot be sent")]
+    Mail(#[from] MailError),
+    /// A sink is called what none can be called.
+    #[error(transparent)]
+    Name(#[from] NotASinkName),
     /// Somebody else listens there.
     #[error("cannot listen on {address}")]
     Listen {
@@ -106,19 +141,57 @@ pub async fn run_program(args: RelayProgramArgs, stop: CancellationToken) -> Res
 pub async fn run(args: RelayArgs, stop: CancellationToken) -> Result<(), RunError> {
     telemetry::describe();
     let pool = args.database.pool()?;
-    let sources = sources(&args, &pool)?;
+    let Sinks { sources, webhooks, mail } = sinks(&args, &pool)?;
     let gate = schema_gate();
     let fits = stop.run_until_cancelled(until_there(&pool, &gate)).await;
     let Some(()) = fits.transpose()? else { return Ok(()) };
     let too_old = until_too_old(&pool, &gate, &stop);
-    let (ended, ()) = tokio::join!(too_old, read(&pool, &sources, &stop));
+    let mails = async {
+        if let Some(mail) = &mail {
+            mail.run(stop.clone()).await;
+        }
+    };
+    let webhooks = Box::pin(webhooks.look_after(stop.clone()));
+    let (ended, (), (), ()) =
+        tokio::join!(too_old, read(&pool, &sources, &stop), webhooks, Box::pin(mails));
     ended
 }
 
+/// Where messages go, and what goes on beside their delivery.
+struct Sinks {
+    sources: Vec<Arc<dyn SinkSource>>,
+    webhooks: Webhooks,
+    /// None, where no mail server is set.
+    mail: Option<Mail>,
+}
+
 /// Every place that messages go to, by the settings.
-#[expect(clippy::unnecessary_wraps, reason = "a sink's settings may be wrong")]
-fn sources(_args: &RelayArgs, _pool: &PgPool) -> Result<Vec<Arc<dyn SinkSource>>, RunError> {
-    Ok(Vec::new())
+fn sinks(args: &RelayArgs, pool: &PgPool) -> Result<Sinks, RunError> {
+    let RelayArgs { relay_source, kafka, amqp, webhooks, mail, database: _ } = args;
+    let webhooks = Webhooks::new(pool.clone(), webhooks.clone(), relay_source.clone())
+        .map_err(RunError::Webhooks)?;
+    let mut sources: Vec<Arc<dyn SinkSource>> = vec![Arc::new(webhooks.clone())];
+    if let Some(sink) = kafka::sink(kafka, relay_source)? {
+        sources.push(fixed(kafka::NAME, Begins::First, BATCH_OF_BROKERS, sink)?);
+    }
+    if let Some(sink) = amqp::sink(amqp, relay_source)? {
+        sources.push(fixed(amqp::NAME, Begins::First, BATCH_OF_BROKERS, sink)?);
+    }
+    let mail = Mail::open(mail, pool.clone())?;
+    if let Some(mail) = &mail {
+        // Customers are not written to about what happened before.
+        sources.push(fixed(mail::SINK, Begins::Now, BATCH_OF_MAILS, mail.sink())?);
+    }
+    Ok(Sinks { sources, webhooks, mail })
+}
+
+fn fixed(
+    name: &str,
+    begins: Begins,
+    batch: u16,
+    sink: Arc<dyn Sink>,
+) -> Result<Arc<dyn SinkSource>, NotASinkName> {
+    Ok(Arc::new(Fixed::new(name.parse()?, begins, batch, sink)))
 }
 
 /// Waits for the database. One that is behind may be migrated at this moment; one that is too far ahead

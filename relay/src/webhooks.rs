@@ -21,7 +21,7 @@ mod asked;
 mod body;
 mod endpoint;
 mod request;
-mod signature;
+pub(crate) mod signature;
 mod store;
 
 use std::sync::Arc;

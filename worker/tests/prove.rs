@@ -747,6 +747,22 @@ fn verdict_with<'a>(findings: &'a mut [Finding], shown: &Finding) -> &'a Verdict
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_log_that_names_a_customer_or_holds_a_secret_is_found(db: PgPool) {
     trade(&db).await;
+    sqlx::raw_sql(
+        "insert into customers.mail_preferences (customer_id, email)
+         values ('17850', 'countess@example.org');
+         insert into webhooks.endpoints (endpoint_id, url, fingerprint, created_by)
+         values ('00000000-0000-0000-0000-000000000009', 'https://erp.example.org', 'one', 'Ada');
+         insert into webhooks.secrets (endpoint_id, key, created_by)
+         select endpoint_id, convert_to('a-key-of-twenty-four-byt', 'UTF8'), 'Ada'
+         from webhooks.endpoints;
+         insert into mail.notifications
+            (fact, template, channel, order_id, sequence, message_id, policy, unsubscribe)
+         values ('1:1', 'confirmed', 'mail', '00000000-0000-0000-0000-000000000001', 1,
+            '1.1.confirmed@example.org', 'at-least-once', '0b1f9a52-9c1e-4a1a-8a39-5f2f3d0c7e11')",
+    )
+    .execute(&db)
+    .await
+    .unwrap();
     let mut findings = prove(&db, None).await.unwrap();
     let secrets = ["a-secret-of-the-shop".to_owned()];
     let logs = folder();
@@ -762,6 +778,9 @@ async fn a_log_that_names_a_customer_or_holds_a_secret_is_found(db: PgPool) {
         "WARN {\"to\":\"Ada Lovelace\"}",
         "DEBUG paid with tok_visa",
         "ERROR cannot sign in with a-secret-of-the-shop",
+        "WARN no mail goes to countess@example.org",
+        "DEBUG signing by whsec_YS1rZXktb2YtdHdlbnR5LWZvdXItYnl0",
+        "INFO GET /v1/unsubscribe/0b1f9a52-9c1e-4a1a-8a39-5f2f3d0c7e11",
         "ERROR the card 4111 1111 1111 1111 is declined",
     ] {
         fs::write(logs.join("worker.log"), format!("INFO ready\n{said}\n")).unwrap();

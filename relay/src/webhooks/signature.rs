@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use ring::hmac::{Context, HMAC_SHA256, Key};
 
 /// The header `webhook-signature` for a body: a signature by each key.
-pub(super) fn header(keys: &[Vec<u8>], id: &str, timestamp: i64, body: &[u8]) -> String {
+pub(crate) fn header(keys: &[Vec<u8>], id: &str, timestamp: i64, body: &[u8]) -> String {
     let signatures: Vec<_> = keys.iter().map(|key| signature(key, id, timestamp, body)).collect();
     signatures.join(" ")
 }
