@@ -147,6 +147,11 @@ async fn the_starter_writes_neither_orders_nor_money_nor_books(db: PgPool) {
         "update mail.notifications set state = 'sent', sent_at = now()",
         "insert into mail.notifications (fact) values ('order:1')",
         "update mail.waits set told_at = now()",
+        // Who is told by webhooks is said by functions, and a secret is shown once.
+        "select key from webhooks.secrets",
+        "update webhooks.endpoints set url = 'https://eve.example'",
+        "select webhooks.disable(gen_random_uuid(), 'gone', null, 'by hand')",
+        "select webhooks.sweep(0, 1)",
         // How a party is dealt with is the workers' to say.
         "delete from operations.party_standings",
         // What the payment provider tells is taken in, and applied by the workers.
@@ -290,6 +295,16 @@ async fn what_runs_with_its_owners_rights_is_called_by_those_who_are_to(db: PgPo
             ("payments.replace_method", true, false),
             ("payments.request_refund", true, false),
             ("payments.reverse_refund", false, true),
+            ("webhooks.change_endpoint", true, false),
+            ("webhooks.create_endpoint", true, false),
+            // Called by the relay.
+            ("webhooks.disable", false, false),
+            ("webhooks.redeliver", true, false),
+            ("webhooks.remove_endpoint", true, false),
+            ("webhooks.rotate_secret", true, false),
+            // Called by the relay.
+            ("webhooks.sweep", false, false),
+            ("webhooks.try_out", true, false),
         ]
     );
 }
