@@ -170,13 +170,6 @@ fn every_operation() -> OpenApiRouter<State> {
         .routes(routes!(parties::list::parties))
         .routes(routes!(parties::stop::stop_party))
         .routes(routes!(parties::resume::resume_party))
-        .routes(routes!(relay::list::sinks))
-        .routes(routes!(relay::parked::parked))
-        .routes(routes!(relay::pause::pause_sink))
-        .routes(routes!(relay::resume::resume_sink))
-        .routes(routes!(relay::replay::replay_parked))
-        .routes(routes!(relay::skip::skip_parked))
-        .routes(routes!(relay::remove::remove_sink))
         .routes(routes!(products::list::list, products::create::create))
         .routes(routes!(products::show::show, products::update::update))
         .routes(routes!(stock::list::list))
@@ -204,9 +197,21 @@ fn every_operation() -> OpenApiRouter<State> {
         .routes(routes!(webhooks::retry::retry_event))
         .routes(routes!(webhooks::dismiss::dismiss_event))
         .merge(operations_of_endpoints())
+        .merge(operations_of_sinks())
         .routes(routes!(ops::health::health))
         .routes(routes!(ops::ready::ready))
         .routes(routes!(ops::metrics::metrics))
+}
+
+fn operations_of_sinks() -> OpenApiRouter<State> {
+    OpenApiRouter::new()
+        .routes(routes!(relay::list::sinks))
+        .routes(routes!(relay::parked::parked))
+        .routes(routes!(relay::pause::pause_sink))
+        .routes(routes!(relay::resume::resume_sink))
+        .routes(routes!(relay::replay::replay_parked))
+        .routes(routes!(relay::skip::skip_parked))
+        .routes(routes!(relay::remove::remove_sink))
 }
 
 fn operations_of_endpoints() -> OpenApiRouter<State> {

@@ -292,7 +292,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_inside_a_network_is_told_from_the_internet() {
+    fn what_is_beside_a_network_is_the_internet() {
         for public in [
             "1.1.1.1",
             "9.255.255.255",
@@ -322,6 +322,10 @@ mod tests {
         ] {
             assert!(is_public(public.parse().unwrap()), "{public}");
         }
+    }
+
+    #[test]
+    fn what_is_inside_a_network_is_not_the_internet() {
         for inside in [
             "0.0.0.0",
             "0.1.2.3",
