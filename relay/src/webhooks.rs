@@ -96,8 +96,12 @@ pub struct WebhookSettings {
 
     /// Hosts inside the shop's own network that webhooks may go to, too, with commas between, each
     /// with its port or without. The API has to be told the same.
-    #[arg(id = "webhook_internal_hosts", long = "webhook-internal-hosts",
-          env = "WEBHOOK_INTERNAL_HOSTS", default_value = "")]
+    #[arg(
+        id = "webhook_internal_hosts",
+        long = "webhook-internal-hosts",
+        env = "WEBHOOK_INTERNAL_HOSTS",
+        default_value = ""
+    )]
     pub internal_hosts: InternalHosts,
 }
 

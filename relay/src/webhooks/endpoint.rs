@@ -56,7 +56,11 @@ struct Tried<'a> {
 
 impl WebhookEndpoint {
     /// Delivers a batch to the endpoint as it was read.
-    pub(super) async fn deliver_to(&self, endpoint: store::Endpoint, batch: &[Message]) -> Vec<Verdict> {
+    pub(super) async fn deliver_to(
+        &self,
+        endpoint: store::Endpoint,
+        batch: &[Message],
+    ) -> Vec<Verdict> {
         let Parts { settings, .. } = &*self.parts;
         let store::Endpoint { url, events, keys, .. } = endpoint;
         let url = match checked(&url, &settings.internal_hosts) {

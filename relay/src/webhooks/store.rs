@@ -56,9 +56,11 @@ pub(super) struct Counts {
 
 /// The endpoints there are, disabled ones included.
 pub(super) async fn all(db: &PgPool) -> sqlx::Result<Vec<Uuid>> {
-    sqlx::query_scalar!("select endpoint_id from webhooks.endpoints order by created_at, endpoint_id")
-        .fetch_all(db)
-        .await
+    sqlx::query_scalar!(
+        "select endpoint_id from webhooks.endpoints order by created_at, endpoint_id"
+    )
+    .fetch_all(db)
+    .await
 }
 
 /// An endpoint as it is now: an operator may have changed it since it was read last.

@@ -156,8 +156,7 @@ async fn an_endpoint_hears_of_what_its_filter_names(db: PgPool) {
     let receiver = Receiver::answering([]).await;
     let events = [EventType::OrderShipped];
     let endpoint = Endpoint::with(db, &receiver.url, &events, settings()).await;
-    let batch =
-        [message("a", 1), message_of("a", 2, EventType::OrderShipped), message("a", 3)];
+    let batch = [message("a", 1), message_of("a", 2, EventType::OrderShipped), message("a", 3)];
     let verdicts = endpoint.deliver(&batch).await;
     assert_eq!(verdicts, [Verdict::NotWanted, Verdict::Delivered, Verdict::NotWanted]);
     assert_eq!(receiver.ids(), ["a:2"]);

@@ -9,15 +9,10 @@ use crate::receiver::{Answer, Endpoint, Receiver, settings};
 
 /// Puts an event of an order into the outbox.
 async fn happen(db: &PgPool, order: Uuid, sequence: i32, event: &str) {
-    sqlx::query!(
-        "select from orders.append($1, $2, $3, '{}', now())",
-        order,
-        sequence,
-        event,
-    )
-    .execute(db)
-    .await
-    .unwrap();
+    sqlx::query!("select from orders.append($1, $2, $3, '{}', now())", order, sequence, event,)
+        .execute(db)
+        .await
+        .unwrap();
 }
 
 /// How many messages of these conditions are sent once more.

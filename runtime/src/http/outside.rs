@@ -38,7 +38,9 @@ pub struct InternalHosts(Vec<(String, Option<u16>)>);
 
 /// It is no host.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no host: name it as in a URL, with its port or without, such as erp.internal:8080")]
+#[error(
+    "`{0}` is no host: name it as in a URL, with its port or without, such as erp.internal:8080"
+)]
 pub struct NotAHost(String);
 
 /// Why requests do not go to a URL.
@@ -135,7 +137,8 @@ fn host_of(text: &str) -> Option<(String, Option<u16>)> {
 /// **Errors.** [`BadReceiver`].
 pub fn checked(url: &str, internal: &InternalHosts) -> Result<Url, BadReceiver> {
     // What is written out may be longer than what was written.
-    let url = Some(url).filter(|url| url.len() <= URL_BYTES_MAX).and_then(|url| Url::parse(url).ok());
+    let url =
+        Some(url).filter(|url| url.len() <= URL_BYTES_MAX).and_then(|url| Url::parse(url).ok());
     let url = url.filter(|url| url.as_str().len() <= URL_BYTES_MAX).ok_or(BadReceiver::NoUrl)?;
     let is_internal = internal.lists(&url);
     match url.scheme() {

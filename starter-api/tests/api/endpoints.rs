@@ -156,7 +156,10 @@ async fn an_endpoint_is_changed_disabled_and_removed(database: PgPool) {
     assert_eq!(inside.json()["errors"][0]["pointer"], "/url", "{}", inside.text);
 
     let disabled = patch(&json!({ "state": "disabled" })).await.json();
-    assert_eq!((&disabled["state"], &disabled["disabled"]["by"]), (&json!("disabled"), &json!("eve")));
+    assert_eq!(
+        (&disabled["state"], &disabled["disabled"]["by"]),
+        (&json!("disabled"), &json!("eve"))
+    );
     assert_eq!(disabled["disabled"]["because"], "by-operator");
     for what in ["test", "redeliver"] {
         let body = json!({ "message_id": "a:1" });
@@ -222,11 +225,16 @@ async fn operators_see_what_came_of_messages_and_have_them_sent_once_more(databa
         json!({ "since": "2020-01-01T00:00:00Z" }),
     ] {
         let answer = redeliver(body.clone()).await;
-        assert_eq!((answer.status.as_u16(), answer.json()), (202, json!({ "messages": 1 })), "{body}");
+        assert_eq!(
+            (answer.status.as_u16(), answer.json()),
+            (202, json!({ "messages": 1 })),
+            "{body}"
+        );
     }
     let answer = redeliver(json!({ "order_id": order_id, "before": "2020-01-01T00:00:00Z" })).await;
     assert_eq!(answer.json(), json!({ "messages": 0 }));
-    for body in [json!({}), json!({ "before": "2020-01-01T00:00:00Z" }), json!({ "order_id": "x" })] {
+    for body in [json!({}), json!({ "before": "2020-01-01T00:00:00Z" }), json!({ "order_id": "x" })]
+    {
         assert_eq!(redeliver(body.clone()).await.problem(), "invalid-request", "{body}");
     }
     let tried = shop.post(&format!("{path}/test"), &json!({})).await;

@@ -17,13 +17,11 @@ pub(crate) async fn remove(
 ) -> Result<EndpointResource, Problem> {
     let endpoint_id = parse_endpoint_id(endpoint_id)?;
     let endpoint = store::read(&app.database, endpoint_id).await?.ok_or_else(not_found)?;
-    let is_removed = sqlx::query_scalar!(
-        r#"select webhooks.remove_endpoint($1) as "is_removed!""#,
-        endpoint_id
-    )
-    .fetch_one(&app.database)
-    .await
-    .or_problem("removing a webhook endpoint")?;
+    let is_removed =
+        sqlx::query_scalar!(r#"select webhooks.remove_endpoint($1) as "is_removed!""#, endpoint_id)
+            .fetch_one(&app.database)
+            .await
+            .or_problem("removing a webhook endpoint")?;
     if !is_removed {
         return Err(not_found());
     }
