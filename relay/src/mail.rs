@@ -53,6 +53,7 @@ impl Mail {
     ///
     /// **Errors.** A setting or a template cannot be used.
     pub fn open(args: &MailArgs, db: PgPool) -> Result<Option<Self>, MailError> {
+        sender::describe_metrics();
         let Some(sending) = args.sending()? else { return Ok(None) };
         let templates = Arc::new(args.letter.templates(&args.text_message_templates())?);
         let sink = MailSink::new(
@@ -61,7 +62,6 @@ impl Mail {
             args.mail_at_most_once.clone(),
             args.text_message_templates(),
         );
-        sender::describe_metrics();
         Ok(Some(Self { sink: Arc::new(sink), sender: Sender::new(db, templates, sending) }))
     }
 

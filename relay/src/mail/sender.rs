@@ -393,12 +393,15 @@ const PARKED: &str = "ordersaga_notifications_parked";
 /// How long the one waits that has waited longest.
 const OLDEST: &str = "ordersaga_notifications_oldest_seconds";
 
-/// Says what the series of notifications mean.
+/// Says what the series of notifications mean, and begins those that have no outcome in them.
 pub(super) fn describe_metrics() {
     metrics::describe_counter!(DEALT_WITH, "Notifications of customers that were dealt with");
     metrics::describe_gauge!(WAITING, "Notifications of customers that are still to be sent");
     metrics::describe_gauge!(PARKED, "Notifications of customers that wait for an operator");
     metrics::describe_gauge!(OLDEST, "How long the oldest waiting notification waits, in seconds");
+    for series in [WAITING, PARKED, OLDEST] {
+        gauge!(series).set(0.0);
+    }
 }
 
 fn show(counts: store::Counts) {
