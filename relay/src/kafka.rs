@@ -52,8 +52,7 @@ pub struct KafkaArgs {
     #[arg(long, env = "RELAY_KAFKA_MESSAGE_BYTES_MAX", default_value_t = 1_000_000,
         value_parser = clap::value_parser!(u32).range(1_000..=1_000_000_000))]
     pub kafka_message_bytes_max: u32,
-    /// For how many seconds a batch waits to be acknowledged before it is tried anew; a process that
-    /// delivers for longer than its lease lasts has its shards read by another
+    /// For how many seconds a batch waits to be acknowledged before it is tried anew
     #[arg(long, env = "RELAY_KAFKA_TIMEOUT_SECONDS", default_value_t = 5,
         value_parser = clap::value_parser!(u32).range(1..=10))]
     pub kafka_timeout_seconds: u32,
