@@ -156,12 +156,18 @@ pub fn order_on(shop: &Shop, course: Course) -> Order {
     if shop.stripe().is_some() {
         order.payment_token = stripe::card(None);
     }
-    order.terms.patience_seconds = course.unwinds().then_some(1);
+    order.terms.patience_seconds = course.unwinds().then_some(impatience(shop));
     if shop.is_paid_by_transfer() {
         order.terms.approval_seconds = 3_600;
     }
     plan_course(&shop.faults, order.order_id, course);
     order
+}
+
+/// How many seconds an order waits that is to give up: no more than everything else needs.
+/// localstripe does one thing at a time, and does it slowly once it knows of a thousand payments.
+fn impatience(shop: &Shop) -> u32 {
+    if shop.stripe().is_some() { 5 } else { 1 }
 }
 
 /// Plans what makes an order take its course.
@@ -180,7 +186,7 @@ const RECALL: &str = "CancelShipment";
 async fn through(shop: &Shop, cell: &Cell, order: &Order) -> (Option<String>, Vec<usize>) {
     let mut order = order.clone();
     if cell.trouble.uses_up_patience() {
-        order.terms.patience_seconds = Some(1);
+        order.terms.patience_seconds = Some(impatience(shop));
     }
     if shop.stripe().is_some() {
         order.payment_token = stripe::card(Some(cell.trouble));
