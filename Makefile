@@ -35,7 +35,7 @@ brokers: ## events through tansu, Apache Kafka (Java, Maven) and RabbitMQ, read 
 
 matrix: ## every fault at every step and undo, cancelled at every moment; then several at once (ORDERS=300 SEED=42 ONLY=text PROVIDER=stripe, or bank-transfer)
 ifeq ($(PROVIDER),stripe)
-	@$(STACK) test --with stripe -- cargo test --quiet --locked --workspace --test matrix -- --provider stripe --whole $(if $(ONLY),--only "$(ONLY)")
+	@$(STACK) test --with stripe -- cargo test --quiet --locked --workspace --test matrix -- --provider stripe --at-once 16 --whole $(if $(ONLY),--only "$(ONLY)")
 else ifeq ($(PROVIDER),bank-transfer)
 	@$(STACK) test -- cargo test --quiet --locked --workspace --test matrix -- --provider bank-transfer --whole $(if $(ONLY),--only "$(ONLY)")
 else

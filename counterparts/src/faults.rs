@@ -23,6 +23,8 @@ pub enum Fault {
     HtmlPage(u16),
     /// The work begins this many milliseconds late; the key is in use meanwhile.
     DelayMs(u64),
+    /// The refund that the call makes is pending, until something happens to it.
+    RefundPends,
 }
 
 /// A fault, and the calls that it befalls: in JSON

@@ -181,6 +181,17 @@ impl Proxy {
         found.cloned().ok_or_else(|| Answer::missing("dispute", id))
     }
 
+    /// Has the refund that was just made be pending.
+    pub(crate) fn has_refund_pend(&self, made: &mut Answer) {
+        let status = json!("pending");
+        if let Some(id) = made.body["id"].as_str() {
+            let mut memory = self.memory();
+            let shown = memory.notes.refunds.entry(id.to_owned()).or_default();
+            shown.insert("status".to_owned(), status.clone());
+            made.body["status"] = status;
+        }
+    }
+
     async fn fail_refund(self: &Arc<Self>, id: &str, reason: &str) -> Result<Value, Answer> {
         let raw = self.raw_refund(id).await?;
         let charge = text(&raw["charge"]).to_owned();

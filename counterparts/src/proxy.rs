@@ -204,8 +204,8 @@ impl Proxy {
                 let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::BAD_GATEWAY);
                 Some((status, Html("<html><h1>Bad gateway</h1></html>")).into_response())
             }
-            // The key has a part in these two.
-            Fault::ServerError | Fault::DelayMs(_) => None,
+            // The key has a part in these.
+            Fault::ServerError | Fault::DelayMs(_) | Fault::RefundPends => None,
         }
     }
 
@@ -237,7 +237,10 @@ impl Proxy {
         if let Some(Planned { fault: Fault::DelayMs(delay), .. }) = struck {
             hold_up(*delay).await;
         }
-        let answer = self.effect(asked).await;
+        let mut answer = self.effect(asked).await;
+        if struck.is_some_and(|planned| planned.fault == Fault::RefundPends) {
+            self.has_refund_pend(&mut answer);
+        }
         if fails { Answer::server_error() } else { answer }
     }
 

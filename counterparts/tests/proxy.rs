@@ -297,6 +297,23 @@ async fn the_rest_of_a_partial_capture_is_a_refund_that_moved_no_money() {
 }
 
 #[tokio::test]
+async fn a_refund_is_pending_on_command_until_it_fails_and_brings_its_money_back() {
+    let stripe = stripe().await;
+    let intent = stripe.captured(1000).await;
+    let pends = json!([{ "method": "POST", "path": "/v1/refunds", "fault": "refund-pends" }]);
+    stripe.tell("faults", &pends).await;
+    let form = format!("payment_intent={intent}&amount=1000");
+    let (_, refund) = stripe.post("/v1/refunds", &form).await;
+    assert_eq!(refund["status"], "pending");
+    let at = format!("/v1/refunds/{}", id(&refund));
+    assert_eq!(stripe.get(&at).await["status"], "pending");
+    stripe.tell("happen", &json!({ "refund-failed": { "refund": id(&refund) } })).await;
+    assert_eq!(stripe.get(&at).await["status"], "failed");
+    let (status, again) = stripe.post("/v1/refunds", &form).await;
+    assert_eq!((status, &again["status"]), (200, &json!("succeeded")));
+}
+
+#[tokio::test]
 async fn disputes_failed_refunds_and_expired_authorisations_happen_on_command() {
     let stripe = stripe().await;
     let intent = stripe.captured(1000).await;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use domain::refund::{RefundId, RefundState};
 use domain::{Decision, Order, OrderId, OrderStatus};
+use rust_decimal::Decimal;
 use saga::{Role, WaitingFor};
 use temporalio_client::WorkflowDescribeOptions;
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -16,6 +17,7 @@ use workflows::refund::RefundSaga;
 
 use crate::cell::{Cell, Course, Point, Trouble, contracts_of};
 use crate::run::{self, Manner};
+use crate::stripe::Counterpart;
 use crate::support::{
     Fault, Gate, RefundHandle, Shop, asks_back, decided, ended, launch_refund,
     provider_takes_its_time, refund_ended,
@@ -94,7 +96,10 @@ async fn asked_for(shop: &Shop, order: &Order, course: Course) -> RefundId {
     let status = ended(&shop.place(order).await).await;
     assert_eq!(status, OrderStatus::Completed, "order {}", order.order_id);
     if course == Course::IsGivenUp {
-        provider_takes_its_time(shop, order).await;
+        match Counterpart::of(shop) {
+            Some(stripe) => stripe.refund_pends(order.order_id).await,
+            None => provider_takes_its_time(shop, order).await,
+        }
     }
     asks_back(shop, order, PERCENT).await
 }
@@ -217,9 +222,26 @@ async fn complaint(
     .fetch_one(&shop.db)
     .await
     .unwrap();
-    let stands = (found.state.as_str(), found.is_given, found.is_booked, found.waits);
+    let is_given = match Counterpart::of(shop) {
+        Some(stripe) => is_given_at_stripe(shop, &stripe, refund).await,
+        None => found.is_given,
+    };
+    let stands = (found.state.as_str(), is_given, found.is_booked, found.waits);
     let is_right = ended == planned && stands == (planned.name(), true, true, false);
     (!is_right).then(|| {
         format!("ended as {ended:?}; state, given, booked, waits for a person: {stands:?}")
     })
+}
+
+/// Whether Stripe's counterpart has given back what the record says, and nothing else.
+async fn is_given_at_stripe(shop: &Shop, stripe: &Counterpart, refund: RefundId) -> bool {
+    let due: Decimal = sqlx::query_scalar(
+        "select case state when 'succeeded' then amount else 0 end
+         from payments.refund_requests where order_id = $1 and number = 1",
+    )
+    .bind(refund.order_id.uuid())
+    .fetch_one(&shop.db)
+    .await
+    .unwrap();
+    Decimal::new(stripe.given_back(refund.order_id).await, 2) == due
 }

@@ -156,12 +156,18 @@ pub fn order_on(shop: &Shop, course: Course) -> Order {
     if shop.stripe().is_some() {
         order.payment_token = stripe::card(None);
     }
-    order.terms.patience_seconds = course.unwinds().then_some(1);
+    order.terms.patience_seconds = course.unwinds().then_some(impatience(shop));
     if shop.is_paid_by_transfer() {
         order.terms.approval_seconds = 3_600;
     }
     plan_course(&shop.faults, order.order_id, course);
     order
+}
+
+/// How many seconds an order waits that is to give up: no more than everything else needs.
+/// localstripe does one thing at a time, and does it slowly once it knows of a thousand payments.
+fn impatience(shop: &Shop) -> u32 {
+    if shop.stripe().is_some() { 5 } else { 1 }
 }
 
 /// Plans what makes an order take its course.
@@ -180,7 +186,7 @@ const RECALL: &str = "CancelShipment";
 async fn through(shop: &Shop, cell: &Cell, order: &Order) -> (Option<String>, Vec<usize>) {
     let mut order = order.clone();
     if cell.trouble.uses_up_patience() {
-        order.terms.patience_seconds = Some(1);
+        order.terms.patience_seconds = Some(impatience(shop));
     }
     if shop.stripe().is_some() {
         order.payment_token = stripe::card(Some(cell.trouble));
@@ -380,7 +386,7 @@ pub async fn decide<T>(
 /// carry out a refund, whereupon the provider tells the order. Never comes to an end by itself.
 async fn answer_later<T>(shop: &Shop, handle: &OrderHandle, order: OrderId, trouble: Trouble) -> T {
     if let Some(stripe) = Counterpart::of(shop) {
-        return approve_at_stripe(&stripe, handle, order, trouble).await;
+        return answer_at_stripe(&stripe, handle, order, trouble).await;
     }
     let (answer, status) = if trouble == Trouble::NeedsCustomer {
         ("select sandbox_provider.answer_as_customer($1, true)", "authorised")
@@ -400,25 +406,33 @@ async fn answer_later<T>(shop: &Shop, handle: &OrderHandle, order: OrderId, trou
     std::future::pending().await
 }
 
-/// The same at Stripe's counterpart, which carries out every refund.
-async fn approve_at_stripe<T>(
+/// The same at Stripe's counterpart.
+async fn answer_at_stripe<T>(
     stripe: &Counterpart,
     handle: &OrderHandle,
     order: OrderId,
     trouble: Trouble,
 ) -> T {
+    let mut looks = interval(LOOK_EVERY);
     if trouble == Trouble::NeedsCustomer {
-        let mut looks = interval(LOOK_EVERY);
         while !stripe.approves(order).await {
             looks.tick().await;
         }
         tell_news(handle, "sandbox_provider", "authorised").await;
+    } else if trouble == Trouble::RefundFails {
+        while !stripe.refund_fails(order).await {
+            looks.tick().await;
+        }
+        tell_news(handle, "sandbox_provider", "refund-failed").await;
     }
     std::future::pending().await
 }
 
 /// Has a bank not carry out the order's refund; whether there was one to fail.
 pub async fn refund_fails(shop: &Shop, order: OrderId) -> bool {
+    if let Some(stripe) = Counterpart::of(shop) {
+        return stripe.refund_fails(order).await;
+    }
     is_answered(shop, order, FAIL_REFUND).await
 }
 

@@ -46,7 +46,9 @@ impl Counterpart {
     /// The next request about the order's payment goes wrong.
     pub async fn goes_wrong(&self, order: OrderId, trouble: &Value) {
         let mut planned = trouble.clone();
-        planned["path"] = json!("**");
+        if planned["path"].is_null() {
+            planned["path"] = json!("**");
+        }
         planned["of"] = json!(order.to_string());
         let url = format!("{}/_proxy/more-faults", self.url);
         let told = Self::http().post(url).json(&json!([planned])).send().await.unwrap();
@@ -76,6 +78,43 @@ impl Counterpart {
         i64::try_from(payments.iter().filter(stands).count()).unwrap()
     }
 
+    /// The order's next refund is pending.
+    pub async fn refund_pends(&self, order: OrderId) {
+        self.goes_wrong(order, &refund_pends()).await;
+    }
+
+    /// Has a bank not carry out a refund of the order that is pending; whether there is one.
+    pub async fn refund_fails(&self, order: OrderId) -> bool {
+        let refunds = self.refunds(order).await;
+        let Some(pending) = refunds.iter().find(|refund| refund["status"] == "pending") else {
+            return false;
+        };
+        let happens = json!({ "refund-failed": { "refund": pending["id"] } });
+        let url = format!("{}/_proxy/happen", self.url);
+        let told = Self::http().post(url).json(&happens).send().await.unwrap();
+        assert!(told.status().is_success(), "{happens}: {}", told.status());
+        true
+    }
+
+    /// How much of the order's money was given back, in the currency's smallest unit.
+    pub async fn given_back(&self, order: OrderId) -> i64 {
+        let refunds = self.refunds(order).await;
+        let given = refunds.iter().filter(|refund| refund["status"] != "failed");
+        given.map(|refund| refund["amount"].as_i64().unwrap()).sum()
+    }
+
+    async fn refunds(&self, order: OrderId) -> Vec<Value> {
+        let mut all = Vec::new();
+        for payment in self.payments(order).await {
+            let intent = payment["id"].as_str().unwrap();
+            let url = format!("{}/v1/refunds?limit=100&payment_intent={intent}", self.url);
+            let answer = Self::http().get(url).bearer_auth(KEY).send().await.unwrap();
+            let mut list: Value = answer.json().await.unwrap();
+            all.append(list["data"].as_array_mut().unwrap());
+        }
+        all
+    }
+
     /// Every payment that was ever opened for the order, whether or not the shop knows of it.
     async fn payments(&self, order: OrderId) -> Vec<Value> {
         let answer = Self::http().get(format!("{}/_proxy/payments/{order}", self.url)).send().await;
@@ -88,6 +127,10 @@ impl Counterpart {
         let judged: Value = answer.unwrap().json().await.unwrap();
         judged["refused"].as_array().unwrap().clone()
     }
+}
+
+fn refund_pends() -> Value {
+    json!({ "method": "POST", "path": "/v1/refunds", "fault": "refund-pends" })
 }
 
 /// Whether the cell says something about this provider that its counterpart can play.
@@ -114,6 +157,8 @@ pub fn at_stripe(trouble: Trouble) -> Option<Value> {
         Some(json!({ "fault": "lose-answer" }))
     } else if trouble == Trouble::AnswersLate {
         Some(json!({ "fault": "hang", "after_effect": true }))
+    } else if trouble == Trouble::RefundFails {
+        Some(refund_pends())
     } else {
         None
     }
