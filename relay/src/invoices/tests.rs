@@ -3,9 +3,7 @@
 use std::path::Path;
 
 use domain::refund::{Ask, Left};
-use domain::{
-    CountryCode, Discount, DiscountKind, PriceList, PricedSku, RateTable, ShippingRate,
-};
+use domain::{CountryCode, Discount, DiscountKind, PriceList, PricedSku, RateTable, ShippingRate};
 use en16931::InvoiceAmount;
 use serde::Deserialize;
 
@@ -160,7 +158,7 @@ fn every_real_order_has_an_invoice_that_comes_to_its_charge() {
         if number.is_multiple_of(40) {
             for xml in [&written.ubl, &written.cii] {
                 let read = en16931_formats::read(xml.as_bytes()).unwrap();
-                let totals = read.invoice.totals;
+                let totals = &read.invoice.totals;
                 assert_eq!(totals.gross_total, charge, "order {number}");
                 assert_eq!(totals.vat_total, stated.vat_total, "order {number}");
                 assert_eq!(read.invoice.lines.len(), lines.len());
