@@ -9,6 +9,7 @@
 
 mod books;
 mod disputes;
+mod invoices;
 mod money;
 mod parties;
 mod privacy;
@@ -174,6 +175,7 @@ pub async fn prove(pool: &PgPool, client: Option<&Client>) -> Result<Vec<Finding
     findings.extend(stock::look(db).await?);
     findings.extend(money::look(db, &skipped).await?);
     findings.extend(disputes::look(db).await?);
+    findings.extend(invoices::look(db).await?);
     findings.extend(record::look(db).await?);
     findings.extend(stock::look_at_finished_orders(db, &skipped).await?);
     let (open, known) = under_way::look(db).await?;
