@@ -11,6 +11,7 @@ mod completions;
 mod differences;
 mod dispute;
 mod export;
+mod invoice;
 mod migrate;
 mod order;
 mod output;
@@ -86,6 +87,8 @@ enum Command {
     Order(order::OrderArgs),
     /// Give money of completed orders back
     Refund(refund::RefundArgs),
+    /// Look at what was invoiced and credited
+    Invoice(invoice::InvoiceArgs),
     /// Look after the orders that wait for a person
     Attention(attention::AttentionArgs),
     /// Look at the disputes of customers' banks
@@ -121,6 +124,7 @@ async fn main() -> ExitCode {
         | Command::Completions(_) => ONLY_ERRORS,
         Command::Order(_)
         | Command::Refund(_)
+        | Command::Invoice(_)
         | Command::Attention(_)
         | Command::Dispute(_)
         | Command::Webhook(_)
@@ -154,6 +158,7 @@ async fn carry_out(command: Command) -> Result<ExitCode> {
         Command::Recover(args) => recover::run(args).await,
         Command::Order(args) => order::run(args).await.map(done),
         Command::Refund(args) => refund::run(args).await.map(done),
+        Command::Invoice(args) => invoice::run(args).await.map(done),
         Command::Attention(args) => attention::run(args).await.map(done),
         Command::Dispute(args) => dispute::run(args).await.map(done),
         Command::Webhook(args) => webhook::run(args).await.map(done),
