@@ -132,6 +132,19 @@ impl Api {
         self.answer(self.request(Method::GET, path)?.query(&parameters)).await
     }
 
+    /// Reads the document at a path, as it is.
+    pub(crate) async fn get_text(
+        &self,
+        path: &[&str],
+        parameters: &[(&str, Option<String>)],
+    ) -> Result<String, ApiError> {
+        let parameters: Vec<_> =
+            parameters.iter().filter_map(|(name, value)| Some((name, value.as_ref()?))).collect();
+        let request = self.request(Method::GET, path)?.query(&parameters);
+        let request = request.bearer_auth(self.token().await?).timeout(TIMEOUT);
+        Ok(accepted(request.send().await?).await?.text().await?)
+    }
+
     /// Sends a body to a path.
     pub(crate) async fn post(
         &self,

@@ -12,6 +12,7 @@ mod differences;
 mod dispute;
 mod endpoint;
 mod export;
+mod invoice;
 mod mail;
 mod migrate;
 mod order;
@@ -94,6 +95,8 @@ enum Command {
     Order(order::OrderArgs),
     /// Give money of completed orders back
     Refund(refund::RefundArgs),
+    /// Look at what was invoiced and credited
+    Invoice(invoice::InvoiceArgs),
     /// Look after the orders that wait for a person
     Attention(attention::AttentionArgs),
     /// Look after the mails to customers, and at their texts
@@ -135,6 +138,7 @@ async fn main() -> ExitCode {
         | Command::Completions(_) => ONLY_ERRORS,
         Command::Order(_)
         | Command::Refund(_)
+        | Command::Invoice(_)
         | Command::Attention(_)
         | Command::Mail(_)
         | Command::Dispute(_)
@@ -172,6 +176,7 @@ async fn carry_out(command: Command) -> Result<ExitCode> {
         Command::Recover(args) => recover::run(args).await,
         Command::Order(args) => order::run(args).await.map(done),
         Command::Refund(args) => refund::run(args).await.map(done),
+        Command::Invoice(args) => invoice::run(args).await.map(done),
         Command::Attention(args) => attention::run(args).await.map(done),
         Command::Mail(args) => mail::run(args).await,
         Command::Dispute(args) => dispute::run(args).await.map(done),

@@ -10,6 +10,7 @@ pub mod dispute;
 pub mod event;
 mod fingerprint;
 mod ids;
+pub mod invoice;
 pub mod json;
 pub mod ledger;
 mod mail;

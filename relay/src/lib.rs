@@ -19,6 +19,7 @@
 //! | [`kafka`], [`amqp`] | brokers |
 //! | [`webhooks`] | tells endpoints of events by HTTP |
 //! | [`mail`] | writes to customers |
+//! | [`invoices`] | issues invoices and credit notes |
 //! | [`secret`] | what is not to be seen |
 //! | [`ops`], [`telemetry`] | what an operator and Prometheus ask the process |
 
@@ -26,6 +27,7 @@ pub mod amqp;
 pub mod backoff;
 pub mod database;
 pub mod feed;
+pub mod invoices;
 pub mod judge;
 pub mod kafka;
 pub mod leases;

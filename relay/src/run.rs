@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use crate::amqp::{self, AmqpArgs, UnusableAmqp};
 use crate::database::{NoDatabase, RelayDatabaseArgs, schema_gate};
+use crate::invoices::{self, InvoiceArgs, InvoiceError, Invoices};
 use crate::kafka::{self, KafkaArgs, UnusableKafka};
 use crate::leases::{self, RENEW_EVERY};
 use crate::mail::{self, Mail, MailArgs, MailError};
@@ -45,6 +46,9 @@ const BATCH_OF_BROKERS: u16 = 2_000;
 /// How many messages the mails are made of at once.
 const BATCH_OF_MAILS: u16 = 500;
 
+/// How many messages are looked at for invoices at once: each document is a transaction.
+const BATCH_OF_INVOICES: u16 = 100;
+
 /// What is wrong with a database that was restored from a dump, and what to do.
 pub(crate) const RESTORED: &str = "the database was restored from a dump: its messages were \
     numbered by another cluster, so nobody can tell which of them each sink has had. Nothing is \
@@ -69,6 +73,9 @@ pub struct RelayArgs {
     /// Customers who are told by mail.
     #[command(flatten)]
     pub mail: MailArgs,
+    /// Invoices and credit notes.
+    #[command(flatten)]
+    pub invoices: InvoiceArgs,
     /// Where the database is.
     #[command(flatten)]
     pub database: RelayDatabaseArgs,
@@ -106,6 +113,9 @@ pub enum RunError {
     /// What is told customers, or is not.
     #[error("mails cannot be sent")]
     Mail(#[from] MailError),
+    /// What is invoiced, or is not.
+    #[error("invoices cannot be issued")]
+    Invoices(#[from] InvoiceError),
     /// A sink is called what none can be called.
     #[error(transparent)]
     Name(#[from] NotASinkName),
@@ -167,7 +177,7 @@ struct Sinks {
 
 /// Every place that messages go to, by the settings.
 fn sinks(args: &RelayArgs, pool: &PgPool) -> Result<Sinks, RunError> {
-    let RelayArgs { relay_source, kafka, amqp, webhooks, mail, database: _ } = args;
+    let RelayArgs { relay_source, kafka, amqp, webhooks, mail, invoices, database: _ } = args;
     let webhooks = Webhooks::new(pool.clone(), webhooks.clone(), relay_source.clone())
         .map_err(RunError::Webhooks)?;
     let mut sources: Vec<Arc<dyn SinkSource>> = vec![Arc::new(webhooks.clone())];
@@ -181,6 +191,11 @@ fn sinks(args: &RelayArgs, pool: &PgPool) -> Result<Sinks, RunError> {
     if let Some(mail) = &mail {
         // Customers are not written to about what happened before.
         sources.push(fixed(mail::SINK, Begins::Now, BATCH_OF_MAILS, mail.sink())?);
+    }
+    if let Some(sink) = Invoices::open(invoices, pool.clone())? {
+        // Nor are orders invoiced that were sold before.
+        let sink = Arc::new(sink);
+        sources.push(fixed(invoices::SINK, Begins::Now, BATCH_OF_INVOICES, sink)?);
     }
     Ok(Sinks { sources, webhooks, mail })
 }

@@ -147,6 +147,8 @@ fn every_operation() -> OpenApiRouter<State> {
         .routes(routes!(orders::cancel::cancel))
         .routes(routes!(orders::pay::pay))
         .routes(routes!(orders::refund::refund, orders::refunds::refunds))
+        .routes(routes!(orders::invoice::invoice))
+        .routes(routes!(orders::invoices::invoices))
         .routes(routes!(graphql::ask))
         .routes(routes!(quotes::price))
         .routes(routes!(orders::resolve::resolve))

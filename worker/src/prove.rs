@@ -10,6 +10,7 @@
 mod books;
 mod consumed;
 mod disputes;
+mod invoices;
 mod logs;
 mod messages;
 mod money;
@@ -189,6 +190,7 @@ pub async fn prove(pool: &PgPool, client: Option<&Client>) -> Result<Vec<Finding
     findings.extend(stock::look(db).await?);
     findings.extend(money::look(db, &skipped).await?);
     findings.extend(disputes::look(db).await?);
+    findings.extend(invoices::look(db).await?);
     findings.extend(record::look(db).await?);
     findings.extend(messages::look(db).await?);
     findings.extend(stock::look_at_finished_orders(db, &skipped).await?);

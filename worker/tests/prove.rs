@@ -402,6 +402,48 @@ violations! {
     a_dispute_that_is_decided_and_still_to_be_answered_is_found:
         "no dispute waits for an answer without asking an operator",
         "update payments.disputes set asked_at = now()";
+    an_invoice_with_a_cent_more_than_the_charge_is_found:
+        "an invoice comes to its order's charge, to the coin",
+        "insert into invoices.series (seller, kind, prefix, next_number)
+         values ('GB1', 'invoice', 'INV-', 2);
+         insert into invoices.invoices (series_id, serial, number, seller, kind, order_id, currency,
+             tax_percent, net, tax, total, issued_at, ubl, cii, html)
+         select series_id, 1, 'INV-000001', 'GB1', 'invoice', order_id, currency, 20,
+             total - tax + 0.01, tax, total + 0.01, now(), '', '', ''
+         from invoices.series, orders.orders
+         where order_id = '00000000-0000-0000-0000-000000000001'";
+    a_credit_note_of_another_amount_is_found:
+        "a credit note comes to what it gives back, and all to their invoice at most",
+        "insert into invoices.series (seller, kind, prefix, next_number)
+         values ('GB1', 'invoice', 'INV-', 2), ('GB1', 'credit-note', 'CN-', 2);
+         insert into invoices.invoices (series_id, serial, number, seller, kind, order_id, currency,
+             tax_percent, net, tax, total, issued_at, ubl, cii, html)
+         select series_id, 1, 'INV-000001', 'GB1', 'invoice', order_id, currency, 20, total - tax,
+             tax, total, now(), '', '', ''
+         from invoices.series, orders.orders
+         where kind = 'invoice' and order_id = '00000000-0000-0000-0000-000000000001';
+         insert into invoices.invoices (series_id, serial, number, seller, kind, order_id, refund,
+             corrects, currency, tax_percent, net, tax, total, issued_at, ubl, cii, html)
+         select series.series_id, 1, 'CN-000001', 'GB1', 'credit-note', order_id, 1, invoice_id,
+             currency, 20, 0.01, 0, 0.01, now(), '', '', ''
+         from invoices.series, invoices.invoices where series.kind = 'credit-note'";
+    a_number_that_nothing_is_issued_under_is_found:
+        "invoices and credit notes are numbered without a gap",
+        "alter table invoices.series disable trigger user;
+         insert into invoices.series (seller, kind, prefix, next_number)
+         values ('GB1', 'invoice', 'INV-', 3)";
+    an_order_that_was_sold_without_an_invoice_is_found:
+        "every order that was sold has an invoice, is parked, or was sold within the hour",
+        "insert into outbox.sinks (sink, created_at) values ('invoices', '2000-01-01');
+         alter table orders.order_events disable trigger user;
+         update orders.order_events set occurred_at = now() - interval '2 hours'
+         where type = 'order.completed'";
+    a_refund_without_a_credit_note_is_found:
+        "every refund has a credit note, is parked, or was made within the hour",
+        "insert into outbox.sinks (sink, created_at) values ('invoices', '2000-01-01');
+         alter table orders.order_events disable trigger user;
+         update orders.order_events set occurred_at = now() - interval '2 hours'
+         where type = 'order.refund-succeeded'";
     an_event_that_is_missing_is_found:
         "an order's events are numbered without a gap",
         "alter table orders.order_events disable trigger user;

@@ -182,6 +182,7 @@ fn the_help_of_every_command_is_printed_as_a_result() {
         "load-catalogue",
         "order",
         "refund",
+        "invoice",
         "attention",
         "dispute",
         "webhook",

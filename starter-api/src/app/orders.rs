@@ -3,6 +3,7 @@
 pub(crate) mod cancel;
 pub(crate) mod events;
 pub(crate) mod filter;
+pub(crate) mod invoices;
 pub(crate) mod list;
 pub(crate) mod pay;
 pub(crate) mod place;

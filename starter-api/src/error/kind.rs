@@ -20,6 +20,8 @@ pub enum Kind {
     IssuedElsewhere,
     /// There is no such order, or the caller may not see it.
     OrderNotFound,
+    /// The order has no such invoice or credit note.
+    InvoiceNotIssued,
     /// There is no such article.
     ProductNotFound,
     /// There is no such customer, or the caller may not see them.
@@ -128,6 +130,7 @@ impl Kind {
             Self::RouteNotFound => "There is nothing at this path",
             Self::IssuedElsewhere => "This shop's tokens come from another issuer",
             Self::OrderNotFound => "There is no such order",
+            Self::InvoiceNotIssued => "There is no such invoice",
             Self::ProductNotFound => "There is no such product",
             Self::CustomerNotFound => "There is no such customer",
             Self::QueueNotFound => "There is no such task queue",

@@ -47,6 +47,7 @@ const fn code(kind: Kind) -> Code {
         Kind::InsufficientScope => Code::PermissionDenied,
         Kind::RouteNotFound | Kind::MethodNotAllowed => Code::Unimplemented,
         Kind::OrderNotFound
+        | Kind::InvoiceNotIssued
         | Kind::ProductNotFound
         | Kind::CustomerNotFound
         | Kind::QueueNotFound

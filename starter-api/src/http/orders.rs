@@ -2,6 +2,8 @@
 
 pub(crate) mod cancel;
 pub(crate) mod events;
+pub(crate) mod invoice;
+pub(crate) mod invoices;
 pub(crate) mod list;
 pub(crate) mod pay;
 pub(crate) mod place;

@@ -109,6 +109,7 @@ impl Kind {
             Self::RouteNotFound
             | Self::IssuedElsewhere
             | Self::OrderNotFound
+            | Self::InvoiceNotIssued
             | Self::ProductNotFound
             | Self::CustomerNotFound
             | Self::QueueNotFound

@@ -16,6 +16,7 @@ mod examples;
 mod graphql;
 mod grpc;
 mod http;
+mod invoicing;
 mod issuer;
 mod json;
 mod launching;

@@ -1,5 +1,6 @@
 //! Every SQL statement about orders.
 
+pub(crate) mod invoices;
 pub(crate) mod launches;
 pub(crate) mod refund_launches;
 pub(crate) mod refunds;

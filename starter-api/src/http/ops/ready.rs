@@ -21,6 +21,7 @@ pub(crate) const RIGHTS: &[Right] = &[
     Right { privilege: Privilege::Execute, object: "orders.cancel_before_launch" },
     Right { privilege: Privilege::Execute, object: "payments.replace_method" },
     Right { privilege: Privilege::Execute, object: "payments.request_refund" },
+    Right { privilege: Privilege::Select, object: "invoices.invoices" },
     Right { privilege: Privilege::Select, object: "payments.disputes" },
     Right { privilege: Privilege::Execute, object: "payments.release_dispute" },
     Right { privilege: Privilege::Execute, object: "fraud.decide" },
