@@ -8,7 +8,7 @@ STACK  := $(PYTHON) embedded/stack.py
 # builds from the answers in .sqlx, without a database.
 export SQLX_OFFLINE := true
 
-.PHONY: help demo test up counterparts counterparts-test brokers matrix mutants bench chaos chaos-race chaos-ledger books pooled fuzz fuzz-parsers replay lint queries clean
+.PHONY: help demo test up counterparts counterparts-test brokers matrix mutants bench chaos chaos-race chaos-ledger books invoices pooled fuzz fuzz-parsers replay lint queries clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ chaos-ledger: ## every way to unbalance or rewrite the books, and what refuses i
 
 books: ## the demo, and its books checked by hledger and beancount, which also have to catch a cent (HLEDGER=program N=count PROVIDER=stripe)
 	@$(STACK) books $(if $(PROVIDER),--provider $(PROVIDER))
+
+invoices: ## the demo, and its invoices judged by Mustang (needs Java and Maven) and factur-x, which also have to catch a wrong one (N=count JUDGE=factur-x: without Mustang)
+	@$(STACK) invoices
 
 pooled: ## the demo with PgBouncer in transaction mode before Postgres (PGBOUNCER=program N=count)
 	@$(STACK) pooled

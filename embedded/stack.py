@@ -9,6 +9,8 @@
   stack.py fuzz [-- CASES]     all of it, fresh, asked all that its description allows
   stack.py pooled [-- ARGS...] as `demo`, with PgBouncer in transaction mode before Postgres
   stack.py books [-- ARGS...]  as `demo`, and then hledger and beancount check the books
+  stack.py invoices [-- ARGS...]
+                               as `demo`, and then Mustang and factur-x judge its invoices
   stack.py test -- CMD...      Postgres and Temporal, fresh and fast, for a test command
   stack.py with -- CMD...      Postgres and Temporal for any command
 
@@ -66,6 +68,7 @@ from urllib.parse import urlencode
 if os.name != "posix" or sys.version_info < (3, 9):
     sys.exit("ordersaga: this needs Linux or macOS (on Windows: WSL) and Python 3.9 or later")
 
+import invoices
 from account import account_for
 from books import hledger
 from brokers import NAMES as BROKERS
@@ -98,7 +101,7 @@ REPO = Path(__file__).resolve().parent.parent
 CATALOGUE = REPO / "shop" / "data" / "products.csv"
 
 TORTURED = ("chaos", "chaos-race", "chaos-ledger")
-DRIVEN = ("demo", "pooled", "books", "bench", *TORTURED)
+DRIVEN = ("demo", "pooled", "books", "invoices", "bench", *TORTURED)
 WITH_SHOP = ("up", "fuzz", *DRIVEN)
 FRESH = ("test", "fuzz", *DRIVEN)
 # Whose customers may pay otherwise than by the sandbox.
@@ -121,6 +124,17 @@ FRONTENDS = ("first-frontend", "second-frontend")
 
 # The shop's account at no bank: from the standard's own example.
 BANK_IBAN = "GB82WEST12345698765432"
+
+# In whose name its invoices are issued.
+SELLER = {
+    "NAME": "The Shop",
+    "STREET": "1 High Street",
+    "CITY": "London",
+    "POSTAL_CODE": "SW1Y 4JH",
+    "COUNTRY": "GB",
+    "VAT_ID": "GB123456789",
+    "IBAN": BANK_IBAN,
+}
 
 # Who may ask the API for what, by role.
 CLIENTS = {"shop": "service", "operator": "operator", "books": "finance"}
@@ -405,6 +419,10 @@ class Stack:
         ):
             self.env.setdefault(f"ORDERSAGA_{limited}", "1000000")
         self.env.setdefault("ORDERSAGA_NOTICE_SECONDS", "0")
+        if self.command != "bench":
+            # It measures orders, and what the relay takes for Kafka.
+            for particular, value in SELLER.items():
+                self.env.setdefault(f"RELAY_INVOICE_SELLER_{particular}", value)
         if self.provider == "bank-transfer":
             self._take_transfers()
         if self.command == "chaos":
@@ -473,7 +491,7 @@ class Stack:
             say(
                 "kill any of these processes as you like: it is started again, and no order is lost"
             )
-            what = "demo" if self.command in ("pooled", "books") else self.command
+            what = "demo" if self.command in ("pooled", "books", "invoices") else self.command
             return self.hand_over([binary("shop"), what, *arguments])
         control = RemoteControl(self.services, self.signals, self.acts)
         try:
@@ -495,6 +513,14 @@ class Stack:
         """What others say of the books that `drive` has filled."""
         program = str(REPO / "embedded" / "books.py")
         where = str(self.data / "books")
+        return self.hand_over([sys.executable, program, binary("ordersaga"), where])
+
+    def check_invoices(self) -> int:
+        """What others say of the invoices of the orders that `drive` has placed."""
+        self.env["ORDERSAGA_CLIENT_ID"] = "operator"
+        self.env["ORDERSAGA_CLIENT_SECRET"] = self.env["ORDERSAGA_OPERATOR_SECRET"]
+        program = str(REPO / "embedded" / "invoices.py")
+        where = str(self.data / "invoices")
         return self.hand_over([sys.executable, program, binary("ordersaga"), where])
 
     def stay(self) -> int:
@@ -665,6 +691,8 @@ def carry_out(asked: Asked, signals: Signals) -> int:
     if command == "books":
         # Known to be missing before anything is built.
         hledger()
+    if command == "invoices" and not invoices.is_short(os.environ.get("JUDGE")):
+        invoices.java()
     with opened(asked.data, fresh=command in FRESH, signals=signals) as services:
         if command in WITH_SHOP:
             build(signals, *(["counterparts"] if asked.counterparts else []))
@@ -687,7 +715,9 @@ def carry_out(asked: Asked, signals: Signals) -> int:
             return stack.hand_over([sys.executable, str(REPO / "embedded" / "fuzz.py"), *rest])
         if command in DRIVEN:
             code = stack.drive(rest)
-            return stack.check_books() if command == "books" and code == 0 else code
+            if command == "books" and code == 0:
+                return stack.check_books()
+            return stack.check_invoices() if command == "invoices" and code == 0 else code
         return stack.hand_over(rest)
 
 

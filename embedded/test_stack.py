@@ -17,6 +17,7 @@ import tempfile
 import unittest
 import zipfile
 from contextlib import redirect_stderr
+from decimal import Decimal
 from pathlib import Path
 from typing import Callable
 from unittest import mock
@@ -27,6 +28,7 @@ import brokers
 import counterparts
 import data_folder
 import fetch
+import invoices
 import postgres
 import processes
 import stack
@@ -505,6 +507,55 @@ class RemoteControlTest(Case):
             stdin=self.control.handed_over,
         )
         self.assertEqual((code, self.tail.exit_code()), (0, -signal.SIGKILL))
+
+
+class InvoicesTest(Case):
+    UBL = (
+        '<Invoice><cbc:TaxExclusiveAmount currencyID="GBP">18.72</cbc:TaxExclusiveAmount>'
+        '<cbc:TaxInclusiveAmount currencyID="GBP">22.46</cbc:TaxInclusiveAmount></Invoice>'
+    )
+    CII = "<x><ram:GrandTotalAmount>22.46</ram:GrandTotalAmount></x>"
+
+    def document(self, name: str, text: str, charge: str | None) -> invoices.Written:
+        path = self.folder / name
+        path.write_text(text)
+        syntax = "ubl" if text == self.UBL else "cii"
+        return invoices.Written(path, syntax, "invoice", Decimal(charge) if charge else None)
+
+    def test_a_cent_off_is_a_cent_more_in_the_total_alone(self) -> None:
+        for text, syntax in ((self.UBL, "ubl"), (self.CII, "cii")):
+            self.assertEqual(invoices.total_of(text, syntax), Decimal("22.46"))
+            changed = invoices.cent_off(text, syntax)
+            self.assertEqual(changed.replace("22.47", "22.46"), text)
+            self.assertEqual(invoices.total_of(changed, syntax), Decimal("22.47"))
+            self.assertNotIn(f"{invoices.ELEMENTS[syntax]}>", invoices.misnamed(text, syntax))
+
+    def test_an_invoice_that_is_not_the_charge_is_held_against_it(self) -> None:
+        good = self.document("good.xml", self.UBL, "22.46")
+        note = self.document("note.xml", self.CII, None)
+        self.assertTrue(invoices.charged([good, note]).is_well)
+        off = self.document("off.xml", self.CII, "22.45")
+        row = invoices.charged([good, off])
+        self.assertEqual(row.objection, "off.xml comes to 22.46, and 22.45 was charged")
+        self.assertFalse(row.is_well)
+        self.assertFalse(invoices.charged([note]).is_well, "nothing was looked at")
+
+    def test_orders_with_a_discount_come_first_in_the_sample(self) -> None:
+        orders = [{"discount_code": None}] * 20 + [{"discount_code": "WELCOME10"}]
+        sample = invoices.sample(orders)
+        self.assertEqual((len(sample), sample[0]["discount_code"]), (invoices.SAMPLE, "WELCOME10"))
+
+    def test_without_java_one_line_says_what_to_install_or_to_go_without(self) -> None:
+        with mock.patch.dict(os.environ, PATH=str(self.folder / "bin")):
+            with self.assertRaisesRegex(Problem, "no java.*JUDGE=factur-x"):
+                invoices.java()
+            self.program("java", "exit 0")
+            with self.assertRaisesRegex(Problem, "no mvn.*install maven"):
+                invoices.java()
+        self.assertFalse(invoices.is_short(None))
+        self.assertTrue(invoices.is_short("factur-x"))
+        with self.assertRaisesRegex(Problem, "is nobody"):
+            invoices.is_short("a friend")
 
 
 class BooksTest(Case):

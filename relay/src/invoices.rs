@@ -119,6 +119,9 @@ impl Invoices {
         let sink = Self { db, at: args.invoice_at, seller, prefixes, pages };
         sink.try_out()?;
         metrics::describe_counter!(ISSUED, "Invoices and credit notes that were issued");
+        for kind in [DocumentKind::Invoice, DocumentKind::CreditNote] {
+            counter!(ISSUED, "kind" => kind.name()).absolute(0);
+        }
         Ok(Some(sink))
     }
 
