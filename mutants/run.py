@@ -53,6 +53,7 @@ CHECKS = {
     "recover": ["--workspace", "--test", "recover"],
     "counting": ["--workspace", "--test", "counting"],
     "export": ["--workspace", "--test", "export"],
+    "invoicing": ["--workspace", "--test", "invoices"],
     "prove": ["--workspace", "--test", "prove"],
     "watch": ["--workspace", "--test", "watch"],
     "cli": ["--workspace", "--test", "cli"],
