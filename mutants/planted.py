@@ -117,6 +117,9 @@ TOLD_SQL = "migrations/0084_told_anew.sql"
 LOGS = "worker/src/prove/logs.rs"
 CONSUMED = "worker/src/prove/consumed.rs"
 CONSUMER = "relay/examples/inbox/main.rs"
+INVOICE = "domain/src/invoice.rs"
+INVOICES = "relay/src/invoices.rs"
+INVOICES_SQL = "migrations/0083_invoices.sql"
 
 
 @dataclass(frozen=True)
@@ -2311,5 +2314,80 @@ PLANTED = [
         "a consumer takes a repeat for news",
         "inbox:a_repeat_takes inbox",
         (CONSUMER, "Ok(inserted.rows_affected() == 1)", "Ok(inserted.rows_affected() <= 1)"),
+    ),
+    mutant(
+        "an order is invoiced at any rate that its destination has had",
+        "domain:the_rate_is_the_first domain",
+        (INVOICE, "net.percent(*rate).is_ok_and(|tax| tax == totals.tax)", "net.percent(*rate).is_ok()"),
+    ),
+    mutant(
+        "a document's total is not added up",
+        "domain:what_does_not_add_up domain",
+        (INVOICE, "if stated == comes_to {", 'if stated == comes_to || what == "total" {'),
+    ),
+    mutant(
+        "a credit note says the whole of the tax and none of the shipping",
+        "domain:a_credit_note_has domain",
+        (INVOICE, "            net: parts.goods.checked_add(parts.shipping)?,\n", "            net: parts.goods,\n"),
+    ),
+    mutant(
+        "an order is invoiced whatever was taken of its customer's money",
+        "invoicing:what_is_refused invoicing",
+        (INVOICES, "if *captured != totals.total {", "if *captured != totals.total && captured.is_zero() {"),
+    ),
+    mutant(
+        "a number is taken before its document's transaction",
+        "invoicing:an_order_that_is_sold invoicing",
+        (INVOICES, "store::take_number(db, seller, kind, self.prefix(kind)).await?;", "store::take_number(&mut *self.db.acquire().await?, seller, kind, self.prefix(kind)).await?;"),
+    ),
+    mutant(
+        "what was issued before is not looked for",
+        "invoicing:an_order_that_is_sold invoicing",
+        (INVOICES, "if store::find(db, order_id, occasion).await?.is_some() {", "if store::find(db, order_id, occasion).await?.is_some() && self.prefixes.is_empty() {"),
+    ),
+    mutant(
+        "an order behind a refused message is not left alone",
+        "invoicing:what_is_refused invoicing",
+        (INVOICES, "                Verdict::Refused { .. } | Verdict::NotTried => {\n                    stopped.insert(&message.aggregate_id);\n", "                Verdict::Refused { .. } | Verdict::NotTried => {\n"),
+    ),
+    mutant(
+        "what was issued can be changed by its owner",
+        "invoicing:nobody_changes invoicing",
+        (INVOICES_SQL, "    before update or delete or truncate on invoices.invoices\n", "    before delete or truncate on invoices.invoices\n"),
+    ),
+    mutant(
+        "a series can be counted on by two",
+        "invoicing:nobody_changes invoicing",
+        (INVOICES_SQL, "    before insert or update on invoices.series\n", "    before insert on invoices.series\n"),
+    ),
+    mutant(
+        "a number is taken and nothing issued under it",
+        "invoicing:nobody_changes invoicing",
+        (INVOICES_SQL, "    after insert or update on invoices.series deferrable", "    after insert on invoices.series deferrable"),
+    ),
+    mutant(
+        "a rate of tax that was changed is forgotten",
+        "invoicing:an_order_is_invoiced_at_the_rate invoicing",
+        (INVOICES_SQL, "select country, '-infinity', percent from catalog.tax_rates;", "select country, '-infinity', percent + 50 from catalog.tax_rates;"),
+    ),
+    mutant(
+        "the worker sees who bought",
+        "invoicing:the_starter_reads invoicing",
+        (INVOICES_SQL, "            currency, tax_percent, net, tax, total, issued_at\n        ) on invoices.invoices to ordersaga_worker;", "            currency, tax_percent, net, tax, total, issued_at, html\n        ) on invoices.invoices to ordersaga_worker;"),
+    ),
+    mutant(
+        "a buyer's name is obeyed by browsers",
+        "units:a_name_that_is_markup units",
+        ("relay/src/invoices/page.rs", 'const NAME: &str = "invoice.html";', 'const NAME: &str = "invoice.txt";'),
+    ),
+    mutant(
+        "anybody's invoice is shown to anybody",
+        "starter:a_customer_has_their_own_invoices starter",
+        ("starter-api/src/app/orders/invoices.rs", "    let order = read::read(app, caller, parse_id(order_id)?).await?;\n    let issued = invoices::of(&app.database, order.order_id).await?;\n    let is_wanted", "    let _caller = caller;\n    let issued = invoices::of(&app.database, parse_id(order_id)?).await?;\n    let is_wanted"),
+    ),
+    mutant(
+        "a number that is missing is not seen",
+        "prove:a_number_that_nothing prove",
+        ("worker/src/prove/invoices.rs", "when next_number - 1 <> documents or last <> documents", "when last <> documents"),
     ),
 ]

@@ -54,6 +54,7 @@ CHECKS = {
     "relaying": ["--workspace", "--test", "relaying"],
     "counting": ["--workspace", "--test", "counting"],
     "export": ["--workspace", "--test", "export"],
+    "invoicing": ["--workspace", "--test", "invoices"],
     "prove": ["--workspace", "--test", "prove"],
     "rebuild": ["--workspace", "--test", "rebuild"],
     "inbox": ["--workspace", "--example", "inbox"],
