@@ -20,6 +20,7 @@ use std::io;
 use std::path::Path;
 
 use domain::{MailTemplate, MoneyError, as_one_line};
+use minijinja::value::Serde;
 use minijinja::{Environment, UndefinedBehavior, Value};
 use strum::IntoEnumIterator as _;
 
@@ -182,7 +183,7 @@ impl Templates {
     fn variables(&self, locale: &str, letter: &Letter) -> Result<Value, TemplateError> {
         let formats = self.formats.get(locale);
         let formats = formats.ok_or_else(|| TemplateError::NoLocale(locale.to_owned()))?;
-        Ok(Value::from_serialize(letter.variables(&self.shop, formats)))
+        Ok(Value::from(Serde(letter.variables(&self.shop, formats))))
     }
 
     fn render(&self, name: &str, variables: &Value) -> Result<String, TemplateError> {
