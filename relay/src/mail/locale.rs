@@ -74,8 +74,8 @@ mod tests {
 
     #[test]
     fn each_locale_writes_money_and_moments_in_its_own_way() {
-        let english = formats(include_str!("../../templates/en/formats.json"));
-        let german = formats(include_str!("../../templates/de/formats.json"));
+        let english = formats(include_str!("../../templates/mail/en/formats.json"));
+        let german = formats(include_str!("../../templates/mail/de/formats.json"));
         let money = |text: &str, currency| Money::new(text.parse().unwrap(), currency).unwrap();
         let pounds = money("1234567.5", Currency::GBP);
         assert_eq!(english.money(pounds), "1,234,567.50 GBP");

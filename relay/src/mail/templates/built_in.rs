@@ -1,10 +1,11 @@
-//! The templates that the program brings. A test compares them with what is in `relay/templates`.
+//! The templates that the program brings. A test compares them with what is in
+//! `relay/templates/mail`.
 
 macro_rules! built_in {
     ($($locale:literal: [$($file:literal),+ $(,)?];)+) => {
         &[$($((
             concat!($locale, "/", $file),
-            include_str!(concat!("../../../templates/", $locale, "/", $file)),
+            include_str!(concat!("../../../templates/mail/", $locale, "/", $file)),
         ),)+)+]
     };
 }

@@ -58,7 +58,7 @@ fn letter(template: MailTemplate, name: &str) -> Letter {
 
 #[test]
 fn everything_in_the_folder_of_templates_comes_with_the_program() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates/mail");
     let mut sources = Sources::new();
     read_folder(&folder, &mut sources).unwrap();
     let there: Vec<_> = sources.keys().map(String::as_str).collect();
