@@ -175,7 +175,7 @@ fn a_shops_own_text_takes_the_place_of_ours_and_the_rest_stays() {
 fn a_locale_that_is_not_whole_and_a_file_that_is_no_mails_are_errors() {
     let refusal = Folder::with(&[("fr/confirmed.txt", "Bonjour")]).refusal();
     assert!(refusal.contains("fr/formats.json is missing"), "{refusal}");
-    let formats = include_str!("../../../templates/en/formats.json");
+    let formats = include_str!("../../../templates/mail/en/formats.json");
     let refusal =
         Folder::with(&[("fr/formats.json", formats), ("fr/confirmed.txt", "Bonjour")]).refusal();
     assert!(refusal.contains("fr/confirmed.subject.txt is missing"), "{refusal}");
