@@ -205,7 +205,7 @@ impl InvoiceArgs {
         if invoice_prefix == credit_note_prefix {
             return Err(wrong(CREDIT_PREFIX, "credit notes have another prefix than invoices"));
         }
-        Ok([invoice_prefix, credit_note_prefix])
+        Ok([invoice_prefix.as_str(), credit_note_prefix.as_str()])
     }
 }
 
