@@ -8,6 +8,7 @@ use rust_decimal::Decimal;
 use serde::Deserialize;
 use strum::IntoEnumIterator;
 
+use super::parties::Parties;
 use super::{Dealings, Demo, DemoError, Event, Outcome, Spans, events, returns};
 use crate::latency::{Latencies, Took, per_second, rounded};
 use crate::ordersaga::Ordersaga;
@@ -74,10 +75,12 @@ pub(super) fn opening(demo: &Demo, read: &RetailOrders) -> Result<(), DemoError>
 /// Shows what came out; whether all of it is as it should be.
 pub(super) async fn closing(
     demo: &Demo,
-    Dealings { shop, finance, stripe, .. }: Dealings<'_>,
+    dealings: Dealings<'_>,
+    parties: Parties<'_>,
     outcomes: &[Outcome],
     spans: Spans,
 ) -> Result<bool, DemoError> {
+    let Dealings { shop, finance, stripe, .. } = dealings;
     let as_planned = endings(outcomes)?;
     speed(outcomes, spans)?;
     let is_reconciled = match stripe {
@@ -86,6 +89,7 @@ pub(super) async fn closing(
     };
     let books = books(finance).await?;
     let is_cleared = stripe.is_none() || books.is_cleared();
+    let told = parties.show(dealings, outcomes).await?;
     let proven = prove().await.map_err(DemoError::Prove)?;
     let is_paid_right = match stripe {
         Some(stripe) => stripe.account(&must_have(outcomes)).await?,
@@ -98,6 +102,9 @@ pub(super) async fn closing(
         (is_reconciled, "Stripe and the shop do not say the same"),
         (books.valid, "the books do not balance"),
         (is_cleared, "all is paid out, and something is left in payment clearing"),
+        (told.all_heard, "an event has not reached everybody who is told of it"),
+        (told.is_invoiced_right, "an invoice or a credit note is not what it must be"),
+        (told.all_mailed, "a mail is parked, or still to be sent"),
         (proven, "`ordersaga prove` found a fault"),
         (is_paid_right, "Stripe's own account is not what it should be"),
     ])
