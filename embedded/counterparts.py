@@ -172,24 +172,57 @@ class MailCounterparts:
         smtp = self.ports.choose("Mailpit", MAILPIT_PORT)
         api = self.ports.choose("Mailpit's API", MAILPIT_API_PORT)
         cutting = self.ports.choose("the mail server that cuts", CUTTING_MAIL_PORT)
-        where = ["--smtp", f"127.0.0.1:{smtp}", "--listen", f"127.0.0.1:{api}"]
-        program = Path(__file__).resolve().parent / "cutting_mail_server.py"
+        ports = [str(cutting), str(smtp)]
         return [
-            Service(
-                name="mailpit",
-                command=[self.mailpit, *where, "--enable-chaos"],
-                log=self.data / "logs" / "mailpit.log",
-                env={**os.environ, "MP_DISABLE_VERSION_CHECK": "true"},
-                ready=partial(listens, api),
-            ),
-            Service(
-                name="cutting-mail-server",
-                command=[sys.executable, program, str(cutting), str(smtp)],
-                log=self.data / "logs" / "cutting-mail-server.log",
-                env={**os.environ, "PYTHONPATH": str(self.aiosmtpd)},
-                ready=partial(listens, cutting),
-            ),
+            mailpit_service(self.mailpit, self.data, smtp, api, "--enable-chaos"),
+            aiosmtpd_service("cutting-mail-server", self.aiosmtpd, self.data, cutting, ports),
         ]
+
+
+def mailpit_service(program: Path, data: Path, smtp: int, api: int, *options: str) -> Service:
+    where = ["--smtp", f"127.0.0.1:{smtp}", "--listen", f"127.0.0.1:{api}"]
+    return Service(
+        name="mailpit",
+        command=[program, *where, *options],
+        log=data / "logs" / "mailpit.log",
+        env={**os.environ, "MP_DISABLE_VERSION_CHECK": "true"},
+        ready=partial(listens, api),
+    )
+
+
+def aiosmtpd_service(
+    name: str, library: Path, data: Path, port: int, arguments: list[str]
+) -> Service:
+    program = Path(__file__).resolve().parent / "cutting_mail_server.py"
+    return Service(
+        name=name,
+        command=[sys.executable, program, *arguments],
+        log=data / "logs" / f"{name}.log",
+        env={**os.environ, "PYTHONPATH": str(library)},
+        ready=partial(listens, port),
+    )
+
+
+def who_takes_mails(cache: Path, data: Path, ports: Ports) -> tuple[Service, dict[str, str]]:
+    """Whoever takes the demo's mails, and the relay's settings for it: Mailpit, which shows them, or
+    else aiosmtpd, which keeps none.
+
+    **Raises** `Problem` in one line if neither can be had.
+    """
+    mailpit = MAILPIT.fetch(cache)
+    library = None if mailpit else fetched(cache, (AIOSMTPD,))
+    smtp = ports.choose("the mail server", MAILPIT_PORT)
+    settings = {
+        "MAIL_SERVER": f"127.0.0.1:{smtp}",
+        "MAIL_TLS": "off",
+        "MAIL_FROM": "The Shop <orders@shop.example>",
+    }
+    if library:
+        return aiosmtpd_service("mail-server", library, data, smtp, [str(smtp)]), settings
+    api = ports.choose("Mailpit's API", MAILPIT_API_PORT)
+    settings["ORDERSAGA_MAILPIT_URL"] = f"http://127.0.0.1:{api}"
+    # Its log would name who gets which mail.
+    return mailpit_service(mailpit, data, smtp, api, "--quiet"), settings
 
 
 def mail_settings_for(services: list[Service]) -> dict[str, str]:

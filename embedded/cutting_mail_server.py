@@ -2,6 +2,7 @@
 """A mail server that passes each mail on, and loses its answer to the first one of each Message-ID.
 
   cutting_mail_server.py LISTEN-PORT TO-PORT
+  cutting_mail_server.py LISTEN-PORT            takes every mail, says so, and keeps none
 
 It is aiosmtpd with a handler: a client of it has given the whole mail, which is kept, and never
 hears of it.
@@ -15,6 +16,13 @@ import sys
 from email import message_from_bytes
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
+
+
+class Taking:
+    """For the demo, where no other mail server can be had."""
+
+    async def handle_DATA(self, _server: SMTP, _session: Session, _envelope: Envelope) -> str:
+        return "250 2.0.0 taken"
 
 
 class Cutting:
@@ -37,8 +45,8 @@ class Cutting:
             server.sendmail(envelope.mail_from or "", envelope.rcpt_tos, content)
 
 
-async def serve(listen: int, to: int) -> None:
-    handler = Cutting(to)
+async def serve(listen: int, to: int | None) -> None:
+    handler = Taking() if to is None else Cutting(to)
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: SMTP(handler), "127.0.0.1", listen)
     async with server:
@@ -46,4 +54,4 @@ async def serve(listen: int, to: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(int(sys.argv[1]), int(sys.argv[2])))
+    asyncio.run(serve(int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else None))

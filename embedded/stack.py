@@ -15,8 +15,8 @@
   stack.py with -- CMD...      Postgres and Temporal for any command
 
 `test --with tansu`, `--with kafka` and `--with rabbitmq` give tests a broker, or what starts one:
-ORDERSAGA_TANSU, ORDERSAGA_KAFKA_BROKERS, ORDERSAGA_AMQP_URL, and what belongs to them. `bench` has
-tansu, where it can be had.
+ORDERSAGA_TANSU, ORDERSAGA_KAFKA_BROKERS, ORDERSAGA_AMQP_URL, and what belongs to them. `bench` and
+`demo` have tansu, where it can be had, and `demo` a mail server of its own.
 
 `test --with stripe` also starts who stands for Stripe: localstripe, the proxy before it, and
 stripe-mock where there is Go. The command then gets STRIPE_API_URL and STRIPE_API_KEY, and the
@@ -84,6 +84,7 @@ from counterparts import (
     mail_settings_for,
     refuse_foreign_state,
     settings_for,
+    who_takes_mails,
 )
 from data_folder import opened
 from fetch import cache_folder, one_at_a_time, postgres_programs, temporal_cli, temporal_on_path
@@ -101,9 +102,13 @@ REPO = Path(__file__).resolve().parent.parent
 CATALOGUE = REPO / "shop" / "data" / "products.csv"
 
 TORTURED = ("chaos", "chaos-race", "chaos-ledger")
-DRIVEN = ("demo", "pooled", "books", "invoices", "bench", *TORTURED)
+# By `shop demo`.
+DEMOS = ("demo", "pooled", "books", "invoices")
+DRIVEN = (*DEMOS, "bench", *TORTURED)
 WITH_SHOP = ("up", "fuzz", *DRIVEN)
 FRESH = ("test", "fuzz", *DRIVEN)
+# What has a broker, where it can be had.
+WITH_TANSU = ("bench", "demo")
 # Whose customers may pay otherwise than by the sandbox.
 PAID_BY = {"stripe": ("demo", "books", "chaos"), "bank-transfer": ("chaos",)}
 
@@ -196,6 +201,8 @@ class Stack:
             self._start_brokers(cache)
             if "mail" in self.counterparts:
                 self._start_mail(cache)
+            if self.command == "demo":
+                self._take_mails(cache)
             if self.command in WITH_SHOP:
                 self._start_shop()
 
@@ -309,7 +316,7 @@ class Stack:
         brokers = Brokers(cache, self.data, self.ports)
         asked = [name for name in BROKERS if name in self.counterparts]
         wanted = [(name, partial(brokers.named, name)) for name in asked]
-        if self.command == "bench":
+        if self.command in WITH_TANSU:
             wanted.append(("tansu", brokers.tansu_as_service))
         found, missing = [], []
         for name, had in wanted:
@@ -317,7 +324,7 @@ class Stack:
                 found.append((name, had()))
             except Problem as problem:
                 missing.append(f"{name} is not there, so what needs it is not run: {problem}")
-        if missing and not (self.where_possible or self.command == "bench"):
+        if missing and not (self.where_possible or self.command in WITH_TANSU):
             raise Problem("; ".join(missing))
         for one in missing:
             say(one)
@@ -326,6 +333,9 @@ class Stack:
                 self.services.launch(service)
             self.env.update(broker.settings)
             say(f"{name} is there")
+        if self.command == "demo" and found:
+            self.env["RELAY_KAFKA_BROKERS"] = self.env["ORDERSAGA_KAFKA_BROKERS"]
+            self.env["RELAY_KAFKA_CREATE_TOPICS"] = "true"
 
     def _start_mail(self, cache: Path) -> None:
         try:
@@ -343,6 +353,19 @@ class Stack:
             self.services.launch(service)
         self.env.update(mail_settings_for(services))
         say(f"Mailpit is ready on {self.env['ORDERSAGA_MAILPIT_URL']}")
+
+    def _take_mails(self, cache: Path) -> None:
+        """The demo's customers are invented: no mail server but one of this run's gets their mails."""
+        for foreign in ("MAIL_SERVER", "MAIL_USER", "MAIL_PASSWORD", "SMS_WEBHOOK_URL"):
+            self.env.pop(foreign, None)
+        try:
+            service, settings = who_takes_mails(cache, self.data, self.ports)
+        except Problem as problem:
+            say(f"nobody takes mails, so none is sent: {problem}")
+            return
+        self.services.launch(service)
+        self.env.update(settings)
+        say(f"{service.name} takes mails on {settings['MAIL_SERVER']}")
 
     def _take_webhooks(self) -> None:
         """By secrets of this run alone: two, as while one replaces the other.
@@ -423,6 +446,9 @@ class Stack:
             # It measures orders, and what the relay takes for Kafka.
             for particular, value in SELLER.items():
                 self.env.setdefault(f"RELAY_INVOICE_SELLER_{particular}", value)
+        if self.command in DEMOS:
+            # Where the demo hears of its orders.
+            self.env.setdefault("WEBHOOK_INTERNAL_HOSTS", "127.0.0.1")
         if self.provider == "bank-transfer":
             self._take_transfers()
         if self.command == "chaos":
@@ -491,7 +517,7 @@ class Stack:
             say(
                 "kill any of these processes as you like: it is started again, and no order is lost"
             )
-            what = "demo" if self.command in ("pooled", "books", "invoices") else self.command
+            what = "demo" if self.command in DEMOS else self.command
             return self.hand_over([binary("shop"), what, *arguments])
         control = RemoteControl(self.services, self.signals, self.acts)
         try:

@@ -125,6 +125,9 @@ pub(crate) enum DemoError {
         /// Where it must stand.
         wanted: &'static str,
     },
+    /// Nobody can be told by webhooks.
+    #[error("the demo cannot listen for webhooks")]
+    Listen(#[source] std::io::Error),
     /// The shop has shown no secret for the endpoint that was created.
     #[error("the demo's webhook endpoint was created without a secret that can be read")]
     NoSecret,

@@ -450,17 +450,15 @@ mod tests {
             serde_json::from_value::<Vec<Event>>(Value::Array(events)).unwrap()
         };
         let (captured, sold) = (("payment.captured", "9.50"), ("ledger.revenue-recognised", "0"));
-        assert_eq!(documents(&events(&[captured])), []);
+        assert!(documents(&events(&[captured])).is_empty(), "nothing is sold yet");
         let refunds = [("order.refund-succeeded", "1.00"), ("order.refund-succeeded", "0.50")];
         let all = [captured, sold, refunds[0], refunds[1]];
         let (invoice, credit) = (DocumentKind::Invoice, DocumentKind::CreditNote);
         let wanted = [(invoice, "9.50"), (credit, "1.00"), (credit, "0.50")];
         let wanted = wanted.map(|(kind, amount)| document(kind, amount));
         assert_eq!(documents(&events(&all)), wanted);
-        assert_eq!(
-            sums(wanted.iter())[&(credit.name(), "GBP")],
-            (2, Decimal::new(150, 2))
-        );
+        let credited = sums(wanted.iter()).get(&(credit.name(), "GBP")).copied();
+        assert_eq!(credited, Some((2, Decimal::new(150, 2))));
     }
 
     #[test]

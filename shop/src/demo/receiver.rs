@@ -71,13 +71,14 @@ struct Created {
 impl Receiver {
     /// Listens, and has the shop tell it every event from now on.
     pub(super) async fn open(operator: &Ordersaga) -> Result<Self, DemoError> {
-        let listener = TcpListener::bind((HOST, 0)).await?;
-        let port = listener.local_addr()?.port();
+        let listener = TcpListener::bind((HOST, 0)).await.map_err(DemoError::Listen)?;
+        let port = listener.local_addr().map_err(DemoError::Listen)?.port();
         let url = format!("http://{HOST}:{port}/events");
         let body = json!({ "url": url, "description": "the demo's receiver" });
         let key = format!("demo-{}-{port}", time_of_day());
         let path = "/v1/webhook-endpoints";
-        let created = operator.post("creating a webhook endpoint", path, &key, &body).await?;
+        let created: Created =
+            operator.post("creating a webhook endpoint", path, &key, &body).await?;
         let Created { endpoint_id, secret } = created;
         let key = secret.as_deref().and_then(key_of).ok_or(DemoError::NoSecret)?;
         let hearing = Arc::new(Hearing { key, heard: Mutex::default() });
