@@ -766,6 +766,36 @@ class CounterpartsTest(Case):
                     with self.assertRaises(Problem):
                         begun._start_mail(self.folder)
 
+    def mailed(self, mailpit: Path | None, fetched: dict[str, object]) -> tuple[stack.Stack, list]:
+        """A demo that was to have a mail server, although one of somebody's was set; and what it has
+        launched."""
+        foreign = {"MAIL_SERVER": "mail.example.org:25", "MAIL_USER": "shop"}
+        begun = stack.Stack("demo", self.folder, signals, self.services(), env=foreign)
+        with (
+            mock.patch.object(counterparts.GoTool, "fetch", return_value=mailpit),
+            mock.patch.object(counterparts, "fetched", **fetched),
+            mock.patch.object(begun.services, "launch") as launch,
+        ):
+            begun._take_mails(self.folder)
+        return begun, [call.args[0] for call in launch.call_args_list]
+
+    def test_the_demos_mails_go_to_a_server_of_its_own_or_nowhere(self) -> None:
+        none = {"side_effect": Problem("no network")}
+        shown, (mailpit,) = self.mailed(Path("mailpit"), none)
+        self.assertEqual(mailpit.name, "mailpit")
+        self.assertIn("ORDERSAGA_MAILPIT_URL", shown.env)
+        taken, (server,) = self.mailed(None, {"return_value": self.folder})
+        self.assertEqual(server.name, "mail-server")
+        # Without a port to pass mails on to, no answer is lost.
+        self.assertEqual(len(server.command), 3)
+        self.assertNotIn("ORDERSAGA_MAILPIT_URL", taken.env)
+        for begun in (shown, taken):
+            self.assertTrue(begun.env["MAIL_SERVER"].startswith("127.0.0.1:"))
+            self.assertEqual(begun.env["MAIL_TLS"], "off")
+            self.assertNotIn("MAIL_USER", begun.env)
+        nobody, launched = self.mailed(None, none)
+        self.assertEqual((nobody.env, launched), ({}, []))
+
     def test_a_state_file_that_cannot_be_written_is_named(self) -> None:
         state = self.folder / "state"
         counterparts.refuse_foreign_state(state)
@@ -1000,7 +1030,15 @@ class BrokersTest(Case):
     def test_nothing_else_has_a_broker_unasked(self) -> None:
         self.have_tansu()
         self.assertEqual(self.started("test", "--with", "stripe").env, {})
+        self.assertEqual(self.started("books").env, {})
+
+    def test_the_demos_relay_tells_a_broker_where_it_can_be_had(self) -> None:
         self.assertEqual(self.started("demo").env, {})
+        self.assertIn("tansu is not there", self.told())
+        self.have_tansu()
+        env = self.started("demo").env
+        self.assertEqual(env["RELAY_KAFKA_BROKERS"], env["ORDERSAGA_KAFKA_BROKERS"])
+        self.assertEqual(env["RELAY_KAFKA_CREATE_TOPICS"], "true")
 
 
 class SettingsTest(unittest.TestCase):

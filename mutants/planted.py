@@ -1724,6 +1724,26 @@ PLANTED = [
         ("shop/src/demo/report.rs", "clearing.all(|sum| sum.balance.is_zero())", "clearing.any(|sum| sum.balance.is_zero())"),
     ),
     mutant(
+        "the demo's endpoint takes what the shop has not signed",
+        "programs:only_what_the_shop_has_signed programs",
+        ("shop/src/demo/receiver.rs", "hmac::verify(key, &signed, &tag).is_ok()", "!signed.is_empty() && !tag.is_empty()"),
+    ),
+    mutant(
+        "the demo does not mind that webhooks of an order come in another order",
+        "programs:an_order_is_heard_of programs",
+        ("shop/src/demo/receiver.rs", "heard.starts_with(sequences)", "heard.len() >= sequences.len()"),
+    ),
+    mutant(
+        "the demo does not mind an event that has not reached a sink",
+        "programs:a_sink_has_had_all programs",
+        ("shop/src/demo/parties.rs", "&& had >= at_least\n", "&& had >= at_least.min(0)\n"),
+    ),
+    mutant(
+        "the demo does not mind a sale without an invoice",
+        "programs:a_sale_is_invoiced programs",
+        ("shop/src/demo/parties.rs", "(DocumentKind::Invoice, charge)", "(DocumentKind::Invoice, None)"),
+    ),
+    mutant(
         "the counterpart of Stripe pays the same out again",
         "units:everything_is_paid_out units",
         ("counterparts/src/balance.rs", "            change.payout = Some(id.to_owned());\n", ""),
