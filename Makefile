@@ -13,7 +13,7 @@ export SQLX_OFFLINE := true
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: ## real orders through the whole system, and the proof that the books hold; PROVIDER=stripe: with disputes, lost webhooks and payouts (ORDERS=path N=count)
+demo: ## real orders through the whole system, what everybody was told of them, and the proof that the books hold; PROVIDER=stripe: with disputes, lost webhooks and payouts (ORDERS=path N=count)
 	@$(STACK) demo $(if $(PROVIDER),--provider $(PROVIDER))
 
 up: ## the whole system, until Ctrl-C

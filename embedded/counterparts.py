@@ -210,14 +210,14 @@ def who_takes_mails(cache: Path, data: Path, ports: Ports) -> tuple[Service, dic
     **Raises** `Problem` in one line if neither can be had.
     """
     mailpit = MAILPIT.fetch(cache)
-    library = fetched(cache, (AIOSMTPD,)) if mailpit is None else None
     smtp = ports.choose("the mail server", MAILPIT_PORT)
     settings = {
         "MAIL_SERVER": f"127.0.0.1:{smtp}",
         "MAIL_TLS": "off",
         "MAIL_FROM": "The Shop <orders@shop.example>",
     }
-    if mailpit is None or library is not None:
+    if mailpit is None:
+        library = fetched(cache, (AIOSMTPD,))
         return aiosmtpd_service("mail-server", library, data, smtp, [str(smtp)]), settings
     api = ports.choose("Mailpit's API", MAILPIT_API_PORT)
     settings["ORDERSAGA_MAILPIT_URL"] = f"http://127.0.0.1:{api}"

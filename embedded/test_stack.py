@@ -19,7 +19,7 @@ import zipfile
 from contextlib import redirect_stderr
 from decimal import Decimal
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable
 from unittest import mock
 
 import account
@@ -766,7 +766,9 @@ class CounterpartsTest(Case):
                     with self.assertRaises(Problem):
                         begun._start_mail(self.folder)
 
-    def mailed(self, mailpit: Path | None, fetched: dict[str, object]) -> tuple[stack.Stack, list]:
+    def mailed(
+        self, mailpit: Path | None, fetched: dict[str, Any]
+    ) -> tuple[stack.Stack, list[Service]]:
         """A demo that was to have a mail server, although one of somebody's was set; and what it has
         launched."""
         foreign = {"MAIL_SERVER": "mail.example.org:25", "MAIL_USER": "shop"}
@@ -856,6 +858,16 @@ class CounterpartsTest(Case):
         self.assertEqual(told["BANK_IBAN"], stack.BANK_IBAN)
         self.assertEqual(told["ORDERSAGA_BANK_FILES"], str(self.folder / "bank"))
         self.assertNotIn("BANK_IBAN", self.tortured("sandbox"))
+
+    def test_webhooks_go_to_this_machine_in_the_demo_alone(self) -> None:
+        self.assertNotIn("WEBHOOK_INTERNAL_HOSTS", self.tortured("sandbox"))
+        for command in stack.DEMOS:
+            begun = stack.Stack(command, self.folder, signals, self.services(), env={})
+            begun._choose_addresses()
+            with mock.patch.object(begun, "_once"), mock.patch.object(begun, "_launch"):
+                begun._start_shop()
+            self.assertEqual(begun.env["WEBHOOK_INTERNAL_HOSTS"], "127.0.0.1")
+            self.assertIn("RELAY_INVOICE_SELLER_NAME", begun.env)
 
     def test_only_the_sandbox_has_an_order_wait_for_a_person_at_the_first_nonsense(self) -> None:
         self.assertEqual(self.tortured("sandbox")["WORKER_INVALID_ANSWER_SECONDS"], "0")

@@ -271,8 +271,7 @@ impl<'a> Parties<'a> {
             let Some(cursor) = page.next_cursor else { break };
             page = self.mails(&format!("/v1/mail?limit=100&cursor={cursor}")).await?;
         }
-        let headings = ["made", "sent", "skipped", "parked"];
-        let [made, sent, skipped, parked] = headings;
+        let [made, sent, skipped, parked] = ["made", "sent", "skipped", "parked"];
         say(format_args!("{:<22} {made:>8} {sent:>8} {skipped:>8} {parked:>8}", "template"))?;
         let mut all_mailed = true;
         for (template, MailCount { made, sent, skipped, parked }) in &counted {
@@ -283,7 +282,7 @@ impl<'a> Parties<'a> {
         }
         match std::env::var("ORDERSAGA_MAILPIT_URL") {
             Ok(url) => say(format_args!("to read them           {url}"))?,
-            Err(_none) => say(format_args!("taken by {server}, which keeps none"))?,
+            Err(_none) => say(format_args!("taken by               {server}"))?,
         }
         Ok(all_mailed)
     }
@@ -304,11 +303,9 @@ impl<'a> Parties<'a> {
             let (count, sum) = issued_of.get(&key).copied().unwrap_or_default();
             let (_due, must) = due_of.get(&key).copied().unwrap_or_default();
             let (kind, currency) = key;
+            let what = format!("{kind}, {currency}");
             let is_right = mark(issued_of.get(&key) == due_of.get(&key));
-            say(format_args!(
-                "{:<22} {count:>8} {sum:>18} {must:>18} {is_right}",
-                format!("{kind}, {currency}"),
-            ))?;
+            say(format_args!("{what:<22} {count:>8} {sum:>18} {must:>18} {is_right}"))?;
         }
         let wrong = known.iter().zip(&issued).filter(|(order, has)| order.documents != **has);
         let wrong = wrong.map(|(order, _has)| order.order_id.as_str()).collect::<Vec<_>>();
