@@ -32,8 +32,8 @@ use progress::Progress;
 ///
 /// Ends with 0 only if every order ended where it should, every repeated request met its first
 /// order, everybody who is told of orders has heard of every event, invoices come to what was
-/// charged, no mail is parked, and `ordersaga prove` holds; with Stripe, also only if `ordersaga reconcile` finds no
-/// difference and Stripe's own account is as it should be.
+/// charged, no mail is parked, and `ordersaga prove` holds; with Stripe, also only if
+/// `ordersaga reconcile` finds no difference and Stripe's own account is as it should be.
 #[derive(Clone, Args)]
 pub(crate) struct Demo {
     /// How many orders to read; more than there are come round again.

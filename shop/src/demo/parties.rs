@@ -140,8 +140,8 @@ impl ToldBy {
 }
 
 impl<'a> Parties<'a> {
-    /// Opens the demo's endpoint, gives the customers addresses, and waits until the relay reads for
-    /// every sink: what happened before, mails and invoices leave alone.
+    /// Opens the demo's endpoint, gives the customers addresses, and waits until the relay reads
+    /// for every sink: what happened before, mails and invoices leave alone.
     pub(super) async fn gather(
         told_by: &'a ToldBy,
         dealings: Dealings<'_>,
@@ -278,7 +278,9 @@ impl<'a> Parties<'a> {
             let is_done = sent.saturating_add(*skipped) == *made;
             all_mailed = all_mailed && is_done;
             let mark = mark(is_done);
-            say(format_args!("{template:<22} {made:>8} {sent:>8} {skipped:>8} {parked:>8} {mark}"))?;
+            say(format_args!(
+                "{template:<22} {made:>8} {sent:>8} {skipped:>8} {parked:>8} {mark}"
+            ))?;
         }
         match std::env::var("ORDERSAGA_MAILPIT_URL") {
             Ok(url) => say(format_args!("to read them           {url}"))?,
@@ -297,7 +299,8 @@ impl<'a> Parties<'a> {
         let issued = issued.buffered(LOOKS_AT_ONCE).try_collect::<Vec<_>>().await?;
         let issued_of = sums(issued.iter().flatten());
         let due_of = sums(known.iter().flat_map(|order| &order.documents));
-        say(format_args!("{:<22} {:>8} {:>18} {:>18}", "", "issued", "they come to", "must come to"))?;
+        let [issued_as, comes_to, must] = ["issued", "they come to", "must come to"];
+        say(format_args!("{:<22} {issued_as:>8} {comes_to:>18} {must:>18}", ""))?;
         let all = issued_of.keys().chain(due_of.keys()).copied().collect::<BTreeSet<_>>();
         for key in all {
             let (count, sum) = issued_of.get(&key).copied().unwrap_or_default();
@@ -310,7 +313,7 @@ impl<'a> Parties<'a> {
         let wrong = known.iter().zip(&issued).filter(|(order, has)| order.documents != **has);
         let wrong = wrong.map(|(order, _has)| order.order_id.as_str()).collect::<Vec<_>>();
         for order_id in wrong.iter().take(MISSED_MAX) {
-            say(format_args!("✘ {order_id}: its documents are not what was charged or given back"))?;
+            say(format_args!("✘ {order_id}: not invoiced as it was charged or given back"))?;
         }
         Ok(wrong.is_empty())
     }

@@ -1,5 +1,5 @@
-//! Somebody who hears of the shop's orders by webhooks: an endpoint of the demo's own, which takes no
-//! message that the shop has not signed.
+//! Somebody who hears of the shop's orders by webhooks: an endpoint of the demo's own, which takes
+//! no message that the shop has not signed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
