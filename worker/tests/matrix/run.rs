@@ -29,6 +29,7 @@ use crate::stripe::{self, Counterpart};
 use crate::support::{
     self, FOR_EVER, Fault, Faults, Gate, OrderHandle, Shop, Traces, decided, ended, history,
 };
+use crate::told;
 
 /// What came of a cell.
 pub struct Outcome {
@@ -128,11 +129,16 @@ pub async fn all(shop: &Shop, cells: Vec<Cell>, manner: Manner) -> Vec<Outcome> 
 async fn one(shop: &Shop, cell: Cell, give_up_after: Duration) -> Outcome {
     let order = order_on(shop, cell.point.course);
     let through = async {
-        if cell.point.course.is_of_a_refund() {
+        let (complaint, openings) = if cell.point.course.is_of_a_refund() {
             (refund::through(shop, &cell, &order).await, Vec::new())
         } else {
             through(shop, &cell, &order).await
-        }
+        };
+        let complaint = match complaint {
+            Some(complaint) => Some(complaint),
+            None => Box::pin(told::complaint(shop, order.order_id, cell.point.course)).await,
+        };
+        (complaint, openings)
     };
     let run = AssertUnwindSafe(timeout(give_up_after, through)).catch_unwind();
     let (complaint, openings) = match run.await {
