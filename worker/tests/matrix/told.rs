@@ -180,11 +180,15 @@ pub async fn complaint(shop: &Shop, order: OrderId, course: Course) -> Option<St
         return Some(format!("the mails are not sent: {looked:?}"));
     }
     let end = End::of(shop, order).await;
-    let is_captured = messages.iter().any(|it| it.event_type == "ordersaga.payment.captured.v1");
-    let is_taken_back = course.unwinds() && is_captured;
+    let has = |event: &str| {
+        let wanted = format!("ordersaga.{event}.v1");
+        messages.iter().any(|message| message.event_type == wanted)
+    };
+    let is_invoiced = has("ledger.revenue-recognised")
+        || course.unwinds() && has("payment.captured");
     match mails_amiss(shop, order, &end).await {
         Some(complaint) => Some(complaint),
-        None => documents_amiss(shop, order, &end, is_taken_back).await,
+        None => documents_amiss(shop, order, &end, is_invoiced).await,
     }
 }
 
@@ -266,7 +270,7 @@ async fn documents_amiss(
     shop: &Shop,
     order: OrderId,
     end: &End,
-    is_taken_back: bool,
+    is_invoiced: bool,
 ) -> Option<String> {
     let issued = documents(&shop.db, order).await;
     let of_kind = |wanted: &str| {
@@ -275,7 +279,7 @@ async fn documents_amiss(
         (i64::try_from(totals.len()).unwrap(), totals.into_iter().sum::<Decimal>())
     };
     let nothing = (0, Decimal::ZERO);
-    let [sold, given_back] = match (end.is_sold(), is_taken_back) {
+    let [sold, given_back] = match (end.is_sold(), is_invoiced) {
         (true, _) => [(1, end.captured), (end.refunds, end.given_back)],
         (false, true) => [(1, end.captured), (1, end.captured)],
         (false, false) => [nothing, nothing],
