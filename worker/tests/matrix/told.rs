@@ -52,11 +52,11 @@ async fn sinks(shop: &Shop) -> &'static Sinks {
         .execute(&shop.db)
         .await
         .unwrap();
-        let server = MailServer::start().await;
+        let (db, server) = (relay(&shop.db), MailServer::start().await);
         Sinks {
-            mail: mail_sink(relay(&shop.db), DOMAIN),
-            at_shipment: invoices(relay(&shop.db), "shipment"),
-            at_payment: invoices(relay(&shop.db), "payment"),
+            mail: mail_sink(db.clone(), DOMAIN),
+            at_shipment: invoices(db.clone(), "shipment"),
+            at_payment: invoices(db, "payment"),
             sender: Mutex::new(sender(&shop.db, server.port, DOMAIN)),
             server,
         }
@@ -144,7 +144,16 @@ pub async fn messages(db: &PgPool, order: OrderId) -> Vec<Message> {
     .await
     .unwrap();
     let messages = rows.into_iter().map(
-        |(position, id, aggregate_type, aggregate_id, sequence, event_type, payload, created_at)| {
+        |(
+            position,
+            id,
+            aggregate_type,
+            aggregate_id,
+            sequence,
+            event_type,
+            payload,
+            created_at,
+        )| {
             let payload = RawValue::from_string(payload).unwrap();
             Message {
                 position,
@@ -184,8 +193,8 @@ pub async fn complaint(shop: &Shop, order: OrderId, course: Course) -> Option<St
         let wanted = format!("ordersaga.{event}.v1");
         messages.iter().any(|message| message.event_type == wanted)
     };
-    let is_invoiced = has("ledger.revenue-recognised")
-        || course.unwinds() && has("payment.captured");
+    let is_invoiced =
+        has("ledger.revenue-recognised") || course.unwinds() && has("payment.captured");
     match mails_amiss(shop, order, &end).await {
         Some(complaint) => Some(complaint),
         None => documents_amiss(shop, order, &end, is_invoiced).await,
