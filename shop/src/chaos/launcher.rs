@@ -11,14 +11,28 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
 /// A program that may die.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::EnumIter)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Program {
     Worker,
     SecondWorker,
     Starter,
     Postgres,
     Temporal,
+    Relay,
+    /// The broker that the relay sends events to.
+    Tansu,
+    /// The mail server that takes the shop's mails.
+    Mailpit,
 }
+
+/// Those that orders need.
+pub(super) const OF_ORDERS: [Program; 5] = [
+    Program::Worker,
+    Program::SecondWorker,
+    Program::Starter,
+    Program::Postgres,
+    Program::Temporal,
+];
 
 impl Program {
     /// As the launcher calls it.
@@ -29,6 +43,9 @@ impl Program {
             Self::Starter => "starter",
             Self::Postgres => "postgres",
             Self::Temporal => "temporal",
+            Self::Relay => "relay",
+            Self::Tansu => "tansu",
+            Self::Mailpit => "mailpit",
         }
     }
 }
