@@ -65,12 +65,12 @@ class Brokers:
         return Broker([], {"ORDERSAGA_TANSU": program, **self._reader()})
 
     def tansu_as_service(self) -> Broker:
-        """For the benchmark, which measures the relay and not the broker."""
+        """For the benchmark, which measures the relay and not the broker, and for the torture."""
         program, port = self._tansu_program(), self.ports.choose("tansu", KAFKA_PORT)
         url = f"tcp://127.0.0.1:{port}"
         command = [program, "broker", "--listener-url", url, "--advertised-listener-url", url]
         command += ["--storage-engine", "memory://tansu/"]
-        settings = {"ORDERSAGA_KAFKA_BROKERS": f"127.0.0.1:{port}"}
+        settings = {"ORDERSAGA_KAFKA_BROKERS": f"127.0.0.1:{port}", **self._reader()}
         return Broker([self._service("tansu", command, port)], settings)
 
     def kafka(self) -> Broker:

@@ -167,8 +167,11 @@ class MailCounterparts:
     aiosmtpd: Path
     data: Path
     ports: Ports
+    # Whether Mailpit has all mails again after its death.
+    keeps: bool = False
 
     def services(self) -> list[Service]:
+        kept = ["--database", self.data / "mailpit.db", "--max", "0"] if self.keeps else []
         smtp = self.ports.choose("Mailpit", MAILPIT_PORT)
         api = self.ports.choose("Mailpit's API", MAILPIT_API_PORT)
         cutting = self.ports.choose("the mail server that cuts", CUTTING_MAIL_PORT)
@@ -177,7 +180,7 @@ class MailCounterparts:
         return [
             Service(
                 name="mailpit",
-                command=[self.mailpit, *where, "--enable-chaos"],
+                command=[self.mailpit, *where, "--enable-chaos", *kept],
                 log=self.data / "logs" / "mailpit.log",
                 env={**os.environ, "MP_DISABLE_VERSION_CHECK": "true"},
                 ready=partial(listens, api),

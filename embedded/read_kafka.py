@@ -3,8 +3,8 @@
 
   read_kafka.py BROKERS TOPIC COUNT
 
-Prints so many records, each as JSON in a line: of each partition in its order. Ends with 1 if they
-do not come. Run with kafka-python on PYTHONPATH.
+Prints so many records, or with `all` those that are there, each as JSON in a line: of each partition
+in its order. Ends with 1 if they do not come. Run with kafka-python on PYTHONPATH.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from kafka import KafkaConsumer, TopicPartition
 GIVEN_UP_AFTER_MS = 30_000
 
 
-def main(brokers: str, topic: str, count: int) -> int:
+def main(brokers: str, topic: str, wanted: str) -> int:
     consumer = KafkaConsumer(
         bootstrap_servers=brokers.split(","),
         auto_offset_reset="earliest",
@@ -29,6 +29,11 @@ def main(brokers: str, topic: str, count: int) -> int:
     partitions = [TopicPartition(topic, one) for one in consumer.partitions_for_topic(topic) or ()]
     consumer.assign(partitions)
     consumer.seek_to_beginning(*partitions)
+    if wanted == "all":
+        firsts, ends = consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
+        count = sum(ends[one] - firsts[one] for one in partitions)
+    else:
+        count = int(wanted)
     left = count
     for record in consumer if left else ():
         line = {
@@ -48,4 +53,4 @@ def main(brokers: str, topic: str, count: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+    sys.exit(main(sys.argv[1], sys.argv[2], sys.argv[3]))

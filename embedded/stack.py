@@ -15,8 +15,8 @@
   stack.py with -- CMD...      Postgres and Temporal for any command
 
 `test --with tansu`, `--with kafka` and `--with rabbitmq` give tests a broker, or what starts one:
-ORDERSAGA_TANSU, ORDERSAGA_KAFKA_BROKERS, ORDERSAGA_AMQP_URL, and what belongs to them. `bench` has
-tansu, where it can be had.
+ORDERSAGA_TANSU, ORDERSAGA_KAFKA_BROKERS, ORDERSAGA_AMQP_URL, and what belongs to them. `bench` and
+`chaos` have tansu, where it can be had, and `chaos` has Mailpit, too.
 
 `test --with stripe` also starts who stands for Stripe: localstripe, the proxy before it, and
 stripe-mock where there is Go. The command then gets STRIPE_API_URL and STRIPE_API_KEY, and the
@@ -194,7 +194,7 @@ class Stack:
             if self.where_possible:
                 self.env.update(verifiers(cache))
             self._start_brokers(cache)
-            if "mail" in self.counterparts:
+            if "mail" in self.counterparts or self.command == "chaos":
                 self._start_mail(cache)
             if self.command in WITH_SHOP:
                 self._start_shop()
@@ -309,7 +309,8 @@ class Stack:
         brokers = Brokers(cache, self.data, self.ports)
         asked = [name for name in BROKERS if name in self.counterparts]
         wanted = [(name, partial(brokers.named, name)) for name in asked]
-        if self.command == "bench":
+        goes_without = self.where_possible or self.command in ("bench", "chaos")
+        if self.command in ("bench", "chaos"):
             wanted.append(("tansu", brokers.tansu_as_service))
         found, missing = [], []
         for name, had in wanted:
@@ -317,7 +318,7 @@ class Stack:
                 found.append((name, had()))
             except Problem as problem:
                 missing.append(f"{name} is not there, so what needs it is not run: {problem}")
-        if missing and not (self.where_possible or self.command == "bench"):
+        if missing and not goes_without:
             raise Problem("; ".join(missing))
         for one in missing:
             say(one)
@@ -332,9 +333,11 @@ class Stack:
             mailpit = MAILPIT.fetch(cache)
             if mailpit is None:
                 raise Problem("there is no Mailpit")
-            mail = MailCounterparts(mailpit, fetched(cache, (AIOSMTPD,)), self.data, self.ports)
+            aiosmtpd = fetched(cache, (AIOSMTPD,))
+            keeps = self.command == "chaos"
+            mail = MailCounterparts(mailpit, aiosmtpd, self.data, self.ports, keeps)
         except Problem as problem:
-            if not self.where_possible:
+            if not (self.where_possible or self.command == "chaos"):
                 raise
             say(f"nobody takes mails, so what needs that is not run: {problem}")
             return
@@ -434,6 +437,7 @@ class Stack:
             # hand-over needs no provider any more.
             self.env.setdefault("ORDERSAGA_CAPTURE", "placement")
             self._start_frontends()
+            self._tell_everybody()
         ordersaga = binary("ordersaga")
         self._launch("worker", [ordersaga, "worker"], self.env["WORKER_OPS_LISTEN"])
         if self.command == "chaos":
@@ -447,6 +451,18 @@ class Stack:
         self.env["ORDERSAGA_PIDS"] = json.dumps({s.name: s.pid for s in self.services.running})
         # `ordersaga prove` looks whether any of them names a customer or holds a secret.
         self.env["ORDERSAGA_LOGS"] = str(self.data / "logs")
+
+    def _tell_everybody(self) -> None:
+        """Has the relay tell those who are there. `shop` itself receives webhooks."""
+        self.env["WEBHOOK_INTERNAL_HOSTS"] = "127.0.0.1"
+        if brokers := self.env.get("ORDERSAGA_KAFKA_BROKERS"):
+            self.env["RELAY_KAFKA_BROKERS"] = brokers
+            # One that comes back empty has no topics.
+            self.env["RELAY_KAFKA_CREATE_TOPICS"] = "true"
+        if port := self.env.get("ORDERSAGA_MAILPIT_PORT"):
+            self.env["MAIL_SERVER"] = f"127.0.0.1:{port}"
+            self.env["MAIL_TLS"] = "off"
+            self.env["MAIL_FROM"] = "The Shop <orders@shop.example>"
 
     def _start_frontends(self) -> None:
         """The dev server has one frontend, and a cluster several, of which one may hang.

@@ -806,10 +806,10 @@ class CounterpartsTest(Case):
         asked = stack.parse(["chaos", "--provider", "bank-transfer"])
         self.assertEqual((asked.counterparts, asked.provider), ((), "bank-transfer"))
 
-    def tortured(self, provider: str) -> dict[str, str]:
+    def tortured(self, provider: str, env: dict[str, str] | None = None) -> dict[str, str]:
         """What the programs are told that are tortured while this provider takes the money."""
         begun = stack.Stack(
-            "chaos", self.folder, signals, self.services(), provider=provider, env={}
+            "chaos", self.folder, signals, self.services(), provider=provider, env=dict(env or {})
         )
         begun._choose_addresses()
         with (
@@ -819,6 +819,16 @@ class CounterpartsTest(Case):
         ):
             begun._start_shop()
         return begun.env
+
+    def test_everybody_who_is_there_hears_of_orders_while_they_are_tortured(self) -> None:
+        there = {"ORDERSAGA_KAFKA_BROKERS": "127.0.0.1:9", "ORDERSAGA_MAILPIT_PORT": "25"}
+        told = self.tortured("sandbox", there)
+        self.assertEqual(told["RELAY_KAFKA_BROKERS"], "127.0.0.1:9")
+        self.assertEqual(told["MAIL_SERVER"], "127.0.0.1:25")
+        told = self.tortured("sandbox")
+        self.assertIn("WEBHOOK_INTERNAL_HOSTS", told)
+        self.assertNotIn("RELAY_KAFKA_BROKERS", told)
+        self.assertNotIn("MAIL_SERVER", told)
 
     def test_customers_transfer_their_money_to_the_shops_account_if_that_is_asked_for(self) -> None:
         told = self.tortured("bank-transfer")

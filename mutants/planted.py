@@ -1714,6 +1714,21 @@ PLANTED = [
         ("shop/src/chaos/bank.rs", "on_record.len() != 1 || ", "on_record.is_empty() || "),
     ),
     mutant(
+        "chaos does not mind an event that nobody has heard",
+        "programs:everything_is_to_be_heard programs",
+        ("shop/src/chaos/checks.rs", "known.len() < owed.count()", "known.len() > owed.count()"),
+    ),
+    mutant(
+        "chaos does not mind a webhook that somebody else has signed",
+        "programs:it_keeps_what_the_shop_has_signed programs",
+        ("shop/src/chaos/receiver.rs", "Some(is_fresh && is_ours)", "Some(is_fresh || is_ours)"),
+    ),
+    mutant(
+        "chaos does not mind a mail that counts as sent and is not there",
+        "programs:a_mail_is_there programs",
+        ("shop/src/chaos/hearers/mails.rs", "times > 0 && (times == 1 || !is_at_most_once)", "times <= 1 || !is_at_most_once"),
+    ),
+    mutant(
         "the demo takes a dispute for won whose money is not back",
         "programs:a_dispute_is_on_record programs",
         ("shop/src/demo/disputes.rs", "            && self.bookings == dispute.bookings()\n", ""),

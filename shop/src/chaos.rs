@@ -7,10 +7,12 @@ mod disasters;
 mod faults;
 mod ground;
 mod hangs;
+mod hearers;
 mod launcher;
 mod ledger;
 mod provider;
 mod race;
+mod receiver;
 mod records;
 mod recovery;
 mod relay;
@@ -37,8 +39,8 @@ use records::RecordsError;
 use storm::Storm;
 
 /// Places real orders without a pause while the worst is done to the system, then looks at what
-/// came of them: a storm, in which workers, starter, Postgres and Temporal are killed again and
-/// again; then the payment provider, a frontend of Temporal and an article hang, each for a while;
+/// came of them: a storm, in which workers, starter, Postgres, Temporal, the relay and who hears of
+/// orders are killed again and again; then the payment provider, a frontend of Temporal and an article hang, each for a while;
 /// then three disasters. With Stripe's counterpart or a bank in the sandbox's place, only what has
 /// to do with who takes the money.
 ///
@@ -123,7 +125,7 @@ impl Chaos {
         let (mut held, mut stalls) = (true, Vec::new());
         for part in parts {
             held &= match part {
-                Part::Storm => self.storm.run(&ground, &mut launcher).await?,
+                Part::Storm => Box::pin(self.storm.run(&ground, &mut launcher)).await?,
                 Part::HangingProvider => Box::pin(hangs::provider(&ground, &mut stalls)).await?,
                 Part::HangingFrontend => {
                     Box::pin(hangs::frontend(&ground, &mut launcher, &mut stalls)).await?
@@ -194,6 +196,14 @@ pub(crate) enum ChaosError {
     /// The terminal is gone, a file cannot be written, or a program is not beside this one.
     #[error("cannot write to the terminal or to a file, or run `ordersaga`")]
     Process(#[from] io::Error),
+    /// What others have heard of orders cannot be seen.
+    #[error("cannot see what {whom} has heard: {why}")]
+    Unheard {
+        /// Whose record it is.
+        whom: &'static str,
+        /// What it says.
+        why: String,
+    },
     /// The article that a race is for is not in the shop.
     #[error("`ordersaga load-catalogue` failed: its message above says why")]
     NoArticle,

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::ChaosError;
 use super::customers::{Customers, REASON};
+use super::hearers::HearerArgs;
 use super::provider::{Provider, ProviderArgs};
 use super::records::{Records, Standing};
 use crate::ordersaga::{ApiArgs, Ordersaga, PlaceOrder, ShipTo};
@@ -28,6 +29,9 @@ pub(super) struct GroundArgs {
 
     #[command(flatten)]
     provider: ProviderArgs,
+
+    #[command(flatten)]
+    hearers: HearerArgs,
 
     #[command(flatten)]
     api: ApiArgs,
@@ -64,10 +68,12 @@ pub(super) struct Ground {
     pub(super) operator: Ordersaga,
     pub(super) per_second: u32,
     pub(super) provider: Arc<Provider>,
-    /// The database as the owner of its schemas, over a connection that nobody else uses.
-    owner: PgPool,
+    /// The database as the owner of its schemas, over connections that nobody else uses.
+    pub(super) owner: PgPool,
     worker_ops: String,
-    patience: Duration,
+    pub(super) patience: Duration,
+    /// Who is told of orders beside the receiver of webhooks.
+    pub(super) hearers: HearerArgs,
 }
 
 const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
@@ -81,7 +87,7 @@ impl Ground {
         if !records.statuses().await?.is_empty() || !records.workflows().await?.is_empty() {
             return Err(ChaosError::NotFresh);
         }
-        let owner = PgPoolOptions::new().max_connections(1);
+        let owner = PgPoolOptions::new().max_connections(2);
         let provider = Provider::of(&args.provider, args.api.url()).await?;
         Ok(Self {
             api: args.api.clone(),
@@ -93,6 +99,7 @@ impl Ground {
             owner: owner.connect_lazy(&args.migrate_database_url).map_err(ChaosError::Owner)?,
             worker_ops: args.worker_ops.clone(),
             patience,
+            hearers: args.hearers.clone(),
         })
     }
 

@@ -141,6 +141,15 @@ impl Records {
         .await
     }
 
+    /// How many messages each sink of the relay has still to have, those included that are parked.
+    pub(super) async fn left_to_tell(&self) -> Result<BTreeMap<String, u64>, RecordsError> {
+        self.read(
+            "select coalesce(jsonb_object_agg(sink, waiting + refused + retried + behind), '{}')
+             from outbox.standings()",
+        )
+        .await
+    }
+
     /// The customers' transfers that have come.
     pub(super) async fn transfers(&self) -> Result<Vec<Received>, RecordsError> {
         self.read(
