@@ -39,10 +39,10 @@ use records::RecordsError;
 use storm::Storm;
 
 /// Places real orders without a pause while the worst is done to the system, then looks at what
-/// came of them: a storm, in which workers, starter, Postgres, Temporal, the relay and who hears of
-/// orders are killed again and again; then the payment provider, a frontend of Temporal and an article hang, each for a while;
-/// then three disasters. With Stripe's counterpart or a bank in the sandbox's place, only what has
-/// to do with who takes the money.
+/// came of them: a storm, in which workers, starter, Postgres, Temporal, the relay and who
+/// hears of orders are killed again and again; then the payment provider, a frontend of Temporal and
+/// an article hang, each for a while; then three disasters. With Stripe's counterpart or a bank in
+/// the sandbox's place, only what has to do with who takes the money.
 ///
 /// Ends with 0 only if nothing is lost, doubled, stuck or out of balance, orders went on soon
 /// enough after each death, what hung held up nothing that does not need it, and every disaster was
@@ -63,7 +63,7 @@ pub(crate) struct Chaos {
 /// A part of the chaos.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, strum::EnumIter)]
 enum Part {
-    /// Everything is killed again and again.
+    /// Everything is killed again and again, and everybody hears of each order.
     Storm,
     /// Every call to the payment provider hangs.
     HangingProvider,

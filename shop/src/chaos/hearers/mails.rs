@@ -141,7 +141,11 @@ mod tests {
         for (state, times) in [("sent", 0), ("queued", 0), ("sending", 1), ("parked", 0)] {
             assert!(!is_well(state, false, times), "{state} {times}");
         }
-        assert!(is_well("sent", true, 1) && is_well("parked", true, 0) && is_well("parked", true, 1));
-        assert!(!is_well("sent", true, 2) && !is_well("parked", true, 2));
+        for (state, times) in [("sent", 1), ("parked", 0), ("parked", 1)] {
+            assert!(is_well(state, true, times), "{state} {times}");
+        }
+        for (state, times) in [("sent", 0), ("sent", 2), ("parked", 2)] {
+            assert!(!is_well(state, true, times), "{state} {times}");
+        }
     }
 }
