@@ -745,6 +745,13 @@ class CounterpartsTest(Case):
         self.assertTrue(settings["ORDERSAGA_MAILPIT_URL"].startswith("http://127.0.0.1:"))
         self.assertNotEqual(settings["ORDERSAGA_CUTTING_MAIL_PORT"], passed_on)
 
+    def test_mails_outlive_a_server_that_is_to_be_killed(self) -> None:
+        for keeps in (True, False):
+            mail = counterparts.MailCounterparts(
+                Path("mailpit"), self.folder, self.folder, Ports(), keeps
+            )
+            self.assertEqual("--database" in mail.services()[0].command, keeps)
+
     def test_without_mail_servers_what_needs_them_is_not_run_or_is_refused(self) -> None:
         for where_possible in (True, False):
             options = ["--where-possible"] if where_possible else []
