@@ -171,7 +171,10 @@ class MailCounterparts:
     keeps: bool = False
 
     def services(self) -> list[Service]:
-        kept = ["--database", self.data / "mailpit.db", "--max", "0"] if self.keeps else []
+        kept: list[str | Path] = []
+        if self.keeps:
+            # And no addresses in its log, which is looked at like all others.
+            kept = ["--database", self.data / "mailpit.db", "--max", "0", "--quiet"]
         smtp = self.ports.choose("Mailpit", MAILPIT_PORT)
         api = self.ports.choose("Mailpit's API", MAILPIT_API_PORT)
         cutting = self.ports.choose("the mail server that cuts", CUTTING_MAIL_PORT)
