@@ -12,7 +12,7 @@ SQLX_OFFLINE=true cargo run --quiet --locked --example migrate
 rm -rf "$answers"
 mkdir "$answers"
 # A query is asked about when its crate is compiled, so the crates that ask are compiled anew.
-for crate in activities worker starter-api testkit; do
+for crate in activities worker starter-api relay testkit; do
     find "$crate" -name '*.rs' -exec touch {} +
 done
 SQLX_OFFLINE=false SQLX_OFFLINE_DIR=$answers SQLX_TMP=$scratch \

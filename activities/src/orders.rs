@@ -50,23 +50,13 @@ pub(crate) async fn begin<T: DeserializeOwned>(
     db: &PgPool,
     key: StepKey,
 ) -> Result<Begun<T>, ActivityFault> {
-    let row = read(db, key).await?;
-    let (status, is_unwinding) = (row.status_data.clone(), row.is_unwinding);
-    let begun = row.begun(key)?;
-    match begun.recorded {
-        Recorded::Open if is_terminal(&status)? => {
-            Err(ActivityFault::not_open(format!("order {} has ended", key.order_id), Some(status)))
-        }
-        Recorded::Open if is_unwinding => Err(idempotency::already_undone(key)),
-        Recorded::Open | Recorded::Answered(_) | Recorded::Undone => Ok(begun),
-    }
+    read(db, key).await?.begun(key)
 }
 
 /// Reads what an undo needs. An order that has ended is undone like any other: the keys decide
 /// whether there is anything to undo.
 pub(crate) async fn on_record(db: &PgPool, key: StepKey) -> Result<Order, ActivityFault> {
-    let begun: Begun<Value> = read(db, key).await?.begun(key)?;
-    Ok(begun.order)
+    read(db, key).await?.order(key)
 }
 
 /// Whether the order's record was set back, and may lack what a lost run has asked a party for.
@@ -81,60 +71,104 @@ pub(crate) async fn was_set_back(db: &PgPool, order: OrderId) -> Result<bool, Ac
 }
 
 /// The order as the database has it, with the idempotency record of one step.
-struct Row {
-    customer_id: String,
-    placed_at: DateTime<Utc>,
-    record_version: i32,
-    currency: String,
-    subtotal: Decimal,
-    discount: Decimal,
-    shipping: Decimal,
-    tax: Decimal,
-    total: Decimal,
-    cost_of_goods: Decimal,
-    discount_code: Option<String>,
-    country: String,
-    address_id: Option<Uuid>,
-    lines: Json<Vec<OrderLine>>,
-    terms: Json<Terms>,
-    status_data: Value,
-    is_unwinding: bool,
-    method: Option<String>,
-    outcome: Option<Value>,
-    is_undone: bool,
+pub(crate) struct Row {
+    pub(crate) customer_id: String,
+    pub(crate) placed_at: DateTime<Utc>,
+    pub(crate) record_version: i32,
+    pub(crate) currency: String,
+    pub(crate) subtotal: Decimal,
+    pub(crate) discount: Decimal,
+    pub(crate) shipping: Decimal,
+    pub(crate) tax: Decimal,
+    pub(crate) total: Decimal,
+    pub(crate) cost_of_goods: Decimal,
+    pub(crate) discount_code: Option<String>,
+    pub(crate) country: String,
+    pub(crate) address_id: Option<Uuid>,
+    pub(crate) lines: Json<Vec<OrderLine>>,
+    pub(crate) terms: Json<Terms>,
+    pub(crate) status_data: Value,
+    pub(crate) is_unwinding: bool,
+    pub(crate) method: Option<String>,
+    pub(crate) outcome: Option<Value>,
+    pub(crate) is_undone: bool,
 }
 
-/// Reads the order, with the payment method that this attempt uses.
+/// Reads the order, with the payment method that this attempt uses, the idempotency record of the
+/// step, and what `columns` and `joins` add, whose first argument is `$5`: so a step that has to
+/// know what is on record with its party asks once. Answers the [`Row`], and what `also` makes of
+/// the rest.
+macro_rules! read_with {
+    (
+        $db:expr, $key:expr, columns: $columns:literal, joins: $joins:literal,
+        arguments: [$($argument:expr),*], |$row:ident| $also:expr
+    ) => {{
+        let key: domain::StepKey = $key;
+        let attempt = i32::try_from(key.attempt)
+            .map_err(|error| $crate::ActivityFault::broken("reading an order", error))?;
+        let found = sqlx::query!(
+            r#"
+            select
+                orders.customer_id, orders.placed_at, orders.record_version, orders.currency,
+                orders.subtotal, orders.discount, orders.shipping, orders.tax, orders.total,
+                orders.cost_of_goods, orders.discount_code, orders.country, orders.address_id,
+                orders.lines as "lines: sqlx::types::Json<Vec<domain::OrderLine>>",
+                orders.terms as "terms: sqlx::types::Json<domain::Terms>", orders.status_data,
+                orders.ending is not null as "is_unwinding!", chosen.method as "method?",
+                known.outcome as "outcome?", known.undone_at is not null as "is_undone!"
+            "# + $columns + r#"
+            from orders.orders
+            left join lateral (
+                select method from payments.methods
+                where methods.order_id = orders.order_id and methods.attempt <= $4
+                order by methods.attempt desc limit 1
+            ) as chosen on true
+            left join orders.step_keys as known
+                on (known.order_id, known.step, known.version) = ($1, $2, $3)
+            "# + $joins + r#"
+            where orders.order_id = $1 and orders.record_version = $3
+            "#,
+            key.order_id.uuid(),
+            key.name_on_record(),
+            $crate::idempotency::version(key)?,
+            attempt,
+            $($argument,)*
+        )
+        .fetch_optional($db)
+        .await
+        .map_err(|error| $crate::ActivityFault::of_database("reading an order", error))?;
+        let $row = found.ok_or_else(|| $crate::orders::not_on_record(key.order_id))?;
+        let also = $also;
+        let order = $crate::orders::Row {
+            customer_id: $row.customer_id,
+            placed_at: $row.placed_at,
+            record_version: $row.record_version,
+            currency: $row.currency,
+            subtotal: $row.subtotal,
+            discount: $row.discount,
+            shipping: $row.shipping,
+            tax: $row.tax,
+            total: $row.total,
+            cost_of_goods: $row.cost_of_goods,
+            discount_code: $row.discount_code,
+            country: $row.country,
+            address_id: $row.address_id,
+            lines: $row.lines,
+            terms: $row.terms,
+            status_data: $row.status_data,
+            is_unwinding: $row.is_unwinding,
+            method: $row.method,
+            outcome: $row.outcome,
+            is_undone: $row.is_undone,
+        };
+        (order, also)
+    }};
+}
+pub(crate) use read_with;
+
 async fn read(db: &PgPool, key: StepKey) -> Result<Row, ActivityFault> {
-    const DOING: &str = "reading an order";
-    let row = sqlx::query_as!(
-        Row,
-        r#"
-        select
-            customer_id, placed_at, record_version, currency, subtotal, discount, shipping, tax,
-            total, cost_of_goods, discount_code, country, address_id,
-            lines as "lines: Json<Vec<OrderLine>>", terms as "terms: Json<Terms>", status_data,
-            ending is not null as "is_unwinding!", method as "method?", outcome as "outcome?",
-            undone_at is not null as "is_undone!"
-        from orders.orders
-        left join lateral (
-            select method from payments.methods
-            where methods.order_id = orders.order_id and methods.attempt <= $4
-            order by methods.attempt desc limit 1
-        ) as chosen on true
-        left join orders.step_keys
-            on (step_keys.order_id, step_keys.step, step_keys.version) = ($1, $2, $3)
-        where orders.order_id = $1 and record_version = $3
-        "#,
-        key.order_id.uuid(),
-        key.name_on_record(),
-        idempotency::version(key)?,
-        i32::try_from(key.attempt).map_err(|error| ActivityFault::broken(DOING, error))?,
-    )
-    .fetch_optional(db)
-    .await
-    .map_err(|error| ActivityFault::of_database(DOING, error))?;
-    row.ok_or_else(|| not_on_record(key.order_id))
+    let (row, ()) = read_with!(db, key, columns: "", joins: "", arguments: [], |row| ());
+    Ok(row)
 }
 
 pub(crate) fn not_on_record(order: OrderId) -> ActivityFault {
@@ -148,17 +182,32 @@ fn is_terminal(status: &Value) -> Result<bool, ActivityFault> {
 }
 
 impl Row {
-    fn begun<T: DeserializeOwned>(self, key: StepKey) -> Result<Begun<T>, ActivityFault> {
-        let recorded = Recorded::of(self.outcome.clone(), self.is_undone)?;
-        let unusable = |what: &str| {
+    /// **Errors.** As for [`begin`].
+    pub(crate) fn begun<T: DeserializeOwned>(
+        mut self,
+        key: StepKey,
+    ) -> Result<Begun<T>, ActivityFault> {
+        let recorded = Recorded::of(self.outcome.take(), self.is_undone)?;
+        if let Recorded::Open = recorded {
+            if is_terminal(&self.status_data)? {
+                let ended = format!("order {} has ended", key.order_id);
+                return Err(ActivityFault::not_open(ended, Some(self.status_data)));
+            }
+            if self.is_unwinding {
+                return Err(idempotency::already_undone(key));
+            }
+        }
+        Ok(Begun { order: self.order(key)?, recorded })
+    }
+
+    fn order(self, key: StepKey) -> Result<Order, ActivityFault> {
+        self.usable(key).map_err(|what| {
             ActivityFault::broken("reading an order", format!("{key}: {what} is not usable"))
-        };
-        let order = self.order(key).map_err(unusable)?;
-        Ok(Begun { order, recorded })
+        })
     }
 
     /// The order; or what of it is not usable as the database has it.
-    fn order(self, key: StepKey) -> Result<Order, &'static str> {
+    fn usable(self, key: StepKey) -> Result<Order, &'static str> {
         let currency = Currency::from_code(&self.currency).ok_or("its currency")?;
         let money = |amount| Money::new(amount, currency).map_err(|_error| "an amount");
         let discount_code = self.discount_code.map(DiscountCode::parse).transpose();

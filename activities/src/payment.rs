@@ -49,7 +49,7 @@ use self::store::{Stored, Wait};
 use crate::ActivityFault;
 use crate::disputes::{self, Standing};
 use crate::idempotency::{self, Outcome, Recorded};
-use crate::orders::{self, Begun};
+use crate::orders;
 
 /// Has the customer's money set aside. Undone by [`void`].
 ///
@@ -66,9 +66,12 @@ pub async fn authorise(
     provider: &dyn PaymentProvider,
     key: StepKey,
 ) -> Result<AuthorisationAnswer, ActivityFault> {
-    let Begun { order, recorded } = orders::begin(db, key).await?;
-    let Recorded::Open = recorded else { return recorded.into_answer(key) };
+    let (order, stored) = store::begin(db, key).await?;
+    let Recorded::Open = stored.recorded else { return stored.recorded.read()?.into_answer(key) };
     let mut attempt = Attempt::of(db, provider, key, order);
+    if key.attempt == 1 {
+        attempt.take_in(stored);
+    }
     if let Some(taken) = attempt.let_go_of_the_one_before().await? {
         return Ok(taken);
     }
@@ -92,9 +95,10 @@ pub async fn capture(
     provider: &dyn PaymentProvider,
     key: StepKey,
 ) -> Result<(), ActivityFault> {
-    let Begun { order, recorded } = orders::begin(db, key).await?;
-    let Recorded::Open = recorded else { return recorded.into_answer(key) };
+    let (order, stored) = store::begin(db, key).await?;
+    let Recorded::Open = stored.recorded else { return stored.recorded.read()?.into_answer(key) };
     let mut attempt = Attempt::of(db, provider, key, order);
+    attempt.take_in(stored);
     attempt.go_on(|attempt| payment::capture(attempt.key_state(), attempt.known)).await?;
     attempt.recorded.unwrap_or(Recorded::Open).read()?.into_answer(key)
 }
@@ -303,8 +307,8 @@ impl<'a> Attempt<'a> {
     /// open it once more under the same key moves no money, and answers which it is. That is done
     /// before the tombstone, behind which no id is stored.
     ///
-    /// A payment that has replaced a declined one may have been made with another method, which is
-    /// lost as well, so it cannot be asked for; a reconciliation finds it.
+    /// Only the order's first payment is asked for. One that has replaced it may have been made with
+    /// another method, which is lost as well; a reconciliation finds it.
     async fn find_again(&mut self) -> Result<(), ActivityFault> {
         self.read().await?;
         let is_undone = self.key_state().is_some_and(|key| key.is_undone);
@@ -321,10 +325,15 @@ impl<'a> Attempt<'a> {
     /// the provider refuses it if the payment has moved on.
     async fn read(&mut self) -> Result<(), ActivityFault> {
         let stored = store::read(self.db, self.key).await?;
+        self.take_in(stored);
+        Ok(())
+    }
+
+    fn take_in(&mut self, stored: Stored) {
         let newest = stored.payment.as_ref().map_or(self.charge.key.attempt, |it| it.attempt);
         self.waiting = Waiting::of(&stored, newest, self.order.terms);
         self.recorded = Some(stored.recorded);
-        let Some(payment) = stored.payment else { return Ok(()) };
+        let Some(payment) = stored.payment else { return };
         self.charge = self.order.charge(payment.attempt);
         let may_capture = payment.state == PaymentState::Authorised && !self.has_left_tombstone;
         self.known = if may_capture { Known::Is(payment.state) } else { Known::Unasked };
@@ -336,7 +345,6 @@ impl<'a> Attempt<'a> {
             }
         };
         (self.id, self.age) = (Some(payment.id), payment.age);
-        Ok(())
     }
 
     async fn open(&mut self) -> Result<(), ActivityFault> {

@@ -28,10 +28,11 @@ use domain::{Order, Parcel, Rejection, Shipment, StepKey, as_one_line};
 use sqlx::PgPool;
 
 use self::port::{Booking, CARRIER, Carrier, CarrierError, Consignment, Recipient, ShipmentId};
+use self::store::Stored;
 use crate::ActivityFault;
 use crate::disputes;
 use crate::idempotency::{self, Recorded};
-use crate::orders::{self, Begun};
+use crate::orders;
 use crate::stock::ArticleQueues;
 
 /// Hands the parcel to the carrier, and its goods leave the stock. Undone by [`cancel`].
@@ -48,9 +49,10 @@ pub async fn ship(
     carrier: &dyn Carrier,
     key: StepKey,
 ) -> Result<Shipment, ActivityFault> {
-    let Begun { order, recorded } = orders::begin(db, key).await?;
-    let Recorded::Open = recorded else { return recorded.into_answer(key) };
+    let (order, stored) = store::begin(db, key).await?;
+    let Recorded::Open = stored.recorded else { return stored.recorded.into_answer(key) };
     let mut attempt = Attempt::of(db, articles, carrier, order);
+    attempt.take_in(stored);
     attempt
         .go_on(|attempt| {
             shipment::ship(attempt.key_state(), attempt.refusal.is_some(), attempt.known)
@@ -182,7 +184,7 @@ impl<'a> Attempt<'a> {
             Call::Read => self.read().await,
             Call::Draft | Call::Purchase if self.is_held => Err(disputes::waits(HANDING_OVER)),
             Call::Draft => self.draft().await,
-            Call::Store => self.store().await,
+            Call::Store => self.store(false).await,
             Call::LookUp => {
                 let found = self.carrier.look_up(self.id()?).await;
                 self.learn(found, "asking what became of a parcel")
@@ -206,7 +208,12 @@ impl<'a> Attempt<'a> {
 
     /// What is on record of the shipment may be behind, so the carrier is asked about it.
     async fn read(&mut self) -> Result<(), ActivityFault> {
-        let stored = store::read(self.db, &self.parcel).await?;
+        let stored = store::read(self.db, self.parcel.key).await?;
+        self.take_in(stored);
+        Ok(())
+    }
+
+    fn take_in(&mut self, stored: Stored) {
         if !stored.are_goods_held {
             self.refusal.get_or_insert(Rejection::ReservationExpired);
         } else if stored.recipient.is_none() && self.parcel.ship_to.address_id.is_some() {
@@ -220,7 +227,6 @@ impl<'a> Attempt<'a> {
         self.recipient = stored.recipient;
         self.known = if stored.shipment.is_some() { Known::Unasked } else { Known::Nothing };
         (self.id, self.age) = (stored.shipment, stored.age);
-        Ok(())
     }
 
     /// Has the shipment on record again that a lost run has made, where the record was set back: to
@@ -232,7 +238,7 @@ impl<'a> Attempt<'a> {
         if self.id.is_none() && !is_undone {
             self.draft().await?;
             if self.id.is_some() {
-                self.store().await?;
+                self.store(true).await?;
             }
         }
         // What was read before the tombstone does not count behind it.
@@ -274,8 +280,8 @@ impl<'a> Attempt<'a> {
     }
 
     /// Another attempt may have stored another shipment's id: that one counts.
-    async fn store(&mut self) -> Result<(), ActivityFault> {
-        if store::store(self.db, &self.parcel, self.id()?).await? {
+    async fn store(&mut self, is_undo: bool) -> Result<(), ActivityFault> {
+        if store::store(self.db, &self.parcel, self.id()?, is_undo).await? {
             self.known = Known::Is(ShipmentState::Drafted);
             return Ok(());
         }

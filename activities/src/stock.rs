@@ -96,7 +96,9 @@ async fn take(
             select $7::text as reservation_key from taken where outcome ? 'done'
         ), reserved as (
             update inventory.stock set reserved = stock.reserved + line.quantity
-            from line, granted where stock.sku = line.sku
+            from line, granted
+            -- Found by its number, however small the planner thinks the warehouse is.
+            where stock.sku = any ($5) and stock.sku = line.sku
         ), reservation as (
             insert into inventory.reservations (reservation_key, order_id, state, expires_at)
             select reservation_key, $1, 'held',
@@ -153,16 +155,20 @@ pub async fn release(
             update inventory.reservations set state = 'released'
             where reservation_key = $1 and state = 'held'
             returning reservation_key, order_id
+        ), held as materialized (
+            select sku, quantity
+            from released join inventory.reservation_lines using (reservation_key)
+        ), locked as materialized (
+            select sku from inventory.stock
+            where sku = any (array(select sku from held))
+            order by sku
+            for update
         ), line as materialized (
-            select stock.sku, line.quantity
-            from released
-            join inventory.reservation_lines as line using (reservation_key)
-            join inventory.stock on stock.sku = line.sku
-            order by stock.sku
-            for update of stock
+            select sku, quantity from locked join held using (sku)
         ), given_back as (
             update inventory.stock set reserved = stock.reserved - line.quantity
-            from line where stock.sku = line.sku
+            from line
+            where stock.sku = any (array(select sku from line)) and stock.sku = line.sku
         ), movement as (
             insert into inventory.movements (sku, quantity, reason, reservation_key)
             select sku, quantity, 'released', $1 from line

@@ -20,6 +20,7 @@ use strum::IntoEnumIterator as _;
 use testkit::pounds;
 
 use crate::refunds::{asks, completed, debit_of, issues, parts, refused, requested};
+use crate::shipping::loses_parcel;
 use crate::support::{
     Shop, another_worker, assert_unavailable, cancelled, invalid_answer, order, refusal,
 };
@@ -316,6 +317,24 @@ async fn a_parcel_is_held_while_a_dispute_is_open_and_goes_out_once_it_is_won(db
     is_won(&shop, &order).await;
     shop.ships(&order).await.unwrap();
     assert_eq!(shop.fulfilment_of(&order).await, "shipped");
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_parcel_that_the_record_has_lost_is_called_off_whatever_the_bank_says(db: PgPool) {
+    let shop = Shop::stocked(db).await;
+    for (number, is_decided) in [(1, false), (2, true)] {
+        let order = order(number);
+        shop.takes_up_to_posting(&order).await;
+        shop.ships(&order).await.unwrap();
+        loses_parcel(&shop, &order).await;
+        is_disputed(&shop, &order).await;
+        if is_decided {
+            is_lost(&shop, &order).await;
+        }
+        shop.cancels_shipment(&order).await.unwrap();
+        assert_eq!(shipments_of(&shop, &order, "purchased").await, 0);
+        assert_eq!(shipments_of(&shop, &order, "cancelled").await, 1);
+    }
 }
 
 /// A carrier, while whose answer a customer's bank takes the payment back.

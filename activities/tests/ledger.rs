@@ -5,7 +5,6 @@ use domain::{Currency, Money, Rejection, StepName, Totals};
 use runtime::schema::MIGRATIONS;
 use rust_decimal::Decimal;
 use sqlx::PgPool;
-use testkit::pounds;
 
 use crate::support::{HEART, Shop, order, refusal};
 
@@ -217,20 +216,22 @@ async fn the_database_refuses_whatever_would_unbalance_or_rewrite_the_books(db: 
     assert_eq!(transactions(&shop).await, 1);
 }
 
+/// A booking is one statement: none can be left half booked while something else happens.
 #[sqlx::test(migrator = "MIGRATIONS")]
-async fn a_balanced_addition_in_several_statements_is_judged_as_a_whole(db: PgPool) {
+async fn entries_that_balance_only_later_are_refused(db: PgPool) {
     let shop = Shop::on(db);
     let mut transaction = shop.db.begin().await.unwrap();
-    sqlx::raw_sql(
+    let refused = sqlx::raw_sql(
         "insert into ledger.transactions (key) values ('by hand');
          insert into ledger.entries values (1, 1, 'refunds', 'debit', 5, 'GBP');
          insert into ledger.entries values (1, 2, 'payment-clearing', 'credit', 5, 'GBP');",
     )
     .execute(&mut *transaction)
     .await
-    .unwrap();
-    transaction.commit().await.unwrap();
-    assert_eq!(balance(&shop, Account::Refunds).await, pounds("5").amount());
+    .unwrap_err();
+    assert!(refused.to_string().contains("debits and credits differ"), "{refused}");
+    drop(transaction);
+    assert_eq!(transactions(&shop).await, 0);
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]

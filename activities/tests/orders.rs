@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use sqlx::{PgConnection, PgPool};
 use workflows::order::{AttentionNote, EndNote, ResolvedNote, UnwindingNote};
 
-use crate::support::{HEART, Shop, cancelled, not_open, order, refusal};
+use crate::support::{HEART, RUN, Shop, cancelled, not_open, order, refusal};
 
 async fn notes_unwinding(shop: &Shop, order: &Order, ending: &Ending, run: &str) -> Ending {
     try_note_unwinding(shop, order, ending, run).await.unwrap()
@@ -284,6 +284,23 @@ async fn only_the_run_that_completed_an_order_takes_that_back(db: PgPool) {
         "#
     );
     assert_eq!(booked.fetch_one(&shop.db).await.unwrap(), 0, "everything booked is reversed");
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_order_whose_parcel_was_delivered_is_taken_back_by_no_run(db: PgPool) {
+    let (shop, order) = (Shop::stocked(db).await, order(1));
+    shop.takes_up_to_posting(&order).await;
+    shop.ships(&order).await.unwrap();
+    shop.recognises(&order).await.unwrap();
+    let outcome = sqlx::query_scalar!(
+        r#"select outcome as "outcome!" from orders.deliver($1, null, 'web-shop')"#,
+        order.order_id.uuid(),
+    );
+    assert_eq!(outcome.fetch_one(&shop.owner).await.unwrap(), "recorded");
+    let completing_run = try_note_unwinding(&shop, &order, &cancelled("late"), RUN).await;
+    assert_eq!(not_open(completing_run), Some(json!({ "status": "completed" })));
+    assert_eq!(shop.fulfilment_of(&order).await, "delivered");
+    assert_eq!(shop.events_of(&order).await.last().unwrap(), "order.delivered");
 }
 
 /// A workflow task that has timed out books the sale while the next one takes the order back.

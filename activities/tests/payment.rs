@@ -917,16 +917,24 @@ async fn is_set_back(shop: &Shop, order: &Order) {
 
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn what_a_lost_run_has_taken_is_given_back_though_the_record_was_set_back(db: PgPool) {
-    let (shop, order) = (Shop::on(db), order(1));
-    shop.places(&order).await;
-    shop.charges(&order).await.unwrap();
-    is_set_back(&shop, &order).await;
-    shop.refunds(&order).await.unwrap();
-    shop.voids(&order).await.unwrap();
-    shop.refunds(&order).await.unwrap();
-    assert_eq!(provider_records(&shop).await, once("captured", 1));
-    assert_eq!(shop_records(&shop).await, (order.totals.total, order.totals.total));
-    assert_eq!(refusal(shop.authorises(&order).await), LATE);
+    let shop = Shop::on(db);
+    for (number, (call, behaviour)) in (1..).zip(cells(&["open"])) {
+        let order = order(number);
+        shop.places(&order).await;
+        shop.charges(&order).await.unwrap();
+        is_set_back(&shop, &order).await;
+        trouble(&shop, "*", call, behaviour, None).await;
+        fails(behaviour, shop.refunds(&order)).await;
+        no_more_trouble(&shop).await;
+        shop.refunds(&order).await.unwrap();
+        shop.voids(&order).await.unwrap();
+        shop.provider.land_late_requests().await.unwrap();
+        let given_back = (0, usize::try_from(number).unwrap(), 0);
+        assert_eq!(standing(&shop).await, given_back, "{behaviour}");
+        let all = order.totals.total.times(number).unwrap();
+        assert_eq!(shop_records(&shop).await, (all, all), "{behaviour}");
+        assert_eq!(refusal(shop.authorises(&order).await), LATE);
+    }
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]

@@ -218,3 +218,179 @@ async fn of_a_cancel_and_a_first_step_at_once_exactly_one_takes_effect(db: PgPoo
     let (_, reserved, _, _) = shop.pieces_of(HEART).await;
     assert_eq!(reserved, held.iter().sum::<i64>());
 }
+
+/// An order that is to be placed together with others, sent to an address.
+struct Given {
+    order: Order,
+    fingerprint: String,
+    address: Option<Value>,
+}
+
+impl Given {
+    fn of(order: Order) -> Self {
+        let fingerprint = fingerprint(&order).as_str().to_owned();
+        let address = order.ship_to.address_id.map(|_id| address());
+        Self { order, fingerprint, address }
+    }
+}
+
+/// Places orders in one statement; for each, whether it is new, and the fingerprint on record.
+async fn places_together(db: &PgPool, given: &[Given]) -> Result<Vec<(bool, String)>, sqlx::Error> {
+    let placed = |it: &Given| serde_json::to_value(it.order.placed()).unwrap();
+    let ids: Vec<_> = given.iter().map(|it| it.order.order_id.uuid()).collect();
+    let fingerprints: Vec<_> = given.iter().map(|it| it.fingerprint.clone()).collect();
+    let events: Vec<_> = given.iter().map(placed).collect();
+    let methods = vec!["tok_visa".to_owned(); given.len()];
+    let addresses: Vec<_> = given.iter().map(|it| it.address.clone()).collect();
+    let rows = sqlx::query!(
+        r#"
+        select is_new as "is_new!", recorded_fingerprint as "fingerprint!"
+        from orders.place_many($1, $2, $3, $4, $5, array_fill(interval '1 h', array[$6::integer]))
+        order by number
+        "#,
+        &ids,
+        &fingerprints,
+        &events,
+        &methods,
+        addresses.as_slice() as _,
+        i32::try_from(given.len()).unwrap(),
+    );
+    let rows = rows.fetch_all(db).await?;
+    Ok(rows.into_iter().map(|row| (row.is_new, row.fingerprint)).collect())
+}
+
+/// Everything that placing has written, but when and in which order among all orders.
+async fn rows(shop: &Shop) -> Value {
+    sqlx::query_scalar!(
+        r#"
+        with tables (name, rows) as (
+            select 'orders', jsonb_agg(to_jsonb(o) - 'updated_at' order by order_id)
+            from orders.orders as o
+            union all
+            select 'events', jsonb_agg(to_jsonb(e) - 'event_id' - 'occurred_at' order by order_id)
+            from orders.order_events as e
+            union all
+            select 'messages', jsonb_agg(
+                to_jsonb(m) - 'position' - 'id' - 'message_id' - 'created_at' - 'written_by'
+                order by aggregateid
+            ) from outbox.messages as m
+            union all
+            select 'methods', jsonb_agg(to_jsonb(p) - 'created_at' order by order_id)
+            from payments.methods as p
+            union all
+            select 'launches', jsonb_agg(to_jsonb(l) - 'not_before' order by order_id)
+            from orders.launches as l
+            union all
+            select 'addresses', jsonb_agg(to_jsonb(a) - 'created_at' order by address_id)
+            from customers.addresses as a
+        )
+        select jsonb_object_agg(name, rows) as "rows!" from tables
+        "#
+    )
+    .fetch_one(&shop.owner)
+    .await
+    .unwrap()
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn orders_that_are_placed_together_are_on_record_as_if_each_had_come_alone(db: PgPool) {
+    let shop = Shop::on(db);
+    let numbers = [7, 3, 5, 1, 9, 2];
+    let given = || {
+        numbers.map(|number| {
+            let order = order(number);
+            Given::of(if number.is_multiple_of(2) { order } else { with_address(order) })
+        })
+    };
+    let together = places_together(&shop.starter, &given()).await.unwrap();
+    let expected = given().map(|it| (true, it.fingerprint));
+    assert_eq!(together, expected);
+    let written_together = rows(&shop).await;
+    assert_eq!(written(&shop).await, json!([6, 6, 6, 6, 6, 1]));
+    // An order's row is what its event tells.
+    let different = sqlx::query_scalar!(
+        r#"select count(*) as "n!" from orders.orders, orders.differences(order_id)"#
+    );
+    assert_eq!(different.fetch_one(&shop.owner).await.unwrap(), 0);
+    // Messages go out in the order in which the orders came.
+    let told = sqlx::query_scalar!("select aggregateid from outbox.messages order by position");
+    let told = told.fetch_all(&shop.owner).await.unwrap();
+    assert_eq!(told, given().map(|it| it.order.order_id.to_string()));
+
+    sqlx::raw_sql(
+        "truncate orders.orders, outbox.messages, payments.methods, orders.launches,
+             customers.addresses cascade;
+         alter table orders.order_events disable trigger order_events_append_only;
+         delete from orders.order_events",
+    )
+    .execute(&shop.owner)
+    .await
+    .unwrap();
+    for one in given() {
+        let (is_new, _) = shop.places_as(&one.order, &fingerprint(&one.order), one.address).await;
+        assert!(is_new);
+    }
+    assert_eq!(rows(&shop).await, written_together);
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn of_orders_that_are_placed_together_each_learns_what_was_first(db: PgPool) {
+    let shop = Shop::on(db);
+    shop.places(&order(1)).await;
+    let other = |order: Order| Given { fingerprint: "v1:other".to_owned(), ..Given::of(order) };
+    let given = [
+        other(order(2)),
+        Given::of(order(1)),
+        Given::of(order(2)),
+        other(order(1)),
+        Given::of(order(3)),
+    ];
+    let placed = places_together(&shop.starter, &given).await.unwrap();
+    let of = |number| fingerprint(&order(number)).as_str().to_owned();
+    let expected = [
+        (true, "v1:other".to_owned()),
+        (false, of(1)),
+        (false, "v1:other".to_owned()),
+        (false, of(1)),
+        (true, of(3)),
+    ];
+    assert_eq!(placed, expected);
+    assert_eq!(written(&shop).await, json!([3, 3, 3, 3, 3, 0]));
+    assert_eq!(places_together(&shop.starter, &[]).await.unwrap(), []);
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn of_orders_that_are_placed_together_all_are_on_record_or_none(db: PgPool) {
+    let shop = Shop::on(db);
+    let mut bad = Given::of(with_address(order(2)));
+    bad.address = Some(json!({ "line1": "nobody lives there" }));
+    let given = [Given::of(with_address(order(1))), bad, Given::of(order(3))];
+    let refused = places_together(&shop.starter, &given).await.unwrap_err();
+    assert_eq!(refused.as_database_error().unwrap().code().unwrap(), "23502");
+    assert_eq!(written(&shop).await, json!([0, 0, 0, 0, 0, 0]));
+}
+
+/// Statements that name the same orders in another order, and their addresses, too.
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn statements_that_place_the_same_orders_do_not_wait_for_each_other_in_a_circle(db: PgPool) {
+    let shop = Shop::on(db);
+    for round in 0..20_u32 {
+        let first = round.saturating_mul(10);
+        let numbers = (first..first.saturating_add(10)).collect::<Vec<_>>();
+        let given = |number: &u32| {
+            let address_id = AddressId::of(sqlx::types::Uuid::from_u128(u128::from(
+                1_000_u32.saturating_sub(*number),
+            )));
+            Given::of(sent_to(order(*number), "GB", Some(address_id)))
+        };
+        let forth: Vec<_> = numbers.iter().map(given).collect();
+        let back: Vec<_> = numbers.iter().rev().map(given).collect();
+        let (forth, back) = futures::join!(
+            places_together(&shop.starter, &forth),
+            places_together(&shop.starter, &back),
+        );
+        let back = back.unwrap();
+        let new = forth.unwrap().into_iter().zip(back.into_iter().rev());
+        assert!(new.into_iter().all(|(one, other)| one.0 != other.0 && one.1 == other.1));
+    }
+}

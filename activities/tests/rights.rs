@@ -1,4 +1,4 @@
-//! What the database lets the worker and the starter do. That it is enough is shown by all other
+//! What the database lets the worker, the starter and the relay do. That it is enough is shown by all other
 //! tests, which have these rights alone.
 
 use runtime::schema::MIGRATIONS;
@@ -65,6 +65,7 @@ async fn the_starter_writes_neither_orders_nor_money_nor_books(db: PgPool) {
         [
             "catalog.products",
             "customers.customers",
+            "customers.mail_preferences",
             "fraud.entries",
             "fraud.origins",
             "identity.clients",
@@ -74,6 +75,7 @@ async fn the_starter_writes_neither_orders_nor_money_nor_books(db: PgPool) {
             "inbox.events",
             "inventory.movements",
             "inventory.stock",
+            "mail.waits",
             "operations.paused_queues",
             "operations.stopped_parties",
             "orders.launches",
@@ -94,6 +96,14 @@ async fn the_starter_writes_neither_orders_nor_money_nor_books(db: PgPool) {
         "insert into orders.step_keys (order_id, step, version) values (gen_random_uuid(), 's', 1)",
         "insert into outbox.messages (aggregatetype, aggregateid, sequence, type, payload)
             values ('order', 'o', 1, 'ordersaga.order.placed.v1', '{}')",
+        // What messages say is on record elsewhere, and how they get on is the relay's to say.
+        "select payload from outbox.messages",
+        "update outbox.sinks set paused_at = null",
+        "update outbox.parked set decision = 'skip'",
+        "delete from outbox.sinks",
+        "delete from outbox.interventions",
+        "select outbox.rebase(false)",
+        "select outbox.sweep('0 s', 1)",
         // A launch begins with an order on record, and how the customer pays is the worker's to know.
         "insert into orders.launches (order_id, placed_at) values (gen_random_uuid(), now())",
         "update orders.launches set order_id = gen_random_uuid()",
@@ -119,7 +129,7 @@ async fn the_starter_writes_neither_orders_nor_money_nor_books(db: PgPool) {
         "insert into customers.addresses (address_id) values (gen_random_uuid())",
         "insert into payments.charges (charge_key, order_id) values ('k', gen_random_uuid())",
         "insert into ledger.transactions (key) values ('by hand')",
-        "select orders.rebuild_projection(gen_random_uuid())",
+        "select orders.repair(gen_random_uuid(), 'worker', 'by hand')",
         // Goods are set aside and sold by orders alone, and where people live is not read back.
         "update inventory.stock set reserved = 0",
         "select name, line1 from customers.addresses",
@@ -132,6 +142,16 @@ async fn the_starter_writes_neither_orders_nor_money_nor_books(db: PgPool) {
         // Who has transferred money, and from which account, is the worker's to know.
         "select payer_iban from bank.entries",
         "insert into bank.payments (reference) values ('RF')",
+        // What customers are told is the relay's to say, and a mail's token its customer's to use.
+        "select unsubscribe from mail.notifications",
+        "update mail.notifications set state = 'sent', sent_at = now()",
+        "insert into mail.notifications (fact) values ('order:1')",
+        "update mail.waits set told_at = now()",
+        // Who is told by webhooks is said by functions, and a secret is shown once.
+        "select key from webhooks.secrets",
+        "update webhooks.endpoints set url = 'https://eve.example'",
+        "select webhooks.disable(gen_random_uuid(), 'gone', null, 'by hand')",
+        "select webhooks.sweep(0, 1)",
         // How a party is dealt with is the workers' to say.
         "delete from operations.party_standings",
         // What the payment provider tells is taken in, and applied by the workers.
@@ -223,7 +243,7 @@ async fn only_who_may_come_and_what_stands_still_is_ever_removed(db: PgPool) {
 
 /// What runs with its owner's rights, and who may call it.
 #[sqlx::test(migrator = "MIGRATIONS")]
-async fn what_runs_with_its_owners_rights_is_called_by_one_program_alone(db: PgPool) {
+async fn what_runs_with_its_owners_rights_is_called_by_those_who_are_to(db: PgPool) {
     let callers = sqlx::query!(
         r#"
         select
@@ -256,24 +276,111 @@ async fn what_runs_with_its_owners_rights_is_called_by_one_program_alone(db: PgP
             ("inbox.sweep", false, true),
             ("inventory.book_variance", false, false),
             ("ledger.book_movement", true, false),
+            ("mail.retry", true, false),
+            ("mail.skip", true, false),
+            ("mail.unsubscribe", true, false),
             ("operations.sweep", false, true),
             ("orders.cancel_before_launch", true, false),
+            ("orders.deliver", true, false),
             ("orders.place", true, false),
+            ("orders.place_many", true, false),
+            ("outbox.decide", true, false),
+            // Whoever shows how messages get on.
+            ("outbox.is_restored", true, true),
+            ("outbox.pause", true, false),
+            ("outbox.remove", true, false),
+            ("outbox.replay_all", true, false),
+            ("outbox.standings", true, true),
+            // Called by the sweep.
+            ("outbox.sweep", false, false),
             ("payments.record_outside_refund", false, true),
             ("payments.release_dispute", true, false),
             ("payments.replace_method", true, false),
             ("payments.request_refund", true, false),
             ("payments.reverse_refund", false, true),
+            ("webhooks.change_endpoint", true, false),
+            ("webhooks.create_endpoint", true, false),
+            // Called by the relay.
+            ("webhooks.disable", false, false),
+            ("webhooks.redeliver", true, false),
+            ("webhooks.remove_endpoint", true, false),
+            ("webhooks.rotate_secret", true, false),
+            // Called by the relay.
+            ("webhooks.sweep", false, false),
+            ("webhooks.try_out", true, false),
         ]
     );
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn the_relay_sees_of_orders_and_customers_what_mails_and_invoices_say(db: PgPool) {
+    let seen = sqlx::query_scalar!(
+        r#"
+        select format('%s: %s', attrelid::regclass, string_agg(attname::text, ' ' order by attname))
+            as "seen!"
+        from pg_attribute join pg_class on pg_class.oid = attrelid
+        where relkind = 'r' and attnum > 0 and not attisdropped
+            and relnamespace::regnamespace::text
+                in ('catalog', 'customers', 'inventory', 'orders', 'payments')
+            and has_column_privilege('ordersaga_relay', attrelid, attnum, 'select')
+        group by attrelid
+        "#
+    );
+    let mut seen = seen.fetch_all(&db).await.unwrap();
+    seen.sort_unstable();
+    assert_eq!(
+        seen,
+        [
+            "catalog.products: name sku",
+            "customers.addresses: address_id city country line1 line2 name postal_code",
+            "customers.customers: customer_id email name phone",
+            "customers.mail_preferences: customer_id email locale switched_off",
+            "inventory.stock: on_hand reserved sku",
+            "orders.order_events: data order_id sequence type version",
+            "orders.orders: address_id country currency customer_id discount ending \
+             fulfilment_status lines order_id payment_status placed_at shipping status subtotal \
+             tax total",
+            "payments.charges: approvable_until attempt captured order_id replaceable_until \
+             replaced_at state",
+            "payments.refund_requests: currency goods goods_tax lines number order_id shipping \
+             shipping_tax",
+        ]
+    );
+    let all = tables(&db, "ordersaga_relay", "see").await;
+    for private in ["bank.", "fraud.", "identity.", "inbox.", "ledger.", "sandbox_"] {
+        assert!(!all.iter().any(|table| table.starts_with(private)), "{all:?}");
+    }
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn the_relay_changes_no_order_and_says_nothing_in_an_operators_name(db: PgPool) {
+    for statement in [
+        "update orders.orders set status_data = '{\"status\": \"completed\"}'",
+        "select orders.record(gen_random_uuid(), 'order.completed', '{}')",
+        "select fingerprint from orders.orders",
+        "select terms from orders.orders",
+        "select approval_url from payments.charges",
+        "select method from payments.methods",
+        "update customers.customers set email = 'eve@example.org'",
+        "update inventory.stock set reserved = 0",
+        "update mail.waits set withdrawn_at = now()",
+        "delete from mail.notifications",
+        "select mail.retry(1, 'relay')",
+        "select mail.skip(1, 'relay', 'by hand')",
+        "update invoices.invoices set total = 0",
+    ] {
+        assert_eq!(refused(&db, "ordersaga_relay", statement).await, NOT_ALLOWED, "{statement}");
+    }
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn the_worker_cannot_place_an_order_nor_change_how_it_is_paid(db: PgPool) {
     for statement in [
         "select orders.place(gen_random_uuid(), 'v1:', '{}', 'tok_visa', null, '0 s')",
+        "select orders.place_many('{}', '{}', '{}', '{}', '{}', '{}')",
         "select orders.cancel_before_launch(gen_random_uuid(), 'by hand')",
-        "select orders.rebuild_projection(gen_random_uuid())",
+        "select orders.deliver(gen_random_uuid(), null, 'worker')",
+        "select orders.repair(gen_random_uuid(), 'worker', 'by hand')",
         "update payments.methods set method = 'tok_other'",
         "select payments.replace_method(gen_random_uuid(), 'tok_other', null)",
         "select fraud.decide(gen_random_uuid(), 'approve', 'worker', 'by hand')",
@@ -305,6 +412,13 @@ async fn the_worker_cannot_place_an_order_nor_change_how_it_is_paid(db: PgPool) 
         "delete from inbox.events",
         "delete from outbox.messages",
         "update outbox.messages set published_at = now()",
+        "update outbox.progress set seen = pg_current_snapshot()",
+        "delete from outbox.parked",
+        "select outbox.decide('kafka', null, 'skip', 'worker', 'by hand')",
+        "select outbox.remove('kafka', 'worker', 'by hand')",
+        "select outbox.replay_all('kafka', 'worker', 'by hand')",
+        "select outbox.sweep('0 s', 1)",
+        "select outbox.rebase(false)",
         "delete from orders.step_keys",
         // What goes wrong at a sandbox is ordered by its owner.
         "insert into sandbox_carrier.behaviours (call, whom, behaviour) values ('*', '*', 'html')",
@@ -319,6 +433,9 @@ async fn the_worker_cannot_place_an_order_nor_change_how_it_is_paid(db: PgPool) 
         // Who closes what nothing else closes is a person.
         "select finance.settle_difference(1, 'worker', 'by hand')",
         "select inbox.dismiss('evt_1', 'worker', 'by hand')",
+        "select mail.retry(1, 'worker')",
+        "select unsubscribe from mail.notifications",
+        "select email from customers.mail_preferences",
         // Who stops a party is an operator.
         "insert into operations.stopped_parties (party, stopped_by, why)
             values ('carrier', 'worker', 'by hand')",

@@ -657,11 +657,8 @@ async fn a_parcel_that_is_accepted_after_its_reservation_expired_takes_its_goods
     assert_eq!(moved, ["received", "reserved", "expired", "sold"]);
 }
 
-#[sqlx::test(migrator = "MIGRATIONS")]
-async fn what_a_lost_run_has_handed_over_is_called_off_though_the_record_was_set_back(db: PgPool) {
-    let (shop, order) = (Shop::stocked(db).await, order(1));
-    shop.takes_up_to_posting(&order).await;
-    shop.ships(&order).await.unwrap();
+/// The record of an order is as it was before its parcel, and `recover` has found that out.
+pub(crate) async fn loses_parcel(shop: &Shop, order: &Order) {
     let id = order.order_id.uuid();
     let forgotten = sqlx::query!("delete from shipping.shipments where order_id = $1", id);
     forgotten.execute(&shop.owner).await.unwrap();
@@ -672,8 +669,23 @@ async fn what_a_lost_run_has_handed_over_is_called_off_though_the_record_was_set
     step.execute(&shop.owner).await.unwrap();
     let noticed = sqlx::query!("insert into orders.set_back (order_id) values ($1)", id);
     noticed.execute(&shop.owner).await.unwrap();
-    shop.cancels_shipment(&order).await.unwrap();
-    shop.cancels_shipment(&order).await.unwrap();
-    assert_eq!(carrier_records(&shop).await, (0, 1));
-    assert_eq!(refusal(shop.ships(&order).await), LATE);
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn what_a_lost_run_has_handed_over_is_called_off_though_the_record_was_set_back(db: PgPool) {
+    let shop = Shop::stocked(db).await;
+    for (number, behaviour) in (1..).zip(TROUBLES) {
+        let order = to_be_shipped(&shop, number).await;
+        shop.ships(&order).await.unwrap();
+        loses_parcel(&shop, &order).await;
+        trouble(&shop, "*", "draft", behaviour).await;
+        fails(behaviour, shop.cancels_shipment(&order)).await;
+        no_more_trouble(&shop).await;
+        shop.cancels_shipment(&order).await.unwrap();
+        shop.cancels_shipment(&order).await.unwrap();
+        shop.carrier.land_late_requests().await.unwrap();
+        assert_eq!(carrier_records(&shop).await, (0, i64::from(number)), "{behaviour}");
+        assert_eq!(refusal(shop.ships(&order).await), LATE);
+        shop.releases(&order).await.unwrap();
+    }
 }

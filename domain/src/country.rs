@@ -1,4 +1,4 @@
-//! Where a parcel goes, as ISO 3166-1 alpha-2.
+//! The country of a destination, as ISO 3166-1 alpha-2.
 
 use std::fmt;
 
@@ -45,6 +45,10 @@ const WITH_POSTAL_CODES: &str = "AS AT AU AX BE BL BR CA CH CN CZ DE DK EE ES FI
 /// **Source.** The same: the countries whose `require` has no `C`.
 const WITHOUT_TOWNS: &str = "AE AG CO GI HK ID JP KY MO NR SG SM VG";
 
+/// The member states of the European Union.
+const EUROPEAN_UNION: &str =
+    "AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IT LT LU LV MT NL PL PT RO SE SI SK";
+
 impl CountryCode {
     /// Whether an address there needs a postal code.
     #[must_use]
@@ -56,6 +60,12 @@ impl CountryCode {
     #[must_use]
     pub fn needs_city(self) -> bool {
         !self.is_in(WITHOUT_TOWNS)
+    }
+
+    /// Whether it is a member of the European Union, which is one area of value added tax.
+    #[must_use]
+    pub fn is_in_european_union(self) -> bool {
+        self.is_in(EUROPEAN_UNION)
     }
 
     fn is_in(self, countries: &str) -> bool {
@@ -88,10 +98,14 @@ impl From<CountryCode> for String {
 mod tests {
     use super::*;
 
+    fn country(code: &str) -> CountryCode {
+        CountryCode::parse(code).unwrap()
+    }
+
     #[test]
     fn an_address_needs_what_its_country_has() {
         let needs = |code: &str| {
-            let country = CountryCode::parse(code).unwrap();
+            let country = country(code);
             (country.needs_postal_code(), country.needs_city())
         };
         assert_eq!(needs("GB"), (true, true));
@@ -99,9 +113,11 @@ mod tests {
         assert_eq!(needs("AE"), (false, false));
         assert_eq!(needs("IE"), (false, true));
         assert_eq!(needs("SG"), (true, false));
-        for code in WITH_POSTAL_CODES.split(' ').chain(WITHOUT_TOWNS.split(' ')) {
+        let lists = [WITH_POSTAL_CODES, WITHOUT_TOWNS, EUROPEAN_UNION];
+        for code in lists.iter().flat_map(|codes| codes.split(' ')) {
             assert!(CountryCode::parse(code).is_ok(), "{code:?}");
         }
+        assert!(country("IE").is_in_european_union() && !country("GB").is_in_european_union());
     }
 
     #[test]

@@ -29,7 +29,7 @@ use crate::{
 };
 
 macro_rules! events {
-    ($($(#[doc = $doc:literal])* $variant:ident($data:ident) = $name:literal;)+) => {
+    ($($(#[doc = $doc:literal])* $variant:ident($data:ident) = $name:tt;)+) => {
         /// Something that happened to an order. Never changed afterwards.
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         #[serde(tag = "type", content = "data")]
@@ -120,6 +120,8 @@ events! {
     OrderShipped(Parcelled) = "order.shipped";
     /// The parcel was recalled before the carrier fetched it.
     ShipmentCancelled(Parcelled) = "shipment.cancelled";
+    /// The customer has the parcel.
+    OrderDelivered(Delivered) = "order.delivered";
     /// From now on what was done for the order is undone.
     OrderUnwinding(Unwinding) = "order.unwinding";
     /// The order waits for a person's decision.
@@ -282,6 +284,18 @@ payload! {
     Parcelled {
         /// The carrier's tracking number.
         tracking: String,
+    }
+}
+
+payload! {
+    /// A parcel that the customer has. To whom it was given is not said here.
+    Delivered {
+        /// The carrier's tracking number.
+        tracking: String,
+        /// When it was delivered, as it was reported. The event comes later.
+        delivered_at: DateTime<Utc>,
+        /// Who reported it, as the token names them.
+        reported_by: String,
     }
 }
 
@@ -523,6 +537,7 @@ impl OrderEvent {
                 Some(FulfilmentStatus::Cancelled)
             }
             Self::OrderShipped(_) => Some(FulfilmentStatus::Shipped),
+            Self::OrderDelivered(_) => Some(FulfilmentStatus::Delivered),
             _ => None,
         }
     }

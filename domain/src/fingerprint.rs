@@ -1,4 +1,4 @@
-//! How a repeated request is told from another one under the same key.
+//! Tells a repeated request from a different one under the same key.
 
 use std::fmt;
 

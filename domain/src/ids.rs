@@ -1,4 +1,4 @@
-//! The names of things: one registry, so that two of them can never be swapped unnoticed.
+//! All identifiers, in one place and each with a type of its own, so that two cannot be confused.
 
 use std::fmt;
 

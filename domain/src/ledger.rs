@@ -1,4 +1,4 @@
-//! Double entry: what is booked on one side is booked on another, or it is not booked.
+//! Double-entry bookkeeping: journal entries that balance, or do not exist.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! The vocabulary of the shop: what an order, a price, a posting and a refusal are.
+//! The domain model: orders, prices, journal entries, statuses and rejections.
 //!
 //! Nothing here does I/O, reads a clock or can fail for a reason outside its arguments.
 //! The workflow, the activities and the starter all speak in these words, so that a price
@@ -10,8 +10,10 @@ pub mod dispute;
 pub mod event;
 mod fingerprint;
 mod ids;
+pub mod invoice;
 pub mod json;
 pub mod ledger;
+mod mail;
 mod money;
 mod order;
 mod party;
@@ -32,6 +34,7 @@ pub use country::{CountryCode, UnknownCountry};
 pub use fingerprint::Fingerprint;
 pub use ids::{AddressId, CustomerId, DiscountCode, IdError, OrderId, PaymentToken, Sku};
 pub use iso_currency::Currency;
+pub use mail::{MailPolicy, MailTemplate};
 pub use money::{Money, MoneyError, minor_digits, written_amount};
 pub use order::{
     CaptureAt, Destination, InvalidOrder, LINES_MAX, Order, OrderLine, PAYMENTS_MAX, QUANTITY_MAX,

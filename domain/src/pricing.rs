@@ -1,4 +1,4 @@
-//! From articles and quantities to what the customer pays.
+//! Prices an order: from articles and quantities to the customer's total.
 //!
 //! Pure functions of the shop's tables, shared by quote and order.
 //! **Rounding.** A line is exact: a unit price has no more decimals than its currency, and a

@@ -1,4 +1,4 @@
-//! What the payment provider tells by itself.
+//! Events that the payment provider sends.
 //!
 //! An event says only "look at this object": which one, and when something happened to it. What
 //! has become of the object is asked for at the provider, so nothing else of an event is read, and

@@ -539,5 +539,11 @@ mod tests {
         let taken = Facts { order: OrderStanding::Waiting, ..taken };
         let told = Some(Kind::CapturedOnlyThere);
         assert_eq!(judge(&taken), Judgement { difference: told, repair: Some(Repair::Hint) });
+        // Of an order that moves, what one side does not know yet is no difference.
+        let moving = Facts { order: OrderStanding::Moving, ..taken };
+        let taken_here = Facts { ours: Some(ours(State::Captured, 2_430, 0)), ..moving };
+        for facts in [moving, taken_here, Facts { theirs: None, ..taken_here }] {
+            agree(facts);
+        }
     }
 }

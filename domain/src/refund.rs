@@ -1,4 +1,4 @@
-//! Giving back what a completed order was paid with: how much of which part, and what is done next.
+//! Refunds of completed orders: how much of which part, and what to do next.
 //!
 //! A refund is a process of its own, because its order has ended: an operator or a service asks for
 //! it, the provider carries it out, and the books follow. An order has as many refunds as its

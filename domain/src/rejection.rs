@@ -1,4 +1,4 @@
-//! Every way the business says no.
+//! Every reason for which the business rejects an order.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! Fraud screening: what speaks against an order, and what follows from it.
+//! Fraud screening: the rules, and the decision that follows from them.
 //!
 //! A set of rules looks at facts twice: before the payment is asked for, and once it is authorised,
 //! with what the provider says of it. Each rule whose condition holds leaves a [`Finding`], which has

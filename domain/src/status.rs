@@ -1,4 +1,4 @@
-//! Where an order stands: three questions a shop asks of it, each with a state machine of its own.
+//! An order's three statuses, each with a state machine of its own.
 //!
 //! | question | type |
 //! |---|---|
@@ -314,6 +314,21 @@ named_state!(FulfilmentStatus, {
     Cancelled => Shipped;
 });
 
+impl FulfilmentStatus {
+    /// Whether the parcel is out of the house, wherever it is.
+    #[must_use]
+    pub const fn has_left(self) -> bool {
+        match self {
+            Self::Shipped
+            | Self::Delivered
+            | Self::PartiallyReturned
+            | Self::Returned
+            | Self::Lost => true,
+            Self::None | Self::Reserved | Self::Cancelled => false,
+        }
+    }
+}
+
 impl PaymentStatus {
     /// What it is once the money of a refund has come back, and of the payment all is there again,
     /// or a part. Such an event takes back what the refund had made of the payment and nothing
@@ -358,10 +373,8 @@ impl OrderState {
 
     /// Whether a cancel can still stop it: it goes forward, and its parcel is not handed over.
     #[must_use]
-    pub fn can_be_cancelled(&self) -> bool {
-        !self.status.is_terminal()
-            && !self.unwinding
-            && self.fulfilment_status != FulfilmentStatus::Shipped
+    pub const fn can_be_cancelled(&self) -> bool {
+        !self.status.is_terminal() && !self.unwinding && !self.fulfilment_status.has_left()
     }
 
     /// Whether the customer can be told how it went: the money is taken or set aside, or neither is
@@ -453,6 +466,7 @@ mod tests {
     use itertools::Itertools as _;
 
     use super::*;
+    use crate::event::Delivered;
 
     fn transitions<S: Copy>(
         all: &(impl Iterator<Item = S> + Clone),
@@ -512,6 +526,52 @@ mod tests {
                 assert!(end.clone().transition_to(next.clone()).is_err());
             }
         }
+    }
+
+    fn delivered() -> OrderEvent {
+        OrderEvent::OrderDelivered(Delivered {
+            tracking: "T1".to_owned(),
+            delivered_at: DateTime::UNIX_EPOCH,
+            reported_by: "web-shop".to_owned(),
+        })
+    }
+
+    #[test]
+    fn a_delivery_moves_the_goods_of_a_parcel_that_is_on_its_way_and_nothing_else() {
+        let ends = [
+            OrderStatus::Processing,
+            OrderStatus::Completed,
+            OrderStatus::Cancelled { reason: "ordered twice".to_owned() },
+        ];
+        for (status, before) in ends.into_iter().cartesian_product(FulfilmentStatus::iter()) {
+            let before = OrderState {
+                status,
+                payment_status: PaymentStatus::Disputed,
+                fulfilment_status: before,
+                tracking: Some("T1".to_owned()),
+                ..OrderState::placed()
+            };
+            let is_under_way = matches!(
+                before.fulfilment_status,
+                FulfilmentStatus::Shipped | FulfilmentStatus::Lost
+            );
+            let mut expected = before.clone();
+            if is_under_way {
+                expected.fulfilment_status = FulfilmentStatus::Delivered;
+            }
+            assert_eq!(before.apply(&delivered(), DateTime::UNIX_EPOCH), expected);
+        }
+    }
+
+    #[test]
+    fn an_order_whose_parcel_was_delivered_cannot_be_cancelled() {
+        let shipped =
+            OrderState { fulfilment_status: FulfilmentStatus::Shipped, ..OrderState::placed() };
+        assert!(!shipped.can_be_cancelled());
+        let delivered = shipped.apply(&delivered(), DateTime::UNIX_EPOCH);
+        assert_eq!(delivered.fulfilment_status, FulfilmentStatus::Delivered);
+        assert!(!delivered.can_be_cancelled());
+        assert!(OrderState::placed().can_be_cancelled());
     }
 
     #[test]

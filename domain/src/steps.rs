@@ -1,4 +1,4 @@
-//! What each step of the saga takes: nouns of the trade, each carrying its step's key.
+//! The arguments of the saga's steps, each with the key of its step.
 
 use std::fmt;
 use std::str::FromStr;

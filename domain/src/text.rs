@@ -1,4 +1,4 @@
-//! Text that people write, in the one form in which it is compared.
+//! Normalises text that people write, so that it can be compared.
 //!
 //! One keyboard writes `é` as one character and another as two. What is stored, searched for or
 //! compared is in one form, Unicode's NFC, so that the same text is the same from everywhere.

@@ -9,12 +9,14 @@
 //! | [`shipments`] | shipping in two halves, with a carrier that forgets references and goods that expire |
 //! | [`refunds`] | giving money of a completed order back, with a provider that decides late and forgets keys |
 //! | [`decisions`] | what operators decide, and what it acts upon |
+//! | [`delivering`] | what the outbox holds reaches a sink, whatever commits late, dies or is taken for dead |
 //!
 //! Each model has switches that plant an error in it; its tests demand that the promises hold
 //! without one, and that the search finds how each error breaks them. See `docs/models.md`.
 
 pub mod check;
 pub mod decisions;
+pub mod delivering;
 pub mod launching;
 pub mod payments;
 pub mod refunds;

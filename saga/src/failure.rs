@@ -1,4 +1,4 @@
-//! Why an activity did not simply succeed: decoded here and nowhere else.
+//! Decodes why an activity failed. No other module does.
 
 use std::fmt::Display;
 use std::time::Duration;

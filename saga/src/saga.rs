@@ -1,4 +1,4 @@
-//! The mechanism: how steps are done and undone. What they are is the process's business.
+//! The saga's mechanism: runs steps and their undos, whatever the process is.
 
 use std::mem;
 use std::time::Duration;
@@ -184,7 +184,7 @@ impl<P: Process> Saga<P> {
         self.unless_cancelled(&forward)?;
         self.ctx.state_mut(|process| process.progress_mut().pause(Some(why)));
         show(&self.ctx);
-        let round = forward.child_token();
+        let round = token_of_timer();
         let timer = TimerOptions::builder(at_most.max(WAIT_MIN))
             .cancellation_token(round.clone())
             .summary(why.to_owned())
@@ -197,6 +197,7 @@ impl<P: Process> Saga<P> {
         );
         workflows::select! {
             _ = timer => {},
+            // It ends with a cancel, too.
             _ = news => round.cancel_with_reason("there is news"),
         }
         self.ctx.state_mut(|process| process.progress_mut().pause(None));
@@ -284,11 +285,17 @@ impl<P: Process> Saga<P> {
         if !length.is_zero() && !forward.is_cancelled() {
             tell(&self.ctx, format!("⏸ can be cancelled for another {} s", length.as_secs()));
             show(&self.ctx);
+            let window = token_of_timer();
             let timer = TimerOptions::builder(length)
-                .cancellation_token(forward.clone())
+                .cancellation_token(window.clone())
                 .summary("cancel window".to_owned())
                 .build();
-            self.ctx.timer(timer).await;
+            let mut timer = self.ctx.timer(timer);
+            let mut cancelled = forward.cancelled();
+            workflows::select! {
+                _ = timer => {},
+                () = cancelled => window.cancel(),
+            }
         }
         self.unless_cancelled(&forward)
     }
@@ -378,6 +385,16 @@ impl<P: Process> Saga<P> {
     fn forward(&self) -> WorkflowCancellationToken {
         self.ctx.state(|process| process.progress().forward())
     }
+}
+
+/// What a timer is cancelled by: by the saga alone, and never by the process's own token.
+///
+/// Temporal's request to cancel a workflow cancels that token, and every timer that hangs on it, while
+/// the SDK (1.1.1) is still reading what else is in the workflow task. If a timer fires there behind the
+/// request, the SDK does not find it any more and panics. The next attempt has the same events, so the
+/// process would stand still for ever. The saga cancels its timers once the whole task is read.
+fn token_of_timer() -> WorkflowCancellationToken {
+    WorkflowCancellationToken::new()
 }
 
 impl<P: Process, A: Step> Undeclared<'_, P, A> {

@@ -1,11 +1,12 @@
 //! A Temporal server that nobody else uses, set up as `temporal/` says.
 
-use std::env;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::{env, mem};
 
 use temporalio_sdk::testing::{
     EphemeralExe, LocalServer, LocalWorkflowEnvironmentOptions, WorkflowEnvironment,
 };
+use tokio::net::TcpSocket;
 
 /// A server that runs until it is shut down.
 pub type Server = WorkflowEnvironment<LocalServer>;
@@ -15,7 +16,7 @@ pub async fn server() -> (Server, String) {
     let cli = env::var("TEMPORAL_CLI")
         .expect("TEMPORAL_CLI names the temporal binary; `make test` sets it, or set it to yours");
     loop {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = port();
         let options = LocalWorkflowEnvironmentOptions::builder()
             .port(port)
             .server_executable(EphemeralExe::ExistingPath(cli.clone()))
@@ -28,6 +29,18 @@ pub async fn server() -> (Server, String) {
             Err(error) => tracing::warn!(%error, "another try to start Temporal"),
         }
     }
+}
+
+/// A port that nobody else is given while this process runs: two tests that were given the same one
+/// would share a server, which goes away with the first of them. Temporal can listen there all the
+/// same: this socket does not listen, and both allow their address to be used again.
+fn port() -> u16 {
+    let held = TcpSocket::new_v4().unwrap();
+    held.set_reuseaddr(true).unwrap();
+    held.bind(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let port = held.local_addr().unwrap().port();
+    mem::forget(held);
+    port
 }
 
 fn arguments() -> Vec<String> {

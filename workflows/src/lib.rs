@@ -1,4 +1,4 @@
-//! The shop's processes: what is done for an order, in which order, and how it is undone.
+//! The shop's processes as workflows: their steps, their order, and their undos.
 //!
 //! One folder per process. In each: `mod.rs` is the process and how it is addressed while it runs,
 //! `contract.rs` the table of its activities. What all of them are told, and have put on the order's

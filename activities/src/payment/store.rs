@@ -6,13 +6,14 @@ use chrono::{DateTime, Utc};
 use domain::event::{OrderEvent, PaymentMoved, Refused};
 use domain::payment::PaymentState;
 use domain::screening::RiskLevel;
-use domain::{Charge, Money, Rejection, StepKey, StepName};
+use domain::{Charge, Money, Order, Rejection, StepKey, StepName};
 use serde_json::Value;
 use sqlx::PgPool;
 
 use super::port::{Payment, PaymentId};
 use crate::ActivityFault;
 use crate::idempotency::{self, Outcome, Recorded};
+use crate::orders::{self, Begun};
 
 /// What is on record of a payment, beside the idempotency record of the step that asks.
 pub(super) struct Stored {
@@ -45,69 +46,98 @@ pub(super) struct Wait<'a> {
     pub(super) event: OrderEvent,
 }
 
-/// Reads both. Authorising has a payment of its own; whoever captures, or undoes a capture, is
-/// about the order's newest. Once the first attempt at authorising is undone, so are the later ones:
-/// the run that undoes need not know of them.
-pub(super) async fn read(db: &PgPool, key: StepKey) -> Result<Stored, ActivityFault> {
-    const DOING: &str = "looking up a payment";
+/// What the database has of an order's payment.
+struct Found {
+    is_first_undone: bool,
+    reference: Option<String>,
+    attempt: Option<i32>,
+    state: Option<String>,
+    approvable_until: Option<DateTime<Utc>>,
+    replaceable_until: Option<DateTime<Utc>>,
+    recorded_at: Option<DateTime<Utc>>,
+    retry_until: Option<DateTime<Utc>>,
+    read_at: DateTime<Utc>,
+}
+
+/// Reads the order and its payment. Authorising has a payment of its own; whoever captures, or undoes
+/// a capture, is about the order's newest. Once the first attempt at authorising is undone, so are the
+/// later ones: the run that undoes need not know of them.
+async fn find(db: &PgPool, key: StepKey) -> Result<(orders::Row, Found), ActivityFault> {
     let own = (key.step == StepName::AuthorisePayment).then(|| key.to_string());
-    let row = sqlx::query!(
-        r#"
-        select
-            outcome as "outcome?",
-            undone_at is not null or $4::text is not null and exists (
+    Ok(orders::read_with!(
+        db, key,
+        columns: r#",
+            $5::text is not null and exists (
                 select from orders.step_keys as first
-                where (first.order_id, first.step, first.version) = ($1, $5, $3)
+                where (first.order_id, first.step, first.version) = ($1, $6, $3)
                     and first.undone_at is not null
-            ) as "is_undone!",
-            provider_reference as "provider_reference?", attempt as "attempt?", state as "state?",
-            approvable_until as "approvable_until?", replaceable_until as "replaceable_until?",
+            ) as "is_first_undone!",
+            newest.provider_reference as "provider_reference?", newest.attempt as "attempt?",
+            newest.state as "state?", newest.approvable_until as "approvable_until?",
+            newest.replaceable_until as "replaceable_until?",
             newest.recorded_at as "recorded_at?",
             (
                 select min(declined.replaceable_until) from payments.charges as declined
                 where declined.order_id = $1
             ) as "retry_until?",
             now() as "read_at!"
-        from (values (true)) as always
-        left join orders.step_keys on (order_id, step, version) = ($1, $2, $3)
-        left join lateral (
-            select
-                provider_reference, attempt, state, approvable_until, replaceable_until,
-                recorded_at
-            from payments.charges
-            where charges.order_id = $1 and ($4::text is null or charge_key = $4)
-            order by attempt desc limit 1
-        ) as newest on true
         "#,
-        key.order_id.uuid(),
-        key.name_on_record(),
-        idempotency::version(key)?,
-        own,
-        StepName::AuthorisePayment.name(),
-    )
-    .fetch_one(db)
-    .await
-    .map_err(|error| ActivityFault::of_database(DOING, error))?;
-    let recorded = Recorded::of(row.outcome, row.is_undone)?;
-    let payment = row.provider_reference.zip(row.attempt).zip(row.state);
-    let payment = payment.map(|((reference, attempt), state)| {
-        let attempt =
-            u32::try_from(attempt).map_err(|error| ActivityFault::broken(DOING, error))?;
-        let state = state.parse().map_err(|error| ActivityFault::broken(DOING, error))?;
-        let (approvable_until, replaceable_until) = (row.approvable_until, row.replaceable_until);
-        let age = row.recorded_at.map(|stored_at| row.read_at.signed_duration_since(stored_at));
-        let age = age.and_then(|age| age.to_std().ok()).unwrap_or_default();
-        Ok(StoredPayment {
-            id: PaymentId(reference),
-            attempt,
-            state,
-            approvable_until,
-            replaceable_until,
-            age,
-        })
-    });
-    let (retry_until, read_at) = (row.retry_until, row.read_at);
-    Ok(Stored { recorded, payment: payment.transpose()?, retry_until, read_at })
+        joins: r#"
+            left join lateral (
+                select
+                    provider_reference, attempt, state, approvable_until, replaceable_until,
+                    recorded_at
+                from payments.charges
+                where charges.order_id = $1 and ($5::text is null or charge_key = $5)
+                order by attempt desc limit 1
+            ) as newest on true
+        "#,
+        arguments: [own, StepName::AuthorisePayment.name()],
+        |row| Found {
+            is_first_undone: row.is_first_undone,
+            reference: row.provider_reference,
+            attempt: row.attempt,
+            state: row.state,
+            approvable_until: row.approvable_until,
+            replaceable_until: row.replaceable_until,
+            recorded_at: row.recorded_at,
+            retry_until: row.retry_until,
+            read_at: row.read_at,
+        }
+    ))
+}
+
+/// Reads what a step needs, as [`orders::begin`] does, and its payment with it.
+pub(super) async fn begin(db: &PgPool, key: StepKey) -> Result<(Order, Stored), ActivityFault> {
+    let (mut row, found) = find(db, key).await?;
+    row.is_undone |= found.is_first_undone;
+    let Begun { order, recorded } = row.begun(key)?;
+    Ok((order, found.stored(recorded)?))
+}
+
+/// Reads what is on record of a payment.
+pub(super) async fn read(db: &PgPool, key: StepKey) -> Result<Stored, ActivityFault> {
+    let (row, found) = find(db, key).await?;
+    let recorded = Recorded::of(row.outcome, row.is_undone || found.is_first_undone)?;
+    found.stored(recorded)
+}
+
+impl Found {
+    fn stored(self, recorded: Recorded<Value>) -> Result<Stored, ActivityFault> {
+        const DOING: &str = "looking up a payment";
+        let Self { approvable_until, replaceable_until, retry_until, read_at, .. } = self;
+        let payment = self.reference.zip(self.attempt).zip(self.state);
+        let payment = payment.map(|((reference, attempt), state)| {
+            let attempt =
+                u32::try_from(attempt).map_err(|error| ActivityFault::broken(DOING, error))?;
+            let state = state.parse().map_err(|error| ActivityFault::broken(DOING, error))?;
+            let age = self.recorded_at.map(|stored_at| read_at.signed_duration_since(stored_at));
+            let age = age.and_then(|age| age.to_std().ok()).unwrap_or_default();
+            let id = PaymentId(reference);
+            Ok(StoredPayment { id, attempt, state, approvable_until, replaceable_until, age })
+        });
+        Ok(Stored { recorded, payment: payment.transpose()?, retry_until, read_at })
+    }
 }
 
 /// The attempts after this one that have a payment, the last first.

@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use domain::event::{OrderEvent, Parcelled};
 use domain::shipment::ShipmentState;
-use domain::{AddressId, Parcel, Rejection, Shipment, StepKey};
+use domain::{Order, Parcel, Rejection, Shipment, StepKey, StepName};
 use sqlx::PgPool;
 
 use super::port::{Consignment, Recipient, ShipmentId};
 use crate::ActivityFault;
 use crate::idempotency::{self, Outcome, Recorded};
+use crate::orders::{self, Begun};
 
 /// What is on record of a parcel at one moment.
 pub(super) struct Stored {
@@ -24,71 +26,102 @@ pub(super) struct Stored {
     pub(super) recipient: Option<Recipient>,
 }
 
-/// Reads it in one statement: the goods are sold in the transaction that answers the key, so
-/// whoever finds them gone and the key open knows that no other attempt has handed them over.
-pub(super) async fn read(db: &PgPool, parcel: &Parcel) -> Result<Stored, ActivityFault> {
-    let row = sqlx::query!(
-        r#"
-        select
-            outcome as "outcome?", undone_at is not null as "is_undone!",
-            carrier_reference as "carrier_reference?", shipments.recorded_at as "recorded_at?",
+/// What the database has of an order's parcel.
+struct Found {
+    shipment: Option<String>,
+    recorded_at: Option<DateTime<Utc>>,
+    read_at: DateTime<Utc>,
+    are_goods_held: bool,
+    is_payment_lost: Option<bool>,
+    recipient: Option<Recipient>,
+}
+
+/// Reads the order and its parcel in one statement: the goods are sold in the transaction that
+/// answers the key, so whoever finds them gone and the key open knows that no other attempt has
+/// handed them over.
+async fn find(db: &PgPool, key: StepKey) -> Result<(orders::Row, Found), ActivityFault> {
+    let reservation = StepKey { step: StepName::ReserveStock, ..key };
+    Ok(orders::read_with!(
+        db, key,
+        columns: r#",
+            parcel.carrier_reference as "carrier_reference?", parcel.recorded_at as "recorded_at?",
             now() as "read_at!",
             exists (
                 select from inventory.reservations
-                where reservation_key = $5 and reservations.state = 'held'
+                where reservation_key = $6 and reservations.state = 'held'
             ) as "are_goods_held!",
             (
                 select bool_or(is_lost) from payments.disputes
                 where disputes.order_id = $1 and (is_open and released_at is null or is_lost)
             ) as "is_payment_lost?",
-            name as "name?", line1 as "line1?", line2 as "line2?",
-            city as "city?", postal_code as "postal_code?"
-        from (values (true)) as always
-        left join orders.step_keys on (step_keys.order_id, step, version) = ($1, $2, $3)
-        left join shipping.shipments on shipment_key = $4
-        left join customers.addresses on address_id = $6
+            recipient.name as "name?", recipient.line1 as "line1?", recipient.line2 as "line2?",
+            recipient.city as "city?", recipient.postal_code as "postal_code?"
         "#,
-        parcel.key.order_id.uuid(),
-        parcel.key.name_on_record(),
-        idempotency::version(parcel.key)?,
-        parcel.key.to_string(),
-        parcel.reservation.to_string(),
-        parcel.ship_to.address_id.map(AddressId::uuid),
-    )
-    .fetch_one(db)
-    .await
-    .map_err(|error| ActivityFault::of_database("looking up what to ship", error))?;
-    let recipient = match (row.name, row.line1, row.city, row.postal_code) {
-        (Some(name), Some(line1), Some(city), Some(postal_code)) => {
-            Some(Recipient { name, line1, line2: row.line2, city, postal_code })
+        joins: r#"
+            left join shipping.shipments as parcel on parcel.shipment_key = $5
+            left join customers.addresses as recipient
+                on recipient.address_id = orders.address_id
+        "#,
+        arguments: [key.to_string(), reservation.to_string()],
+        |row| Found {
+            shipment: row.carrier_reference,
+            recorded_at: row.recorded_at,
+            read_at: row.read_at,
+            are_goods_held: row.are_goods_held,
+            is_payment_lost: row.is_payment_lost,
+            recipient: match (row.name, row.line1, row.city, row.postal_code) {
+                (Some(name), Some(line1), Some(city), Some(postal_code)) => {
+                    Some(Recipient { name, line1, line2: row.line2, city, postal_code })
+                }
+                _ => None,
+            },
         }
-        _ => None,
-    };
-    let age = row.recorded_at.map(|stored_at| row.read_at.signed_duration_since(stored_at));
-    Ok(Stored {
-        recorded: Recorded::of(row.outcome, row.is_undone)?,
-        shipment: row.carrier_reference.map(ShipmentId),
-        age: age.and_then(|age| age.to_std().ok()).unwrap_or_default(),
-        are_goods_held: row.are_goods_held,
-        is_payment_lost: row.is_payment_lost,
-        recipient,
-    })
+    ))
+}
+
+/// Reads what the step needs, as [`orders::begin`] does, and its parcel with it.
+pub(super) async fn begin(db: &PgPool, key: StepKey) -> Result<(Order, Stored), ActivityFault> {
+    let (row, found) = find(db, key).await?;
+    let Begun { order, recorded } = row.begun(key)?;
+    Ok((order, found.stored(recorded)))
+}
+
+/// Reads what is on record of a parcel.
+pub(super) async fn read(db: &PgPool, key: StepKey) -> Result<Stored, ActivityFault> {
+    let (row, found) = find(db, key).await?;
+    Ok(found.stored(Recorded::of(row.outcome, row.is_undone)?))
+}
+
+impl Found {
+    fn stored(self, recorded: Recorded<Shipment>) -> Stored {
+        let age = self.recorded_at.map(|stored_at| self.read_at.signed_duration_since(stored_at));
+        Stored {
+            recorded,
+            shipment: self.shipment.map(ShipmentId),
+            age: age.and_then(|age| age.to_std().ok()).unwrap_or_default(),
+            are_goods_held: self.are_goods_held,
+            is_payment_lost: self.is_payment_lost,
+            recipient: self.recipient,
+        }
+    }
 }
 
 /// Stores the id of a shipment that was drafted a moment ago, with the beginning of its step's
 /// idempotency record; whether it did. Neither is stored if the step has a shipment, an answer or a
-/// tombstone already, or if a dispute came meanwhile.
+/// tombstone already, or if a dispute came meanwhile. An undo stores it all the same (`is_undo`): it calls
+/// the parcel off.
 pub(super) async fn store(
     db: &PgPool,
     parcel: &Parcel,
     ShipmentId(reference): &ShipmentId,
+    is_undo: bool,
 ) -> Result<bool, ActivityFault> {
     let stored = sqlx::query!(
         r#"
         with begun as (
             insert into orders.step_keys (order_id, step, version)
             select $1::uuid, $2::text, $3::integer
-            where not exists (
+            where $9 or not exists (
                 select from payments.disputes
                 where disputes.order_id = $1 and (is_open and released_at is null or is_lost)
             )
@@ -108,6 +141,7 @@ pub(super) async fn store(
         reference,
         parcel.ship_to.country.to_string(),
         pieces(parcel)?,
+        is_undo,
     )
     .execute(db)
     .await
@@ -216,19 +250,23 @@ pub(super) async fn record_cancel(
             where reservations.reservation_key = called_off.reservation_key
                 and reservations.state = 'sold'
             returning reservations.reservation_key
+        ), gone as materialized (
+            select sku, quantity
+            from back join inventory.reservation_lines using (reservation_key)
+        ), locked as materialized (
+            select sku from inventory.stock
+            where sku = any (array(select sku from gone))
+            order by sku
+            for update
         ), line as materialized (
-            select stock.sku, line.quantity
-            from back
-            join inventory.reservation_lines as line using (reservation_key)
-            join inventory.stock on stock.sku = line.sku
-            order by stock.sku
-            for update of stock
+            select sku, quantity from locked join gone using (sku)
         ), returned as (
             update inventory.stock
             set on_hand = stock.on_hand + line.quantity,
                 reserved = stock.reserved + line.quantity,
                 sold = stock.sold - line.quantity
-            from line where stock.sku = line.sku
+            from line
+            where stock.sku = any (array(select sku from line)) and stock.sku = line.sku
         ), movement as (
             insert into inventory.movements (sku, quantity, reason, reservation_key)
             select line.sku, line.quantity, 'returned', back.reservation_key from line, back

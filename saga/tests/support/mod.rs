@@ -16,10 +16,9 @@
 pub mod trip;
 pub mod world;
 
-use std::env;
-use std::net::TcpListener;
-use std::thread;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
+use std::{env, mem, thread};
 
 use saga::{Decision, Resolution, WaitingFor};
 use temporalio_client::{
@@ -32,6 +31,7 @@ use temporalio_sdk::testing::{
 use temporalio_sdk::workflow_replayer::{WorkflowReplayer, WorkflowReplayerOptions};
 use temporalio_sdk::workflows::WorkflowImplementation;
 use temporalio_sdk::{Runtime, Worker, WorkerOptions};
+use tokio::net::TcpSocket;
 use tokio::sync::watch;
 use trip::{Trip, TripId, TripStart, View};
 use world::World;
@@ -152,7 +152,7 @@ async fn temporal() -> WorkflowEnvironment<LocalServer> {
     let cli = env::var("TEMPORAL_CLI")
         .expect("TEMPORAL_CLI names the temporal binary; `make test` sets it, or set it to yours");
     loop {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = port();
         // The dev server's own defaults make every step wait.
         let settings = [
             "history.transferProcessorMaxPollRPS=100",
@@ -173,6 +173,18 @@ async fn temporal() -> WorkflowEnvironment<LocalServer> {
             Err(error) => println!("another try to start Temporal: {error}"),
         }
     }
+}
+
+/// A port that nobody else is given while this process runs: two tests that were given the same one
+/// would share a server, which goes away with the first of them. Temporal can listen there all the
+/// same: this socket does not listen, and both allow their address to be used again.
+fn port() -> u16 {
+    let held = TcpSocket::new_v4().unwrap();
+    held.set_reuseaddr(true).unwrap();
+    held.bind(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let port = held.local_addr().unwrap().port();
+    mem::forget(held);
+    port
 }
 
 /// Serves the trips, on a thread and a runtime of its own: a worker stays on its thread.

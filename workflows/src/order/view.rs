@@ -1,4 +1,4 @@
-//! What an order's workflow shows of itself, and what it can be told.
+//! The queries, signals and updates of an order's workflow.
 
 use std::error::Error;
 use std::time::Duration;
