@@ -8,9 +8,11 @@ pub(crate) mod basket;
 pub(crate) mod catalogue;
 pub(crate) mod customers;
 pub(crate) mod disputes;
+pub(crate) mod endpoints;
 pub(crate) mod input;
 pub(crate) mod launch;
 pub(crate) mod ledger;
+pub(crate) mod mail;
 pub(crate) mod money;
 pub(crate) mod orders;
 pub(crate) mod paging;
@@ -18,12 +20,16 @@ pub(crate) mod parties;
 pub(crate) mod products;
 pub(crate) mod queues;
 pub(crate) mod quote;
+pub(crate) mod reads;
 pub(crate) mod reconciliation;
+pub(crate) mod relay;
 pub(crate) mod screening;
 pub(crate) mod stock;
+pub(crate) mod together;
 pub(crate) mod turn;
 pub(crate) mod webhooks;
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use domain::{CaptureAt, ProviderName, Screening};
@@ -33,6 +39,10 @@ use tokio_util::sync::CancellationToken;
 use crate::app::basket::{Basket, pricing_refused};
 use crate::app::catalogue::{Catalogue, Priced};
 use crate::app::launch::Launcher;
+use crate::app::orders::placer::Placer;
+use crate::app::orders::store::OrderRow;
+use crate::app::products::ProductRow;
+use crate::app::reads::Reads;
 use crate::error::Problem;
 use crate::shares::Places;
 use crate::temporal::Temporal;
@@ -44,6 +54,9 @@ pub(crate) struct App {
     pub(crate) temporal: Temporal,
     pub(crate) launcher: Arc<Launcher>,
     pub(crate) catalogue: Catalogue,
+    pub(crate) placer: Placer,
+    pub(crate) order_rows: Reads<OrderRow>,
+    pub(crate) product_rows: Reads<ProductRow>,
     pub(crate) settings: Settings,
     /// One for each order that is being watched.
     pub(crate) streams: Places,
@@ -82,15 +95,22 @@ pub(crate) struct Settings {
     pub(crate) waits_per_caller: usize,
     /// With so many orders waiting for their launch, no more are accepted.
     pub(crate) backlog_max: u64,
+    /// So many orders a second are a burst, for which launching makes way.
+    pub(crate) burst_per_second: NonZeroU32,
 }
 
 impl App {
     /// Connects nothing yet.
     pub(crate) fn new(database: PgPool, temporal: Temporal, settings: Settings) -> Self {
-        let launcher = Launcher::new(database.clone(), temporal.clone(), settings.backlog_max);
+        let Settings { backlog_max, burst_per_second, .. } = settings;
+        let launcher =
+            Launcher::new(database.clone(), temporal.clone(), backlog_max, burst_per_second);
         Self {
             launcher: Arc::new(launcher),
+            placer: Placer::on(database.clone()),
             catalogue: Catalogue::of(database.clone()),
+            order_rows: Reads::of(database.clone()),
+            product_rows: Reads::of(database.clone()),
             database,
             temporal,
             settings,

@@ -11,11 +11,13 @@ use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use domain::{CaptureAt, ProviderName, Screening};
 use reqwest::Url;
 use runtime::database::PoolSettings;
+use runtime::http::outside::InternalHosts;
 use sqlx::PgPool;
 
 use crate::app::webhooks::signature::{StripeMode, StripeWebhooks};
 use crate::http::{
-    Limits, ProxyHeader, RATE_PER_ADDRESS, RATE_PER_TOKEN, REGISTRATIONS_PER_ADDRESS,
+    BURST_PER_SECOND, Limits, ProxyHeader, RATE_PER_ADDRESS, RATE_PER_TOKEN,
+    REGISTRATIONS_PER_ADDRESS,
 };
 use crate::identity::{
     Client, EmbeddedSettings, ExternalIssuer, Identity, REFETCH_PAUSE, http_client, is_safe,
@@ -118,6 +120,11 @@ pub struct ServeArgs {
     #[arg(long, env = "ORDERSAGA_CORS_ORIGINS", value_delimiter = ',')]
     pub cors_origins: Vec<HeaderValue>,
 
+    /// Hosts inside the shop's own network that webhooks may go to, too, with commas between, each
+    /// with its port or without. The relay has to be told the same.
+    #[arg(long, env = "WEBHOOK_INTERNAL_HOSTS", default_value = "")]
+    pub api_webhook_internal_hosts: InternalHosts,
+
     /// How many seconds requests are still taken after the process was asked to stop, so that a
     /// load balancer sees `/ready` turn red before a connection is refused.
     #[arg(long, env = "ORDERSAGA_NOTICE_SECONDS", default_value_t = 2,
@@ -201,6 +208,12 @@ pub struct ServeArgs {
     #[arg(long, env = "ORDERSAGA_BACKLOG_MAX", default_value_t = 100_000,
           value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     pub backlog_max: u64,
+
+    /// How many orders a second are a burst. While as many come in, few are launched, so that the
+    /// machine accepts them; for a minute at a stretch, and for half of the time at most. Afterwards
+    /// all are launched, the oldest first.
+    #[arg(long, env = "ORDERSAGA_BURST_PER_SECOND", default_value_t = BURST_PER_SECOND)]
+    pub burst_per_second: NonZeroU32,
 
     #[command(flatten)]
     pub(crate) webhooks: Webhooks,
@@ -320,6 +333,7 @@ impl ServeArgs {
             screening: (self.screening == "on")
                 .then_some(Screening { review_seconds: self.review_seconds }),
             backlog_max: self.backlog_max,
+            burst_per_second: self.burst_per_second,
         }
     }
 

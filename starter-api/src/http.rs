@@ -6,6 +6,7 @@ mod attention;
 mod conditional;
 mod customers;
 mod disputes;
+mod endpoints;
 mod extract;
 mod forwarded;
 #[cfg(fuzzing)]
@@ -14,6 +15,7 @@ mod graphql;
 mod identity;
 mod ledger;
 mod line;
+mod mail;
 mod observe;
 mod openapi;
 mod ops;
@@ -27,6 +29,7 @@ mod quotes;
 mod rate_limit;
 mod receive;
 mod reconciliation;
+mod relay;
 mod screening;
 mod state;
 mod stock;
@@ -46,8 +49,10 @@ use utoipa_axum::routes;
 pub use forwarded::ProxyHeader;
 pub(crate) use ops::metrics::POOL;
 pub(crate) use rate_limit::block_of;
+pub(crate) use state::{
+    BURST_PER_SECOND, RATE_PER_ADDRESS, RATE_PER_TOKEN, REGISTRATIONS_PER_ADDRESS,
+};
 pub use state::{Limits, State};
-pub(crate) use state::{RATE_PER_ADDRESS, RATE_PER_TOKEN, REGISTRATIONS_PER_ADDRESS};
 
 use crate::error::{Kind, Problem};
 use crate::graphql::GraphqlSchema;
@@ -143,7 +148,10 @@ fn every_operation() -> OpenApiRouter<State> {
         .routes(routes!(orders::timeline::timeline))
         .routes(routes!(orders::cancel::cancel))
         .routes(routes!(orders::pay::pay))
+        .routes(routes!(orders::deliver::deliver))
         .routes(routes!(orders::refund::refund, orders::refunds::refunds))
+        .routes(routes!(orders::invoice::invoice))
+        .routes(routes!(orders::invoices::invoices))
         .routes(routes!(graphql::ask))
         .routes(routes!(quotes::price))
         .routes(routes!(orders::resolve::resolve))
@@ -178,18 +186,51 @@ fn every_operation() -> OpenApiRouter<State> {
         .routes(routes!(reconciliation::settle::settle_difference))
         .routes(routes!(identity::register::register, customers::list::list))
         .routes(routes!(customers::show::show, customers::update::update))
+        .routes(routes!(customers::show_mail::show_mail, customers::update_mail::update_mail))
+        .routes(routes!(customers::wait_for::wait_for, customers::wait_no_more::wait_no_more))
         .routes(routes!(identity::change_password::change_password))
         .routes(routes!(identity::sign_in::sign_in))
         .routes(routes!(identity::token::token))
         .routes(routes!(identity::keys::keys))
         .routes(routes!(identity::discovery::discovery))
+        .routes(routes!(mail::list::notifications))
+        .routes(routes!(mail::retry::retry_notification))
+        .routes(routes!(mail::skip::skip_notification))
+        .routes(routes!(mail::unsubscribe_page::unsubscribe_page, mail::unsubscribe::unsubscribe))
         .routes(routes!(webhooks::stripe::stripe))
         .routes(routes!(webhooks::list::provider_events))
         .routes(routes!(webhooks::retry::retry_event))
         .routes(routes!(webhooks::dismiss::dismiss_event))
+        .merge(operations_of_endpoints())
+        .merge(operations_of_sinks())
         .routes(routes!(ops::health::health))
         .routes(routes!(ops::ready::ready))
         .routes(routes!(ops::metrics::metrics))
+}
+
+fn operations_of_sinks() -> OpenApiRouter<State> {
+    OpenApiRouter::new()
+        .routes(routes!(relay::list::sinks))
+        .routes(routes!(relay::parked::parked))
+        .routes(routes!(relay::pause::pause_sink))
+        .routes(routes!(relay::resume::resume_sink))
+        .routes(routes!(relay::replay::replay_parked))
+        .routes(routes!(relay::skip::skip_parked))
+        .routes(routes!(relay::remove::remove_sink))
+}
+
+fn operations_of_endpoints() -> OpenApiRouter<State> {
+    OpenApiRouter::new()
+        .routes(routes!(endpoints::list::endpoints, endpoints::create::create_endpoint))
+        .routes(routes!(
+            endpoints::show::endpoint,
+            endpoints::change::change_endpoint,
+            endpoints::remove::remove_endpoint
+        ))
+        .routes(routes!(endpoints::rotate::rotate_secret))
+        .routes(routes!(endpoints::deliveries::deliveries))
+        .routes(routes!(endpoints::redeliver::redeliver))
+        .routes(routes!(endpoints::try_out::try_out_endpoint))
 }
 
 async fn route_not_found() -> Problem {

@@ -42,6 +42,7 @@ pub use clients::{Client, InvalidClient};
 pub use embedded::EmbeddedSettings;
 pub(crate) use embedded::{EmbeddedIssuer, IssuedToken};
 pub use external::{ExternalIssuer, REFETCH_PAUSE, http_client, is_safe};
+pub(crate) use register::normalized_email;
 
 use crate::error::{Kind, Problem};
 use crate::identity::embedded::TOKEN_TYPE;

@@ -65,7 +65,8 @@ pub async fn run(
     let identity = args.identity(&database)?;
     let webhooks = args.webhooks()?;
     let state = State::new(database, temporal, identity, args.limits());
-    let mut state = state.open_to_pages_of(&args.cors_origins);
+    let state = state.open_to_pages_of(&args.cors_origins);
+    let mut state = state.sending_webhooks_to(args.api_webhook_internal_hosts.clone());
     if let Some(webhooks) = webhooks {
         tracing::info!(mode = webhooks.mode().name(), "Stripe's webhooks are taken");
         state = state.taking_webhooks(webhooks);

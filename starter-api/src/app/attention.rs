@@ -1,4 +1,5 @@
-//! The orders that wait for a person's decision, and deciding about many at once.
+//! What waits for a person, in one list: orders, webhook endpoints that were given up, sinks in which
+//! messages were refused, and mails that are parked. And deciding about many orders at once.
 
 mod store;
 
@@ -31,65 +32,203 @@ const READ_AT_ONCE: i64 = 1_000;
 /// How many orders are told at once.
 const AT_ONCE: usize = 32;
 
-/// An order that waits for a person's decision.
+/// Something that waits for a person, and what to do about it.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Waiting {
+    /// What waits, since when, and why.
+    #[serde(flatten)]
+    about: AttentionSubject,
+    /// What to do about it, and what gets it off this list.
+    #[schema(example = "`ordersaga mail retry 17` once the cause is repaired, or \
+                        `ordersaga mail skip 17 --why WHY`")]
+    advice: String,
+    /// Where it is in the list.
+    #[serde(skip)]
+    #[schema(ignore)]
+    place: AttentionCursor,
+}
+
+/// What waits for a person.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub(crate) enum AttentionSubject {
+    /// An order, for a decision or for a dispute to be answered.
+    Order(WaitingOrder),
+    /// A webhook endpoint that the relay has disabled.
+    WebhookEndpoint(WaitingEndpoint),
+    /// A sink in which messages were refused.
+    Sink(WaitingSink),
+    /// A mail or a text message to a customer that is parked.
+    Mail(WaitingMail),
+}
+
+/// An order that waits for a person's decision.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct WaitingOrder {
     /// The order.
-    pub(crate) order_id: OrderId,
+    order_id: OrderId,
     /// Who ordered.
-    pub(crate) customer_id: CustomerId,
+    customer_id: CustomerId,
     /// What it waits for.
     #[serde(flatten)]
-    pub(crate) attention: Attention,
+    attention: Attention,
     /// Until when something can be done about it, if there is such a time.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) until: Option<DateTime<Utc>>,
+    until: Option<DateTime<Utc>>,
     /// The cursor's part, as the database sorts it.
     #[serde(skip)]
     #[schema(ignore)]
-    pub(crate) since: String,
+    since_as_text: String,
 }
 
-/// Where a page of waiting orders ended.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// A webhook endpoint that takes nothing any more. Its messages are kept.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct WaitingEndpoint {
+    /// The endpoint.
+    endpoint_id: Uuid,
+    /// The host that its messages go to; the rest of its URL may hold a secret.
+    #[schema(example = "erp.example.org")]
+    host: String,
+    /// What the last attempt ended with.
+    #[schema(example = "it did not answer in time")]
+    why: String,
+    /// Since when it is disabled.
+    since: DateTime<Utc>,
+}
+
+/// A sink whose receiver has refused messages about which nobody has decided.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct WaitingSink {
+    /// What it is called.
+    #[schema(example = "kafka")]
+    sink: String,
+    /// How many messages were refused: one of each order.
+    #[schema(example = 1)]
+    refused: i64,
+    /// Why the first of them was.
+    #[schema(example = "the broker refuses a message of 2 MB")]
+    why: String,
+    /// Since when that one is parked.
+    since: DateTime<Utc>,
+}
+
+/// A mail or a text message to a customer that is parked. Whom it goes to is not in it.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct WaitingMail {
+    /// Its number.
+    notification_id: i64,
+    /// Which mail it is.
+    #[schema(example = "shipped")]
+    template: String,
+    /// By which way it goes: `mail` or `sms`.
+    #[schema(example = "mail")]
+    channel: String,
+    /// The order that it is about, if it is about one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    order_id: Option<Uuid>,
+    /// Why it is not sent.
+    #[schema(example = "the server does not take the recipient: 550 5.1.1")]
+    why: String,
+    /// Since when it is parked.
+    since: DateTime<Utc>,
+}
+
+/// Where a page of what waits ended.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub(crate) struct AttentionCursor {
-    pub(crate) since: String,
-    pub(crate) order_id: Uuid,
+    /// Since when it waits, as the database writes it: that sorts as text.
+    since: String,
+    /// What tells it from others that wait since the same moment.
+    id: Uuid,
 }
 
 impl TryFrom<String> for AttentionCursor {
     type Error = &'static str;
 
     fn try_from(cursor: String) -> Result<Self, Self::Error> {
-        let parsed = cursor.split_once('_').and_then(|(since, order_id)| {
+        let parsed = cursor.split_once('_').and_then(|(since, id)| {
             since.parse::<DateTime<Utc>>().ok()?;
-            Some(Self { since: since.to_owned(), order_id: order_id.parse().ok()? })
+            Some(Self { since: since.to_owned(), id: id.parse().ok()? })
         });
         parsed.ok_or("a cursor is the `next_cursor` of the page before")
     }
 }
 
-impl Waiting {
-    fn cursor(&self) -> AttentionCursor {
-        AttentionCursor { since: self.since.clone(), order_id: self.order_id.uuid() }
-    }
-}
-
 impl From<AttentionCursor> for String {
-    fn from(AttentionCursor { since, order_id }: AttentionCursor) -> Self {
-        format!("{since}_{order_id}")
+    fn from(AttentionCursor { since, id }: AttentionCursor) -> Self {
+        format!("{since}_{id}")
     }
 }
 
-/// A page of the orders that wait, the longest waiting first.
+impl WaitingOrder {
+    fn place(&self) -> AttentionCursor {
+        AttentionCursor { since: self.since_as_text.clone(), id: self.order_id.uuid() }
+    }
+
+    fn advice(&self) -> String {
+        let Self { order_id, attention: Attention { step, occurrence, decisions, .. }, .. } = self;
+        let decision = match decisions.as_slice() {
+            [only] => only.to_string(),
+            _ => "DECISION".to_owned(),
+        };
+        let resolve = format!(
+            "`ordersaga attention resolve {order_id} {decision} --step {step} --occurrence \
+             {occurrence} --why WHY`"
+        );
+        if *step == StepName::AnswerDispute {
+            format!("answer it at the payment provider, or {resolve} once it is dealt with")
+        } else {
+            resolve
+        }
+    }
+}
+
+impl AttentionSubject {
+    fn advice(&self) -> String {
+        match self {
+            Self::Order(order) => order.advice(),
+            Self::WebhookEndpoint(WaitingEndpoint { endpoint_id, .. }) => format!(
+                "`ordersaga endpoint enable {endpoint_id}` once it takes messages again, or \
+                 `ordersaga endpoint remove {endpoint_id}`"
+            ),
+            Self::Sink(WaitingSink { sink, .. }) => format!(
+                "`ordersaga relay parked {sink}` lists them; `ordersaga relay replay {sink} --why WHY` \
+                 once the cause is repaired, or `ordersaga relay skip {sink} --order ORDER --why WHY`"
+            ),
+            Self::Mail(WaitingMail { notification_id, .. }) => format!(
+                "`ordersaga mail retry {notification_id}` once the cause is repaired, or `ordersaga \
+                 mail skip {notification_id} --why WHY`"
+            ),
+        }
+    }
+}
+
+impl Waiting {
+    fn new(about: AttentionSubject, place: AttentionCursor) -> Self {
+        Self { advice: about.advice(), about, place }
+    }
+}
+
+impl From<WaitingOrder> for Waiting {
+    fn from(order: WaitingOrder) -> Self {
+        let place = order.place();
+        Self::new(AttentionSubject::Order(order), place)
+    }
+}
+
+/// A page of what waits for a person, the longest waiting first.
 pub(crate) async fn list(
     app: &App,
     after: Option<&AttentionCursor>,
     size: PageSize,
 ) -> Result<Page<Waiting>, Problem> {
-    let waiting = store::waiting(&app.database, after, size.to_read()).await?;
-    Ok(Page::of(waiting, size, |last| last.cursor().into()))
+    let orders = store::orders(&app.database, after, size.to_read()).await?;
+    // Each list has a page's worth, so the page is among what both have.
+    let mut waiting = store::undelivered(&app.database, after, size.to_read()).await?;
+    waiting.extend(orders.into_iter().map(Waiting::from));
+    waiting.sort_by_cached_key(|one| one.place.clone());
+    Ok(Page::of(waiting, size, |last| last.place.clone().into()))
 }
 
 /// One decision for everything that waits at the same step for the same cause.
@@ -212,7 +351,7 @@ async fn release_all(
         format!("{decision} cannot be decided for {step}")
     };
     let mut told = Vec::new();
-    for Waiting { order_id, attention, .. } in disputes_alike(app, cause).await? {
+    for WaitingOrder { order_id, attention, .. } in disputes_alike(app, cause).await? {
         let number = attention.occurrence;
         let is_done = can_be && disputes::release(app, order_id, number, by, why).await?;
         told.push(if is_done { Ok(order_id) } else { Err(refused(order_id, why_not.clone())) });
@@ -222,16 +361,16 @@ async fn release_all(
 
 /// The disputes that wait for an answer and of which this is told, the longest waiting first. What is
 /// told of a dispute is in no column, so all that waits is read.
-async fn disputes_alike(app: &App, cause: &str) -> Result<Vec<Waiting>, Problem> {
-    let is_alike = |Waiting { attention, .. }: &Waiting| {
+async fn disputes_alike(app: &App, cause: &str) -> Result<Vec<WaitingOrder>, Problem> {
+    let is_alike = |WaitingOrder { attention, .. }: &WaitingOrder| {
         attention.step == StepName::AnswerDispute && attention.why.starts_with(cause)
     };
     let most = usize::try_from(ORDERS_MAX).unwrap_or(usize::MAX);
     let mut alike = Vec::new();
     let mut after: Option<AttentionCursor> = None;
     loop {
-        let read = store::waiting(&app.database, after.as_ref(), READ_AT_ONCE).await?;
-        after = read.last().map(Waiting::cursor);
+        let read = store::orders(&app.database, after.as_ref(), READ_AT_ONCE).await?;
+        after = read.last().map(WaitingOrder::place);
         alike.extend(read.into_iter().filter(is_alike));
         if after.is_none() || alike.len() >= most {
             alike.truncate(most);

@@ -1,18 +1,22 @@
 //! The shop's prices and rates: read with every order, changed rarely.
+//!
+//! No order is priced by what was read longer ago than [`FRESH_FOR`]. What is in use is read again
+//! before that, all articles together, so that a busy starter seldom has an order wait for a price.
 
-use std::collections::HashMap;
+mod articles;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use domain::{
-    CountryCode, Discount, DiscountCode, DiscountKind, PriceList, PricedSku, RateTable,
-    ShippingRate, Sku,
+    CountryCode, Discount, DiscountCode, DiscountKind, PriceList, RateTable, ShippingRate, Sku,
 };
 use moka::future::Cache;
 use rust_decimal::Decimal;
 use sqlx::PgPool;
 
 use crate::app::basket::{Basket, pricing_refused};
+use crate::app::catalogue::articles::Articles;
 use crate::app::money::stored_money;
 use crate::error::{Breach, OrProblem, Problem};
 
@@ -24,7 +28,7 @@ const FRESH_FOR: Duration = Duration::from_secs(3);
 #[derive(Clone, Debug)]
 pub(crate) struct Catalogue {
     database: PgPool,
-    products: Cache<Sku, Arc<PricedSku>>,
+    articles: Articles,
     rates: Cache<(), Arc<RateTable>>,
     discounts: Cache<DiscountCode, KnownDiscount>,
 }
@@ -52,9 +56,28 @@ struct BadRow {
     name: String,
 }
 
+/// Why something of the catalogue was not read.
+#[derive(Debug, thiserror::Error)]
+enum Unread {
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+    #[error(transparent)]
+    Row(#[from] BadRow),
+}
+
+impl Unread {
+    fn problem(&self, doing: &'static str) -> Problem {
+        match self {
+            Self::Database(error) => Problem::of_database(doing, error),
+            Self::Row(bad) => Problem::internal(doing, bad),
+        }
+    }
+}
+
 impl Catalogue {
     pub(crate) fn of(database: PgPool) -> Self {
-        Self { database, products: cache(100_000), rates: cache(1), discounts: cache(10_000) }
+        let articles = Articles::of(database.clone());
+        Self { database, articles, rates: cache(1), discounts: cache(10_000) }
     }
 
     /// What the basket costs.
@@ -62,7 +85,7 @@ impl Catalogue {
     /// **Errors.** Each article the shop does not sell, an unknown discount code, a destination
     /// it does not serve: 422 with a pointer.
     pub(crate) async fn price(&self, basket: &Basket) -> Result<Priced, Problem> {
-        let known = self.products(basket).await?;
+        let known = self.articles.of_basket(basket).await?;
         let mut breaches = Vec::new();
         let mut articles = Vec::with_capacity(basket.lines.len());
         for (index, line) in basket.lines.iter().enumerate() {
@@ -100,41 +123,7 @@ impl Catalogue {
     /// Drops an article from this process's cache. Other copies of the starter read the change some
     /// seconds later.
     pub(crate) async fn forget(&self, sku: &Sku) {
-        self.products.invalidate(sku).await;
-    }
-
-    async fn products(&self, basket: &Basket) -> Result<HashMap<Sku, Arc<PricedSku>>, Problem> {
-        const DOING: &str = "reading prices";
-        let mut known = HashMap::with_capacity(basket.lines.len());
-        let mut missing = Vec::new();
-        for line in &basket.lines {
-            match self.products.get(&line.sku).await {
-                Some(product) => {
-                    known.insert(line.sku.clone(), product);
-                }
-                None => missing.push(line.sku.to_string()),
-            }
-        }
-        if missing.is_empty() {
-            return Ok(known);
-        }
-        let rows = sqlx::query!(
-            "select sku, unit_price, unit_cost, currency
-             from catalog.products where sku = any($1)",
-            &missing,
-        )
-        .fetch_all(&self.database)
-        .await
-        .or_problem(DOING)?;
-        for row in rows {
-            let product = product(&row.sku, row.unit_price, row.unit_cost, &row.currency)
-                .ok_or(BadRow { what: "product", name: row.sku })
-                .map_err(|error| Problem::internal(DOING, &error))?;
-            let product = Arc::new(product);
-            self.products.insert(product.sku.clone(), Arc::clone(&product)).await;
-            known.insert(product.sku.clone(), product);
-        }
-        Ok(known)
+        self.articles.forget(sku).await;
     }
 
     /// The discount of this code. People type codes in any case, so case does not matter; where two
@@ -164,23 +153,19 @@ impl Catalogue {
         Ok(Some(known))
     }
 
+    /// Callers that find none wait for the same reading.
     async fn rates(&self) -> Result<Arc<RateTable>, Problem> {
-        if let Some(rates) = self.rates.get(&()).await {
-            return Ok(rates);
-        }
-        let rates = Arc::new(self.read_rates().await?);
-        self.rates.insert((), Arc::clone(&rates)).await;
-        Ok(rates)
+        const DOING: &str = "reading tax and shipping rates";
+        let read = self.rates.try_get_with((), async { self.read_rates().await.map(Arc::new) });
+        read.await.map_err(|error| error.problem(DOING))
     }
 
-    async fn read_rates(&self) -> Result<RateTable, Problem> {
-        const DOING: &str = "reading tax and shipping rates";
-        let bad = |what, name: String| Problem::internal(DOING, &BadRow { what, name });
+    async fn read_rates(&self) -> Result<RateTable, Unread> {
+        let bad = |what, name: String| Unread::Row(BadRow { what, name });
         let mut rates = RateTable::default();
         let taxes = sqlx::query!("select country, percent from catalog.tax_rates")
             .fetch_all(&self.database)
-            .await
-            .or_problem(DOING)?;
+            .await?;
         for row in taxes {
             let country = CountryCode::parse(&row.country)
                 .map_err(|_unknown| bad("the tax rate of", row.country))?;
@@ -189,8 +174,7 @@ impl Catalogue {
         let fees =
             sqlx::query!("select country, currency, fee, free_from from catalog.shipping_rates")
                 .fetch_all(&self.database)
-                .await
-                .or_problem(DOING)?;
+                .await?;
         for row in fees {
             let (country, rate) =
                 shipping_rate(&row.country, &row.currency, row.fee, row.free_from)
@@ -199,14 +183,6 @@ impl Catalogue {
         }
         Ok(rates)
     }
-}
-
-fn product(sku: &str, price: Decimal, cost: Decimal, currency: &str) -> Option<PricedSku> {
-    Some(PricedSku {
-        sku: Sku::parse(sku).ok()?,
-        unit_price: stored_money(price, currency)?,
-        unit_cost: stored_money(cost, currency)?,
-    })
 }
 
 fn discount(kind: &str, value: Decimal, currency: Option<&str>) -> Option<Discount> {

@@ -1,6 +1,7 @@
 //! Customers: who they are beyond their orders.
 
 pub(crate) mod list;
+pub(crate) mod mail;
 pub(crate) mod read;
 pub(crate) mod update;
 

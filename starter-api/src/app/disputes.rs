@@ -79,7 +79,8 @@ pub(crate) async fn shown_with(
 
 /// Puts on record that somebody has dealt with an open dispute of the order; whether there is one.
 ///
-/// **Repeats.** A dispute is dealt with once, until it has to be answered anew.
+/// **Repeats.** A dispute is dealt with once, until it has to be answered anew. The same person with
+/// the same reason gets the same answer again.
 pub(crate) async fn release(
     app: &App,
     order_id: OrderId,

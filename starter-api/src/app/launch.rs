@@ -5,8 +5,14 @@
 //! is not launched after a moment is taken by any starter, the oldest first: after a crash, while
 //! Temporal is away, after the line was stopped, or when orders come faster than they can be
 //! launched.
+//!
+//! While more orders come in than could be carried out, launching makes way for accepting; see
+//! [`intake`].
+
+mod intake;
 
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -16,13 +22,14 @@ use futures::future::join_all;
 use runtime::metrics::timestamp;
 use sqlx::PgPool;
 use sqlx::postgres::types::PgInterval;
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 use workflows::order::OrderStart;
 
+use crate::app::launch::intake::Intake;
 use crate::app::orders::store::launches::{self, Due, DueRow, Launched};
 use crate::app::orders::store::refund_launches::{self, DueRefund};
 use crate::error::Problem;
@@ -38,6 +45,8 @@ pub(crate) const BACKLOG_OLDEST: &str = "ordersaga_launch_backlog_oldest_seconds
 pub(crate) const BACKLOG_SEEN_AT: &str = "ordersaga_launch_backlog_timestamp_seconds";
 /// 1 while an operator has stopped launching.
 pub(crate) const STOPPED: &str = "ordersaga_launching_stopped";
+/// 1 while launching makes way for a burst of orders.
+pub(crate) const MAKES_WAY: &str = "ordersaga_launching_makes_way";
 /// 1 while Temporal starts no workflows.
 pub(crate) const TEMPORAL_AWAY: &str = "ordersaga_temporal_away";
 /// Attempts that failed for a reason of the order's own.
@@ -54,6 +63,12 @@ const PLACES: usize = 1_024;
 
 /// How many orders are taken from the database at once.
 const BATCH: i64 = 256;
+
+/// How many are launched a second while launching makes way for a burst.
+const FEW: i64 = 2;
+
+/// How soon it is noticed that a burst is over.
+const BURST_LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// How soon another starter takes an order that this one launches at once.
 const HEAD_START: PgInterval = PgInterval { months: 0, days: 0, microseconds: 5_000_000 };
@@ -79,6 +94,9 @@ pub(crate) struct Launcher {
     temporal: Temporal,
     /// With so many orders waiting, no more are accepted.
     backlog_max: u64,
+    intake: Intake,
+    /// Orders were left on the list, which nobody looks at before the next look.
+    listed: Notify,
     places: Arc<Semaphore>,
     at_once: Semaphore,
     under_way: TaskTracker,
@@ -102,6 +120,15 @@ struct Sight {
     waiting: u64,
     /// When the backlog will be gone at the rate of the last half minute.
     retry_after_seconds: u16,
+}
+
+/// How fast launching is while it makes way for nothing.
+#[derive(Debug, Default)]
+struct Pace {
+    /// How many had been launched at the last looks.
+    looks: VecDeque<(Instant, u64)>,
+    /// So many within so long.
+    known: Option<(u64, Duration)>,
 }
 
 /// Leave to place an order, given before it is placed.
@@ -128,7 +155,13 @@ impl Launch {
 }
 
 impl Launcher {
-    pub(crate) fn new(database: PgPool, temporal: Temporal, backlog_max: u64) -> Self {
+    /// So many orders a second are a burst, for which launching makes way.
+    pub(crate) fn new(
+        database: PgPool,
+        temporal: Temporal,
+        backlog_max: u64,
+        burst_per_second: NonZeroU32,
+    ) -> Self {
         let (settled, to_settle) = mpsc::unbounded_channel();
         let sight = Sight {
             is_stopped: true,
@@ -141,6 +174,8 @@ impl Launcher {
             database,
             temporal,
             backlog_max,
+            intake: Intake::of(burst_per_second, Instant::now()),
+            listed: Notify::new(),
             places: Arc::new(Semaphore::new(PLACES)),
             at_once: Semaphore::new(AT_ONCE),
             under_way: TaskTracker::new(),
@@ -161,7 +196,14 @@ impl Launcher {
                           done; send the order again after the time in Retry-After.";
             return Err(Problem::overloaded(detail).with_retry_after(sight.retry_after_seconds));
         }
+        let is_burst = self.intake.comes(Instant::now());
         if sight.is_stopped || sight.is_queueing || sight.is_away {
+            return Ok(Admission(None));
+        }
+        if is_burst {
+            // Those that come after the burst wait behind those that it leaves.
+            self.sight.send_modify(|sight| sight.is_queueing = true);
+            self.listed.notify_one();
             return Ok(Admission(None));
         }
         Ok(Admission(Arc::clone(&self.places).try_acquire_owned().ok()))
@@ -193,24 +235,65 @@ impl Launcher {
     }
 
     async fn launch_due(self: &Arc<Self>) {
-        let mut looks = VecDeque::with_capacity(LOOKS);
+        let mut pace = Pace::default();
         loop {
-            let next_look = self.look(&mut looks).await;
+            let next_look = self.look(&mut pace).await;
             let is_stopped = self.sight.borrow().is_stopped;
             if !is_stopped {
                 self.launch_refunds().await;
             }
             loop {
-                let sight = *self.sight.borrow();
-                let there_is_more = !sight.is_stopped && self.take_due(sight.is_away).await;
-                self.sight.send_modify(|sight| {
-                    sight.is_queueing = there_is_more || sight.is_stopped || sight.is_away;
-                });
-                if !there_is_more || Instant::now() >= next_look {
+                let there_is_more = self.launch_some(next_look).await;
+                if Instant::now() >= next_look {
+                    break;
+                }
+                // Before the next look, only a burst leaves orders on the list.
+                if !there_is_more && timeout_at(next_look, self.listed.notified()).await.is_err() {
                     break;
                 }
             }
-            sleep_until(next_look).await;
+        }
+    }
+
+    /// Launches some of what is due; whether there may be more.
+    async fn launch_some(self: &Arc<Self>, next_look: Instant) -> bool {
+        let sight = *self.sight.borrow();
+        let makes_way = self.makes_way();
+        let most = match (sight.is_away, makes_way) {
+            // One order is enough to find out whether Temporal is back.
+            (true, _) => 1,
+            (false, true) => FEW,
+            (false, false) => BATCH,
+        };
+        let mut there_is_more = !sight.is_stopped && self.take_due(most).await;
+        if makes_way && !sight.is_stopped {
+            // The rest of the second is the burst's, unless it is over before and has left more.
+            there_is_more = self.burst_is_over(next_look).await;
+        }
+        self.sight.send_modify(|sight| {
+            sight.is_queueing = there_is_more || makes_way || sight.is_stopped || sight.is_away;
+        });
+        there_is_more
+    }
+
+    /// Whether launching makes way for a burst of orders.
+    fn makes_way(&self) -> bool {
+        let makes_way = self.intake.is_burst(Instant::now());
+        metrics::gauge!(MAKES_WAY).set(u8::from(makes_way));
+        makes_way
+    }
+
+    /// Waits for the end of a burst; whether it has come by then.
+    async fn burst_is_over(&self, by: Instant) -> bool {
+        loop {
+            if !self.makes_way() {
+                return true;
+            }
+            let now = Instant::now();
+            if now >= by {
+                return false;
+            }
+            sleep_until(now.checked_add(BURST_LOOK_EVERY).map_or(by, |next| next.min(by))).await;
         }
     }
 
@@ -252,7 +335,7 @@ impl Launcher {
     }
 
     /// Looks at what waits; answers when to look again.
-    async fn look(&self, looks: &mut VecDeque<(Instant, u64)>) -> Instant {
+    async fn look(&self, pace: &mut Pace) -> Instant {
         let now = Instant::now();
         match launches::look(&self.database).await {
             Ok(backlog) => {
@@ -262,13 +345,9 @@ impl Launcher {
                 metrics::gauge!(BACKLOG_SEEN_AT).set(timestamp(SystemTime::now()));
                 metrics::gauge!(STOPPED).set(u8::from(backlog.is_stopped));
                 let launched = self.launched.load(Ordering::Relaxed);
-                if looks.len() == LOOKS {
-                    looks.pop_front();
-                }
-                looks.push_back((now, launched));
-                let before = looks.front().copied().unwrap_or((now, launched));
+                pace.note(now, launched, self.makes_way());
                 let waiting = u64::from(waiting);
-                let retry_after_seconds = retry_after(waiting, before, (now, launched));
+                let retry_after_seconds = pace.retry_after(waiting);
                 self.sight.send_modify(|sight| {
                     if sight.is_stopped != backlog.is_stopped {
                         tracing::info!(is_stopped = backlog.is_stopped, waiting, "launching");
@@ -285,10 +364,8 @@ impl Launcher {
         now.checked_add(LOOK_EVERY).unwrap_or(now)
     }
 
-    /// Launches orders that are due, as many as are taken at once; whether there may be more.
-    /// While Temporal is away, one order is enough to find out whether it is back.
-    async fn take_due(self: &Arc<Self>, is_away: bool) -> bool {
-        let most = if is_away { 1 } else { BATCH };
+    /// Launches so many orders that are due; whether there may be more.
+    async fn take_due(self: &Arc<Self>, most: i64) -> bool {
         let rows = match launches::claim(&self.database, most).await {
             Ok(rows) => rows,
             Err(error) => {
@@ -413,27 +490,73 @@ fn note(updated: Result<(), sqlx::Error>) {
     }
 }
 
-/// How long so many orders take at the rate measured between two looks.
-fn retry_after(waiting: u64, before: (Instant, u64), now: (Instant, u64)) -> u16 {
-    let launched = now.1.saturating_sub(before.1);
-    let took = now.0.saturating_duration_since(before.0).as_secs();
-    let seconds = waiting.saturating_mul(took).checked_div(launched);
-    let seconds = seconds.unwrap_or(RETRY_AFTER_SECONDS_MAX).clamp(1, RETRY_AFTER_SECONDS_MAX);
-    u16::try_from(seconds).unwrap_or(u16::MAX)
+impl Pace {
+    /// Notes how many have been launched in all.
+    fn note(&mut self, now: Instant, launched: u64, makes_way: bool) {
+        if makes_way {
+            // How few are launched meanwhile does not tell how soon the backlog will be gone.
+            self.looks.clear();
+            return;
+        }
+        if self.looks.len() == LOOKS {
+            self.looks.pop_front();
+        }
+        if let Some((before, launched_before)) = self.looks.front() {
+            let took = now.saturating_duration_since(*before);
+            self.known = Some((launched.saturating_sub(*launched_before), took));
+        }
+        self.looks.push_back((now, launched));
+    }
+
+    /// How long so many orders take to launch.
+    fn retry_after(&self, waiting: u64) -> u16 {
+        let (launched, took) = self.known.unwrap_or_default();
+        let took = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let millis = waiting.saturating_mul(took).checked_div(launched);
+        let seconds = millis.map_or(RETRY_AFTER_SECONDS_MAX, |millis| millis.div_ceil(1_000));
+        let seconds = seconds.clamp(1, RETRY_AFTER_SECONDS_MAX);
+        u16::try_from(seconds).unwrap_or(u16::MAX)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn after(begun: Instant, seconds: u64) -> Instant {
+        begun.checked_add(Duration::from_secs(seconds)).unwrap()
+    }
+
     #[test]
     fn a_caller_is_asked_to_wait_for_as_long_as_the_backlog_takes() {
         let begun = Instant::now();
-        let after = |seconds| begun.checked_add(Duration::from_secs(seconds)).unwrap();
-        assert_eq!(retry_after(1_000, (begun, 500), (after(10), 1_500)), 10);
-        assert_eq!(retry_after(10, (begun, 0), (after(1), 1_000)), 1);
-        assert_eq!(retry_after(100_000, (begun, 0), (after(10), 10)), 300);
+        let asked = |waiting, before, launched, seconds| {
+            let mut pace = Pace::default();
+            pace.note(begun, before, false);
+            pace.note(after(begun, seconds), launched, false);
+            pace.retry_after(waiting)
+        };
+        assert_eq!(asked(1_000, 500, 1_500, 10), 10);
+        assert_eq!(asked(10, 0, 1_000, 1), 1);
+        assert_eq!(asked(100_000, 0, 10, 10), 300);
         // Nothing is launched: nobody knows.
-        assert_eq!(retry_after(10, (begun, 7), (after(10), 7)), 300);
+        assert_eq!(asked(10, 7, 7, 10), 300);
+    }
+
+    #[test]
+    fn a_burst_does_not_change_how_long_a_caller_is_asked_to_wait() {
+        let (begun, mut pace) = (Instant::now(), Pace::default());
+        assert_eq!(pace.retry_after(1_000), 300, "nobody knows yet");
+        pace.note(begun, 0, false);
+        pace.note(after(begun, 10), 1_000, false);
+        for second in 11..60 {
+            pace.note(after(begun, second), 1_000, true);
+            assert_eq!(pace.retry_after(1_000), 10);
+        }
+        // The first look afterwards begins anew, and the next one measures.
+        pace.note(after(begun, 60), 1_000, false);
+        assert_eq!(pace.retry_after(1_000), 10);
+        pace.note(after(begun, 61), 1_200, false);
+        assert_eq!(pace.retry_after(1_000), 5);
     }
 }

@@ -1,11 +1,14 @@
 //! Orders: one file per operation, and the order itself as every operation answers it.
 
 pub(crate) mod cancel;
+pub(crate) mod deliver;
 pub(crate) mod events;
 pub(crate) mod filter;
+pub(crate) mod invoices;
 pub(crate) mod list;
 pub(crate) mod pay;
 pub(crate) mod place;
+pub(crate) mod placer;
 pub(crate) mod read;
 pub(crate) mod refund;
 pub(crate) mod resolve;

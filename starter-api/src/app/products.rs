@@ -33,8 +33,8 @@ pub(crate) struct Product {
 }
 
 /// The article as the database has it.
-#[derive(Debug)]
-struct Row {
+#[derive(Clone, Debug)]
+pub(crate) struct ProductRow {
     sku: String,
     name: String,
     unit_price: Decimal,
@@ -47,11 +47,11 @@ struct Row {
 #[error("product {0} is not usable as the database has it")]
 struct BadProduct(String);
 
-impl TryFrom<Row> for Product {
+impl TryFrom<ProductRow> for Product {
     type Error = Problem;
 
-    fn try_from(row: Row) -> Result<Self, Problem> {
-        let Row { sku, name, unit_price, currency, updated_at, available } = row;
+    fn try_from(row: ProductRow) -> Result<Self, Problem> {
+        let ProductRow { sku, name, unit_price, currency, updated_at, available } = row;
         let (Ok(known), Some(unit_price)) =
             (Sku::parse(&*sku), stored_money(unit_price, &currency))
         else {

@@ -20,6 +20,8 @@ pub enum Kind {
     IssuedElsewhere,
     /// There is no such order, or the caller may not see it.
     OrderNotFound,
+    /// The order has no such invoice or credit note.
+    InvoiceNotIssued,
     /// There is no such article.
     ProductNotFound,
     /// There is no such customer, or the caller may not see them.
@@ -34,6 +36,14 @@ pub enum Kind {
     EventNotFound,
     /// No difference of this number stands open.
     DifferenceNotFound,
+    /// Messages go to no sink of this name.
+    SinkNotFound,
+    /// A process reads for the sink.
+    SinkInUse,
+    /// There is no such webhook endpoint.
+    EndpointNotFound,
+    /// No such mail waits to be decided about.
+    NotificationNotFound,
     /// The shop has no secret to check webhooks by.
     WebhooksNotTaken,
     /// The payment provider has not signed this, or not lately.
@@ -64,6 +74,12 @@ pub enum Kind {
     NoPaymentDue,
     /// The order does not wait for a review.
     NoReviewDue,
+    /// The order's parcel is not on its way, so it cannot have been delivered.
+    ParcelNotUnderWay,
+    /// There are as many webhook endpoints as there may be.
+    TooManyEndpoints,
+    /// The webhook endpoint is disabled.
+    EndpointDisabled,
     /// There is no such entry of a list.
     EntryNotFound,
     /// There is no such set of rules.
@@ -116,6 +132,7 @@ impl Kind {
             Self::RouteNotFound => "There is nothing at this path",
             Self::IssuedElsewhere => "This shop's tokens come from another issuer",
             Self::OrderNotFound => "There is no such order",
+            Self::InvoiceNotIssued => "There is no such invoice",
             Self::ProductNotFound => "There is no such product",
             Self::CustomerNotFound => "There is no such customer",
             Self::QueueNotFound => "There is no such task queue",
@@ -123,6 +140,10 @@ impl Kind {
             Self::AccountNotFound => "There is no such account",
             Self::EventNotFound => "There is no such open event",
             Self::DifferenceNotFound => "There is no such open difference",
+            Self::SinkNotFound => "There is no such sink",
+            Self::SinkInUse => "The sink is in use",
+            Self::EndpointNotFound => "There is no such webhook endpoint",
+            Self::NotificationNotFound => "There is no such mail",
             Self::WebhooksNotTaken => "This shop takes no webhooks",
             Self::SignatureRefused => "The webhook's signature does not count",
             Self::EventOfAnotherAccount => "The event is of another account or mode",
@@ -138,6 +159,9 @@ impl Kind {
             Self::OrderAlreadyFailed => "The order was stopped by a fault",
             Self::NoPaymentDue => "The order does not wait for a payment",
             Self::NoReviewDue => "The order does not wait for a review",
+            Self::ParcelNotUnderWay => "The order's parcel is not on its way",
+            Self::TooManyEndpoints => "There are as many webhook endpoints as there may be",
+            Self::EndpointDisabled => "The webhook endpoint is disabled",
             Self::EntryNotFound => "There is no such entry",
             Self::RuleSetNotFound => "There is no such set of rules",
             Self::OrderNotRefundable => "No money of the order can be given back",

@@ -47,6 +47,7 @@ const fn code(kind: Kind) -> Code {
         Kind::InsufficientScope => Code::PermissionDenied,
         Kind::RouteNotFound | Kind::MethodNotAllowed => Code::Unimplemented,
         Kind::OrderNotFound
+        | Kind::InvoiceNotIssued
         | Kind::ProductNotFound
         | Kind::CustomerNotFound
         | Kind::QueueNotFound
@@ -54,6 +55,9 @@ const fn code(kind: Kind) -> Code {
         | Kind::AccountNotFound
         | Kind::EventNotFound
         | Kind::DifferenceNotFound
+        | Kind::SinkNotFound
+        | Kind::EndpointNotFound
+        | Kind::NotificationNotFound
         | Kind::WebhooksNotTaken
         | Kind::EntryNotFound
         | Kind::RuleSetNotFound
@@ -66,9 +70,13 @@ const fn code(kind: Kind) -> Code {
         | Kind::OrderAlreadyFailed
         | Kind::NoPaymentDue
         | Kind::NoReviewDue
+        | Kind::ParcelNotUnderWay
+        | Kind::TooManyEndpoints
+        | Kind::EndpointDisabled
         | Kind::OrderNotRefundable
         | Kind::RefundUnderWay
         | Kind::OrderInterrupted
+        | Kind::SinkInUse
         | Kind::ChangedMeanwhile => Code::FailedPrecondition,
         Kind::IdempotencyKeyReused
         | Kind::EmailTaken

@@ -1,4 +1,4 @@
-//! Orders that wait for a person, over HTTP, one file per operation.
+//! What waits for a person, over HTTP, one file per operation.
 
 pub(crate) mod list;
 pub(crate) mod resolve;

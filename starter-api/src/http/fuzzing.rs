@@ -35,6 +35,13 @@ use crate::app::webhooks::signature::{StripeMode, StripeWebhooks};
 use crate::error::{Breach, Kind, Problem, Rules};
 use crate::grpc;
 use crate::http::customers::update::CustomerRequest;
+use crate::http::customers::update_mail::PreferencesRequest;
+use crate::http::endpoints::change::ChangeRequest;
+use crate::http::endpoints::create::EndpointRequest;
+use crate::http::endpoints::deliveries::DeliveriesQuery;
+use crate::http::endpoints::list::EndpointsQuery;
+use crate::http::endpoints::redeliver::RedeliverRequest;
+use crate::http::endpoints::rotate::RotateRequest;
 use crate::http::extract::{Body, IdempotencyKeyHeader, PreferWait, Query, visible_ascii, wants};
 use crate::http::forwarded::{ProxyHeader, callers};
 use crate::http::graphql::GraphqlRequest;
@@ -42,6 +49,7 @@ use crate::http::identity::token;
 use crate::http::line::{LineRequest, whole_number};
 use crate::http::observe::TraceParent;
 use crate::http::orders::cancel::{CancelOrderRequest, CancelQuery};
+use crate::http::orders::deliver::DeliverOrderRequest;
 use crate::http::orders::pay::PayOrderRequest;
 use crate::http::orders::place::{OrderRequest, ShipToRequest};
 use crate::http::orders::refund::RefundOrderRequest;
@@ -63,8 +71,8 @@ use crate::http::screening::rule_sets::list::RuleSetsQuery;
 use crate::http::stock::shift::MovementRequest;
 use crate::http::webhooks::dismiss::DismissRequest;
 use crate::http::{
-    attention, conditional, customers, disputes, identity, ledger, page, products, reconciliation,
-    stock, webhooks,
+    attention, conditional, customers, disputes, identity, ledger, mail, page, products,
+    reconciliation, relay, stock, webhooks,
 };
 use crate::identity::fuzzing::caller_of_the_shop;
 
@@ -134,6 +142,7 @@ pub fn other_body(bytes: &[u8]) {
         b'c' => cancel_body(body),
         b'y' => pay_body(body),
         b'k' => refund_body(body),
+        b'D' => is_read::<DeliverOrderRequest>(body),
         b'r' => resolve_body(body),
         b'a' => resolve_all_body(body),
         b'p' => is_read::<ProductRequest>(body),
@@ -147,10 +156,19 @@ pub fn other_body(bytes: &[u8]) {
         b'x' => is_read::<StopRequest>(body),
         b'd' => is_read::<SettleRequest>(body),
         b'i' => is_read::<DismissRequest>(body),
+        b'K' => is_read::<relay::WhyRequest>(body),
+        b'R' => is_read::<relay::replay::ReplayRequest>(body),
+        b'S' => is_read::<relay::skip::SkipRequest>(body),
         b'v' => is_read::<ReviewOrderRequest>(body),
         b'l' => is_read::<EntryRequest>(body),
         b'b' => rule_set_body(body),
         b'j' => is_read::<ActivateRequest>(body),
+        b'e' => is_read::<EndpointRequest>(body),
+        b'h' => is_read::<ChangeRequest>(body),
+        b'o' => is_read::<RotateRequest>(body),
+        b'z' => is_read::<RedeliverRequest>(body),
+        b'P' => is_read::<PreferencesRequest>(body),
+        b'M' => is_read::<mail::skip::SkipRequest>(body),
         b'g' => is_read::<GraphqlRequest>(body),
         b'f' => token_form(body),
         _ => {}
@@ -176,6 +194,10 @@ pub fn query_string(bytes: &[u8]) {
         b'b' => is_read_back::<disputes::list::ListQuery>(query),
         b'w' => is_read_back::<webhooks::list::ListQuery>(query),
         b'f' => is_read_back::<reconciliation::list::ListQuery>(query),
+        b'k' => is_read_back::<relay::parked::ListQuery>(query),
+        b'h' => is_read_back::<EndpointsQuery>(query),
+        b'z' => is_read_back::<DeliveriesQuery>(query),
+        b'n' => is_read_back::<mail::list::ListQuery>(query),
         b'd' => {
             query_of::<CancelQuery>(query);
         }

@@ -16,7 +16,8 @@ use tracing::{Instrument, info_span};
 use uuid::Uuid;
 
 use crate::app::launch::{
-    BACKLOG, BACKLOG_OLDEST, BACKLOG_SEEN_AT, LAUNCHED, LAUNCHES_FAILED, STOPPED, TEMPORAL_AWAY,
+    BACKLOG, BACKLOG_OLDEST, BACKLOG_SEEN_AT, LAUNCHED, LAUNCHES_FAILED, MAKES_WAY, STOPPED,
+    TEMPORAL_AWAY,
 };
 use crate::app::orders::place::ORDERS_ACCEPTED;
 use crate::app::orders::store::ORDERS_ENDED;
@@ -166,7 +167,7 @@ pub(crate) fn metrics() -> PrometheusHandle {
     }
     metrics::counter!(ORDERS_ENDED, "status" => "cancelled").absolute(0);
     // Added to nothing, each is there without taking back what another part of the process has seen.
-    for gauge in [TEMPORAL_AWAY, STOPPED] {
+    for gauge in [TEMPORAL_AWAY, STOPPED, MAKES_WAY] {
         metrics::gauge!(gauge).increment(0.0);
     }
     handle
@@ -185,6 +186,10 @@ fn describe() {
     metrics::describe_gauge!(BACKLOG_OLDEST, "How long the oldest of them has waited");
     metrics::describe_gauge!(BACKLOG_SEEN_AT, "When it was last looked how many wait");
     metrics::describe_gauge!(STOPPED, "1 while an operator has stopped launching");
+    metrics::describe_gauge!(
+        MAKES_WAY,
+        "1 while few orders are launched, because a burst comes in"
+    );
     metrics::describe_gauge!(TEMPORAL_AWAY, "1 while Temporal starts no workflows");
     metrics::describe_counter!(ORDERS_ENDED, "Orders that have ended, by how");
 }

@@ -1,7 +1,10 @@
 //! Orders over HTTP, one file per operation.
 
 pub(crate) mod cancel;
+pub(crate) mod deliver;
 pub(crate) mod events;
+pub(crate) mod invoice;
+pub(crate) mod invoices;
 pub(crate) mod list;
 pub(crate) mod pay;
 pub(crate) mod place;

@@ -109,6 +109,7 @@ impl Kind {
             Self::RouteNotFound
             | Self::IssuedElsewhere
             | Self::OrderNotFound
+            | Self::InvoiceNotIssued
             | Self::ProductNotFound
             | Self::CustomerNotFound
             | Self::QueueNotFound
@@ -116,6 +117,9 @@ impl Kind {
             | Self::AccountNotFound
             | Self::EventNotFound
             | Self::DifferenceNotFound
+            | Self::SinkNotFound
+            | Self::EndpointNotFound
+            | Self::NotificationNotFound
             | Self::WebhooksNotTaken
             | Self::EntryNotFound
             | Self::RuleSetNotFound => StatusCode::NOT_FOUND,
@@ -131,9 +135,13 @@ impl Kind {
             | Self::OrderAlreadyFailed
             | Self::NoPaymentDue
             | Self::NoReviewDue
+            | Self::ParcelNotUnderWay
+            | Self::TooManyEndpoints
+            | Self::EndpointDisabled
             | Self::OrderNotRefundable
             | Self::RefundUnderWay
-            | Self::OrderInterrupted => StatusCode::CONFLICT,
+            | Self::OrderInterrupted
+            | Self::SinkInUse => StatusCode::CONFLICT,
             Self::ChangedMeanwhile => StatusCode::PRECONDITION_FAILED,
             Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,

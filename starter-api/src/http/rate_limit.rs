@@ -63,6 +63,8 @@ struct Rate<K: Hash + Eq + Clone> {
     name: &'static str,
     quota: NonZeroU32,
     window_seconds: u32,
+    /// What is told of it with every answer, written once.
+    policy: HeaderValue,
     limiter: RateLimiter<K, DefaultKeyedStateStore<K>, DefaultClock, StateInformationMiddleware>,
 }
 
@@ -128,7 +130,10 @@ impl<K: Hash + Eq + Clone> Rate<K> {
         let rate = period.and_then(Quota::with_period);
         let rate = rate.unwrap_or(Quota::per_second(NonZeroU32::MAX));
         let limiter = RateLimiter::keyed(rate.allow_burst(quota)).with_middleware();
-        Self { name, quota, window_seconds, limiter }
+        let policy = format!("\"{name}\";q={quota};w={window_seconds}");
+        // A name and two numbers are always a header's value.
+        let policy = HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static(""));
+        Self { name, quota, window_seconds, policy, limiter }
     }
 
     fn ask(&self, key: &K) -> QuotaState {
@@ -152,15 +157,12 @@ impl<K: Hash + Eq + Clone> Rate<K> {
 
     /// Writes the policy and what is left of it.
     fn write(&self, state: &QuotaState, headers: &mut HeaderMap) {
-        let (name, quota, window) = (self.name, self.quota, self.window_seconds);
-        let policy = format!("\"{name}\";q={quota};w={window}");
+        let (name, left) = (self.name, state.left);
         // The whole quota is available again after the window, at the latest.
-        let reset = if state.left < quota.get() { window } else { 0 };
-        let limit = format!("\"{name}\";r={};t={reset}", state.left);
-        for (field, text) in [(RATE_LIMIT_POLICY, policy), (RATE_LIMIT, limit)] {
-            if let Ok(value) = HeaderValue::try_from(text) {
-                headers.append(field, value);
-            }
+        let reset = if left < self.quota.get() { self.window_seconds } else { 0 };
+        headers.append(RATE_LIMIT_POLICY, self.policy.clone());
+        if let Ok(limit) = HeaderValue::try_from(format!("\"{name}\";r={left};t={reset}")) {
+            headers.append(RATE_LIMIT, limit);
         }
     }
 }

@@ -9,6 +9,7 @@ use axum::extract::FromRef;
 use axum::http::HeaderValue;
 use domain::{CaptureAt, ProviderName, Screening};
 use metrics_exporter_prometheus::PrometheusHandle;
+use runtime::http::outside::InternalHosts;
 use runtime::schema::SchemaGate;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
@@ -44,6 +45,8 @@ pub struct Parts {
     pub(crate) cors_origins: Arc<[HeaderValue]>,
     /// How Stripe's webhooks are told from anybody else's; none are taken without.
     pub(crate) webhooks: Option<Arc<StripeWebhooks>>,
+    /// Hosts inside the shop's own network that webhooks may go to.
+    pub(crate) internal_hosts: Arc<InternalHosts>,
     /// Cancelled once the process was asked to stop.
     pub(crate) leaving: CancellationToken,
 }
@@ -51,6 +54,8 @@ pub struct Parts {
 /// Ten times the orders that one core can take.
 pub(crate) const RATE_PER_TOKEN: NonZeroU32 = NonZeroU32::new(1_000).unwrap();
 pub(crate) const RATE_PER_ADDRESS: NonZeroU32 = NonZeroU32::new(2_000).unwrap();
+/// More than the machine of a starter carries out beside it.
+pub(crate) const BURST_PER_SECOND: NonZeroU32 = NonZeroU32::new(250).unwrap();
 /// More than a household needs, and too little to search for known e-mail addresses.
 pub(crate) const REGISTRATIONS_PER_ADDRESS: NonZeroU32 = NonZeroU32::new(10).unwrap();
 
@@ -114,6 +119,8 @@ pub struct Limits {
     pub screening: Option<Screening>,
     /// How many orders may wait for their launch before no more are accepted.
     pub backlog_max: u64,
+    /// How many orders a second are a burst, for which launching makes way.
+    pub burst_per_second: NonZeroU32,
 }
 
 impl Default for Limits {
@@ -147,6 +154,7 @@ impl Default for Limits {
             payment_retry_seconds: 0,
             screening: None,
             backlog_max: 100_000,
+            burst_per_second: BURST_PER_SECOND,
         }
     }
 }
@@ -167,6 +175,7 @@ impl Limits {
             waits_max: self.waits_max,
             waits_per_caller: self.waits_per_caller,
             backlog_max: self.backlog_max,
+            burst_per_second: self.burst_per_second,
         }
     }
 
@@ -208,6 +217,7 @@ impl State {
             gate: Gate::of(&limits),
             cors_origins: Arc::new([]),
             webhooks: None,
+            internal_hosts: Arc::default(),
         }))
     }
 
@@ -222,6 +232,13 @@ impl State {
     #[must_use]
     pub fn taking_webhooks(mut self, webhooks: StripeWebhooks) -> Self {
         Arc::make_mut(&mut self.0).webhooks = Some(Arc::new(webhooks));
+        self
+    }
+
+    /// Lets webhook endpoints be created on these hosts inside the shop's own network.
+    #[must_use]
+    pub fn sending_webhooks_to(mut self, internal: InternalHosts) -> Self {
+        Arc::make_mut(&mut self.0).internal_hosts = Arc::new(internal);
         self
     }
 

@@ -54,7 +54,7 @@ impl EmbeddedIssuer {
 /// The address in the form in which addresses are compared: in lower case, and in one form of
 /// Unicode. Only a message to it could tell
 /// whether it can be reached.
-pub(super) fn normalized_email(text: &str) -> Result<String, &'static str> {
+pub(crate) fn normalized_email(text: &str) -> Result<String, &'static str> {
     let email: String = text.trim().nfc().flat_map(char::to_lowercase).nfc().collect();
     let is_shaped = email
         .split_once('@')

@@ -42,17 +42,19 @@ scopes! {
     PlaceOrders = "orders:place";
     /// Cancel orders; a customer: their own.
     CancelOrders = "orders:cancel";
+    /// Report that customers have their parcels; never for customers.
+    DeliverOrders = "orders:deliver";
     /// Have money of completed orders given back; never for customers.
     RefundPayments = "payments:refund";
     /// See disputes of customers' banks; never for customers.
     ReadDisputes = "disputes:read";
-    /// Decide what becomes of an order that is stuck.
+    /// See what waits for a person, and decide what becomes of an order that is stuck.
     ResolveOrders = "orders:resolve";
     /// Decide about orders that screening has stopped, and see and change its lists.
     ReviewOrders = "orders:review";
     /// Bring in sets of screening's rules, and say which one counts.
     WriteScreening = "screening:write";
-    /// Pause and resume task queues, and stop and resume the calls to a party.
+    /// Pause and resume task queues and sinks of messages, and stop and resume the calls to a party.
     OperateQueues = "queues:operate";
     /// See the books.
     ReadLedger = "ledger:read";
@@ -60,6 +62,10 @@ scopes! {
     ReadReconciliation = "reconciliation:read";
     /// Say that such a difference is settled.
     SettleDifferences = "reconciliation:settle";
+    /// Say who is told of events by webhooks, and see what came of it.
+    ManageWebhooks = "webhooks:manage";
+    /// See mails to customers, and decide about those that cannot be sent.
+    OperateMail = "mail:operate";
     /// Add articles to the catalogue and change their prices.
     WriteProducts = "products:write";
     /// See the stock.

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::launching::until_launched;
 use crate::life::{captured, happen, needs_attention, record, rejected, reserved, unwinding};
+use crate::mailing::parked_mail;
 use crate::paying::declined_order;
 use crate::reconciling::differ;
 use crate::refunding::completed_order;
@@ -63,6 +64,7 @@ struct Story {
     shop: Shop,
     order: Uuid,
     customer: String,
+    endpoint: Uuid,
 }
 
 impl Story {
@@ -88,6 +90,7 @@ impl Story {
                 let example = match name {
                     "order_id" => self.order.to_string(),
                     "customer_id" => self.customer.clone(),
+                    "endpoint_id" => self.endpoint.to_string(),
                     _ => parameter["example"].as_str().unwrap().to_owned(),
                 };
                 path.replace(&format!("{{{name}}}"), &example)
@@ -146,11 +149,31 @@ fn token(answer: &Answer) -> String {
     answer.json()["access_token"].as_str().unwrap().to_owned()
 }
 
+/// Somebody who is told of events, until they are not; what was told of that.
+async fn an_endpoints_life(story: &mut Story, operator: Option<&str>) -> [&'static str; 6] {
+    const OPERATIONS: [&str; 6] = [
+        "endpoints.create_endpoint",
+        "endpoints.change_endpoint",
+        "endpoints.rotate_secret",
+        "endpoints.redeliver",
+        "endpoints.try_out_endpoint",
+        "endpoints.remove_endpoint",
+    ];
+    for name in OPERATIONS {
+        let answer = story.tells(name, operator).await;
+        if story.endpoint.is_nil() {
+            story.endpoint = answer.json()["endpoint_id"].as_str().unwrap().parse().unwrap();
+        }
+    }
+    OPERATIONS
+}
+
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn every_request_of_the_examples_is_accepted(database: PgPool) {
     let (shop, [service, operator]) = shop_of_the_examples(database.clone()).await;
     let description = description();
-    let mut story = Story { description, shop, order: Uuid::nil(), customer: "17850".to_owned() };
+    let (order, customer) = (Uuid::nil(), "17850".to_owned());
+    let mut story = Story { description, shop, order, customer, endpoint: Uuid::nil() };
     let mut told = Vec::new();
     let (service, operator) = (Some(service.as_str()), Some(operator.as_str()));
 
@@ -166,15 +189,25 @@ async fn every_request_of_the_examples_is_accepted(database: PgPool) {
     told.push("orders.place");
     // One that still waits for its launch would be cancelled at once, which is another answer.
     until_launched(&database, &[story.order]).await;
+    parked_mail(&database, story.order).await;
     // What the payment provider has told, and what a comparison with it has found.
     open_event(&database, "evt_1a").await;
     differ(&database).await;
+    // A place that messages go to, for which nobody reads yet.
+    let sink = sqlx::query!("insert into outbox.sinks (sink) values ('kafka')");
+    sink.execute(&database).await.unwrap();
     for (name, token) in [
         ("identity.token", None),
         ("quotes.price", None),
         ("orders.ask", service),
         ("orders.cancel", service),
         ("customers.update", service),
+        ("customers.update_mail", service),
+        ("customers.wait_for", service),
+        ("customers.wait_no_more", service),
+        ("mail.retry_notification", operator),
+        ("mail.skip_notification", operator),
+        ("mail.unsubscribe", None),
         ("products.create", operator),
         ("products.update", operator),
         ("stock.shift", operator),
@@ -188,6 +221,11 @@ async fn every_request_of_the_examples_is_accepted(database: PgPool) {
         ("operators.activate_rule_set", operator),
         ("operators.retry_event", operator),
         ("operators.dismiss_event", operator),
+        ("operators.pause_sink", operator),
+        ("operators.resume_sink", operator),
+        ("operators.replay_parked", operator),
+        ("operators.skip_parked", operator),
+        ("operators.remove_sink", operator),
         ("ledger.settle_difference", operator),
     ] {
         story.tells(name, token).await;
@@ -209,10 +247,12 @@ async fn every_request_of_the_examples_is_accepted(database: PgPool) {
     story.tells("orders.pay", service).await;
     told.push("orders.pay");
 
-    // An order that is completed, of which money is given back.
+    // An order that is completed, of which money is given back, and whose parcel arrives.
     story.order = completed_order(&database).await;
     story.tells("orders.refund", operator).await;
-    told.push("orders.refund");
+    assert_eq!(story.tells("orders.deliver", operator).await.status, 201);
+    assert_eq!(story.tells("orders.deliver", operator).await.status, 200);
+    told.extend(["orders.refund", "orders.deliver"]);
 
     // Stripe alone can sign an event, and this shop has no secret to check one by.
     assert_eq!(story.sends("webhooks.stripe", None).await.problem(), "webhooks-not-taken");
@@ -222,6 +262,8 @@ async fn every_request_of_the_examples_is_accepted(database: PgPool) {
     story.order = order_under_review(&database, 3_600.0).await;
     story.tells("operators.review", operator).await;
     told.push("operators.review");
+
+    told.extend(an_endpoints_life(&mut story, operator).await);
 
     // And nobody has been forgotten.
     let mut writing = Vec::new();

@@ -45,7 +45,7 @@ async fn every_described_operation_is_served() {
             operations += 1;
         }
     }
-    assert_eq!(operations, 58);
+    assert_eq!(operations, 86);
 }
 
 #[test]

@@ -6,6 +6,7 @@
     reason = "what cannot be prepared or read fails its test"
 )]
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use runtime::schema::MIGRATIONS;
@@ -330,6 +331,38 @@ async fn more_than_the_shop_lets_wait_is_asked_to_come_again(database: PgPool) {
     resume_the_line(&shop).await;
     let accepted = async { while shop.post("/v1/orders", &wanted).await.status != 201 {} };
     timeout(Duration::from_mins(1), accepted).await.expect("the backlog was worked off");
+}
+
+/// Two are launched a second while they come that fast, so that hardly any is at the first look.
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn while_a_burst_comes_in_few_orders_are_launched_and_then_all_the_oldest_first(
+    database: PgPool,
+) {
+    stop_the_line(&database).await;
+    stock(&database).await;
+    let limits = Limits { burst_per_second: NonZeroU32::MIN, ..Limits::default() };
+    let shop = Shop::with(database.clone(), Temporal::from_env().unwrap(), limits).await;
+    let mut placed = Vec::new();
+    for _ in 0..30 {
+        placed.push(id_of(&shop.post("/v1/orders", &order("ada")).await));
+    }
+    resume_the_line(&shop).await;
+    let some_are_launched = async {
+        loop {
+            placed.push(id_of(&shop.post("/v1/orders", &order("ada")).await));
+            let left = waiting(&database).await;
+            if left.len() < placed.len() {
+                break left;
+            }
+        }
+    };
+    let left = timeout(Duration::from_secs(30), some_are_launched).await.expect("few, not none");
+    // Of two that are launched at the same time, the later one may be off the list first.
+    let launched = placed.len().saturating_sub(left.len());
+    let last = placed.iter().rposition(|order| !left.contains(order)).unwrap();
+    assert!(last < launched.next_multiple_of(2), "{launched} were launched, and number {last}");
+    assert!(launched <= 4, "{launched} were launched beside a burst");
+    until_launched(&database, &placed).await;
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]

@@ -149,9 +149,9 @@ async fn serve(as_worker: &PgPool, client: &Client, stop: &CancellationToken) {
     let db = pool();
     let lines = Queue::all().map(|queue| {
         let (sdk, activities) = (&sdk, &activities);
-        let make = move || {
-            let settings = Settings::default();
-            build_worker(sdk, client.clone(), queue, activities, &settings, ActivityMetrics)
+        let make = move |wear| {
+            let (client, settings) = (client.clone(), Settings::default());
+            build_worker(sdk, client, queue, activities, &settings, ActivityMetrics, wear)
         };
         pausable_queue::serve(&db, queue, make, |_served| (), stop)
     });
@@ -269,6 +269,14 @@ async fn a_stuck_order_is_found_and_ends_by_a_persons_decision(database: PgPool)
     assert_shown_when_resolved(&told);
     assert_eq!(open.ended(id).await["status"], "rejected");
     open.assert_all_taken_back(id).await;
+    // Her answer may have been lost, so she may ask again; whatever else is decided comes too late.
+    let again = eve.post(&path, &mended).await;
+    assert_eq!((again.status, again.json()), (told.status, told.json()));
+    for (field, value) in [("decision", json!("skip")), ("why", json!("on second thoughts"))] {
+        let mut other = mended.clone();
+        other[field] = value;
+        assert_eq!(eve.post(&path, &other).await.problem(), "order-not-stuck", "{other}");
+    }
     assert_on_record(&open.events(id).await, ["retry", "eve", "the provider has mended it"]);
     open.close().await;
 }

@@ -256,7 +256,7 @@ async fn a_party_stands_as_badly_as_with_the_worker_it_stands_worst_with(databas
 }
 
 /// Orders that wait, the longest waiting first, with what each waits for.
-async fn stuck(database: &PgPool, whys: &[&str]) -> Vec<Uuid> {
+pub(crate) async fn stuck(database: &PgPool, whys: &[&str]) -> Vec<Uuid> {
     let mut stuck = Vec::new();
     for why in whys {
         let id = Uuid::now_v7();
@@ -290,10 +290,14 @@ async fn the_orders_that_wait_for_a_person_are_listed_longest_first(database: Pg
     let mut first = seen[0].clone();
     let since = first.as_object_mut().unwrap().remove("since").unwrap();
     assert!(since.as_str().unwrap().ends_with('Z'), "{since}");
+    let advice = format!(
+        "`ordersaga attention resolve {} DECISION --step capture-payment --occurrence 1 --why WHY`",
+        waiting[0],
+    );
     assert_eq!(
         first,
         json!({
-            "order_id": waiting[0], "customer_id": "ada", "step": "capture-payment",
+            "kind": "order", "advice": advice, "order_id": waiting[0], "customer_id": "ada", "step": "capture-payment",
             "occurrence": 1, "undoing": true, "why": "no such payment",
             "decisions": ["retry", "skip"],
         })

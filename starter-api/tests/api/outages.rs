@@ -103,6 +103,17 @@ async fn a_starter_whose_parties_answer_is_ready(database: PgPool) {
     );
 }
 
+/// Orders are accepted meanwhile, so a load balancer has to go on sending them here.
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_starter_is_ready_while_temporal_is_away_and_says_that_it_is(database: PgPool) {
+    let shop = Shop::with(database, nowhere(), Limits::default()).await;
+    let ready = shop.get("/ready").await;
+    assert_eq!(
+        (ready.status.as_u16(), ready.json()),
+        (200, json!({"postgres": "ready", "temporal": "unavailable", "leaving": false}))
+    );
+}
+
 #[sqlx::test(migrator = "MIGRATIONS")]
 async fn a_starter_whose_database_lacks_a_migration_says_how_to_get_it(database: PgPool) {
     let shop = Shop::open(database.clone()).await;

@@ -1,9 +1,14 @@
+use std::time::Duration;
+
 use domain::{CaptureAt, CustomerId, OrderId};
 use expect_test::expect;
+use futures::future::join_all;
 use runtime::schema::MIGRATIONS;
 use serde_json::{Value, json};
-use sqlx::PgPool;
+use sqlx::{PgPool, Postgres, Transaction};
 use starter_api::{Limits, Temporal};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use crate::life::{captured, happen, reserved};
 use crate::shop::{Answer, Shop, fresh, nowhere, order, send};
@@ -561,4 +566,152 @@ async fn a_discount_code_counts_in_any_case_and_is_kept_as_the_shop_writes_it(da
         assert_eq!(placed.json()["discount_code"], kept);
         assert_eq!(placed.json()["totals"]["discount"]["amount"], discount, "{typed}");
     }
+}
+
+/// Keeps orders from being put on record until it is committed or dropped: what comes meanwhile
+/// queues.
+async fn hold(database: &PgPool) -> Transaction<'static, Postgres> {
+    let mut held = database.begin().await.unwrap();
+    let lock = sqlx::raw_sql("lock table orders.orders in share row exclusive mode");
+    lock.execute(&mut *held).await.unwrap();
+    held
+}
+
+/// The processes that put orders on record and have to wait, once there are so many.
+async fn held_up(database: &PgPool, many: usize) -> Vec<i32> {
+    let held_up = async {
+        loop {
+            let waiting = sqlx::query_scalar!(
+                r#"select pid as "pid!" from pg_stat_activity
+                   where datname = current_database() and wait_event_type = 'Lock'
+                       and query like '%orders.place_many%'"#
+            );
+            let waiting = waiting.fetch_all(database).await.unwrap();
+            if waiting.len() >= many {
+                break waiting;
+            }
+        }
+    };
+    timeout(Duration::from_secs(30), held_up).await.unwrap()
+}
+
+/// Has somebody place an order, who waits for the answer elsewhere.
+fn placing(shop: &Shop, key: &str, order: Value) -> JoinHandle<Answer> {
+    let (shop, key) = (shop.clone(), key.to_owned());
+    tokio::spawn(async move { shop.place(&key, &order).await })
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn orders_that_come_at_once_are_each_placed_once(database: PgPool) {
+    let shop = Shop::open(database.clone()).await;
+    let held = hold(&database).await;
+    let (key, mut other) = (fresh("key"), order("ada"));
+    other["lines"][0]["quantity"] = json!(7);
+    let same: Vec<_> = (0..20).map(|_| placing(&shop, &key, order("ada"))).collect();
+    let others: Vec<_> = (0..20).map(|_| placing(&shop, &key, other.clone())).collect();
+    let each = (0..60).map(|number| placing(&shop, &fresh("key"), order(&format!("c-{number}"))));
+    let each: Vec<_> = each.collect();
+    held_up(&database, 2).await;
+    held.commit().await.unwrap();
+
+    let answers = async |all: Vec<JoinHandle<Answer>>| {
+        join_all(all).await.into_iter().map(Result::unwrap).collect::<Vec<_>>()
+    };
+    let (same, others) = (answers(same).await, answers(others).await);
+    // Whichever came first is the order; the other request is refused.
+    let (placed, refused) = if same[0].status == 201 { (same, others) } else { (others, same) };
+    assert!(placed.iter().all(|it| it.status == 201 && it.json() == placed[0].json()));
+    let firsts = placed.iter().filter(|it| it.header("idempotency-replayed").is_none()).count();
+    assert_eq!(firsts, 1);
+    assert!(refused.iter().all(|it| it.problem() == "idempotency-key-reused"));
+    for (number, answer) in answers(each).await.iter().enumerate() {
+        assert_eq!(answer.status, 201, "{}", answer.text);
+        assert_eq!(answer.json()["customer_id"], format!("c-{number}"));
+        assert_eq!(shop.get(answer.header("location").unwrap()).await.json(), answer.json());
+    }
+    let orders = sqlx::query_scalar!(r#"select count(*) as "n!" from orders.orders"#);
+    assert_eq!(orders.fetch_one(&database).await.unwrap(), 61);
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_order_that_the_database_refuses_does_no_harm_to_those_beside_it(database: PgPool) {
+    sqlx::raw_sql("alter table orders.orders add check (customer_id <> 'bob')")
+        .execute(&database)
+        .await
+        .unwrap();
+    let shop = Shop::open(database.clone()).await;
+    let held = hold(&database).await;
+    let customers = (0..40).map(|number| if number % 8 == 7 { "bob" } else { "ada" });
+    let all = customers.map(|who| (who, placing(&shop, &fresh("key"), order(who))));
+    let all: Vec<_> = all.collect();
+    held_up(&database, 2).await;
+    held.commit().await.unwrap();
+    for (who, answer) in all {
+        let answer = answer.await.unwrap();
+        let expected = if who == "bob" { 500 } else { 201 };
+        assert_eq!(answer.status, expected, "{who}: {}", answer.text);
+    }
+    let rows = sqlx::query_scalar!(
+        r#"select array[(select count(*) from orders.orders),
+                        (select count(*) from orders.order_events)] as "rows!""#
+    );
+    assert_eq!(rows.fetch_one(&database).await.unwrap(), [35, 35]);
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_order_whose_writing_was_cut_off_is_placed_once_when_it_is_sent_again(database: PgPool) {
+    let shop = Shop::open(database.clone()).await;
+    let held = hold(&database).await;
+    let keys: Vec<_> = (0..30).map(|_| fresh("key")).collect();
+    let all: Vec<_> = keys.iter().map(|key| placing(&shop, key, order("ada"))).collect();
+    for pid in held_up(&database, 2).await {
+        let ended = sqlx::query_scalar!(r#"select pg_terminate_backend($1) as "ended!""#, pid);
+        assert!(ended.fetch_one(&database).await.unwrap());
+    }
+    held.commit().await.unwrap();
+    let mut cut_off = 0_u32;
+    for (key, answer) in keys.iter().zip(all) {
+        let answer = answer.await.unwrap();
+        if answer.status == 201 {
+            continue;
+        }
+        cut_off = cut_off.saturating_add(1);
+        assert_eq!((answer.status.as_u16(), answer.problem().as_str()), (503, "try-again"));
+        assert_eq!(answer.header("retry-after"), Some("2"));
+        let again = shop.place(key, &order("ada")).await;
+        assert_eq!((again.status.as_u16(), again.header("idempotency-replayed")), (201, None));
+    }
+    assert!(cut_off >= 2, "each of the two statements that were cut off had an order");
+    let orders = sqlx::query_scalar!(r#"select count(*) as "n!" from orders.orders"#);
+    assert_eq!(orders.fetch_one(&database).await.unwrap(), 30);
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_starter_that_is_stopped_answers_the_orders_that_have_queued(database: PgPool) {
+    let shop = Shop::open(database.clone()).await;
+    let held = hold(&database).await;
+    let all: Vec<_> = (0..10).map(|_| placing(&shop, &fresh("key"), order("ada"))).collect();
+    held_up(&database, 2).await;
+    shop.closing.cancel();
+    let ready = async { while shop.get("/ready").await.json()["leaving"] != true {} };
+    timeout(Duration::from_secs(30), ready).await.expect("the starter leaves");
+    held.commit().await.unwrap();
+    for answer in all {
+        assert_eq!(answer.await.unwrap().status, 201);
+    }
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_repeat_is_answered_while_no_more_orders_can_be_written(database: PgPool) {
+    let shop = Shop::open(database.clone()).await;
+    let key = fresh("key");
+    let placed = shop.place(&key, &order("ada")).await;
+    sqlx::raw_sql("revoke execute on function orders.place_many from ordersaga_starter")
+        .execute(&database)
+        .await
+        .unwrap();
+    assert_eq!(shop.place(&fresh("key"), &order("ada")).await.problem(), "try-again");
+    let again = shop.place(&key, &order("ada")).await;
+    assert_eq!((again.status.as_u16(), again.json()), (201, placed.json()));
+    assert_eq!(again.header("idempotency-replayed"), Some("true"));
 }

@@ -267,3 +267,36 @@ async fn a_product_shows_what_is_left_of_it(database: PgPool) {
         assert_eq!(answer.problem(), "product-not-found", "{unknown}");
     }
 }
+
+/// Prices are read for all who wait at once; an article that cannot be used is the trouble of those
+/// who name it.
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_article_that_cannot_be_used_stops_only_those_who_name_it(database: PgPool) {
+    sqlx::raw_sql(
+        "insert into catalog.products (sku, name, unit_price, unit_cost, currency)
+         values ('ODD', 'ODD', 1, 1, 'ZZZ')",
+    )
+    .execute(&database)
+    .await
+    .unwrap();
+    let shop = Shop::open(database).await;
+    let quote = |sku: &'static str| {
+        let shop = shop.clone();
+        async move {
+            let basket = json!({
+                "lines": [{"sku": sku, "quantity": 1}], "ship_to": {"country": "GB"},
+            });
+            shop.post("/v1/quotes", &basket).await.status.as_u16()
+        }
+    };
+    let asked = ["85123A", "ODD", "71053", "ODD", "NOPE", "SAMPLE"];
+    let answers = futures::future::join_all(asked.iter().cycle().take(60).map(|sku| quote(sku)));
+    for (sku, status) in asked.iter().cycle().zip(answers.await) {
+        let expected = match *sku {
+            "ODD" => 500,
+            "NOPE" => 422,
+            _ => 200,
+        };
+        assert_eq!(status, expected, "{sku}");
+    }
+}

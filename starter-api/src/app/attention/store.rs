@@ -1,12 +1,18 @@
-//! The orders that wait for a person's decision.
+//! What waits for a person, as it is on record.
 
+use chrono::{DateTime, Utc};
 use domain::dispute::ToAnswer;
 use domain::{Attention, CustomerId, OrderId};
+use reqwest::Url;
+use serde::Deserialize;
 use sqlx::PgPool;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::{AttentionCursor, Waiting};
+use super::{
+    AttentionCursor, AttentionSubject, Waiting, WaitingEndpoint, WaitingMail, WaitingOrder,
+    WaitingSink,
+};
 use crate::error::{OrProblem, Problem};
 
 #[derive(Debug, thiserror::Error)]
@@ -15,11 +21,11 @@ struct BadRecord(Uuid);
 
 /// The orders that wait, for a decision or for a dispute to be answered, the longest waiting first,
 /// after the cursor; at most so many.
-pub(super) async fn waiting(
+pub(super) async fn orders(
     database: &PgPool,
     after: Option<&AttentionCursor>,
     most: i64,
-) -> Result<Vec<Waiting>, Problem> {
+) -> Result<Vec<WaitingOrder>, Problem> {
     const DOING: &str = "reading the orders that wait for a person";
     let rows = sqlx::query!(
         r#"select order_id as "order_id!", customer_id as "customer_id!", since as "since!",
@@ -57,7 +63,7 @@ pub(super) async fn waiting(
            order by since, order_id
            limit $3"#,
         after.map(|after| after.since.as_str()),
-        after.map(|after| after.order_id),
+        after.map(|after| after.id),
         most,
     )
     .fetch_all(database)
@@ -68,15 +74,93 @@ pub(super) async fn waiting(
         let until = row.dispute.as_ref().and_then(|dispute| dispute.evidence_due);
         let dispute = row.dispute.map(|dispute| dispute.attention());
         let attention = row.attention.map(|attention| attention.0).or(dispute);
-        Ok(Waiting {
+        Ok(WaitingOrder {
             order_id: OrderId::of(row.order_id),
             customer_id: CustomerId::parse(row.customer_id).map_err(|_wrong| unusable())?,
             attention: attention.ok_or_else(unusable)?,
             until,
-            since: row.since,
+            since_as_text: row.since,
         })
     });
     waiting.collect()
+}
+
+/// What the relay could not deliver, as the database has it.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+enum Undelivered {
+    WebhookEndpoint { endpoint_id: Uuid, url: String, why: String, since: DateTime<Utc> },
+    Sink(WaitingSink),
+    Mail(WaitingMail),
+}
+
+impl From<Undelivered> for AttentionSubject {
+    fn from(undelivered: Undelivered) -> Self {
+        match undelivered {
+            Undelivered::WebhookEndpoint { endpoint_id, url, why, since } => {
+                let url = Url::parse(&url).ok();
+                let host = url.as_ref().and_then(Url::host_str).unwrap_or_default().to_owned();
+                Self::WebhookEndpoint(WaitingEndpoint { endpoint_id, host, why, since })
+            }
+            Undelivered::Sink(sink) => Self::Sink(sink),
+            Undelivered::Mail(mail) => Self::Mail(mail),
+        }
+    }
+}
+
+/// What the relay could not deliver and waits for a person: endpoints that it has disabled, sinks in
+/// which messages were refused that nobody has decided about, and parked mails. The longest waiting
+/// first, after the cursor; at most so many.
+pub(super) async fn undelivered(
+    database: &PgPool,
+    after: Option<&AttentionCursor>,
+    most: i64,
+) -> Result<Vec<Waiting>, Problem> {
+    let rows = sqlx::query!(
+        r#"select since as "since!", id as "id!", what as "what!: Json<Undelivered>"
+           from (
+               select orders.in_utc(disabled_at) as since, endpoint_id as id,
+                   jsonb_build_object(
+                       'kind', 'webhook-endpoint', 'endpoint_id', endpoint_id, 'url', url,
+                       'why', coalesce(last_failure, 'it takes nothing'), 'since', disabled_at
+                   ) as what
+               from webhooks.endpoints
+               where disabled_because in ('gone', 'failing')
+               union all
+               select orders.in_utc(min(parked_at)),
+                   lpad(to_hex(hashtextextended(sink, 0)), 32, '0')::uuid,
+                   jsonb_build_object(
+                       'kind', 'sink', 'sink', sink, 'refused', count(*),
+                       'why', (array_agg(refused order by parked_at, position))[1],
+                       'since', min(parked_at)
+                   )
+               from outbox.parked
+               where refused is not null and decision is null
+               group by sink
+               union all
+               select orders.in_utc(parked_at), lpad(to_hex(notification_id), 32, '0')::uuid,
+                   jsonb_build_object(
+                       'kind', 'mail', 'notification_id', notification_id, 'template', template,
+                       'channel', channel, 'order_id', order_id, 'why', why, 'since', parked_at
+                   )
+               from mail.notifications
+               where state = 'parked'
+           ) as undelivered
+           where (since, id)
+               > (coalesce($1, ''), coalesce($2, '00000000-0000-0000-0000-000000000000'::uuid))
+           order by since, id
+           limit $3"#,
+        after.map(|after| after.since.as_str()),
+        after.map(|after| after.id),
+        most,
+    )
+    .fetch_all(database)
+    .await
+    .or_problem("reading what the relay could not deliver")?;
+    let undelivered = rows.into_iter().map(|row| {
+        Waiting::new(row.what.0.into(), AttentionCursor { since: row.since, id: row.id })
+    });
+    Ok(undelivered.collect())
 }
 
 /// An order that waits, and which of its waits it is.

@@ -249,9 +249,7 @@ fn refuse_if_too_late(state: &OrderState) -> Result<(), Problem> {
             Kind::OrderAlreadyFailed,
             "A fault stopped the order; everything done for it has been undone.",
         )),
-        OrderStatus::Processing
-            if !state.unwinding && state.fulfilment_status == FulfilmentStatus::Shipped =>
-        {
+        OrderStatus::Processing if !state.unwinding && state.fulfilment_status.has_left() => {
             Err(already_shipped())
         }
         OrderStatus::Processing | OrderStatus::Cancelled { .. } => Ok(()),

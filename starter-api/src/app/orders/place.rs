@@ -1,10 +1,12 @@
 //! Places an order: once, and so that it cannot be lost.
 //!
-//! With a warm catalogue an order costs one statement, and one indexed read more if it came with
-//! an idempotency key. Its launch follows the answer.
+//! With a warm catalogue an order costs its share of one statement, which puts all orders on record
+//! that have come meanwhile. A repeat is found by that statement; only then is the order on record
+//! read. Its launch follows the answer.
 
 pub(crate) mod command;
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, SubsecRound, Utc};
@@ -15,6 +17,7 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::app::catalogue::Priced;
 use crate::app::orders::place::command::PlaceOrder;
+use crate::app::orders::placer::Placement;
 use crate::app::orders::{OrderResource, StoredOrder, store};
 use crate::app::turn::Turn;
 use crate::error::{Kind, Problem};
@@ -100,32 +103,19 @@ pub(crate) async fn place(
     let wait = wait.and_then(|wait| wait.allowed_by(app));
     let placing = Placing { app, caller, order_id, fingerprint: command.fingerprint(), wait };
 
-    // A repeat needs no price.
-    if repeatable && let Some(stored) = store::find(&app.database, order_id).await? {
-        return placing.repeated(stored).await;
-    }
-    let priced = match price(app, command).await {
-        Ok(priced) => priced,
-        // What is refused now may have been accepted a moment ago, at another price.
-        Err(problem) if repeatable => match store::find(&app.database, order_id).await? {
-            Some(stored) => return placing.repeated(stored).await,
-            None => return Err(problem),
+    match placing.place(command).await {
+        Ok(Some(order)) => Ok(placing.first(order).await),
+        Ok(None) => match store::find(&app.database, order_id).await? {
+            Some(stored) => placing.repeated(stored).await,
+            None => Err(Problem::internal("looking for an order that was placed", &Vanished)),
         },
-        Err(problem) => return Err(problem),
-    };
-    let admission = app.launcher.admit()?;
-    let order = placing.order(command, priced)?;
-    let (recipient, launch_after) = (command.recipient.as_ref(), admission.launch_after());
-    // Where an order comes from is kept for those who screen it, and for nobody else.
-    let network = command.network.as_ref().filter(|_network| order.terms.screening.is_some());
-    let fingerprint = &placing.fingerprint;
-    if store::place(&app.database, &order, fingerprint, recipient, network, launch_after).await? {
-        app.launcher.launch(&order, admission);
-        return Ok(placing.first(order).await);
-    }
-    match store::find(&app.database, order_id).await? {
-        Some(stored) => placing.repeated(stored).await,
-        None => Err(Problem::internal("looking for an order that was placed", &Vanished)),
+        // What is refused now may have been accepted a moment ago: at another price, or when fewer
+        // orders waited. It is answered as then.
+        Err(problem) if repeatable => match store::find(&app.database, order_id).await {
+            Ok(Some(stored)) => placing.repeated(stored).await,
+            Ok(None) | Err(_) => Err(problem),
+        },
+        Err(problem) => Err(problem),
     }
 }
 
@@ -150,6 +140,28 @@ struct Placing<'a> {
 }
 
 impl Placing<'_> {
+    /// Puts the order on record, and has it launched; nothing if it was on record.
+    async fn place(&self, command: &PlaceOrder) -> Result<Option<Order>, Problem> {
+        let app = self.app;
+        let priced = price(app, command).await?;
+        let admission = app.launcher.admit()?;
+        let order = Arc::new(self.order(command, priced)?);
+        // Where an order comes from is kept for those who screen it, and for nobody else.
+        let network = command.network.clone().filter(|_network| order.terms.screening.is_some());
+        let placement = Placement {
+            order: Arc::clone(&order),
+            fingerprint: self.fingerprint.clone(),
+            recipient: command.recipient.clone(),
+            network,
+            launch_after: admission.launch_after(),
+        };
+        if !app.placer.place(placement).await? {
+            return Ok(None);
+        }
+        app.launcher.launch(&order, admission);
+        Ok(Some(Arc::unwrap_or_clone(order)))
+    }
+
     /// The order at these prices.
     fn order(&self, command: &PlaceOrder, priced: Priced) -> Result<Order, Problem> {
         let Priced { prices, discount_code } = priced;

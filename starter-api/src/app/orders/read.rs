@@ -3,7 +3,7 @@
 use domain::OrderId;
 
 use crate::app::App;
-use crate::app::orders::{OrderResource, store};
+use crate::app::orders::{OrderResource, StoredOrder};
 use crate::error::Problem;
 use crate::identity::Caller;
 
@@ -14,7 +14,8 @@ pub(crate) async fn read(
     caller: &Caller,
     order_id: OrderId,
 ) -> Result<OrderResource, Problem> {
-    let stored = store::find(&app.database, order_id).await?;
+    let row = app.order_rows.one("reading an order", order_id.uuid()).await?;
+    let stored = row.map(StoredOrder::try_from).transpose()?;
     let visible = stored.filter(|stored| caller.sees(&stored.resource.customer_id));
     visible.map(|stored| stored.resource).ok_or_else(Problem::order_not_found)
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::{Attention, Decision, OrderId, OrderStatus, StepName};
+use domain::{Attention, Decision, OrderId, StepName};
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 use utoipa::ToSchema;
@@ -70,6 +70,9 @@ impl ResolveOrder {
 ///
 /// **Errors.** 409 with the order's own reason if it does not wait for this decision; 503 if no
 /// worker answers in time: the order itself shows whether it was taken after all.
+///
+/// **Repeats.** The same decision, sent again by the same person with the same reason, gets the same
+/// answer. It is recorded once.
 pub(crate) async fn resolve(
     app: &App,
     caller: &Caller,
@@ -80,22 +83,26 @@ pub(crate) async fn resolve(
     if command.step.parse::<StepName>() == Ok(StepName::AnswerDispute) {
         return release(app, caller, command).await;
     }
-    if order.state.status.is_terminal() && order.state.needs_attention.is_none() {
-        return Err(not_stuck(has_ended(&order.state.status)));
-    }
     let ResolveOrder { step, occurrence, decision, why, .. } = command;
     let by = caller.name().to_owned();
     let resolution = Resolution { step: step.clone(), occurrence, decision, by: by.clone(), why };
-    match tell(app, order_id, &resolution).await? {
-        Taken::Yes => {
-            tracing::info!(%order_id, step, occurrence, by, %decision, "an operator decided");
-            Ok(Resolved { order_id, step, occurrence, decision, by })
+    let has_ended = order.state.status.is_terminal() && order.state.needs_attention.is_none();
+    let why_not = if has_ended {
+        Some(format!("The order has ended: it is {}.", order.state.status.name()))
+    } else {
+        match tell(app, order_id, &resolution).await? {
+            Taken::Yes => None,
+            Taken::Refused(why) => Some(format!("The order did not take the decision: {why}.")),
+            Taken::NotOpen => Some(WORKFLOW_ENDED.to_owned()),
         }
-        Taken::Refused(why) => {
-            Err(not_stuck(format!("The order did not take the decision: {why}.")))
-        }
-        Taken::NotOpen => Err(not_stuck(WORKFLOW_ENDED.to_owned())),
+    };
+    if let Some(why_not) = why_not
+        && !store::is_decided(&app.database, order_id, &resolution).await?
+    {
+        return Err(not_stuck(why_not));
     }
+    tracing::info!(%order_id, step, occurrence, by, %decision, "an operator decided");
+    Ok(Resolved { order_id, step, occurrence, decision, by })
 }
 
 /// A dispute is no workflow's: the decision goes on record, where a parcel that is held looks.
@@ -170,10 +177,6 @@ fn not_asked(asked: &Attention, resolution: &Resolution) -> Option<String> {
     }
     let decision = resolution.decision;
     (!decisions.contains(&decision)).then(|| format!("{decision} cannot be decided for {step}"))
-}
-
-fn has_ended(status: &OrderStatus) -> String {
-    format!("The order has ended: it is {}.", status.name())
 }
 
 fn not_stuck(detail: String) -> Problem {

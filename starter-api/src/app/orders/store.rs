@@ -1,38 +1,39 @@
 //! Every SQL statement about orders.
 
+pub(crate) mod invoices;
 pub(crate) mod launches;
 pub(crate) mod refund_launches;
 pub(crate) mod refunds;
 pub(crate) mod related;
 
 use chrono::{DateTime, Utc};
-use domain::screening::Network;
 use domain::{
-    AddressId, Attention, CountryCode, CustomerId, Destination, DiscountCode, Fingerprint, Money,
-    Order, OrderId, OrderLine, OrderState, OrderStatus, PaymentToken, Terms, Totals,
+    AddressId, Attention, CountryCode, CustomerId, Destination, DiscountCode, Money, OrderId,
+    OrderLine, OrderState, OrderStatus, PaymentToken, Terms, Totals,
 };
 use rust_decimal::Decimal;
 use sqlx::PgPool;
-use sqlx::postgres::types::PgInterval;
 use sqlx::types::Json;
 use uuid::Uuid;
+use workflows::order::Resolution;
 
 use crate::app::input::SearchText;
 use crate::app::money::stored_money;
 use crate::app::orders::filter::{FulfilmentStatuses, ListOrders, PaymentStatuses, Statuses};
-use crate::app::orders::place::command::Recipient;
+use crate::app::orders::placer::Placement;
 use crate::app::orders::{CustomerAction, OrderEvent, OrderResource, StoredOrder};
+use crate::app::reads::KeyedRow;
 use crate::error::{OrProblem, Problem};
 
 /// Orders that were cancelled before anything was done for them. Of the others, the worker counts
 /// the end under the same name.
 pub(crate) const ORDERS_ENDED: &str = "ordersaga_orders_ended_total";
 
-/// Reads orders as [`Row`]s; every query of them has the same columns.
+/// Reads orders as [`OrderRow`]s; every query of them has the same columns.
 macro_rules! orders_where {
     ($($condition:literal)+, $($argument:expr),+ $(,)?) => {
         sqlx::query_as!(
-            Row,
+            OrderRow,
             r#"select order_id, customer_id, placed_at, fingerprint, currency,
                    subtotal, discount, shipping, tax, total,
                    discount_code, country, address_id,
@@ -105,8 +106,8 @@ macro_rules! page_of {
 }
 
 /// The order as the database has it.
-#[derive(Debug)]
-struct Row {
+#[derive(Clone, Debug)]
+pub(crate) struct OrderRow {
     order_id: Uuid,
     customer_id: String,
     placed_at: DateTime<Utc>,
@@ -135,16 +136,16 @@ struct Row {
 #[error("order {0} is not usable as the database has it")]
 struct BadOrder(Uuid);
 
-impl TryFrom<Row> for StoredOrder {
+impl TryFrom<OrderRow> for StoredOrder {
     type Error = Problem;
 
-    fn try_from(row: Row) -> Result<Self, Problem> {
+    fn try_from(row: OrderRow) -> Result<Self, Problem> {
         let order_id = row.order_id;
         stored_order(row).ok_or_else(|| Problem::internal("reading an order", &BadOrder(order_id)))
     }
 }
 
-fn stored_order(row: Row) -> Option<StoredOrder> {
+fn stored_order(row: OrderRow) -> Option<StoredOrder> {
     let money = |amount| stored_money(amount, &row.currency);
     let discount_code = match row.discount_code {
         None => None,
@@ -180,6 +181,18 @@ fn stored_order(row: Row) -> Option<StoredOrder> {
         terms: row.terms.0,
     };
     Some(StoredOrder { resource, fingerprint: row.fingerprint })
+}
+
+impl KeyedRow for OrderRow {
+    type Key = Uuid;
+
+    fn key(&self) -> Uuid {
+        self.order_id
+    }
+
+    async fn with_keys(database: &PgPool, ids: &[Uuid]) -> Result<Vec<Self>, sqlx::Error> {
+        orders_where!("where order_id = any ($1)", ids).fetch_all(database).await
+    }
 }
 
 /// The order from its record.
@@ -236,6 +249,33 @@ pub(crate) async fn events_after(
     .or_problem("listing an order's events")
 }
 
+/// Whether the order has acted on this very decision, of the same person with the same words.
+pub(crate) async fn is_decided(
+    database: &PgPool,
+    order_id: OrderId,
+    Resolution { step, occurrence, decision, by, why }: &Resolution,
+) -> Result<bool, Problem> {
+    sqlx::query_scalar!(
+        r#"select exists (
+               select from orders.order_events
+               where order_id = $1 and type = 'order.attention-resolved'
+                   and data @> jsonb_build_object(
+                       'step', $2::text, 'occurrence', $3::bigint, 'decision', $4::text,
+                       'by', $5::text, 'why', $6::text
+                   )
+           ) as "is_decided!""#,
+        order_id.uuid(),
+        step,
+        i64::from(*occurrence),
+        decision.to_string(),
+        by,
+        why,
+    )
+    .fetch_one(database)
+    .await
+    .or_problem("looking for a decision on record")
+}
+
 /// How far an order is.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Progress {
@@ -279,42 +319,53 @@ pub(crate) async fn paid(database: &PgPool, order_id: OrderId) -> Result<Option<
     paid.map(Some).ok_or_else(|| Problem::internal(DOING, &BadCharge(order_id)))
 }
 
-/// Puts an order on record, with its payment method, its address, the network that it came from and
-/// the row that has it launched, in one transaction; whether this call did.
+/// Puts orders on record, each with its payment method, its address, the network that it came from
+/// and the row that has it launched, all of them or none; whether each is new.
 ///
 /// **Repeats.** The first one counts.
 pub(crate) async fn place(
     database: &PgPool,
-    order: &Order,
-    fingerprint: &Fingerprint,
-    recipient: Option<&Recipient>,
-    network: Option<&Network>,
-    launch_after: PgInterval,
-) -> Result<bool, Problem> {
-    const DOING: &str = "putting an order on record";
-    let event = serde_json::to_value(order.placed());
-    let event = event.map_err(|error| Problem::internal(DOING, &error))?;
+    placements: &[Placement],
+) -> Result<Vec<bool>, sqlx::Error> {
+    let count = placements.len();
+    let (mut ids, mut fingerprints) = (Vec::with_capacity(count), Vec::with_capacity(count));
+    let (mut events, mut methods) = (Vec::with_capacity(count), Vec::with_capacity(count));
+    let (mut recipients, mut networks) = (Vec::with_capacity(count), Vec::with_capacity(count));
+    let mut launch_after = Vec::with_capacity(count);
+    for placement in placements {
+        let order = &placement.order;
+        let event = serde_json::to_string(&order.placed());
+        let recipient = placement.recipient.as_ref().map(super::place::command::Recipient::to_json);
+        ids.push(order.order_id.uuid());
+        fingerprints.push(placement.fingerprint.as_str().to_owned());
+        events.push(event.map_err(|error| sqlx::Error::Encode(error.into()))?);
+        methods.push(order.payment_token.as_str().to_owned());
+        recipients.push(recipient.map(|recipient| recipient.to_string()));
+        networks.push(placement.network.as_ref().map(|network| network.as_str().to_owned()));
+        launch_after.push(placement.launch_after);
+    }
     sqlx::query_scalar!(
         r#"
         with placed as materialized (
-            select is_new from orders.place($1, $2, $3, $4, $5, $6)
+            select number, is_new
+            from orders.place_many($1, $2, $3::text[]::jsonb[], $4, $5::text[]::jsonb[], $6)
         ), kept as (
             insert into fraud.origins (order_id, network)
-            select $1, $7::text::cidr from placed where is_new and $7::text is not null
+            select ($1::uuid[])[number], ($7::text[])[number]::cidr
+            from placed where is_new and ($7::text[])[number] is not null
         )
-        select is_new as "is_new!" from placed
+        select is_new as "is_new!" from placed order by number
         "#,
-        order.order_id.uuid(),
-        fingerprint.as_str(),
-        event,
-        order.payment_token.as_str(),
-        recipient.map(Recipient::to_json),
-        launch_after,
-        network.map(Network::as_str),
+        &ids,
+        &fingerprints,
+        &events,
+        &methods,
+        recipients.as_slice() as _,
+        &launch_after,
+        networks.as_slice() as _,
     )
-    .fetch_one(database)
+    .fetch_all(database)
     .await
-    .or_problem(DOING)
 }
 
 /// What became of a request to replace a declined payment.

@@ -3,7 +3,7 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 use domain::dispute::DisputeStatus;
 use domain::event::{
-    AttentionNeeded, Disputed, OrderEvent as Happened, RefundEnded, RefundRequested,
+    AttentionNeeded, Delivered, Disputed, OrderEvent as Happened, RefundEnded, RefundRequested,
     RefundReversed, Reviewed,
 };
 use domain::{Ending, OrderId, OrderStatus};
@@ -110,6 +110,7 @@ fn sentence(event: &Happened) -> String {
         Happened::ShipmentCancelled(parcel) => {
             format!("The parcel {} was recalled", parcel.tracking)
         }
+        Happened::OrderDelivered(delivery) => delivered(delivery),
         Happened::OrderUnwinding(unwinding) => {
             format!("Everything done so far is being undone: {}", cause(&unwinding.ending))
         }
@@ -166,6 +167,11 @@ fn disputed(Disputed { number, status, amount, reason, .. }: &Disputed) -> Strin
 fn looked_at(Reviewed { decision, by_default }: &Reviewed) -> String {
     let by = if *by_default { "because nobody did in time" } else { "by a person" };
     format!("The order was looked at: {decision}, {by}")
+}
+
+fn delivered(Delivered { tracking, delivered_at, reported_by }: &Delivered) -> String {
+    let at = delivered_at.to_rfc3339_opts(SecondsFormat::Secs, true);
+    format!("The parcel {tracking} was delivered at {at}, {reported_by} reported")
 }
 
 fn asked_back(refund: &RefundRequested) -> String {

@@ -5,7 +5,7 @@ use domain::Sku;
 use crate::app::App;
 use crate::app::input::SearchText;
 use crate::app::paging::{Page, PageSize};
-use crate::app::products::{Product, Row};
+use crate::app::products::{Product, ProductRow};
 use crate::error::{OrProblem, Problem};
 
 /// A page of the articles after this one, whose name or number contains the text.
@@ -16,7 +16,7 @@ pub(crate) async fn list(
     size: PageSize,
 ) -> Result<Page<Product>, Problem> {
     let rows = sqlx::query_as!(
-        Row,
+        ProductRow,
         r#"select sku, name, unit_price, currency, products.updated_at,
                coalesce(on_hand - reserved, 0) as "available!"
            from catalog.products left join inventory.stock using (sku)

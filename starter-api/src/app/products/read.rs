@@ -1,22 +1,36 @@
 //! Reads one article.
 
+use sqlx::PgPool;
+
 use crate::app::App;
-use crate::app::products::{Product, Row, parse_sku};
-use crate::error::{OrProblem, Problem};
+use crate::app::products::{Product, ProductRow, parse_sku};
+use crate::app::reads::KeyedRow;
+use crate::error::Problem;
 
 /// The article with this SKU, with its price and what is left of it.
 pub(crate) async fn read(app: &App, sku: &str) -> Result<Product, Problem> {
     let sku = parse_sku(sku)?;
-    let row = sqlx::query_as!(
-        Row,
-        r#"select sku, name, unit_price, currency, products.updated_at,
-               coalesce(on_hand - reserved, 0) as "available!"
-           from catalog.products left join inventory.stock using (sku)
-           where sku = $1"#,
-        sku.as_str(),
-    )
-    .fetch_optional(&app.database)
-    .await
-    .or_problem("reading a product")?;
+    let row = app.product_rows.one("reading a product", sku.to_string()).await?;
     row.ok_or_else(Problem::product_not_found)?.try_into()
+}
+
+impl KeyedRow for ProductRow {
+    type Key = String;
+
+    fn key(&self) -> String {
+        self.sku.clone()
+    }
+
+    async fn with_keys(database: &PgPool, skus: &[String]) -> Result<Vec<Self>, sqlx::Error> {
+        sqlx::query_as!(
+            Self,
+            r#"select sku, name, unit_price, currency, updated_at, coalesce((
+                   select on_hand - reserved from inventory.stock where stock.sku = products.sku
+               ), 0) as "available!"
+               from catalog.products where sku = any ($1)"#,
+            skus,
+        )
+        .fetch_all(database)
+        .await
+    }
 }

@@ -1,7 +1,7 @@
 //! Changes what an article is called and costs.
 
 use crate::app::App;
-use crate::app::products::{ArticleTerms, Product, Row, TermsInput, parse_sku};
+use crate::app::products::{ArticleTerms, Product, ProductRow, TermsInput, parse_sku};
 use crate::error::{OrProblem, Problem, Rules};
 
 /// Changes an article, unless the caller refuses to, having seen it as it is. An order keeps the
@@ -19,7 +19,7 @@ pub(crate) async fn update(
     let terms = rules.kept(terms)?;
     let mut transaction = app.database.begin().await.or_problem(DOING)?;
     let present = sqlx::query_as!(
-        Row,
+        ProductRow,
         r#"select sku, name, unit_price, currency, updated_at, coalesce(
                (select on_hand - reserved from inventory.stock where stock.sku = product.sku), 0
            ) as "available!"
@@ -31,7 +31,7 @@ pub(crate) async fn update(
     .or_problem(DOING)?;
     consent(&present.ok_or_else(Problem::product_not_found)?.try_into()?)?;
     let row = sqlx::query_as!(
-        Row,
+        ProductRow,
         r#"update catalog.products as product
            set name = $2, unit_price = $3, unit_cost = $4, currency = $5, updated_at = now()
            where sku = $1

@@ -1,4 +1,4 @@
-//! `GET /v1/attention`: lists the orders that wait for an operator.
+//! `GET /v1/attention`: lists what waits for an operator.
 
 use axum::extract::State as Shared;
 use axum::response::Response;
@@ -13,7 +13,7 @@ use crate::http::problem::{AuthResponses, ReadProblems};
 use crate::http::{State, page};
 use crate::identity::{Authorized, scope};
 
-/// Which of the orders to list.
+/// Which part of the list.
 #[derive(Debug, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -28,8 +28,12 @@ pub(crate) struct ListQuery {
     cursor: Option<AttentionCursor>,
 }
 
-/// Lists the orders that wait for an operator's decision, the longest waiting first, with the
-/// reason and what can be decided.
+/// Lists what waits for an operator, the longest waiting first, with the reason and with what to do:
+/// orders that wait for a decision, webhook endpoints that were disabled because they take nothing
+/// any more, sinks in which messages were refused, and mails that are parked.
+///
+/// `kind` says which it is. An endpoint disappears once it is enabled or removed, a sink once it is
+/// decided about what was refused, and a mail once it is sent again or given up.
 ///
 /// A dispute that waits for the shop's answer is in the list too, as the step `answer-dispute`, with
 /// `until`: it is answered at the payment provider, and disappears once the provider says so, or
@@ -39,7 +43,7 @@ pub(crate) struct ListQuery {
 #[utoipa::path(
     get, path = "/v1/attention", tag = "operators", security(("bearer" = ["orders:resolve"])),
     params(ListQuery),
-    responses((status = 200, description = "A page of the orders that wait", body = Page<Waiting>,
+    responses((status = 200, description = "A page of what waits", body = Page<Waiting>,
                headers(("Link" = String, description = "The next page, as rel=\"next\""))),
               AuthResponses, ReadProblems),
 )]

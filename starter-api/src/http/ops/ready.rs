@@ -1,5 +1,7 @@
 //! `GET /ready`: readiness.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::State as Shared;
 use axum::http::StatusCode;
@@ -7,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use runtime::chain;
 use runtime::schema::{Privilege, Right, SchemaFault};
 use serde::Serialize;
+use tokio::time::timeout;
 use utoipa::ToSchema;
 
 use crate::error::Problem;
@@ -17,10 +20,11 @@ pub(crate) const RIGHTS: &[Right] = &[
     Right { privilege: Privilege::Select, object: "catalog.products" },
     Right { privilege: Privilege::Select, object: "orders.orders" },
     Right { privilege: Privilege::Select, object: "orders.order_events" },
-    Right { privilege: Privilege::Execute, object: "orders.place" },
+    Right { privilege: Privilege::Execute, object: "orders.place_many" },
     Right { privilege: Privilege::Execute, object: "orders.cancel_before_launch" },
     Right { privilege: Privilege::Execute, object: "payments.replace_method" },
     Right { privilege: Privilege::Execute, object: "payments.request_refund" },
+    Right { privilege: Privilege::Select, object: "invoices.invoices" },
     Right { privilege: Privilege::Select, object: "payments.disputes" },
     Right { privilege: Privilege::Execute, object: "payments.release_dispute" },
     Right { privilege: Privilege::Execute, object: "fraud.decide" },
@@ -38,6 +42,9 @@ pub(crate) const RIGHTS: &[Right] = &[
     Right { privilege: Privilege::Delete, object: "identity.clients" },
     Right { privilege: Privilege::Update, object: "identity.sign_in_attempts" },
 ];
+
+/// A load balancer waits a second or two for an answer.
+const TEMPORAL_WITHIN: Duration = Duration::from_secs(1);
 
 /// Whether the parties that an order needs answer.
 #[derive(Debug, Serialize, ToSchema)]
@@ -89,11 +96,19 @@ pub(crate) async fn ready(Shared(state): Shared<State>) -> Response {
         let readiness = Readiness { postgres, temporal, leaving: true, schema: None };
         return (StatusCode::SERVICE_UNAVAILABLE, Json(readiness)).into_response();
     }
-    let ((postgres, schema), temporal) = tokio::join!(postgres(&state), state.app.temporal.check());
-    let readiness = Readiness { postgres, temporal: temporal.into(), leaving: false, schema };
-    let all = [readiness.postgres, readiness.temporal].iter().all(|it| *it == Answers::Ready);
-    let status = if all { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let ((postgres, schema), temporal) = tokio::join!(postgres(&state), temporal(&state));
+    let readiness = Readiness { postgres, temporal, leaving: false, schema };
+    // While Temporal is away, orders are accepted, read and cancelled as ever: a load balancer that
+    // took all starters out for it would be the outage.
+    let can_be_placed = readiness.postgres == Answers::Ready;
+    let status = if can_be_placed { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(readiness)).into_response()
+}
+
+/// Whether Temporal answers, while whoever asks still listens.
+async fn temporal(state: &State) -> Answers {
+    let answered = timeout(TEMPORAL_WITHIN, state.app.temporal.check()).await;
+    answered.map_or(Answers::Unavailable, Answers::from)
 }
 
 /// Whether the database can be worked with; if it answers and cannot, what an operator has to do.

@@ -190,7 +190,7 @@ fn respond(placed: Placed) -> Result<Response, Problem> {
 }
 
 /// Says in headers whether the answer repeats another one, and whether it was waited for.
-pub(super) fn tell(
+pub(in crate::http) fn tell(
     response: &mut Response,
     replayed: bool,
     decided_within: Option<u32>,

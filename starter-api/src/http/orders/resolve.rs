@@ -39,7 +39,7 @@ pub(crate) struct ResolveOrderRequest {
 /// Decides about an order that waits for a person. Who decided and why is recorded.
 ///
 /// With 200 the order acts on the decision; `/v1/orders/{order_id}/events` shows the outcome. With
-/// 503 no worker answered in time: read the order again before deciding anew.
+/// 503 no worker answered in time: send the same decision again, which decides nothing twice.
 ///
 /// The step `answer-dispute` takes `skip` alone, and its `occurrence` is the dispute's number:
 /// somebody has dealt with the dispute, nobody is asked any more, and a parcel that was held for it

@@ -1,0 +1,20 @@
+//! Who is told of events by HTTP?
+
+use uuid::Uuid;
+
+use super::{EndpointResource, EndpointState, store};
+use crate::app::App;
+use crate::app::paging::{Page, PageSize};
+use crate::error::Problem;
+
+/// A page of the endpoints in this state, or of all, in the order of their ids.
+pub(crate) async fn list(
+    app: &App,
+    state: Option<EndpointState>,
+    after: Option<Uuid>,
+    size: PageSize,
+) -> Result<Page<EndpointResource>, Problem> {
+    let is_disabled = state.map(|state| state == EndpointState::Disabled);
+    let endpoints = store::list(&app.database, is_disabled, after, size.to_read()).await?;
+    Ok(Page::of(endpoints, size, |last| last.endpoint_id.to_string()))
+}

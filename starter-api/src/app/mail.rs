@@ -1,0 +1,207 @@
+//! What customers are told by mail and text message, as operators see it. The relay sends it; here
+//! it is shown, and what waits for a person is decided.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use sqlx::PgPool;
+use strum::IntoStaticStr;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::app::input::{line_of_text, number_as_written};
+use crate::app::paging::{Page, PageSize};
+use crate::error::{Kind, OrProblem, Problem, Rules};
+use crate::identity::Caller;
+
+/// A mail or a text message to a customer, and what became of it. Whom it goes to is not in it.
+#[derive(Debug, Serialize, ToSchema)]
+#[expect(clippy::struct_field_names, reason = "the answer says whose number it is")]
+pub(crate) struct Notification {
+    /// Its number.
+    notification_id: i64,
+    /// Which mail it is.
+    #[schema(example = "shipped")]
+    template: String,
+    /// By which way it goes: `mail` or `sms`.
+    #[schema(example = "mail")]
+    channel: String,
+    /// What it tells of: an event by the order's id and its number, or a wait for an article.
+    #[schema(example = "5bf1521d-9bb2-5baa-a74d-5f3bb0902d38:6")]
+    fact: String,
+    /// The order that it is about, if it is about one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    order_id: Option<Uuid>,
+    /// What became of it.
+    #[schema(value_type = NotificationState)]
+    state: String,
+    /// Whether it is sent again if nobody knows whether it was sent: `at-least-once` or
+    /// `at-most-once`.
+    #[schema(example = "at-most-once")]
+    policy: String,
+    /// How often the server has put it off.
+    #[schema(example = 0)]
+    deferrals: i32,
+    /// When it is due, while it is still to be sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_try_at: Option<DateTime<Utc>>,
+    /// Why it was put off, parked or skipped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "the server does not take the recipient: 550 5.1.1")]
+    why: Option<String>,
+    /// When it was made.
+    created_at: DateTime<Utc>,
+    /// When it was sent, if it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sent_at: Option<DateTime<Utc>>,
+    /// Who has decided about it last, as the token named them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "eve")]
+    decided_by: Option<String>,
+}
+
+/// What became of a notification.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
+pub(crate) enum NotificationState {
+    /// It is due, or will be.
+    Queued,
+    /// It is being sent.
+    Sending,
+    /// The server has it.
+    Sent,
+    /// It cannot be sent, or nobody knows whether it was: a person decides.
+    Parked,
+    /// It is not to be sent.
+    Skipped,
+}
+
+/// Reads notifications; every query of them has the same columns.
+macro_rules! notifications_where {
+    ($condition:literal, $($argument:expr),+ $(,)?) => {
+        sqlx::query_as!(
+            Notification,
+            "select notification_id, template, channel, fact, order_id, state, policy, deferrals,
+                 case when state in ('queued', 'sending') then next_try_at end as next_try_at,
+                 why, created_at, sent_at, decided_by
+             from mail.notifications where " + $condition,
+            $($argument),+
+        )
+    };
+}
+
+/// Which notifications are listed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Filter {
+    pub(crate) state: Option<NotificationState>,
+    pub(crate) order_id: Option<Uuid>,
+}
+
+/// A page of the notifications, the oldest first, after this one.
+pub(crate) async fn list(
+    app: &App,
+    filter: Filter,
+    after: Option<i64>,
+    size: PageSize,
+) -> Result<Page<Notification>, Problem> {
+    let notifications = notifications_where!(
+        "($1::text is null or state = $1) and ($2::uuid is null or order_id = $2)
+         and notification_id > coalesce($3::bigint, 0)
+         order by notification_id limit $4",
+        filter.state.map(<&str>::from),
+        filter.order_id,
+        after,
+        size.to_read(),
+    )
+    .fetch_all(&app.database)
+    .await
+    .or_problem("listing notifications")?;
+    Ok(Page::of(notifications, size, |last| last.notification_id.to_string()))
+}
+
+/// Has a parked notification sent again.
+///
+/// **Repeats.** What is sent again is not parked: the answer is 404.
+///
+/// **Errors.** 404 if no notification of this number is parked.
+pub(crate) async fn retry(
+    app: &App,
+    caller: &Caller,
+    notification_id: &str,
+) -> Result<Notification, Problem> {
+    let notification_id = parse(notification_id)?;
+    let by = caller.name();
+    let is_queued =
+        sqlx::query_scalar!(r#"select mail.retry($1, $2) as "is_queued!""#, notification_id, by,)
+            .fetch_one(&app.database)
+            .await
+            .or_problem("having a notification sent again")?;
+    if !is_queued {
+        return Err(not_found());
+    }
+    tracing::info!(notification_id, by, "a notification is sent again");
+    read(&app.database, notification_id).await
+}
+
+/// Gives a notification up that is parked or still to be sent.
+///
+/// **Repeats.** What is given up is neither: the answer is 404.
+///
+/// **Errors.** 404 if no notification of this number is parked or queued.
+pub(crate) async fn skip(
+    app: &App,
+    caller: &Caller,
+    notification_id: &str,
+    why: &str,
+) -> Result<Notification, Problem> {
+    let mut rules = Rules::default();
+    let why = rules.check("/why", line_of_text(why, 200));
+    let why = rules.kept(why)?;
+    let notification_id = parse(notification_id)?;
+    let by = caller.name();
+    let is_skipped = sqlx::query_scalar!(
+        r#"select mail.skip($1, $2, $3) as "is_skipped!""#,
+        notification_id,
+        by,
+        why,
+    )
+    .fetch_one(&app.database)
+    .await
+    .or_problem("giving a notification up")?;
+    if !is_skipped {
+        return Err(not_found());
+    }
+    tracing::warn!(notification_id, by, "a notification is given up");
+    read(&app.database, notification_id).await
+}
+
+/// Switches off the mails of the kind of the one that has this token, for its customer.
+///
+/// **Repeats.** They stay switched off.
+///
+/// **Errors.** 404 if no mail has this token.
+pub(crate) async fn unsubscribe(app: &App, token: &str) -> Result<(), Problem> {
+    let token: Uuid = token.parse().map_err(|_no_token| not_found())?;
+    let is_off = sqlx::query_scalar!(r#"select mail.unsubscribe($1) as "is_off!""#, token)
+        .fetch_one(&app.database)
+        .await
+        .or_problem("switching mails off")?;
+    if is_off { Ok(()) } else { Err(not_found()) }
+}
+
+async fn read(database: &PgPool, notification_id: i64) -> Result<Notification, Problem> {
+    notifications_where!("notification_id = $1", notification_id)
+        .fetch_optional(database)
+        .await
+        .or_problem("reading a notification")?
+        .ok_or_else(not_found)
+}
+
+fn parse(notification_id: &str) -> Result<i64, Problem> {
+    number_as_written(notification_id).ok_or_else(not_found)
+}
+
+fn not_found() -> Problem {
+    Problem::new(Kind::NotificationNotFound, "No such notification is there to be decided about.")
+}

@@ -1,0 +1,33 @@
+//! `GET /v1/customers/{customer_id}/mail`: shows what a customer wants of the shop's mails.
+
+use axum::Json;
+use axum::extract::State as Shared;
+
+use crate::app::customers::mail::{self, MailPreferences};
+use crate::error::Problem;
+use crate::http::State;
+use crate::http::extract::Path;
+use crate::http::problem::{AuthResponses, Document, ReadProblems};
+use crate::identity::{Authorized, scope};
+
+/// Shows what a customer wants of the shop's mails, and which articles they wait for. A customer
+/// sees only their own. Whoever has said nothing wants all mails.
+#[utoipa::path(
+    get, path = "/v1/customers/{customer_id}/mail", tag = "customers",
+    security(("bearer" = ["customers:read"])),
+    params(("customer_id" = domain::CustomerId, Path, description = "The customer", example = "17850")),
+    responses(
+        (status = 200, description = "What they want", body = MailPreferences),
+        (status = 404, description = "There is no such customer", body = Document,
+         content_type = "application/problem+json"),
+        AuthResponses,
+        ReadProblems,
+    ),
+)]
+pub(crate) async fn show_mail(
+    Authorized { caller, .. }: Authorized<scope::ReadCustomers>,
+    Shared(state): Shared<State>,
+    Path(customer_id): Path<String>,
+) -> Result<Json<MailPreferences>, Problem> {
+    mail::read(&state.app, &caller, &customer_id).await.map(Json)
+}

@@ -1,0 +1,93 @@
+//! `POST /v1/webhook-endpoints`: has somebody told of events by webhooks.
+
+use axum::Json;
+use axum::extract::State as Shared;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use domain::event::EventType;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use crate::app::endpoints::EndpointWithSecret;
+use crate::app::endpoints::create::{self, BeginsWith, EndpointInput};
+use crate::error::{Kind, Problem};
+use crate::http::State;
+use crate::http::extract::{Body, IdempotencyKeyHeader};
+use crate::http::orders::place::tell;
+use crate::http::problem::{AuthResponses, Document, WriteProblems};
+use crate::identity::{Authorized, scope};
+
+/// Who is to be told, and of what.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = NewWebhookEndpoint)]
+pub(crate) struct EndpointRequest {
+    /// Where messages are to go: `https`, on the internet, without a user's name. A host inside the
+    /// shop's own network has to be listed in its settings, and may be asked by `http`.
+    #[schema(min_length = 1, max_length = 2048, example = "https://erp.example.org/events")]
+    pub url: String,
+    /// What it is, in words. It is shown to operators, so do not name persons.
+    #[schema(min_length = 1, max_length = 200, example = "the ERP")]
+    pub description: Option<String>,
+    /// The events that it is to hear of; all, if none is named.
+    #[serde(default)]
+    pub events: Vec<EventType>,
+    /// With which events it begins.
+    #[serde(default)]
+    pub begins_with: BeginsWith,
+}
+
+/// Has an endpoint told of events, by messages that are signed as the Standard Webhooks
+/// specification says.
+///
+/// The answer has the secret by which its receiver verifies them. It is shown this once: keep it, or
+/// have it rotated. A repeat of the request under the same `Idempotency-Key` is answered with the
+/// endpoint and without the secret. A hundred endpoints at most.
+#[utoipa::path(
+    post, path = "/v1/webhook-endpoints", tag = "endpoints",
+    security(("bearer" = ["webhooks:manage"])),
+    params(
+        ("Idempotency-Key" = String, Header, min_length = 1, max_length = 255,
+         description = "The caller's name for this request, under which it may be repeated"),
+    ),
+    request_body(content = EndpointRequest, description = "Who is told, and of what"),
+    responses(
+        (status = 201, description = "The endpoint, and its secret", body = EndpointWithSecret,
+         headers(
+            ("Location" = String, description = "Where the endpoint is"),
+            ("Idempotency-Replayed" = String, description = "`true` if this repeats an answer"),
+         )),
+        (status = 409, description = "There are as many as there may be", body = Document,
+         content_type = "application/problem+json"),
+        AuthResponses,
+        WriteProblems,
+    ),
+)]
+pub(crate) async fn create_endpoint(
+    Authorized { caller, .. }: Authorized<scope::ManageWebhooks>,
+    Shared(state): Shared<State>,
+    IdempotencyKeyHeader(key): IdempotencyKeyHeader,
+    Body(request): Body<EndpointRequest>,
+) -> Result<Response, Problem> {
+    let Some(key) = key else {
+        return Err(Problem::new(
+            Kind::MalformedRequest,
+            "Send an Idempotency-Key: without one, a request that is sent twice would have its \
+             receiver told everything twice.",
+        ));
+    };
+    let input = EndpointInput {
+        url: &request.url,
+        description: request.description.as_deref(),
+        events: &request.events,
+        begins_with: request.begins_with,
+    };
+    let created = create::create(&state.app, &caller, &state.internal_hosts, &input, &key).await?;
+    let endpoint_id = created.resource.endpoint.endpoint_id;
+    let location = HeaderValue::try_from(format!("/v1/webhook-endpoints/{endpoint_id}"))
+        .map_err(|error| Problem::internal("writing an endpoint's location", &error))?;
+    let mut response = (StatusCode::CREATED, Json(created.resource)).into_response();
+    response.headers_mut().insert(header::LOCATION, location);
+    tell(&mut response, created.replayed, None)?;
+    Ok(response)
+}

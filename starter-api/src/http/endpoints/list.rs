@@ -1,0 +1,54 @@
+//! `GET /v1/webhook-endpoints`: lists who is told of events by webhooks.
+
+use axum::extract::State as Shared;
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use utoipa::IntoParams;
+use uuid::Uuid;
+
+use crate::app::endpoints::{EndpointResource, EndpointState, list};
+use crate::app::paging::{Page, PageSize};
+use crate::error::Problem;
+use crate::http::extract::Query;
+use crate::http::problem::{AuthResponses, ReadProblems};
+use crate::http::{State, page};
+use crate::identity::{Authorized, scope};
+
+/// Which of the endpoints to list.
+#[derive(Debug, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct EndpointsQuery {
+    /// Whether to list those that are `enabled` or those that are `disabled`; without it, both.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<EndpointState>,
+    /// How many to a page.
+    #[serde(default)]
+    #[param(value_type = u16, minimum = 1, maximum = 100, default = 20)]
+    limit: PageSize,
+    /// Where the page before this one ended: its `next_cursor`.
+    #[serde(skip_serializing_if = "Option::is_some")]
+    #[param(value_type = Option<String>)]
+    cursor: Option<Uuid>,
+}
+
+/// Lists the webhook endpoints, with how each does.
+///
+/// One that has answered 410, or has taken nothing for days, is `disabled` and says why: it waits for
+/// an operator, who enables or removes it.
+#[utoipa::path(
+    get, path = "/v1/webhook-endpoints", tag = "endpoints",
+    security(("bearer" = ["webhooks:manage"])),
+    params(EndpointsQuery),
+    responses((status = 200, description = "A page of the endpoints", body = Page<EndpointResource>,
+               headers(("Link" = String, description = "The next page, as rel=\"next\""))),
+              AuthResponses, ReadProblems),
+)]
+pub(crate) async fn endpoints(
+    _allowed: Authorized<scope::ManageWebhooks>,
+    Shared(state): Shared<State>,
+    Query(query): Query<EndpointsQuery>,
+) -> Result<Response, Problem> {
+    let page = list::list(&state.app, query.state, query.cursor, query.limit).await?;
+    page::respond(page, "/v1/webhook-endpoints", &query)
+}

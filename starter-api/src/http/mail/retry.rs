@@ -1,0 +1,33 @@
+//! `POST /v1/mail/{notification_id}/retry`: has a parked mail sent again.
+
+use axum::Json;
+use axum::extract::State as Shared;
+
+use crate::app::mail::{self, Notification};
+use crate::error::Problem;
+use crate::http::State;
+use crate::http::extract::Path;
+use crate::http::problem::{AuthResponses, Document, ReadProblems};
+use crate::identity::{Authorized, scope};
+
+/// Has a parked mail sent again within some seconds. One of which nobody knows whether it was sent
+/// may come twice by that.
+#[utoipa::path(
+    post, path = "/v1/mail/{notification_id}/retry", tag = "mail",
+    security(("bearer" = ["mail:operate"])),
+    params(("notification_id" = String, Path, description = "Its number, as the list has it")),
+    responses(
+        (status = 200, description = "It is sent, within some seconds", body = Notification),
+        (status = 404, description = "No mail of this number is parked", body = Document,
+         content_type = "application/problem+json"),
+        AuthResponses,
+        ReadProblems,
+    ),
+)]
+pub(crate) async fn retry_notification(
+    Authorized { caller, .. }: Authorized<scope::OperateMail>,
+    Shared(state): Shared<State>,
+    Path(notification_id): Path<String>,
+) -> Result<Json<Notification>, Problem> {
+    mail::retry(&state.app, &caller, &notification_id).await.map(Json)
+}

@@ -1,0 +1,40 @@
+//! `POST /v1/relay/sinks/{sink}/remove`: forgets a sink.
+
+use axum::Json;
+use axum::extract::State as Shared;
+
+use crate::app::relay::{self, Removed};
+use crate::error::Problem;
+use crate::http::State;
+use crate::http::extract::{Body, Path};
+use crate::http::problem::{AuthResponses, Document, WriteProblems};
+use crate::http::relay::WhyRequest;
+use crate::identity::{Authorized, scope};
+
+/// Forgets a sink that no process reads for: how far it was, and what it had parked.
+///
+/// No messages are kept for it any more. A sink of this name that is configured later begins anew. The
+/// sink of a webhook endpoint goes with its endpoint, and in no other way.
+#[utoipa::path(
+    post, path = "/v1/relay/sinks/{sink}/remove", tag = "operators",
+    security(("bearer" = ["queues:operate"])),
+    params(("sink" = String, Path, description = "The sink", example = "kafka")),
+    request_body(content = WhyRequest, description = "Why"),
+    responses(
+        (status = 200, description = "The sink is forgotten", body = Removed),
+        (status = 404, description = "There is no such sink", body = Document,
+         content_type = "application/problem+json"),
+        (status = 409, description = "A process reads for it, or it is a webhook endpoint's", body = Document,
+         content_type = "application/problem+json"),
+        AuthResponses,
+        WriteProblems,
+    ),
+)]
+pub(crate) async fn remove_sink(
+    Authorized { caller, .. }: Authorized<scope::OperateQueues>,
+    Shared(state): Shared<State>,
+    Path(sink): Path<String>,
+    Body(request): Body<WhyRequest>,
+) -> Result<Json<Removed>, Problem> {
+    relay::remove(&state.app, &caller, &sink, &request.why).await.map(Json)
+}
