@@ -1,4 +1,4 @@
-//! Counts what the steps of all orders come to.
+//! Metrics of steps: attempts, duration and outcome.
 
 use std::time::Instant;
 

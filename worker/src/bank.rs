@@ -19,10 +19,10 @@ use workflows::order::{OrderSaga, PartyUpdate, signal_payload};
 /// The account that customers transfer to.
 #[derive(Clone, Debug, clap::Args)]
 pub struct AccountArgs {
-    /// The IBAN of the shop's account, which customers transfer to
+    /// The IBAN of the account that customers transfer to
     #[arg(long, env = "BANK_IBAN")]
     pub bank_iban: Option<Iban>,
-    /// Whose account it is, as the bank knows them
+    /// The account's holder, as the bank knows them
     #[arg(long, env = "BANK_HOLDER")]
     pub bank_holder: Option<String>,
 }

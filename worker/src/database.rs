@@ -14,7 +14,7 @@ pub struct DatabaseArgs {
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: String,
     /// The most connections of the worker to the database at once
-    #[arg(long, env = "WORKER_DATABASE_CONNECTIONS", default_value_t = 24)]
+    #[arg(long, env = "WORKER_DATABASE_CONNECTIONS", default_value_t = 6)]
     pub worker_database_connections: u32,
 }
 
@@ -51,7 +51,8 @@ impl DatabaseArgs {
             acquire_timeout: Duration::from_secs(3),
             statement_timeout: None,
             lock_timeout: None,
-            test_before_acquire: true,
+            // A step that meets a connection which has gone is tried again, as for a party that is away.
+            test_before_acquire: false,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What is due every now and then, whatever the orders do.
+//! Periodic tasks that do not depend on any order.
 
 use std::time::Duration;
 
@@ -17,13 +17,15 @@ const EXPIRED_AT_ONCE: i64 = 500;
 /// How often what is kept only for a time is removed.
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
 
-/// How many rows of each kind one round removes, so that no round holds locks for long.
+/// How many rows of each kind are removed at once, so that nothing is locked for long; and how often
+/// that is done in one round, as long as there is more.
 const REMOVED_AT_ONCE: i32 = 5_000;
+const AT_ONCE_IN_A_ROUND: usize = 20;
 
 /// How long what is not needed for ever is kept.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct Retention {
-    /// Days that a message stays in the outbox after it was marked as published
+    /// Days for which a message stays in the outbox after every sink has had it
     #[arg(long, env = "WORKER_OUTBOX_DAYS", default_value_t = 7)]
     pub outbox_days: u16,
     /// Days that the idempotency records of an order's steps are kept after the order has ended
@@ -55,9 +57,7 @@ pub async fn run(pool: PgPool, retention: Retention, stop: CancellationToken) {
             () = stop.cancelled() => return,
             _ = reservations.tick() => expire_reservations(&pool).await,
             _ = sweeps.tick() => {
-                if let Err(error) = sweep(&pool, retention).await {
-                    warn!(error = chain(&error), "the sweep waits for its next round");
-                }
+                sweep_all(&pool, retention).await;
                 sweep_inbox(&pool, retention.provider_event_days).await;
             }
         }
@@ -70,6 +70,19 @@ async fn expire_reservations(pool: &PgPool) {
         Ok(released) => info!(released, "expired reservations were given back"),
         Err(error) => {
             warn!(error = chain(&error), "expired reservations wait for the next round");
+        }
+    }
+}
+
+async fn sweep_all(pool: &PgPool, retention: Retention) {
+    for _ in 0..AT_ONCE_IN_A_ROUND {
+        match sweep(pool, retention).await {
+            Ok(removed) if removed.iter().any(|one| one.rows >= REMOVED_AT_ONCE.into()) => {}
+            Ok(_all_that_was_due) => return,
+            Err(error) => {
+                warn!(error = chain(&error), "the sweep waits for its next round");
+                return;
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The worker: carries orders through, and shows that what it did holds together.
+//! The worker: runs orders' workflows and activities, and checks the invariants.
 //!
 //! A library, so that the program `ordersaga`, a test or a benchmark can serve the very same
 //! queues.
@@ -17,6 +17,7 @@
 //! | [`housekeeping`] | gives expired reservations back, and removes what is kept only for a time |
 //! | [`replay`] | shows that today's code still understands yesterday's orders |
 //! | [`prove`] | shows that the invariants hold |
+//! | [`rebuild`] | compares orders' rows with what their events tell |
 //! | [`reconcile`] | keeps the schedule by which provider and shop are compared |
 //! | [`export`] | writes the books for other accounting programs, which check them anew |
 //! | [`release`] | has every order end on the release that it began on |
@@ -35,6 +36,7 @@ pub mod parties;
 pub mod pausable_queue;
 pub mod payment;
 pub mod prove;
+pub mod rebuild;
 pub mod reconcile;
 pub mod recover;
 pub mod release;

@@ -1,4 +1,4 @@
-//! What an operator, a load balancer and Prometheus ask the worker.
+//! The worker's operations endpoints: health, readiness and metrics.
 //!
 //! | path | answers |
 //! |---|---|

@@ -1,14 +1,18 @@
 //! Counts what stands open: orders that have not ended, disputes, orders that wait for a review,
-//! messages that nobody has published, events of the payment provider that are not applied, and
+//! messages that somebody has still to hear of, events of the payment provider that are not applied, and
 //! differences between provider and shop.
 //!
 //! The worker counts, because its role may read both; the starter has no right to the outbox. Every
 //! worker that carries orders does so and says the same, so take the largest number of them, not
 //! their sum.
 
+mod outbox;
+
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use metrics::{describe_gauge, gauge};
+pub use outbox::{Outbox, SinkStanding};
 use runtime::chain;
 use runtime::metrics::{count, timestamp};
 use sqlx::PgPool;
@@ -30,13 +34,6 @@ const ATTENTION_OLDEST: &str = "ordersaga_attention_oldest_seconds";
 const DISPUTES: &str = "ordersaga_disputes_open";
 const TO_ANSWER: &str = "ordersaga_disputes_to_answer";
 const ANSWER_DUE: &str = "ordersaga_dispute_due_timestamp_seconds";
-
-/// Messages in the outbox that are not published, and how old the oldest of them is.
-const UNPUBLISHED: &str = "ordersaga_outbox_unpublished_messages";
-const UNPUBLISHED_OLDEST: &str = "ordersaga_outbox_oldest_seconds";
-
-/// When a message was last published.
-const PUBLISHED_AT: &str = "ordersaga_outbox_published_timestamp_seconds";
 
 /// Events of the payment provider that are not applied, and how long the oldest of them has waited.
 const EVENTS: &str = "ordersaga_provider_events_open";
@@ -107,17 +104,6 @@ pub struct Disputes {
     pub due_at: Option<f64>,
 }
 
-/// Messages that are not published, and when one was.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Outbox {
-    /// How many are not published.
-    pub unpublished: i64,
-    /// How many seconds ago the oldest of those that were looked at was written.
-    pub oldest_seconds: Option<f64>,
-    /// When one was last published, in seconds since 1970; none if none of those kept was.
-    pub published_at: Option<f64>,
-}
-
 /// Events of the payment provider that are not applied.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Events {
@@ -153,9 +139,10 @@ pub async fn run(pool: PgPool, stop: CancellationToken) {
     describe();
     let mut due = interval(COUNT_EVERY);
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut shown = BTreeSet::new();
     while stop.run_until_cancelled(due.tick()).await.is_some() {
         match read(&pool).await {
-            Ok(open) => show(&open),
+            Ok(open) => show(&open, &mut shown),
             Err(error) => warn!(error = chain(&error), "open orders could not be counted"),
         }
     }
@@ -199,30 +186,10 @@ pub async fn read(pool: &PgPool) -> sqlx::Result<Open> {
     )
     .fetch_all(pool)
     .await?;
-    let outbox = sqlx::query_as!(
-        Outbox,
-        r#"
-        select
-            count(*) as "unpublished!",
-            extract(epoch from now() - min(created_at))::double precision as oldest_seconds,
-            (
-                select extract(epoch from max(published_at))::double precision
-                from outbox.messages where published_at is not null
-            ) as published_at
-        from (
-            select created_at from outbox.messages where published_at is null
-            order by aggregateid, sequence
-            limit $1
-        ) as unpublished
-        "#,
-        COUNTED_MAX,
-    )
-    .fetch_one(pool)
-    .await?;
     Ok(Open {
         orders,
         disputes: disputes(pool).await?,
-        outbox,
+        outbox: outbox::read(pool).await?,
         events: read_events(pool).await?,
         reviews: reviews(pool).await?,
         differences: differences(pool).await?,
@@ -293,7 +260,10 @@ async fn read_events(pool: &PgPool) -> sqlx::Result<Events> {
     .await
 }
 
-fn show(Open { orders, disputes, outbox, events, reviews, differences }: &Open) {
+fn show(
+    Open { orders, disputes, outbox, events, reviews, differences }: &Open,
+    shown: &mut BTreeSet<String>,
+) {
     for state in STATES {
         let found = orders.iter().find(|found| found.state == state);
         gauge!(OPEN, "state" => state).set(found.map_or(0.0, |found| count(found.orders)));
@@ -305,9 +275,7 @@ fn show(Open { orders, disputes, outbox, events, reviews, differences }: &Open) 
     gauge!(DISPUTES).set(count(disputes.open));
     gauge!(TO_ANSWER).set(count(disputes.to_answer));
     gauge!(ANSWER_DUE).set(disputes.due_at.unwrap_or(0.0));
-    gauge!(UNPUBLISHED).set(count(outbox.unpublished));
-    gauge!(UNPUBLISHED_OLDEST).set(outbox.oldest_seconds.unwrap_or(0.0));
-    gauge!(PUBLISHED_AT).set(outbox.published_at.unwrap_or(0.0));
+    outbox::show(outbox, shown);
     gauge!(EVENTS).set(count(events.open));
     gauge!(EVENTS_OLDEST).set(events.oldest_seconds.unwrap_or(0.0));
     gauge!(REVIEWS).set(count(reviews.waiting));
@@ -325,9 +293,7 @@ fn describe() {
     describe_gauge!(DISPUTES, "Disputes that customers' banks have not decided");
     describe_gauge!(TO_ANSWER, "Disputes that wait for the shop's answer");
     describe_gauge!(ANSWER_DUE, "Until when the first of them can be answered; 0 if none waits");
-    describe_gauge!(UNPUBLISHED, "Messages in the outbox that nobody has published; 10000 at most");
-    describe_gauge!(UNPUBLISHED_OLDEST, "How long ago the oldest of them was written");
-    describe_gauge!(PUBLISHED_AT, "When a message was last published; 0 if nobody publishes any");
+    outbox::describe();
     describe_gauge!(EVENTS, "Events of the payment provider that are not applied; 10000 at most");
     describe_gauge!(EVENTS_OLDEST, "How long the oldest of them has waited");
     describe_gauge!(REVIEWS, "Orders that wait for a review");

@@ -2,12 +2,25 @@
 //!
 //! The queue `orders` is never paused here: while it is, orders are not launched, and those under way
 //! come to their end, so that none of them loses time.
+//!
+//! The SDK keeps a token of every activity that a worker has ever begun (1.1.1:
+//! `task_tokens_to_cancels`), so that a worker's memory grows with all that it does. A worker that has
+//! begun very many is *worn*: another takes its place, and it ends once it has finished what it has.
 
-use std::pin::pin;
+use std::mem;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use sqlx::PgPool;
-use temporalio_sdk::Worker;
+use temporalio_sdk::interceptors::{
+    ActivityInboundInterceptor, ExecuteActivityInput, ExecuteActivityOutput, Next,
+};
+use temporalio_sdk::{Worker, WorkerRunError};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use workflows::Queue;
@@ -17,39 +30,137 @@ use crate::run::RunError;
 /// How often the worker checks whether its queue is paused.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// After how many activities a worker is worn. Each leaves some 300 bytes behind.
+pub const WORN_AFTER: u32 = 500_000;
+
+/// Counts what a worker does, of which it has to be told as an interceptor.
+#[derive(Clone, Debug)]
+pub struct Wear(Arc<Count>);
+
+#[derive(Debug)]
+struct Count {
+    /// Activities until it is worn.
+    left: AtomicU32,
+    worn: Notify,
+}
+
+impl Wear {
+    fn after(activities: u32) -> Self {
+        Self(Arc::new(Count { left: AtomicU32::new(activities), worn: Notify::new() }))
+    }
+
+    /// Waits until the worker is worn. It is so once.
+    async fn out(&self) {
+        self.0.worn.notified().await;
+    }
+}
+
+impl ActivityInboundInterceptor for Wear {
+    fn execute_activity<'a>(
+        &'a self,
+        input: ExecuteActivityInput,
+        next: Next<'a, ExecuteActivityInput, ExecuteActivityOutput<'a>>,
+    ) -> ExecuteActivityOutput<'a> {
+        if self.0.left.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.0.worn.notify_one();
+        }
+        next.run(input)
+    }
+}
+
 /// Serves a queue until `stop`. While the queue is paused, nothing is taken from it: its worker
 /// finishes what it has and ends, and another is made when the line goes on. `served` is told
 /// whenever that changes.
 pub async fn serve(
     db: &PgPool,
     queue: Queue,
-    make: impl Fn() -> Result<Worker, RunError>,
+    make: impl Fn(Wear) -> Result<Worker, RunError>,
     served: impl Fn(bool),
     stop: &CancellationToken,
 ) -> Result<(), RunError> {
+    serve_by(WORN_AFTER, db, queue, make, served, stop).await
+}
+
+/// The same, by workers that are worn after so many activities.
+pub async fn serve_by(
+    worn_after: u32,
+    db: &PgPool,
+    queue: Queue,
+    make: impl Fn(Wear) -> Result<Worker, RunError>,
+    served: impl Fn(bool),
+    stop: &CancellationToken,
+) -> Result<(), RunError> {
+    let make = || {
+        let wear = Wear::after(worn_after);
+        Ok::<_, RunError>(Running::of(make(wear.clone())?, wear))
+    };
     loop {
         if stop.run_until_cancelled(until(db, queue, false)).await.is_none() {
             return Ok(());
         }
-        let mut worker = make()?;
-        let shut_down = worker.shutdown_handle();
+        let first = make()?;
         served(true);
-        let ended = {
-            let mut running = pin!(worker.run());
-            tokio::select! {
-                ended = &mut running => ended,
-                _ = stop.run_until_cancelled(until(db, queue, true)) => {
-                    shut_down();
-                    running.await
-                }
-            }
-        };
+        let pause = stop.run_until_cancelled(until(db, queue, true));
+        let ended = renewed(first, &make, queue, pause).await;
         served(false);
-        ended.map_err(|source| RunError::Stopped { queue: queue.name(), source })?;
+        ended?;
         if stop.is_cancelled() {
             return Ok(());
         }
     }
+}
+
+/// A worker that polls.
+struct Running {
+    wear: Wear,
+    shut_down: Box<dyn Fn()>,
+    ended: Ended,
+}
+
+/// Ends with the worker.
+type Ended = Pin<Box<dyn Future<Output = Result<(), WorkerRunError>>>>;
+
+impl Running {
+    fn of(mut worker: Worker, wear: Wear) -> Self {
+        let shut_down = Box::new(worker.shutdown_handle());
+        Self { wear, shut_down, ended: Box::pin(async move { worker.run().await }) }
+    }
+}
+
+/// Has one worker after the other poll until `pause`, and then until all of them have finished what
+/// they have. A worn one stops polling in the moment in which the next begins: the SDK lets a
+/// connection have one that polls a queue, and one that shuts down is none.
+async fn renewed<P>(
+    mut polls: Running,
+    make: &impl Fn() -> Result<Running, RunError>,
+    queue: Queue,
+    pause: impl Future<Output = P>,
+) -> Result<(), RunError> {
+    let stopped = |source| RunError::Stopped { queue: queue.name(), source };
+    let (mut pause, mut finishing) = (pin!(pause), FuturesUnordered::<Ended>::new());
+    loop {
+        tokio::select! {
+            ended = &mut polls.ended => {
+                ended.map_err(stopped)?;
+                break;
+            }
+            Some(ended) = finishing.next() => ended.map_err(stopped)?,
+            () = polls.wear.out() => {
+                info!(queue = queue.name(), "the worker is worn: another takes its place");
+                (polls.shut_down)();
+                finishing.push(mem::replace(&mut polls, make()?).ended);
+            }
+            _paused = &mut pause => {
+                (polls.shut_down)();
+                finishing.push(polls.ended);
+                break;
+            }
+        }
+    }
+    while let Some(ended) = finishing.next().await {
+        ended.map_err(stopped)?;
+    }
+    Ok(())
 }
 
 /// Waits until the queue is paused, or is not. While the database does not answer, all stays as

@@ -20,22 +20,22 @@ use tracing::info;
 
 use crate::bank::{AccountArgs, NoAccount};
 
-/// Who takes the customers' money.
+/// The payment provider.
 #[derive(Clone, Debug, clap::Args)]
 pub struct PaymentArgs {
-    /// Who takes the customers' money
+    /// The payment provider
     #[arg(long, env = "PAYMENT_PROVIDER", default_value = "sandbox",
         value_parser = PossibleValuesParser::new(ProviderName::NAMES)
             .try_map(|name| name.parse::<ProviderName>()))]
     pub payment_provider: ProviderName,
-    /// How many of a hundred charges the sandbox provider declines by chance
+    /// The percentage of charges that the sandbox provider declines at random
     #[arg(long, env = "SANDBOX_DECLINE_PERCENT", default_value_t = 0,
         value_parser = clap::value_parser!(u8).range(0..=100))]
     pub random_decline_percent: u8,
     /// The secret or restricted key of the shop's Stripe account
     #[arg(long, env = "STRIPE_API_KEY", hide_env_values = true)]
     pub stripe_api_key: Option<ApiKey>,
-    /// Where Stripe's API is
+    /// The URL of Stripe's API
     #[arg(long, env = "STRIPE_API_URL", default_value = STRIPE_API_URL)]
     pub stripe_api_url: Url,
     /// Where customers come back to once they have approved a payment at their bank; without it, a

@@ -30,7 +30,7 @@ pub struct ScheduleArgs {
     /// compares them
     #[arg(long, env = "RECONCILE_EVERY")]
     pub reconcile_every: Option<Every>,
-    /// How many days back they are compared
+    /// For how many days back they are compared
     #[arg(long, env = "RECONCILE_DAYS", default_value_t = 30,
         value_parser = clap::value_parser!(u32).range(1..=365))]
     pub reconcile_days: u32,

@@ -1,4 +1,4 @@
-//! Launches orders anew whose workflow is lost, or knows more than the record.
+//! Launches again the orders whose workflow is lost, or is ahead of the record.
 //!
 //! A step's key makes its repeat harmless. So an order that has not ended on record and has no open
 //! workflow is put back among those that wait to be launched: its new run repeats every step, meets
@@ -119,7 +119,7 @@ pub async fn recover(pool: &PgPool, client: &Client) -> Result<Vec<Recovered>, R
         r#"
         select order_id, is_recovery is not null as "waits!"
         from orders.orders left join orders.launches using (order_id)
-        where not orders.is_terminal(status) and is_recovery is distinct from true
+        where status = 'processing' and is_recovery is distinct from true
         order by orders.placed_at
         "#,
     )
@@ -454,7 +454,9 @@ async fn not_on_record(pool: &PgPool, client: &Client) -> Result<Vec<OrderId>, R
     let unknown = sqlx::query_scalar!(
         r#"
         select order_id as "order_id!" from unnest($1::uuid[]) as workflow (order_id)
-        where order_id not in (select order_id from orders.orders)
+        where not exists (
+            select from orders.orders where orders.order_id = workflow.order_id
+        )
         order by order_id
         "#,
         &orders,

@@ -22,7 +22,7 @@ pub struct Release {
     /// began on
     #[arg(long, env = "WORKER_DEPLOYMENT", required = false, requires = "build_id")]
     pub deployment: String,
-    /// What this release is called among them, such as its version and commit
+    /// The name of this release, such as its version and commit
     #[arg(long, env = "WORKER_BUILD_ID", required = false, requires = "deployment")]
     pub build_id: String,
 }

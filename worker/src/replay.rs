@@ -1,4 +1,4 @@
-//! Shows that today's code still understands yesterday's orders.
+//! Replays recorded histories against the current workflows.
 //!
 //! A worker that picks up a running order replays its history; code that asks for other things
 //! than the history tells of cannot go on with it. So recorded histories are replayed before a

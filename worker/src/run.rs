@@ -16,6 +16,7 @@ use runtime::temporal::Temporal;
 use sqlx::PgPool;
 use temporalio_client::Client;
 use temporalio_sdk::interceptors::ActivityInboundInterceptor;
+use temporalio_sdk::runtime::PollerBehavior;
 use temporalio_sdk::runtime::worker_tuner::{FixedSizeSlotSupplier, TunerHolder, WorkerTuner};
 use temporalio_sdk::{
     Runtime, Worker, WorkerCreateError, WorkerOptions, WorkerRunError, WorkflowRegistrationError,
@@ -34,7 +35,7 @@ use crate::inbox::{Inbox, TemporalProcesses};
 use crate::ops::{Ops, Parties, Polling};
 use crate::order_metrics;
 use crate::parties::{self, Breakers};
-use crate::pausable_queue;
+use crate::pausable_queue::{self, Wear};
 use crate::payment::{PaymentArgs, PaymentError};
 use crate::reconcile::{self, ScheduleArgs};
 use crate::release::Release;
@@ -50,19 +51,30 @@ pub struct Settings {
     /// The release that the worker says it is.
     #[command(flatten)]
     pub release: Option<Release>,
-    /// Workflow tasks under way at once
+    /// Concurrent workflow tasks
     #[arg(long, env = "WORKER_WORKFLOW_TASKS", default_value_t = Self::DEFAULT.workflow_tasks)]
     pub workflow_tasks: usize,
-    /// Quick, local steps under way at once
+    /// Concurrent quick steps (local activities)
     #[arg(long, env = "WORKER_LOCAL_STEPS", default_value_t = Self::DEFAULT.local_steps)]
     pub local_steps: usize,
-    /// Patient steps under way at once, for each queue
+    /// Concurrent patient steps (regular activities) for each queue
     #[arg(long, env = "WORKER_PATIENT_STEPS", default_value_t = Self::DEFAULT.patient_steps)]
     pub patient_steps: usize,
-    /// Orders kept in memory between their workflow tasks
+    /// Orders cached in memory between their workflow tasks
     #[arg(long, env = "WORKER_CACHED_ORDERS", default_value_t = Self::DEFAULT.cached_orders)]
     pub cached_orders: usize,
-    /// Seconds that what runs may still take once the worker is told to stop
+    /// Requests open at once for orders that no worker has in memory, as many as the queue has
+    /// partitions or more; without it and the next one, as the SDK has it: 1
+    #[arg(long, env = "WORKER_FRESH_POLLERS", value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub fresh_pollers: Option<u16>,
+    /// Requests open at once for orders that this worker has in memory; without it, as the SDK has
+    /// it: 4
+    #[arg(long, env = "WORKER_CACHED_POLLERS", value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub cached_pollers: Option<u16>,
+    /// Requests open at once for patient steps, for each queue; without it, as the SDK has it: 5
+    #[arg(long, env = "WORKER_STEP_POLLERS", value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub step_pollers: Option<u16>,
+    /// Seconds that running tasks may still take once the worker is told to stop
     #[arg(long, env = "WORKER_GRACE_SECONDS", default_value_t = Self::DEFAULT.grace_seconds)]
     pub grace_seconds: u32,
 }
@@ -75,12 +87,30 @@ impl Settings {
         local_steps: 500,
         patient_steps: 200,
         cached_orders: 2_000,
+        fresh_pollers: None,
+        cached_pollers: None,
+        step_pollers: None,
         grace_seconds: 10,
     };
+
+    /// As many of each kind as the SDK has by itself.
+    const FRESH_POLLERS: u16 = 1;
+    const CACHED_POLLERS: u16 = 4;
 
     /// Cached orders wait in a queue of this worker's own. If the worker dies, Temporal gives
     /// them to another only after this long.
     const STICKY: Duration = Duration::from_secs(2);
+
+    /// How many requests for workflow tasks are open at most, and which share of them is for orders
+    /// that no worker has in memory; nothing if the SDK decides.
+    fn workflow_pollers(&self) -> Option<(usize, f32)> {
+        if self.fresh_pollers.is_none() && self.cached_pollers.is_none() {
+            return None;
+        }
+        let fresh = self.fresh_pollers.unwrap_or(Self::FRESH_POLLERS);
+        let all = fresh.saturating_add(self.cached_pollers.unwrap_or(Self::CACHED_POLLERS));
+        Some((all.into(), share(fresh, all)))
+    }
 
     fn tuner(&self) -> WorkerTuner {
         TunerHolder::builder()
@@ -93,6 +123,12 @@ impl Settings {
     }
 }
 
+/// The share that the SDK makes this part of the whole by, which it rounds down.
+#[expect(clippy::float_arithmetic, reason = "the SDK asks for a share, where it means a number")]
+fn share(part: u16, whole: u16) -> f32 {
+    (f32::from(part) + 0.5) / f32::from(whole)
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self::DEFAULT
@@ -102,17 +138,17 @@ impl Default for Settings {
 /// The settings of `ordersaga worker`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct RunArgs {
-    /// The task queues to serve; only `orders` carries workflows
+    /// The task queues to serve; only `orders` has workflow tasks
     #[arg(long, env = "WORKER_QUEUES", value_delimiter = ',', value_parser = queue,
         default_value = "orders,payments,fulfilment")]
     pub queues: Vec<Queue>,
-    /// Where `/health`, `/ready` and `/metrics` are answered
+    /// The address of `/health`, `/ready` and `/metrics`
     #[arg(long, env = "WORKER_OPS_LISTEN", default_value = "127.0.0.1:9464")]
     pub ops_listen: SocketAddr,
-    /// Who takes the customers' money.
+    /// The payment provider.
     #[command(flatten)]
     pub payment: PaymentArgs,
-    /// Seconds that goods stay set aside for an order that does not ship
+    /// Seconds for which goods stay reserved for an order that does not ship
     #[arg(long, env = "WORKER_RESERVATION_SECONDS", default_value_t = 86_400)]
     pub reservation_seconds: u32,
     /// Seconds for which a party whose answers make no sense is asked again, before that counts as
@@ -189,8 +225,9 @@ pub fn build_worker(
     activities: &Activities,
     settings: &Settings,
     watch: impl ActivityInboundInterceptor,
+    wear: Wear,
 ) -> Result<Worker, RunError> {
-    Ok(Worker::new(runtime, client, worker_options(queue, activities, settings, watch)?)?)
+    Ok(Worker::new(runtime, client, worker_options(queue, activities, settings, watch, wear)?)?)
 }
 
 /// What makes the worker of one queue: the activities, and on `orders` the workflows too.
@@ -199,6 +236,7 @@ pub fn worker_options(
     activities: &Activities,
     settings: &Settings,
     watch: impl ActivityInboundInterceptor,
+    wear: Wear,
 ) -> Result<WorkerOptions, WorkflowRegistrationError> {
     let mut options = WorkerOptions::new(queue.name())
         .maybe_deployment_options(settings.release.as_ref().map(Release::deployment_options))
@@ -206,8 +244,16 @@ pub fn worker_options(
         .max_cached_workflows(settings.cached_orders)
         .sticky_queue_schedule_to_start_timeout(Settings::STICKY)
         .graceful_shutdown_period(Duration::from_secs(settings.grace_seconds.into()))
+        .activity_inbound_interceptor(wear)
         .activity_inbound_interceptor(watch)
         .build();
+    if let Some((all, fresh)) = settings.workflow_pollers() {
+        options.workflow_task_poller_behavior = Some(PollerBehavior::SimpleMaximum(all));
+        options.nonsticky_to_sticky_poll_ratio = fresh;
+    }
+    if let Some(pollers) = settings.step_pollers {
+        options.activity_task_poller_behavior = Some(PollerBehavior::SimpleMaximum(pollers.into()));
+    }
     options.register_activities(activities.clone());
     if queue == Queue::Orders {
         macro_rules! register {
@@ -271,9 +317,10 @@ pub async fn run(
     let making = Arc::new((telemetry.runtime, client, activities, args.settings));
     for queue in args.queues.iter().copied() {
         let making = Arc::clone(&making);
-        let make = move || {
+        let make = move |wear| {
             let (runtime, client, activities, settings) = &*making;
-            build_worker(runtime, client.clone(), queue, activities, settings, ActivityMetrics)
+            let client = client.clone();
+            build_worker(runtime, client, queue, activities, settings, ActivityMetrics, wear)
         };
         serve(&mut served, make, (pool.clone(), queue), ops.polls(), &stop);
     }
@@ -382,7 +429,7 @@ async fn until_too_old(
 /// on the process's other threads.
 fn serve(
     served: &mut JoinSet<Result<(), RunError>>,
-    make: impl Fn() -> Result<Worker, RunError> + Send + 'static,
+    make: impl Fn(Wear) -> Result<Worker, RunError> + Send + 'static,
     (pool, queue): (PgPool, Queue),
     polling: Polling,
     stop: &CancellationToken,
@@ -408,4 +455,34 @@ async fn until_all_ended(
     }
     info!("stopped");
     outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pollers(fresh: Option<u16>, cached: Option<u16>) -> Option<(usize, f32)> {
+        let settings =
+            Settings { fresh_pollers: fresh, cached_pollers: cached, ..Settings::DEFAULT };
+        settings.workflow_pollers()
+    }
+
+    #[test]
+    fn the_sdk_decides_until_it_is_told() {
+        assert_eq!(pollers(None, None), None);
+        assert_eq!(pollers(Some(4), None).map(|(all, _)| all), Some(8));
+        assert_eq!(pollers(None, Some(7)).map(|(all, _)| all), Some(8));
+    }
+
+    #[test]
+    fn as_many_ask_for_orders_that_nobody_has_as_were_asked_for() {
+        for fresh in 1..=40_u16 {
+            for cached in 1..=40_u16 {
+                let (_, share) = pollers(Some(fresh), Some(cached)).unwrap();
+                let asking = f32::from(fresh + cached) * share;
+                let wanted = f32::from(fresh);
+                assert!(wanted < asking && asking < wanted + 1.0, "{fresh} {cached}: {asking}");
+            }
+        }
+    }
 }

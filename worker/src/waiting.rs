@@ -1,4 +1,4 @@
-//! Patience with parties that start at the same time as the worker does.
+//! Waits for servers that start at the same time as the worker.
 
 use std::error::Error;
 use std::time::Duration;

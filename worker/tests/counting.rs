@@ -202,3 +202,46 @@ async fn messages_that_nobody_has_published_are_counted(owner: PgPool) {
     assert_eq!(waiting.published_at, Some(1_700_000_000.0));
     db.close().await;
 }
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn where_messages_go_to_sinks_the_one_that_is_furthest_behind_is_counted(owner: PgPool) {
+    let db = testkit::as_role(&owner, "ordersaga_worker");
+    for seconds_ago in [3_000, 2_000] {
+        let order = placed(&owner, seconds_ago, "updated_at = now()").await;
+        let written = format!("created_at = now() - interval '{seconds_ago} s'");
+        let whose = format!("where aggregateid = '{}'", order.order_id);
+        change(&owner, format!("update outbox.messages set {written} {whose}")).await;
+    }
+    let sinks = "insert into outbox.sinks (sink) values ('amqp'), ('kafka'), ('mail');
+         insert into outbox.progress (sink, shard, seen, leased_by, leased_until, progressed_at)
+         select sink, shard, case sink when 'amqp' then pg_current_snapshot() else '3:3:' end,
+            gen_random_uuid(), now() + interval '1 hour', to_timestamp(1700000000)
+         from outbox.sinks, generate_series(0, 7) as shard;
+         insert into outbox.readers (sink, reader, name, here_until)
+         select sink, gen_random_uuid(), '17@web-3', now() + interval '1 hour'
+         from outbox.sinks where sink <> 'mail';
+         insert into outbox.parked (sink, position, aggregateid, sequence, refused)
+         select 'amqp', position, aggregateid, sequence, 'too large' from outbox.messages limit 1";
+    change(&owner, sinks.to_owned()).await;
+    let outbox = read(&db).await.unwrap().outbox;
+    let told: Vec<_> = outbox
+        .sinks
+        .iter()
+        .map(|sink| (sink.sink.as_str(), sink.waiting, sink.refused, sink.is_read))
+        .collect();
+    assert_eq!(told, [("amqp", 0, 1, true), ("kafka", 2, 0, true), ("mail", 2, 0, false)]);
+    assert_eq!((outbox.unpublished, outbox.is_restored), (2, false));
+    assert_eq!(outbox.published_at, Some(1_700_000_000.0));
+    assert!((3_000.0..3_900.0).contains(&outbox.oldest_seconds.unwrap()), "{outbox:?}");
+
+    // What an operator has paused is nobody's delay.
+    for sink in ["kafka", "mail"] {
+        let pause = format!("select outbox.pause('{sink}', true, 'eve', 'maintenance')");
+        change(&owner, pause).await;
+    }
+    let outbox = read(&db).await.unwrap().outbox;
+    assert_eq!((outbox.unpublished, outbox.oldest_seconds), (0, None));
+    change(&owner, "update outbox.origin set cluster = cluster + 1".to_owned()).await;
+    assert!(read(&db).await.unwrap().outbox.is_restored);
+    db.close().await;
+}

@@ -12,7 +12,9 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::{env, fs};
 
 use activities::catalogue::{Article, Stocking};
 use activities::payment::sandbox::SandboxProvider;
@@ -28,14 +30,17 @@ use sqlx::PgPool;
 use support::{Shop, ended, order, put_on_record};
 use temporalio_client::WorkflowTerminateOptions;
 use uuid::Uuid;
-use worker::prove::{Finding, Verdict, prove, table};
+use worker::prove::{
+    Finding, ProveError, Verdict, look_at_inboxes, look_at_logs, prove, put_in_place, table,
+};
 use workflows::order::{CancelRequest, EndNote, OrderSaga, UnwindingNote, signal_payload};
 
 const SHIPPED: Uuid = Uuid::from_u128(1);
 const REJECTED: Uuid = Uuid::from_u128(2);
 const ADDRESS: Uuid = Uuid::from_u128(3);
 
-/// A shop with an order that shipped, to an address, and one that was charged and unwound.
+/// A shop with an order that shipped, to an address, and was delivered, and one that was charged and
+/// unwound.
 async fn trade(db: &PgPool) {
     let articles: Vec<_> = order()
         .lines
@@ -91,6 +96,11 @@ async fn trade(db: &PgPool) {
     orders::note_end(db, &end).await.unwrap();
     give_back_a_part(&hands, &shipped).await;
     dispute_and_win(db, &shipped).await;
+    let delivering = sqlx::query_scalar!(
+        r#"select outcome as "outcome!" from orders.deliver($1, null, 'web-shop')"#,
+        shipped.order_id.uuid(),
+    );
+    assert_eq!(delivering.fetch_one(db).await.unwrap(), "recorded");
 }
 
 /// The customer's bank takes what an order was paid with, for a fee, and gives it back.
@@ -398,6 +408,72 @@ violations! {
     a_dispute_that_is_decided_and_still_to_be_answered_is_found:
         "no dispute waits for an answer without asking an operator",
         "update payments.disputes set asked_at = now()";
+    an_invoice_with_a_cent_more_than_the_charge_is_found:
+        "an invoice comes to its order's charge, to the coin",
+        "insert into invoices.series (seller, kind, prefix, next_number)
+         values ('GB1', 'invoice', 'INV-', 2);
+         insert into invoices.invoices (series_id, serial, number, seller, kind, order_id, currency,
+             tax_percent, net, tax, total, issued_at, ubl, cii, html, pdf)
+         select series_id, 1, 'INV-000001', 'GB1', 'invoice', order_id, currency, 20,
+             total - tax + 0.01, tax, total + 0.01, now(), '', '', '', ''
+         from invoices.series, orders.orders
+         where order_id = '00000000-0000-0000-0000-000000000001'";
+    a_credit_note_of_another_amount_is_found:
+        "a credit note comes to what it gives back, and all to their invoice at most",
+        "insert into invoices.series (seller, kind, prefix, next_number)
+         values ('GB1', 'invoice', 'INV-', 2), ('GB1', 'credit-note', 'CN-', 2);
+         insert into invoices.invoices (series_id, serial, number, seller, kind, order_id, currency,
+             tax_percent, net, tax, total, issued_at, ubl, cii, html, pdf)
+         select series_id, 1, 'INV-000001', 'GB1', 'invoice', order_id, currency, 20, total - tax,
+             tax, total, now(), '', '', '', ''
+         from invoices.series, orders.orders
+         where kind = 'invoice' and order_id = '00000000-0000-0000-0000-000000000001';
+         insert into invoices.invoices (series_id, serial, number, seller, kind, order_id, refund,
+             corrects, currency, tax_percent, net, tax, total, issued_at, ubl, cii, html, pdf)
+         select series.series_id, 1, 'CN-000001', 'GB1', 'credit-note', order_id, 1, invoice_id,
+             currency, 20, 0.01, 0, 0.01, now(), '', '', '', ''
+         from invoices.series, invoices.invoices where series.kind = 'credit-note'";
+    a_number_that_nothing_is_issued_under_is_found:
+        "invoices and credit notes are numbered without a gap",
+        "alter table invoices.series disable trigger user;
+         insert into invoices.series (seller, kind, prefix, next_number)
+         values ('GB1', 'invoice', 'INV-', 3)";
+    an_order_that_was_sold_without_an_invoice_is_found:
+        "every order that was sold has an invoice, is parked, or was sold within the hour",
+        "insert into outbox.sinks (sink, created_at) values ('invoices', '2000-01-01');
+         alter table orders.order_events disable trigger user;
+         update orders.order_events set occurred_at = now() - interval '2 hours'
+         where type = 'order.completed'";
+    a_refund_without_a_credit_note_is_found:
+        "every refund has a credit note, is parked, or was made within the hour",
+        "insert into outbox.sinks (sink, created_at) values ('invoices', '2000-01-01');
+         alter table orders.order_events disable trigger user;
+         update orders.order_events set occurred_at = now() - interval '2 hours'
+         where type = 'order.refund-succeeded'";
+    a_mail_that_may_be_sent_once_and_was_sent_twice_is_found:
+        "what may be sent to a customer once was sent once at most",
+        "insert into mail.notifications
+            (fact, template, channel, order_id, sequence, message_id, policy, transmissions)
+         values ('1:1', 'shipped', 'mail', '00000000-0000-0000-0000-000000000001', 1,
+            '1.1.shipped@example.org', 'at-most-once', 2)";
+    a_mail_whose_sender_has_died_and_that_nobody_has_looked_at_is_found:
+        "every mail is sent, skipped, parked, or under way for as long as its server may put it off",
+        "insert into mail.notifications
+            (fact, template, channel, order_id, sequence, message_id, policy, state, next_try_at)
+         values ('1:1', 'shipped', 'mail', '00000000-0000-0000-0000-000000000001', 1,
+            '1.1.shipped@example.org', 'at-most-once', 'sending', now() - interval '2 hours')";
+    a_mail_that_is_put_off_without_end_is_found:
+        "every mail is sent, skipped, parked, or under way for as long as its server may put it off",
+        "insert into mail.notifications
+            (fact, template, channel, order_id, sequence, message_id, policy, deferrals)
+         values ('1:1', 'shipped', 'mail', '00000000-0000-0000-0000-000000000001', 1,
+            '1.1.shipped@example.org', 'at-most-once', 31)";
+    a_mail_that_nobody_sends_is_found:
+        "every mail is sent, skipped, parked, or under way for as long as its server may put it off",
+        "insert into mail.notifications
+            (fact, template, channel, order_id, sequence, message_id, policy, next_try_at)
+         values ('1:1', 'shipped', 'mail', '00000000-0000-0000-0000-000000000001', 1,
+            '1.1.shipped@example.org', 'at-most-once', now() - interval '5 days')";
     an_event_that_is_missing_is_found:
         "an order's events are numbered without a gap",
         "alter table orders.order_events disable trigger user;
@@ -436,6 +512,24 @@ violations! {
     a_message_delivered_before_its_elder_is_found:
         "messages are delivered, within an order in order",
         "update outbox.messages set published_at = now() where sequence = 2";
+    a_message_that_does_not_reach_a_sink_is_found:
+        "every message has reached every sink, is parked, or under way for an hour",
+        "insert into outbox.sinks (sink) values ('kafka');
+         insert into outbox.progress (sink, shard)
+         select 'kafka', shard from generate_series(0, 7) as shard;
+         update outbox.messages set created_at = now() - interval '2 hours' where sequence = 1";
+    a_message_that_has_overtaken_a_parked_one_is_found:
+        "messages are delivered, within an order in order",
+        "insert into outbox.sinks (sink) values ('kafka');
+         insert into outbox.progress (sink, shard, seen)
+         select 'kafka', shard, pg_current_snapshot() from generate_series(0, 7) as shard;
+         insert into outbox.parked (sink, position, aggregateid, sequence, refused)
+         select 'kafka', position, aggregateid, sequence, 'too large'
+         from outbox.messages where sequence = 2";
+    an_outbox_of_another_cluster_is_found:
+        "every message has reached every sink, is parked, or under way for an hour",
+        "insert into outbox.sinks (sink) values ('kafka');
+         update outbox.origin set cluster = cluster + 1";
     an_order_past_its_deadline_is_found:
         "nothing is open past its deadline",
         "update orders.orders set status_data = '{\"status\":\"processing\"}',
@@ -445,6 +539,10 @@ violations! {
         "update orders.orders set status_data = '{\"status\":\"processing\"}',
             ending = '{\"status\":\"cancelled\",\"reason\":\"x\"}',
             updated_at = now() - interval '2 days'";
+    a_delivered_order_that_is_not_booked_is_found:
+        "no order is unwound, or shipped and not booked, for a day without asking a person",
+        "update orders.orders set status_data = '{\"status\":\"processing\"}',
+            updated_at = now() - interval '2 days' where fulfilment_status = 'delivered'";
     a_parcel_that_the_carrier_does_not_have_is_found:
         "the carrier has a parcel of each completed order, and of no other that is over",
         "update sandbox_carrier.shipments set state = 'cancelled', cancelled_at = now()";
@@ -663,6 +761,180 @@ async fn a_difference_that_was_closed_breaks_nothing(db: PgPool) {
     assert!(!findings.iter().any(Finding::is_broken), "{}", table(&findings));
     let remark = find(&findings, STANDS).remark.as_deref().unwrap();
     assert!(remark.contains("0 payments that were taken are in no range"), "{remark}");
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn what_waits_behind_a_parked_message_has_overtaken_nothing(db: PgPool) {
+    const REACHED: &str =
+        "every message has reached every sink, is parked, or under way for an hour";
+    const IN_ORDER: &str = "messages are delivered, within an order in order";
+    trade(&db).await;
+    let nowhere = prove(&db, None).await.unwrap();
+    assert!(matches!(find(&nowhere, IN_ORDER).verdict, Verdict::NotShown(_)));
+
+    let waiting = compared(
+        &db,
+        "insert into outbox.sinks (sink) values ('kafka');
+         insert into outbox.progress (sink, shard)
+         select 'kafka', shard from generate_series(0, 7) as shard",
+    )
+    .await;
+    let found = find(&waiting, REACHED);
+    assert_eq!(found.verdict, Verdict::Holds);
+    assert!(found.remark.as_deref().unwrap().ends_with(" are under way"), "{found:?}");
+
+    let parked = compared(
+        &db,
+        "update outbox.progress set seen = pg_current_snapshot();
+         insert into outbox.parked (sink, position, aggregateid, sequence, refused)
+         select 'kafka', position, aggregateid, sequence, 'too large'
+         from outbox.messages where sequence >= 2",
+    )
+    .await;
+    assert_eq!(find(&parked, IN_ORDER).verdict, Verdict::Holds);
+    let found = find(&parked, REACHED);
+    assert_eq!(found.verdict, Verdict::Holds);
+    assert!(found.remark.as_deref().unwrap().ends_with(" are parked"), "{found:?}");
+
+    let overtaken = compared(&db, "delete from outbox.parked where sequence = 3");
+    assert!(find(&overtaken.await, IN_ORDER).is_broken());
+
+    // The sink works through a backlog, and has had the first message of it alone.
+    let backlog = compared(
+        &db,
+        "update outbox.progress set seen = '3:3:', reading = seen,
+            after_position = (select min(position) from outbox.messages)",
+    );
+    assert_eq!(find(&backlog.await, IN_ORDER).verdict, Verdict::Holds);
+}
+
+/// A folder for a test's files.
+fn folder() -> PathBuf {
+    let folder = env::temp_dir().join(format!("ordersaga-prove-{}", Uuid::now_v7()));
+    fs::create_dir(&folder).unwrap();
+    folder
+}
+
+fn verdict_with<'a>(findings: &'a mut [Finding], shown: &Finding) -> &'a Verdict {
+    put_in_place(findings, shown.clone());
+    &find(findings, shown.promise).verdict
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn mails_that_were_sent_as_their_policy_allows_or_wait_for_their_turn_are_in_order(
+    db: PgPool,
+) {
+    trade(&db).await;
+    // One was sent twice, as it may be; one is parked; and one waits behind another of its order,
+    // which its server has put off for days.
+    sqlx::raw_sql(
+        "insert into mail.notifications
+            (fact, template, channel, order_id, sequence, message_id, policy, state, why, deferrals,
+             transmissions, next_try_at, sent_at, parked_at)
+         select number, template, 'mail', '00000000-0000-0000-0000-000000000001', 1, number, policy,
+            state, 'why', deferrals, transmissions, next_try_at,
+            case state when 'sent' then now() end, case state when 'parked' then now() end
+         from (values
+            ('1', 'refunded', 'at-least-once', 'sent', 0, 2, now() - interval '9 days'),
+            ('2', 'shipped', 'at-most-once', 'parked', 0, 1, now() - interval '9 days'),
+            ('3', 'refunded', 'at-least-once', 'queued', 30, 0, now() + interval '1 hour'),
+            ('4', 'refunded', 'at-most-once', 'queued', 0, 0, now() - interval '9 days')
+         ) as mail (number, template, policy, state, deferrals, transmissions, next_try_at)
+         order by number",
+    )
+    .execute(&db)
+    .await
+    .unwrap();
+    let findings = prove(&db, None).await.unwrap();
+    let once = find(&findings, "what may be sent to a customer once was sent once at most");
+    assert_eq!((once.looked_at, &once.verdict), (2, &Verdict::Holds));
+    let none_forgotten = find(
+        &findings,
+        "every mail is sent, skipped, parked, or under way for as long as its server may put it off",
+    );
+    assert_eq!((none_forgotten.looked_at, &none_forgotten.verdict), (4, &Verdict::Holds));
+    assert_eq!(none_forgotten.remark.as_deref(), Some("2 are under way, 1 are parked"));
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn a_log_that_names_a_customer_or_holds_a_secret_is_found(db: PgPool) {
+    trade(&db).await;
+    sqlx::raw_sql(
+        "insert into customers.mail_preferences (customer_id, email)
+         values ('17850', 'countess@example.org');
+         insert into webhooks.endpoints (endpoint_id, url, fingerprint, created_by)
+         values ('00000000-0000-0000-0000-000000000009', 'https://erp.example.org', 'one', 'Ada');
+         insert into webhooks.secrets (endpoint_id, key, created_by)
+         select endpoint_id, convert_to('a-key-of-twenty-four-byt', 'UTF8'), 'Ada'
+         from webhooks.endpoints;
+         insert into mail.notifications
+            (fact, template, channel, order_id, sequence, message_id, policy, unsubscribe)
+         values ('1:1', 'confirmed', 'mail', '00000000-0000-0000-0000-000000000001', 1,
+            '1.1.confirmed@example.org', 'at-least-once', '0b1f9a52-9c1e-4a1a-8a39-5f2f3d0c7e11')",
+    )
+    .execute(&db)
+    .await
+    .unwrap();
+    let mut findings = prove(&db, None).await.unwrap();
+    let secrets = ["a-secret-of-the-shop".to_owned()];
+    let logs = folder();
+    let look = async |logs: PathBuf| look_at_logs(&db, &secrets, &[logs]).await;
+
+    fs::write(logs.join("starter.log"), "INFO listening\nINFO order 1 is on record\n").unwrap();
+    let well = look(logs.clone()).await.unwrap();
+    assert_eq!(verdict_with(&mut findings, &well), &Verdict::Holds, "{well:?}");
+    assert_eq!(well.looked_at, 2);
+
+    for said in [
+        "ERROR no carrier goes to 12 St James's Square",
+        "WARN {\"to\":\"Ada Lovelace\"}",
+        "DEBUG paid with tok_visa",
+        "ERROR cannot sign in with a-secret-of-the-shop",
+        "WARN no mail goes to countess@example.org",
+        "DEBUG signing by whsec_YS1rZXktb2YtdHdlbnR5LWZvdXItYnl0",
+        "INFO GET /v1/unsubscribe/0b1f9a52-9c1e-4a1a-8a39-5f2f3d0c7e11",
+        "ERROR the card 4111 1111 1111 1111 is declined",
+    ] {
+        fs::write(logs.join("worker.log"), format!("INFO ready\n{said}\n")).unwrap();
+        let found = look(logs.clone()).await.unwrap();
+        let Verdict::Broken { times: 1, examples } = verdict_with(&mut findings, &found) else {
+            panic!("{said}: {found:?}");
+        };
+        assert!(examples[0].starts_with("line 2 of ") && examples[0].contains("worker.log"));
+        // Whoever reads the verdict is not told what the log should not have said.
+        assert!(!examples[0].contains(&said[6..]), "{examples:?}");
+    }
+    let missing = look(logs.join("nothing.log")).await;
+    assert!(matches!(missing, Err(ProveError::File { .. })), "{missing:?}");
+    fs::remove_dir_all(logs).unwrap();
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_effect_that_was_taken_twice_or_of_nothing_is_found(db: PgPool) {
+    trade(&db).await;
+    let mut findings = prove(&db, None).await.unwrap();
+    let ids = sqlx::query_scalar::<_, String>("select id from outbox.messages order by position");
+    let ids = ids.fetch_all(&db).await.unwrap();
+    let inboxes = folder();
+    let inbox = inboxes.join("takings");
+    let look = async |ids: Vec<String>| {
+        fs::write(&inbox, ids.join("\n")).unwrap();
+        look_at_inboxes(&db, std::slice::from_ref(&inbox)).await.unwrap()
+    };
+
+    let all = look(ids.clone()).await;
+    assert_eq!(verdict_with(&mut findings, &all), &Verdict::Holds);
+    assert_eq!(all.remark, None);
+    let behind = look(ids[..3].to_vec()).await;
+    assert_eq!(behind.verdict, Verdict::Holds);
+    assert!(behind.remark.unwrap().ends_with("events are still to be taken"));
+    let twice = look([ids.as_slice(), &ids[4..5]].concat()).await;
+    assert!(matches!(twice.verdict, Verdict::Broken { times: 1, .. }), "{twice:?}");
+    let with_a_gap = look([&ids[..1], &ids[2..3]].concat()).await;
+    assert!(with_a_gap.is_broken(), "{with_a_gap:?}");
+    let made_up = look(vec![format!("{}:1", Uuid::from_u128(99))]).await;
+    assert!(made_up.is_broken(), "{made_up:?}");
+    fs::remove_dir_all(inboxes).unwrap();
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]

@@ -11,6 +11,7 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -149,6 +150,56 @@ fn the_histories_on_file_lead_to_the_same_commands_as_ever() {
             assert!(outcome.divergence.is_none(), "{}: {outcome}", path.display());
         }
     }
+}
+
+/// A timer of an order fires behind Temporal's request to cancel the order, and both reach the worker in
+/// one workflow task: its history, made of one in which the order was cancelled while its timer ran.
+/// The timer was not cancelled then, for it had fired.
+fn cancelled_as_its_window_ended() -> serde_json::Value {
+    let json = fs::read(on_file().join("cancelled.cli.json")).unwrap();
+    let mut history: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    let events = history["events"].as_array_mut().unwrap();
+    let place = |events: &[serde_json::Value], kind: &str| {
+        events.iter().position(|event| event["eventType"] == format!("EVENT_TYPE_{kind}")).unwrap()
+    };
+    let timer = &events[place(events, "TIMER_STARTED")];
+    let asked = place(events, "WORKFLOW_EXECUTION_CANCEL_REQUESTED");
+    let fired = serde_json::json!({
+        "eventTime": events[asked]["eventTime"], "eventType": "EVENT_TYPE_TIMER_FIRED",
+        "timerFiredEventAttributes": {
+            "timerId": timer["timerStartedEventAttributes"]["timerId"],
+            "startedEventId": timer["eventId"],
+        },
+    });
+    let not_cancelled = place(events, "TIMER_CANCELED");
+    events.remove(not_cancelled);
+    events.insert(asked.saturating_add(1), fired);
+    let mut moved = BTreeMap::new();
+    for (number, event) in (1_u64..).zip(events.iter_mut()) {
+        let number = serde_json::Value::from(number.to_string());
+        if let Some(was) = event["eventId"].as_str() {
+            moved.insert(was.to_owned(), number.clone());
+        }
+        event["eventId"] = number;
+    }
+    for event in events {
+        for attributes in event.as_object_mut().unwrap().values_mut() {
+            for name in ["scheduledEventId", "startedEventId", "workflowTaskCompletedEventId"] {
+                if let Some(is) = attributes[name].as_str().and_then(|was| moved.get(was)) {
+                    attributes[name] = is.clone();
+                }
+            }
+        }
+    }
+    history
+}
+
+#[test]
+fn an_order_goes_on_that_is_cancelled_in_the_moment_in_which_its_window_ends() {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cancelled-as-its-window-ended.json");
+    fs::write(&path, serde_json::to_vec(&cancelled_as_its_window_ended()).unwrap()).unwrap();
+    let outcome = replay_file(&path).unwrap();
+    assert!(outcome.divergence.is_none(), "{outcome}");
 }
 
 /// The history of a saga that charges before it reserves: what today's orders would look like

@@ -602,6 +602,44 @@ async fn a_cancel_that_is_accepted_beside_the_last_steps_success_is_kept(db: PgP
     shop.close().await;
 }
 
+/// A timer of the saga fires behind Temporal's request to cancel the order, and the next worker hears of
+/// both in one workflow task. The SDK panics where the request has cancelled the timer by then, in each
+/// attempt at the task.
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_order_that_is_cancelled_just_before_its_timer_fires_is_unwound(db: PgPool) {
+    let shop = Shop::open(db).await;
+    let mut in_its_window = order();
+    in_its_window.terms.cancel_window_seconds = 10;
+    let orders = [in_its_window, to_be_approved(10)];
+    let handles = join_all(orders.iter().map(|order| shop.place(order))).await;
+    for handle in &handles {
+        until_in_history(handle, EventType::TimerStarted, 1).await;
+    }
+    let shop = shop
+        .without_workflow_workers(async |_faults| {
+            for handle in &handles {
+                let options = WorkflowCancelOptions::builder().reason("changed my mind").build();
+                handle.cancel(options).await.unwrap();
+            }
+            for handle in &handles {
+                until_in_history(handle, EventType::TimerFired, 1).await;
+            }
+        })
+        .await;
+    for (order, handle) in orders.iter().zip(&handles) {
+        assert!(matches!(ended(handle).await, OrderStatus::Cancelled { .. }));
+        let told = [EventType::WorkflowExecutionCancelRequested, EventType::TimerFired];
+        let events = history(handle).await.events;
+        let of_these = |kind: EventType| Some(kind).filter(|kind| told.contains(kind));
+        let heard: Vec<_> =
+            events.iter().filter_map(|event| of_these(event.event_type())).collect();
+        assert_eq!(heard, told, "the timer fired before the cancel came");
+        shop.assert_clean_slate(order.order_id).await;
+    }
+    shop.assert_proven().await;
+    shop.close().await;
+}
+
 /// While a workflow task runs, a signal waits on the server. The task is refused when it wants to
 /// end the workflow, and runs again with the signal first: the saga then stops before steps that
 /// have taken effect already, in the run that was lost.

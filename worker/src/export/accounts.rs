@@ -1,4 +1,4 @@
-//! What the accounts are called outside.
+//! The names of the accounts in exported books.
 
 use domain::ledger::Account;
 

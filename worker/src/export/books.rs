@@ -1,4 +1,4 @@
-//! The books as they are on record.
+//! Reads the books from the database.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! The books in a file that is there whole, or not at all.
+//! Writes the books to a file atomically: the whole file, or none.
 
 use std::fs::{self, File};
 use std::io::BufWriter;

@@ -1,4 +1,4 @@
-//! I1 and I2: the books balance, and say what happened.
+//! I1 and I2: the books balance, and agree with the orders.
 
 use domain::StepName;
 use sqlx::PgConnection;

@@ -1,4 +1,4 @@
-//! I4, I5 and I6: a customer has paid exactly for what stands, and once.
+//! I4, I5 and I6: a customer has paid once, and exactly for the orders that stand.
 
 use domain::StepName;
 use sqlx::PgConnection;

@@ -1,4 +1,4 @@
-//! I12: what leaves the house, or stays for ever, names nobody and no card.
+//! I12: nothing that is sent out or kept for ever contains personal data or a card number.
 
 use std::collections::HashMap;
 
@@ -11,12 +11,11 @@ use temporalio_client::{
 use temporalio_protos::temporal::api::history::v1::History;
 use uuid::Uuid;
 
+use super::logs::LOGS;
 use super::{Finding, ProveError, Seen};
 
 const EVENTS: &str = "no card number, name or street in events and messages";
 const HISTORIES: &str = "no card number, name or street in histories (the newest)";
-const LOGS: &str = "no card number, name or street in logs";
-
 /// How many of the newest histories are read.
 const HISTORIES_READ: usize = 100;
 
@@ -78,7 +77,7 @@ pub(super) async fn look(
     Ok(vec![
         Finding::of("I12", EVENTS, "events and messages", Seen::of(looked_at, complaints))
             .with_remark(Some(remark)),
-        Finding::not_shown("I12", LOGS, "logs are kept elsewhere"),
+        Finding::not_shown("I12", LOGS, "logs are kept elsewhere: name them with --logs"),
     ])
 }
 
@@ -120,7 +119,7 @@ pub(super) async fn look_at_histories(
 /// Whether a text holds 13 to 19 digits, in one piece or grouped by blanks or hyphens, whose
 /// last is the check digit that card numbers have. The shop's own ids are left out: some of
 /// them are all digits by chance.
-fn holds_card_number(text: &str) -> bool {
+pub(super) fn holds_card_number(text: &str) -> bool {
     // Hardly any text has that many digits at all, and there are hundreds of thousands.
     let long = |piece: &[u8]| piece.iter().filter(|byte| byte.is_ascii_digit()).count() >= 13;
     let in_groups = |byte: &u8| matches!(byte, b'0'..=b'9' | b'-' | b' ');

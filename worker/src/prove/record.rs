@@ -12,13 +12,7 @@ use uuid::Uuid;
 use super::{Finding, Seen};
 
 pub(super) async fn look(db: &mut PgConnection) -> Result<Vec<Finding>, sqlx::Error> {
-    Ok(vec![
-        gapless(db).await?,
-        messages(db).await?,
-        told_anew(db).await?,
-        delivered(db).await?,
-        placed_once(db).await?,
-    ])
+    Ok(vec![gapless(db).await?, messages(db).await?, told_anew(db).await?, placed_once(db).await?])
 }
 
 async fn gapless(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
@@ -61,15 +55,14 @@ async fn messages(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
         r#"
         with message as (
             select aggregateid::uuid as order_id, sequence, type, payload, position, id,
-                row_number() over (partition by aggregateid order by position) as place,
-                min(sequence) over (partition by aggregateid) as first
+                row_number() over (partition by aggregateid order by position) as place
             from outbox.messages where aggregatetype = 'order'
+        ), kept as (
+            select order_id, min(sequence) as first from message group by order_id
         ), checked as (
             select case
                 -- A message that every sink has had is removed after a time, the oldest first.
-                when position is null and sequence > coalesce(
-                    (select first from message where message.order_id = event.order_id limit 1), sequence
-                )
+                when position is null and sequence > coalesce(first, sequence)
                 then format('event %s of order %s has no message', sequence, order_id)
                 when event_id is null then format('message %s tells of no event', id)
                 when place - 1 <> sequence - first
@@ -79,6 +72,7 @@ async fn messages(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
                 then format('message %s differs from its event', id)
             end as complaint
             from orders.order_events as event full join message using (order_id, sequence)
+            left join kept using (order_id)
         )
         select
             count(*) as "looked_at!",
@@ -140,45 +134,6 @@ async fn told_anew(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
     }
     let seen = Seen::of(looked_at, complaints);
     Ok(Finding::of("I7", "an order's row is what its events come to", "orders", seen))
-}
-
-/// Delivery is a relay's work. Where none has run, there is nothing to judge yet.
-async fn delivered(db: &mut PgConnection) -> Result<Finding, sqlx::Error> {
-    const PROMISE: &str = "messages are delivered, within an order in order";
-    let seen = sqlx::query_as!(
-        Seen,
-        r#"
-        with message as (
-            select id, published_at,
-                bool_and(published_at is not null)
-                    over (partition by aggregateid order by sequence) as all_so_far
-            from outbox.messages
-        ), checked as (
-            select case when not all_so_far
-                then format('message %s was published before an earlier one', id)
-            end as complaint
-            from message where published_at is not null
-        )
-        select
-            count(*) as "looked_at!",
-            count(complaint) as "violations!",
-            coalesce((array_agg(complaint) filter (where complaint is not null))[1:5], '{}')
-                as "examples!"
-        from checked
-        "#,
-    )
-    .fetch_one(&mut *db)
-    .await?;
-    let waiting = sqlx::query_scalar!(
-        r#"select count(*) as "waiting!" from outbox.messages where published_at is null"#
-    )
-    .fetch_one(db)
-    .await?;
-    if seen.looked_at == 0 && waiting > 0 {
-        return Ok(Finding::not_shown("I7", PROMISE, "nothing has been delivered yet"));
-    }
-    let remark = (waiting > 0).then(|| format!("{waiting} messages wait"));
-    Ok(Finding::of("I7", PROMISE, "delivered messages", seen).with_remark(remark))
 }
 
 /// The same request is one order, and what was placed is what its row says.

@@ -1,4 +1,4 @@
-//! I3 and I10: no piece is lost, and none is kept for an order that is over.
+//! I3 and I10: stock is conserved, and none is reserved for an order that has ended.
 
 use domain::StepName;
 use sqlx::PgConnection;

@@ -1,23 +1,23 @@
-//! The findings as a person reads them.
+//! The findings as text.
 
 use super::{Finding, Verdict};
 
-/// One line a promise, and beneath a broken one the examples.
+/// Where a promise begins: behind its number and its verdict. What continues it on a narrow terminal
+/// begins there, too.
+pub const PROMISE_COLUMN: usize = 13;
+
+/// A line a promise, its verdict first, and beneath a broken one the examples.
 ///
-/// **Shape.** `I1   debits = credits …    17,754 transactions    holds`.
+/// **Shape.** `I1   holds   debits = credits in each transaction and currency (17,754 transactions)`.
 #[must_use]
 pub fn table(findings: &[Finding]) -> String {
-    let looked_at: Vec<_> = findings.iter().map(looked_at).collect();
-    let promise_width = widest(findings.iter().map(|finding| finding.promise));
-    let looked_at_width = widest(looked_at.iter().map(String::as_str));
     let mut lines = Vec::new();
-    for (finding, looked_at) in findings.iter().zip(&looked_at) {
+    for finding in findings {
         let Finding { invariant, promise, verdict, remark, .. } = finding;
-        let remark = remark.as_ref().map(|remark| format!(" ({remark})")).unwrap_or_default();
-        lines.push(format!(
-            "{invariant:<4} {promise:<promise_width$}  {looked_at:>looked_at_width$}  {}{remark}",
-            word(verdict),
-        ));
+        let mut details = details(finding);
+        details.extend(remark.clone());
+        let details = details.join("; ");
+        lines.push(format!("{invariant:<4} {:<7} {promise} ({details})", word(verdict)));
         if let Verdict::Broken { times, examples } = verdict {
             lines.extend(examples.iter().map(|example| format!("       - {example}")));
             let shown = u64::try_from(examples.len()).unwrap_or(u64::MAX);
@@ -30,26 +30,27 @@ pub fn table(findings: &[Finding]) -> String {
     lines.join("\n")
 }
 
-fn word(verdict: &Verdict) -> String {
+/// The verdict, as wide as the column.
+const fn word(verdict: &Verdict) -> &'static str {
     match verdict {
-        Verdict::Holds => "holds".to_owned(),
-        Verdict::Nothing => "nothing to look at".to_owned(),
-        Verdict::Broken { times, .. } => format!("BROKEN {} times", grouped(*times)),
-        Verdict::NotShown(why) => format!("not shown: {why}"),
+        Verdict::Holds => "holds",
+        Verdict::Nothing => "-",
+        Verdict::Broken { .. } => "BROKEN",
+        Verdict::NotShown(_) => "?",
     }
 }
 
-fn looked_at(finding: &Finding) -> String {
-    match finding.verdict {
-        Verdict::NotShown(_) => String::new(),
-        Verdict::Holds | Verdict::Nothing | Verdict::Broken { .. } => {
-            format!("{} {}", grouped(finding.looked_at), finding.things)
+/// What stands behind the promise: how many things were looked at, and what there is to say.
+fn details(finding: &Finding) -> Vec<String> {
+    let looked_at = || format!("{} {}", grouped(finding.looked_at), finding.things);
+    match &finding.verdict {
+        Verdict::Holds => vec![looked_at()],
+        Verdict::Nothing => vec!["nothing to look at".to_owned()],
+        Verdict::Broken { times, .. } => {
+            vec![looked_at(), format!("broken {} times", grouped(*times))]
         }
+        Verdict::NotShown(why) => vec![format!("not shown: {why}")],
     }
-}
-
-fn widest<'a>(texts: impl Iterator<Item = &'a str>) -> usize {
-    texts.map(|text| text.chars().count()).max().unwrap_or_default()
 }
 
 /// 17754 as 17,754.
@@ -85,12 +86,12 @@ mod tests {
             finding("cannot be looked at", 0, Verdict::NotShown("it is elsewhere")),
         ];
         expect![[r"
-            I1   holds                   17,754 orders  holds
-            I1   is broken            1,000,000 orders  BROKEN 1,207 times
+            I1   holds   holds (17,754 orders)
+            I1   BROKEN  is broken (1,000,000 orders; broken 1,207 times)
                    - order 1
                    - and 1,206 more
-            I1   was not looked at            0 orders  nothing to look at
-            I1   cannot be looked at                    not shown: it is elsewhere"]]
+            I1   -       was not looked at (nothing to look at)
+            I1   ?       cannot be looked at (not shown: it is elsewhere)"]]
         .assert_eq(&table(&findings));
     }
 }

@@ -1,4 +1,4 @@
-//! I9 and I11: what is open is being worked on, and what was accepted is on record.
+//! I9 and I11: every open order has a workflow, and every workflow's order is on record.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -121,7 +121,7 @@ async fn silent(db: &mut PgConnection) -> Result<Seen, sqlx::Error> {
         with checked as (
             select case
                 when attention is null and updated_at < now() - make_interval(hours => $1)
-                    and (ending is not null or fulfilment_status = 'shipped')
+                    and (ending is not null or fulfilment_status in ('shipped', 'delivered'))
                     -- What is undone waits for a bank, and is told of among the disputes.
                     and not exists (
                         select from payments.disputes
@@ -158,7 +158,8 @@ async fn deadlines(db: &mut PgConnection) -> Result<Seen, sqlx::Error> {
         r#"
         with checked as (
             select case
-                when ending is null and attention is null and fulfilment_status <> 'shipped'
+                when ending is null and attention is null
+                    and fulfilment_status not in ('shipped', 'delivered')
                     and launches.order_id is null
                     and updated_at + make_interval(
                         secs => $1::integer + (terms ->> 'cancel_window_seconds')::integer
@@ -371,7 +372,9 @@ async fn still_missing(pool: &PgPool, unknown: &[Uuid]) -> Result<Vec<String>, P
         missing = sqlx::query_scalar!(
             r#"
             select order_id as "order_id!" from unnest($1::uuid[]) as workflow (order_id)
-            where order_id not in (select order_id from orders.orders)
+            where not exists (
+                select from orders.orders where orders.order_id = workflow.order_id
+            )
             "#,
             &missing,
         )

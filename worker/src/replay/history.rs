@@ -1,4 +1,4 @@
-//! Reads a workflow history as people have it.
+//! Reads a workflow history in the formats in which tools write it.
 //!
 //! There are two JSONs of it. The SDK writes its own structs, field by field, numbers for enums.
 //! Everything else at Temporal (the CLI, the Web UI, the other SDKs) writes protobuf's JSON: names

@@ -27,6 +27,7 @@ use workflows::Queue;
 use crate::cell::{Cell, Course, Point, Trouble};
 use crate::run::{self, Manner, Outcome};
 use crate::support::{Call, Code, Faults, Gate, OrderHandle, Shop, ended, failed, serve_as};
+use crate::told;
 
 /// Deaths in a row before everybody may recover. Each takes the orders of those before it along,
 /// and Temporal lets a task wait that was lost ten times.
@@ -79,7 +80,11 @@ pub async fn run(
         }
         let _heir = start(shop, &Errand { courses, sentence: None }).await;
         let recovering = bereft.into_iter().map(|order| recover(shop, order, manner));
-        outcomes.extend(join_all(recovering).await);
+        let recovered = join_all(recovering).await;
+        for failure in recovered.iter().filter_map(Outcome::failure) {
+            println!("  {failure}");
+        }
+        outcomes.extend(recovered);
         println!("  {} of {}", outcomes.len(), cells.len());
         if manner.is_over(&outcomes) {
             break;
@@ -146,7 +151,10 @@ async fn recover(shop: &Shop, bereft: Bereft, manner: Manner) -> Outcome {
         (None, Err(_elapsed)) => Some("has not ended".to_owned()),
         (None, Ok(status)) => match cell.complaint(&status, taken_in) {
             Some(complaint) => Some(complaint),
-            None => run::on_record(shop, &order, &status).await,
+            None => match run::on_record(shop, &order, &status).await {
+                Some(complaint) => Some(complaint),
+                None => Box::pin(told::complaint(shop, order.order_id, cell.point.course)).await,
+            },
         },
     };
     let complaint = complaint.map(|complaint| format!("{complaint} (order {})", order.order_id));

@@ -6,7 +6,7 @@
 //! watched, and every call they make is one. A call that the contract table lists and neither of
 //! them makes is an error, so a new step is covered, or missed aloud. A refund that is carried out
 //! and one that is given up are watched in the same way; their orders have ended, so nobody cancels
-//! them.
+//! them. What customers are told, and their invoices, are made of what the orders leave behind.
 //!
 //! ```text
 //! matrix                              a slice: every fault at every point, and some of the cancels
@@ -30,14 +30,19 @@
 
 mod cell;
 mod deaths;
+#[path = "../../../relay/tests/mail/server.rs"]
+#[expect(dead_code, reason = "the relay's own tests have more of it go wrong")]
+mod mail_server;
 mod plan;
 mod refund;
 mod report;
 mod run;
 mod seeds;
+mod sinks;
 mod stripe;
 #[path = "../support/mod.rs"]
 mod support;
+mod told;
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -161,6 +166,11 @@ async fn matrix(shop: &mut Shop, arguments: &Arguments, manner: Manner) -> bool 
         println!("{} cells with a cancel", cancelled.len());
         results.extend(run::all(shop, cancelled, manner).await);
     }
+    let of_sinks = if manner.is_over(&results) {
+        Vec::new()
+    } else {
+        sinks::run(shop, arguments.only.as_deref(), manner).await
+    };
     // A process that is to die is started with the sandbox.
     if stripe.is_none() && !manner.is_over(&results) {
         let deaths = plan::deaths(&points, arguments.whole);
@@ -168,9 +178,13 @@ async fn matrix(shop: &mut Shop, arguments: &Arguments, manner: Manner) -> bool 
         println!("{} cells whose worker dies", deaths.len());
         results.extend(deaths::run(shop, &points, &deaths, manner).await);
     }
-    report::print(&results);
+    report::print(&results, &of_sinks);
     run::land(shop).await;
     let proven = report::prove(shop).await;
+    let untold = told::complaints(shop).await;
+    for complaint in &untold {
+        println!("FAILED {complaint}");
+    }
     if let Some(stripe) = &stripe {
         let refused = stripe.refused().await;
         for refusal in &refused {
@@ -180,7 +194,10 @@ async fn matrix(shop: &mut Shop, arguments: &Arguments, manner: Manner) -> bool 
             return false;
         }
     }
-    proven && !results.is_empty() && results.iter().all(|result| result.complaint.is_none())
+    let is_right = results.iter().all(|result| result.complaint.is_none())
+        && of_sinks.iter().all(|result| result.complaint.is_none());
+    let has_run = !(results.is_empty() && of_sinks.is_empty());
+    proven && untold.is_empty() && has_run && is_right
 }
 
 /// A database of the matrix' own, on the server that the tests use.

@@ -6,13 +6,14 @@ use worker::prove::{prove as look, table};
 
 use crate::cell::{Course, Trouble};
 use crate::run::Outcome;
+use crate::sinks::SinkOutcome;
 use crate::support::Shop;
 
 /// How many cells of a trouble passed, and how many ran.
 type Row = BTreeMap<Trouble, (usize, usize)>;
 
-/// Says of each activity and trouble how many cells passed, and of every cell that did not, why.
-pub fn print(outcomes: &[Outcome]) {
+/// Says of each activity, or sink, and trouble how many cells passed, and of every cell that did not, why.
+pub fn print(outcomes: &[Outcome], of_sinks: &[SinkOutcome]) {
     let mut rows: BTreeMap<(Course, &str), Row> = BTreeMap::new();
     for Outcome { cell, complaint, .. } in outcomes {
         let row = rows.entry((cell.point.course, &cell.point.activity)).or_default();
@@ -28,22 +29,40 @@ pub fn print(outcomes: &[Outcome]) {
             println!("refund");
             is_of_a_refund = true;
         }
-        let cells = Trouble::ALL.iter().map(|trouble| match row.get(trouble) {
-            None => format!("{:>14}", "·"),
-            Some((passed, ran)) if passed == ran => format!("{passed:>14}"),
-            Some((passed, ran)) => format!("{:>14}", format!("{passed} of {ran}")),
-        });
-        println!("{activity:<17}{}", cells.collect::<Vec<_>>().concat());
+        print_row(activity, row);
+    }
+    let mut rows: BTreeMap<&str, Row> = BTreeMap::new();
+    for SinkOutcome { row, trouble, complaint } in of_sinks {
+        let passed = usize::from(complaint.is_none());
+        rows.entry(row.name()).or_default().insert(*trouble, (passed, 1));
+    }
+    if !rows.is_empty() {
+        println!("sinks");
+    }
+    for (sink, row) in &rows {
+        print_row(sink, row);
     }
     println!();
-    let complaints = outcomes.iter().filter_map(|Outcome { cell, complaint, .. }| {
-        complaint.as_ref().map(|complaint| format!("FAILED {cell}: {complaint}"))
-    });
-    for complaint in complaints {
-        println!("{complaint}");
+    let of_orders = outcomes.iter().map(|it| (it.cell.to_string(), it.complaint.as_ref()));
+    let all = of_orders.chain(of_sinks.iter().map(|it| (it.to_string(), it.complaint.as_ref())));
+    let (mut passed, mut ran) = (0_usize, 0_usize);
+    for (cell, complaint) in all {
+        ran += 1;
+        match complaint {
+            None => passed += 1,
+            Some(complaint) => println!("FAILED {cell}: {complaint}"),
+        }
     }
-    let passed = outcomes.iter().filter(|outcome| outcome.complaint.is_none()).count();
-    println!("{passed} of {} cells passed", outcomes.len());
+    println!("{passed} of {ran} cells passed");
+}
+
+fn print_row(name: &str, row: &Row) {
+    let cells = Trouble::ALL.iter().map(|trouble| match row.get(trouble) {
+        None => format!("{:>14}", "·"),
+        Some((passed, ran)) if passed == ran => format!("{passed:>14}"),
+        Some((passed, ran)) => format!("{:>14}", format!("{passed} of {ran}")),
+    });
+    println!("{name:<17}{}", cells.collect::<Vec<_>>().concat());
 }
 
 /// Every invariant, over all the orders of all the cells.

@@ -29,6 +29,7 @@ use crate::stripe::{self, Counterpart};
 use crate::support::{
     self, FOR_EVER, Fault, Faults, Gate, OrderHandle, Shop, Traces, decided, ended, history,
 };
+use crate::told;
 
 /// What came of a cell.
 pub struct Outcome {
@@ -37,6 +38,14 @@ pub struct Outcome {
     pub complaint: Option<String>,
     /// The events after which somebody else can get in before the workflow goes on.
     pub openings: Vec<usize>,
+}
+
+impl Outcome {
+    /// The line that tells what is wrong, if anything is.
+    pub fn failure(&self) -> Option<String> {
+        let complaint = self.complaint.as_ref()?;
+        Some(format!("FAILED {}: {complaint}", self.cell))
+    }
 }
 
 /// How many cells go by between two words about the progress.
@@ -114,6 +123,9 @@ pub async fn all(shop: &Shop, cells: Vec<Cell>, manner: Manner) -> Vec<Outcome> 
         stream::iter(cells).map(|cell| one(shop, cell, give_up_after)).buffer_unordered(at_once);
     let mut outcomes = Vec::new();
     while let Some(outcome) = running.next().await {
+        if let Some(failure) = outcome.failure() {
+            println!("  {failure}");
+        }
         outcomes.push(outcome);
         if outcomes.len().is_multiple_of(PROGRESS_EVERY) {
             println!("  {} of {all}", outcomes.len());
@@ -128,11 +140,16 @@ pub async fn all(shop: &Shop, cells: Vec<Cell>, manner: Manner) -> Vec<Outcome> 
 async fn one(shop: &Shop, cell: Cell, give_up_after: Duration) -> Outcome {
     let order = order_on(shop, cell.point.course);
     let through = async {
-        if cell.point.course.is_of_a_refund() {
+        let (complaint, openings) = if cell.point.course.is_of_a_refund() {
             (refund::through(shop, &cell, &order).await, Vec::new())
         } else {
             through(shop, &cell, &order).await
-        }
+        };
+        let complaint = match complaint {
+            Some(complaint) => Some(complaint),
+            None => Box::pin(told::complaint(shop, order.order_id, cell.point.course)).await,
+        };
+        (complaint, openings)
     };
     let run = AssertUnwindSafe(timeout(give_up_after, through)).catch_unwind();
     let (complaint, openings) = match run.await {

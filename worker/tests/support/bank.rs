@@ -44,17 +44,19 @@ pub async fn take_in(db: &PgPool, entries: &str) -> Imported {
     import(db, &account(), file.as_bytes()).await.unwrap()
 }
 
-/// Customers who transfer whatever they are asked for, as soon as they are. Never comes to an end
-/// by itself.
+const AWAITED: &str = "select reference, amount from bank.payments
+    where state = 'awaiting' and exists (
+        select from orders.order_events
+        where order_events.order_id = payments.order_id and type = 'payment.awaiting-customer'
+    )";
+
+/// Customers who transfer whatever they are asked for, as soon as the order's record says so: every
+/// order takes the same way then, and makes the same calls. Never comes to an end by itself.
 pub async fn pay_whatever_is_awaited(db: PgPool, client: Client) {
     let mut looks = interval(Duration::from_millis(100));
     loop {
         looks.tick().await;
-        let awaited: Vec<(String, Decimal)> =
-            sqlx::query_as("select reference, amount from bank.payments where state = 'awaiting'")
-                .fetch_all(&db)
-                .await
-                .unwrap();
+        let awaited: Vec<(String, Decimal)> = sqlx::query_as(AWAITED).fetch_all(&db).await.unwrap();
         if awaited.is_empty() {
             continue;
         }

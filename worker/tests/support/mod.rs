@@ -53,7 +53,7 @@ use temporalio_sdk::{Runtime, Worker};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-use worker::pausable_queue;
+use worker::pausable_queue::{self, WORN_AFTER};
 use worker::prove::{prove, table};
 use worker::release::Release;
 use worker::run::{Settings, worker_options};
@@ -91,6 +91,15 @@ pub struct Workers {
 }
 
 impl Workers {
+    /// Waits until so many queues are served.
+    pub async fn serve(&self, queues: usize) {
+        let mut serving = self.serving.clone();
+        let are_served = |serving: &BTreeMap<_, bool>| {
+            serving.values().filter(|is_served| **is_served).count() == queues
+        };
+        serving.wait_for(are_served).await.unwrap();
+    }
+
     pub async fn stop(self) {
         self.stop.send_replace(true);
         // The client's connection lives on this test's runtime, which must not be blocked.
@@ -655,6 +664,10 @@ pub struct Code {
     pub stripe: Option<StripeSettings>,
     /// Where customers transfer to, if they pay by transfer.
     pub bank: Option<BankAccount>,
+    /// After how many activities a worker is worn, if sooner than ever.
+    pub worn_after: Option<u32>,
+    /// How many workers have been made.
+    pub made: watch::Sender<usize>,
 }
 
 impl Code {
@@ -709,9 +722,12 @@ where
             let lines = queues.iter().copied().map(|queue| {
                 let (sdk, client, activities, faults) = (&sdk, &client, &activities, &faults);
                 let Code { release, changes, .. } = &code;
-                let make = move || {
+                let (made, worn_after) = (&code.made, code.worn_after.unwrap_or(WORN_AFTER));
+                let worker = move |wear| {
+                    made.send_modify(|made| *made = made.saturating_add(1));
                     let settings = Settings { release: release.clone(), ..Settings::default() };
-                    let mut options = worker_options(queue, activities, &settings, faults.clone())?;
+                    let faults = faults.clone();
+                    let mut options = worker_options(queue, activities, &settings, faults, wear)?;
                     options.register_workflow_interceptors(changes.iter().cloned().collect());
                     Ok(Worker::new(sdk, client.clone(), options)?)
                 };
@@ -721,7 +737,7 @@ where
                         serving.insert(queue.name(), now);
                     });
                 };
-                pausable_queue::serve(&db, queue, make, served, &stopping)
+                pausable_queue::serve_by(worn_after, &db, queue, worker, served, &stopping)
             });
             let stop = async {
                 stopped.wait_for(|stopped| *stopped).await.ok();
