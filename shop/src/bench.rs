@@ -1,6 +1,7 @@
 //! What an order costs: beside the least that the same server takes for any workflow, and
 //! beside the same saga as textbooks write it. One machine, one run.
 
+mod accepts;
 mod bare;
 mod contender;
 mod database;
@@ -9,8 +10,11 @@ mod load;
 mod machine;
 mod popular;
 mod reads;
+mod relay;
 mod report;
 mod textbook;
+mod unfit;
+mod wire;
 mod worker;
 
 use std::io;
@@ -26,12 +30,15 @@ use tokio::time::sleep;
 
 use crate::ordersaga::{ApiArgs, ApiError, Ordersaga};
 use crate::screen::say;
+use accepts::Arrivals;
 pub(crate) use bare::{BenchBare, serve as serve_bare};
 use contender::{Arena, Contender, Footprint, Spoiled};
 use database::{COUNT_DELAY, Database};
 use goods::GoodsError;
 use load::{Burst, Loop, Measured, burst};
 use machine::Programs;
+use unfit::Unfit;
+pub(crate) use wire::WireError;
 pub(crate) use worker::{BenchWorker, serve};
 
 /// Measures orders against the same server's empty workflow and the textbook's saga.
@@ -54,6 +61,9 @@ pub(crate) struct Bench {
     burst: usize,
 
     #[command(flatten)]
+    arrivals: Arrivals,
+
+    #[command(flatten)]
     api: ApiArgs,
 
     /// The shop's database.
@@ -64,16 +74,50 @@ pub(crate) struct Bench {
     #[arg(long, env = "STARTER_DATABASE_URL", hide_env_values = true)]
     starter_database_url: String,
 
+    /// Where Kafka is, or who stands for it; without it, the relay is not measured.
+    #[arg(long, env = "ORDERSAGA_KAFKA_BROKERS")]
+    kafka_brokers: Option<String>,
+
+    /// That broker keeps its records in memory alone, which is said of what was measured with it.
+    #[arg(long, env = "ORDERSAGA_KAFKA_IN_MEMORY")]
+    kafka_in_memory: bool,
+
+    /// With how many events the outbox is filled for the relay.
+    #[arg(long, default_value_t = 200_000)]
+    relay_events: i64,
+
+    /// The shop's database, as the relay uses it.
+    #[arg(long, env = "RELAY_DATABASE_URL", hide_env_values = true)]
+    relay_database_url: Option<String>,
+
+    /// The shop's database, as the owner of its schemas, who fills the outbox.
+    #[arg(long, env = "MIGRATE_DATABASE_URL", hide_env_values = true)]
+    owner_database_url: Option<String>,
+
     /// The process ids of the programs that are measured, as
-    /// `{"temporal":1,"postgres":2,"worker":3,"starter":4}`; without it, processor time is not
+    /// `{"temporal":1,"postgres":2,"worker":3,"starter":[4,5]}`; without it, processor time is not
     /// told.
     #[arg(long, env = "ORDERSAGA_PIDS", value_parser = programs)]
     pids: Option<Programs>,
+
+    /// Measure a debug build all the same.
+    #[arg(long)]
+    allow_debug: bool,
+
+    /// Measure a database with orders in it, or a server with open workflows, all the same.
+    #[arg(long)]
+    allow_used: bool,
 }
 
 /// Why nothing was measured.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BenchError {
+    /// What is there is not measured.
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
+    /// Temporal does not say how many workflows are open.
+    #[error("Temporal does not say how many workflows are open: {0}")]
+    Counting(String),
     /// There are no orders to measure with.
     #[error(transparent)]
     Goods(#[from] GoodsError),
@@ -83,9 +127,18 @@ pub(crate) enum BenchError {
     /// Ordersaga cannot be spoken to.
     #[error(transparent)]
     Api(#[from] ApiError),
-    /// A read was not answered.
-    #[error("a read was not answered")]
-    Reading(#[source] reqwest::Error),
+    /// A request was not answered as it should be.
+    #[error("a request was not answered as it should be")]
+    Wire(#[from] WireError),
+    /// Orders that were accepted are not on record.
+    #[error("{0} orders that were accepted are not on record")]
+    Lost(i64),
+    /// Orders have ended otherwise than they should.
+    #[error("{0} orders that were accepted have ended, and are not completed")]
+    NotCompleted(i64),
+    /// Orders are not carried out.
+    #[error("{0} orders that were accepted have not ended, and nothing goes on")]
+    Standstill(i64),
     /// Temporal's settings cannot be read.
     #[error(transparent)]
     Config(#[from] BadSettings),
@@ -104,6 +157,9 @@ pub(crate) enum BenchError {
     /// The benchmark's worker does not run.
     #[error("the benchmark's worker: {0}")]
     Worker(String),
+    /// The relay has ended instead of delivering.
+    #[error("`ordersaga relay` has ended: {0}")]
+    Relay(String),
 }
 
 /// Everything that was measured.
@@ -134,13 +190,14 @@ pub(crate) async fn run(bench: &Bench) -> Result<(), BenchError> {
         run: time_of_day(),
         next: AtomicUsize::new(0),
     };
+    unfit::refuse(bench, &arena.client, &database).await?;
     let worker = worker::started()?;
-    let mut programs = bench.pids.unwrap_or_default();
+    let mut programs = bench.pids.clone().unwrap_or_default();
     programs.bench_worker = worker.id();
     report::opening(bench, &arena, &database).await?;
 
     // First, because the server still tidies up long after a burst of workflows.
-    reads::measured(&arena).await?;
+    reads::measured(&arena, "before any load").await?;
     say("warming up")?;
     rounds(&arena, &programs, 1, bench.many(Duration::from_secs(3))).await?;
     let one = Loop {
@@ -159,8 +216,11 @@ pub(crate) async fn run(bench: &Bench) -> Result<(), BenchError> {
     say(format_args!("{} of each at a stretch, and what they take", bench.burst))?;
     let bursts = bursts(bench, &arena, &database).await?;
     report::closing(bench, &Findings { many, one, bursts })?;
-    popular::measured(&arena, bench.at_once, bench.burst).await?;
-    Ok(())
+    reads::measured(&arena, "after that load").await?;
+    popular::measured(&arena, bench).await?;
+    relay::measured(bench, &arena, &programs).await?;
+    // Last, because what it leaves to be carried out takes longest.
+    accepts::measured(bench.arrivals, &arena, &programs, &database).await
 }
 
 impl Bench {

@@ -2,19 +2,23 @@
 
 mod bank;
 mod checks;
+mod cluster;
 mod customers;
 mod disasters;
 mod faults;
 mod ground;
 mod hangs;
+mod hearers;
 mod launcher;
 mod ledger;
 mod provider;
 mod race;
+mod receiver;
 mod records;
 mod recovery;
 mod relay;
 mod same_key;
+mod soak;
 mod stalls;
 mod storm;
 
@@ -23,9 +27,11 @@ use std::io;
 use clap::Args;
 use domain::ProviderName;
 
+pub(crate) use cluster::ClusterChaos;
 pub(crate) use ledger::Ledger;
 pub(crate) use race::Race;
 pub(crate) use relay::Relay;
+pub(crate) use soak::Soak;
 
 use crate::ordersaga::ApiError;
 use crate::retail::RetailError;
@@ -37,10 +43,10 @@ use records::RecordsError;
 use storm::Storm;
 
 /// Places real orders without a pause while the worst is done to the system, then looks at what
-/// came of them: a storm, in which workers, starter, Postgres and Temporal are killed again and
-/// again; then the payment provider, a frontend of Temporal and an article hang, each for a while;
-/// then three disasters. With Stripe's counterpart or a bank in the sandbox's place, only what has
-/// to do with who takes the money.
+/// came of them: a storm, in which workers, starter, Postgres, Temporal, the relay and who
+/// hears of orders are killed again and again; then the payment provider, a frontend of Temporal and
+/// an article hang, each for a while; then three disasters. With Stripe's counterpart or a bank in
+/// the sandbox's place, only what has to do with who takes the money.
 ///
 /// Ends with 0 only if nothing is lost, doubled, stuck or out of balance, orders went on soon
 /// enough after each death, what hung held up nothing that does not need it, and every disaster was
@@ -61,7 +67,7 @@ pub(crate) struct Chaos {
 /// A part of the chaos.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, strum::EnumIter)]
 enum Part {
-    /// Everything is killed again and again.
+    /// Everything is killed again and again, and everybody hears of each order.
     Storm,
     /// Every call to the payment provider hangs.
     HangingProvider,
@@ -123,7 +129,7 @@ impl Chaos {
         let (mut held, mut stalls) = (true, Vec::new());
         for part in parts {
             held &= match part {
-                Part::Storm => self.storm.run(&ground, &mut launcher).await?,
+                Part::Storm => Box::pin(self.storm.run(&ground, &mut launcher)).await?,
                 Part::HangingProvider => Box::pin(hangs::provider(&ground, &mut stalls)).await?,
                 Part::HangingFrontend => {
                     Box::pin(hangs::frontend(&ground, &mut launcher, &mut stalls)).await?
@@ -194,9 +200,20 @@ pub(crate) enum ChaosError {
     /// The terminal is gone, a file cannot be written, or a program is not beside this one.
     #[error("cannot write to the terminal or to a file, or run `ordersaga`")]
     Process(#[from] io::Error),
+    /// What others have heard of orders cannot be seen.
+    #[error("cannot see what {whom} has heard: {why}")]
+    Unheard {
+        /// Whose record it is.
+        whom: &'static str,
+        /// What it says.
+        why: String,
+    },
     /// The article that a race is for is not in the shop.
     #[error("`ordersaga load-catalogue` failed: its message above says why")]
     NoArticle,
+    /// None of the faults that are asked for can be played here.
+    #[error("none of these faults can be played here: why not stands above")]
+    NothingToPlay,
     /// Something that has to come before a disaster does not come.
     #[error("not within {seconds} s: {what}")]
     Never {
@@ -208,6 +225,23 @@ pub(crate) enum ChaosError {
     /// What only the owner of the schemas may do cannot be done.
     #[error("the schemas' owner can do nothing in the database")]
     Owner(#[source] sqlx::Error),
+    /// This system does not show what a process takes.
+    #[error("a soak looks at every process in /proc, which this system does not have: use Linux")]
+    NoProcesses,
+    /// Nobody says which processes there are.
+    #[error("ORDERSAGA_PIDS names no processes: run this by `make`")]
+    NoPids,
+    /// More orders than there are goods for.
+    #[error(
+        "{orders} orders are more than there are goods for, {at_most} at most: have fewer MINUTES or \
+         fewer PER_SECOND"
+    )]
+    TooManyOrders {
+        /// How many were asked for.
+        orders: u32,
+        /// How many there may be.
+        at_most: u32,
+    },
     /// An order's id is none.
     #[error("the shop was told of an order without an id")]
     NoId(#[from] uuid::Error),

@@ -1,7 +1,9 @@
 //! A day in the shop, in a minute: real orders, with trouble by plan, and what became of each.
 
 mod disputes;
+mod parties;
 mod progress;
+mod receiver;
 mod report;
 mod returns;
 
@@ -23,13 +25,15 @@ use crate::ordersaga::{Answered, ApiArgs, ApiError, Order, Ordersaga};
 use crate::plan::{Planned, Twist};
 use crate::retail::{RetailError, RetailOrders};
 use crate::stripe::{Counterpart, CounterpartError};
+use parties::{Parties, ToldBy};
 use progress::Progress;
 
 /// Places real orders, some of them with trouble by plan, and shows what became of each.
 ///
 /// Ends with 0 only if every order ended where it should, every repeated request met its first
-/// order, and `ordersaga prove` holds; with Stripe, also only if `ordersaga reconcile` finds no
-/// difference and Stripe's own account is as it should be.
+/// order, everybody who is told of orders has heard of every event, a consumer took effect of each,
+/// invoices come to what was charged, no mail is parked, and `ordersaga prove` holds; with Stripe, also only if
+/// `ordersaga reconcile` finds no difference and Stripe's own account is as it should be.
 #[derive(Clone, Args)]
 pub(crate) struct Demo {
     /// How many orders to read; more than there are come round again.
@@ -65,6 +69,13 @@ pub(crate) struct Demo {
     /// The secret of the client `books`, which may see the books.
     #[arg(long, env = "ORDERSAGA_FINANCE_SECRET", hide_env_values = true)]
     finance_secret: String,
+
+    /// The secret of the client `operator`, which sees who has heard of the orders.
+    #[arg(long, env = "ORDERSAGA_OPERATOR_SECRET", hide_env_values = true)]
+    operator_secret: String,
+
+    #[command(flatten)]
+    told_by: ToldBy,
 
     /// How many seconds to repeat a request that nobody answers, and to wait for the next order
     /// to end.
@@ -114,6 +125,21 @@ pub(crate) enum DemoError {
         /// Where it must stand.
         wanted: &'static str,
     },
+    /// Nobody can be told by webhooks.
+    #[error("the demo cannot listen for webhooks")]
+    Listen(#[source] std::io::Error),
+    /// The shop has shown no secret for the endpoint that was created.
+    #[error("the demo's webhook endpoint was created without a secret that can be read")]
+    NoSecret,
+    /// What the relay is set to do is not done.
+    #[error("no relay reads for {sink}: its log says why")]
+    NotRead {
+        /// The sink.
+        sink: String,
+    },
+    /// There is no Python, or the consumer's folder cannot be written.
+    #[error("cannot run the consumer `examples/consumers/inbox.py`")]
+    Consumer(#[source] std::io::Error),
     /// The worker's program is not beside this one.
     #[error("cannot run `ordersaga prove`")]
     Prove(#[source] std::io::Error),
@@ -160,6 +186,7 @@ struct Spans {
 /// What happened to an order.
 #[derive(Debug, Deserialize)]
 struct Event {
+    sequence: u32,
     #[serde(rename = "type")]
     kind: String,
     data: Value,
@@ -196,11 +223,13 @@ pub(crate) async fn run(demo: &Demo) -> Result<bool, DemoError> {
     let planned = |(position, order)| Planned::of(position, order, demo.provider);
     let plan = read.orders.into_iter().map(planned).collect::<Vec<_>>();
     let dealings = Dealings { shop: &shop, finance: &finance, stripe: stripe.as_ref(), patience };
+    let operator = shop.asked_by("operator", &demo.operator_secret);
+    let parties = Parties::gather(&demo.told_by, dealings, operator, &plan).await?;
     let (mut outcomes, spans) = carry_out(demo, dealings, plan).await;
     if let Some(stripe) = &stripe {
         disputes::carry_out(dealings, stripe, &mut outcomes).await?;
     }
-    report::closing(demo, dealings, &outcomes, spans).await
+    report::closing(demo, dealings, parties, &outcomes, spans).await
 }
 
 /// Who stands for Stripe, if Stripe takes the money: no demo takes an account's.

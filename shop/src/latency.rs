@@ -21,6 +21,11 @@ impl Latencies {
         self.0.saturating_record(u64::try_from(took.as_micros()).unwrap_or(HOUR_MICROS));
     }
 
+    /// Adds those that were counted elsewhere.
+    pub(crate) fn add(&mut self, others: &Self) -> Result<(), hdrhistogram::AdditionError> {
+        self.0.add(&others.0)
+    }
+
     /// The duration that half of them did not exceed.
     pub(crate) fn p50(&self) -> Took {
         self.at(50.0)

@@ -1,16 +1,19 @@
 //! A shop that uses Ordersaga from outside: it places real orders over HTTP and looks at what
 //! becomes of them, to show that they come out right (`demo`), whatever is done to the system
-//! meanwhile (`chaos`), and what they cost (`bench`).
+//! meanwhile (`chaos`), what they cost (`bench`), and what a million of them change (`fill`, `size`).
 
 mod bench;
 mod chaos;
+mod consumer;
 mod demo;
+mod fill;
 mod latency;
 mod ordersaga;
 mod plan;
 mod prove;
 mod retail;
 mod screen;
+mod size;
 mod stripe;
 
 use std::process::ExitCode;
@@ -19,7 +22,10 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
-#[command(version, about = "A shop that uses Ordersaga: real orders, to see and to measure")]
+#[command(
+    version = env!("ORDERSAGA_VERSION"),
+    about = "A shop that uses Ordersaga: real orders, to watch and to measure"
+)]
 struct Shop {
     #[command(subcommand)]
     command: Command,
@@ -30,8 +36,12 @@ enum Command {
     Demo(demo::Demo),
     Bench(bench::Bench),
     Chaos(chaos::Chaos),
+    ChaosCluster(chaos::ClusterChaos),
     ChaosRace(chaos::Race),
     ChaosLedger(chaos::Ledger),
+    Soak(chaos::Soak),
+    Fill(fill::Fill),
+    Size(size::Size),
     #[command(hide = true)]
     Relay(chaos::Relay),
     #[command(hide = true)]
@@ -49,14 +59,26 @@ async fn main() -> anyhow::Result<ExitCode> {
         Command::Chaos(chaos) => {
             Ok(verdict(Box::pin(chaos.run()).await.context("the chaos stopped")?))
         }
+        Command::ChaosCluster(chaos) => {
+            Ok(verdict(Box::pin(chaos.run()).await.context("the chaos stopped")?))
+        }
         Command::ChaosRace(race) => {
             Ok(verdict(Box::pin(race.run()).await.context("the race stopped")?))
         }
         Command::ChaosLedger(ledger) => {
             Ok(verdict(Box::pin(ledger.run()).await.context("the attempts stopped")?))
         }
+        Command::Soak(soak) => Ok(verdict(Box::pin(soak.run()).await.context("the soak stopped")?)),
         Command::Bench(bench) => {
             Box::pin(bench::run(&bench)).await.context("the benchmark stopped")?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Fill(fill) => {
+            fill::run(&fill).await.context("the database was not filled")?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Size(size) => {
+            Box::pin(size::run(&size)).await.context("the measurement stopped")?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Relay(relay) => {
@@ -76,4 +98,16 @@ async fn main() -> anyhow::Result<ExitCode> {
 
 fn verdict(all_well: bool) -> ExitCode {
     if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn no_two_arguments_of_a_command_have_one_name() {
+        Shop::command().debug_assert();
+    }
 }

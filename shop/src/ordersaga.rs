@@ -367,6 +367,18 @@ impl Ordersaga {
         Ok(self.until_answered(doing, post).await?.answer)
     }
 
+    /// Puts something in its place.
+    pub(crate) async fn put(
+        &self,
+        doing: &'static str,
+        path: &str,
+        body: &Value,
+    ) -> Result<(), ApiError> {
+        let url = format!("{}{path}", self.url);
+        let put = || self.http.put(&url).json(body);
+        self.until_answered::<Value>(doing, put).await.map(drop)
+    }
+
     /// Reads whatever is at a path.
     pub(crate) async fn get<T: DeserializeOwned>(
         &self,

@@ -3,7 +3,7 @@
 
 use std::env;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use chrono::NaiveDate;
@@ -11,11 +11,23 @@ use tokio::process::Command;
 
 use crate::screen::heading;
 
-/// Has the program look, and shows what it finds; whether everything holds.
+/// Has the program look, at all logs too where the launcher names them, and tell every order's row
+/// anew; shows what it finds. Whether everything holds.
 pub(crate) async fn prove() -> io::Result<bool> {
+    prove_with(None).await
+}
+
+/// The same, with the file of what a consumer took effect of, where there is one.
+pub(crate) async fn prove_with(inbox: Option<&Path>) -> io::Result<bool> {
     heading("ordersaga prove")?;
-    let status = ordersaga(&["prove"])?.status().await?;
-    Ok(status.success())
+    let mut prove = ordersaga(&["prove"])?;
+    if let Some(inbox) = inbox {
+        prove.arg("--inbox").arg(inbox);
+    }
+    let proven = prove.status().await?;
+    heading("ordersaga rebuild --check")?;
+    let told_anew = ordersaga(&["rebuild", "--check"])?.status().await?;
+    Ok(proven.success() && told_anew.success())
 }
 
 /// Has the program compare the payment provider with the shop, from one day on and before another,

@@ -198,7 +198,7 @@ impl Counterpart {
 
     /// Has Stripe pay out what it has taken, and compares its account with the shop's records of
     /// yesterday and today, in which all of a run is; whether nothing differs.
-    pub(crate) async fn is_reconciled(&self) -> Result<bool, CounterpartError> {
+    pub(crate) async fn pays_out_and_agrees(&self) -> Result<bool, CounterpartError> {
         self.goes_well().await?;
         heading("Stripe pays out")?;
         for payout in self.pays_out().await? {

@@ -7,28 +7,63 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::unfit::Unfit;
+
 /// The programs that carry orders, by the process ids of their first processes.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Programs {
-    /// The Temporal server.
-    temporal: Option<u32>,
+    /// The Temporal server, or the nodes of a cluster.
+    temporal: Pids,
+    /// The cluster's own database.
+    #[serde(rename = "temporal-postgres")]
+    temporal_postgres: Pids,
     /// The database.
-    postgres: Option<u32>,
-    /// The worker.
-    worker: Option<u32>,
-    /// The HTTP starter.
-    starter: Option<u32>,
+    postgres: Pids,
+    /// The workers.
+    worker: Pids,
+    /// The HTTP starters.
+    starter: Pids,
+    /// Worker and starter in one process.
+    all: Pids,
+    /// What balances over a cluster's nodes and over the starters.
+    balancer: Pids,
     /// The worker of the empty workflow and the textbook saga.
     #[serde(skip)]
     pub(super) bench_worker: Option<u32>,
+}
+
+/// The processes of one kind: `7` or `[7, 8]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(from = "OneOrMore")]
+pub(super) struct Pids(Vec<u32>);
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMore {
+    One(u32),
+    More(Vec<u32>),
+}
+
+impl From<OneOrMore> for Pids {
+    fn from(pids: OneOrMore) -> Self {
+        match pids {
+            OneOrMore::One(pid) => Self(vec![pid]),
+            OneOrMore::More(pids) => Self(pids),
+        }
+    }
 }
 
 /// Processor time taken, program by program; nothing where the system does not tell.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct CpuTimes {
     pub(super) server: Option<Duration>,
+    /// A cluster's own database; nothing where there is no cluster.
+    pub(super) server_database: Option<Duration>,
+    /// What balances; nothing where nothing does.
+    pub(super) balancer: Option<Duration>,
     /// The worker and the benchmark's own: only one of them has work at a time.
+    /// With the starter, where they are one process.
     pub(super) workers: Option<Duration>,
     pub(super) starter: Option<Duration>,
     pub(super) postgres: Option<Duration>,
@@ -41,9 +76,11 @@ pub(super) struct CpuTimes {
 impl CpuTimes {
     /// What all of them took together; nothing if one of them does not tell.
     pub(super) fn together(&self) -> Option<Duration> {
-        let Self { server, workers, starter, postgres, load, .. } = *self;
-        let each = [server?, workers?, starter?, postgres?, load?];
-        Some(each.into_iter().fold(Duration::ZERO, Duration::saturating_add))
+        let Self { server, server_database, balancer, workers, starter, postgres, load, .. } =
+            *self;
+        let if_any = [server_database, balancer].map(Option::unwrap_or_default);
+        let each = [server?, workers?, starter?, postgres?, load?].into_iter().chain(if_any);
+        Some(each.fold(Duration::ZERO, Duration::saturating_add))
     }
 
     /// What has been taken since an earlier look.
@@ -51,6 +88,8 @@ impl CpuTimes {
         let taken = |now: Option<Duration>, then: Option<Duration>| now?.checked_sub(then?);
         Self {
             server: taken(self.server, earlier.server),
+            server_database: taken(self.server_database, earlier.server_database),
+            balancer: taken(self.balancer, earlier.balancer),
             workers: taken(self.workers, earlier.workers),
             starter: taken(self.starter, earlier.starter),
             postgres: taken(self.postgres, earlier.postgres),
@@ -61,21 +100,65 @@ impl CpuTimes {
 }
 
 impl Programs {
+    /// Whether worker and starter are one process.
+    pub(super) const fn are_one(&self) -> bool {
+        !self.all.0.is_empty()
+    }
+
+    /// Refuses ids that are not those of the programs, as far as the system tells.
+    pub(super) fn are_ours(&self) -> Result<(), Unfit> {
+        self.are_ours_by(|pid| fs::read_to_string(format!("/proc/{pid}/comm")).ok())
+    }
+
+    /// The same, where this tells a process's name. None is known where the system does not tell.
+    fn are_ours_by(&self, name: impl Fn(u32) -> Option<String>) -> Result<(), Unfit> {
+        if self.temporal.0.is_empty() {
+            return Err(Unfit::ForeignTemporal);
+        }
+        if name(std::process::id()).is_none() {
+            return Ok(());
+        }
+        for (program, pids) in [
+            ("temporal", &self.temporal),
+            ("postgres", &self.postgres),
+            ("ordersaga", &self.worker),
+            ("ordersaga", &self.starter),
+            ("ordersaga", &self.all),
+        ] {
+            let stranger =
+                pids.0.iter().find(|pid| !name(**pid).is_some_and(|name| name.contains(program)));
+            if let Some(pid) = stranger {
+                return Err(Unfit::Stranger { program, pid: *pid });
+            }
+        }
+        Ok(())
+    }
+
     /// What all of them have taken since they were started; `sandboxes` are the processes of
     /// Postgres that serve those.
     pub(super) fn cpu_times(&self, sandboxes: &[u32]) -> CpuTimes {
         let processes = Processes::now();
-        let of = |pid: Option<u32>| processes.cpu_time(pid?);
-        let workers = [of(self.worker), of(self.bench_worker)].into_iter().flatten();
+        let bench_worker = self.bench_worker.and_then(|pid| processes.cpu_time(pid));
+        let of = |pids: &Pids| processes.cpu_time_of_all(pids);
+        let workers = [of(&self.worker), of(&self.all), bench_worker];
+        let of_postgres = self.postgres.0.first();
         CpuTimes {
-            server: of(self.temporal),
-            workers: workers.reduce(Duration::saturating_add),
-            starter: of(self.starter),
-            postgres: of(self.postgres),
-            sandboxes: self.postgres.map(|postgres| processes.cpu_time_of(postgres, sandboxes)),
+            server: processes.cpu_time_of_all(&self.temporal),
+            server_database: processes.cpu_time_of_all(&self.temporal_postgres),
+            balancer: processes.cpu_time_of_all(&self.balancer),
+            workers: workers.into_iter().flatten().reduce(Duration::saturating_add),
+            // It is counted with the worker, where they are one.
+            starter: of(&self.starter).or_else(|| self.are_one().then_some(Duration::ZERO)),
+            postgres: processes.cpu_time_of_all(&self.postgres),
+            sandboxes: of_postgres.map(|postgres| processes.cpu_time_of(*postgres, sandboxes)),
             load: processes.cpu_time_alone(std::process::id()),
         }
     }
+}
+
+/// What a program has taken since it was started; nothing where the system does not tell.
+pub(super) fn cpu_time(pid: u32) -> Option<Duration> {
+    Processes::now().cpu_time(pid)
 }
 
 /// One look at every process, as Linux shows them. Empty on other systems.
@@ -105,6 +188,13 @@ impl Processes {
     fn cpu_time(&self, pid: u32) -> Option<Duration> {
         self.0.get(&pid)?;
         Some(from_ticks(self.ticks(pid)))
+    }
+
+    /// What all of a kind have taken; nothing if there is none, or one of them is gone.
+    fn cpu_time_of_all(&self, pids: &Pids) -> Option<Duration> {
+        let each = pids.0.iter().map(|pid| self.cpu_time(*pid));
+        let all = each.sum::<Option<Duration>>()?;
+        (!pids.0.is_empty()).then_some(all)
     }
 
     /// What a process has taken without those that it has started.
@@ -183,6 +273,21 @@ mod tests {
     }
 
     #[test]
+    fn a_server_of_somebody_elses_and_a_strangers_id_are_refused() {
+        let known = |pid| match pid {
+            7 => Some("temporal-server".to_owned()),
+            8 => Some("postgres".to_owned()),
+            9 => Some("ordersaga".to_owned()),
+            _ => Some("sh".to_owned()),
+        };
+        let told = |pids: &str| serde_json::from_str::<Programs>(pids).unwrap().are_ours_by(known);
+        assert_eq!(told(r#"{"temporal": [7], "postgres": 8, "worker": [9, 9]}"#), Ok(()));
+        assert_eq!(told(r#"{"postgres": 8}"#), Err(Unfit::ForeignTemporal));
+        let stranger = Unfit::Stranger { program: "ordersaga", pid: 3 };
+        assert_eq!(told(r#"{"temporal": 7, "worker": [9, 3]}"#), Err(stranger));
+    }
+
+    #[test]
     fn a_program_takes_what_all_its_processes_take() {
         let process = |parent, own, ended| Process { parent, own, ended };
         let processes = Processes(
@@ -197,6 +302,11 @@ mod tests {
         );
         assert_eq!(processes.cpu_time(7), Some(Duration::from_millis(650)));
         assert_eq!(processes.cpu_time(3), None);
+        let all = |pids: &str| processes.cpu_time_of_all(&serde_json::from_str(pids).unwrap());
+        assert_eq!(all("[7, 2]"), Some(Duration::from_millis(1_640)));
+        assert_eq!(all("7"), Some(Duration::from_millis(650)));
+        assert_eq!(all("[7, 3]"), None);
+        assert_eq!(all("[]"), None);
         // One that is another program's, and one that is gone, are not counted.
         assert_eq!(processes.cpu_time_of(7, &[8, 2, 3]), Duration::from_millis(100));
     }

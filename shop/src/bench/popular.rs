@@ -1,62 +1,166 @@
-//! How many orders a second one article takes, beside orders that are each for another article.
+//! What many orders share, and how many a second it takes: one article, and one customer's account,
+//! beside orders that share neither.
+//!
+//! An article is a row of the stock, which each order changes twice: it is reserved, and it leaves the
+//! house. How many changes a second one such row takes is measured alone, too: that is the most that
+//! one article could ever be ordered.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt, stream};
+use rust_decimal::Decimal;
 use tokio::time::Instant;
 
-use super::BenchError;
 use super::contender::{Arena, Contender, Spoiled};
+use super::database::Database;
+use super::{Bench, BenchError};
 use crate::latency::{per_second, ratio, rounded};
 use crate::ordersaga::PlaceOrder;
 use crate::retail::RetailLine;
 use crate::screen::{heading, say};
 
-/// Has so many clients order one piece of another article each, and then of the same one.
-pub(super) async fn measured(
-    arena: &Arena,
-    clients: usize,
-    count: usize,
-) -> Result<(), BenchError> {
-    let lines = arena.orders.iter().flat_map(|(asked, _)| &asked.lines);
-    let articles = lines.map(|line| line.sku.as_str()).collect::<BTreeSet<_>>();
-    let articles = articles.into_iter().collect::<Vec<_>>();
-    say(format_args!("{count} orders of one line for different articles, and for the same one"))?;
-    let different = took(arena, clients, count, &articles).await?;
-    let same = took(arena, clients, count, articles.get(..1).unwrap_or_default()).await?;
-    heading("a popular article: orders of one line that were finished per second")?;
-    let finished = u64::try_from(count).unwrap_or(u64::MAX);
-    for (name, took) in [("for different articles", different), ("for the same", same)] {
-        let rate = rounded(per_second(finished, took), 1);
-        say(format_args!("  {name:<24}{rate:>10}"))?;
+/// How long a row of the stock is changed as often as it takes.
+const ROW_MEASURED: Duration = Duration::from_secs(3);
+
+/// How many connections change it.
+const ROW_CONNECTIONS: u32 = 8;
+
+/// How often an order that is carried out changes each of its articles' rows.
+const CHANGES_PER_ORDER: u64 = 2;
+
+/// What orders have in common.
+#[derive(Clone, Copy, Debug)]
+enum Shared {
+    Nothing,
+    Article,
+    Customer,
+}
+
+impl Shared {
+    const ALL: [Self; 3] = [Self::Nothing, Self::Article, Self::Customer];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing in common",
+            Self::Article => "the same article",
+            Self::Customer => "the same customer",
+        }
     }
-    let micros = |took: Duration| u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-    let share = rounded(ratio(micros(different), micros(same)), 2);
-    say(format_args!("  {:<24}{share:>10}", "ratio"))?;
+}
+
+/// Has so many clients place orders of one piece, with nothing in common and then with one thing, and
+/// shows how many were finished a second.
+pub(super) async fn measured(arena: &Arena, bench: &Bench) -> Result<(), BenchError> {
+    let (clients, count) = (bench.at_once, bench.burst);
+    say(format_args!("{count} orders of one line, with nothing and with one thing in common"))?;
+    let mut took = Vec::with_capacity(Shared::ALL.len());
+    for shared in Shared::ALL {
+        let orders = orders(arena, shared);
+        took.push((shared, carried_out(arena, shared, clients, count, &orders).await?));
+    }
+    heading("hot spots: orders of one line that were finished per second")?;
+    let finished = u64::try_from(count).unwrap_or(u64::MAX);
+    let base = took.first().map_or(Duration::ZERO, |(_, took)| *took);
+    for (shared, took) in took {
+        let rate = rounded(per_second(finished, took), 1);
+        let share = rounded(ratio(micros(base), micros(took)), 2);
+        say(format_args!("  {:<24}{rate:>10}   ratio {share}", shared.name()))?;
+    }
+    // All orders book to the same accounts, so none of the figures is without that.
+    say(
+        "  (the same accounts of the ledger in every case: an account has no row that is changed)",
+    )?;
+    stock_row(arena, bench).await
+}
+
+/// Shows how often a second one row of the stock can be changed, beside many rows.
+async fn stock_row(arena: &Arena, bench: &Bench) -> Result<(), BenchError> {
+    let database = Database::with_connections(&bench.database_url, ROW_CONNECTIONS)?;
+    let orders = orders(arena, Shared::Nothing);
+    let skus = orders.iter().flat_map(|order| &order.lines).map(|line| line.sku.clone());
+    let skus = skus.collect::<Vec<_>>();
+    let mut rates = Vec::new();
+    for skus in [skus.as_slice(), skus.get(..1).unwrap_or_default()] {
+        let changes = changes(&database, skus).await?;
+        rates.push(per_second(changes, ROW_MEASURED));
+    }
+    let [many, one] = [rates.first(), rates.last()].map(|rate| rate.copied().unwrap_or_default());
+    let orders = one.checked_div(Decimal::from(CHANGES_PER_ORDER)).unwrap_or_default();
+    say(format_args!(
+        "  changes of the stock committed per second by {ROW_CONNECTIONS} connections: {} of many \
+         rows, {} of one;\n  so one article takes at most {} orders per second, see docs/hot-spots.md",
+        rounded(many, 0),
+        rounded(one, 0),
+        rounded(orders, 0),
+    ))?;
     Ok(())
 }
 
-async fn took(
+/// How often these rows were changed, one commit for each change.
+async fn changes(database: &Database, skus: &[String]) -> Result<u64, BenchError> {
+    let until = Instant::now().checked_add(ROW_MEASURED).unwrap_or_else(Instant::now);
+    let clients = (0..ROW_CONNECTIONS).map(|client| async move {
+        let first = usize::try_from(client).unwrap_or_default();
+        let step = usize::try_from(ROW_CONNECTIONS).unwrap_or(usize::MAX);
+        let mut changes = 0_u64;
+        for sku in skus.iter().cycle().skip(first).step_by(step) {
+            if Instant::now() >= until {
+                break;
+            }
+            database.touch_stock(sku).await?;
+            changes = changes.saturating_add(1);
+        }
+        Ok::<_, sqlx::Error>(changes)
+    });
+    let counted = futures::future::try_join_all(clients).await?;
+    Ok(counted.into_iter().fold(0, u64::saturating_add))
+}
+
+fn micros(took: Duration) -> u64 {
+    u64::try_from(took.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Orders of one piece: each of another article for another customer, but for what they share.
+fn orders(arena: &Arena, shared: Shared) -> Vec<PlaceOrder> {
+    let lines = arena.orders.iter().flat_map(|(order, _)| &order.lines);
+    let skus = lines.map(|line| line.sku.as_str()).collect::<BTreeSet<_>>();
+    let customers = arena.orders.iter().map(|(order, _)| (order.customer_id.as_str(), order));
+    let customers = customers.collect::<BTreeMap<_, _>>();
+    // One of each at the least, and as many orders as there are articles.
+    let (articles_max, customers_max) = match shared {
+        Shared::Nothing => (usize::MAX, usize::MAX),
+        Shared::Article => (1, usize::MAX),
+        Shared::Customer => (usize::MAX, 1),
+    };
+    let placers = customers.values().take(customers_max).cycle();
+    let articles = skus.iter().take(articles_max).cycle();
+    let orders = placers.zip(articles).take(skus.len()).map(|(placer, sku)| {
+        let lines = vec![RetailLine { sku: (*sku).to_owned(), quantity: 1 }];
+        PlaceOrder { lines, ..(**placer).clone() }
+    });
+    orders.collect()
+}
+
+/// How long it takes until all of these orders are carried out.
+async fn carried_out(
     arena: &Arena,
+    shared: Shared,
     clients: usize,
     count: usize,
-    articles: &[&str],
+    orders: &[PlaceOrder],
 ) -> Result<Duration, Spoiled> {
     let began = Instant::now();
-    let orders = (0..count).zip(articles.iter().cycle());
-    let lives = orders.map(|(number, sku)| {
-        live(arena, format!("popular-{}-{}-{number}", arena.run, articles.len()), sku)
+    let orders = (0..count).zip(orders.iter().cycle());
+    let lives = orders.map(|(number, order)| {
+        live(arena, format!("popular-{}-{shared:?}-{number}", arena.run), order)
     });
     stream::iter(lives).buffer_unordered(clients).try_collect::<()>().await?;
     Ok(began.elapsed())
 }
 
 /// An order from its placing to its end.
-async fn live(arena: &Arena, key: String, sku: &str) -> Result<(), Spoiled> {
-    let Some((any, _)) = arena.orders.first() else { return Ok(()) };
-    let lines = vec![RetailLine { sku: sku.to_owned(), quantity: 1 }];
-    let request = PlaceOrder { lines, ..any.clone() };
-    let placed = Box::pin(arena.shop.place(&key, &request)).await?;
+async fn live(arena: &Arena, key: String, order: &PlaceOrder) -> Result<(), Spoiled> {
+    let placed = Box::pin(arena.shop.place(&key, order)).await?;
     arena.wait(Contender::Order, &format!("order-{}", placed.answer.id)).await
 }

@@ -1,124 +1,111 @@
 //! How many reads a second the starter answers, beside the bare handler that does the least.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use futures::future::try_join_all;
-use reqwest::Client;
+use futures::{StreamExt, TryStreamExt, stream};
 use rust_decimal::Decimal;
-use tokio::time::Instant;
 
-use super::contender::{Arena, Contender};
+use super::contender::{Arena, Contender, Spoiled};
 use super::report::median;
+use super::wire::{Counted, Request, WireError, as_fast_as_answered};
 use super::{BenchError, bare};
-use crate::latency::{per_second, ratio, rounded};
-use crate::ordersaga::ApiError;
+use crate::latency::{Took, per_second, ratio, rounded};
 use crate::screen::{heading, say};
 
 /// The starter answers at least this share of what a bare handler answers.
-const SHARE: Decimal = Decimal::from_parts(7, 0, 0, false, 1);
+const SHARE: Decimal = Decimal::from_parts(75, 0, 0, false, 2);
 
 /// How many clients ask at once; each asks again as soon as it is answered.
 const AT_ONCE: usize = 16;
 
-const ROUNDS: usize = 5;
+/// How many different orders, and articles, are asked for in turns.
+const DIFFERENT: usize = 64;
+
+const ROUNDS: usize = 3;
 const ROUND: Duration = Duration::from_secs(3);
 
-/// The same thing, asked of both.
+/// The same things, asked of both: by their URLs.
 struct Read {
     name: &'static str,
-    bare: String,
-    starter: String,
-    /// Whether everybody may see it. Then no token is sent, as a visitor's browser sends none.
-    is_public: bool,
+    bare: Vec<String>,
+    starter: Vec<String>,
 }
 
 /// Measures and shows both reads, in turns: what slows the machine for a while slows both.
-pub(super) async fn measured(arena: &Arena) -> Result<(), BenchError> {
-    let (_bare, url) = bare::started().await?;
-    let workflow_id = arena.start(Contender::Order).await?;
-    arena.wait(Contender::Order, &workflow_id).await?;
-    let order_id = workflow_id.trim_start_matches("order-");
-    let sku = arena.orders.first().and_then(|(order, _)| order.lines.first());
-    let sku = sku.map_or("85123A", |line| line.sku.as_str());
-    heading(format_args!("reads per second, {AT_ONCE} at once: medians of {ROUNDS} rounds"))?;
-    for read in [
-        Read {
-            name: "GET /v1/orders/{id}",
-            bare: format!("{url}/orders/{order_id}"),
-            starter: format!("/v1/orders/{order_id}"),
-            is_public: false,
-        },
-        Read {
-            name: "GET /v1/products/{sku}",
-            bare: format!("{url}/products/{sku}"),
-            starter: format!("/v1/products/{sku}"),
-            is_public: true,
-        },
+///
+/// Both are asked with a token, which only the starter looks at.
+pub(super) async fn measured(arena: &Arena, when: &str) -> Result<(), BenchError> {
+    let (_bare, bare) = bare::started().await?;
+    let (starter, _token) = arena.shop.address_of("").await?;
+    let ids = orders(arena).await?;
+    let lines = arena.orders.iter().flat_map(|(order, _)| &order.lines);
+    let skus = lines.map(|line| line.sku.as_str()).collect::<BTreeSet<_>>();
+    let skus = skus.into_iter().take(DIFFERENT).collect::<Vec<_>>();
+    heading(format_args!(
+        "reads per second {when}, {AT_ONCE} at once, {DIFFERENT} different in turns: medians of \
+         {ROUNDS} rounds"
+    ))?;
+    let urls = |server: &str, path: &str, all: &[&str]| {
+        all.iter().map(|one| format!("{server}{path}/{one}")).collect::<Vec<_>>()
+    };
+    for (name, path, all) in [
+        ("GET /v1/orders/{id}", "/orders", ids.iter().map(String::as_str).collect::<Vec<_>>()),
+        ("GET /v1/products/{sku}", "/products", skus),
     ] {
+        let starter = urls(&starter, &format!("/v1{path}"), &all);
+        let read = Read { name, bare: urls(&bare, path, &all), starter };
         read.compared(arena).await?;
     }
     Ok(())
 }
 
+/// The ids of orders that have come to their end.
+async fn orders(arena: &Arena) -> Result<Vec<String>, Spoiled> {
+    let lives = stream::iter(0..DIFFERENT).map(|_number| async {
+        let workflow_id = arena.start(Contender::Order).await?;
+        arena.wait(Contender::Order, &workflow_id).await?;
+        Ok(workflow_id.trim_start_matches("order-").to_owned())
+    });
+    lives.buffer_unordered(AT_ONCE).try_collect().await
+}
+
 impl Read {
     async fn compared(&self, arena: &Arena) -> Result<(), BenchError> {
-        let mut rounds = Vec::with_capacity(ROUNDS);
+        let (mut bare, mut starter) = (Vec::with_capacity(ROUNDS), Vec::with_capacity(ROUNDS));
         // The first round warms both up and does not count.
         for round in 0..=ROUNDS {
-            let bare = answered(&self.bare, None).await?;
-            let (url, token) = arena.shop.address_of(&self.starter).await?;
-            let token = (!self.is_public).then_some(token.as_str());
-            let starter = answered(&url, token).await?;
+            let (_url, token) = arena.shop.address_of("").await?;
+            let (of_bare, of_starter) = (asked(&self.bare, &token)?, asked(&self.starter, &token)?);
+            let of_bare = as_fast_as_answered(of_bare, AT_ONCE, ROUND).await?;
+            let of_starter = as_fast_as_answered(of_starter, AT_ONCE, ROUND).await?;
             if round > 0 {
-                rounds.push((bare, starter));
+                bare.push(of_bare);
+                starter.push(of_starter);
             }
         }
-        let rate = |counts: &mut dyn Iterator<Item = u64>| {
-            rounded(median(counts.map(|count| per_second(count, ROUND))), 0)
-        };
-        let bare = rate(&mut rounds.iter().map(|(bare, _)| *bare));
-        let starter = rate(&mut rounds.iter().map(|(_, starter)| *starter));
-        let share = median(rounds.iter().map(|(bare, starter)| ratio(*starter, *bare)));
+        say(self.name)?;
+        told("bare", &bare)?;
+        told("starter", &starter)?;
+        let pairs = starter.iter().zip(&bare);
+        let shares = pairs.map(|(starter, bare)| ratio(starter.answers, bare.answers));
+        let share = median(shares);
         let reached = if share >= SHARE { "reached" } else { "NOT reached" };
-        say(format_args!(
-            "{:<24} bare {bare:>6}  starter {starter:>6}  share {share:.2}   target ≥ {SHARE} {reached}",
-            self.name
-        ))?;
+        say(format_args!("  {:<10}{share:>10.2}   target ≥ {SHARE} {reached}", "share"))?;
         Ok(())
     }
 }
 
-/// How many answers there were in a round.
-async fn answered(url: &str, token: Option<&str>) -> Result<u64, BenchError> {
-    let client = runtime::http::client_builder().build().map_err(ApiError::Client)?;
-    let until = Instant::now().checked_add(ROUND).unwrap_or_else(Instant::now);
-    let token = token.map(str::to_owned);
-    // Tasks of their own: on a single one, the clients would be what is slow.
-    let clients = (0..AT_ONCE).map(|_| {
-        tokio::spawn(answered_to_one(client.clone(), url.to_owned(), token.clone(), until))
-    });
-    let answers = try_join_all(clients).await.map_err(std::io::Error::from)?;
-    answers.into_iter().sum()
+fn asked(urls: &[String], token: &str) -> Result<Vec<Request>, WireError> {
+    let authorization = format!("Bearer {token}");
+    let fields = [("authorization", authorization.as_str())];
+    urls.iter().map(|url| Request::new("GET", url, &fields, &[])).collect()
 }
 
-/// How many answers a client gets that asks again as soon as it is answered.
-async fn answered_to_one(
-    client: Client,
-    url: String,
-    token: Option<String>,
-    until: Instant,
-) -> Result<u64, BenchError> {
-    let mut answers = 0_u64;
-    while Instant::now() < until {
-        let request = client.get(&url);
-        let request = match &token {
-            Some(token) => request.bearer_auth(token),
-            None => request,
-        };
-        let answer = request.send().await.and_then(reqwest::Response::error_for_status);
-        // Read to its end, so that the connection is used again.
-        answer.map_err(BenchError::Reading)?.bytes().await.map_err(BenchError::Reading)?;
-        answers = answers.saturating_add(1);
-    }
-    Ok(answers)
+fn told(who: &str, rounds: &[Counted]) -> Result<(), BenchError> {
+    let rate = median(rounds.iter().map(|one| per_second(one.answers, ROUND)));
+    let took = |took: fn(&Counted) -> Took| median(rounds.iter().map(took));
+    let (p50, p99) = (took(|one| one.took.p50()), took(|one| one.took.p99()));
+    say(format_args!("  {who:<10}{:>10}   p50 {p50}, p99 {p99}", rounded(rate, 0)))?;
+    Ok(())
 }

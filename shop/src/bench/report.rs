@@ -6,7 +6,7 @@ use rust_decimal::Decimal;
 
 use super::contender::{Arena, Contender};
 use super::database::Database;
-use super::machine::{self, CpuTimes};
+use super::machine::{self, CpuTimes, Programs};
 use super::{Bench, BenchError, BurstCost, Findings, Measured};
 use crate::latency::{Took, per_second, ratio, rounded};
 use crate::screen::{heading, say};
@@ -34,7 +34,9 @@ pub(super) async fn opening(
         say("NOTE: ORDERSAGA_PIDS is not set, so processor time is not told.")?;
     }
     say("
-  empty     a workflow that does nothing: what the server takes for any workflow at all
+  empty     a workflow that does nothing: what the server takes for any workflow at all. Its
+            worker is a process of its own, which polls for it; an order begins with the process
+            that starts it, as `ordersaga all` does it
   order     a real order: POST /v1/orders to the parcel's hand-over, all six steps
   textbook  the same six steps with the same activities, each as a regular activity, priced
             beforehand and started without HTTP; it keeps no undos and publishes no status
@@ -48,7 +50,7 @@ and starts the next. Server, database, worker, starter and this program share th
 pub(super) fn closing(bench: &Bench, findings: &Findings) -> Result<(), BenchError> {
     loops("one at a time", &findings.one)?;
     loops(&format!("{} at once", bench.at_once), &findings.many)?;
-    processor_time(&findings.many)?;
+    processor_time(&findings.many, bench.pids.as_ref().is_some_and(Programs::are_one))?;
     bursts(bench, &findings.bursts)?;
     targets(findings)
 }
@@ -76,7 +78,7 @@ fn loops(title: &str, rounds: &Rounds) -> Result<(), BenchError> {
     Ok(())
 }
 
-fn processor_time(rounds: &Rounds) -> Result<(), BenchError> {
+fn processor_time(rounds: &Rounds, are_one: bool) -> Result<(), BenchError> {
     heading("processor time for each one finished, in ms")?;
     say(line("", Contender::ALL.map(|contender| contender.name().to_owned())))?;
     let of_program = |program: Program| {
@@ -86,8 +88,16 @@ fn processor_time(rounds: &Rounds) -> Result<(), BenchError> {
         })
     };
     say(line("Temporal server", of_program(|cpu| cpu.server)))?;
-    say(line("worker", of_program(|cpu| cpu.workers)))?;
-    say(line("starter", of_program(|cpu| cpu.starter)))?;
+    if rounds.iter().any(|(_, one)| one.cpu.server_database.is_some()) {
+        say(line("  its Postgres", of_program(|cpu| cpu.server_database)))?;
+        say(line("balancer", of_program(|cpu| cpu.balancer)))?;
+    }
+    if are_one {
+        say(line("worker and starter", of_program(|cpu| cpu.workers)))?;
+    } else {
+        say(line("worker", of_program(|cpu| cpu.workers)))?;
+        say(line("starter", of_program(|cpu| cpu.starter)))?;
+    }
     say(line("Postgres", of_program(|cpu| cpu.postgres)))?;
     say(line("  for the sandboxes", of_program(|cpu| cpu.sandboxes)))?;
     say(line("this program", of_program(|cpu| cpu.load)))?;

@@ -1,10 +1,12 @@
-//! What must hold once the worst is over.
+//! The checks after a storm: everything that must hold.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use domain::{CustomerId, OrderId};
 use futures::{StreamExt, stream};
+use serde::Deserialize;
 use tokio::time::sleep;
 use uuid::Uuid;
 
@@ -12,7 +14,7 @@ use super::customers::Asked;
 use super::records::Records;
 use super::{ChaosError, Ground};
 use crate::ordersaga::Ordersaga;
-use crate::screen::{heading, say};
+use crate::screen::{heading, say, say_with};
 
 /// How many complaints of one kind are shown; more of them have one cause.
 const SHOWN_MAX: usize = 5;
@@ -26,11 +28,53 @@ pub(super) struct Check {
     pub(super) complaints: Vec<String>,
 }
 
-/// Looks at all that must hold after a storm, and shows it; whether all of it holds.
+/// An event that is told to others.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(super) struct Told {
+    /// The id of the order.
+    pub(super) order: String,
+    /// The event's number within the order.
+    pub(super) number: i32,
+    /// When it was written.
+    pub(super) at: DateTime<Utc>,
+}
+
+/// What somebody has heard of each order: the events' numbers, in the order in which each came first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Heard(BTreeMap<String, Vec<i32>>);
+
+impl Heard {
+    /// An event has come, or has come again.
+    pub(super) fn hear(&mut self, order: String, number: i32) {
+        let numbers = self.0.entry(order).or_default();
+        if !numbers.contains(&number) {
+            numbers.push(number);
+        }
+    }
+
+    /// Whether it was heard of an order at all.
+    pub(super) fn knows(&self, order: &str) -> bool {
+        self.0.contains_key(order)
+    }
+}
+
+impl FromIterator<(String, i32)> for Heard {
+    fn from_iter<T: IntoIterator<Item = (String, i32)>>(events: T) -> Self {
+        let mut heard = Self::default();
+        for (order, number) in events {
+            heard.hear(order, number);
+        }
+        heard
+    }
+}
+
+/// Looks at all that must hold after a storm, and shows it; whether all of it holds. What was told to
+/// others has been looked at before.
 pub(super) async fn after_storm(
     Ground { shop, records, provider, .. }: &Ground,
     asked: &[Asked],
     statuses: &BTreeMap<Uuid, String>,
+    told: Vec<Check>,
 ) -> Result<bool, ChaosError> {
     let mut found = vec![
         on_record_once(asked, statuses),
@@ -42,6 +86,7 @@ pub(super) async fn after_storm(
         workflows(records, statuses).await?,
     ];
     found.extend(provider.told(records).await?);
+    found.extend(told);
     show(&found)
 }
 
@@ -50,7 +95,7 @@ pub(super) fn show(checks: &[Check]) -> Result<bool, ChaosError> {
     heading("what came of it")?;
     for Check { promise, looked_at, complaints } in checks {
         let mark = if complaints.is_empty() { "✔" } else { "✘" };
-        say(format_args!("{mark} {promise:<66} {looked_at}"))?;
+        say_with(format_args!("{mark} {promise:<60}"), looked_at)?;
         for complaint in complaints.iter().take(SHOWN_MAX) {
             say(format_args!("    - {complaint}"))?;
         }
@@ -168,6 +213,38 @@ pub(super) async fn met_again(shop: &Ordersaga, asked: &[Asked]) -> Check {
     }
 }
 
+/// Everything was heard at least once, and the events of each order first came one after the other.
+///
+/// A receiver that has come back empty has lost what it had acknowledged: `empty_at` is when it did
+/// last. Of what was told before, it need not know anything; but whatever it knows of an order has to
+/// reach to the order's last event without a gap, and what was told since then has to be there.
+pub(super) fn heard(
+    promise: &'static str,
+    heard: &Heard,
+    told: &[Told],
+    empty_at: Option<DateTime<Utc>>,
+) -> Check {
+    let mut orders = BTreeMap::<&str, Vec<&Told>>::new();
+    for event in told {
+        orders.entry(&event.order).or_default().push(event);
+    }
+    let mut complaints = Vec::new();
+    for (order, events) in &mut orders {
+        events.sort_unstable_by_key(|event| event.number);
+        let numbers = events.iter().map(|event| event.number).collect::<Vec<_>>();
+        let owed = events.iter().skip_while(|event| empty_at.is_some_and(|at| event.at < at));
+        let known = heard.0.get(*order).map(Vec::as_slice).unwrap_or_default();
+        if !numbers.ends_with(known) || known.len() < owed.count() {
+            complaints.push(format!("order {order}: told {numbers:?}, heard first {known:?}"));
+        }
+    }
+    let strays = heard.0.keys().filter(|order| !orders.contains_key(order.as_str()));
+    complaints.extend(strays.map(|order| format!("order {order} was heard of, and is nowhere")));
+    let known = heard.0.values().map(Vec::len).sum::<usize>();
+    let looked_at = format!("{known} of {} events, {} orders", told.len(), orders.len());
+    Check { promise, looked_at, complaints }
+}
+
 /// Temporal's own word, which lags a little.
 async fn workflows(
     records: &Records,
@@ -197,3 +274,49 @@ async fn workflows(
 
 const LOOKS: u32 = 10;
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(second, 0).unwrap()
+    }
+
+    /// Three events of an order, a second between them.
+    fn told() -> [Told; 3] {
+        [3, 1, 2].map(|number| Told { order: "o1".to_owned(), number, at: at(number.into()) })
+    }
+
+    fn is_well(numbers: &[i32], empty_at: Option<i64>) -> bool {
+        let known = numbers.iter().map(|number| ("o1".to_owned(), *number)).collect();
+        heard("", &known, &told(), empty_at.map(at)).complaints.is_empty()
+    }
+
+    #[test]
+    fn everything_is_to_be_heard_and_first_in_order() {
+        assert!(is_well(&[1, 2, 3], None));
+        assert!(is_well(&[1, 1, 2, 1, 2, 3], None));
+        for wrong in [&[][..], &[1, 2], &[2, 3], &[1, 3], &[1, 3, 2], &[1, 2, 3, 4]] {
+            assert!(!is_well(wrong, None), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn who_came_back_empty_knows_the_rest_without_a_gap() {
+        for right in [&[3][..], &[2, 3], &[1, 2, 3]] {
+            assert!(is_well(right, Some(3)), "{right:?}");
+        }
+        for wrong in [&[][..], &[1], &[1, 3], &[3, 2]] {
+            assert!(!is_well(wrong, Some(3)), "{wrong:?}");
+        }
+        assert!(is_well(&[], Some(4)));
+        assert!(!is_well(&[1, 2], Some(4)));
+    }
+
+    #[test]
+    fn nothing_is_to_be_heard_of_an_order_that_is_nowhere() {
+        let known = [("o2".to_owned(), 1)].into_iter().collect();
+        assert_eq!(heard("", &known, &[], None).complaints.len(), 1);
+    }
+}

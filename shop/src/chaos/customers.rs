@@ -50,16 +50,16 @@ pub(super) struct Customers {
     /// Does not ask again. One customer in so many orders through it, if there is one.
     pub(super) hasty: Option<Ordersaga>,
     pub(super) per_second: u32,
+    /// Nobody orders for longer than this, whatever is said to be enough.
+    pub(super) lasts_seconds: u32,
+    /// How often it is told how many orders have come in.
+    pub(super) says_every: Duration,
     /// Whom they pay by.
     pub(super) provider: Arc<Provider>,
 }
 
 /// One customer in so many does not ask again when no answer comes.
 const WALKS_AWAY_ONE_IN: usize = 10;
-
-/// More orders than any part of the chaos lasts for, in seconds.
-const SECONDS_MAX: u32 = 600;
-const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
 impl Customers {
     /// Orders until it is enough; every request, once each has been answered or given up, and each
@@ -69,14 +69,14 @@ impl Customers {
         enough: impl Future<Output = ()>,
     ) -> Result<Vec<Asked>, ChaosError> {
         let (began, run) = (Instant::now(), format!("{:x}", new_seed()));
-        let many = usize::try_from(self.per_second.saturating_mul(SECONDS_MAX));
+        let many = usize::try_from(self.per_second.saturating_mul(self.lasts_seconds));
         let mut orders = RetailOrders::read(None, many.unwrap_or(usize::MAX))?.orders.into_iter();
         let (mut asked, mut under_way) = (Vec::<Asked>::new(), JoinSet::new());
         let (mut enough, mut is_enough) = (pin!(enough), false);
         let mut pace =
             interval(Duration::from_secs(1).checked_div(self.per_second).unwrap_or_default());
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut lines = interval(LINE_INTERVAL);
+        let mut lines = interval(self.says_every);
         lines.tick().await;
         while !(is_enough && under_way.is_empty()) {
             tokio::select! {
@@ -115,7 +115,8 @@ impl Customers {
     }
 }
 
-async fn place(shop: Ordersaga, planned: Planned, key: String) -> Asked {
+/// Has one order placed, and cancelled if its customer changes their mind.
+pub(super) async fn place(shop: Ordersaga, planned: Planned, key: String) -> Asked {
     let accepted = shop.place(&key, &planned.request).await;
     let answered_at = DateTime::from(SystemTime::now());
     let cancelled = match (&accepted, planned.twist) {

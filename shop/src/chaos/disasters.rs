@@ -1,6 +1,6 @@
 //! Disasters: not a process that dies and is back, but something that is gone for long or for good.
 
-mod commands;
+pub(super) mod commands;
 mod namespace_lost;
 mod postgres_set_back;
 mod temporal_stopped;

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::ChaosError;
 use super::customers::{Customers, REASON};
+use super::hearers::HearerArgs;
 use super::provider::{Provider, ProviderArgs};
 use super::records::{Records, Standing};
 use crate::ordersaga::{ApiArgs, Ordersaga, PlaceOrder, ShipTo};
@@ -22,12 +23,16 @@ use crate::retail::RetailLine;
 /// Where everything is.
 #[derive(Clone, Args)]
 pub(super) struct GroundArgs {
-    /// How many orders are placed a second.
-    #[arg(long, env = "PER_SECOND", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1_000))]
-    per_second: u32,
+    /// How many orders are placed a second. Without it 8, or for a soak half of what the machine
+    /// finishes.
+    #[arg(long, env = "PER_SECOND", value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(super) per_second: Option<u32>,
 
     #[command(flatten)]
     provider: ProviderArgs,
+
+    #[command(flatten)]
+    hearers: HearerArgs,
 
     #[command(flatten)]
     api: ApiArgs,
@@ -64,13 +69,21 @@ pub(super) struct Ground {
     pub(super) operator: Ordersaga,
     pub(super) per_second: u32,
     pub(super) provider: Arc<Provider>,
-    /// The database as the owner of its schemas, over a connection that nobody else uses.
-    owner: PgPool,
+    /// The database as the owner of its schemas, over connections that nobody else uses.
+    pub(super) owner: PgPool,
     worker_ops: String,
-    patience: Duration,
+    pub(super) patience: Duration,
+    /// Who is told of orders beside the receiver of webhooks.
+    pub(super) hearers: HearerArgs,
 }
 
 const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
+
+const PER_SECOND: u32 = 8;
+
+/// Longer than any part of the chaos.
+const LASTS_SECONDS: u32 = 600;
+const SAYS_EVERY: Duration = Duration::from_secs(10);
 
 impl Ground {
     pub(super) async fn of(args: &GroundArgs) -> Result<Self, ChaosError> {
@@ -81,18 +94,19 @@ impl Ground {
         if !records.statuses().await?.is_empty() || !records.workflows().await?.is_empty() {
             return Err(ChaosError::NotFresh);
         }
-        let owner = PgPoolOptions::new().max_connections(1);
+        let owner = PgPoolOptions::new().max_connections(2);
         let provider = Provider::of(&args.provider, args.api.url()).await?;
         Ok(Self {
             api: args.api.clone(),
             records,
             operator: shop.asked_by("operator", &args.operator_secret),
             shop,
-            per_second: args.per_second,
+            per_second: args.per_second.unwrap_or(PER_SECOND),
             provider: Arc::new(provider),
             owner: owner.connect_lazy(&args.migrate_database_url).map_err(ChaosError::Owner)?,
             worker_ops: args.worker_ops.clone(),
             patience,
+            hearers: args.hearers.clone(),
         })
     }
 
@@ -102,6 +116,8 @@ impl Ground {
             patient: self.shop.clone(),
             hasty: None,
             per_second: self.per_second,
+            lasts_seconds: LASTS_SECONDS,
+            says_every: SAYS_EVERY,
             provider: Arc::clone(&self.provider),
         }
     }

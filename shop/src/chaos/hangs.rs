@@ -42,7 +42,7 @@ struct GoesOn {
 }
 
 /// Has orders come in before, while and after something hangs.
-async fn while_orders_come_in<T>(
+pub(super) async fn while_orders_come_in<T>(
     ground: &Ground,
     hang: impl Future<Output = Result<T, ChaosError>>,
 ) -> Result<(Vec<Asked>, T), ChaosError> {
@@ -121,7 +121,11 @@ fn back(promise: &'static str, waited: usize, after: &[Duration], within: Durati
 }
 
 /// What has to hold of all orders that came in, whatever hung.
-async fn usual(ground: &Ground, asked: &[Asked], statuses: &BTreeMap<Uuid, String>) -> [Check; 5] {
+pub(super) async fn usual(
+    ground: &Ground,
+    asked: &[Asked],
+    statuses: &BTreeMap<Uuid, String>,
+) -> [Check; 5] {
     [
         checks::on_record_once(asked, statuses),
         checks::unrefused(asked),

@@ -11,14 +11,28 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
 /// A program that may die.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::EnumIter)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Program {
     Worker,
     SecondWorker,
     Starter,
     Postgres,
     Temporal,
+    Relay,
+    /// The broker that the relay sends events to.
+    Broker,
+    /// The mail server that takes the shop's mails.
+    Mailpit,
 }
+
+/// Those that orders need.
+pub(super) const OF_ORDERS: [Program; 5] = [
+    Program::Worker,
+    Program::SecondWorker,
+    Program::Starter,
+    Program::Postgres,
+    Program::Temporal,
+];
 
 impl Program {
     /// As the launcher calls it.
@@ -29,6 +43,9 @@ impl Program {
             Self::Starter => "starter",
             Self::Postgres => "postgres",
             Self::Temporal => "temporal",
+            Self::Relay => "relay",
+            Self::Broker => "broker",
+            Self::Mailpit => "mailpit",
         }
     }
 }
@@ -119,7 +136,9 @@ impl Launcher {
         self.ask("go-on", FRONTEND).await.map(drop)
     }
 
-    async fn ask(
+    /// Has it do what it is asked for by this name, of this service; the number that it answers, which
+    /// is the service's pid unless the wish is for another.
+    pub(super) async fn ask(
         &mut self,
         wish: &'static str,
         program: &'static str,

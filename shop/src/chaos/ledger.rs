@@ -16,7 +16,7 @@ use sqlx::postgres::PgPoolOptions;
 use crate::ordersaga::{ApiArgs, ApiError, Ordersaga, PlaceOrder, ShipTo};
 use crate::prove::prove;
 use crate::retail::RetailLine;
-use crate::screen::{heading, say};
+use crate::screen::{heading, say, say_with};
 
 /// Tries to unbalance or rewrite the books in every way that worker, starter, a caller of the API
 /// or the schemas' owner have.
@@ -142,7 +142,7 @@ fn tell(tried: &[Tried]) -> io::Result<bool> {
             Verdict::Succeeded => ("✘", "NOTHING: IT SUCCEEDED"),
             Verdict::Pointless(why) => ("✘", why.as_str()),
         };
-        say(format_args!("{mark} {by:<11} {what:<66} {told}"))?;
+        say_with(format_args!("{mark} {by:<11} {what}:"), told)?;
     }
     Ok(tried.iter().all(|tried| matches!(tried.verdict, Verdict::Refused(_) | Verdict::Nothing)))
 }

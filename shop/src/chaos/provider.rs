@@ -147,7 +147,7 @@ impl Provider {
                     (order.to_string(), if stands { once } else { Must::KeepNothing })
                 });
                 let has_taken = stripe.account(&must.collect()).await?;
-                Ok(stripe.is_reconciled().await? && has_taken)
+                Ok(stripe.pays_out_and_agrees().await? && has_taken)
             }
             Self::Sandbox | Self::Bank(_) => Ok(true),
         }

@@ -171,16 +171,16 @@ impl Race {
     fn table(&self, outcomes: &[Outcome]) -> Result<bool, ChaosError> {
         heading(format_args!("{} buyers for {} pieces", self.buyers, self.items))?;
         say(format_args!(
-            "  {:<5} {:<8} {:>8} {:>8} {:>8}  {:>7} {:>12} {:>5}   {}",
+            "  {:<5} {:<6} {:>8} {:>7} {:>7}  {:>7} {:>8} {:>4}  {}",
             "round",
             "worker",
             "accepted",
             "ended",
             "repeats",
             "winners",
-            "out of stock",
+            "sold out",
             "else",
-            "left, reserved, sold"
+            "left/held/sold"
         ))?;
         let mut fair = true;
         for outcome in outcomes {
@@ -199,7 +199,7 @@ impl Race {
         let stocked = (on_hand, reserved, sold) == (left, 0, i64::from(winners));
         let fair = (won, others, stocked) == (winners, 0, true);
         say(format_args!(
-            "{} {:<5} {:<8} {:>8} {:>8} {:>8}  {won:>7} {lost:>12} {others:>5}   {on_hand}, {reserved}, {sold}",
+            "{} {:<5} {:<6} {:>8} {:>7} {:>7}  {won:>7} {lost:>8} {others:>4}  {on_hand}/{reserved}/{sold}",
             if fair { "✔" } else { "✘" },
             outcome.round,
             if outcome.is_killed { "killed" } else { "lived" },

@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use domain::OrderId;
 use futures::TryStreamExt;
+use runtime::temporal::Temporal;
 use rust_decimal::Decimal;
 use serde_json::Value;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
-use temporalio_client::envconfig::LoadClientConfigProfileOptions;
-use temporalio_client::{Client, ClientOptions, WorkflowExecutionStatus, WorkflowListOptions};
+use temporalio_client::{
+    Client, UntypedWorkflow, WorkflowDescribeOptions, WorkflowExecutionStatus, WorkflowHandle,
+    WorkflowListOptions,
+};
 use uuid::Uuid;
 
 /// Why the records cannot be read.
@@ -93,10 +96,9 @@ impl Records {
     /// Connects to both.
     pub(super) async fn at(database_url: &str) -> Result<Self, RecordsError> {
         let told = |error: &dyn std::fmt::Display| RecordsError::Temporal(error.to_string());
-        let (connection, client) =
-            ClientOptions::load_from_config(LoadClientConfigProfileOptions::default())
-                .map_err(|error| told(&error))?;
-        let temporal = Box::pin(Client::connect(connection, client)).await;
+        // As worker and starter connect: to all frontends of a cluster.
+        let temporal = Temporal::from_env("ordersaga-chaos").map_err(|error| told(&error))?;
+        let temporal = Box::pin(temporal.connect()).await;
         Ok(Self {
             postgres: PgPoolOptions::new().max_connections(2).connect(database_url).await?,
             temporal: temporal.map_err(|error| told(&error))?,
@@ -141,6 +143,15 @@ impl Records {
         .await
     }
 
+    /// How many messages each sink of the relay has still to have, those included that are parked.
+    pub(super) async fn left_to_tell(&self) -> Result<BTreeMap<String, u64>, RecordsError> {
+        self.read(
+            "select coalesce(jsonb_object_agg(sink, waiting + refused + retried + behind), '{}')
+             from outbox.standings()",
+        )
+        .await
+    }
+
     /// The customers' transfers that have come.
     pub(super) async fn transfers(&self) -> Result<Vec<Received>, RecordsError> {
         self.read(
@@ -175,6 +186,17 @@ impl Records {
         })
         .try_collect()
         .await
+    }
+
+    /// How many events an order's history has, and how many bytes.
+    pub(super) async fn footprint(&self, order: Uuid) -> Result<(u64, u64), RecordsError> {
+        let workflow: WorkflowHandle<Client, UntypedWorkflow> =
+            self.temporal.get_workflow_handle(OrderId::of(order).workflow_id());
+        let told = Box::pin(workflow.describe(WorkflowDescribeOptions::default())).await;
+        let told = told.map_err(|error| RecordsError::Temporal(error.to_string()))?;
+        let info = told.raw().workflow_execution_info.as_ref();
+        let count = |counted: i64| u64::try_from(counted).unwrap_or_default();
+        Ok(info.map_or((0, 0), |info| (count(info.history_length), count(info.history_size_bytes))))
     }
 
     async fn read<T: serde::de::DeserializeOwned>(

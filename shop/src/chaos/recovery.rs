@@ -1,4 +1,4 @@
-//! How soon orders went on after a death.
+//! Measures how soon orders continue after a process was killed.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,25 +1,26 @@
-//! Orders while everything is killed again and again, and what came of them.
+//! The storm: places orders while processes are killed again and again, and checks the results.
 
 mod report;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
 
-use chrono::DateTime;
+use chrono::{DateTime, Utc};
 use clap::Args;
 use domain::ProviderName;
-use tokio::sync::oneshot;
+use tokio::sync::{Mutex, oneshot};
 use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::customers::{Asked, Customers, new_seed};
 use super::faults::{Fault, schedule};
-use super::launcher::Launcher;
+use super::hearers::Hearers;
+use super::launcher::{Launcher, OF_ORDERS, Program};
 use super::records::{Happened, Records, RecordsError};
 use super::recovery::{Death, Life, recoveries};
 use super::{ChaosError, Ground, checks};
 use crate::ordersaga::Ordersaga;
-use crate::prove::prove;
+use crate::prove::prove_with;
 use crate::screen::say;
 
 /// How long everything is killed, and when.
@@ -44,17 +45,25 @@ impl Storm {
     ) -> Result<bool, ChaosError> {
         let seed = self.seed.unwrap_or_else(new_seed);
         let length = Duration::from_secs(self.seconds);
-        let faults = schedule(seed, length);
-        report::opening(self, ground, seed, faults.len())?;
+        let hearers = Hearers::reach(ground).await?;
+        // Deaths that orders do not notice are a plan of their own: how soon orders go on is measured
+        // by the others.
+        let plans = Plans {
+            of_orders: schedule(seed, length, &OF_ORDERS),
+            of_hearers: schedule(!seed, length, &hearers.programs()),
+        };
+        report::opening(self, ground, seed, plans.deaths())?;
 
         let provider = &ground.provider;
         provider.begins_to_fail(self.orders(ground.per_second)).await?;
-        let (deaths, asked) = strike(ground, launcher, faults, length).await?;
+        let (deaths, of_hearers, asked) = strike(ground, launcher, plans, length).await?;
         say("everything is up again; waiting until every order has ended")?;
         let statuses = ground.until_ended().await?;
         provider.goes_well().await?;
 
-        let held = checks::after_storm(ground, &asked, &statuses).await?;
+        let broker_back = last_start(&of_hearers, Program::Broker);
+        let (told, inbox) = Box::pin(hearers.checks(ground, broker_back)).await?;
+        let held = checks::after_storm(ground, &asked, &statuses, told).await?;
         let paid = provider.account(&statuses).await?;
         // Elsewhere orders wait for their customers, or for requests that go wrong by plan.
         let is_measured = provider.name() == ProviderName::Sandbox;
@@ -64,7 +73,7 @@ impl Storm {
         } else {
             None
         };
-        let proven = prove().await?;
+        let proven = prove_with(inbox.as_deref()).await?;
         let verdict = Verdict { held, paid, soon, proven };
         report::closing(seed, verdict)?;
         Ok(verdict.is_well())
@@ -75,6 +84,24 @@ impl Storm {
         let orders = self.seconds.saturating_mul(per_second.into());
         usize::try_from(orders).unwrap_or(usize::MAX)
     }
+}
+
+/// Who dies when.
+struct Plans {
+    of_orders: Vec<Fault>,
+    of_hearers: Vec<Fault>,
+}
+
+impl Plans {
+    const fn deaths(&self) -> usize {
+        self.of_orders.len().saturating_add(self.of_hearers.len())
+    }
+}
+
+/// When a program was started last, if it died.
+fn last_start(deaths: &[Death], whose: Program) -> Option<DateTime<Utc>> {
+    let deaths = deaths.iter().filter(|death| death.programs.contains(&whose));
+    deaths.map(|death| death.started_at).max()
 }
 
 /// What held.
@@ -94,13 +121,14 @@ impl Verdict {
     }
 }
 
-/// Has everything killed while customers order and pay.
+/// Has everything killed while customers order and pay: the deaths that orders notice, those of who
+/// tells and hears of them, and what was asked.
 async fn strike(
     ground: &Ground,
     launcher: &mut Launcher,
-    faults: Vec<Fault>,
+    plans: Plans,
     length: Duration,
-) -> Result<(Vec<Death>, Vec<Asked>), ChaosError> {
+) -> Result<(Vec<Death>, Vec<Death>, Vec<Asked>), ChaosError> {
     let customers = match ground.provider.name() {
         ProviderName::Sandbox | ProviderName::Stripe => {
             let hasty = Some(Ordersaga::at(&ground.api, Duration::ZERO)?);
@@ -116,18 +144,20 @@ async fn strike(
         asked
     };
     let until_enough = async { until_enough.await.unwrap_or_default() };
-    let (deaths, asked, worked) = tokio::join!(
-        carry_out(launcher, faults, Instant::now()),
+    let (launcher, began) = (Mutex::new(launcher), Instant::now());
+    let (deaths, of_hearers, asked, worked) = tokio::join!(
+        carry_out(&launcher, plans.of_orders, began),
+        carry_out(&launcher, plans.of_hearers, began),
         Box::pin(ordering),
         Box::pin(ground.provider.work_until(until_enough)),
     );
     worked?;
-    Ok((deaths?, asked?))
+    Ok((deaths?, of_hearers?, asked?))
 }
 
 /// Kills and starts, as planned; all are up when this returns.
 async fn carry_out(
-    launcher: &mut Launcher,
+    launcher: &Mutex<&mut Launcher>,
     faults: Vec<Fault>,
     began: Instant,
 ) -> Result<Vec<Death>, ChaosError> {
@@ -136,7 +166,8 @@ async fn carry_out(
         sleep(at.saturating_sub(began.elapsed())).await;
         let mut pids = Vec::new();
         for program in &programs {
-            pids.push(format!("{} (pid {})", program.name(), launcher.kill(*program).await?));
+            let pid = launcher.lock().await.kill(*program).await?;
+            pids.push(format!("{} (pid {pid})", program.name()));
         }
         let killed_at = DateTime::from(SystemTime::now());
         say(format_args!(
@@ -147,7 +178,7 @@ async fn carry_out(
         ))?;
         sleep(at.saturating_add(down).saturating_sub(began.elapsed())).await;
         for program in &programs {
-            launcher.start(*program).await?;
+            launcher.lock().await.start(*program).await?;
         }
         deaths.push(Death { programs, killed_at, started_at: DateTime::from(SystemTime::now()) });
     }

@@ -8,11 +8,12 @@ use rust_decimal::Decimal;
 use serde::Deserialize;
 use strum::IntoEnumIterator;
 
+use super::parties::Parties;
 use super::{Dealings, Demo, DemoError, Event, Outcome, Spans, events, returns};
 use crate::latency::{Latencies, Took, per_second, rounded};
 use crate::ordersaga::Ordersaga;
 use crate::plan::{Ending, Twist};
-use crate::prove::prove;
+use crate::prove::prove_with;
 use crate::retail::RetailOrders;
 use crate::screen::{heading, say};
 use crate::stripe::Must;
@@ -74,19 +75,22 @@ pub(super) fn opening(demo: &Demo, read: &RetailOrders) -> Result<(), DemoError>
 /// Shows what came out; whether all of it is as it should be.
 pub(super) async fn closing(
     demo: &Demo,
-    Dealings { shop, finance, stripe, .. }: Dealings<'_>,
+    dealings: Dealings<'_>,
+    parties: Parties<'_>,
     outcomes: &[Outcome],
     spans: Spans,
 ) -> Result<bool, DemoError> {
+    let Dealings { shop, finance, stripe, .. } = dealings;
     let as_planned = endings(outcomes)?;
     speed(outcomes, spans)?;
     let is_reconciled = match stripe {
-        Some(stripe) => stripe.is_reconciled().await?,
+        Some(stripe) => stripe.pays_out_and_agrees().await?,
         None => true,
     };
     let books = books(finance).await?;
     let is_cleared = stripe.is_none() || books.is_cleared();
-    let proven = prove().await.map_err(DemoError::Prove)?;
+    let told = parties.show(dealings, outcomes).await?;
+    let proven = prove_with(told.consumed.inbox.as_deref()).await.map_err(DemoError::Prove)?;
     let is_paid_right = match stripe {
         Some(stripe) => stripe.account(&must_have(outcomes)).await?,
         None => true,
@@ -98,6 +102,13 @@ pub(super) async fn closing(
         (is_reconciled, "Stripe and the shop do not say the same"),
         (books.valid, "the books do not balance"),
         (is_cleared, "all is paid out, and something is left in payment clearing"),
+        (told.all_heard, "an event has not reached everybody who is told of it"),
+        (
+            told.consumed.is_enough,
+            "a consumer has not taken effect of the events that it was given",
+        ),
+        (told.is_invoiced_right, "an invoice or a credit note is not what it must be"),
+        (told.all_mailed, "a mail is parked, or still to be sent"),
         (proven, "`ordersaga prove` found a fault"),
         (is_paid_right, "Stripe's own account is not what it should be"),
     ])
@@ -118,7 +129,7 @@ fn must_have(outcomes: &[Outcome]) -> BTreeMap<String, Must> {
 
 fn endings(outcomes: &[Outcome]) -> Result<bool, DemoError> {
     heading("what became of them")?;
-    say(format_args!("{:<44} {:>6}  {:<32} {:>6}", "asked for", "orders", "must end", "did"))?;
+    say(format_args!("{:<37} {:>6}  {}", "asked for", "orders", "must end"))?;
     for twist in Twist::iter() {
         let these = outcomes.iter().filter(|outcome| outcome.planned.twist == twist);
         let (count, met) = these.fold((0_u32, 0_u32), |(count, met), outcome| {
@@ -126,9 +137,9 @@ fn endings(outcomes: &[Outcome]) -> Result<bool, DemoError> {
             (count.saturating_add(1), met.saturating_add(one))
         });
         if count > 0 {
-            let mark = if met == count { "✔" } else { "✘" };
-            let ending = must_end(twist);
-            say(format_args!("{:<44} {count:>6}  {ending:<32} {met:>6} {mark}", twist.told()))?;
+            let mark = if met == count { "✔".to_owned() } else { format!("✘ only {met}") };
+            let (told, ending) = (twist.told(), must_end(twist));
+            say(format_args!("{told:<37} {count:>6}  {ending:<32} {mark}"))?;
         }
     }
     statuses(outcomes)?;

@@ -9,30 +9,30 @@ use crate::prove::{Told, told};
 use crate::screen::{heading, say};
 
 /// What `ordersaga recover` said.
-pub(super) struct Recovered {
+pub(in crate::chaos) struct Recovered {
     /// Whether nothing was left unsettled.
-    pub(super) is_content: bool,
+    pub(in crate::chaos) is_content: bool,
     /// The orders that are launched again.
-    pub(super) launched: BTreeSet<Uuid>,
+    pub(in crate::chaos) launched: BTreeSet<Uuid>,
     /// The orders that it cannot settle.
-    pub(super) unsettled: BTreeSet<Uuid>,
+    pub(in crate::chaos) unsettled: BTreeSet<Uuid>,
     /// What else it said of an order.
-    pub(super) else_said: Vec<String>,
+    pub(in crate::chaos) else_said: Vec<String>,
 }
 
 /// What `ordersaga prove` said.
-pub(super) struct Proof {
-    pub(super) is_content: bool,
+pub(in crate::chaos) struct Proof {
+    pub(in crate::chaos) is_content: bool,
     /// Every order that it names.
-    pub(super) named: BTreeSet<Uuid>,
+    pub(in crate::chaos) named: BTreeSet<Uuid>,
     /// How many promises it finds broken.
-    pub(super) broken: usize,
+    pub(in crate::chaos) broken: usize,
 }
 
 /// How many lines of a kind are shown.
 const SHOWN_MAX: usize = 3;
 
-pub(super) async fn recover() -> io::Result<Recovered> {
+pub(in crate::chaos) async fn recover() -> io::Result<Recovered> {
     heading("ordersaga recover")?;
     let Told { is_content, text } = told("recover").await?;
     let (orders, summary): (Vec<_>, Vec<_>) = text
@@ -54,7 +54,7 @@ pub(super) async fn recover() -> io::Result<Recovered> {
 }
 
 /// Runs it, and shows what it finds broken.
-pub(super) async fn prove() -> io::Result<Proof> {
+pub(in crate::chaos) async fn prove() -> io::Result<Proof> {
     heading("ordersaga prove")?;
     let Told { is_content, text } = told("prove").await?;
     let mut broken = 0_usize;

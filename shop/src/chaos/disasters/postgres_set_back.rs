@@ -24,7 +24,8 @@ const SET_BACK: Duration = Duration::from_secs(35);
 /// Ends while Postgres still knows of it.
 const SHORT_WINDOW: Duration = Duration::from_secs(20);
 
-const CONNECTED: [Program; 3] = [Program::Worker, Program::SecondWorker, Program::Starter];
+const CONNECTED: [Program; 4] =
+    [Program::Worker, Program::SecondWorker, Program::Starter, Program::Relay];
 
 /// Orders that were brought to a certain point before the copy was made.
 struct Particular {

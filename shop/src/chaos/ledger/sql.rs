@@ -324,6 +324,6 @@ fn record() -> Vec<Attempt> {
              on conflict (order_id, sequence) do update set data = '{}'"),
         by_all("put another event in an event's place", "insert into orders.order_events (order_id, sequence, type, data, occurred_at)
              select order_id, sequence, 'order.shipped', '{}', now() from orders.order_events limit 1"),
-        by_programs("tell the orders anew, without what happened", "select orders.rebuild_projection(order_id) from orders.orders"),
+        by_programs("tell the orders anew, without what happened", "select orders.repair(order_id, 'eve', 'by hand') from orders.orders"),
     ]
 }

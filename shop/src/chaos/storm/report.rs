@@ -1,4 +1,4 @@
-//! What the storm tells.
+//! Prints the results of the storm.
 
 use std::io;
 
@@ -33,8 +33,12 @@ pub(super) fn opening(storm: &Storm, ground: &Ground, seed: u64, deaths: usize) 
 pub(super) fn recovery(recoveries: &[Recovery]) -> io::Result<bool> {
     heading("how soon orders under way went on")?;
     say(format_args!(
-        "{:<32} {:>6} {:>7}  {:>9} {:>9}  {:>9} {:>9}  {:>6}",
-        "who died", "deaths", "orders", "the first", "at worst", "all", "at worst", "within"
+        "  {:<30} {:>6} {:>6} {:>13} {:>13}",
+        "", "", "", "first goes on", "all go on"
+    ))?;
+    say(format_args!(
+        "  {:<30} {:>6} {:>6} {:>6} {:>6} {:>6} {:>6} {:>5}",
+        "who died", "deaths", "orders", "median", "worst", "median", "worst", "limit"
     ))?;
     let mut held = true;
     for (kind, found) in by_kind(recoveries) {
@@ -52,7 +56,7 @@ fn line(kind: Kind, found: &[Recovery]) -> io::Result<bool> {
     let (first, last) = (worst(|one| one.first), worst(|one| one.last));
     let held = last <= kind.target();
     say(format_args!(
-        "{} {:<30} {:>6} {:>7}  {:>9} {:>9}  {:>9} {:>9}  {:>6}",
+        "{} {:<30} {:>6} {:>6} {:>6} {:>6} {:>6} {:>6} {:>5}",
         if held { "✔" } else { "✘" },
         kind.told(),
         found.len(),

@@ -1,0 +1,3 @@
+//! Tells `shop --version` which commit it is built from.
+
+include!("../cli/commit.rs");

@@ -1,0 +1,589 @@
+//! Shows of every query in the code that it reads no more of a table because there are more orders.
+//!
+//! `.sqlx` holds every query that the code checks against the schema, so the list is complete by
+//! itself. Each is planned for a shop of a million orders, and no plan may go through a whole table
+//! that grows with them.
+//!
+//! Two thousand orders are written, and Postgres is told of five hundred times as many: it estimates
+//! by the rows a page that its catalogue knows, and plans as it would at a million. What is not
+//! filled gets rows that only look like some, in a copy of the tables without their constraints; a
+//! table without rows is always read as a whole. A plan says nothing of what a function of the
+//! database does inside; those are called, and what they have read is counted.
+
+#![expect(clippy::arithmetic_side_effects, reason = "a test counts little")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use runtime::schema::MIGRATIONS;
+use serde_json::Value;
+use sqlx::{AssertSqlSafe, PgPool, Row as _};
+
+use super::{Extent, filled};
+
+/// Tables that a million orders make no longer, with the reason.
+const BOUNDED: &[(&str, &str)] = &[
+    ("bank.files", "a file a day"),
+    ("bank.lists", "a list of payments a day"),
+    ("catalog.discount_codes", "the shop's own"),
+    ("catalog.products", "the articles"),
+    ("catalog.shipping_rates", "the countries"),
+    ("catalog.tax_rates", "the countries"),
+    ("finance.payouts", "one a day"),
+    ("finance.runs", "one a day"),
+    ("fraud.activations", "what persons have done"),
+    ("fraud.entries", "what persons have listed"),
+    ("fraud.rule_sets", "what persons have written"),
+    ("fraud.secrets", "one"),
+    ("identity.clients", "the programs that call"),
+    ("identity.sign_in_attempts", "the accounts of the last minutes; swept"),
+    ("identity.signing_keys", "a few"),
+    ("inbox.feeds", "one a provider"),
+    ("inventory.stock", "the articles"),
+    ("invoices.series", "a few a year"),
+    ("invoices.tax_rates", "the countries"),
+    ("ledger.accounts", "fifteen"),
+    ("operations.party_standings", "one a party and worker"),
+    ("operations.paused_queues", "one a queue"),
+    ("operations.stopped_parties", "one a party"),
+    ("orders.launches", "what waits at this moment"),
+    ("orders.refund_launches", "what waits at this moment"),
+    ("outbox.interventions", "what persons have done"),
+    ("outbox.marks", "one a minute, for the days that messages are kept; swept"),
+    ("outbox.origin", "one"),
+    ("outbox.parked", "what waits for a receiver or a person at this moment"),
+    ("outbox.progress", "eight a sink"),
+    ("outbox.readers", "the running relays"),
+    ("outbox.sinks", "the receivers"),
+    ("public._sqlx_migrations", "the releases"),
+    ("sandbox_carrier.behaviours", "what a test has asked for"),
+    ("sandbox_carrier.late_requests", "what a test has asked for"),
+    ("sandbox_provider.behaviours", "what a test has asked for"),
+    ("sandbox_provider.late_requests", "what a test has asked for"),
+    ("sandbox_provider.outages", "what a test has asked for"),
+    ("sandbox_provider.payouts", "one a day"),
+    ("sandbox_provider.repairs", "what a test has asked for"),
+    ("webhooks.endpoints", "the receivers"),
+    ("webhooks.secrets", "the receivers"),
+    ("webhooks.sends", "what waits for a receiver at this moment"),
+];
+
+/// A query that may go through all of a table.
+struct Excused {
+    /// The file or folder that it stands in.
+    file: &'static str,
+    /// Words of it; none for every query in there.
+    says: &'static str,
+    /// Why it may.
+    why: &'static str,
+}
+
+const EXCUSED: &[Excused] = &[
+    Excused {
+        file: "worker/src/prove",
+        says: "",
+        why: "`ordersaga prove` proves what it has read, and is asked for by a person",
+    },
+    Excused {
+        file: "worker/src/export/books.rs",
+        says: "",
+        why: "an export of the books holds all of them",
+    },
+    Excused {
+        file: "starter-api/src/app/ledger/balance.rs",
+        says: "",
+        why: "balances are not kept, so an account's is the sum of its entries, read from the index alone",
+    },
+    Excused {
+        file: "starter-api/src/app/ledger/validate.rs",
+        says: "from ledger.entries",
+        why: "whoever has the books validated wants every entry added up",
+    },
+    Excused {
+        file: "starter-api/src/app/ledger/transactions.rs",
+        says: "",
+        why: "goes by the key from where it is on, and stops when the page is full; a filter by account \
+              that no transaction has is bounded by the range of days that is asked for",
+    },
+    Excused {
+        file: "activities/src/payment/bank_transfer/records.rs",
+        says: "",
+        why: "goes by the key, and stops when the page is full",
+    },
+];
+
+/// Functions of the database that queries call, as they are called here, to see what they read.
+const CALLED: &[(&str, &str)] = &[
+    ("fraud.fingerprints_of", "select * from fraud.fingerprints_of(ORDER)"),
+    ("inbox.sweep", "select inbox.sweep('90 days', 5000)"),
+    ("inventory.sell", "select inventory.sell(ORDER || ':reserve-stock:1')"),
+    ("operations.sweep", "select * from operations.sweep('7 days', '90 days', 5000)"),
+    ("orders.cancel_before_launch", "select orders.cancel_before_launch(ORDER, 'changed mind')"),
+    ("orders.deliver", "select * from orders.deliver(ORDER, null, 'web-shop')"),
+    ("orders.differences", "select * from orders.differences(ORDER)"),
+    (
+        "orders.place",
+        "select * from orders.place(md5('new')::uuid, 'v1:new', EVENT, 'tok', null, '0')",
+    ),
+    (
+        "orders.place_many",
+        "select * from orders.place_many(
+             array[md5('new')::uuid], array['v1:new'], array[EVENT], array['tok'], array[null::jsonb],
+             array[interval '0']
+         )",
+    ),
+    ("orders.record", "select orders.record(ORDER, 'order.delivered', '{}')"),
+    ("orders.repair", "select orders.repair(ORDER, 'a person', 'to see')"),
+    ("orders.take_step", "select orders.take_step(ORDER, 'ship-order', 1, '{}')"),
+    ("orders.take_unbegun_step", "select orders.take_unbegun_step(ORDER, 'ship-order', 1, '{}')"),
+    ("outbox.is_restored", "select outbox.is_restored()"),
+    ("outbox.standings", "select * from outbox.standings()"),
+    ("payments.replace_method", "select payments.replace_method(ORDER, 'tok', 'again')"),
+    ("webhooks.sweep", "select webhooks.sweep(30, 5000)"),
+];
+
+/// Functions that are not called here, with the reason.
+const UNCALLED: &[(&str, &str)] = &[
+    ("bank.book", "writes by keys that it is given"),
+    ("finance.compared", "reads what one run has seen, by its number"),
+    ("finance.compared_payouts", "reads what one run has seen, by its number"),
+    ("finance.settle_difference", "one row by its key"),
+    ("fraud.activate_rule_set", "a person's decision about a bounded table"),
+    ("fraud.add_entry", "a person's decision about a bounded table"),
+    ("fraud.add_rule_set", "a person's decision about a bounded table"),
+    ("fraud.conclude_review", "one row by its key"),
+    ("fraud.count_order", "by keys, within the window that a rule names"),
+    ("fraud.decide", "one row by its key"),
+    ("fraud.withdraw", "by the order"),
+    ("inbox.dismiss", "one row by its key"),
+    ("ledger.book_movement", "one row by its key"),
+    ("mail.retry", "one row by its key"),
+    ("mail.skip", "one row by its key"),
+    ("mail.unsubscribe", "one row by its key"),
+    ("orders.note_attention", "the order's row, and `orders.record`"),
+    ("orders.note_end", "the order's row, and `orders.record`"),
+    ("orders.note_resolved", "the order's row, and `orders.record`"),
+    ("orders.note_unwinding", "the order's row, and `orders.record`"),
+    ("orders.record_outcome", "`orders.record`"),
+    ("outbox.decide", "a bounded table"),
+    ("outbox.pause", "a bounded table"),
+    ("outbox.read", "reads with sequential scans switched off, which its own tests look at"),
+    ("outbox.rebase", "makes all that is kept readable in another cluster, once"),
+    ("outbox.remove", "a bounded table"),
+    ("outbox.replay_all", "a bounded table"),
+    ("outbox.take_shards", "a bounded table"),
+    ("outbox.waiting", "part of `outbox.standings` and of the sweep"),
+    ("payments.record_outside_refund", "by the payment's reference"),
+    ("payments.release_dispute", "by the order"),
+    ("payments.request_refund", "by the order"),
+    ("payments.reverse_refund", "by the order"),
+    ("webhooks.change_endpoint", "a bounded table"),
+    ("webhooks.create_endpoint", "a bounded table"),
+    ("webhooks.disable", "a bounded table"),
+    (
+        "webhooks.redeliver",
+        "the range of messages that an operator asks for, of those that are kept",
+    ),
+    ("webhooks.remove_endpoint", "a bounded table"),
+    ("webhooks.rotate_secret", "a bounded table"),
+    ("webhooks.try_out", "a bounded table"),
+];
+
+/// The files whose queries are put together where they run, and so are not in `.sqlx`.
+const PUT_TOGETHER: &[(&str, &str)] = &[
+    ("runtime/src/database/watch.rs", "the database's clock"),
+    ("runtime/src/schema.rs", "the schema itself, before it is known"),
+];
+
+/// A query, and the files of the programs that it stands in; none, where a macro puts it together.
+struct Query {
+    text: String,
+    files: Vec<String>,
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// Every file of Rust below a folder, with its path from the root and its text.
+fn sources(folder: &Path, found: &mut Vec<(String, String)>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let name = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+            found.push((name, fs::read_to_string(&path).unwrap()));
+        }
+    }
+}
+
+/// Files with their texts.
+type Sources = Vec<(String, String)>;
+
+/// The sources of the programs; and those of tests, whose queries may read what they like.
+fn all_sources() -> (Sources, Sources) {
+    let (mut programs, mut tests) = (Vec::new(), Vec::new());
+    for entry in fs::read_dir(root()).unwrap() {
+        let folder = entry.unwrap().path();
+        for (part, found) in [("src", &mut programs), ("tests", &mut tests)] {
+            if folder.join(part).is_dir()
+                && !folder.ends_with("shop")
+                && !folder.ends_with("testkit")
+            {
+                sources(&folder.join(part), found);
+            }
+        }
+    }
+    (programs, tests)
+}
+
+/// A text as it is compared: what a literal continues on the next line is one, and so is every space.
+fn plain(text: &str) -> String {
+    let unescaped = text.replace("\\\"", "\"");
+    let mut joined = String::with_capacity(unescaped.len());
+    for line in unescaped.lines() {
+        if let Some(continued) = line.strip_suffix('\\') {
+            joined.push_str(continued);
+        } else {
+            joined.push_str(line);
+            joined.push(' ');
+        }
+    }
+    let words: Vec<_> = joined.split_whitespace().collect();
+    words.join(" ").replace("\" ", "\"").replace(" \"", "\"")
+}
+
+/// Every query of the programs.
+fn queries() -> Vec<Query> {
+    let (programs, tests) = all_sources();
+    let plain_of = |sources: Vec<(String, String)>| -> Vec<(String, String)> {
+        sources.into_iter().map(|(name, text)| (name, plain(&text))).collect()
+    };
+    let (programs, tests) = (plain_of(programs), plain_of(tests));
+    let mut queries = Vec::new();
+    for entry in fs::read_dir(root().join(".sqlx")).unwrap() {
+        let described = fs::read_to_string(entry.unwrap().path()).unwrap();
+        let described: Value = serde_json::from_str(&described).unwrap();
+        let text = described["query"].as_str().unwrap().to_owned();
+        let literal = plain(&format!("\"{text}\""));
+        let stands_in = |sources: &[(String, String)]| -> Vec<String> {
+            let files = sources.iter().filter(|(_, source)| source.contains(&literal));
+            files.map(|(name, _)| name.clone()).collect()
+        };
+        let files = stands_in(&programs);
+        if !files.is_empty() || stands_in(&tests).is_empty() {
+            queries.push(Query { text, files });
+        }
+    }
+    assert!(queries.len() > 300, "only {} queries were found", queries.len());
+    queries
+}
+
+/// Gives every growing table that has no rows some, past all constraints, and then has Postgres
+/// believe that each growing table has a million.
+async fn pretend(db: &PgPool) {
+    let bounded: Vec<_> = BOUNDED.iter().map(|(table, _)| *table).collect();
+    let set = format!("set explain.bounded = '{}'", bounded.join(","));
+    let mut connection = db.acquire().await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(set)).execute(&mut *connection).await.unwrap();
+    sqlx::raw_sql(PRETENDED_ROWS).execute(&mut *connection).await.unwrap();
+    sqlx::raw_sql("analyze").execute(&mut *connection).await.unwrap();
+    sqlx::raw_sql(PRETENDED_SIZE).execute(&mut *connection).await.unwrap();
+}
+
+const PRETENDED_ROWS: &str = "
+    do $$
+    declare
+        growing record;
+        rule record;
+        is_empty boolean;
+    begin
+        for growing in
+            select relid::regclass as name from pg_stat_user_tables
+            where schemaname || '.' || relname
+                <> all (string_to_array(current_setting('explain.bounded'), ','))
+        loop
+            execute format('alter table %s set (autovacuum_enabled = false)', growing.name);
+            execute format('select not exists (select from %s)', growing.name) into is_empty;
+            continue when not is_empty;
+            for rule in
+                select conname, conrelid::regclass as name from pg_constraint
+                where contype in ('c', 'f') and growing.name in (conrelid, confrelid)
+            loop
+                execute format('alter table %s drop constraint if exists %I', rule.name, rule.conname);
+            end loop;
+            execute format('alter table %s disable trigger user', growing.name);
+            execute (
+                select format(
+                    'insert into %s (%s) overriding system value
+                     select %s from generate_series(1, 500) as n',
+                    growing.name, string_agg(quote_ident(attname), ', '), string_agg(case
+                        when typname in ('text', 'varchar') then '''x'' || n'
+                        when typname = 'bpchar' then '''XX'''
+                        when typname = 'uuid' then 'md5(n::text)::uuid'
+                        when typname in ('int2', 'int4', 'int8', 'numeric') then 'n'
+                        when typname = 'timestamptz' then 'now() - n * interval ''1 hour'''
+                        when typname = 'date' then 'current_date - n'
+                        when typname = 'bool' then 'n % 2 = 0'
+                        when typname in ('jsonb', 'json') then '''{}'''
+                        when typname = 'bytea' then 'decode(md5(n::text), ''hex'')'
+                        when typname in ('inet', 'cidr') then '''10.0.0.0'''
+                        when typname = 'xid8' then 'n::text::xid8'
+                        when typcategory = 'A' then '''{}'''
+                        else 'null'
+                    end, ', '))
+                from pg_attribute join pg_type on pg_type.oid = atttypid
+                where attrelid = growing.name and attnum > 0 and not attisdropped
+                    and attgenerated = ''
+            );
+        end loop;
+    end
+    $$";
+
+const PRETENDED_SIZE: &str = "
+    select pg_restore_relation_stats(
+        'schemaname', schemaname::text, 'relname', pg_stat_user_tables.relname::text,
+        'relpages', relpages, 'reltuples', (reltuples * 500)::real
+    )
+    from pg_stat_user_tables join pg_class on pg_class.oid = relid
+    where schemaname || '.' || pg_stat_user_tables.relname
+        <> all (string_to_array(current_setting('explain.bounded'), ','))
+        and reltuples > 0";
+
+/// The query as it is planned: how many rows a page has at most is said, because a plan that must not
+/// know it is made for a tenth of the table.
+fn with_page(query: &str) -> String {
+    let mut planned = query.to_owned();
+    while let Some(place) = planned.find("limit $") {
+        let digits: String =
+            planned[place + 7..].chars().take_while(char::is_ascii_digit).collect();
+        planned.replace_range(place..place + 7 + digits.len(), "limit 50");
+        let is_used = planned.split('$').skip(1).any(|part| {
+            part.strip_prefix(&digits)
+                .is_some_and(|rest| !rest.starts_with(|next: char| next.is_ascii_digit()))
+        });
+        if !is_used {
+            planned = renumbered(&planned, digits.parse().unwrap());
+        }
+    }
+    planned
+}
+
+/// The query without this parameter: those after it move up.
+fn renumbered(query: &str, without: usize) -> String {
+    let mut moved = String::with_capacity(query.len());
+    let mut parts = query.split('$');
+    moved.push_str(parts.next().unwrap_or_default());
+    for part in parts {
+        let digits: String = part.chars().take_while(char::is_ascii_digit).collect();
+        let number: usize = digits.parse().unwrap();
+        let number = if number > without { number - 1 } else { number };
+        write!(moved, "${number}{}", &part[digits.len()..]).unwrap();
+    }
+    moved
+}
+
+/// Whatever finds more rows than this of a table that grows, and does not stop at a page, reads a share
+/// of it.
+const MANY: u64 = 5_000;
+
+/// What a plan reads as a whole, if it is a table that grows: each with how.
+fn read_whole(
+    plan: &Value,
+    is_limited: bool,
+    partial: &BTreeSet<String>,
+    found: &mut BTreeSet<String>,
+) {
+    let text = |name: &str| plan[name].as_str().unwrap_or_default();
+    let node = text("Node Type");
+    let is_limited = is_limited || node == "Limit";
+    let table = format!("{}.{}", text("Schema"), text("Relation Name"));
+    let grows = !text("Relation Name").is_empty()
+        && !text("Schema").starts_with("pg_")
+        && !BOUNDED.iter().any(|(bounded, _)| *bounded == table);
+    if grows && node.contains("Seq Scan") {
+        found.insert(format!("reads all of {table}"));
+    }
+    if grows && node.starts_with("Index") && plan.get("Index Cond").is_none() {
+        let index = text("Index Name");
+        // What is in a partial index is what it was made for, and a page stops when it is full.
+        let stops = is_limited && plan.get("Filter").is_none();
+        if !partial.contains(index) && !stops {
+            found.insert(format!("goes through all of {index} of {table}"));
+        }
+    }
+    let rows = plan["Plan Rows"].as_u64().unwrap_or_default();
+    if grows && !is_limited && rows > MANY && !partial.contains(text("Index Name")) {
+        found.insert(format!("reads some {rows} rows of {table}"));
+    }
+    for part in plan["Plans"].as_array().into_iter().flatten() {
+        read_whole(part, is_limited, partial, found);
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the shop is outside: no schema checks its SQL")]
+async fn partial_indexes(db: &PgPool) -> BTreeSet<String> {
+    let names: Vec<(String,)> = sqlx::query_as(
+        "select relname::text from pg_index join pg_class on pg_class.oid = indexrelid
+         where indpred is not null",
+    )
+    .fetch_all(db)
+    .await
+    .unwrap();
+    names.into_iter().map(|(name,)| name).collect()
+}
+
+/// A shop of two thousand orders, which Postgres takes for one of a million.
+async fn large_shop(db: &PgPool) {
+    filled(db, Extent { orders: 2_000, lines_max: 12, at_once: 2_000, is_beside_others: false })
+        .await
+        .unwrap();
+    pretend(db).await;
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn no_query_reads_more_because_there_are_more_orders(db: PgPool) {
+    large_shop(&db).await;
+    let partial = partial_indexes(&db).await;
+    let mut used = BTreeSet::new();
+    let mut complaints = BTreeMap::new();
+    for Query { text, files } in queries() {
+        let explain = format!(
+            "set max_parallel_workers_per_gather = 0;
+             explain (generic_plan, verbose, format json) {}",
+            with_page(&text)
+        );
+        let rows = sqlx::raw_sql(AssertSqlSafe(explain)).fetch_all(&db).await;
+        let rows = rows.unwrap_or_else(|error| panic!("{text}\n{error}"));
+        let plan: String = rows[0].try_get_unchecked(0).unwrap();
+        let plan: Value = serde_json::from_str(&plan).unwrap();
+        let mut found = BTreeSet::new();
+        read_whole(&plan[0]["Plan"], false, &partial, &mut found);
+        let excuses = EXCUSED.iter().position(|excused| {
+            text.contains(excused.says) && files.iter().any(|file| file.starts_with(excused.file))
+        });
+        match excuses {
+            _ if found.is_empty() => {}
+            Some(excuse) => {
+                used.insert(excuse);
+            }
+            None => {
+                complaints.insert(text, (files, found));
+            }
+        }
+    }
+    let mut told = String::new();
+    for (query, (files, found)) in &complaints {
+        write!(told, "\n{files:?}: {found:?}\n{query}\n").unwrap();
+    }
+    assert!(complaints.is_empty(), "{} queries grow with the orders:{told}", complaints.len());
+    for (place, Excused { file, says, why }) in EXCUSED.iter().enumerate() {
+        assert!(used.contains(&place), "nothing needs this excuse any more: {file} {says} ({why})");
+    }
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+#[expect(clippy::disallowed_methods, reason = "the shop is outside: no schema checks its SQL")]
+async fn no_function_reads_more_because_there_are_more_orders(db: PgPool) {
+    large_shop(&db).await;
+    let known: Vec<(String,)> = sqlx::query_as(
+        "select distinct pronamespace::regnamespace || '.' || proname
+         from pg_proc join pg_language on pg_language.oid = prolang
+         where lanname in ('sql', 'plpgsql') and provolatile <> 'i'",
+    )
+    .fetch_all(&db)
+    .await
+    .unwrap();
+    let queries = queries();
+    for (function,) in &known {
+        let is_called = queries.iter().any(|query| query.text.contains(&format!("{function}(")));
+        let listed = CALLED.iter().chain(UNCALLED).filter(|(name, _)| name == function).count();
+        assert_eq!(listed, usize::from(is_called), "{function} is listed {listed} times");
+    }
+    for (name, _) in CALLED.iter().chain(UNCALLED) {
+        assert!(known.iter().any(|(function,)| function == name), "{name} is not there");
+    }
+    for (name, call) in CALLED {
+        let call = call
+            .replace("ORDER", "(select max(order_id::text) from orders.launches_of_test)::uuid");
+        let mut transaction = db.begin().await.unwrap();
+        sqlx::raw_sql(
+            "create table orders.launches_of_test as select order_id from orders.orders limit 1",
+        )
+        .execute(&mut *transaction)
+        .await
+        .unwrap();
+        let event = "(select data from orders.order_events where sequence = 1 and order_id
+            = (select order_id from orders.launches_of_test) limit 1)";
+        let call = call.replace("EVENT", event);
+        let before = read_in_sequence(&mut transaction).await;
+        let called = sqlx::raw_sql(AssertSqlSafe(call.clone())).execute(&mut *transaction).await;
+        called.unwrap_or_else(|error| panic!("{call}: {error}"));
+        let after = read_in_sequence(&mut transaction).await;
+        let grown: Vec<_> = after
+            .iter()
+            .filter(|(table, scans)| before.get(*table).copied().unwrap_or_default() < **scans)
+            .map(|(table, _)| table)
+            .collect();
+        assert!(grown.is_empty(), "{name} reads all of {grown:?}");
+        transaction.rollback().await.unwrap();
+    }
+}
+
+/// How often this transaction has read which growing table as a whole.
+#[expect(clippy::disallowed_methods, reason = "the shop is outside: no schema checks its SQL")]
+async fn read_in_sequence(connection: &mut sqlx::PgConnection) -> BTreeMap<String, i64> {
+    let scans: Vec<(String, i64)> = sqlx::query_as(
+        "select schemaname || '.' || relname, seq_scan from pg_stat_xact_user_tables
+         where relname <> 'launches_of_test'",
+    )
+    .fetch_all(connection)
+    .await
+    .unwrap();
+    let grows = |table: &str| !BOUNDED.iter().any(|(bounded, _)| *bounded == table);
+    scans.into_iter().filter(|(table, _)| grows(table)).collect()
+}
+
+#[sqlx::test(migrator = "MIGRATIONS")]
+#[expect(clippy::disallowed_methods, reason = "the shop is outside: no schema checks its SQL")]
+async fn every_bounded_table_is_there(db: PgPool) {
+    for (table, why) in BOUNDED {
+        let (there,): (bool,) = sqlx::query_as("select to_regclass($1) is not null")
+            .bind(table)
+            .fetch_one(&db)
+            .await
+            .unwrap();
+        assert!(there, "{table} ({why}) is not there any more");
+    }
+}
+
+#[test]
+fn no_other_file_puts_queries_together() {
+    let (programs, _) = all_sources();
+    let puts_together = |text: &str| {
+        let program = text.split("#[cfg(test)]").next().unwrap_or_default();
+        ["sqlx::query(", "sqlx::query_as(", "sqlx::query_scalar(", "QueryBuilder", "raw_sql("]
+            .iter()
+            .any(|way| program.contains(way))
+    };
+    let found: Vec<_> = programs
+        .iter()
+        .filter(|(_, text)| puts_together(text))
+        .map(|(name, _)| name.as_str())
+        .collect();
+    let listed: Vec<_> = PUT_TOGETHER.iter().map(|(file, _)| *file).collect();
+    assert_eq!(BTreeSet::from_iter(found), BTreeSet::from_iter(listed));
+}
+
+#[test]
+fn a_query_is_planned_for_a_page() {
+    assert_eq!(
+        with_page("select a from t where b = $1 and c > $3 limit $2"),
+        "select a from t where b = $1 and c > $2 limit 50"
+    );
+    assert_eq!(with_page("select $1 limit $1"), "select $1 limit 50");
+    assert_eq!(with_page("select 1"), "select 1");
+}
