@@ -32,10 +32,9 @@ STOCK = "activities/src/stock.rs"
 SHIPPING = "activities/src/shipping.rs"
 SHIPMENTS = "activities/src/shipping/store.rs"
 SHIPMENT_PROTOCOL = "domain/src/shipment.rs"
-SHIPMENT_SQL = "migrations/0052_shipments_in_two_halves.sql"
 ANSWER = "activities/src/party/answer.rs"
 BOOKS = "activities/src/ledger.rs"
-COST_SQL = "migrations/0054_inventory_at_cost.sql"
+GOODS_SQL = "migrations/0091_goods_by_their_index.sql"
 WAITING_SQL = "migrations/0053_waiting_for_the_customer.sql"
 REFUND = "domain/src/refund.rs"
 REFUNDS = "activities/src/refunds.rs"
@@ -51,16 +50,23 @@ FEED = "activities/src/inbox/feed.rs"
 INBOX_SQL = "migrations/0061_inbox.sql"
 SIGNATURE = "starter-api/src/app/webhooks/signature.rs"
 RECEIVE = "starter-api/src/app/webhooks/receive.rs"
+OUTSIDE = "runtime/src/http/outside.rs"
+ENDPOINT = "relay/src/webhooks/endpoint.rs"
+ENDPOINT_SQL = "migrations/0081_webhook_endpoints.sql"
 SCREENING = "domain/src/screening.rs"
 FRAUD = "activities/src/fraud.rs"
 SCREENING_SQL = "migrations/0063_screening.sql"
 LEDGER_SQL = "migrations/0007_ledger.sql"
-CLOSED_SQL = "migrations/0030_closed_books.sql"
+BALANCED_SQL = "migrations/0090_balanced_as_booked.sql"
 ROLE_SQL = "migrations/0014_two_roles.sql"
 PLACE = "starter-api/src/app/orders/place.rs"
 LAUNCHER = "starter-api/src/app/launch.rs"
+INTAKE = "starter-api/src/app/launch/intake.rs"
+PLACER = "starter-api/src/app/orders/placer.rs"
 LAUNCHES = "starter-api/src/app/orders/store/launches.rs"
 CANCEL = "starter-api/src/app/orders/cancel.rs"
+RESOLVE = "starter-api/src/app/orders/resolve.rs"
+API_DISPUTES = "starter-api/src/app/disputes/store.rs"
 RECOVER = "worker/src/recover.rs"
 COUNTING = "worker/src/order_metrics.rs"
 TEMPORAL = "starter-api/src/temporal.rs"
@@ -94,6 +100,36 @@ BANK_SQL = "migrations/0065_bank_transfers.sql"
 RECONCILE_STORE = "activities/src/reconcile/store.rs"
 CLOSED_BY_SQL = "migrations/0070_closed_by_a_person.sql"
 RULE_SETS_SQL = "migrations/0071_rule_sets_on_trial.sql"
+RELAY_SQL = "migrations/0080_relay.sql"
+RELAY_JUDGE = "relay/src/judge.rs"
+RELAY_PARKING = "relay/src/parking.rs"
+RELAY_PROGRESS = "relay/src/progress.rs"
+RELAY_READER = "relay/src/reader.rs"
+COUNTING_OUTBOX = "worker/src/order_metrics/outbox.rs"
+WAVES = "relay/src/waves.rs"
+KAFKA_SETTINGS = "relay/src/kafka.rs"
+KAFKA = "relay/src/kafka/producer.rs"
+MAIL_SQL = "migrations/0082_mail.sql"
+MAIL_SINK = "relay/src/mail/sink.rs"
+MAIL_STORE = "relay/src/mail/store.rs"
+MAIL_FACTS = "relay/src/mail/facts.rs"
+MAIL_SENDER = "relay/src/mail/sender.rs"
+MAIL_TEMPLATES = "relay/src/mail/templates.rs"
+SMTP = "relay/src/mail/smtp.rs"
+PREVIEW = "relay/src/mail.rs"
+AMQP = "relay/src/amqp/link.rs"
+TOLD_SQL = "migrations/0084_told_anew.sql"
+DELIVERED_SQL = "migrations/0085_delivered.sql"
+LOGS = "worker/src/prove/logs.rs"
+CONSUMED = "worker/src/prove/consumed.rs"
+MAILS_PROVEN = "worker/src/prove/mails.rs"
+CONSUMER = "relay/examples/inbox/main.rs"
+INVOICE = "domain/src/invoice.rs"
+INVOICES = "relay/src/invoices.rs"
+PDF = "relay/src/invoices/pdf.rs"
+FACTUR_X = "relay/src/invoices/pdf/factur_x.rs"
+SHEETS = "relay/src/invoices/pdf/sheets.rs"
+INVOICES_SQL = "migrations/0083_invoices.sql"
 
 
 @dataclass(frozen=True)
@@ -281,7 +317,7 @@ PLANTED = [
     mutant(
         "another run of an order ends it in its own way",
         "activities:the_first_ending_of activities",
-        (REFUND_SQL, "    if known.ending is not null then\n", "    if false then\n"),
+        (DELIVERED_SQL, "    if known.ending is not null then\n", "    if false then\n"),
     ),
     mutant(
         "any run may take a completion back",
@@ -340,7 +376,7 @@ PLANTED = [
     mutant(
         "a change of cost passes the books by",
         "activities:the_inventory_account activities",
-        (COST_SQL, "    perform ledger.book_inventory_change(\n            'cost-variance:'", "    perform concat(\n            'cost-variance:'"),
+        (GOODS_SQL, "    perform ledger.book_inventory_change(\n            'cost-variance:'", "    perform concat(\n            'cost-variance:'"),
     ),
     mutant(
         "a refund leaves no tombstone",
@@ -365,7 +401,7 @@ PLANTED = [
     mutant(
         "an order that has ended is carried on",
         "activities:a_step_of_an_order_that_has_ended activities",
-        (RECORD, "        Recorded::Open if is_terminal(&status)? => {", "        Recorded::Open if is_terminal(&status)? && false => {"),
+        (RECORD, "            if is_terminal(&self.status_data)? {", "            if is_terminal(&self.status_data)? && false {"),
     ),
     mutant(
         "a payment's id is stored although its undo came first",
@@ -492,7 +528,7 @@ PLANTED = [
         "a later payment is stored after the first one's undo",
         "activities:an_undo_that_knows activities",
         (PAYMENTS, "            where $2::text = $9 or exists (select from first)\n", "            where $2::text = $9 or true or exists (select from first)\n"),
-        (PAYMENTS, "undone_at is not null or $4::text is not null and exists (", "undone_at is not null or $4::text is null and exists ("),
+        (PAYMENTS, "            $5::text is not null and exists (", "            $5::text is null and exists ("),
     ),
     mutant(
         "news does not end a wait for the customer",
@@ -502,7 +538,6 @@ PLANTED = [
     mutant(
         "a cancel does not end a wait for the customer",
         "mechanism:a_cancel_ends mechanism",
-        (SAGA, "        let round = forward.child_token();", "        let round = WorkflowCancellationToken::new();"),
         (SAGA, "WaitConditionOptions::builder().cancellation_token(forward.clone()).build();", "WaitConditionOptions::builder().cancellation_token(round.clone()).build();"),
     ),
     mutant(
@@ -566,7 +601,7 @@ PLANTED = [
     mutant(
         "a parcel that is accepted stays in the stock",
         "activities:a_parcel_that_is_accepted_after activities",
-        (SHIPMENT_SQL, "where reservation_key = the_reservation and state <> 'sold'", "where reservation_key = the_reservation and state = 'sold'"),
+        (GOODS_SQL, "where reservation_key = the_reservation and state <> 'sold'", "where reservation_key = the_reservation and state = 'sold'"),
     ),
     mutant(
         "stock is read, and then written",
@@ -598,11 +633,11 @@ PLANTED = [
         "activities:a_dispute_that_comes_while activities",
         (
             SHIPMENTS,
-            "            where not exists (\n"
+            "            where $9 or not exists (\n"
             "                select from payments.disputes\n"
             "                where disputes.order_id = $1 and (is_open and released_at is null or is_lost)\n"
             "            )\n",
-            "",
+            "            where $9 or true\n",
         ),
     ),
     mutant(
@@ -669,7 +704,7 @@ PLANTED = [
     mutant(
         "a terminal status can be left",
         "activities:whatever_happens_to_an_order activities",
-        (DISPUTE_SQL, "            when orders.is_terminal(known.status) then known.status_data\n", ""),
+        (TOLD_SQL, "        when orders.is_terminal(status) then known.status_data\n", ""),
     ),
     mutant(
         "the database knows another transition of payments",
@@ -695,7 +730,7 @@ PLANTED = [
     mutant(
         "a refund that was on its way ends a dispute in the database",
         "activities:whatever_happens_to_an_order activities",
-        (DISPUTE_SQL, "            when event_type = 'order.refund-succeeded' and known.payment_status = 'disputed'\n            then known.payment_status\n", ""),
+        (TOLD_SQL, "        when event_type = 'order.refund-succeeded' and known.payment_status = 'disputed'\n        then known.payment_status\n", ""),
     ),
     mutant(
         "a dispute that somebody has dealt with is dealt with again",
@@ -705,7 +740,7 @@ PLANTED = [
     mutant(
         "an order is placed twice under one key",
         "activities:the_same_order_twice activities",
-        (RECORD_SQL, "    on conflict (order_id) do nothing;\n    return found;", "    on conflict (order_id) do update set updated_at = excluded.updated_at;\n    return found;"),
+        (TOLD_SQL, "    on conflict (order_id) do nothing;\n    return found;", "    on conflict (order_id) do update set updated_at = excluded.updated_at;\n    return found;"),
     ),
     mutant(
         "a cancelled order is launched all the same",
@@ -715,7 +750,7 @@ PLANTED = [
     mutant(
         "an unpublished message is swept",
         "activities:messages_are_removed activities",
-        (RECORD_SQL, "select position from outbox.messages where published_at < now() - outbox_for", "select position from outbox.messages where created_at < now() - outbox_for"),
+        (RELAY_SQL, "select position from outbox.messages where published_at < now() - kept_for", "select position from outbox.messages where created_at < now() - kept_for"),
     ),
     mutant(
         "the same note of a run needs a person twice",
@@ -745,7 +780,7 @@ PLANTED = [
     mutant(
         "books that do not balance are accepted",
         "activities:the_database_refuses activities",
-        (CLOSED_SQL, "        if total.difference <> 0 then", "        if false then"),
+        (BALANCED_SQL, "        if touched.difference <> 0 then", "        if false then"),
     ),
     mutant(
         "what is booked can be rewritten",
@@ -850,7 +885,32 @@ PLANTED = [
     mutant(
         "a stopped line launches all the same",
         "starter:while_the_line_is_stopped starter",
-        (LAUNCHER, "!sight.is_stopped && self.take_due(sight.is_away).await", "self.take_due(sight.is_away).await"),
+        (LAUNCHER, "!sight.is_stopped && self.take_due(most).await", "self.take_due(most).await"),
+    ),
+    mutant(
+        "a burst of orders is launched as it comes in",
+        "starter:while_a_burst_comes_in starter",
+        (LAUNCHER, "(false, true) => FEW,", "(false, true) => BATCH,"),
+    ),
+    mutant(
+        "orders that keep coming fast are never launched",
+        "units:launching_makes_way_for_a_minute units",
+        (INTAKE, "            self.is_spent = self.left.is_zero();\n", "            self.is_spent = false;\n"),
+    ),
+    mutant(
+        "an order that the database refuses has those beside it refused",
+        "starter:an_order_that_the_database_refuses starter",
+        (PLACER, "Err(error) if is_about_one(&error) && placements.len() > 1 => {", "Err(error) if is_about_one(&error) && placements.is_empty() => {"),
+    ),
+    mutant(
+        "an operator who repeats a decision is refused",
+        "starter:a_stuck_order_is_found starter",
+        (RESOLVE, "        && !store::is_decided(&app.database, order_id, &resolution).await?\n", ""),
+    ),
+    mutant(
+        "another operator's decision counts as a repeat",
+        "starter:an_operator_deals_with starter",
+        (API_DISPUTES, " and released_by = $3 and released_why = $4", " and released_why = $4"),
     ),
     mutant(
         "an order that waits for its launch cannot be cancelled",
@@ -939,7 +999,12 @@ PLANTED = [
     mutant(
         "an undo takes a record that was set back for all that was handed over",
         "activities:what_a_lost_run_has_handed_over activities",
-        (SHIPPING, "            if self.id.is_some() {\n                self.store()", "            if self.id.is_none() {\n                self.store()"),
+        (SHIPPING, "            if self.id.is_some() {\n                self.store(true)", "            if self.id.is_none() {\n                self.store(true)"),
+    ),
+    mutant(
+        "a dispute hides a parcel that the record has lost",
+        "activities:a_parcel_that_the_record_has_lost activities",
+        (SHIPPING, "self.store(true).await?;", "self.store(false).await?;"),
     ),
     mutant(
         "recover leaves an order whose workflow is gone",
@@ -999,7 +1064,7 @@ PLANTED = [
     mutant(
         "published messages are counted as waiting",
         "counting:messages_that counting",
-        (COUNTING, "select created_at from outbox.messages where published_at is null", "select created_at from outbox.messages where created_at is not null"),
+        (COUNTING_OUTBOX, "select created_at from outbox.messages where published_at is null", "select created_at from outbox.messages where created_at is not null"),
     ),
     mutant(
         "a pool that gives no connection is not seen",
@@ -1181,7 +1246,7 @@ PLANTED = [
     mutant(
         "an order that is unwound is carried on",
         "activities:a_step_of_an_order_that_is_unwound activities",
-        (RECORD, "        Recorded::Open if is_unwinding => Err", "        Recorded::Open if is_unwinding && false => Err"),
+        (RECORD, "            if self.is_unwinding {", "            if self.is_unwinding && false {"),
     ),
     mutant(
         "what a restart leaves of a connection is taken for a bug in an order",
@@ -1274,6 +1339,16 @@ PLANTED = [
         ("starter-api/src/app/attention/store.rs", "where asked_at is not null and (orders.in_utc(asked_at)", "where asked_at is null and (orders.in_utc(asked_at)"),
     ),
     mutant(
+        "an endpoint that was given up is not among what waits for a person",
+        "starter:whatever_waits_is_listed starter",
+        ("starter-api/src/app/attention/store.rs", "where disabled_because in ('gone', 'failing')", "where disabled_because in ('gone')"),
+    ),
+    mutant(
+        "what was refused waits for a person whatever they have decided",
+        "starter:what_somebody_has_dealt_with starter",
+        ("starter-api/src/app/attention/store.rs", "where refused is not null and decision is null", "where refused is not null"),
+    ),
+    mutant(
         "a set of rules that is tried out decides",
         "activities:a_set_that_is_tried_out activities",
         (
@@ -1352,9 +1427,9 @@ PLANTED = [
         "those that wait longest for a person are listed last",
         "starter:the_orders_that_wait_for_a_person starter",
         (
-            "starter-api/src/app/attention/store.rs",
-            "           order by since, order_id\n",
-            "           order by since desc, order_id\n",
+            "starter-api/src/app/attention.rs",
+            "sort_by_cached_key(|one| one.place.clone())",
+            "sort_by_cached_key(|one| std::cmp::Reverse(one.place.clone()))",
         ),
     ),
     mutant(
@@ -1688,6 +1763,21 @@ PLANTED = [
         ("shop/src/chaos/bank.rs", "on_record.len() != 1 || ", "on_record.is_empty() || "),
     ),
     mutant(
+        "chaos does not mind an event that nobody has heard",
+        "programs:everything_is_to_be_heard programs",
+        ("shop/src/chaos/checks.rs", "known.len() < owed.count()", "known.len() > owed.count()"),
+    ),
+    mutant(
+        "chaos does not mind a webhook that somebody else has signed",
+        "programs:it_keeps_what_the_shop_has_signed programs",
+        ("shop/src/chaos/receiver.rs", "Some(is_fresh && is_ours)", "Some(is_fresh || is_ours)"),
+    ),
+    mutant(
+        "chaos does not mind a mail that counts as sent and is not there",
+        "programs:a_mail_is_there programs",
+        ("shop/src/chaos/hearers/mails.rs", "times > 0 && (times == 1 || !is_at_most_once)", "times <= 1 || !is_at_most_once"),
+    ),
+    mutant(
         "the demo takes a dispute for won whose money is not back",
         "programs:a_dispute_is_on_record programs",
         ("shop/src/demo/disputes.rs", "            && self.bookings == dispute.bookings()\n", ""),
@@ -1696,6 +1786,26 @@ PLANTED = [
         "the demo does not mind what is left in payment clearing",
         "programs:payment_clearing_is_cleared programs",
         ("shop/src/demo/report.rs", "clearing.all(|sum| sum.balance.is_zero())", "clearing.any(|sum| sum.balance.is_zero())"),
+    ),
+    mutant(
+        "the demo's endpoint takes what the shop has not signed",
+        "programs:only_what_the_shop_has_signed programs",
+        ("shop/src/demo/receiver.rs", "hmac::verify(key, &signed, &tag).is_ok()", "!signed.is_empty() && !tag.is_empty()"),
+    ),
+    mutant(
+        "the demo does not mind that webhooks of an order come in another order",
+        "programs:an_order_is_heard_of programs",
+        ("shop/src/demo/receiver.rs", "heard.starts_with(sequences)", "heard.len() >= sequences.len()"),
+    ),
+    mutant(
+        "the demo does not mind an event that has not reached a sink",
+        "programs:a_sink_has_had_all programs",
+        ("shop/src/demo/parties.rs", "&& had >= at_least\n", "&& had >= at_least.min(0)\n"),
+    ),
+    mutant(
+        "the demo does not mind a sale without an invoice",
+        "programs:a_sale_is_invoiced programs",
+        ("shop/src/demo/parties.rs", "(DocumentKind::Invoice, charge)", "(DocumentKind::Invoice, None)"),
     ),
     mutant(
         "the counterpart of Stripe pays the same out again",
@@ -1950,5 +2060,643 @@ PLANTED = [
         "a customer says where they order from",
         "starter:screening_is_a_term starter",
         ("starter-api/src/app/orders/place/command.rs", "    if caller.customer().is_some() {\n        return Err(\"a customer does not say", "    if false && caller.customer().is_some() {\n        return Err(\"a customer does not say"),
+    ),
+    mutant(
+        "a message that commits late is skipped",
+        "relaying:what_commits_late relaying",
+        (RELAY_SQL, "from pg_snapshot_xip(held.seen) as under_way (one)", "from pg_snapshot_xip('3:3:'::pg_snapshot) as under_way (one)"),
+    ),
+    mutant(
+        "what commits while a backlog is worked through is skipped",
+        "relaying:what_commits_while relaying",
+        (RELAY_PROGRESS, "when $4 then coalesce(progress.reading, $3::text::pg_snapshot)", "when $4 then $3::text::pg_snapshot"),
+    ),
+    mutant(
+        "a process that was taken for dead records what it has done",
+        "relaying:a_process_that_was_taken relaying",
+        (RELAY_PROGRESS, "                and progress.shard = had.shard and progress.lease = had.lease\n", "                and progress.shard = had.shard and had.lease > 0\n"),
+    ),
+    mutant(
+        "a process keeps the shards that are another's share",
+        "relaying:processes_share relaying",
+        (RELAY_SQL, "        order by shard offset share\n", "        order by shard offset 8\n"),
+    ),
+    mutant(
+        "later messages of an order overtake one that was refused",
+        "relaying:a_refused_message relaying",
+        (RELAY_READER, "            if mark.is_behind {", "            if mark.is_behind && mark.shard > 8 {"),
+    ),
+    mutant(
+        "one message that is not taken has all others wait",
+        "units:a_message_that_alone relaying:a_message_that_is_taken relaying",
+        (RELAY_JUDGE, "Fate::NotTaken { why, retry_after, is_alone: others_were_taken, is_strike: false }", "Fate::NotTaken { why, retry_after, is_alone: others_were_taken && retry_after.is_some(), is_strike: false }"),
+    ),
+    mutant(
+        "verdicts of the wrong number count for the first messages",
+        "units:verdicts_of_the_wrong units",
+        (RELAY_JUDGE, "    let verdicts = if breach.is_some() { Vec::new() } else { verdicts };\n", ""),
+    ),
+    mutant(
+        "a message is given up because its receiver was away",
+        "relaying:a_message_that_alone relaying",
+        (RELAY_PARKING, "parked.strikes + (given.is_strike and ($6 or exists (", "parked.strikes + (given.is_strike and ($6 or true or exists ("),
+    ),
+    mutant(
+        "a message is given up because its receiver cannot take it now",
+        "relaying:what_a_receiver_cannot_take_now relaying",
+        (RELAY_PARKING, "parked.strikes + (given.is_strike and (", "parked.strikes + (coalesce(given.is_strike, true) or true and ("),
+    ),
+    mutant(
+        "a message that is skipped is delivered all the same",
+        "relaying:what_is_skipped relaying",
+        (RELAY_PARKING, "        if row.is_given_up {", "        if row.is_given_up && row.lease < 0 {"),
+    ),
+    mutant(
+        "a receiver that is away is asked with all that there is",
+        "relaying:a_receiver_that_is_away relaying",
+        (RELAY_READER, "is_some_and(|asked| !asked.contains(&index))", "is_some_and(|asked| asked.contains(&usize::MAX) && index > 0)"),
+    ),
+    mutant(
+        "a message that is never taken looks like a receiver that is away",
+        "units:a_receiver_is_asked relaying:a_message_that_is_never relaying",
+        (RELAY_READER, "firsts.first().into_iter().chain(other).copied().collect()", "firsts.first().into_iter().chain(other.filter(|_| turn == 0)).copied().collect()"),
+    ),
+    mutant(
+        "whoever has nothing to deliver writes all the same",
+        "relaying:who_has_nothing relaying",
+        (RELAY_READER, "        if page.is_idle() {", "        if page.is_idle() && page.shards.is_empty() {"),
+    ),
+    mutant(
+        "a message is removed that a new sink has still to have",
+        "relaying:a_new_sink_keeps relaying",
+        (RELAY_SQL, "    select least(max(had_before), have_had) into due_before\n", "    select max(had_before) into due_before\n"),
+    ),
+    mutant(
+        "a database that was restored from a dump is read on",
+        "relaying:a_database_that_was_restored relaying",
+        (RELAY_SQL, "            and paused_at is null and not outbox.is_restored()\n    loop", "            and paused_at is null\n    loop"),
+    ),
+    mutant(
+        "what is under way when a sink is set back counts as had",
+        "relaying:what_was_under_way relaying",
+        (RELAY_SQL, "    set seen = '3:3:', reading = null, after_position = 0, lease = lease + 1\n", "    set seen = '3:3:', reading = null, after_position = 0\n"),
+    ),
+    mutant(
+        "who pauses a sink a second time has paused it",
+        "starter:a_sink_is_paused starter",
+        (RELAY_SQL, "    where sink = the_sink and (paused_at is not null) <> is_paused;\n", "    where sink = the_sink;\n"),
+    ),
+    mutant(
+        "a sink that an operator has paused counts as late",
+        "counting:where_messages_go counting",
+        (COUNTING_OUTBOX, "let going = || sinks.iter().filter(|sink| !sink.is_paused);", "let going = || sinks.iter();"),
+    ),
+    mutant(
+        "a webhook follows a redirect",
+        "webhooks:a_redirect webhooks",
+        (OUTSIDE, ".redirect(Policy::none())", ".redirect(Policy::limited(3))"),
+    ),
+    mutant(
+        "a name that leads into a private network is connected to",
+        "units:a_name_that_leads webhooks:an_endpoint_inside",
+        (OUTSIDE, "may_be_inside || is_public(found.ip())", "may_be_inside || found.is_ipv4() || found.is_ipv6()"),
+    ),
+    mutant(
+        "a name that is listed for one port is asked at all of them",
+        "units:a_host_that_is_listed webhooks:an_endpoint_inside",
+        (
+            OUTSIDE,
+            '("https" | "http", Listing::AtOtherPorts) => return Err(BadReceiver::NotPublic),',
+            '("http", Listing::AtOtherPorts) => return Err(BadReceiver::NotPublic),\n        ("https", Listing::AtOtherPorts) => {}',
+        ),
+    ),
+    mutant(
+        "an IPv4 address is not seen inside an IPv6 one",
+        "units:what_is_inside_a_network units",
+        (OUTSIDE, "    is_given_out && !is_special\n", "    (is_given_out || first == 0) && !is_special\n"),
+    ),
+    mutant(
+        "a webhook is signed by the newest secret alone",
+        "units:each_secret_signs webhooks:public_libraries",
+        ("relay/src/webhooks/signature.rs", "keys.iter().map(", "keys.iter().take(1).map("),
+    ),
+    mutant(
+        "a text message's signature is not about its body",
+        "mail:a_text_message_is_posted mail",
+        ("relay/src/mail/sms.rs", "signature::header(&keys, message.id, timestamp, &body)", "signature::header(&keys, message.id, timestamp, b\"\")"),
+    ),
+    mutant(
+        "a rotation that is repeated drops the secret that the receiver has",
+        "starter:a_secret_is_rotated starter",
+        (ENDPOINT_SQL, "select min(secret.secret_id) into kept", "select max(secret.secret_id) into kept"),
+    ),
+    mutant(
+        "a repeated request for an endpoint is told a secret that does not count",
+        "starter:an_endpoint_is_created_once starter",
+        ("starter-api/src/app/endpoints/create.rs", "(!replayed).then(|| secret.written())", "Some(secret.written())"),
+    ),
+    mutant(
+        "the starter can read the secrets of webhook endpoints",
+        "webhooks:secrets_are_read webhooks",
+        (ENDPOINT_SQL, "grant select (secret_id, endpoint_id, created_at, created_by, expires_at)\n            on", "grant select on"),
+    ),
+    mutant(
+        "an order's later webhooks are sent though an earlier one was not taken",
+        "webhooks:an_orders_messages webhooks",
+        (ENDPOINT, "            if !is_delivered {\n                break;\n            }\n", "            let _goes_on = is_delivered;\n"),
+    ),
+    mutant(
+        "an endpoint that took a message once is disabled all the same",
+        "webhooks:an_endpoint_that_takes_nothing webhooks",
+        (ENDPOINT, "return store::answers(db, self.endpoint_id).await,", "{\n                let _forgotten = store::answers(db, self.endpoint_id);\n                return Ok(());\n            }"),
+    ),
+    mutant(
+        "an endpoint is failing because it could not be tried out",
+        "webhooks:an_endpoint_that_fails_when webhooks",
+        (ENDPOINT, " && !is_trial(attempt.message)", ""),
+    ),
+    mutant(
+        "what operators ask for waits for the slowest endpoint",
+        "webhooks:of_an_endpoints_backlog webhooks",
+        (
+            "relay/src/webhooks/asked.rs",
+            "let ended = join_all(sends).await;",
+            "let mut ended = Vec::new();\n        for send in sends {\n            ended.push(send.await);\n        }",
+        ),
+    ),
+    mutant(
+        "an endpoint that is gone is asked on and on",
+        "units:every_status webhooks:an_endpoint_that_is_gone",
+        ("relay/src/webhooks/answer.rs", "        410 => Outcome::Gone,\n", ""),
+    ),
+    mutant(
+        "a disabled endpoint's messages do not wait",
+        "webhooks:an_endpoint_that_is_gone webhooks",
+        (ENDPOINT_SQL, "'webhook:' || the_endpoint, true, coalesce", "'webhook:', true, coalesce"),
+    ),
+    mutant(
+        "what an endpoint has still to hear is sent ahead of its turn",
+        "webhooks:what_an_endpoint_has_still webhooks",
+        (ENDPOINT_SQL, "            and (pg_visible_in_snapshot(message.written_by, progress.seen)\n", "            and (true\n"),
+    ),
+    mutant(
+        "an order's messages are under way at the same time",
+        "units:no_two_messages_of_an_order",
+        (
+            WAVES,
+            "orders.iter_mut().filter_map(VecDeque::pop_front)",
+            "orders.iter_mut().flat_map(|order| order.drain(..))",
+        ),
+    ),
+    mutant(
+        "an order's messages go on behind one that was refused",
+        "units:behind_a_refused_message brokers:behind_a_record",
+        (
+            WAVES,
+            "arrived.push(matches!(verdict, Verdict::Delivered | Verdict::NotWanted));",
+            "arrived.push(!matches!(verdict, Verdict::Unavailable { .. }));",
+        ),
+    ),
+    mutant(
+        "what travelled with a refused record is refused with it",
+        "brokers:what_travelled_with",
+        (KAFKA, "let in_company = wave.len() > 1;", "let in_company = wave.is_empty();"),
+    ),
+    mutant(
+        "a record that is invalid is a broker that is away",
+        "brokers:behind_a_record",
+        (KAFKA, "    RDKafkaErrorCode::InvalidRecord,\n", "    RDKafkaErrorCode::InvalidGroupId,\n"),
+    ),
+    mutant(
+        "a right that the relay lacks is the record's fault",
+        "brokers:what_is_no_fault",
+        (
+            KAFKA,
+            "    RDKafkaErrorCode::InvalidTimestamp,\n",
+            "    RDKafkaErrorCode::TopicAuthorizationFailed,\n",
+        ),
+    ),
+    mutant(
+        "a producer is used again after a batch that it could not deliver",
+        "brokers:what_is_no_fault",
+        (KAFKA, "        if is_away || connected", "        if is_away && connected"),
+    ),
+    mutant(
+        "an order's events are spread over the partitions",
+        "brokers:every_event_is_a_record",
+        (KAFKA, ".key(message.aggregate_id.as_str())", ".key(message.id.as_str())"),
+    ),
+    mutant(
+        "Kafka is spoken to in the clear where TLS was not built in",
+        "units:a_build_without_tls",
+        (KAFKA_SETTINGS, "(true, _) if !has_tls =>", "(true, _) if !has_tls && is_scram =>"),
+    ),
+    mutant(
+        "a mail whose answer is lost is sent again, whatever its policy",
+        "mail:sending::an_answer_that_is_lost_has_a_mail_of_at_most_once units:what_may_have_been_sent",
+        (MAIL_SENDER, "            MailPolicy::AtMostOnce => Settled::Parked { why },\n", "            MailPolicy::AtMostOnce => put_off(why, claim),\n"),
+    ),
+    mutant(
+        "a mail is given to the server before that is on record",
+        "mail:sending::a_mail_is_on_record_as_being_sent mail",
+        (MAIL_STORE, "         set state = 'sending', sending_at = now(), next_try_at = now() + $3::interval, locale = $4,\n", "         set sending_at = now(), next_try_at = now() + $3::interval, locale = $4,\n"),
+    ),
+    mutant(
+        "what a dead sender may have sent is sent again",
+        "mail:sending::what_a_dead_sender mail",
+        (MAIL_STORE, "(state = 'queued' or state = 'sending' and policy = 'at-least-once')", "state in ('queued', 'sending')"),
+        (MAIL_STORE, "         where channel = $1 and state = 'sending' and policy = 'at-most-once'\n", "         where channel = $1 and state = 'sending' and policy = 'never'\n"),
+    ),
+    mutant(
+        "an order is confirmed that was unwound meanwhile",
+        "mail:sending::what_is_not_so_any_more mail",
+        (MAIL_FACTS, "MailTemplate::Confirmed if !goes_on =>", "MailTemplate::Confirmed if !goes_on && self.event_version > 1 =>"),
+    ),
+    mutant(
+        "a customer is told of a parcel that has come back",
+        "mail:sending::a_customer_is_told_when mail",
+        (MAIL_FACTS, "MailTemplate::Delivered if fulfilment != FulfilmentStatus::Delivered =>", "MailTemplate::Delivered if !fulfilment.has_left() =>"),
+    ),
+    mutant(
+        "a delivery that is reported again is refused",
+        "starter:a_delivery_is_on_record_once starter",
+        (DELIVERED_SQL, "    if found then\n        outcome := 'repeated';", "    if false then\n        outcome := 'repeated';"),
+    ),
+    mutant(
+        "a cut before the mail counts as one after it",
+        "mail:sending::a_connection_that_breaks mail",
+        (SMTP, "            return fault.of_mail(\"the recipient\");\n", "            return fault.after_the_mail();\n"),
+    ),
+    mutant(
+        "a server's words are kept, with the address in them",
+        "mail:sending::what_the_server_refuses mail",
+        (SMTP, "enhanced.map_or_else(|| code.to_string(), |enhanced| format!(\"{code} {enhanced}\"))", "enhanced.map_or_else(|| code.to_string(), |_enhanced| format!(\"{code} {text}\"))"),
+    ),
+    mutant(
+        "a server that takes no mail of the shop has each of them parked",
+        "mail:sending::a_server_that_takes_no_mail mail",
+        (SMTP, "        if self.is_put_off() { Outcome::NotNow { why } } else { Outcome::Away { why } }\n    }\n\n    /// Of the one mail", "        if self.is_put_off() { Outcome::NotNow { why } } else { Outcome::Never { why } }\n    }\n\n    /// Of the one mail"),
+    ),
+    mutant(
+        "a server that does not encrypt is given the password in the clear",
+        "mail:signing_in::a_server_that_does_not_encrypt mail",
+        (SMTP, "*encryption == Encryption::Starttls) {", "*encryption == Encryption::Starttls && connection.can_starttls()) {"),
+    ),
+    mutant(
+        "a mail at which the server always breaks off is tried without end",
+        "mail:sending::a_mail_at_which_the_server mail",
+        (MAIL_SENDER, "        Outcome::BrokenOff { why } if claim.others_were_sent => put_off(why, claim),\n", ""),
+    ),
+    mutant(
+        "those who wait for what is sold out again hold up the mails of orders",
+        "mail:waiting::those_who_wait mail",
+        (MAIL_STORE, "               order by wait_id is not null, next_try_at, notification_id limit 1\n", "               order by next_try_at, notification_id limit 1\n"),
+    ),
+    mutant(
+        "a mail of an order overtakes one that was put off",
+        "mail:sending::an_orders_mails mail",
+        (MAIL_STORE, "and earlier.state in ('queued', 'sending')", "and earlier.state in ('sending')"),
+    ),
+    mutant(
+        "an event that comes again is told again",
+        "mail:making::an_event_is_told_once mail",
+        (MAIL_SQL, "    constraint notifications_once unique (fact, template, channel),\n", ""),
+    ),
+    mutant(
+        "a shop that turns mails on writes about all its orders of before",
+        "mail:making::what_happened_before mail",
+        (MAIL_SINK, "message.created_at >= since", "message.created_at >= since || message.sequence > 0"),
+    ),
+    mutant(
+        "a variable that does not exist is found when a mail is sent",
+        "units:an_unknown_variable_is_found units",
+        (MAIL_TEMPLATES, "            self.check_names(&format!(\"{locale}/{LAYOUT}\"), &common.unwrap_or_default(), sources)?;\n", "            let _never = common;\n"),
+        (MAIL_TEMPLATES, "                    self.check_names(&name, &known, sources)?;\n", ""),
+    ),
+    mutant(
+        "whoever waits is told again and again",
+        "mail:waiting::whoever_waits mail",
+        (MAIL_STORE, "             where told_at is null and withdrawn_at is null and on_hand > reserved\n", "             where withdrawn_at is null and on_hand > reserved\n"),
+        (MAIL_STORE, "         select 'wait:' || wait_id, $1::text", "         select 'wait:' || wait_id || clock_timestamp(), $1::text"),
+    ),
+    mutant(
+        "a mail that every order needs can be switched off",
+        "starter:a_customer_says_what_mails starter",
+        ("starter-api/src/app/customers/mail.rs", "        if !template.can_be_switched_off() {\n", "        if false && !template.can_be_switched_off() {\n"),
+    ),
+    mutant(
+        "opening a link of a mail switches mails off",
+        "starter:whoever_has_a_mail starter",
+        (
+            "starter-api/src/http/mail/unsubscribe_page.rs",
+            "pub(crate) async fn unsubscribe_page() -> Html<&'static str> {\n    Html(PAGE)\n}\n",
+            "pub(crate) async fn unsubscribe_page(\n"
+            "    axum::extract::State(state): axum::extract::State<crate::http::State>,\n"
+            "    crate::http::extract::Path(token): crate::http::extract::Path<String>,\n"
+            ") -> Html<&'static str> {\n"
+            "    let _off = crate::app::mail::unsubscribe(&state.app, &token).await.is_ok();\n"
+            "    Html(PAGE)\n}\n",
+        ),
+    ),
+    mutant(
+        "a customer has the shop write to others",
+        "starter:only_the_shops_own_programs starter",
+        ("starter-api/src/app/customers/mail.rs", "    if input.email.is_some() && !is_staff {\n", "    if false && input.email.is_some() && !is_staff {\n"),
+    ),
+    mutant(
+        "a row is compared with the events of a later moment",
+        "rebuild:a_row_and_its_events rebuild",
+        (
+            TOLD_SQL,
+            "orders.told_anew(the_order uuid) returns orders.orders\nlanguage plpgsql stable",
+            "orders.told_anew(the_order uuid) returns orders.orders\nlanguage plpgsql volatile",
+        ),
+    ),
+    mutant(
+        "what is being recorded is lost when a row is put right",
+        "rebuild:misses_nothing rebuild",
+        (TOLD_SQL, "where order_id = the_order for update;\n    if not found then\n        return null;", "where order_id = the_order;\n    if not found then\n        return null;"),
+    ),
+    mutant(
+        "a row is put right without a word of it on record",
+        "rebuild:a_row_is_put_right rebuild",
+        (
+            TOLD_SQL,
+            "    insert into orders.repairs (order_id, columns, repaired_by, why)\n"
+            "    values (the_order, wrong, the_operator, the_reason);\n",
+            "",
+        ),
+    ),
+    mutant(
+        "a name in capitals is not seen in a log",
+        "units:what_no_log_may_say units",
+        (LOGS, "let lower = unescaped(line).to_lowercase();", "let lower = unescaped(line);"),
+    ),
+    mutant(
+        "what lies across two pieces of a log's long line is not seen",
+        "units:a_line_longer_than_any_piece units",
+        (LOGS, "piece.drain(..piece.len().saturating_sub(OVERLAP));", "piece.drain(..piece.len().saturating_sub(1));"),
+    ),
+    mutant(
+        "an event that a consumer has left out is not missed",
+        "units:an_event_that_is_taken_twice units",
+        (CONSUMED, '        Err("was taken before an earlier one")\n', "        Ok(())\n"),
+    ),
+    mutant(
+        "a message that has overtaken a parked one is not seen",
+        "prove:what_waits_behind prove",
+        ("worker/src/prove/messages.rs", "min(sequence) as first_parked", "max(sequence) as first_parked"),
+    ),
+    mutant(
+        "a consumer's effect is committed without the event's number",
+        "inbox:a_crash_between inbox",
+        (CONSUMER, "        take_effect(&mut transaction, event).await?;\n", "        take_effect(&mut *db.acquire().await?, event).await?;\n"),
+    ),
+    mutant(
+        "a consumer takes a repeat for news",
+        "inbox:a_repeat_takes inbox",
+        (CONSUMER, "Ok(inserted.rows_affected() == 1)", "Ok(inserted.rows_affected() <= 1)"),
+    ),
+    mutant(
+        "an order is invoiced at any rate that its destination has had",
+        "domain:the_rate_is_the_first domain",
+        (INVOICE, "net.percent(*rate).is_ok_and(|tax| tax == totals.tax)", "net.percent(*rate).is_ok()"),
+    ),
+    mutant(
+        "a document's total is not added up",
+        "domain:what_does_not_add_up domain",
+        (INVOICE, "if stated == comes_to {", 'if stated == comes_to || what == "total" {'),
+    ),
+    mutant(
+        "a credit note says the whole of the tax and none of the shipping",
+        "domain:a_credit_note_has domain",
+        (INVOICE, "            net: parts.goods.checked_add(parts.shipping)?,\n", "            net: parts.goods,\n"),
+    ),
+    mutant(
+        "an order is invoiced whatever was taken of its customer's money",
+        "invoicing:what_is_refused invoicing",
+        (INVOICES, "if *captured != totals.total {", "if *captured != totals.total && captured.is_zero() {"),
+    ),
+    mutant(
+        "a number is taken before its document's transaction",
+        "invoicing:an_order_that_is_sold invoicing",
+        (INVOICES, "store::take_number(db, seller, kind, self.prefix(kind)).await?;", "store::take_number(&mut *self.db.acquire().await?, seller, kind, self.prefix(kind)).await?;"),
+    ),
+    mutant(
+        "what was issued before is not looked for",
+        "invoicing:an_order_that_is_sold invoicing",
+        (INVOICES, "if store::find(db, order_id, occasion).await?.is_some() {", "if store::find(db, order_id, occasion).await?.is_some() && self.prefixes.is_empty() {"),
+    ),
+    mutant(
+        "an order behind a refused message is not left alone",
+        "invoicing:what_is_refused invoicing",
+        (INVOICES, "                Verdict::Refused { .. } | Verdict::NotTried => {\n                    stopped.insert(&message.aggregate_id);\n", "                Verdict::Refused { .. } | Verdict::NotTried => {\n"),
+    ),
+    mutant(
+        "what was issued can be changed by its owner",
+        "invoicing:nobody_changes invoicing",
+        (INVOICES_SQL, "    before update or delete or truncate on invoices.invoices\n", "    before delete or truncate on invoices.invoices\n"),
+    ),
+    mutant(
+        "a series can be counted on by two",
+        "invoicing:nobody_changes invoicing",
+        (INVOICES_SQL, "    before insert or update on invoices.series\n", "    before insert on invoices.series\n"),
+    ),
+    mutant(
+        "a number is taken and nothing issued under it",
+        "invoicing:nobody_changes invoicing",
+        (INVOICES_SQL, "    after insert or update on invoices.series deferrable", "    after insert on invoices.series deferrable"),
+    ),
+    mutant(
+        "a rate of tax that was changed is forgotten",
+        "invoicing:an_order_is_invoiced_at_the_rate invoicing",
+        (INVOICES_SQL, "select country, '-infinity', percent from catalog.tax_rates;", "select country, '-infinity', percent + 50 from catalog.tax_rates;"),
+    ),
+    mutant(
+        "the worker sees who bought",
+        "invoicing:the_starter_reads invoicing",
+        (INVOICES_SQL, "            currency, tax_percent, net, tax, total, issued_at\n        ) on invoices.invoices to ordersaga_worker;", "            currency, tax_percent, net, tax, total, issued_at, html\n        ) on invoices.invoices to ordersaga_worker;"),
+    ),
+    mutant(
+        "a buyer's name is obeyed by browsers",
+        "units:a_name_that_is_markup units",
+        ("relay/src/invoices/page.rs", 'const NAME: &str = "invoice.html";', 'const NAME: &str = "invoice.txt";'),
+    ),
+    mutant(
+        "a PDF has another document in it than its CII",
+        "invoicing:an_order_that_is_sold invoicing",
+        (INVOICES, "let pdf = pdf::write(&paper, &cii)?;", "let pdf = pdf::write(&paper, &ubl)?;"),
+    ),
+    mutant(
+        "a long description runs off the end of its page",
+        "units:a_description_that_is_longer units",
+        (SHEETS, "            self.keep_together(line.height);\n            self.put(line);\n", "            self.put(line);\n"),
+    ),
+    mutant(
+        "a letter that a PDF cannot show is left out without a word",
+        "units:a_letter_that_the_fonts units",
+        (SHEETS, "if is_shown(letter) { letter } else { REPLACEMENT }", "if is_shown(letter) || letter != REPLACEMENT { letter } else { REPLACEMENT }"),
+    ),
+    mutant(
+        "anybody's invoice is shown to anybody",
+        "starter:a_customer_has_their_own_invoices starter",
+        ("starter-api/src/app/orders/invoices.rs", "    let order = read::read(app, caller, parse_id(order_id)?).await?;\n    let issued = invoices::of(&app.database, order.order_id).await?;\n    let is_wanted", "    let _caller = caller;\n    let issued = invoices::of(&app.database, parse_id(order_id)?).await?;\n    let is_wanted"),
+    ),
+    mutant(
+        "a mail that may have been sent twice is not seen",
+        "prove:a_mail_that_may_be_sent_once prove",
+        (MAILS_PROVEN, "when transmissions > 1 then", "when transmissions > 2 then"),
+    ),
+    mutant(
+        "a cancel window that ends just behind a cancel holds its order up for ever",
+        "replay:an_order_goes_on_that_is_cancelled saga:an_order_that_is_cancelled_just_before",
+        (SAGA, "let window = token_of_timer();", "let window = forward.child_token();"),
+    ),
+    mutant(
+        "a wait that ends just behind a cancel holds its order up for ever",
+        "saga:an_order_that_is_cancelled_just_before",
+        (SAGA, "let round = token_of_timer();", "let round = forward.child_token();"),
+    ),
+    mutant(
+        "a parcel that the carrier does not have counts as delivered",
+        "starter:a_parcel_that_is_not_on_its_way starter",
+        (DELIVERED_SQL, "        when not orders.fulfilment_may_become(known.fulfilment_status, 'delivered')\n            then 'not-handed-over'\n", ""),
+    ),
+    mutant(
+        "a parcel that is called back counts as delivered",
+        "starter:a_parcel_that_is_not_on_its_way starter",
+        (DELIVERED_SQL, "        when known.ending is not null then 'recalled'\n", ""),
+    ),
+    mutant(
+        "a parcel is delivered before it was handed over",
+        "starter:a_moment_that_cannot_be starter",
+        (DELIVERED_SQL, "        when delivered_at < handed_over then 'too-early'\n", ""),
+    ),
+    mutant(
+        "a parcel is delivered at a moment that has not come yet",
+        "starter:a_moment_that_cannot_be starter",
+        (DELIVERED_SQL, "        when delivered_at > clock_timestamp() then 'too-late'\n", ""),
+    ),
+    mutant(
+        "an order whose parcel was delivered is taken back by its last run",
+        "activities:an_order_whose_parcel_was_delivered activities",
+        (DELIVERED_SQL, "known.status = 'completed' and known.fulfilment_status <> 'delivered' and exists (", "known.status = 'completed' and exists ("),
+    ),
+    mutant(
+        "a customer reports their own parcel as delivered",
+        "starter:whether_a_customer_has_the_parcel starter",
+        ("starter-api/src/http/orders/deliver.rs", "Authorized<scope::DeliverOrders>", "Authorized<scope::ReadOrders>"),
+    ),
+    mutant(
+        "a delivery that was reported before is said to be reported now",
+        "starter:a_delivery_is_on_record_once starter",
+        ("starter-api/src/app/orders/deliver.rs", "Ok(Delivering::Repeated) => true,", "Ok(Delivering::Repeated) => false,"),
+    ),
+    mutant(
+        "any certificate of a mail server is trusted",
+        "mail:signing_in::a_certificate_of_an_unknown_signer mail",
+        (SMTP, "TlsParameters::builder(server.host.clone());", "TlsParameters::builder(server.host.clone()).dangerous_accept_invalid_certs(true);"),
+    ),
+    mutant(
+        "who signs for the shop's mail server is not trusted",
+        "mail:signing_in::a_mail_is_sent_encrypted mail",
+        (SMTP, "Some(ca) => tls.add_root_certificate(ca.clone()),", "Some(_ca) => tls,"),
+    ),
+    mutant(
+        "a mail server that encrypts from the beginning is spoken to in the clear",
+        "mail:signing_in::a_server_that_does_not_encrypt mail",
+        (SMTP, "filter(|_tls| *encryption == Encryption::Tls)", "filter(|_tls| *encryption == Encryption::Off)"),
+    ),
+    mutant(
+        "a password that the mail server refuses has mails parked",
+        "mail:signing_in::a_password_that_is_refused mail",
+        (SMTP, 'fault.away("the server does not take user and password")', 'fault.of_mail("user and password")'),
+    ),
+    mutant(
+        "an order's mail is previewed in another language than it is sent in",
+        "mail:previewing::an_orders_mail mail",
+        (PREVIEW, "locale.or(own_locale.as_deref())", "locale.or(own_locale.as_deref().filter(|_own| order.is_none()))"),
+    ),
+    mutant(
+        "a preview is not in the language that is asked for",
+        "mail:previewing::an_orders_mail mail",
+        (PREVIEW, "locale.or(own_locale.as_deref())", "own_locale.as_deref().or(locale)"),
+    ),
+    mutant(
+        "a mail is previewed of what has not happened to its order",
+        "mail:previewing::an_order_to_which mail",
+        (MAIL_FACTS, "and_then(MailTemplate::told_by) == Some(template)", "and_then(MailTemplate::told_by).is_some()"),
+    ),
+    mutant(
+        "a mail whose sender has died is not missed",
+        "prove:a_mail_whose_sender_has_died prove",
+        (MAILS_PROVEN, "when state = 'sending' and next_try_at < now() - interval '1 hour' then", "when state = 'sending' and next_try_at < now() - interval '1 year' then"),
+    ),
+    mutant(
+        "a mail that is put off without end is not seen",
+        "prove:a_mail_that_is_put_off prove",
+        (MAILS_PROVEN, "when state = 'queued' and deferrals > $1 then", "when state = 'queued' and deferrals > $1 + 1 then"),
+    ),
+    mutant(
+        "a mail that nobody sends is not missed",
+        "prove:a_mail_that_nobody_sends prove",
+        (MAILS_PROVEN, "next_try_at < now() - interval '4 days' and not exists (", "next_try_at < now() - interval '4 years' and not exists ("),
+    ),
+    mutant(
+        "a mail that waits for an earlier one of its order is missed",
+        "prove:mails_that_were_sent_as prove",
+        (MAILS_PROVEN, "and earlier.notification_id < this.notification_id", "and earlier.notification_id > this.notification_id"),
+    ),
+    mutant(
+        "a PDF says that it is of another part of PDF/A",
+        "units:a_pdf_has_the_cii units",
+        (FACTUR_X, "xmp.pdfa_part(3)", "xmp.pdfa_part(2)"),
+    ),
+    mutant(
+        "a PDF calls the CII in it by another name than Factur-X wants",
+        "units:a_pdf_has_the_cii units",
+        (FACTUR_X, 'const FILE: &str = "factur-x.xml";', 'const FILE: &str = "invoice.xml";'),
+    ),
+    mutant(
+        "a discount looks like a charge in a PDF",
+        "units:a_pdf_shows_what_the_page units",
+        (PDF, 'format!("−{discount}")', 'format!("{discount}")'),
+    ),
+    mutant(
+        "a credit note as PDF does not say which invoice it corrects",
+        "units:a_pdf_shows_what_the_page units",
+        (PDF, '("Refers to", refers),', '("Refers to", refers.filter(|_corrected| shown.shipping.is_none())),'),
+    ),
+    mutant(
+        "the later pages of a PDF have no head above their lines",
+        "units:many_lines_go_over units",
+        (SHEETS, "        if !self.head.is_empty() {", "        if !self.head.is_empty() && self.pages.len() < 2 {"),
+    ),
+    mutant(
+        "letters that are read from right to left are written from left to right",
+        "units:a_letter_that_the_fonts units",
+        (SHEETS, "            !is_turned && self.letters", "            let _turned = is_turned;\n            self.letters"),
+    ),
+    mutant(
+        "a text that AMQP has no room for is left out",
+        "units:a_message_with_a_text_that units",
+        (
+            AMQP,
+            "            ShortString::try_new(text).map_err(|_| {\n"
+            "                format!(\"its {what} has {} bytes, and AMQP has room for 255\", text.len())\n"
+            "            })\n",
+            "            let _unused = what;\n"
+            "            Ok::<_, String>(ShortString::try_new(text).unwrap_or_default())\n",
+        ),
+    ),
+    mutant(
+        "a virtual host with a name that is too long ends the relay",
+        "units:what_cannot_be_used_is_said units",
+        (AMQP, "    ShortString::try_new(uri.vhost.as_str()).map_err(|_| UnusableAmqp::VirtualHost)?;\n", ""),
+    ),
+    mutant(
+        "a number that is missing is not seen",
+        "prove:a_number_that_nothing prove",
+        ("worker/src/prove/invoices.rs", "when next_number - 1 <> documents or last <> documents", "when last <> documents"),
     ),
 ]

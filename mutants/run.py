@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Plants one bug at a time in a copy of the code, and looks whether the tests see it.
 
-Run it through `make mutants`, which has a Postgres and a Temporal ready. A bug that nothing
-catches, and a bug that cannot be planted, end the run with exit code 1.
+Run it through `make mutants`, which has a Postgres, a Temporal and mail servers ready. A bug that
+nothing catches, and a bug that cannot be planted, end the run with exit code 1.
 """
 
 from __future__ import annotations
@@ -51,13 +51,20 @@ CHECKS = {
     "replay": ["--workspace", "--test", "replay"],
     "formats": ["--workspace", "--test", "replay_formats"],
     "recover": ["--workspace", "--test", "recover"],
+    "relaying": ["--workspace", "--test", "relaying"],
     "counting": ["--workspace", "--test", "counting"],
     "export": ["--workspace", "--test", "export"],
+    "invoicing": ["--workspace", "--test", "invoices"],
     "prove": ["--workspace", "--test", "prove"],
+    "rebuild": ["--workspace", "--test", "rebuild"],
+    "inbox": ["--workspace", "--example", "inbox"],
     "watch": ["--workspace", "--test", "watch"],
+    "mail": ["--workspace", "--test", "mail"],
     "cli": ["--workspace", "--test", "cli"],
     "counterparts": ["--workspace", "--test", "counterparts"],
+    "brokers": ["--workspace", "--test", "brokers"],
     "matrix": ["--workspace", "--test", "matrix"],
+    "webhooks": ["--workspace", "--test", "webhooks"],
 }
 ARGUMENTS = {"matrix": ["--fail-fast", "--give-up-after", "60"]}
 
@@ -251,14 +258,19 @@ def one_after_the_other(copy: Copy, left: deque[list[Mutant]], report: Report) -
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="bugs whose name contains this")
-    only = parser.parse_args().only
+    parser.add_argument("--in", dest="folder", default="", help="bugs in files whose path contains this")
+    asked = parser.parse_args()
     signal.signal(signal.SIGTERM, end_all)
     signal.signal(signal.SIGINT, end_all)
     subprocess.run(
         ["cargo", "run", "--quiet", "--locked", "--example", "migrate"],
         cwd=ROOT, check=True, env={**os.environ, "SQLX_OFFLINE": "true"},
     )
-    mutants = [mutant for mutant in PLANTED if only in mutant.name]
+    mutants = [
+        mutant
+        for mutant in PLANTED
+        if asked.only in mutant.name and asked.folder in mutant.edits[0].file
+    ]
     report = Report(mutants)
     left = portions(mutants)
     # Two at once, because building a crate keeps one core busy, and so does a test. Both copies use

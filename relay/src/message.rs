@@ -1,0 +1,46 @@
+//! A message of the outbox, and the `CloudEvent` that it is on the wire.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde_json::value::RawValue;
+
+/// The media type of every message's payload.
+pub const CONTENT_TYPE: &str = "application/json";
+
+/// One event of an order, as it is told to others.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// Where it stands in the outbox. It orders the messages of an order, and no others.
+    pub position: i64,
+    /// The CloudEvents id, `order_id:sequence`, by which a receiver recognises a repeat.
+    pub id: String,
+    /// What it is about, such as `order`.
+    pub aggregate_type: String,
+    /// The order's id.
+    pub aggregate_id: String,
+    /// The event's number within the order, from 1 without a gap.
+    pub sequence: i32,
+    /// The CloudEvents type, such as `ordersaga.order.placed.v1`.
+    pub event_type: String,
+    /// The event's data, as the contract in `domain/events` has it.
+    pub payload: Box<RawValue>,
+    /// When it was written.
+    pub created_at: DateTime<Utc>,
+}
+
+impl Message {
+    /// The CloudEvents attributes, by their names without a prefix: each binding adds its own.
+    ///
+    /// `source` says which shop it is, as a URI reference.
+    #[must_use]
+    pub fn attributes<'a>(&'a self, source: &'a str) -> [(&'static str, String); 7] {
+        [
+            ("specversion", "1.0".to_owned()),
+            ("id", self.id.clone()),
+            ("source", source.to_owned()),
+            ("type", self.event_type.clone()),
+            ("time", self.created_at.to_rfc3339_opts(SecondsFormat::Millis, true)),
+            ("subject", self.aggregate_id.clone()),
+            ("sequence", self.sequence.to_string()),
+        ]
+    }
+}

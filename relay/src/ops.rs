@@ -1,0 +1,77 @@
+//! The relay's operations endpoints: health, readiness and metrics.
+//!
+//! | path | answers |
+//! |---|---|
+//! | `/health` | 200 while the process lives: restart it if this stops |
+//! | `/ready` | 200 when Postgres answers, the schema and the role's rights are as they have to be, and the database was not restored from a dump, else 503; what is missing |
+//! | `/metrics` | the relay's metrics, in Prometheus' text format |
+
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use runtime::chain;
+use runtime::database::PoolWatch;
+use runtime::schema::SchemaGate;
+use serde_json::json;
+use sqlx::PgPool;
+use tokio::time::timeout;
+
+use crate::run::{RESTORED, is_restored};
+
+/// A probe that takes longer is answered with no.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What there is to be asked about.
+#[derive(Clone, Debug)]
+pub struct Ops {
+    /// Postgres.
+    pub pool: PgPool,
+    /// Whether the relay can work with that database.
+    pub gate: SchemaGate,
+    /// What can be seen of the pool.
+    pub watch: PoolWatch,
+}
+
+impl Ops {
+    /// The routes.
+    pub fn router(self) -> Router {
+        Router::new()
+            .route("/health", get(async || "the relay is up\n"))
+            .route("/ready", get(ready))
+            .route("/metrics", get(page))
+            .with_state(self)
+    }
+
+    async fn complaint(&self) -> Option<String> {
+        let asked = async {
+            self.gate.check(&self.pool).await.map_err(|fault| chain(&fault))?;
+            match is_restored(&self.pool).await {
+                Ok(false) => Ok(()),
+                Ok(true) => Err(RESTORED.to_owned()),
+                Err(error) => Err(chain(&error)),
+            }
+        };
+        match timeout(PATIENCE, asked).await {
+            Ok(answer) => answer.err(),
+            Err(_elapsed) => Some(format!("no answer within {} s", PATIENCE.as_secs())),
+        }
+    }
+}
+
+async fn ready(State(ops): State<Ops>) -> Response {
+    let complaint = ops.complaint().await;
+    let is_ready = complaint.is_none();
+    let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let postgres = complaint.unwrap_or_else(|| "ok".to_owned());
+    (status, Json(json!({ "ready": is_ready, "postgres": postgres }))).into_response()
+}
+
+async fn page(State(ops): State<Ops>) -> Response {
+    ops.watch.show();
+    let headers = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    (headers, runtime::metrics::page()).into_response()
+}

@@ -1,0 +1,37 @@
+//! A value that is never printed.
+
+use std::env;
+use std::fmt;
+
+/// A password, or an address that holds one.
+///
+/// Read from the environment alone: what stands on a command line is seen by every process of the
+/// machine.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The value of an environment variable, if it has one.
+    #[must_use]
+    pub fn from_env(name: &str) -> Option<Self> {
+        env::var(name).ok().filter(|value| !value.is_empty()).map(Self)
+    }
+
+    /// What it is, for whoever has to be given it.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(value: &str) -> Self {
+        Self(value.to_owned())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
