@@ -31,7 +31,7 @@ HLEDGER_AT_LEAST = (1, 25)
 # An account, an amount and its currency, with nothing after it: no balance looks like that.
 ENTRY = re.compile(r"( +[A-Z]\S+ +)(-?[0-9.]+)( [A-Z]{3})")
 TRANSACTION = re.compile(r'^\d{4}-\d\d-\d\d \* [("]', re.MULTILINE)
-PROVEN = re.compile(r"^I1 .* ([0-9,]+) transactions ", re.MULTILINE)
+PROVEN = re.compile(r"^I1 .*?\(([0-9,]+)\s+transactions\)", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True)

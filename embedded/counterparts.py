@@ -3,7 +3,8 @@
 
 Run by itself, fetches what is missing and prints what is there. `localstripe` keeps payments as
 Stripe does, `stripe-mock` judges requests by Stripe's own description, `toxiproxy` breaks the
-network between any two programs. They are programs of their own, never linked.
+network between any two programs, Mailpit takes mails and refuses them on command, and aiosmtpd loses
+its answers. They are programs of their own, never linked.
 """
 
 from __future__ import annotations
@@ -30,6 +31,15 @@ LOCALSTRIPE_STATE = Path("/tmp/localstripe.pickle")
 LOCALSTRIPE_PORT = 8420
 STRIPE_MOCK_PORT = 12111
 STRIPE_PROXY_PORT = 12110
+AIOSMTPD = "aiosmtpd==1.4.6"
+MAILPIT_PORT = 1025
+MAILPIT_API_PORT = 8025
+CUTTING_MAIL_PORT = 1026
+STRICT_MAILPIT_PORT = 1587
+STRICT_MAILPIT_API_PORT = 8026
+# Who may send by it. Nobody's password but that of a test run.
+STRICT_MAILPIT_USER = "shop"
+STRICT_MAILPIT_PASSWORD = "takes-mails-of-tests-alone"
 # Nobody's: Stripe gives out longer ones.
 API_KEY = "sk_test_ordersaga"
 
@@ -85,6 +95,14 @@ TOXIPROXY = GoTool(
     version="v2.5.0",
     built_as="server",
     does="breaks the network on command",
+)
+
+MAILPIT = GoTool(
+    name="mailpit",
+    package="github.com/axllent/mailpit",
+    version="v1.33.1",
+    built_as="mailpit",
+    does="takes mails, and refuses them on command",
 )
 
 
@@ -146,6 +164,142 @@ def settings_for(services: list[Service]) -> dict[str, str]:
     return settings
 
 
+@dataclass(frozen=True)
+class MailCounterparts:
+    """Who takes the shop's mails: Mailpit, and aiosmtpd, which passes them on and cuts."""
+
+    mailpit: Path
+    aiosmtpd: Path
+    data: Path
+    ports: Ports
+    # Whether Mailpit has all mails again after its death.
+    keeps: bool = False
+
+    def services(self) -> list[Service]:
+        kept: list[str | Path] = []
+        if self.keeps:
+            # And no addresses in its log, which is looked at like all others.
+            kept = ["--database", self.data / "mailpit.db", "--max", "0", "--quiet"]
+        smtp = self.ports.choose("Mailpit", MAILPIT_PORT)
+        api = self.ports.choose("Mailpit's API", MAILPIT_API_PORT)
+        cutting = self.ports.choose("the mail server that cuts", CUTTING_MAIL_PORT)
+        ports = [str(cutting), str(smtp)]
+        return [
+            mailpit_service(self.mailpit, self.data, smtp, api, "--enable-chaos", *kept),
+            aiosmtpd_service("cutting-mail-server", self.aiosmtpd, self.data, cutting, ports),
+        ]
+
+
+def mailpit_service(
+    program: Path, data: Path, smtp: int, api: int, *options: str | Path, name: str = "mailpit"
+) -> Service:
+    where = ["--smtp", f"127.0.0.1:{smtp}", "--listen", f"127.0.0.1:{api}"]
+    return Service(
+        name=name,
+        command=[program, *where, *options],
+        log=data / "logs" / f"{name}.log",
+        env={**os.environ, "MP_DISABLE_VERSION_CHECK": "true"},
+        ready=partial(listens, api),
+    )
+
+
+# Of its own signer. It signs nothing else, and its address is in it.
+CERTIFICATE = """
+[req]
+distinguished_name = name
+x509_extensions = server
+prompt = no
+[name]
+CN = a mail server of tests
+[server]
+basicConstraints = critical, CA:FALSE
+subjectAltName = IP:127.0.0.1
+"""
+
+
+def strict_mailpit(
+    program: Path, data: Path, ports: Ports
+) -> tuple[Service, dict[str, str]] | None:
+    """A Mailpit that takes mails by STARTTLS and of one user alone, and how tests find it and sign in.
+
+    None where there is no openssl, which makes its certificate; that is said.
+    """
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        say("there is no openssl, so no mail server with a certificate: install openssl")
+        return None
+    folder = data / "strict-mailpit"
+    folder.mkdir(parents=True, exist_ok=True)
+    made_by, key, certificate, users = (
+        folder / name for name in ("openssl.cnf", "key.pem", "certificate.pem", "users")
+    )
+    made_by.write_text(CERTIFICATE)
+    users.write_text(f"{STRICT_MAILPIT_USER}:{STRICT_MAILPIT_PASSWORD}\n")
+    command = [openssl, "req", "-x509", "-config", made_by, "-days", "2", "-nodes"]
+    command += ["-newkey", "rsa:2048", "-keyout", key, "-out", certificate]
+    made = subprocess.run(command, capture_output=True, text=True)
+    if made.returncode:
+        say(f"openssl makes no certificate for a mail server: {made.stderr.strip()}")
+        return None
+    smtp = ports.choose("the strict Mailpit", STRICT_MAILPIT_PORT)
+    api = ports.choose("the strict Mailpit's API", STRICT_MAILPIT_API_PORT)
+    options = ["--smtp-tls-cert", certificate, "--smtp-tls-key", key]
+    options += ["--smtp-require-starttls", "--smtp-auth-file", users]
+    service = mailpit_service(program, data, smtp, api, *options, name="strict-mailpit")
+    return service, {
+        "ORDERSAGA_STRICT_MAILPIT_URL": f"http://127.0.0.1:{api}",
+        "ORDERSAGA_STRICT_MAILPIT_PORT": str(smtp),
+        "ORDERSAGA_STRICT_MAILPIT_USER": STRICT_MAILPIT_USER,
+        "ORDERSAGA_STRICT_MAILPIT_PASSWORD": STRICT_MAILPIT_PASSWORD,
+        "ORDERSAGA_STRICT_MAILPIT_CA": str(certificate),
+    }
+
+
+def aiosmtpd_service(
+    name: str, library: Path, data: Path, port: int, arguments: list[str]
+) -> Service:
+    program = Path(__file__).resolve().parent / "cutting_mail_server.py"
+    return Service(
+        name=name,
+        command=[sys.executable, program, *arguments],
+        log=data / "logs" / f"{name}.log",
+        env={**os.environ, "PYTHONPATH": str(library)},
+        ready=partial(listens, port),
+    )
+
+
+def who_takes_mails(cache: Path, data: Path, ports: Ports) -> tuple[Service, dict[str, str]]:
+    """Whoever takes the demo's mails, and the relay's settings for it: Mailpit, which shows them, or
+    else aiosmtpd, which keeps none.
+
+    **Raises** `Problem` in one line if neither can be had.
+    """
+    mailpit = MAILPIT.fetch(cache)
+    smtp = ports.choose("the mail server", MAILPIT_PORT)
+    settings = {
+        "MAIL_SERVER": f"127.0.0.1:{smtp}",
+        "MAIL_TLS": "off",
+        "MAIL_FROM": "The Shop <orders@shop.example>",
+    }
+    if mailpit is None:
+        library = fetched(cache, (AIOSMTPD,))
+        return aiosmtpd_service("mail-server", library, data, smtp, [str(smtp)]), settings
+    api = ports.choose("Mailpit's API", MAILPIT_API_PORT)
+    settings["ORDERSAGA_MAILPIT_URL"] = f"http://127.0.0.1:{api}"
+    # Its log would name who gets which mail.
+    return mailpit_service(mailpit, data, smtp, api, "--quiet"), settings
+
+
+def mail_settings_for(services: list[Service]) -> dict[str, str]:
+    """Where the tests of mails find them."""
+    mailpit, cutting = ([str(part) for part in service.command] for service in services)
+    return {
+        "ORDERSAGA_MAILPIT_URL": f"http://{mailpit[mailpit.index('--listen') + 1]}",
+        "ORDERSAGA_MAILPIT_PORT": mailpit[mailpit.index("--smtp") + 1].rpartition(":")[2],
+        "ORDERSAGA_CUTTING_MAIL_PORT": cutting[2],
+    }
+
+
 def fetch_localstripe(cache: Path) -> Path:
     return fetched(cache, (LOCALSTRIPE,))
 
@@ -154,8 +308,10 @@ def main() -> int:
     cache = cache_folder(os.environ, account_for(Path.cwd()))
     with one_at_a_time(cache, Signals()):
         localstripe = fetch_localstripe(cache)
-        tools = [(tool, tool.fetch(cache)) for tool in (STRIPE_MOCK, TOXIPROXY)]
+        aiosmtpd = fetched(cache, (AIOSMTPD,))
+        tools = [(tool, tool.fetch(cache)) for tool in (STRIPE_MOCK, TOXIPROXY, MAILPIT)]
     rows = [(LOCALSTRIPE.replace("==", " "), "keeps payments as Stripe does", localstripe)]
+    rows += [(AIOSMTPD.replace("==", " "), "loses its answers to mails", aiosmtpd)]
     rows += [(f"{tool.name} {tool.version}", tool.does, path) for tool, path in tools]
     for name, does, path in rows:
         print(f"{name:26}  {does:40}  {path or 'missing'}")

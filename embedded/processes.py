@@ -225,6 +225,17 @@ class Services:
         service.wait_ready(self.signals)
         return service.pid
 
+    def replace(self, name: str, change: Callable[[Service], None]) -> int:
+        """Ends a service in order and starts it as it is after the change; its new pid."""
+        return self.while_down(name, lambda: change(self._named(name)))
+
+    def retire(self, name: str) -> None:
+        """Ends a service in order, for good."""
+        service = self._named(name)
+        service.stop(self.signals)
+        self.running.remove(service)
+        self._write_record()
+
     def pid_of(self, name: str) -> int:
         return self._named(name).pid
 

@@ -4,21 +4,24 @@
 \getenv owner_password ORDERSAGA_OWNER_PASSWORD
 \getenv worker_password ORDERSAGA_WORKER_PASSWORD
 \getenv starter_password ORDERSAGA_STARTER_PASSWORD
+\getenv relay_password ORDERSAGA_RELAY_PASSWORD
 
 -- The owner runs the migrations. It is no superuser, so a migration that would need one is
 -- found here and not at the first managed Postgres. Tests make databases of their own as owner.
 SELECT 'CREATE ROLE ordersaga_owner' WHERE to_regrole('ordersaga_owner') IS NULL \gexec
 ALTER ROLE ordersaga_owner LOGIN CREATEDB CREATEROLE PASSWORD :'owner_password';
 
--- Worker and starter: each gets only the rights that the migrations grant to its role.
+-- Worker, starter and relay: each gets only the rights that the migrations grant to its role.
 SELECT 'CREATE ROLE ordersaga_worker' WHERE to_regrole('ordersaga_worker') IS NULL \gexec
 ALTER ROLE ordersaga_worker LOGIN PASSWORD :'worker_password';
 SELECT 'CREATE ROLE ordersaga_starter' WHERE to_regrole('ordersaga_starter') IS NULL \gexec
 ALTER ROLE ordersaga_starter LOGIN PASSWORD :'starter_password';
+SELECT 'CREATE ROLE ordersaga_relay' WHERE to_regrole('ordersaga_relay') IS NULL \gexec
+ALTER ROLE ordersaga_relay LOGIN PASSWORD :'relay_password';
 
 -- The owner may put on their rights, and take off its own: so the tests ask what the programs
 -- ask, with the rights that the programs have.
-GRANT ordersaga_worker, ordersaga_starter TO ordersaga_owner WITH INHERIT FALSE, SET TRUE;
+GRANT ordersaga_worker, ordersaga_starter, ordersaga_relay TO ordersaga_owner WITH INHERIT FALSE, SET TRUE;
 
 -- Both were one before migration 0014, which leaves this role nothing; nor can it sign in.
 SELECT 'ALTER ROLE ordersaga_app NOLOGIN PASSWORD NULL' WHERE to_regrole('ordersaga_app') IS NOT NULL \gexec

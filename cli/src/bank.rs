@@ -34,14 +34,14 @@ pub(crate) struct BankArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Take in a file of the bank: a statement (camt.053) or a notification (camt.054)
+    /// Import a file from the bank: a statement (camt.053) or a notification (camt.054)
     Import {
         /// The file, as the bank gives it out
         file: PathBuf,
     },
-    /// List the transfers of which nobody knows whose they are; shows names and accounts
+    /// List transfers that match no order; shows names and accounts
     Unassigned,
-    /// Say for which order a transfer is
+    /// Assign a transfer to an order
     Assign {
         /// The transfer, as `unassigned` numbers it
         entry: i64,
@@ -50,14 +50,14 @@ enum Command {
         #[command(flatten)]
         decided: Decided,
     },
-    /// Send a transfer back to whoever has made it
+    /// Send a transfer back to its payer
     Return {
         /// The transfer, as `unassigned` numbers it
         entry: i64,
         #[command(flatten)]
         decided: Decided,
     },
-    /// Say to which account the money of a transfer goes back
+    /// Name the account to which a transfer is returned
     PayTo {
         /// The transfer, as `export` names it
         entry: i64,
@@ -68,7 +68,7 @@ enum Command {
         #[command(flatten)]
         decided: Decided,
     },
-    /// Write what goes back to customers as a payment list for the bank (pain.001)
+    /// Write the payments to customers as a payment list for the bank (pain.001)
     Export {
         /// A new file
         #[arg(long)]
@@ -82,7 +82,7 @@ enum Command {
 /// Who decides.
 #[derive(Debug, clap::Args)]
 struct Decided {
-    /// Who decides this; it is kept on record
+    /// Who decides this; it goes on record
     #[arg(long, env = "USER", default_value = "operator")]
     by: String,
 }

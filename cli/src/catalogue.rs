@@ -16,14 +16,14 @@ use crate::output::print;
 pub(crate) struct LoadArgs {
     /// CSV with the columns `sku`, `name` and `unit_price_gbp` (or another currency)
     file: PathBuf,
-    /// Replace names, prices and costs of articles that the catalogue has already, too; without
-    /// it they stay as they are, because an operator may have changed them
+    /// Also replace names, prices and costs of articles that the catalogue already has; without it
+    /// they stay as they are, because an operator may have changed them
     #[arg(long)]
     overwrite: bool,
-    /// Pieces that come in of each new article
+    /// Pieces received of each new article
     #[arg(long, default_value_t = 10_000)]
     on_hand: u32,
-    /// What a piece costs the shop, in per cent of its price
+    /// The shop's cost of a piece, as a percentage of its price
     #[arg(long, default_value = "60", value_parser = catalogue_file::percent)]
     cost_percent: Decimal,
     #[command(flatten)]

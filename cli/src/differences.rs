@@ -19,19 +19,19 @@ pub(crate) struct DifferencesArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// List the differences that stand open, the oldest first, and what to do about each
+    /// List open differences, the oldest first, and what to do about each
     List(ListArgs),
-    /// Say that a difference is settled, in a way that provider and shop do not show
+    /// Settle a difference that was resolved outside provider and shop
     Settle(SettleArgs),
 }
 
 /// Which of them.
 #[derive(Debug, clap::Args)]
 struct ListArgs {
-    /// Those that somebody has settled and that are not gone, in the place of those that stand open
+    /// List those that were settled and still exist, instead of the open ones
     #[arg(long)]
     settled: bool,
-    /// Where the page before this one ended
+    /// The cursor at which the previous page ended
     #[arg(long)]
     cursor: Option<String>,
 }
@@ -41,7 +41,7 @@ struct ListArgs {
 struct SettleArgs {
     /// The difference's number, as `differences list` shows it
     difference_id: String,
-    /// How it was settled; it is kept on record, so it must name no person
+    /// How it was settled; it goes on record, so it must not name a person
     #[arg(long)]
     why: String,
 }

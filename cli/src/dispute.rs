@@ -25,13 +25,13 @@ enum Command {
 /// Which disputes.
 #[derive(Debug, clap::Args)]
 struct ListArgs {
-    /// Only those that are not decided yet
+    /// Only undecided ones
     #[arg(long)]
     open: bool,
     /// How many to list
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=100))]
     limit: u16,
-    /// Where to go on: the cursor that the list before ended with
+    /// The cursor at which the previous page ended
     #[arg(long)]
     cursor: Option<String>,
 }

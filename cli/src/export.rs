@@ -12,7 +12,7 @@ use crate::output::print;
 /// For which program, and where to.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ExportArgs {
-    /// The language that the books are written in
+    /// The format of the books
     #[arg(long, value_enum)]
     format: Format,
     /// A file to write, or to replace once the books are whole; without it they go to standard

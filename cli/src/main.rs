@@ -10,11 +10,15 @@ mod catalogue;
 mod completions;
 mod differences;
 mod dispute;
+mod endpoint;
 mod export;
+mod invoice;
+mod mail;
 mod migrate;
 mod order;
 mod output;
 mod prove;
+mod rebuild;
 mod reconcile;
 mod recover;
 mod refund;
@@ -22,6 +26,7 @@ mod replay;
 mod review;
 mod screening;
 mod serve;
+mod sinks;
 mod webhook;
 
 use std::process::ExitCode;
@@ -39,16 +44,22 @@ use runtime::logging::{EVENTS_OF_NOTE, LogFormat, ONLY_ERRORS, start_logging};
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
-/// Takes a shop's orders, carries them through, and shows that what was done holds together.
+/// A durable order engine: accepts a shop's orders, carries them out, and proves that its records
+/// agree.
 ///
-/// Where Temporal is comes from the SDK's own settings: `TEMPORAL_ADDRESS`, `TEMPORAL_NAMESPACE`,
+/// The connection to Temporal comes from the SDK's own settings: `TEMPORAL_ADDRESS`, `TEMPORAL_NAMESPACE`,
 /// `TEMPORAL_API_KEY`, `TEMPORAL_TLS_…`, or a profile of its config file;
 /// `ORDERSAGA_TEMPORAL_FRONTENDS` names a cluster's frontends one by one (`host:port,…`), each of
 /// which is called while it answers. `RUST_LOG` says how much is logged.
 #[derive(Debug, Parser)]
-#[command(name = "ordersaga", version, about, arg_required_else_help = true)]
+#[command(
+    name = "ordersaga",
+    version = env!("ORDERSAGA_VERSION"),
+    about,
+    arg_required_else_help = true
+)]
 struct Cli {
-    /// How log lines are formatted; they go to standard error
+    /// The format of log lines, which go to standard error
     #[arg(long, env = "LOG_FORMAT", global = true, value_enum, default_value = "pretty")]
     log_format: LogFormat,
     #[command(subcommand)]
@@ -60,45 +71,55 @@ const OWN_WARNINGS: &str = "error,ordersaga=warn";
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve the API: take orders in and answer about them
+    /// Serve the API: accept orders and answer queries
     Api(Box<serve::ApiArgs>),
-    /// Serve the task queues: carry orders through
+    /// Serve the task queues: run the orders' workflows and activities
     Worker(Box<worker::run::RunArgs>),
-    /// Serve the API and the task queues in one process, over one connection to Temporal
+    /// Deliver events to brokers, webhooks, mails and invoices, and manage these sinks
+    Relay(Box<sinks::RelayCommand>),
+    /// Serve the API, the task queues and the relay in one process, with one connection to Temporal
     All(Box<serve::AllArgs>),
     /// Bring the database up to date
     Migrate(migrate::OwnerArgs),
-    /// Take a supplier's list into the catalogue, the warehouse and the books
+    /// Load a supplier's list into the catalogue, the warehouse and the books
     LoadCatalogue(catalogue::LoadArgs),
     /// Replay recorded histories against today's workflows
     Replay(replay::ReplayArgs),
-    /// Show that the invariants hold
+    /// Check every invariant on this shop's own data
     Prove(prove::ProveArgs),
-    /// Compare provider and shop, payment by payment, and book what was paid out
+    /// Compare each order's row with its events, and repair one
+    Rebuild(rebuild::RebuildArgs),
+    /// Compare the payment provider with the shop, payment by payment, and book payouts
     Reconcile(Box<reconcile::ReconcileArgs>),
-    /// Write the books as an hledger journal or a beancount file, for others to check
+    /// Write the books as an hledger journal or a beancount file, for other programs to check
     Export(export::ExportArgs),
-    /// Take in the bank's files, and write payment lists for it
+    /// Import the bank's files, and write payment lists for it
     Bank(bank::BankArgs),
-    /// Launch orders anew whose workflow is lost, or knows more than the record
+    /// Launch again the orders whose workflow is lost, or is ahead of the record
     Recover(recover::RecoverArgs),
-    /// Look at orders, and decide about them
+    /// List, show, watch, cancel and resolve orders
     Order(order::OrderArgs),
-    /// Give money of completed orders back
+    /// Refund completed orders
     Refund(refund::RefundArgs),
-    /// Look after the orders that wait for a person
+    /// List and show invoices and credit notes
+    Invoice(invoice::InvoiceArgs),
+    /// List what waits for a person, and decide about it
     Attention(attention::AttentionArgs),
-    /// Look at the disputes of customers' banks
+    /// List, retry and preview mails to customers
+    Mail(mail::MailArgs),
+    /// List disputes (chargebacks)
     Dispute(dispute::DisputeArgs),
-    /// Look at what the payment provider has told by itself
+    /// List, retry and dismiss the payment provider's events
     Webhook(webhook::WebhookArgs),
-    /// Look at where provider and shop do not say the same
+    /// Manage webhook endpoints, and list their deliveries
+    Endpoint(endpoint::EndpointArgs),
+    /// List and settle differences between payment provider and shop
     Differences(differences::DifferencesArgs),
-    /// Decide about the orders that screening has stopped
+    /// List and decide the orders that screening has stopped
     Review(review::ReviewArgs),
-    /// Look after screening's rules, and the lists of those who are blocked or allowed
+    /// Manage screening's rules, and the block and allow lists
     Screening(screening::ScreeningArgs),
-    /// Print the completions of a shell
+    /// Print shell completions
     Completions(completions::CompletionsArgs),
 }
 
@@ -111,9 +132,11 @@ async fn main() -> ExitCode {
         | Command::All(_)
         | Command::Migrate(_)
         | Command::LoadCatalogue(_) => EVENTS_OF_NOTE,
+        Command::Relay(relay) => relay.log_filter(),
         // They print what they find; a library's warnings would only surround it.
         Command::Replay(_)
         | Command::Prove(_)
+        | Command::Rebuild(_)
         | Command::Reconcile(_)
         | Command::Export(_)
         | Command::Bank(_)
@@ -121,9 +144,12 @@ async fn main() -> ExitCode {
         | Command::Completions(_) => ONLY_ERRORS,
         Command::Order(_)
         | Command::Refund(_)
+        | Command::Invoice(_)
         | Command::Attention(_)
+        | Command::Mail(_)
         | Command::Dispute(_)
         | Command::Webhook(_)
+        | Command::Endpoint(_)
         | Command::Differences(_)
         | Command::Review(_)
         | Command::Screening(_) => OWN_WARNINGS,
@@ -143,20 +169,25 @@ async fn carry_out(command: Command) -> Result<ExitCode> {
     match command {
         Command::Api(args) => serve::api(*args).await.map(done),
         Command::Worker(args) => serve::worker(*args).await.map(done),
+        Command::Relay(args) => Box::pin(sinks::run(*args)).await.map(done),
         Command::All(args) => serve::all(*args).await.map(done),
         Command::Migrate(args) => migrate::run(args).await.map(done),
         Command::LoadCatalogue(args) => catalogue::run(args).await.map(done),
         Command::Replay(args) => replay::run(&args),
         Command::Prove(args) => prove::run(args).await,
+        Command::Rebuild(args) => rebuild::run(args).await,
         Command::Reconcile(args) => reconcile::run(*args).await,
         Command::Export(args) => export::run(args).await.map(done),
         Command::Bank(args) => bank::run(args).await,
         Command::Recover(args) => recover::run(args).await,
         Command::Order(args) => order::run(args).await.map(done),
         Command::Refund(args) => refund::run(args).await.map(done),
+        Command::Invoice(args) => invoice::run(args).await.map(done),
         Command::Attention(args) => attention::run(args).await.map(done),
+        Command::Mail(args) => mail::run(args).await,
         Command::Dispute(args) => dispute::run(args).await.map(done),
         Command::Webhook(args) => webhook::run(args).await.map(done),
+        Command::Endpoint(args) => endpoint::run(args).await.map(done),
         Command::Differences(args) => differences::run(args).await.map(done),
         Command::Review(args) => review::run(args).await.map(done),
         Command::Screening(args) => screening::run(args).await.map(done),
@@ -171,6 +202,19 @@ fn done((): ()) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_version_names_the_commit() {
+        let version = Cli::command().render_version();
+        let commit = version.split_once("(commit ").map(|(_, rest)| rest);
+        let commit = commit.and_then(|rest| rest.split_once(',')).map(|(commit, _)| commit);
+        let hex = commit.map(|commit| commit.trim_end_matches("-modified"));
+        assert!(
+            hex.is_some_and(|hex| hex == "unknown"
+                || (hex.len() >= 12 && hex.chars().all(|letter| letter.is_ascii_hexdigit()))),
+            "{version}"
+        );
+    }
 
     #[test]
     fn the_command_line_is_consistent_and_every_argument_is_explained() {
@@ -190,5 +234,19 @@ mod tests {
         let mut silent = Vec::new();
         look(&Cli::command(), "", &mut silent);
         assert_eq!(silent, Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_endpoints_url_is_not_taken_for_the_apis() {
+        const API: &str = "http://api.example/";
+        const URL: &str = "https://erp.example.org/events";
+        let create = ["create", URL, "--key", "erp"];
+        let change = ["change", "some-id", "--endpoint-url", URL];
+        for endpoint in [create, change] {
+            let line = ["ordersaga", "endpoint", "--url", API].into_iter().chain(endpoint);
+            let Cli { command, .. } = Cli::parse_from(line);
+            let command = format!("{command:?}");
+            assert!(command.contains(API) && command.contains(URL), "{command}");
+        }
     }
 }

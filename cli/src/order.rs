@@ -24,13 +24,15 @@ pub(crate) struct OrderArgs {
 enum Command {
     /// List orders, newest first
     List(ListArgs),
-    /// Show all of an order
+    /// Show an order in full
     Show(OrderId),
-    /// Show what happens to an order, until nothing more will
+    /// Show an order's events as they happen, until it has ended
     Watch(OrderId),
-    /// Call an order off, if it is not too late
+    /// Cancel an order, if it is not too late
     Cancel(CancelArgs),
-    /// Decide what becomes of an order that waits for a person
+    /// Report that the customer has received the parcel
+    Deliver(DeliverArgs),
+    /// Decide about an order that waits for a person
     Resolve(ResolveArgs),
 }
 
@@ -44,10 +46,10 @@ struct OrderId {
 /// Which orders.
 #[derive(Debug, clap::Args)]
 struct ListArgs {
-    /// Whose orders; without it, everybody's
+    /// Only this customer's orders
     #[arg(long)]
     customer: Option<String>,
-    /// Where they stand: one status, or several with commas between
+    /// One status, or several separated by commas
     #[arg(long)]
     status: Option<String>,
     /// Placed at this moment or later (RFC 3339)
@@ -63,7 +65,7 @@ struct ListArgs {
     /// How many to list
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=100))]
     limit: u16,
-    /// Where to go on: the cursor that the list before ended with
+    /// The cursor at which the previous page ended
     #[arg(long)]
     cursor: Option<String>,
 }
@@ -73,12 +75,22 @@ struct ListArgs {
 struct CancelArgs {
     /// The order's id
     order_id: String,
-    /// Why; it is kept on record, so it must name no person
+    /// The reason; it goes on record, so it must not name a person
     #[arg(long)]
     reason: String,
-    /// Only say what calling it off would do
+    /// Only say what cancelling it would do
     #[arg(long)]
     dry_run: bool,
+}
+
+/// What to report.
+#[derive(Debug, clap::Args)]
+struct DeliverArgs {
+    /// The order's id
+    order_id: String,
+    /// When it was delivered (RFC 3339); without it, now
+    #[arg(long)]
+    at: Option<String>,
 }
 
 /// What to decide.
@@ -86,17 +98,17 @@ struct CancelArgs {
 pub(crate) struct ResolveArgs {
     /// The order's id
     order_id: String,
-    /// `retry`: the cause is repaired; `skip`: go on without the step; `accept-as-done`: what was to
-    /// be undone has happened for good, such as a parcel that has left
+    /// `retry`: the cause is repaired; `skip`: go on without the step; `accept-as-done`: the effect
+    /// to be undone is final, such as a parcel that has left
     #[arg(value_parser = PossibleValuesParser::new(["retry", "skip", "accept-as-done"]))]
     decision: String,
-    /// The step that is decided about, as `attention list` names it
+    /// The step to decide about, as `attention list` names it
     #[arg(long)]
     step: String,
-    /// The occurrence that is decided about, as `attention list` numbers it
+    /// The occurrence to decide about, as `attention list` numbers it
     #[arg(long)]
     occurrence: u32,
-    /// Why; it is kept on record, so it must name no person
+    /// The reason; it goes on record, so it must not name a person
     #[arg(long)]
     why: String,
 }
@@ -123,6 +135,7 @@ pub(crate) async fn run(args: OrderArgs) -> Result<()> {
         }
         Command::Watch(OrderId { order_id }) => watch(&api, &order_id, format).await,
         Command::Cancel(which) => cancel(&api, &which, format).await,
+        Command::Deliver(which) => deliver(&api, &which, format).await,
         Command::Resolve(decision) => resolve(&api, &decision, format).await,
     }
 }
@@ -179,6 +192,11 @@ async fn cancel(api: &Api, which: &CancelArgs, format: Format) -> Result<()> {
     let path = ["v1", "orders", &which.order_id, "cancel"];
     let body = json!({ "reason": which.reason });
     show(&api.post(&path, &[("dry_run", dry_run)], &body).await?, format)
+}
+
+async fn deliver(api: &Api, which: &DeliverArgs, format: Format) -> Result<()> {
+    let path = ["v1", "orders", &which.order_id, "delivery"];
+    show(&api.post(&path, &[], &json!({ "delivered_at": which.at })).await?, format)
 }
 
 pub(crate) async fn resolve(api: &Api, decision: &ResolveArgs, format: Format) -> Result<()> {

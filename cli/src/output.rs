@@ -5,11 +5,13 @@
 //! JSON that it was, and a table shows what is there.
 
 use std::fmt::{self, Display, Write as _};
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{ContentArrangement, Table};
+use runtime::console::{Tone, is_coloured, painted, wrapped};
 use serde_json::Value;
+use worker::prove::PROMISE_COLUMN;
 
 /// How an answer is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -28,6 +30,36 @@ pub(crate) fn print(lines: impl Display) -> io::Result<()> {
     let lines = lines.to_string();
     let mut output = io::stdout().lock();
     lines.split('\n').try_for_each(|line| writeln!(output, "{}", Visible(line)))
+}
+
+/// Prints the lines of `ordersaga prove`. Where a person watches they fit the terminal, and their
+/// verdicts are in colour; a program reads a line for each promise.
+pub(crate) fn print_verdicts(lines: impl Display) -> io::Result<()> {
+    let lines = lines.to_string();
+    let mut output = io::stdout().lock();
+    let (watched, coloured) = (output.is_terminal(), is_coloured(&output));
+    lines.split('\n').try_for_each(|line| {
+        let line = Visible(line).to_string();
+        let indent = if line.starts_with('I') { PROMISE_COLUMN } else { EXAMPLE_COLUMN };
+        let line = if watched { wrapped(&line, indent) } else { line };
+        writeln!(output, "{}", if coloured { in_colour(&line) } else { line })
+    })
+}
+
+/// Where the example of a broken promise begins.
+const EXAMPLE_COLUMN: usize = 9;
+
+/// The line with its verdict in colour: the word behind the invariant's number.
+fn in_colour(line: &str) -> String {
+    let verdicts = [(" holds ", Tone::Good), (" BROKEN ", Tone::Bad)];
+    let found = verdicts.into_iter().find(|(word, _)| {
+        // What continues a promise, or is an example, begins further in.
+        line.starts_with('I') && line.split_whitespace().nth(1) == Some(word.trim())
+    });
+    match found {
+        Some((word, tone)) => line.replacen(word, &painted(word, tone), 1),
+        None => line.to_owned(),
+    }
 }
 
 /// A text on one line, of which a terminal shows every character and obeys none.
@@ -138,6 +170,20 @@ mod tests {
 
     fn trimmed(table: &Table) -> String {
         table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
+    }
+
+    #[test]
+    fn only_a_verdict_is_coloured() {
+        let good = in_colour("I1   holds   what holds (2 orders)");
+        assert_eq!(good, "I1  \u{1b}[32m holds \u{1b}[0m  what holds (2 orders)");
+        assert!(in_colour("I10  BROKEN  it is broken").contains("\u{1b}[31m BROKEN "));
+        for plain in [
+            "I1   -       holds (nothing to look at)",
+            "             holds too",
+            "       - BROKEN ",
+        ] {
+            assert_eq!(in_colour(plain), plain);
+        }
     }
 
     #[test]

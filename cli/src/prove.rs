@@ -1,20 +1,35 @@
 //! `ordersaga prove`.
 
+use std::env;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
+use runtime::database::parse_url;
 use runtime::temporal::Temporal;
+use sqlx::postgres::PgPoolOptions;
 use worker::database::{self, DatabaseArgs};
-use worker::prove::{prove, table};
+use worker::prove::{
+    Finding, look_at_inboxes, look_at_logs, prove, put_in_place, secrets_of, table,
+};
 
-use crate::output::print;
+use crate::output::{print, print_verdicts};
 
 /// What to look at.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ProveArgs {
-    /// Look at the database alone; what only Temporal can show is not checked
+    /// Check the database alone, without what only Temporal can show
     #[arg(long)]
     without_temporal: bool,
+    /// Logs to search for personal data and secrets: files, gzipped or not, and folders
+    #[arg(long, env = "ORDERSAGA_LOGS", value_delimiter = ',', num_args = 1..)]
+    logs: Vec<PathBuf>,
+    /// What consumers took effect of: a file for each, with an event's id (`order_id:sequence`) a line
+    #[arg(long, value_delimiter = ',', num_args = 1..)]
+    inbox: Vec<PathBuf>,
+    /// For `--logs`: the database, as the owner of its schemas, who can see all customers
+    #[arg(long, env = "MIGRATE_DATABASE_URL", hide_env_values = true)]
+    migrate_database_url: Option<String>,
     #[command(flatten)]
     database: DatabaseArgs,
 }
@@ -28,12 +43,30 @@ pub(crate) async fn run(args: ProveArgs) -> Result<ExitCode> {
     };
     let pool = args.database.unlimited_pool().context("DATABASE_URL")?;
     database::reach(&pool, &database::schema_gate()).await?;
-    let findings = prove(&pool, client.as_ref()).await?;
-    print(table(&findings))?;
+    let mut findings = prove(&pool, client.as_ref()).await?;
+    if !args.inbox.is_empty() {
+        put_in_place(&mut findings, look_at_inboxes(&pool, &args.inbox).await?);
+    }
+    if !args.logs.is_empty() {
+        put_in_place(&mut findings, logs(&args).await?);
+    }
+    print_verdicts(table(&findings))?;
     let broken = findings.iter().filter(|finding| finding.is_broken()).count();
     if broken > 0 {
         print(format_args!("\n{broken} of {} promises are broken", findings.len()))?;
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn logs(args: &ProveArgs) -> Result<Finding> {
+    let url = args.migrate_database_url.as_ref().unwrap_or(&args.database.database_url);
+    let options = parse_url(url).context("MIGRATE_DATABASE_URL")?;
+    let owner = PgPoolOptions::new().max_connections(1).connect_lazy_with(options);
+    // A variable that is no text is no secret of ours.
+    let variables = env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let secrets = secrets_of(variables);
+    let looked = look_at_logs(&owner, &secrets, &args.logs).await;
+    looked.context("the logs cannot be judged (who the customers are, only the owner sees)")
 }

@@ -17,20 +17,20 @@ use crate::output::{Format, print, table};
 /// What to compare.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ReconcileArgs {
-    /// The first day that is compared, in UTC, such as 2026-11-01
+    /// The first day to compare, in UTC, such as 2026-11-01
     #[arg(long)]
     from: Option<Day>,
-    /// The first day that is not; without it, the comparison ends a quarter of an hour ago
+    /// The day after the last one to compare; without it, up to a quarter of an hour ago
     #[arg(long)]
     to: Option<Day>,
-    /// How many days are compared, if the first one is not given
+    /// How many days to compare, if `--from` is not given
     #[arg(long, env = "RECONCILE_DAYS", default_value_t = 30,
         value_parser = clap::value_parser!(u32).range(1..=365))]
     days: u32,
-    /// Say what would be found, booked and repaired, and do nothing
+    /// Show what would be found, booked and repaired, and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// How the result is printed
+    /// The output format
     #[arg(long, value_enum, default_value = "table")]
     output: Format,
     #[command(flatten)]

@@ -20,11 +20,11 @@ pub(crate) struct RefundArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Have money of a completed order given back
+    /// Request a refund of a completed order
     Create(CreateArgs),
-    /// List an order's refunds, the first one first
+    /// List an order's refunds, the oldest first
     List(ListArgs),
-    /// Show all of a refund
+    /// Show a refund in full
     Show(ShowArgs),
 }
 
@@ -33,15 +33,14 @@ enum Command {
 struct CreateArgs {
     /// The order's id
     order_id: String,
-    /// So much, of everything that was paid for, such as "10.00 GBP"
+    /// An amount, taken from everything that was paid for, such as "10.00 GBP"
     #[arg(long, value_parser = money, conflicts_with_all = ["lines", "shipping"],
           required_unless_present_any = ["lines", "shipping"])]
     amount: Option<Value>,
-    /// What is left of the price of an article's pieces, and of the tax on it; may be given for
-    /// each article
+    /// Refund what is left of the price of these pieces, and of the tax on it; may be repeated
     #[arg(long = "line", value_name = "SKU=QUANTITY", value_parser = line)]
     lines: Vec<Value>,
-    /// What is left of the shipping, and of the tax on it
+    /// Refund what is left of the shipping, and of the tax on it
     #[arg(long)]
     shipping: bool,
     /// Why; everybody who may see the order sees it, so it must name no person
@@ -64,7 +63,7 @@ struct ListArgs {
 struct ShowArgs {
     /// The order's id
     order_id: String,
-    /// Which of the order's refunds, as `refund list` numbers them
+    /// The refund's number, as `refund list` shows it
     number: u32,
 }
 
@@ -139,7 +138,7 @@ fn line(text: &str) -> Result<Value, &'static str> {
 }
 
 /// A key as a header can carry it.
-fn key(text: &str) -> Result<String, &'static str> {
+pub(crate) fn key(text: &str) -> Result<String, &'static str> {
     let is_key = (1..=255).contains(&text.len()) && text.bytes().all(|it| it.is_ascii_graphic());
     is_key.then(|| text.to_owned()).ok_or("1 to 255 visible ASCII characters")
 }

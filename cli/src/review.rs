@@ -19,18 +19,18 @@ pub(crate) struct ReviewArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// List the orders that wait for a review, and why; first the one whose time is over first
+    /// List the orders that wait for a review, and why; the earliest deadline first
     List(ListArgs),
-    /// Let an order go on
+    /// Approve an order
     Approve(DecisionArgs),
-    /// Reject an order
+    /// Decline an order
     Decline(DecisionArgs),
 }
 
 /// Which of them.
 #[derive(Debug, clap::Args)]
 struct ListArgs {
-    /// Where to go on: the cursor that the list before ended with
+    /// The cursor at which the previous page ended
     #[arg(long)]
     cursor: Option<String>,
 }
@@ -40,7 +40,7 @@ struct ListArgs {
 struct DecisionArgs {
     /// The order's id
     order_id: String,
-    /// Why; it is kept on record, so it must name no person
+    /// The reason; it goes on record, so it must not name a person
     #[arg(long)]
     note: String,
 }

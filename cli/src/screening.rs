@@ -22,20 +22,20 @@ pub(crate) struct ScreeningArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// List who is blocked and who is allowed, the newest entries first
+    /// List the block and allow lists, the newest entries first
     List(ListArgs),
     /// Block or allow somebody
     Add(AddArgs),
-    /// Take an entry off its list
+    /// Remove an entry from its list
     Remove(RemoveArgs),
-    /// Look after the sets of rules: try one out, and have it count
+    /// Manage the sets of rules: try one out, and activate it
     Rules(rules::RulesArgs),
 }
 
 /// Which of them.
 #[derive(Debug, clap::Args)]
 struct ListArgs {
-    /// Where to go on: the cursor that the list before ended with
+    /// The cursor at which the previous page ended
     #[arg(long)]
     cursor: Option<String>,
 }
@@ -57,7 +57,7 @@ struct AddArgs {
     /// An order whose customer, payment method, address or network is listed
     #[arg(long, conflicts_with = "value")]
     order: Option<String>,
-    /// Why; it is kept with the entry, so it must name no person
+    /// The reason; it is kept with the entry, so it must not name a person
     #[arg(long)]
     why: String,
 }

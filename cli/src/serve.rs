@@ -1,6 +1,7 @@
-//! `ordersaga api`, `worker` and `all`.
+//! `ordersaga api`, `worker`, `relay` and `all`.
 
 use anyhow::{Context as _, Result};
+use relay::run::{RelayArgs, RelayProgramArgs};
 use runtime::shutdown::on_signal;
 use runtime::temporal::Temporal;
 use starter_api::ServeArgs;
@@ -26,7 +27,8 @@ pub(crate) struct ApiArgs {
     serve: ServeArgs,
 }
 
-/// The API and the worker. Each has its own role in the database, with its own rights.
+/// The API, the worker and the relay. Each has its own role in the database, with its own rights.
+/// Without a database for it, no relay runs, and messages stay in the outbox.
 #[derive(Debug, clap::Args)]
 pub(crate) struct AllArgs {
     /// The shop's database, as the starter's role: postgres://user:password@host:port/name
@@ -36,6 +38,8 @@ pub(crate) struct AllArgs {
     serve: ServeArgs,
     #[command(flatten)]
     worker: RunArgs,
+    #[command(flatten)]
+    relay: RelayArgs,
 }
 
 const NO_SIGNALS: &str = "signals cannot be received, so nothing could be stopped in order";
@@ -56,8 +60,13 @@ pub(crate) async fn worker(args: RunArgs) -> Result<()> {
     Ok(worker::run::run(args, &temporal, telemetry, stop).await?)
 }
 
+pub(crate) async fn relay(args: RelayProgramArgs) -> Result<()> {
+    let stop = on_signal().context(NO_SIGNALS)?;
+    Ok(relay::run::run_program(args, stop).await?)
+}
+
 pub(crate) async fn all(args: AllArgs) -> Result<()> {
-    let AllArgs { starter_database_url, serve, worker } = args;
+    let AllArgs { starter_database_url, serve, worker, relay } = args;
     // Temporal lets an order begin with the process that starts it, current release or not.
     anyhow::ensure!(
         worker.settings.release.is_none(),
@@ -82,7 +91,17 @@ pub(crate) async fn all(args: AllArgs) -> Result<()> {
         stop.cancel();
         ended
     };
-    let (api, worker) = tokio::join!(Box::pin(api), Box::pin(worker));
+    let relay = async {
+        if relay.database.relay_database_url.is_none() {
+            tracing::info!("RELAY_DATABASE_URL is not set: messages stay in the outbox");
+            return Ok(());
+        }
+        let ended = relay::run::run(relay, stop_worker.clone()).await;
+        stop.cancel();
+        ended
+    };
+    let (api, worker, relay) = tokio::join!(Box::pin(api), Box::pin(worker), Box::pin(relay));
     api?;
-    Ok(worker?)
+    worker?;
+    Ok(relay?)
 }

@@ -19,24 +19,24 @@ pub(crate) struct WebhookArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// List the payment provider's events; the one received first first
+    /// List the payment provider's events, the oldest first
     List(ListArgs),
-    /// Have an open event looked at again at once
+    /// Retry an open event at once
     Retry(RetryArgs),
-    /// Say that nothing is to be done about an open event
+    /// Dismiss an open event: nothing is to be done about it
     Dismiss(DismissArgs),
 }
 
 /// Which events to list.
 #[derive(Debug, clap::Args)]
 struct ListArgs {
-    /// What became of them: open, applied or ignored
+    /// The state: open, applied or ignored
     #[arg(long, default_value = "open")]
     status: String,
-    /// How many to a page
+    /// Entries per page
     #[arg(long)]
     limit: Option<u16>,
-    /// Where the page before this one ended
+    /// The cursor at which the previous page ended
     #[arg(long)]
     cursor: Option<String>,
 }
@@ -53,7 +53,7 @@ struct RetryArgs {
 struct DismissArgs {
     /// The provider's own name for it
     event_id: String,
-    /// Why; it is kept on record, so it must name no person
+    /// The reason; it goes on record, so it must not name a person
     #[arg(long)]
     why: String,
 }

@@ -1,5 +1,7 @@
 //! HTTP clients, and the one implementation of cryptography behind their TLS: ring.
 
+pub mod outside;
+
 use reqwest::{Client, ClientBuilder};
 use rustls::crypto::{CryptoProvider, ring};
 

@@ -2,8 +2,9 @@
 //!
 //! | module | provides |
 //! |---|---|
+//! | [`console`] | colours at a terminal, and lines that fit it |
 //! | [`logging`] | log lines on standard error, for people or for machines |
-//! | [`http`] | the one way to an HTTP client |
+//! | [`http`] | the one way to an HTTP client, and to receivers that somebody else has chosen |
 //! | [`metrics`] | the process's one recorder for Prometheus |
 //! | [`database`] | Postgres pools, what can be seen of them, and what a database error means |
 //! | [`schema`] | the migrations, and whether a database and a program fit together |
@@ -12,6 +13,7 @@
 //!
 //! Nothing here knows of orders, routes or workflows.
 
+pub mod console;
 pub mod database;
 pub mod http;
 pub mod logging;

@@ -1,20 +1,23 @@
-//! Log lines.
+//! Structured logging to standard error.
 
 use std::fs::File;
-use std::io::{self, IsTerminal as _};
+use std::io;
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use crate::console::is_coloured;
+
 /// The filter of a command that prints its result: errors only, so that warnings of libraries do
 /// not surround the result.
 pub const ONLY_ERRORS: &str = "error";
 
 /// The filter of a program that serves. The SDK reports failed workflow tasks as warnings, and its
-/// informational lines repeat ours.
-pub const EVENTS_OF_NOTE: &str = "info,sqlx::postgres::notice=warn,temporalio_sdk_core=warn,temporalio_client=warn,temporalio_sdk=warn";
+/// informational lines repeat ours. `lapin` warns of every message that a broker returns, with all
+/// that is in it.
+pub const EVENTS_OF_NOTE: &str = "info,sqlx::postgres::notice=warn,temporalio_sdk_core=warn,temporalio_client=warn,temporalio_sdk=warn,lapin=error";
 
 /// How log lines are formatted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -46,7 +49,7 @@ pub fn start_logging(format: LogFormat, filter: &str) -> Result<(), LoggingError
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(Arc::new(output))
-        .with_ansi(io::stderr().is_terminal());
+        .with_ansi(is_coloured(&io::stderr()));
     match format {
         LogFormat::Pretty => log.finish().try_init()?,
         LogFormat::Json => {

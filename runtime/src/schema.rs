@@ -15,9 +15,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use sqlx::migrate::{AppliedMigration, Migrate as _, MigrateError, Migrator};
+use sqlx::migrate::{AppliedMigration, Migrate as _, MigrateError, Migration, Migrator};
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, PgPool};
 
 use crate::chain;
 use crate::database::DatabaseFault;
@@ -73,10 +73,8 @@ pub async fn apply(
     let mut migrator = Migrator::with_migrations(migrations.iter().cloned().collect());
     migrator.set_ignore_missing(true);
     let mut connection = database.connect().await?;
-    // `run_direct` takes this lock a second time in the same session; Postgres counts that.
-    connection.lock().await?;
-    // Not with the connection's own settings: another run's migrations are waited for.
     sqlx::raw_sql(LOCK_TIMEOUT).execute(&mut connection).await?;
+    wait_for_other_runs(&mut connection).await?;
     let before = versions(&mut connection, &migrator).await?;
     run(&migrator, &mut connection).await?;
     let after = versions(&mut connection, &migrator).await?;
@@ -95,7 +93,52 @@ pub async fn apply(
     Ok(Migrated { applied, unknown })
 }
 
+/// Takes the lock that one run has at a time, however long another run has it.
+///
+/// Whoever waits within a statement keeps a snapshot, for whose end an index that is built
+/// concurrently waits: so it is asked again and again instead. `run_direct` takes this lock a second
+/// time in the same session; Postgres counts that.
+async fn wait_for_other_runs(connection: &mut PgConnection) -> Result<(), MigrateError> {
+    loop {
+        match connection.lock().await {
+            Err(MigrateError::Execute(error)) if is_in_the_way(&error) => {
+                tokio::time::sleep(PAUSE).await;
+            }
+            ended => return ended,
+        }
+    }
+}
+
+/// Drops what an index that was built concurrently, and was not finished, has left: Postgres keeps it
+/// under its name, never uses it, and would take the next attempt for a repeat.
+async fn drop_unfinished(
+    migrator: &Migrator,
+    connection: &mut PgConnection,
+) -> Result<(), MigrateError> {
+    let unfinished: Vec<Vec<String>> = sqlx::query_scalar(
+        "select array[relname::text, format('%I.%I', nspname, relname)]
+         from pg_index join pg_class on pg_class.oid = indexrelid
+         join pg_namespace on pg_namespace.oid = relnamespace
+         where not indisvalid",
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    for names in unfinished {
+        let [index, name] = names.as_slice() else { continue };
+        let is_ours = |migration: &Migration| {
+            migration.no_tx && migration.sql.as_str().split_whitespace().any(|word| word == index)
+        };
+        if migrator.iter().any(is_ours) {
+            tracing::warn!(index = name, "an index that was not finished is built anew");
+            let drop = format!("drop index concurrently if exists {name}");
+            sqlx::raw_sql(AssertSqlSafe(drop)).execute(&mut *connection).await?;
+        }
+    }
+    Ok(())
+}
+
 async fn run(migrator: &Migrator, connection: &mut PgConnection) -> Result<(), MigrateError> {
+    drop_unfinished(migrator, connection).await?;
     for _ in 1..ATTEMPTS {
         match migrator.run_direct(None, connection, false).await {
             Err(MigrateError::ExecuteMigration(error, version)) if is_in_the_way(&error) => {
@@ -106,6 +149,7 @@ async fn run(migrator: &Migrator, connection: &mut PgConnection) -> Result<(), M
                     "a migration was in the shop's way; it is tried again"
                 );
                 tokio::time::sleep(PAUSE).await;
+                drop_unfinished(migrator, connection).await?;
             }
             ended => return ended,
         }

@@ -1,4 +1,4 @@
-//! An orderly end.
+//! Graceful shutdown.
 
 use std::io;
 

@@ -205,3 +205,45 @@ async fn the_shop_goes_on_while_a_migration_waits_for_a_table(database: PgPool) 
         migrated.unwrap().applied.iter().map(|applied| applied.version).collect();
     assert_eq!(applied, all.iter().map(|migration| migration.version).max().as_slice());
 }
+
+/// The newest migrations, and one more that builds an index beside the shop.
+fn with_an_index() -> Migrator {
+    let statement = "create index concurrently if not exists launches_of_test
+        on orders.launches (attempts)";
+    let newest = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap();
+    let later = Migration::new(
+        newest.checked_add(1).unwrap(),
+        "of a later release".into(),
+        MigrationType::Simple,
+        AssertSqlSafe(statement.to_owned()).into_sql_str(),
+        true,
+    );
+    Migrator::with_migrations(MIGRATIONS.iter().cloned().chain([later]).collect())
+}
+
+const IS_VALID: &str =
+    "select indisvalid from pg_index where indexrelid = 'orders.launches_of_test'::regclass";
+
+/// An index of that name that Postgres does not use, as a run leaves it that died meanwhile.
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_index_that_was_not_finished_is_built_anew(database: PgPool) {
+    let twice = "insert into orders.launches (order_id, placed_at)
+        values (gen_random_uuid(), now()), (gen_random_uuid(), now())";
+    sqlx::raw_sql(twice).execute(&database).await.unwrap();
+    let unfinished =
+        "create unique index concurrently launches_of_test on orders.launches (attempts)";
+    sqlx::raw_sql(unfinished).execute(&database).await.unwrap_err();
+    assert!(!sqlx::query_scalar::<_, bool>(IS_VALID).fetch_one(&database).await.unwrap());
+    apply(&with_an_index(), &database.connect_options()).await.unwrap();
+    assert!(sqlx::query_scalar::<_, bool>(IS_VALID).fetch_one(&database).await.unwrap());
+}
+
+/// Each would wait for the other: for its lock, and for the end of its waiting.
+#[sqlx::test(migrator = "MIGRATIONS")]
+async fn an_index_is_built_while_another_run_waits_for_its_turn(database: PgPool) {
+    let (options, migrator) = (database.connect_options(), with_an_index());
+    let (first, second) = tokio::join!(apply(&migrator, &options), apply(&migrator, &options));
+    let applied = first.unwrap().applied.len().saturating_add(second.unwrap().applied.len());
+    assert_eq!(applied, 1);
+    assert!(sqlx::query_scalar::<_, bool>(IS_VALID).fetch_one(&database).await.unwrap());
+}

@@ -37,7 +37,7 @@ enum Command {
 /// Which of them.
 #[derive(Debug, clap::Args)]
 struct ListArgs {
-    /// Where to go on: the cursor that the list before ended with
+    /// The cursor at which the previous page ended
     #[arg(long)]
     cursor: Option<String>,
 }
@@ -54,7 +54,7 @@ struct WhichArgs {
 struct AddArgs {
     /// A file with the set as JSON; `-` reads standard input
     file: String,
-    /// Why; it is kept on record, so it must name no person
+    /// The reason; it goes on record, so it must not name a person
     #[arg(long)]
     why: String,
 }
@@ -64,7 +64,7 @@ struct AddArgs {
 struct ActivateArgs {
     /// Its version, as `screening rules list` shows it
     version: u32,
-    /// Why; it is kept on record, so it must name no person
+    /// The reason; it goes on record, so it must not name a person
     #[arg(long)]
     why: String,
 }

@@ -41,6 +41,7 @@ pub(crate) async fn all(database: &PgPool, temporal: &str) -> Running {
     let mut program = ordersaga(&["all", "--log-format", "json"])
         .env("DATABASE_URL", url(database, Some("ordersaga_worker")))
         .env("STARTER_DATABASE_URL", url(database, Some("ordersaga_starter")))
+        .env("RELAY_DATABASE_URL", url(database, Some("ordersaga_relay")))
         .env("TEMPORAL_ADDRESS", temporal)
         .env("ORDERSAGA_LISTEN", "127.0.0.1:0")
         .env("ORDERSAGA_OPS_LISTEN", "127.0.0.1:0")
@@ -236,6 +237,7 @@ async fn an_order_goes_through_one_process_and_an_operator_sees_it(database: PgP
     lists_somebody(&api).await;
     tries_rules_out(&api).await;
     closes_what_is_listed(&api).await;
+    gives_a_mail_up(&database, &api).await;
 
     // The answer is no, which is not the same as no answer.
     let (code, told, said) =
@@ -312,6 +314,26 @@ async fn closes_what_is_listed(api: &str) {
     let why = ["--cause", "the customer's bank asks", "--why", "known"];
     let (code, _, said) = operator(api, &[&decide[..], &why].concat()).await;
     assert_eq!(code, 0, "{said}");
+}
+
+/// An operator finds a parked mail in the list of what waits, and gives it up as the list says.
+async fn gives_a_mail_up(database: &PgPool, api: &str) {
+    let parked = "insert into mail.notifications
+             (fact, template, channel, order_id, sequence, message_id, policy, state, why, parked_at)
+         values ('one:6', 'shipped', 'mail', '00000000-0000-0000-0000-000000000001', 6,
+             'one@shop.example', 'at-most-once', 'parked', 'nobody knows whether it was sent', now())";
+    change(database, parked).await;
+    let (_, told, said) = operator(api, &["attention", "list"]).await;
+    let titles: Vec<_> = told.lines().next().unwrap().split_whitespace().collect();
+    assert_eq!(titles, ["KIND", "SINCE", "ORDER", "MAIL", "TEMPLATE", "WHY", "DO"], "{told}{said}");
+    let (_, told, _) = operator(api, &["attention", "list", "--output", "json"]).await;
+    let told: Value = serde_json::from_str(&told).unwrap();
+    let id = told["items"][0]["notification_id"].to_string();
+    let advice = told["items"][0]["advice"].as_str().unwrap();
+    assert!(advice.contains(&format!("`ordersaga mail skip {id} --why WHY`")), "{advice}");
+    let (code, _, said) = operator(api, &["mail", "skip", &id, "--why", "told by telephone"]).await;
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(operator(api, &["attention", "list"]).await.1, "none\n");
 }
 
 #[sqlx::test(migrator = "MIGRATIONS")]

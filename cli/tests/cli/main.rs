@@ -5,6 +5,7 @@
 
 mod all;
 mod deploys;
+mod mails;
 mod metrics;
 mod replaying;
 mod settings;

@@ -38,6 +38,42 @@ fn webhooks_that_cannot_be_checked_are_told_without_their_secrets() {
 }
 
 #[test]
+fn settings_of_the_relay_that_cannot_be_used_are_told_without_their_secrets() {
+    let relay = |environment: &[(&str, &str)]| {
+        let database = ("RELAY_DATABASE_URL", "postgres://shop:secret@localhost/shop");
+        let always = [database, ("RELAY_OPS_LISTEN", "127.0.0.1:0")];
+        refused(&["relay"], &[&always[..], environment].concat())
+    };
+    let kafka = [("RELAY_KAFKA_BROKERS", "kafka:9092"), ("RELAY_KAFKA_PASSWORD", "hunter2")];
+    let told = [
+        refused(&["relay"], &[]),
+        refused(&["relay"], &[("RELAY_DATABASE_URL", "mysql//shop:secret@localhost")]),
+        refused(&["relay", "skip", "kafka", "--why", "it is known"], &[]),
+        relay(&kafka),
+        relay(&[("RELAY_AMQP_URL", "http://relay:hunter2@rabbitmq")]),
+        relay(&[("MAIL_SERVER", "mail.example.org:587"), ("MAIL_FROM", "nobody")]),
+        relay(&[
+            ("MAIL_SERVER", "mail.example.org:587"),
+            ("MAIL_FROM", "orders@shop.example"),
+            ("MAIL_TLS_CA", "/no/such/file"),
+        ]),
+    ];
+    let told = told.concat();
+    for hidden in ["shop:secret", "hunter2"] {
+        assert!(!told.contains(hidden), "a password was told: {told}");
+    }
+    expect![[r#"
+        2 ordersaga: RELAY_DATABASE_URL is not set
+        2 ordersaga: RELAY_DATABASE_URL: it is not of the form postgres://user:password@host:port/name
+        2 error: the following required arguments were not provided: --order <ORDER>
+        2 ordersaga: Kafka's settings cannot be used: RELAY_KAFKA_PASSWORD is set, and is of no use without RELAY_KAFKA_USERNAME
+        2 ordersaga: RabbitMQ's settings cannot be used: RELAY_AMQP_URL is not as amqp://user:password@host:port/vhost
+        2 ordersaga: mails cannot be sent: MAIL_FROM: a name and an address, such as `The Shop <orders@shop.example>`
+        2 ordersaga: mails cannot be sent: MAIL_TLS_CA: a file that can be read, with certificates as PEM
+    "#]].assert_eq(&told);
+}
+
+#[test]
 fn settings_that_cannot_be_used_are_told_without_their_secrets() {
     let database = ("STARTER_DATABASE_URL", "postgres://shop:secret@localhost/shop");
     let mut told = String::new();
@@ -147,10 +183,12 @@ fn the_help_of_every_command_is_printed_as_a_result() {
         "api",
         "worker",
         "all",
+        "relay",
         "migrate",
         "load-catalogue",
         "order",
         "refund",
+        "invoice",
         "attention",
         "dispute",
         "webhook",

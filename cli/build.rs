@@ -1,0 +1,3 @@
+//! Tells `ordersaga --version` which commit it is built from.
+
+include!("commit.rs");

@@ -1,0 +1,57 @@
+#!/usr/bin/env python3
+"""A mail server that passes each mail on, and loses its answer to the first one of each Message-ID.
+
+  cutting_mail_server.py LISTEN-PORT TO-PORT
+  cutting_mail_server.py LISTEN-PORT            takes every mail, says so, and keeps none
+
+It is aiosmtpd with a handler: a client of it has given the whole mail, which is kept, and never
+hears of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import smtplib
+import sys
+from email import message_from_bytes
+
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+
+class Taking:
+    """For the demo, where no other mail server can be had."""
+
+    async def handle_DATA(self, _server: SMTP, _session: Session, _envelope: Envelope) -> str:
+        return "250 2.0.0 taken"
+
+
+class Cutting:
+    def __init__(self, to: int) -> None:
+        self.to = to
+        self.seen: set[str] = set()
+
+    async def handle_DATA(self, server: SMTP, _session: Session, envelope: Envelope) -> str:
+        content = bytes(envelope.original_content or b"")
+        await asyncio.to_thread(self.keep, envelope, content)
+        message_id = str(message_from_bytes(content)["Message-ID"])
+        if message_id in self.seen:
+            return "250 2.0.0 kept"
+        self.seen.add(message_id)
+        server.transport.abort()
+        return "250 2.0.0 nobody hears this"
+
+    def keep(self, envelope: Envelope, content: bytes) -> None:
+        with smtplib.SMTP("127.0.0.1", self.to) as server:
+            server.sendmail(envelope.mail_from or "", envelope.rcpt_tos, content)
+
+
+async def serve(listen: int, to: int | None) -> None:
+    handler = Taking() if to is None else Cutting(to)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: SMTP(handler), "127.0.0.1", listen)
+    async with server:
+        await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else None))
