@@ -31,7 +31,7 @@ pub mod stock;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::PgPool;
+use runtime::database::Database;
 
 pub use fault::ActivityFault;
 #[cfg(fuzzing)]
@@ -47,7 +47,7 @@ use stock::ArticleQueues;
 #[derive(Clone)]
 pub struct Activities {
     /// The shop's database.
-    pub db: PgPool,
+    pub db: Database,
     /// Where orders wait for the articles that others change.
     pub articles: ArticleQueues,
     /// Who takes the customers' money; in a worker, [`party::Guarded`].

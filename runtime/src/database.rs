@@ -1,9 +1,11 @@
 //! Postgres: pools, what can be seen of them, and what an error means.
 
+mod connections;
 mod watch;
 
 use std::time::Duration;
 
+pub use connections::{Database, Db};
 use metrics::counter;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -22,7 +24,7 @@ const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(10);
 pub struct PoolSettings {
     /// The name by which Postgres lists its connections.
     pub program: &'static str,
-    /// The most connections at once.
+    /// The most connections at once, of each pool.
     pub connections: u32,
     /// How long to wait for a free connection.
     pub acquire_timeout: Duration,

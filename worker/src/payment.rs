@@ -14,8 +14,7 @@ use activities::payment::stripe::{
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use domain::ProviderName;
 use reqwest::Url;
-use runtime::database::BadUrl;
-use sqlx::PgPool;
+use runtime::database::{BadUrl, Database};
 use tracing::info;
 
 use crate::bank::{AccountArgs, NoAccount};
@@ -70,13 +69,13 @@ pub enum PaymentError {
 }
 
 impl PaymentArgs {
-    /// The provider, behind its breaker; `records` makes the pool of one that keeps its records in
-    /// the shop's database.
+    /// The provider, behind its breaker; `records` makes the connections of one that keeps its
+    /// records in the shop's database.
     ///
     /// **Errors.** The provider cannot be called with these settings. A key is not repeated.
     pub fn provider(
         &self,
-        records: impl FnOnce() -> Result<PgPool, BadUrl>,
+        records: impl FnOnce() -> Result<Database, BadUrl>,
         breaker: Arc<Breaker>,
     ) -> Result<Arc<dyn PaymentProvider>, PaymentError> {
         match self.payment_provider {
@@ -94,7 +93,8 @@ impl PaymentArgs {
             ProviderName::BankTransfer => {
                 let account = self.bank.account()?;
                 info!(iban = %account.iban, "customers transfer their money to the shop's account");
-                let provider = BankTransferProvider::new(records()?, account);
+                let provider =
+                    BankTransferProvider::new(records()?.transactions().clone(), account);
                 Ok(Arc::new(Guarded::new(provider, breaker)))
             }
         }

@@ -10,8 +10,8 @@ use domain::screening::{
     Assessment, Count, Facts, Listing, ReviewDecision, RiskLevel, RuleSet, Window,
 };
 use domain::{CountryCode, StepKey, StepName};
+use runtime::database::Db;
 use serde_json::Value;
-use sqlx::PgPool;
 
 use crate::ActivityFault;
 use crate::idempotency;
@@ -75,7 +75,7 @@ fn country(
 ///
 /// **Errors.** Unavailable, if none counts that this release understands: an operator puts that
 /// right, and meanwhile the order waits. One that is tried out and not understood is left out.
-pub(super) async fn rules(db: &PgPool) -> Result<InUse, ActivityFault> {
+pub(super) async fn rules(db: Db<'_>) -> Result<InUse, ActivityFault> {
     const DOING: &str = "reading the rules of screening";
     let unusable = |why: String| ActivityFault::Unavailable {
         doing: DOING,
@@ -111,7 +111,7 @@ fn read_rules(version: i32, rules: Value) -> Result<Rules, String> {
 
 /// Counts the order among those of the same subjects, once; how many there are in each window.
 pub(super) async fn counts(
-    db: &PgPool,
+    db: Db<'_>,
     key: StepKey,
     windows: &BTreeSet<Window>,
 ) -> Result<Vec<Count>, ActivityFault> {
@@ -142,7 +142,7 @@ pub(super) async fn counts(
 }
 
 /// What of the order is on a list.
-pub(super) async fn listings(db: &PgPool, key: StepKey) -> Result<Vec<Listing>, ActivityFault> {
+pub(super) async fn listings(db: Db<'_>, key: StepKey) -> Result<Vec<Listing>, ActivityFault> {
     const DOING: &str = "looking at the lists";
     let rows = sqlx::query!(
         r#"select entries.list as "list!", entries.kind as "kind!"
@@ -163,7 +163,7 @@ pub(super) async fn listings(db: &PgPool, key: StepKey) -> Result<Vec<Listing>, 
 
 /// Reads what is known from the customer's last fifty orders that were completed, and of the order's
 /// newest payment.
-pub(super) async fn known(db: &PgPool, key: StepKey) -> Result<Known, ActivityFault> {
+pub(super) async fn known(db: Db<'_>, key: StepKey) -> Result<Known, ActivityFault> {
     const DOING: &str = "looking at what is known of an order";
     let row = sqlx::query!(
         r#"
@@ -201,7 +201,7 @@ pub(super) async fn known(db: &PgPool, key: StepKey) -> Result<Known, ActivityFa
 }
 
 /// The review of this screening, if it waits.
-pub(super) async fn waiting(db: &PgPool, key: StepKey) -> Result<Option<Review>, ActivityFault> {
+pub(super) async fn waiting(db: Db<'_>, key: StepKey) -> Result<Option<Review>, ActivityFault> {
     const DOING: &str = "looking up a review";
     let row = sqlx::query!(
         r#"select review_until, review_until <= now() as "is_over!", otherwise
@@ -236,7 +236,7 @@ impl Screened<'_> {
 /// Puts on record what a set of rules that is tried out would have made of the order, once. It
 /// decides nothing, and is compared only with a screening that is on record.
 pub(super) async fn try_out(
-    db: &PgPool,
+    db: Db<'_>,
     key: StepKey,
     tried: &Screened<'_>,
 ) -> Result<(), ActivityFault> {
@@ -262,7 +262,7 @@ pub(super) async fn try_out(
 
 /// Answers the step, and puts on record why; what was answered, if nobody was first.
 pub(super) async fn answer(
-    db: &PgPool,
+    db: Db<'_>,
     key: StepKey,
     screened: &Screened<'_>,
     outcome: &Value,
@@ -302,7 +302,7 @@ pub(super) async fn answer(
 /// step is begun, answered or undone already, or if it is the second screening and the first one is
 /// undone: that one's undo withdraws all reviews that are asked for before it.
 pub(super) async fn ask(
-    db: &PgPool,
+    db: Db<'_>,
     key: StepKey,
     screened: &Screened<'_>,
     seconds: u32,
@@ -361,7 +361,7 @@ pub(super) async fn ask(
 
 /// Decides a review that nobody has decided in time. Nothing, if somebody has.
 pub(super) async fn conclude_by_default(
-    db: &PgPool,
+    db: Db<'_>,
     key: StepKey,
     otherwise: ReviewDecision,
 ) -> Result<(), ActivityFault> {
@@ -379,7 +379,7 @@ pub(super) async fn conclude_by_default(
 }
 
 /// Withdraws the order from the counts, and what of it waits for a person.
-pub(super) async fn withdraw(db: &PgPool, key: StepKey) -> Result<(), ActivityFault> {
+pub(super) async fn withdraw(db: Db<'_>, key: StepKey) -> Result<(), ActivityFault> {
     sqlx::query!("select fraud.withdraw($1, $2)", key.order_id.uuid(), idempotency::version(key)?,)
         .execute(db)
         .await

@@ -63,11 +63,11 @@ use domain::payment::PaymentState;
 use domain::refund::AtProvider;
 use domain::screening::RiskLevel;
 use domain::{Charge, CountryCode, Currency, Money};
+use runtime::database::Database;
 use rust_decimal::Decimal;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use sqlx::PgPool;
 
 use super::lists::ProviderLists;
 use super::port::{
@@ -78,7 +78,7 @@ use crate::party::line::{self, Behaviour, NOT_FOUND, NoAnswer, Refused};
 
 /// The sandbox's payment provider.
 pub struct SandboxProvider {
-    db: PgPool,
+    db: Database,
     decline_percent: u8,
 }
 
@@ -139,9 +139,9 @@ impl SandboxProvider {
     /// Opens for business.
     ///
     /// **Shape.** `db` holds the schema `sandbox_provider` and should be the provider's own
-    /// pool. Of all cards that would pay, `decline_percent` in a hundred are declined.
+    /// connections. Of all cards that would pay, `decline_percent` in a hundred are declined.
     #[must_use]
-    pub const fn new(db: PgPool, decline_percent: u8) -> Self {
+    pub const fn new(db: Database, decline_percent: u8) -> Self {
         Self { db, decline_percent }
     }
 
