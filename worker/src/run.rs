@@ -288,8 +288,7 @@ pub async fn run(
     let ops = Ops::new(telemetry.metrics.clone(), watches.clone(), args.queues.len());
     serve_ops(args.ops_listen, &ops, &stop).await?;
     for watch in watches {
-        let watched = stop.clone();
-        tokio::spawn(async move { watched.run_until_cancelled(watch.run()).await });
+        tokio::spawn(stop.clone().run_until_cancelled_owned(watch.run()));
     }
 
     let found = stop.run_until_cancelled(Box::pin(find(pool, temporal))).await;

@@ -15,6 +15,7 @@ use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt as _, TryFutureExt as _, TryStreamExt as _};
 use scopeguard::{ScopeGuard, guard};
+use sqlx::error::DatabaseError;
 use sqlx::postgres::{PgDatabaseError, PgQueryResult, PgRow, PgSeverity, PgStatement, PgTypeInfo};
 use sqlx::{
     ConnectOptions as _, Describe, Either, Error, Execute, Executor, PgConnection, PgPool,
@@ -162,7 +163,7 @@ fn is_starting(error: &Error) -> bool {
     if let Error::Io(refused) = error {
         return refused.kind() == io::ErrorKind::ConnectionRefused;
     }
-    let code = error.as_database_error().and_then(|error| error.code());
+    let code = error.as_database_error().and_then(DatabaseError::code);
     code.is_some_and(|code| matches!(code.as_ref(), "57P03" | "53300"))
 }
 
