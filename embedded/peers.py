@@ -187,9 +187,9 @@ def fetch_restate(cache: Path) -> Path | None:
 
 def refuse_unfair(with_ordersaga: bool) -> None:
     """What would make the figures those of something else."""
-    if with_ordersaga and stacks.profile() == "dev":
+    if with_ordersaga and stacks.profile() != "release":
         raise Problem(
-            "ORDERSAGA_PROFILE=dev builds programs that run slower than they can: unset it"
+            "ORDERSAGA_PROFILE builds programs that run slower than they can: unset it"
         )
     for name in ("DATABASE_URL", "TEMPORAL_ADDRESS"):
         if name in os.environ:

@@ -82,6 +82,11 @@ pub(crate) struct Demo {
     #[arg(long, default_value_t = 180)]
     patience_seconds: u64,
 
+    /// When the launcher was started, in seconds since 1970: how long it took from there until the
+    /// first order was shipped is said.
+    #[arg(long, env = "ORDERSAGA_LAUNCHED_AT", hide = true)]
+    launched_at: Option<u64>,
+
     /// Part of every idempotency key, so that another run places other orders; without it, the
     /// time of day. The same run again meets the same orders.
     #[arg(long)]
@@ -251,7 +256,7 @@ async fn carry_out(
     let shop = dealings.shop;
     let began = Instant::now();
     let run = demo.run.clone().unwrap_or_else(time_of_day);
-    let progress = Progress::of(plan.len());
+    let progress = Progress::of(plan.len(), demo.launched_at);
     let (sender, receiver) = unbounded_channel();
     let placing = async {
         stream::iter(plan)
@@ -354,8 +359,8 @@ async fn watch(
         let looks = stream::iter(batch).map(|outcome| look(dealings, outcome));
         let looks = looks.buffer_unordered(LOOKS_AT_ONCE);
         for outcome in looks.collect::<Vec<_>>().await {
-            if outcome.end.is_some() {
-                progress.ended();
+            if let Some(end) = &outcome.end {
+                progress.ended(&end.order);
                 last_end = Instant::now();
                 ended.push(outcome);
             } else {

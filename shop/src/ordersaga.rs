@@ -134,6 +134,11 @@ impl Order {
         matches!(self.status.as_str(), "completed" | "cancelled" | "rejected" | "failed")
     }
 
+    /// Whether it was shipped and its revenue is recognised.
+    pub(crate) fn is_completed(&self) -> bool {
+        self.status == "completed"
+    }
+
     /// The status, and why if it was a refusal.
     pub(crate) fn told(&self) -> String {
         match self.rejection_code() {

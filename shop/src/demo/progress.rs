@@ -1,12 +1,13 @@
 //! How far the demo has come: a moving bar for a person, plain lines for a log.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::latency::{per_second, rounded};
+use crate::ordersaga::Order;
 use crate::screen;
 
 /// How many orders are placed and how many have ended.
@@ -16,16 +17,22 @@ pub(super) struct Progress {
     placed: AtomicU64,
     ended: AtomicU64,
     began: Instant,
+    /// When the launcher was started, if it says so.
+    launched_at: Option<SystemTime>,
+    has_shipped: AtomicBool,
     bar: Option<ProgressBar>,
 }
 
 impl Progress {
     /// None of so many yet.
-    pub(super) fn of(total: usize) -> Self {
+    pub(super) fn of(total: usize, launched_at: Option<u64>) -> Self {
         let total = u64::try_from(total).unwrap_or(u64::MAX);
         let bar = screen::is_watched().then(|| ProgressBar::new(total).with_style(style()));
         let (placed, ended) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { total, placed, ended, began: Instant::now(), bar }
+        let launched_at = launched_at
+            .and_then(|seconds| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)));
+        let (began, has_shipped) = (Instant::now(), AtomicBool::new(false));
+        Self { total, placed, ended, began, launched_at, has_shipped, bar }
     }
 
     /// One more is placed.
@@ -35,9 +42,23 @@ impl Progress {
     }
 
     /// One more has ended.
-    pub(super) fn ended(&self) {
+    pub(super) fn ended(&self, order: &Order) {
         self.ended.fetch_add(1, Ordering::Relaxed);
+        if order.is_completed() && !self.has_shipped.swap(true, Ordering::Relaxed) {
+            self.first_shipped();
+        }
         self.show();
+    }
+
+    /// Says how long a person has waited for the first shipped order, the build included.
+    fn first_shipped(&self) {
+        let took = self.launched_at.and_then(|launched_at| launched_at.elapsed().ok());
+        let Some(took) = took else { return };
+        let text = format!("the first order was shipped {} after the start", in_minutes(took));
+        match &self.bar {
+            Some(bar) => bar.suspend(|| drop(screen::say(text))),
+            None => drop(screen::say(text)),
+        }
     }
 
     /// Does the work; where there is no bar, a line tells how far it is every few seconds.
@@ -88,4 +109,20 @@ const LINE_INTERVAL: Duration = Duration::from_secs(5);
 fn style() -> ProgressStyle {
     ProgressStyle::with_template("{bar:40} {msg}")
         .unwrap_or_else(|_unreadable| ProgressStyle::default_bar())
+}
+
+fn in_minutes(took: Duration) -> String {
+    let seconds = took.as_secs();
+    format!("{} min {} s", seconds / 60, seconds % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn minutes_and_seconds_add_up() {
+        assert_eq!(in_minutes(Duration::from_millis(239_900)), "3 min 59 s");
+        assert_eq!(in_minutes(Duration::from_secs(7)), "0 min 7 s");
+    }
 }
