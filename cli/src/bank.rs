@@ -21,7 +21,7 @@ use worker::database::{self, DatabaseArgs};
 
 use crate::output::print;
 
-/// Bank transfers: what has come and what goes back.
+/// Bank transfers, incoming and outgoing.
 #[derive(Debug, clap::Args)]
 pub(crate) struct BankArgs {
     #[command(flatten)]
@@ -36,7 +36,7 @@ pub(crate) struct BankArgs {
 enum Command {
     /// Import a file from the bank: a statement (camt.053) or a notification (camt.054)
     Import {
-        /// The file, as the bank gives it out
+        /// The file, as downloaded from the bank
         file: PathBuf,
     },
     /// List transfers that match no order; shows names and accounts
@@ -59,11 +59,11 @@ enum Command {
     },
     /// Name the account to which a transfer is returned
     PayTo {
-        /// The transfer, as `export` names it
+        /// The transfer, as `export` numbers it
         entry: i64,
         /// The account
         iban: Iban,
-        /// Whose it is
+        /// The account holder
         holder: String,
         #[command(flatten)]
         decided: Decided,
@@ -73,13 +73,13 @@ enum Command {
         /// A new file
         #[arg(long)]
         to: PathBuf,
-        /// A list of before, by its number (`MsgId`), as it was
+        /// Write an earlier list again, unchanged, by its number (`MsgId`)
         #[arg(long)]
         again: Option<String>,
     },
 }
 
-/// Who decides.
+/// The person who decides.
 #[derive(Debug, clap::Args)]
 struct Decided {
     /// Who decides this; it goes on record
@@ -87,7 +87,7 @@ struct Decided {
     by: String,
 }
 
-/// Exits with 1 if there is something left for a person to do.
+/// Exits with 1 if something is left for a person to do.
 pub(crate) async fn run(args: BankArgs) -> Result<ExitCode> {
     let BankArgs { database, account, command } = args;
     let pool = database.unlimited_pool().context("DATABASE_URL")?;
@@ -137,7 +137,8 @@ async fn take_in(pool: &PgPool, account: &BankAccount, path: &Path) -> Result<Ex
     Ok(if waits { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// No more of a file than is taken in, and a byte, by which it is known to be too long.
+/// Reads at most one byte more than the importer's limit, so that a file over the limit is
+/// detected.
 fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     let limit = u64::try_from(FILE_MAX).unwrap_or(u64::MAX).saturating_add(1);
     let mut bytes = Vec::new();
@@ -174,7 +175,7 @@ const fn meaning(why: Unassigned) -> &'static str {
     }
 }
 
-/// The money is on record, whether or not anybody hears of it.
+/// Notifies the orders. Their money is on record whether or not this succeeds.
 async fn tell_orders(pool: &PgPool) -> Result<()> {
     const LATER: &str = "what has come is on record, and its orders were not told; run the same \
                          command again once Temporal answers";

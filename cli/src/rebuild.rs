@@ -14,7 +14,7 @@ use worker::rebuild::{Comparison, repair};
 use crate::migrate::OwnerArgs;
 use crate::output::print;
 
-/// Which orders, and what to do.
+/// Arguments of `rebuild`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RebuildArgs {
     /// Compare every order's row with its events, while orders come in; changes nothing
@@ -33,10 +33,10 @@ pub(crate) struct RebuildArgs {
     owner: OwnerArgs,
 }
 
-/// The longest reason.
+/// The maximum length of a reason.
 const WHY_MAX: usize = 500;
 
-/// Exits with 1 if a row is not what its events tell, or cannot be told.
+/// Exits with 1 if a row differs from its events, or cannot be derived from them.
 pub(crate) async fn run(args: RebuildArgs) -> Result<ExitCode> {
     let RebuildArgs { check, order, why, by, owner } = args;
     let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(owner.options()?);
@@ -71,7 +71,7 @@ async fn compare(pool: &PgPool) -> Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
-/// What comes next begins on an empty line.
+/// Clears the progress line, so that the next output begins on an empty line.
 fn clear(is_shown: bool) {
     if is_shown {
         write!(io::stderr().lock(), "\r\x1b[K").ok();

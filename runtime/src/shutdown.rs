@@ -6,12 +6,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-/// The exit code after a second signal, as shells report an interrupted program.
+/// The exit code after a second signal: the one that shells use for an interrupted program.
 const INTERRUPTED: i32 = 130;
 
 /// A token that the first SIGTERM or SIGINT cancels. A second signal ends the process at once.
 ///
-/// **Errors.** The signals cannot be received, so the process could not be stopped in order.
+/// **Errors.** The signal handlers cannot be installed, so the process could not shut down
+/// gracefully.
 pub fn on_signal() -> io::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
