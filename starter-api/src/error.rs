@@ -1,5 +1,5 @@
-//! How the starter refuses. A [`Problem`] says what went wrong in terms that every protocol can
-//! express; how it is written on the wire is the business of `http` and `grpc`.
+//! The starter's error type. A [`Problem`] describes an error independently of the protocol;
+//! `http`, `grpc` and `graphql` encode it.
 
 mod database;
 mod kind;

@@ -1,4 +1,4 @@
-//! Nothing is to be done about an event.
+//! Dismisses an event.
 
 use domain::is_foreign_id;
 
@@ -8,11 +8,11 @@ use crate::app::webhooks::{EventResource, Row};
 use crate::error::{Kind, OrProblem, Problem, Rules};
 use crate::identity::Caller;
 
-/// Puts on record that nothing is to be done about an open event: workers look at it no more.
+/// Records that an open event is not to be applied: workers ignore it from now on.
 ///
-/// **Repeats.** What is dismissed is not open: the answer is 404.
+/// **Repeats.** The event is not open any more: the second request is answered 404.
 ///
-/// **Errors.** 404 if no event of this name is open.
+/// **Errors.** 404 if there is no open event with this id.
 pub(crate) async fn dismiss(
     app: &App,
     caller: &Caller,
