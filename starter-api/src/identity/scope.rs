@@ -1,4 +1,4 @@
-//! Scopes: what a token may allow.
+//! The scopes of tokens.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use strum::{EnumIter, EnumString, IntoStaticStr};
 /// require.
 macro_rules! scopes {
     ($($(#[$doc:meta])+ $name:ident = $wire:literal;)+) => {
-        /// One thing that a token may allow.
+        /// A scope of a token.
         #[derive(
             Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, EnumIter, EnumString, IntoStaticStr,
         )]
@@ -28,43 +28,43 @@ macro_rules! scopes {
     };
 }
 
-/// A type that stands for a scope, so that
-/// [`Authorized<ReadOrders>`](crate::identity::Authorized) names what an operation requires.
+/// A type that stands for a scope, so that [`Authorized<ReadOrders>`](crate::identity::Authorized)
+/// names the scope that an operation requires.
 pub(crate) trait HasScope {
     /// The scope.
     const SCOPE: Scope;
 }
 
 scopes! {
-    /// See orders and what happened to them; a customer: their own.
+    /// Read orders and their history; customers: their own.
     ReadOrders = "orders:read";
-    /// Place orders; a customer: their own.
+    /// Place orders; customers: their own.
     PlaceOrders = "orders:place";
-    /// Cancel orders; a customer: their own.
+    /// Cancel orders; customers: their own.
     CancelOrders = "orders:cancel";
-    /// Report that customers have their parcels; never for customers.
+    /// Report deliveries; never for customers.
     DeliverOrders = "orders:deliver";
-    /// Have money of completed orders given back; never for customers.
+    /// Refund completed orders; never for customers.
     RefundPayments = "payments:refund";
-    /// See disputes of customers' banks; never for customers.
+    /// Read disputes of customers' banks; never for customers.
     ReadDisputes = "disputes:read";
-    /// See what waits for a person, and decide what becomes of an order that is stuck.
+    /// Read what waits for a person, and decide about orders that need attention.
     ResolveOrders = "orders:resolve";
-    /// Decide about orders that screening has stopped, and see and change its lists.
+    /// Decide about orders that screening has stopped, and read and change its lists.
     ReviewOrders = "orders:review";
-    /// Bring in sets of screening's rules, and say which one counts.
+    /// Add and activate rule sets of screening.
     WriteScreening = "screening:write";
-    /// Pause and resume task queues and sinks of messages, and stop and resume the calls to a party.
+    /// Pause and resume task queues and sinks, and stop and resume the calls to a party.
     OperateQueues = "queues:operate";
-    /// See the books.
+    /// Read the ledger.
     ReadLedger = "ledger:read";
-    /// See where the payment provider and the shop do not say the same.
+    /// Read differences between the payment provider and the shop.
     ReadReconciliation = "reconciliation:read";
-    /// Say that such a difference is settled.
+    /// Settle such differences.
     SettleDifferences = "reconciliation:settle";
-    /// Say who is told of events by webhooks, and see what came of it.
+    /// Manage webhook endpoints, and read their deliveries.
     ManageWebhooks = "webhooks:manage";
-    /// See mails to customers, and decide about those that cannot be sent.
+    /// Read mails to customers, and decide about those that cannot be sent.
     OperateMail = "mail:operate";
     /// Add articles to the catalogue and change their prices.
     WriteProducts = "products:write";

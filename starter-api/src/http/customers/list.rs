@@ -15,7 +15,7 @@ use crate::http::page;
 use crate::http::problem::{AuthResponses, ReadProblems};
 use crate::identity::{Authorized, scope};
 
-/// Which customers to list.
+/// Query parameters.
 #[derive(Debug, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]

@@ -14,7 +14,7 @@ use crate::http::extract::{Body, Path};
 use crate::http::problem::{AuthResponses, Document, WriteProblems};
 use crate::identity::{Authorized, scope};
 
-/// What can be changed of a customer. A field that is left out is deleted.
+/// The changeable fields of a customer. An omitted field is deleted.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Particulars)]
@@ -29,7 +29,7 @@ pub(crate) struct CustomerRequest {
 
 /// Changes a customer's particulars. A customer changes only their own.
 ///
-/// A customer who signs in with an identity provider, or whom the shop's backend brings, is
+/// A customer who signs in with an identity provider, or whom the shop's backend registers, is
 /// created by this.
 #[utoipa::path(
     put, path = "/v1/customers/{customer_id}", tag = "customers",

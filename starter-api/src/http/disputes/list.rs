@@ -14,12 +14,12 @@ use crate::http::problem::{AuthResponses, ReadProblems};
 use crate::http::{State, page};
 use crate::identity::{Authorized, scope};
 
-/// Which disputes to list.
+/// Query parameters.
 #[derive(Debug, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListQuery {
-    /// Whether the bank has not decided yet.
+    /// Whether to list undecided or decided disputes; both, if left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     open: Option<bool>,
     /// How many to a page.
@@ -32,9 +32,9 @@ pub(crate) struct ListQuery {
     cursor: Option<i64>,
 }
 
-/// Lists the disputes of customers' banks, the newest first.
+/// Lists the disputes of customers' banks, newest first.
 ///
-/// A dispute is answered at the payment provider, until `evidence_due`. One that waits for an answer
+/// A dispute is answered at the payment provider, by `evidence_due`. One that waits for an answer
 /// is in `GET /v1/attention` too, with what to do.
 #[utoipa::path(
     get, path = "/v1/disputes", tag = "disputes", security(("bearer" = ["disputes:read"])),

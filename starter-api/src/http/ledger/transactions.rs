@@ -1,4 +1,4 @@
-//! `GET /v1/accounts/{account}/transactions`: lists what was posted to an account.
+//! `GET /v1/accounts/{account}/transactions`: lists the transactions of an account.
 
 use axum::extract::State as Shared;
 use axum::response::Response;
@@ -17,7 +17,7 @@ use crate::http::page;
 use crate::http::problem::{AuthResponses, Document, ReadProblems};
 use crate::identity::{Authorized, scope};
 
-/// Which transactions to list.
+/// Query parameters.
 #[derive(Debug, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -32,7 +32,7 @@ pub(crate) struct ListQuery {
     cursor: Option<i64>,
 }
 
-/// Lists the transactions that touch an account, newest first.
+/// Lists the transactions with entries of an account, newest first.
 #[utoipa::path(
     get, path = "/v1/accounts/{account}/transactions", tag = "ledger", security(("bearer" = ["ledger:read"])),
     params(("account" = Account, Path, description = "The account"), ListQuery),

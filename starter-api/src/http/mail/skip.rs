@@ -1,4 +1,4 @@
-//! `POST /v1/mail/{notification_id}/skip`: gives a mail up.
+//! `POST /v1/mail/{notification_id}/skip`: gives up a mail.
 
 use axum::Json;
 use axum::extract::State as Shared;
@@ -22,7 +22,7 @@ pub(crate) struct SkipRequest {
     pub why: String,
 }
 
-/// Gives a mail up that is parked or still to be sent. Later mails of its order are sent.
+/// Gives up a mail that is parked or queued. Later mails of its order are sent.
 #[utoipa::path(
     post, path = "/v1/mail/{notification_id}/skip", tag = "mail",
     security(("bearer" = ["mail:operate"])),

@@ -1,8 +1,8 @@
 //! `GET /health`: liveness.
 
-/// Says that the process is alive.
+/// Reports that the process is alive.
 ///
-/// Checks no other party: restarting the process would not help if the database is away.
+/// Checks no dependency: restarting the process would not help if the database is unavailable.
 #[utoipa::path(
     get, path = "/health", tag = "operations",
     responses((status = 200, description = "It is alive", body = String, example = "ok")),

@@ -21,7 +21,7 @@ use crate::http::problem::{AuthResponses, Document, ReadProblems};
 use crate::http::{State, page};
 use crate::identity::{Authorized, Caller, scope};
 
-/// Which events to list.
+/// Query parameters.
 #[derive(Debug, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -78,7 +78,7 @@ pub(crate) async fn events(
     Ok(([(header::VARY, "Accept")], response).into_response())
 }
 
-/// Server-sent events: the order's events from after the one that the caller has seen.
+/// Server-sent events: the order's events after the one that the caller has seen.
 async fn stream(
     state: &State,
     caller: &Caller,
@@ -91,7 +91,7 @@ async fn stream(
         return Ok(StatusCode::NO_CONTENT.into_response());
     };
     let events = watch.events().map(|event| event.and_then(|event| sse_event(&event)));
-    // The problem has been logged; a client that is cut off asks again, and gets its status then.
+    // The problem has been logged; a disconnected client reconnects, and gets the status then.
     let events = events.map_err(|_problem| "the stream broke off");
     Ok(Sse::new(events).keep_alive(KeepAlive::default()).into_response())
 }

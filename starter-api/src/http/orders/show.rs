@@ -13,7 +13,7 @@ use crate::http::extract::Path;
 use crate::http::problem::{AuthResponses, Document, ReadProblems};
 use crate::identity::{Authorized, scope};
 
-/// Shows an order; to callers who may see disputes, with those about its payment.
+/// Shows an order; for callers who may see disputes, with those about its payment.
 #[utoipa::path(
     get, path = "/v1/orders/{order_id}", tag = "orders", security(("bearer" = ["orders:read"])),
     params(("order_id" = Uuid, Path, description = "The order"),

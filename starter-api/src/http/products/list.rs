@@ -15,12 +15,12 @@ use crate::http::extract::Query;
 use crate::http::page;
 use crate::http::problem::ReadProblems;
 
-/// Which articles to list.
+/// Query parameters.
 #[derive(Debug, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListQuery {
-    /// A part of the article's name or number; case does not matter.
+    /// A part of the article's name or number; case is ignored.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[param(value_type = Option<String>, min_length = 1, max_length = 100, example = "heart")]
     q: Option<SearchText>,
@@ -34,7 +34,7 @@ pub(crate) struct ListQuery {
     cursor: Option<Sku>,
 }
 
-/// Lists articles in the order of their numbers.
+/// Lists articles by number.
 #[utoipa::path(
     get, path = "/v1/products", tag = "products",
     params(ListQuery),

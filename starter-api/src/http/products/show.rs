@@ -12,7 +12,7 @@ use crate::http::conditional;
 use crate::http::extract::Path;
 use crate::http::problem::{Document, ReadProblems};
 
-/// Shows an article with its price and what is left of it.
+/// Shows an article with its price and availability.
 #[utoipa::path(
     get, path = "/v1/products/{sku}", tag = "products",
     params(("sku" = Sku, Path, description = "The article's number", example = "85123A"),

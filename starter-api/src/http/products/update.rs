@@ -20,13 +20,13 @@ use crate::identity::{Authorized, scope};
 #[serde(deny_unknown_fields)]
 #[schema(as = ArticleTerms)]
 pub(crate) struct TermsRequest {
-    /// What it is, in words.
+    /// A description for people.
     #[schema(min_length = 1, max_length = 200, example = "WHITE METAL LANTERN")]
     pub name: String,
-    /// What one piece costs the customer, before tax.
+    /// The price of one piece for the customer, before tax.
     #[schema(example = "3.39")]
     pub unit_price: String,
-    /// What one piece costs the shop.
+    /// The shop's cost of one piece.
     #[schema(example = "1.35")]
     pub unit_cost: String,
     /// The currency of both; ISO 4217.
@@ -36,9 +36,9 @@ pub(crate) struct TermsRequest {
 
 /// Changes an article's name and prices.
 ///
-/// An order keeps the price it was placed at. Other copies of the starter use the old price for
-/// some seconds more. With `If-Match`, the article is changed only if nobody has changed it since it
-/// was read; a piece sold or received is a change, too.
+/// An order keeps the price it was placed at. Other instances of the starter use the old price for
+/// some more seconds. With `If-Match`, the article is changed only if nobody has changed it since
+/// it was read; selling or receiving a piece is a change, too.
 #[utoipa::path(
     put, path = "/v1/products/{sku}", tag = "products", security(("bearer" = ["products:write"])),
     params(("sku" = Sku, Path, description = "The article's number", example = "85123A"),

@@ -1,4 +1,4 @@
-//! `GET /v1/screening/entries`: lists who is blocked and who is allowed.
+//! `GET /v1/screening/entries`: lists the block and allow lists.
 
 use axum::extract::State as Shared;
 use axum::response::Response;
@@ -14,7 +14,7 @@ use crate::http::problem::{AuthResponses, ReadProblems};
 use crate::http::{State, page};
 use crate::identity::{Authorized, scope};
 
-/// Which of the entries to list.
+/// Query parameters.
 #[derive(Debug, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -29,7 +29,7 @@ pub(crate) struct EntriesQuery {
     cursor: Option<i64>,
 }
 
-/// Lists who is on the block list and on the allow list, the newest entries first.
+/// Lists the entries of the block and allow lists, newest first.
 #[utoipa::path(
     get, path = "/v1/screening/entries", tag = "operators", security(("bearer" = ["orders:review"])),
     params(EntriesQuery),

@@ -13,7 +13,7 @@ use crate::http::problem::{AuthResponses, ReadProblems};
 use crate::http::{State, page};
 use crate::identity::{Authorized, scope};
 
-/// Which of the orders to list.
+/// Query parameters.
 #[derive(Debug, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -28,10 +28,10 @@ pub(crate) struct ReviewsQuery {
     cursor: Option<ReviewCursor>,
 }
 
-/// Lists the orders that screening has stopped and that wait for a person, with what speaks against
-/// each; first the one whose time is over first.
+/// Lists the orders that screening has stopped and that wait for a review, with the findings,
+/// earliest deadline first.
 ///
-/// An order that is decided about, cancelled, or past its time disappears from the list.
+/// An order that is decided, cancelled, or past its deadline disappears from the list.
 #[utoipa::path(
     get, path = "/v1/reviews", tag = "operators", security(("bearer" = ["orders:review"])),
     params(ReviewsQuery),

@@ -16,12 +16,12 @@ use crate::http::page;
 use crate::http::problem::{AuthResponses, ReadProblems};
 use crate::identity::{Authorized, scope};
 
-/// Which articles to list.
+/// Query parameters.
 #[derive(Debug, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListQuery {
-    /// Only articles of which fewer pieces than this can be ordered.
+    /// Only articles with fewer available pieces than this.
     #[serde(default, deserialize_with = "number", skip_serializing_if = "Option::is_none")]
     #[param(minimum = 0, example = 10)]
     available_below: Option<u32>,

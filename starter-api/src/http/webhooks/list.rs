@@ -14,12 +14,12 @@ use crate::http::problem::{AuthResponses, ReadProblems};
 use crate::http::{State, page};
 use crate::identity::{Authorized, scope};
 
-/// Which events to list.
+/// Query parameters.
 #[derive(Debug, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListQuery {
-    /// What became of them: `open`, `applied` or `ignored`.
+    /// The status: `open`, `applied` or `ignored`.
     #[serde(default)]
     #[param(value_type = String, default = "open", example = "open")]
     status: EventStatus,
@@ -33,11 +33,11 @@ pub(crate) struct ListQuery {
     cursor: Option<EventCursor>,
 }
 
-/// Lists what the payment provider has told by itself, the event received first first.
+/// Lists the payment provider's events, in the order of receipt.
 ///
-/// An open event waits to be looked at, or for what it is about; `last_error` says what it waits for.
-/// Workers look at it again and again, for ever, an hour apart at most; until
-/// `POST /v1/webhooks/events/{event_id}/dismiss`, if it is nothing that they can ever apply.
+/// An open event waits for an attempt to apply it, or for its object to be recorded; `last_error`
+/// says what it waits for. Workers retry it for ever, at most an hour apart, until it is dismissed
+/// with `POST /v1/webhooks/events/{event_id}/dismiss` because it can never be applied.
 #[utoipa::path(
     get, path = "/v1/webhooks/events", tag = "operators",
     security(("bearer" = ["queues:operate"])),

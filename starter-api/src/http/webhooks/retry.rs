@@ -1,4 +1,4 @@
-//! `POST /v1/webhooks/events/{event_id}/retry`: has an event looked at again.
+//! `POST /v1/webhooks/events/{event_id}/retry`: retries an event at once.
 
 use axum::Json;
 use axum::extract::State as Shared;
@@ -11,8 +11,8 @@ use crate::http::extract::Path;
 use crate::http::problem::{AuthResponses, Document, ReadProblems};
 use crate::identity::{Authorized, scope};
 
-/// Has workers look at an open event of the payment provider within some seconds, however long it
-/// would rest otherwise.
+/// Makes workers retry an open event of the payment provider within some seconds, instead of when
+/// its next attempt is due.
 #[utoipa::path(
     post, path = "/v1/webhooks/events/{event_id}/retry", tag = "operators",
     security(("bearer" = ["queues:operate"])),

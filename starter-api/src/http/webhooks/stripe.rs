@@ -1,4 +1,4 @@
-//! `POST /v1/webhooks/stripe`: Stripe tells what happens there.
+//! `POST /v1/webhooks/stripe`: receives Stripe's events.
 
 use axum::extract::State as Shared;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
@@ -9,12 +9,12 @@ use crate::http::State;
 use crate::http::extract::RawBody;
 use crate::http::problem::Document;
 
-/// Takes an event of Stripe's in.
+/// Receives an event from Stripe.
 ///
-/// Only Stripe calls this: the header `Stripe-Signature` shows that the body is Stripe's, byte for
-/// byte, under one of the endpoint's signing secrets, and not older than five minutes. 200 is
-/// answered once the event is kept, and as well if it was before. Workers apply it afterwards, by
-/// asking Stripe what has become of the object that it is about.
+/// Only Stripe calls this: the header `Stripe-Signature` proves that the raw body was signed with
+/// one of the endpoint's secrets, no more than five minutes ago. The response is 200 once the event
+/// is stored, also if it was stored before. Workers apply it afterwards, by looking up the current
+/// state of its object at Stripe.
 #[utoipa::path(
     post, path = "/v1/webhooks/stripe", tag = "webhooks",
     params(("Stripe-Signature" = String, Header,
