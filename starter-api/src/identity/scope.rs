@@ -68,26 +68,26 @@ scopes! {
     OperateMail = "mail:operate";
     /// Add articles to the catalogue and change their prices.
     WriteProducts = "products:write";
-    /// See the stock.
+    /// Read the stock.
     ReadStock = "stock:read";
     /// Record goods received, found or written off.
     WriteStock = "stock:write";
-    /// See customers; a customer: themself.
+    /// Read customers; customers: themselves.
     ReadCustomers = "customers:read";
-    /// Change what is known of customers; a customer: of themself.
+    /// Change customers' particulars; customers: their own.
     WriteCustomers = "customers:write";
     /// Change one's own password; for customers only.
     ChangePassword = "password:change";
 }
 
 impl Scope {
-    /// As a token and the API's description write it.
+    /// Its name in tokens and in the API's description.
     pub(crate) fn as_str(self) -> &'static str {
         self.into()
     }
 }
 
-/// The scopes of this shop that a token's `scope` names. Scopes of other programs are ignored.
+/// The known scopes in a token's `scope`. Scopes of other applications are ignored.
 pub(crate) fn parse_scopes(text: &str) -> BTreeSet<Scope> {
     text.split(' ').filter_map(|word| word.parse().ok()).collect()
 }
