@@ -286,7 +286,7 @@ pub(crate) async fn pause(
     if !is_known {
         return Err(not_found());
     }
-    tracing::warn!(sink, is_paused, by, "a sink is paused or goes on");
+    tracing::warn!(sink, is_paused, by, "a sink was paused or resumed");
     standings(app, Some(sink)).await?.pop().ok_or_else(not_found)
 }
 
@@ -318,7 +318,7 @@ pub(crate) async fn decide(
     .fetch_one(&app.database)
     .await
     .or_problem("deciding about parked messages")?;
-    tracing::warn!(sink, order, decision, decided, by, "it is decided about parked messages");
+    tracing::warn!(sink, order, decision, decided, by, "parked messages were decided");
     Ok(Decided { decided })
 }
 
@@ -341,7 +341,7 @@ pub(crate) async fn replay_all(
         .await
         .or_problem("having a sink hear everything again")?;
     let Some(decided) = kept else { return Err(not_found()) };
-    tracing::warn!(sink, by, "a sink is told everything again");
+    tracing::warn!(sink, by, "a sink replays all messages");
     Ok(Decided { decided })
 }
 

@@ -186,7 +186,7 @@ fn describe() {
     metrics::describe_counter!(LAUNCHES_FAILED, "Launches that failed for the order's own reason");
     metrics::describe_gauge!(BACKLOG, "Orders that wait for their launch");
     metrics::describe_gauge!(BACKLOG_OLDEST, "How long the oldest of them has waited");
-    metrics::describe_gauge!(BACKLOG_SEEN_AT, "When it was last looked how many wait");
+    metrics::describe_gauge!(BACKLOG_SEEN_AT, "When the backlog was last read");
     metrics::describe_gauge!(STOPPED, "1 while an operator has stopped launching");
     metrics::describe_gauge!(
         MAKES_WAY,

@@ -31,15 +31,15 @@ const PROBLEMS: &str = include_str!("../../../docs/problems.md");
         (name = "products", description = "The catalogue"),
         (name = "stock", description = "Stock levels and movements, for staff"),
         (name = "customers", description = "Customers' particulars"),
-        (name = "mail", description = "What customers are told by mail and text message"),
+        (name = "mail", description = "Mails and text messages to customers"),
         (name = "operators", description = "What waits for an operator, screening, task \
                                             queues, parties that orders depend on, and sinks that \
                                             messages go to"),
         (name = "disputes", description = "Payments that customers' banks dispute"),
         (name = "ledger", description = "Balances and transactions of the books"),
         (name = "identity", description = "Registration and tokens"),
-        (name = "webhooks", description = "What the payment provider tells by itself"),
-        (name = "endpoints", description = "Who is told of events by webhooks"),
+        (name = "webhooks", description = "Events sent by the payment provider"),
+        (name = "endpoints", description = "Webhook endpoints, to which the shop sends events"),
         (name = "operations", description = "Health, readiness and metrics"),
     ),
     // Relative to the URL of this description.

@@ -201,7 +201,7 @@ impl Body for Answer {
         }
         let length = self.rest.len().min(PART_BYTES);
         let part = self.rest.split_to(length);
-        // Also for the last chunk: the body is dropped once it has been sent.
+        // Of the last part, too: the answer is dropped once that is on its way.
         self.request.unread_since(Some(Instant::now()));
         Poll::Ready(Some(Ok(Frame::data(part))))
     }

@@ -44,7 +44,7 @@ pub(crate) struct ListQuery {
 #[utoipa::path(
     get, path = "/v1/attention", tag = "operators", security(("bearer" = ["orders:resolve"])),
     params(ListQuery),
-    responses((status = 200, description = "A page of what waits", body = Page<Waiting>,
+    responses((status = 200, description = "A page of the list", body = Page<Waiting>,
                headers(("Link" = String, description = "The next page, as rel=\"next\""))),
               AuthResponses, ReadProblems),
 )]

@@ -46,7 +46,7 @@ pub(crate) struct ResolveAllRequest {
     security(("bearer" = ["orders:resolve"])),
     request_body(content = ResolveAllRequest, description = "Which orders, the decision, and why"),
     responses(
-        (status = 200, description = "Which orders act on the decision, and which do not",
+        (status = 200, description = "Which orders have accepted the decision, and which have not",
          body = ResolvedAll),
         AuthResponses,
         WriteProblems,

@@ -17,7 +17,7 @@ use crate::identity::{Authorized, scope};
     security(("bearer" = ["customers:read"])),
     params(("customer_id" = domain::CustomerId, Path, description = "The customer", example = "17850")),
     responses(
-        (status = 200, description = "What they want", body = MailPreferences),
+        (status = 200, description = "The mail preferences", body = MailPreferences),
         (status = 404, description = "There is no such customer", body = Document,
          content_type = "application/problem+json"),
         AuthResponses,

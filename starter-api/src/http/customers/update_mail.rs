@@ -36,9 +36,9 @@ pub(crate) struct PreferencesRequest {
     put, path = "/v1/customers/{customer_id}/mail", tag = "customers",
     security(("bearer" = ["customers:write"])),
     params(("customer_id" = domain::CustomerId, Path, description = "The customer", example = "17850")),
-    request_body(content = PreferencesRequest, description = "What they want"),
+    request_body(content = PreferencesRequest, description = "The mail preferences"),
     responses(
-        (status = 200, description = "What they want now", body = MailPreferences),
+        (status = 200, description = "The mail preferences now", body = MailPreferences),
         (status = 404, description = "There is no such customer", body = Document,
          content_type = "application/problem+json"),
         AuthResponses,

@@ -39,7 +39,7 @@ pub(crate) struct ChangeRequest {
     patch, path = "/v1/webhook-endpoints/{endpoint_id}", tag = "endpoints",
     security(("bearer" = ["webhooks:manage"])),
     params(("endpoint_id" = Uuid, Path, description = "The endpoint's id")),
-    request_body(content = ChangeRequest, description = "What is to be another"),
+    request_body(content = ChangeRequest, description = "The changes"),
     responses(
         (status = 200, description = "The endpoint as it is now", body = EndpointResource),
         (status = 404, description = "There is no such endpoint", body = Document,

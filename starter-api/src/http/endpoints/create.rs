@@ -48,16 +48,16 @@ pub(crate) struct EndpointRequest {
     security(("bearer" = ["webhooks:manage"])),
     params(
         ("Idempotency-Key" = String, Header, min_length = 1, max_length = 255,
-         description = "The caller's name for this request, under which it may be repeated"),
+         description = "An idempotency key chosen by the caller; a repeat sends the same key"),
     ),
-    request_body(content = EndpointRequest, description = "Who is told, and of what"),
+    request_body(content = EndpointRequest, description = "The receiver and its events"),
     responses(
         (status = 201, description = "The endpoint, and its secret", body = EndpointWithSecret,
          headers(
             ("Location" = String, description = "Where the endpoint is"),
-            ("Idempotency-Replayed" = String, description = "`true` if this repeats an answer"),
+            ("Idempotency-Replayed" = String, description = "`true` if this is a repeat of an earlier response"),
          )),
-        (status = 409, description = "There are as many as there may be", body = Document,
+        (status = 409, description = "The maximum number of endpoints is reached", body = Document,
          content_type = "application/problem+json"),
         AuthResponses,
         WriteProblems,

@@ -46,7 +46,7 @@ pub(crate) struct RedeliverRequest {
     params(("endpoint_id" = Uuid, Path, description = "The endpoint's id")),
     request_body(content = RedeliverRequest, description = "Which messages"),
     responses(
-        (status = 202, description = "So many are sent, within some seconds", body = Redelivering),
+        (status = 202, description = "This many are sent, within some seconds", body = Redelivering),
         (status = 404, description = "There is no such endpoint", body = Document,
          content_type = "application/problem+json"),
         (status = 409, description = "The endpoint is disabled", body = Document,

@@ -34,7 +34,7 @@ pub(crate) struct RotateRequest {
     post, path = "/v1/webhook-endpoints/{endpoint_id}/rotate-secret", tag = "endpoints",
     security(("bearer" = ["webhooks:manage"])),
     params(("endpoint_id" = Uuid, Path, description = "The endpoint's id")),
-    request_body(content = RotateRequest, description = "How the secret before goes out of use"),
+    request_body(content = RotateRequest, description = "For how long the previous secret stays valid"),
     responses(
         (status = 200, description = "The endpoint, and its new secret", body = EndpointWithSecret),
         (status = 404, description = "There is no such endpoint", body = Document,

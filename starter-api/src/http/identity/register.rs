@@ -39,7 +39,7 @@ pub(crate) struct Registered {
     request_body(content = Registration, description = "The new customer's credentials"),
     responses(
         (status = 201, description = "The customer is registered", body = Registered),
-        (status = 404, description = "This shop's customers register elsewhere", body = Document,
+        (status = 404, description = "This shop's customers register with another issuer", body = Document,
          content_type = "application/problem+json"),
         (status = 409, description = "There is a customer with this address", body = Document,
          content_type = "application/problem+json"),

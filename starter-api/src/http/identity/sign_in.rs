@@ -38,7 +38,7 @@ pub(crate) struct SignIn {
          body = IssuedToken),
         (status = 401, description = "There is no customer with this address and password",
          body = Document, content_type = "application/problem+json"),
-        (status = 404, description = "This shop's customers sign in elsewhere", body = Document,
+        (status = 404, description = "This shop's customers sign in with another issuer", body = Document,
          content_type = "application/problem+json"),
         WriteProblems,
     ),

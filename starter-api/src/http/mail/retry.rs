@@ -15,7 +15,7 @@ use crate::identity::{Authorized, scope};
 #[utoipa::path(
     post, path = "/v1/mail/{notification_id}/retry", tag = "mail",
     security(("bearer" = ["mail:operate"])),
-    params(("notification_id" = String, Path, description = "Its number, as the list has it")),
+    params(("notification_id" = String, Path, description = "Its number, as listed")),
     responses(
         (status = 200, description = "It is sent, within some seconds", body = Notification),
         (status = 404, description = "No mail of this number is parked", body = Document,

@@ -26,7 +26,7 @@ pub(crate) struct SkipRequest {
 #[utoipa::path(
     post, path = "/v1/mail/{notification_id}/skip", tag = "mail",
     security(("bearer" = ["mail:operate"])),
-    params(("notification_id" = String, Path, description = "Its number, as the list has it")),
+    params(("notification_id" = String, Path, description = "Its number, as listed")),
     request_body(content = SkipRequest, description = "Why it is not sent"),
     responses(
         (status = 200, description = "The mail, with who has given it up", body = Notification),

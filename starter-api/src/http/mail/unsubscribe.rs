@@ -25,7 +25,7 @@ const DONE: &str = "<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"u
     responses(
         (status = 200, description = "They are switched off", body = String,
          content_type = "text/html"),
-        (status = 404, description = "No mail has this token", body = Document,
+        (status = 404, description = "There is no mail with this token", body = Document,
          content_type = "application/problem+json"),
         ReadProblems,
     ),

@@ -86,8 +86,8 @@ impl From<Result<(), Problem>> for Answers {
 #[utoipa::path(
     get, path = "/ready", tag = "operations",
     responses(
-        (status = 200, description = "They can", body = Readiness),
-        (status = 503, description = "They cannot", body = Readiness),
+        (status = 200, description = "Orders can be placed", body = Readiness),
+        (status = 503, description = "Orders cannot be placed", body = Readiness),
     ),
 )]
 pub(crate) async fn ready(Shared(state): Shared<State>) -> Response {

@@ -41,7 +41,7 @@ pub(crate) struct DeliverOrderRequest {
     responses(
         (status = 200, description = "A delivery was reported before, and counts",
          body = DeliveryResource, headers(
-            ("Idempotency-Replayed" = String, description = "`true`: this repeats an answer"),
+            ("Idempotency-Replayed" = String, description = "`true`: this is a repeat of an earlier response"),
         )),
         (status = 201, description = "The delivery is on record", body = DeliveryResource),
         (status = 404, description = "There is no such order", body = Document,

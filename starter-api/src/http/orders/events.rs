@@ -48,11 +48,11 @@ pub(crate) struct ListQuery {
     get, path = "/v1/orders/{order_id}/events", tag = "orders", security(("bearer" = ["orders:read"])),
     params(("order_id" = Uuid, Path, description = "The order"), ListQuery,
            ("Last-Event-ID" = Option<String>, Header, example = "3",
-            description = "Of a stream: the number of the last event seen")),
+            description = "For a stream: the number of the last event seen")),
     responses(
         (status = 200, description = "A page of events",
          content((Page<OrderEvent> = "application/json"), (String = "text/event-stream"))),
-        (status = 204, description = "Of a stream: nothing more will happen to the order"),
+        (status = 204, description = "For a stream: no more events will come"),
         (status = 404, description = "There is no such order", body = Document,
          content_type = "application/problem+json"),
         AuthResponses,

@@ -15,7 +15,7 @@ use crate::identity::{Authorized, scope};
     get, path = "/v1/orders/{order_id}/invoices", tag = "orders", security(("bearer" = ["orders:read"])),
     params(("order_id" = Uuid, Path, description = "The order")),
     responses(
-        (status = 200, description = "What was issued for the order", body = Vec<InvoiceResource>),
+        (status = 200, description = "The documents of the order", body = Vec<InvoiceResource>),
         (status = 404, description = "There is no such order", body = Document,
          content_type = "application/problem+json"),
         AuthResponses,

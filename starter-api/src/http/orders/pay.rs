@@ -52,7 +52,7 @@ pub(crate) struct PayOrderRequest {
     responses(
         (status = 202, description = "The payment method is on record and is tried next",
          body = OrderResource, headers(
-            ("Idempotency-Replayed" = String, description = "`true` if this repeats an answer"),
+            ("Idempotency-Replayed" = String, description = "`true` if this is a repeat of an earlier response"),
             ("Preference-Applied" = String, description = "`wait=N` if it was decided in time"),
         )),
         (status = 404, description = "There is no such order", body = Document,

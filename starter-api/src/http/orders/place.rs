@@ -161,7 +161,7 @@ impl OrderRequest {
     responses(
         (status = 201, description = "The order is placed", body = OrderResource, headers(
             ("Location" = String, description = "Where the order is"),
-            ("Idempotency-Replayed" = String, description = "`true` if this repeats an answer"),
+            ("Idempotency-Replayed" = String, description = "`true` if this is a repeat of an earlier response"),
             ("Preference-Applied" = String, description = "`wait=N` if the order was decided in time"),
         )),
         (status = 409, description = "The price is not the expected one", body = Document,

@@ -77,7 +77,7 @@ impl RefundOrderRequest {
     responses(
         (status = 202, description = "The refund is on record and is carried out",
          body = RefundResource, headers(
-            ("Idempotency-Replayed" = String, description = "`true` if this repeats an answer"),
+            ("Idempotency-Replayed" = String, description = "`true` if this is a repeat of an earlier response"),
         )),
         (status = 404, description = "There is no such order", body = Document,
          content_type = "application/problem+json"),

@@ -29,7 +29,7 @@ pub(crate) struct SettleRequest {
 #[utoipa::path(
     post, path = "/v1/reconciliation/{difference_id}/settle", tag = "ledger",
     security(("bearer" = ["reconciliation:settle"])),
-    params(("difference_id" = String, Path, description = "Its number, as the list has it")),
+    params(("difference_id" = String, Path, description = "Its number, as listed")),
     request_body(content = SettleRequest, description = "How it was settled"),
     responses(
         (status = 200, description = "The difference, with who has settled it", body = Difference),

@@ -21,10 +21,10 @@ use crate::identity::{Authorized, scope};
     params(("sink" = String, Path, description = "The sink", example = "kafka")),
     request_body(content = WhyRequest, description = "Why"),
     responses(
-        (status = 200, description = "The sink is forgotten", body = Removed),
+        (status = 200, description = "The sink is removed", body = Removed),
         (status = 404, description = "There is no such sink", body = Document,
          content_type = "application/problem+json"),
-        (status = 409, description = "A process reads for it, or it is a webhook endpoint's", body = Document,
+        (status = 409, description = "A process serves it, or it belongs to a webhook endpoint", body = Document,
          content_type = "application/problem+json"),
         AuthResponses,
         WriteProblems,

@@ -30,7 +30,7 @@ pub(crate) struct DismissRequest {
 #[utoipa::path(
     post, path = "/v1/webhooks/events/{event_id}/dismiss", tag = "operators",
     security(("bearer" = ["queues:operate"])),
-    params(("event_id" = String, Path, description = "The provider's own name for the event",
+    params(("event_id" = String, Path, description = "The event's id at the provider",
             example = "evt_1a")),
     request_body(content = DismissRequest, description = "Why nothing is to be done about it"),
     responses(

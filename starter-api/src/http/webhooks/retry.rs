@@ -16,10 +16,10 @@ use crate::identity::{Authorized, scope};
 #[utoipa::path(
     post, path = "/v1/webhooks/events/{event_id}/retry", tag = "operators",
     security(("bearer" = ["queues:operate"])),
-    params(("event_id" = String, Path, description = "The provider's own name for the event",
+    params(("event_id" = String, Path, description = "The event's id at the provider",
             example = "evt_1a")),
     responses(
-        (status = 200, description = "It is looked at, within some seconds", body = EventResource),
+        (status = 200, description = "It is retried within some seconds", body = EventResource),
         (status = 404, description = "No event of this name is open", body = Document,
          content_type = "application/problem+json"),
         AuthResponses,

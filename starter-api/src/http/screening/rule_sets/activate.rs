@@ -28,7 +28,7 @@ pub(crate) struct ActivateRequest {
     post, path = "/v1/screening/rule-sets/{version}/activate", tag = "operators",
     security(("bearer" = ["screening:write"])),
     params(("version" = String, Path, description = "The set's version")),
-    request_body(content = ActivateRequest, description = "Why it is to count"),
+    request_body(content = ActivateRequest, description = "Why it is activated"),
     responses(
         (status = 200, description = "The set, which counts", body = RuleSetResource),
         (status = 404, description = "There is no such set", body = Document,

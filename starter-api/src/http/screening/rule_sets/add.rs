@@ -35,7 +35,7 @@ pub(crate) struct RuleSetRequest {
     security(("bearer" = ["screening:write"])),
     request_body(content = RuleSetRequest, description = "The rules, and why"),
     responses(
-        (status = 201, description = "The set, which is tried out", body = RuleSetResource),
+        (status = 201, description = "The rule set, on trial", body = RuleSetResource),
         AuthResponses,
         WriteProblems,
     ),
