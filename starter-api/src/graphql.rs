@@ -132,8 +132,8 @@ impl Turns {
     async fn take(&self, callers: Callers) -> Result<(Place, SemaphorePermit<'_>), Problem> {
         let overloaded = || {
             Problem::overloaded(
-                "This process executes as many GraphQL queries as it allows, or as many of one \
-                 caller. Send the query again after the time in Retry-After.",
+                "The limit of concurrent GraphQL queries is reached, in total or for this caller. \
+                 Send the query again after the time in Retry-After.",
             )
         };
         let place = self.queries.take(callers).map_err(|_full| overloaded())?;

@@ -233,7 +233,7 @@ async fn an_order_goes_through_one_process_and_an_operator_sees_it(database: PgP
     assert_eq!(operator(&api, &["webhook", "list"]).await.1, "none\n");
     let (code, _, said) = operator(&api, &["webhook", "retry", "evt_1a"]).await;
     assert_eq!(code, 1, "{said}");
-    assert!(said.contains("No event of this name is open"), "{said}");
+    assert!(said.contains("There is no open event with this id"), "{said}");
     assert_eq!(operator(&api, &["review", "list"]).await.1, "none\n");
     lists_somebody(&api).await;
     tries_rules_out(&api).await;
@@ -306,7 +306,7 @@ async fn closes_what_is_listed(api: &str) {
     assert_eq!(operator(api, &["differences", "list", "--settled"]).await.1, "none\n");
     for (door, refusal) in [
         (["differences", "settle", "1"], "stands open"),
-        (["webhook", "dismiss", "evt_1a"], "No event of this name is open"),
+        (["webhook", "dismiss", "evt_1a"], "There is no open event with this id"),
     ] {
         let (code, _, said) = operator(api, &[&door[..], &["--why", "known"]].concat()).await;
         assert!(code == 1 && said.contains(refusal), "{said}");

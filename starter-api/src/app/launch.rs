@@ -190,8 +190,8 @@ impl Launcher {
     pub(crate) fn admit(&self) -> Result<Admission, Problem> {
         let sight = *self.sight.borrow();
         if sight.waiting >= self.backlog_max {
-            let detail = "More orders wait to be processed than the shop lets wait. Nothing was \
-                          done; send the order again after the time in Retry-After.";
+            let detail = "Too many orders wait to be processed. Nothing was done; send the order \
+                          again after the time in Retry-After.";
             return Err(Problem::overloaded(detail).with_retry_after(sight.retry_after_seconds));
         }
         let is_burst = self.intake.comes(Instant::now());

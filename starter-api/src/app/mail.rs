@@ -203,5 +203,8 @@ fn parse(notification_id: &str) -> Result<i64, Problem> {
 }
 
 fn not_found() -> Problem {
-    Problem::new(Kind::NotificationNotFound, "No such notification is there to be decided about.")
+    Problem::new(
+        Kind::NotificationNotFound,
+        "There is no notification with this number in a state that can be decided.",
+    )
 }

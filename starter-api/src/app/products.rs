@@ -44,7 +44,7 @@ pub(crate) struct ProductRow {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("product {0} is not usable as the database has it")]
+#[error("product {0} is not valid as stored")]
 struct BadProduct(String);
 
 impl TryFrom<ProductRow> for Product {

@@ -170,7 +170,7 @@ pub(crate) async fn settle(
     let why = rules.check("/why", line_of_text(why, 200));
     let why = rules.kept(why)?;
     let not_found =
-        || Problem::new(Kind::DifferenceNotFound, "No difference of this number stands open.");
+        || Problem::new(Kind::DifferenceNotFound, "There is no open difference with this number.");
     let difference_id = number_as_written::<i64>(difference_id).ok_or_else(not_found)?;
     let by = caller.name();
     let is_settled = sqlx::query_scalar!(

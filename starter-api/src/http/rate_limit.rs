@@ -218,12 +218,11 @@ impl Gate {
         let callers = || [address.map(Who::Address), None];
         let secret = checks_a_secret(request).then(|| self.secrets.take(callers())).transpose();
         let secret = secret.map_err(|_full| {
-            Problem::overloaded("As many passwords of this address are being checked as may be.")
+            Problem::overloaded("Too many passwords of this address are being checked.")
         })?;
         let endless = is_endless(request).then(|| self.endless.take(callers())).transpose();
-        let endless = endless.map_err(|_full| {
-            Problem::overloaded("As many streams of this kind are open as may be.")
-        })?;
+        let endless = endless
+            .map_err(|_full| Problem::overloaded("Too many streams of this kind are open."))?;
         Ok(Besides { _secret: secret, endless })
     }
 
@@ -240,10 +239,10 @@ impl Gate {
         let place = self.places.take(callers).map_err(|full| {
             Problem::overloaded(match full {
                 Full::Caller => {
-                    "This caller has as many requests in progress as one caller may have. Wait for \
-                     their answers before sending more."
+                    "This caller has reached the limit of concurrent requests. Wait for responses \
+                     before sending more."
                 }
-                Full::All => "This process has as many requests in progress as it allows.",
+                Full::All => "This process has reached its limit of concurrent requests.",
             })
         })?;
         let besides = self.take_besides(&request, address)?;

@@ -106,7 +106,7 @@ impl Reception {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let taken = self.memory.take_many(bytes, [address.map(Who::Address), None]);
         taken.map_err(|_full| {
-            Problem::overloaded("This process receives as many bodies as it has memory for.")
+            Problem::overloaded("This process has no memory left for request bodies.")
         })
     }
 }

@@ -160,9 +160,7 @@ impl Articles {
 
 fn untold(why: Untold) -> Problem {
     match why {
-        Untold::Full => {
-            Problem::overloaded("More requests wait for prices than this process lets wait.")
-        }
+        Untold::Full => Problem::overloaded("Too many requests wait for prices."),
         Untold::Broken => Problem::internal(DOING, &why),
     }
 }

@@ -40,7 +40,7 @@ struct Row {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("dispute {0} is not usable as the database has it")]
+#[error("dispute {0} is not valid as stored")]
 struct BadDispute(i64);
 
 impl TryFrom<Row> for DisputeResource {

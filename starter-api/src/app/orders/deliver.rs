@@ -64,7 +64,7 @@ enum Delivering {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("a delivery came to `{0}`, or is not usable as the database has it")]
+#[error("a delivery has the outcome `{0}`, or is not valid as stored")]
 struct BadOutcome(String);
 
 impl DeliverOrder {

@@ -123,9 +123,9 @@ impl Placer {
         };
         match told {
             Ok(outcome) => outcome.map_err(|error| Problem::of_database(DOING, &error)),
-            Err(Untold::Full) => Err(Problem::overloaded(
-                "More orders wait to be put on record than this process lets wait. Nothing was done.",
-            )),
+            Err(Untold::Full) => {
+                Err(Problem::overloaded("Too many orders wait to be recorded. Nothing was done."))
+            }
             Err(broken @ Untold::Broken) => Err(Problem::internal(DOING, &broken)),
         }
     }

@@ -248,7 +248,7 @@ fn worked_out(order: &OrderResource, before: &[StoredRefund], ask: &Ask) -> Resu
     if before.len() >= REFUNDS_MAX {
         return Err(Problem::new(
             Kind::OrderNotRefundable,
-            "The order has had as many refunds as an order may have.",
+            "The order has reached the maximum number of refunds.",
         ));
     }
     let claimed: Vec<_> = before.iter().filter_map(StoredRefund::claimed).collect();

@@ -133,7 +133,7 @@ pub(crate) struct OrderRow {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("order {0} is not usable as the database has it")]
+#[error("order {0} is not valid as stored")]
 struct BadOrder(Uuid);
 
 impl TryFrom<OrderRow> for StoredOrder {

@@ -58,8 +58,8 @@ impl Watch {
         read::read(app, caller, order_id).await?;
         let place = app.streams.take(turn.callers(caller)).map_err(|full| {
             Problem::overloaded(match full {
-                Full::Caller => "This caller has as many open event streams as one may have.",
-                Full::All => "This process has as many open event streams as it allows.",
+                Full::Caller => "This caller has reached the limit of open event streams.",
+                Full::All => "This process has reached its limit of open event streams.",
             })
         })?;
         let watch = Self {

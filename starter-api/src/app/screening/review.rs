@@ -109,4 +109,4 @@ pub(crate) async fn review(
 const NOT_WAITING: &str = "The order does not wait for a review: it was not stopped, was decided about \
                            already, or is being unwound.";
 
-const TOO_LATE: &str = "The time for the review is over, and the rules' own answer counts.";
+const TOO_LATE: &str = "The time for the review is over, and the rules' default decision applies.";

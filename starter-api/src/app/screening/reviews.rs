@@ -73,7 +73,7 @@ impl From<ReviewCursor> for String {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("the review of order {0} is not usable as the database has it")]
+#[error("the review of order {0} is not valid as stored")]
 struct BadReview(Uuid);
 
 /// A review, as stored.

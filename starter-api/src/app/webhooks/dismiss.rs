@@ -22,7 +22,7 @@ pub(crate) async fn dismiss(
     let mut rules = Rules::default();
     let why = rules.check("/why", line_of_text(why, 200));
     let why = rules.kept(why)?;
-    let not_found = || Problem::new(Kind::EventNotFound, "No event of this name is open.");
+    let not_found = || Problem::new(Kind::EventNotFound, "There is no open event with this id.");
     if !is_foreign_id(event_id) {
         return Err(not_found());
     }

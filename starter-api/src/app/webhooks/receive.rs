@@ -85,8 +85,8 @@ fn refused(why: Unsigned) -> Problem {
                 .to_owned()
         }
         Unsigned::Untimely => format!(
-            "The signature counts for {TOLERANCE_SECONDS} seconds before and after the moment that \
-             it names, and that is not now."
+            "The signature's timestamp differs by more than {TOLERANCE_SECONDS} seconds from the \
+             current time."
         ),
     };
     Problem::new(Kind::SignatureRefused, detail)

@@ -19,7 +19,7 @@ pub(crate) async fn retry(
     caller: &Caller,
     event_id: &str,
 ) -> Result<EventResource, Problem> {
-    let not_found = || Problem::new(Kind::EventNotFound, "No event of this name is open.");
+    let not_found = || Problem::new(Kind::EventNotFound, "There is no open event with this id.");
     if !is_foreign_id(event_id) {
         return Err(not_found());
     }

@@ -33,7 +33,7 @@ pub(crate) struct SettleRequest {
     request_body(content = SettleRequest, description = "How it was settled"),
     responses(
         (status = 200, description = "The difference, with who has settled it", body = Difference),
-        (status = 404, description = "No difference of this number stands open", body = Document,
+        (status = 404, description = "There is no open difference with this number", body = Document,
          content_type = "application/problem+json"),
         AuthResponses,
         WriteProblems,

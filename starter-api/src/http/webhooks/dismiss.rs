@@ -35,7 +35,7 @@ pub(crate) struct DismissRequest {
     request_body(content = DismissRequest, description = "Why nothing is to be done about it"),
     responses(
         (status = 200, description = "The event, with who has dismissed it", body = EventResource),
-        (status = 404, description = "No event of this name is open", body = Document,
+        (status = 404, description = "There is no open event with this id", body = Document,
          content_type = "application/problem+json"),
         AuthResponses,
         WriteProblems,

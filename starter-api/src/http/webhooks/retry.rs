@@ -20,7 +20,7 @@ use crate::identity::{Authorized, scope};
             example = "evt_1a")),
     responses(
         (status = 200, description = "It is retried within some seconds", body = EventResource),
-        (status = 404, description = "No event of this name is open", body = Document,
+        (status = 404, description = "There is no open event with this id", body = Document,
          content_type = "application/problem+json"),
         AuthResponses,
         ReadProblems,

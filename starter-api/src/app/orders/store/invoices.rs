@@ -17,7 +17,7 @@ pub(crate) struct StoredInvoice {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("document {0} is not usable as the database has it")]
+#[error("document {0} is not valid as stored")]
 struct BadInvoice(i64);
 
 struct Row {
