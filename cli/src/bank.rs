@@ -125,10 +125,10 @@ async fn take_in(pool: &PgPool, account: &BankAccount, path: &Path) -> Result<Ex
         print(told(*entry, Some(*amount), *became))?;
     }
     if is_known {
-        print("this file was taken in before; nothing was done")?;
+        print("this file was imported before; nothing was done")?;
     } else {
         print(format_args!(
-            "{} transfers taken in; {known} entries were known; {left} are left to the statement",
+            "{} transfers imported; {known} entries were known; {left} are left for the statement",
             found.len(),
         ))?;
     }
@@ -159,7 +159,7 @@ fn told(entry: i64, amount: Option<Money>, became: Became) -> String {
         Became::GoesBack { order } => {
             format!("goes back: the payment of order {order} is not expected any more")
         }
-        Became::Unassigned(why) => format!("whose is it? {}", meaning(why)),
+        Became::Unassigned(why) => format!("unassigned: {}", meaning(why)),
     };
     format!("transfer {entry}{amount}  {became}")
 }
@@ -167,22 +167,22 @@ fn told(entry: i64, amount: Option<Money>, became: Became) -> String {
 const fn meaning(why: Unassigned) -> &'static str {
     match why {
         Unassigned::NoReference => "there is no reference in it",
-        Unassigned::UnknownReference => "there is no payment of its reference",
-        Unassigned::SeveralReferences => "it has the references of several payments",
+        Unassigned::UnknownReference => "there is no payment with its reference",
+        Unassigned::SeveralReferences => "it has references of several payments",
         Unassigned::OtherCurrency => "the payment is in another currency",
-        Unassigned::Returned => "it takes another transfer back",
-        Unassigned::UnclearSum => "the bank's parts of the sum do not come to it",
+        Unassigned::Returned => "it returns another transfer",
+        Unassigned::UnclearSum => "the parts of the amount do not add up to it",
     }
 }
 
 /// Notifies the orders. Their money is on record whether or not this succeeds.
 async fn tell_orders(pool: &PgPool) -> Result<()> {
-    const LATER: &str = "what has come is on record, and its orders were not told; run the same \
-                         command again once Temporal answers";
+    const LATER: &str = "the transfers are recorded, but their orders were not notified; run the \
+                         same command again once Temporal answers";
     let client = Temporal::from_env("ordersaga-bank")?.connect().await.context(LATER)?;
     let told = tell_news(pool, &client).await.context(LATER)?;
     if told > 0 {
-        print(format_args!("{told} orders were told that their money has come"))?;
+        print(format_args!("{told} orders were notified that their money has arrived"))?;
     }
     Ok(())
 }

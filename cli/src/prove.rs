@@ -69,5 +69,5 @@ async fn logs(args: &ProveArgs) -> Result<Finding> {
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     let secrets = secrets_of(variables);
     let looked = look_at_logs(&owner, &secrets, &args.logs).await;
-    looked.context("the logs cannot be judged (who the customers are, only the owner sees)")
+    looked.context("the logs cannot be judged: only the owner's role can read all customers")
 }

@@ -64,10 +64,10 @@ async fn compare(pool: &PgPool) -> Result<ExitCode> {
     clear(is_shown);
     let looked_at = comparison.looked_at();
     if found == 0 {
-        print(format_args!("{looked_at} orders: every row is what its events tell"))?;
+        print(format_args!("{looked_at} orders: every row matches its events"))?;
         return Ok(ExitCode::SUCCESS);
     }
-    print(format_args!("{looked_at} orders: {found} values are not what the events tell"))?;
+    print(format_args!("{looked_at} orders: {found} values differ from the events"))?;
     Ok(ExitCode::FAILURE)
 }
 
@@ -80,11 +80,11 @@ fn clear(is_shown: bool) {
 
 async fn put_right(pool: &PgPool, order: OrderId, by: &str, why: &str) -> Result<ExitCode> {
     let why = line_of_text(why, WHY_MAX).context("--why is no line of text")?;
-    match repair(pool, order, by, &why).await.context("the row was not put right")? {
-        Some(columns) if columns.is_empty() => print("the row is what its events tell")?,
-        Some(columns) => print(format_args!("put right: {}", columns.join(", ")))?,
+    match repair(pool, order, by, &why).await.context("the row was not repaired")? {
+        Some(columns) if columns.is_empty() => print("the row matches its events")?,
+        Some(columns) => print(format_args!("repaired: {}", columns.join(", ")))?,
         None => {
-            print("the row, or the event of its placing, is missing: nothing can be told of it")?;
+            print("the row, or the event of its placing, is missing: it cannot be derived")?;
             return Ok(ExitCode::FAILURE);
         }
     }

@@ -79,10 +79,10 @@ fn show(report: &Report, is_rehearsal: bool) -> Result<()> {
         "{from} to {to}: {payments} payments, {refunds} refunds, {payouts} payouts"
     ))?;
     let hints = report.hints.len();
-    let would = if is_rehearsal { " (nothing was done: this was a rehearsal)" } else { "" };
+    let would = if is_rehearsal { " (nothing was done: dry run)" } else { "" };
     print(format_args!(
-        "{found} differences stand open, of which {opened} are new; {closed} are gone; {voided} \
-         payments that were left are voided, {hints} orders and refunds told to ask again{would}"
+        "{found} differences are open, of which {opened} are new; {closed} no longer exist; {voided} \
+         abandoned payments voided, {hints} orders and refunds told to ask again{would}"
     ))?;
     Ok(())
 }

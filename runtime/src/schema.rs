@@ -130,7 +130,7 @@ async fn drop_unfinished(
             migration.no_tx && migration.sql.as_str().split_whitespace().any(|word| word == index)
         };
         if migrator.iter().any(is_ours) {
-            tracing::warn!(index = name, "an index that was not finished is built anew");
+            tracing::warn!(index = name, "an unfinished index is rebuilt");
             let drop = format!("drop index concurrently if exists {name}");
             sqlx::raw_sql(AssertSqlSafe(drop)).execute(&mut *connection).await?;
         }
@@ -147,7 +147,7 @@ async fn run(migrator: &Migrator, connection: &mut PgConnection) -> Result<(), M
                 tracing::warn!(
                     version,
                     why,
-                    "a migration was in the shop's way; it is tried again"
+                    "a migration conflicted with other transactions; it is retried"
                 );
                 tokio::time::sleep(PAUSE).await;
                 drop_unfinished(migrator, connection).await?;
@@ -302,8 +302,8 @@ impl SchemaGate {
             && !self.warned.swap(true, Ordering::Relaxed)
         {
             tracing::warn!(
-                "the database has {} that this program does not know; it goes on, because \
-                 migrations keep what the release before needs",
+                "the database has {} that this program does not know; it continues, because \
+                 migrations keep what the previous release needs",
                 migrations(unknown)
             );
         }

@@ -26,10 +26,10 @@ pub fn on_signal() -> io::Result<CancellationToken> {
             }
         };
         let signal = received().await;
-        info!(signal, "stopping: what is under way may finish; a second signal ends it at once");
+        info!(signal, "stopping: work in progress may finish; a second signal ends it at once");
         cancelled.cancel();
         let signal = received().await;
-        warn!(signal, "ending at once; steps under way will be tried again");
+        warn!(signal, "ending at once; steps in progress will be retried");
         std::process::exit(INTERRUPTED);
     });
     Ok(stop)

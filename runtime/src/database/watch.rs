@@ -62,7 +62,7 @@ impl PoolWatch {
             Ok(ahead) => gauge!(CLOCK_AHEAD, "pool" => name).set(ahead),
             Err(error) => {
                 counter!(PROBES_FAILED, "pool" => name).increment(1);
-                tracing::debug!(pool = name, error = chain(&error), "no answer by way of the pool");
+                tracing::debug!(pool = name, error = chain(&error), "a probe of the pool failed");
             }
         }
     }
@@ -105,7 +105,7 @@ async fn clock_ahead(connection: &mut PgConnection) -> sqlx::Result<f64> {
 pub(super) fn describe_metrics() {
     describe_gauge!(CONNECTIONS, "Connections of a pool: all that are open, and those idle");
     describe_gauge!(CONNECTIONS_MAX, "The most connections that a pool may have");
-    describe_histogram!(ACQUIRE_SECONDS, "Time to get a connection, tried every 5 s");
-    describe_counter!(PROBES_FAILED, "Tries, every 5 s, to which the database did not answer");
+    describe_histogram!(ACQUIRE_SECONDS, "Time to acquire a connection, probed every 5 s");
+    describe_counter!(PROBES_FAILED, "Probes, every 5 s, that the database did not answer");
     describe_gauge!(CLOCK_AHEAD, "By how much the database's clock is ahead of the program's");
 }

@@ -158,7 +158,10 @@ async fn look_after(
         let is_news =
             serving.send_if_modified(|all| mem::replace(&mut all[place], serves) != serves);
         if is_news && !serves {
-            warn!(frontend = address, "a frontend of Temporal does not answer, and is left alone");
+            warn!(
+                frontend = address,
+                "a frontend of Temporal does not answer, and gets no more calls"
+            );
             is_left = true;
         } else if is_news && mem::take(&mut is_left) {
             info!(frontend = address, "a frontend of Temporal answers again");
