@@ -96,8 +96,8 @@ pub async fn apply(
 
 /// Takes the advisory lock that serialises runs, however long another run holds it.
 ///
-/// It polls instead of blocking in a statement: a blocked statement holds a snapshot, and `create
-/// index concurrently` waits for all older snapshots, so both runs would deadlock. `run_direct`
+/// It polls instead of blocking in a statement: a blocked statement holds a snapshot, and building
+/// an index concurrently waits for all older snapshots, so both runs would deadlock. `run_direct`
 /// takes the same lock again in this session; Postgres session locks are reentrant.
 async fn wait_for_other_runs(connection: &mut PgConnection) -> Result<(), MigrateError> {
     loop {

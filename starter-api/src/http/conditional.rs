@@ -90,8 +90,9 @@ pub(crate) fn changed(thing: &impl Tagged) -> Result<Response, Problem> {
 
 /// Checks the preconditions of a change against the current resource.
 ///
-/// **Errors.** 412 if the resource does not match `If-Match`, or exists in spite of `If-None-Match:
-/// *`; 400 if one of the headers cannot be parsed: ignoring it would make the change unconditional.
+/// **Errors.** 412 if the resource does not match `If-Match`, or exists although `If-None-Match` is
+/// `*`; 400 if one of the headers cannot be parsed: ignoring it would make the change
+/// unconditional.
 pub(crate) fn allows<T: Tagged>(request: &HeaderMap, present: Option<&T>) -> Result<(), Problem> {
     let if_match = readable::<IfMatch>(request, &header::IF_MATCH)?;
     let if_none_match = readable::<IfNoneMatch>(request, &header::IF_NONE_MATCH)?;

@@ -58,9 +58,9 @@ impl RefundOrderRequest {
 /// Once the response is 202, the refund is recorded and will be carried out, even if Temporal or
 /// the payment provider is unavailable. `GET /v1/orders/{order_id}/refunds` shows its state, and
 /// the order's `payment_status` becomes `partially-refunded` or `refunded`. A bank may take days.
-/// If the provider does not refund the money, the order waits for an operator in `GET
-/// /v1/attention`: `retry` asks the provider again, `skip` gives the refund up, and its amount can
-/// be requested again. An order has at most one refund under way.
+/// If the provider does not refund the money, `GET /v1/attention` lists the order for an operator:
+/// `retry` asks the provider again, `skip` gives the refund up, and its amount can be requested
+/// again. An order has at most one refund under way.
 ///
 /// An `Idempotency-Key` is required. Repeat the request with the same key when there is no
 /// response: the repeat is answered with the refund's current state. A key belongs to the order and
