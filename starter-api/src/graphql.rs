@@ -184,7 +184,7 @@ impl Query {
         #[graphql(desc = "Whether it is being unwound.")] unwinding: Option<bool>,
         #[graphql(desc = "As the q of GET /v1/orders.")] text: Option<String>,
         #[graphql(desc = "How many, 1 to 100.", default = 20)] first: u16,
-        #[graphql(desc = "Where the page before ended: its nextCursor.")] after: Option<String>,
+        #[graphql(desc = "The nextCursor of the previous page.")] after: Option<String>,
     ) -> Result<OrderPage, Error> {
         let (app, caller) = (ctx.data::<Arc<App>>()?, ctx.data::<Caller>()?);
         let listing = ListOrders {

@@ -27,11 +27,11 @@ pub(crate) struct ListQuery {
     /// Only those about this order.
     #[serde(skip_serializing_if = "Option::is_none")]
     order_id: Option<Uuid>,
-    /// How many to a page.
+    /// The page size.
     #[serde(default)]
     #[param(value_type = u16, minimum = 1, maximum = 100, default = 20)]
     limit: PageSize,
-    /// Where the page before this one ended: its `next_cursor`.
+    /// The `next_cursor` of the previous page.
     #[serde(default, deserialize_with = "number", skip_serializing_if = "Option::is_some")]
     #[param(value_type = Option<String>)]
     cursor: Option<i64>,

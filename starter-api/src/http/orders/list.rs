@@ -59,11 +59,11 @@ pub(crate) struct ListQuery {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[param(value_type = Option<String>, min_length = 1, max_length = 100, example = "85123A")]
     q: Option<SearchText>,
-    /// How many to a page.
+    /// The page size.
     #[serde(default)]
     #[param(value_type = u16, minimum = 1, maximum = 100, default = 20)]
     limit: PageSize,
-    /// Where the page before this one ended: its `next_cursor`.
+    /// The `next_cursor` of the previous page.
     #[serde(skip_serializing_if = "Option::is_some")]
     #[param(value_type = Option<String>)]
     cursor: Option<OrderCursor>,

@@ -22,11 +22,11 @@ pub(crate) struct ListQuery {
     /// Whether to list settled differences instead of open ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     settled: Option<bool>,
-    /// How many to a page.
+    /// The page size.
     #[serde(default)]
     #[param(value_type = u16, minimum = 1, maximum = 100, default = 20)]
     limit: PageSize,
-    /// Where the page before this one ended: its `next_cursor`.
+    /// The `next_cursor` of the previous page.
     #[serde(default, deserialize_with = "number", skip_serializing_if = "Option::is_some")]
     #[param(value_type = Option<String>)]
     cursor: Option<i64>,

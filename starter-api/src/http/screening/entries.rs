@@ -19,11 +19,11 @@ use crate::identity::{Authorized, scope};
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct EntriesQuery {
-    /// How many to a page.
+    /// The page size.
     #[serde(default)]
     #[param(value_type = u16, minimum = 1, maximum = 100, default = 20)]
     limit: PageSize,
-    /// Where the page before this one ended: its `next_cursor`.
+    /// The `next_cursor` of the previous page.
     #[serde(default, deserialize_with = "number", skip_serializing_if = "Option::is_some")]
     #[param(value_type = Option<String>)]
     cursor: Option<i64>,
