@@ -1,4 +1,4 @@
-//! What can be seen of a pool in the metrics.
+//! A pool's metrics.
 
 #![cfg(test)]
 
@@ -7,7 +7,7 @@ use runtime::metrics::{page, recorder};
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 
-/// The value of a series, as the page has it.
+/// The value of a series on the metrics page.
 fn value(series: &str) -> Option<String> {
     let page = page();
     let line = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
@@ -45,7 +45,7 @@ async fn a_pool_is_seen_to_be_full_and_to_give_no_connection(owner: PgPool) {
     is(r#"ordersaga_database_acquire_seconds_count{pool="narrow"}"#, "1");
 }
 
-/// The clocks of the test and of its database are the same one.
+/// The test and its database share one clock.
 #[sqlx::test(migrations = false)]
 async fn clocks_that_agree_are_seen_to(owner: PgPool) {
     drop(recorder());

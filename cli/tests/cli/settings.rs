@@ -1,11 +1,11 @@
-//! Settings that cannot be used.
+//! Invalid settings.
 
 use std::process::Command;
 
 use expect_test::expect;
 
-/// What the program says about these settings, and its exit code: the message, without the usage
-/// that follows.
+/// Runs the program with these settings: the error message without the usage that follows, and the
+/// exit code.
 fn refused(arguments: &[&str], environment: &[(&str, &str)]) -> String {
     let mut program = Command::new(env!("CARGO_BIN_EXE_ordersaga"));
     let program = program.env_clear().args(arguments).envs(environment.iter().copied());
@@ -13,7 +13,7 @@ fn refused(arguments: &[&str], environment: &[(&str, &str)]) -> String {
     assert!(output.stdout.is_empty(), "a message is no result");
     let said = String::from_utf8(output.stderr).unwrap();
     let lines = said.lines().map(str::trim).take_while(|line| !line.is_empty());
-    // A log line begins with its time.
+    // A log line begins with a timestamp.
     let message = lines.collect::<Vec<_>>().join(" ");
     let message = message.split_once("ERROR").map_or(&*message, |(_time, line)| line);
     format!("{} {}\n", output.status.code().unwrap(), message.trim())
