@@ -40,7 +40,7 @@ pub(crate) async fn with_heartbeat<T>(
             _ = due.tick() => {
                 // The heartbeat has no details, so it can always be serialised.
                 if let Err(error) = context.record_heartbeat(()).await {
-                    tracing::error!(%error, "a sign of life cannot be given");
+                    tracing::error!(%error, "cannot record a heartbeat");
                 }
             }
         }

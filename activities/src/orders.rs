@@ -59,8 +59,8 @@ pub(crate) async fn on_record(db: &PgPool, key: StepKey) -> Result<Order, Activi
     read(db, key).await?.order(key)
 }
 
-/// Whether the order's record was restored from a backup, so that it may lack what a lost run has
-/// requested from a party.
+/// Whether the order's record is older than its workflow, as after a restore from a backup, so that
+/// it may lack what a lost run has requested from a party.
 pub(crate) async fn was_set_back(db: &PgPool, order: OrderId) -> Result<bool, ActivityFault> {
     sqlx::query_scalar!(
         r#"select exists (select from orders.set_back where order_id = $1) as "is_there!""#,

@@ -177,7 +177,7 @@ async fn book(connection: &mut PgConnection, list: i64) -> Result<(), sqlx::Erro
     Ok(())
 }
 
-/// Notes that the bank has carried a line out, if this transfer is one.
+/// If this transfer belongs to a line, records that the bank has executed it.
 pub(super) async fn note_executed(
     connection: &mut PgConnection,
     transfer: &Transfer,
