@@ -302,9 +302,9 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// Adds a lost run's payment to a record that is older than its workflow, as after a restore from
-    /// a backup: opening it again under the same key moves no money, and returns its id. This is
-    /// done before the tombstone, after which no id can be stored.
+    /// Adds a lost run's payment to a record that is older than its workflow, as after a restore
+    /// from a backup: opening it again under the same key moves no money, and returns its id. This
+    /// is done before the tombstone, after which no id can be stored.
     ///
     /// Only the order's first payment is requested. A replacement may have been made with another
     /// method, which is lost as well; the reconciliation finds it.

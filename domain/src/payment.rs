@@ -1,7 +1,7 @@
 //! Decides the next call when a payment is authorised, captured or closed, from what is known: pure
 //! functions, without a provider or a database.
 //!
-//! A payment is created in two steps. Opening it moves no money; its id at the provider is stored
+//! A payment is created in two phases. Opening it moves no money; its id at the provider is stored
 //! under the step's key before the bank is asked. From then on every query and request names that
 //! id, whose state the provider answers consistently. So nothing depends on idempotency keys that
 //! the provider may forget, or on a search that may lag.

@@ -1,7 +1,7 @@
 //! Decides the next call when a parcel is shipped or its shipment cancelled, from what is known:
 //! pure functions, without a carrier or a database.
 //!
-//! A shipment is created in two steps. Drafting it costs nothing and triggers no pickup; its id at
+//! A shipment is created in two phases. Drafting it costs nothing and triggers no pickup; its id at
 //! the carrier is stored under the step's key before the label is bought. From then on every query
 //! and request names that id, whose state the carrier answers consistently.
 //!

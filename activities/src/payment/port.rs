@@ -18,7 +18,7 @@ use crate::party::answer::Unread;
 
 /// A payment provider.
 ///
-/// A payment is created in two steps. [`open`](Self::open) moves no money; the id that it returns
+/// A payment is created in two phases. [`open`](Self::open) moves no money; the id that it returns
 /// is stored before anything else is requested. Every other request names that id, and its effect
 /// depends on the payment's state alone, so it is idempotent, however long the provider remembers
 /// idempotency keys.

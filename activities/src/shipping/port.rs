@@ -13,10 +13,10 @@ use crate::party::answer::Unread;
 
 /// A carrier.
 ///
-/// A shipment is created in two steps. [`draft`](Self::draft) triggers no pickup and costs nothing;
-/// the id that it returns is stored before anything else is requested. Every other request names
-/// that id, and its effect depends on the shipment's state alone, so it is idempotent, however long
-/// the carrier remembers references.
+/// A shipment is created in two phases. [`draft`](Self::draft) triggers no pickup and costs
+/// nothing; the id that it returns is stored before anything else is requested. Every other request
+/// names that id, and its effect depends on the shipment's state alone, so it is idempotent,
+/// however long the carrier remembers references.
 #[async_trait]
 pub trait Carrier: Send + Sync {
     /// Properties of this carrier that the shop has to allow for.
