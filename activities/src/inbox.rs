@@ -159,13 +159,13 @@ fn told(event: &Taken, fault: &ActivityFault) -> String {
     let (id, why) = (&event.event_id, chain(fault));
     match fault {
         ActivityFault::Broken { .. } => {
-            tracing::error!(event = id, error = why, "an event of the provider meets a bug");
+            tracing::error!(event = id, error = why, "a provider event fails because of a bug");
         }
         ActivityFault::Unavailable { .. }
         | ActivityFault::InvalidAnswer { .. }
         | ActivityFault::NotOpen { .. }
         | ActivityFault::Rejected(_) => {
-            tracing::warn!(event = id, error = why, "an event of the provider waits");
+            tracing::warn!(event = id, error = why, "a provider event cannot be applied yet");
         }
     }
     why

@@ -213,8 +213,8 @@ impl Breaker {
             stopped_at: None,
             last_failure: None,
         };
-        describe_gauge!(STATE, "1 for how the party is dealt with, and 0 otherwise");
-        describe_counter!(CALLS_NOT_MADE, "Calls that the party was spared, left alone or stopped");
+        describe_gauge!(STATE, "1 for the party's current state, and 0 for the others");
+        describe_counter!(CALLS_NOT_MADE, "Calls refused while the party was away or stopped");
         // Registers the counter at zero, so that the first refusal shows as an increase.
         counter!(CALLS_NOT_MADE, "party" => party.name()).absolute(0);
         show(party, course.state());
@@ -287,7 +287,7 @@ impl Breaker {
         if is != was {
             course.since = SystemTime::now().into();
             let (party, failure) = (self.party.name(), course.last_failure.as_deref());
-            warn!(party, failure, state = is.name(), "a party answers again, or is left alone");
+            warn!(party, failure, state = is.name(), "a party's circuit breaker changed its state");
             show(self.party, course.state());
         }
     }

@@ -95,7 +95,7 @@ pub(super) async fn rules(db: &PgPool) -> Result<InUse, ActivityFault> {
             active = read;
         } else {
             shadow = read
-                .inspect_err(|why| tracing::warn!(why = why.as_str(), "rules cannot be tried out"))
+                .inspect_err(|why| tracing::warn!(why = why.as_str(), "shadow rules are unusable"))
                 .ok();
         }
     }

@@ -94,10 +94,10 @@ pub struct BankTransferProvider {
 
 /// What this provider cannot do.
 const CANNOT: [&str; 4] = [
-    "set money aside without its customer: they transfer it",
-    "say no: what does not come by its time is not approved",
-    "give money back by itself: an operator hands a payment list to the bank",
-    "notice by itself what has come: an operator imports the bank's files",
+    "authorise without the customer: they transfer the money",
+    "decline: money that does not come in time counts as not approved",
+    "refund by itself: an operator hands a payment list to the bank",
+    "detect incoming money by itself: an operator imports the bank's files",
 ];
 
 impl BankTransferProvider {

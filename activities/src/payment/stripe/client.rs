@@ -67,7 +67,7 @@ pub enum UnusableSettings {
     )]
     PublishableKey,
     /// Not a key of Stripe's.
-    #[error("the API key is none; Stripe's begin with sk_live_, rk_live_, sk_test_ or rk_test_")]
+    #[error("the API key is invalid; Stripe's begin with sk_live_, rk_live_, sk_test_ or rk_test_")]
     NoKey,
     /// A URL over which the key could be read in transit, or the customer redirected.
     #[error("{0} is neither https nor on this machine")]
