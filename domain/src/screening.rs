@@ -209,7 +209,7 @@ pub enum Condition {
         of: Subject,
         /// The length of the window.
         seconds: u32,
-        /// The highest number of orders for which the condition does not hold.
+        /// How many orders are allowed.
         more_than: u32,
     },
     /// The order costs more than this. Never holds for an order in another currency.

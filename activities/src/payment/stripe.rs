@@ -258,7 +258,7 @@ impl StripeProvider {
 }
 
 impl Action {
-    /// The payment, if it was made by the shop.
+    /// The payment, if its state is one that the request may lead to.
     fn made(&self, payment: Payment) -> Result<Payment, ProviderError> {
         if self.to.contains(&payment.state) {
             Ok(payment)

@@ -698,7 +698,7 @@ pub(super) async fn voided(
     commit(transaction, DOING).await
 }
 
-/// At most `limit` refunds that wait for something that the provider has already decided.
+/// At most `most` refunds that wait for something that the provider has already decided.
 pub(super) async fn decided_refunds(
     notes: &mut Notes<'_>,
     run: i64,
