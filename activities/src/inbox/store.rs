@@ -308,7 +308,7 @@ pub(super) struct FromOutside<'a> {
     pub(super) parts: Parts,
     pub(super) entry: &'a JournalEntry,
     pub(super) reference: &'a str,
-    /// The events: requested, succeeded, and posted. The second gets the amount left of the payment.
+    /// The events: requested, succeeded, posted. The second gets the amount left of the payment.
     pub(super) events: [&'a OrderEvent; 3],
 }
 
