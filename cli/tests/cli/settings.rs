@@ -169,7 +169,7 @@ fn nobody_is_to_take_money_with_settings_that_cannot_be_used() {
         2 error: invalid value 'paypal' for '--payment-provider <PAYMENT_PROVIDER>' [possible values: sandbox, stripe, bank-transfer]
         2 ordersaga: PAYMENT_PROVIDER is stripe, and STRIPE_API_KEY is not set
         2 ordersaga: the settings for Stripe: the API key is a publishable key, which may not take money; a secret key begins with sk_, a restricted one with rk_
-        2 ordersaga: the settings for Stripe: the API key is none; Stripe's begin with sk_live_, rk_live_, sk_test_ or rk_test_
+        2 ordersaga: the settings for Stripe: the API key is invalid; Stripe's begin with sk_live_, rk_live_, sk_test_ or rk_test_
         2 ordersaga: the settings for Stripe: http://api.stripe.com/ is neither https nor on this machine
         2 ordersaga: the settings for Stripe: http://shop.example/back is neither https nor on this machine
         2 ordersaga: PAYMENT_PROVIDER is bank-transfer: BANK_IBAN and BANK_HOLDER name the shop's account, and are not set
