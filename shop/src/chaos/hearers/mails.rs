@@ -148,7 +148,9 @@ mod tests {
     fn a_mail_is_there_at_least_once_or_at_most_once() {
         let is_well = |state: &str, is_at_most_once, times| {
             let (message_id, state) = ("m".to_owned(), state.to_owned());
-            Notification { message_id, state, is_at_most_once, is_leased: false }.complaint(times).is_none()
+            Notification { message_id, state, is_at_most_once, is_leased: false }
+                .complaint(times)
+                .is_none()
         };
         for (state, times) in [("sent", 1), ("sent", 2), ("skipped", 0)] {
             assert!(is_well(state, false, times), "{state} {times}");
