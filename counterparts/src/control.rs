@@ -1,4 +1,4 @@
-//! The proxy's own paths, by which a test says what is to go wrong, and asks what was judged.
+//! The proxy's own endpoints, with which a test plans faults and reads stripe-mock's judgements.
 
 use std::sync::Arc;
 
