@@ -37,7 +37,7 @@ def main() -> int:
         ([str(tools.folder / "bin" / "buf"), "lint"], REPO / "starter-api" / "proto"),
         ([sys.executable, "check.py"], REPO / "observability"),
     ]
-    # All of them, even if the first has something to say.
+    # Run all of them, even if the first one fails.
     return 0 if all([tools.passes(command, folder) for command, folder in looks]) else 1
 
 

@@ -19,7 +19,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 
 class Taking:
-    """For the demo, where no other mail server can be had."""
+    """For the demo, if no other mail server is available."""
 
     async def handle_DATA(self, _server: SMTP, _session: Session, _envelope: Envelope) -> str:
         return "250 2.0.0 taken"

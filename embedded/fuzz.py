@@ -27,7 +27,7 @@ CHECKS = (
     "not_a_server_error,status_code_conformance,content_type_conformance,"
     "response_headers_conformance,response_schema_conformance,unsupported_method"
 )
-# What they say depends on the state of the machine, not on what is asked.
+# Their answers depend on the state of the machine, not on the request.
 LEFT_OUT = ("/ready", "/metrics")
 CALLERS = {
     "shop": "ORDERSAGA_CLIENT_SECRET",
@@ -55,7 +55,7 @@ def stands(tools: Tools, url: str, cases: int, headers: list[str]) -> bool:
         *("--no-color", "--warnings", "off", *left_out),
         *(part for header in headers for part in ("--header", header)),
     ]
-    # It leaves its own notes wherever it runs.
+    # It writes its own files to the working directory.
     with tempfile.TemporaryDirectory() as scratch:
         return tools.passes([*tools.script("schemathesis"), *arguments], Path(scratch))
 

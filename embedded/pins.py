@@ -20,10 +20,10 @@ from console import Problem, say
 
 PINS = Path(__file__).resolve().parent / "pins"
 
-# Resolves versions and writes hashes. It is fetched by its own pins.
+# Resolves versions and writes hashes. It is fetched with its own pins.
 RESOLVER = "uv==0.13.9"
 
-# The oldest Python for which a set is resolved; a set whose packages need a later one says so.
+# The oldest Python for which a set is resolved; a set that needs a later one says so.
 OLDEST_PYTHONS = ("3.9", "3.10", "3.11")
 
 
@@ -45,7 +45,7 @@ def pinned(packages: tuple[str, ...], pins: Path = PINS) -> Path:
 
 
 def is_pin(line: str, package: str) -> bool:
-    """Whether the line pins exactly this package and version, as `uv` writes it."""
+    """Whether the line pins exactly this package and version, in `uv`'s format."""
     words = line.split()
     return bool(words) and words[0].lower() == package.lower()
 
@@ -55,8 +55,8 @@ def name_of(package: str) -> str:
 
 
 def write(packages: tuple[str, ...], alone: bool) -> Path:
-    """Resolves the set anew, and writes its file."""
-    # Imported here, because they fetch by the pins that this module reads.
+    """Resolves the set again, and writes its file."""
+    # Imported here, because these modules fetch with the pins that this module reads.
     from tools import Tools
 
     uv = str(Tools(RESOLVER).folder / "bin" / "uv")

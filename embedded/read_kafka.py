@@ -14,7 +14,7 @@ import sys
 
 from kafka import KafkaConsumer, TopicPartition
 
-# How long nothing may come before nothing more will.
+# After so long without a record, none is expected.
 GIVEN_UP_AFTER_MS = 30_000
 
 
@@ -25,7 +25,7 @@ def main(brokers: str, topic: str, wanted: str) -> int:
         enable_auto_commit=False,
         consumer_timeout_ms=GIVEN_UP_AFTER_MS,
     )
-    # Without a group, so that nobody has to agree with anybody about who reads what.
+    # Without a consumer group, so that partitions need not be assigned.
     partitions = [TopicPartition(topic, one) for one in consumer.partitions_for_topic(topic) or ()]
     consumer.assign(partitions)
     consumer.seek_to_beginning(*partitions)

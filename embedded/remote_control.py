@@ -21,7 +21,7 @@ from processes import Services, Signals
 LINE_BYTES_MAX = 4096
 
 
-# What is done for a wish, by its name and the service's; answers the service's pid.
+# Carries out a request, by its name and the service's; returns the service's pid.
 Acts = Mapping[tuple[str, str], Callable[[], int]]
 
 
@@ -34,8 +34,8 @@ class RemoteControl:
         signals.also_wake_by(self._ours)
 
     def obey(self) -> None:
-        """Does what has been asked for by now. It is called whenever the launcher wakes up."""
-        # The other end belongs to the command alone: once it has gone, nothing more comes.
+        """Carries out all pending requests. Called whenever the launcher wakes up."""
+        # Only the command has the other end: once it has ended, no more requests come.
         self.handed_over.close()
         try:
             received = self._ours.recv(LINE_BYTES_MAX)

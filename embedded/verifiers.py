@@ -1,4 +1,4 @@
-"""The public libraries by which receivers verify webhooks: tests have them verify ours."""
+"""Public libraries with which receivers verify webhooks: tests verify our signatures with them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ NODE = "standardwebhooks@1.1.1"
 
 
 def verifiers(cache: Path) -> dict[str, str]:
-    """Where the libraries are, as their languages look for them. What cannot be had is said; but
-    where pip is, Python's can be had, so that without it nothing goes on."""
+    """The environment in which each language finds its library. Prints what is not available; but
+    Python's library is required wherever pip is installed."""
     found = {"STANDARD_WEBHOOKS_PYTHON": _for_python(cache), "STANDARD_WEBHOOKS_NODE": _for_node(cache)}
     return {name: str(folder) for name, folder in found.items() if folder}
 
