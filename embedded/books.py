@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Has hledger and beancount check a shop's books, and looks whether they agree with `prove`.
+"""Has hledger and beancount check a shop's books, and compares the results with `prove`.
 
-  books.py ORDERSAGA FOLDER    the program `ordersaga`, and where the exported books go
+  books.py ORDERSAGA FOLDER    the program `ordersaga`, and the folder for the exported books
 
-`stack.py books` starts a shop and runs the demo for it. Each of the two is also given the books
-with a cent more in one entry, and with a cent moved from one account to another, and has to refuse
-them. Ends with 1 if one does not, or does not agree.
+`stack.py books` starts a shop and runs the demo for it. Both programs must also reject the books
+with one entry a cent too high, and with a cent moved from one account to another. Exits with 1 if
+one does not, or if the results differ.
 """
 
 from __future__ import annotations

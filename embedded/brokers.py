@@ -1,8 +1,8 @@
 """The brokers that tests and the benchmark send events to: tansu, Apache Kafka and RabbitMQ.
 
-tansu is a wheel and starts at once; each test that wants one starts its own. Apache Kafka comes
-from Maven and needs Java, RabbitMQ is the system's own. All of them are programs of their own, in
-memory or in the stack's data folder.
+tansu comes as a wheel and starts at once; each test that needs one starts its own. Apache Kafka is
+fetched with Maven and needs Java; RabbitMQ is the one installed on the system. All run as separate
+programs, in memory or in the stack's data folder.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A real Temporal cluster on one machine: three nodes, their own Postgres, and a balancer.
 
-The server is built by Go from its own module, once. Where haproxy is installed, it stands before the
-nodes and before the starters, and leaves out who does not answer; without it, the programs balance
-over the nodes by themselves (ORDERSAGA_TEMPORAL_FRONTENDS), and there is one starter.
+The server is built once with Go, from its own module. If haproxy is installed, it balances over the
+nodes and over the starters, and skips those that do not answer; without it, the programs balance over
+the nodes themselves (ORDERSAGA_TEMPORAL_FRONTENDS), and there is one starter.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """The counterparts of outside parties that tests run against, and where they are fetched from.
 
-Run by itself, fetches what is missing and prints what is there. `localstripe` keeps payments as
-Stripe does, `stripe-mock` judges requests by Stripe's own description, `toxiproxy` breaks the
-network between any two programs, Mailpit takes mails and refuses them on command, and aiosmtpd loses
-its answers. They are programs of their own, never linked.
+As a program, fetches missing counterparts and prints which are available. `localstripe` stores
+payments like Stripe, `stripe-mock` validates requests against Stripe's OpenAPI description,
+`toxiproxy` breaks the network between two programs, Mailpit accepts mails and rejects them on
+command, and aiosmtpd drops its answers. They are separate programs, never linked.
 """
 
 from __future__ import annotations

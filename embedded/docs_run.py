@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""Runs the commands that README and docs show, as they stand there.
+"""Runs the commands in README and docs verbatim.
 
   docs_run.py [GROUP...]    runs these groups of blocks, or all of them (see docs_blocks.py)
 
-The blocks meet what a reader has who does not use the launcher: a Postgres server without any of
-Ordersaga's roles, and a Temporal server without its namespace, search attributes and settings. The
-group `cluster`, which always runs first, is what docs/going-live.md says about such servers. Each
-block runs in a shell of its own, which gets the variables that the ones before have set; it fails
-with the first command that fails.
+The blocks run in the environment of a reader who does not use the launcher: a Postgres server
+without Ordersaga's roles, and a Temporal server without its namespace, search attributes and
+settings. The group `cluster`, which always runs first, contains the commands of docs/going-live.md
+for such servers. Each block runs in a new shell with the variables that earlier blocks have set, and
+fails with the first command that fails.
 
-Blocks that are not run have their commands looked up: `ordersaga` and `temporal` have to know each
-subcommand and each option that is shown.
+The commands of other blocks are only looked up: `ordersaga` and `temporal` must know each subcommand
+and each option.
 """
 
 from __future__ import annotations

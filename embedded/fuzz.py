@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Asks a running starter all that its own description allows, and much that it does not.
+"""Fuzzes a running starter with requests inside and outside of its OpenAPI description.
 
-  fuzz.py [CASES]    so many requests for each operation at most (default 40)
+  fuzz.py [CASES]    the maximum number of requests for each operation (default 40)
 
-`stack.py fuzz` starts the whole shop for it. No answer may be a fault (5xx), and none may have a
-status, a type or a shape that the description does not have: asked as the shop, as its operator
-and its bookkeeper, and by nobody. Ends with 1 if one does.
+`stack.py fuzz` starts the whole system for it. No answer may be a 5xx, or have a status, a content
+type or a schema that the description does not contain: as the shop, as its operator, as its
+bookkeeper, and without authentication. Exits with 1 on any violation.
 """
 
 from __future__ import annotations

@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""Has others judge the invoices of a shop's orders, which have to come to what was charged.
+"""Has independent programs validate a shop's invoices, whose totals must equal the charges.
 
-  invoices.py ORDERSAGA FOLDER    the program `ordersaga`, and where the documents go
+  invoices.py ORDERSAGA FOLDER    the program `ordersaga`, and the folder for the documents
 
-`stack.py invoices` starts a shop and runs the demo for it. Then some of the orders are given back, one in
-part, one whole, and one in two parts, so that there are credit notes. Mustang judges by the rules of EN
-16931, factur-x by the schemas of UBL and CII. Mustang also judges the PDFs, by PDF/A-3 and by what is in
-them, and factur-x takes the XML out of them, which has to be the CII to the byte. Each is also given an
-invoice and a credit note of each syntax that is wrong, with a cent more in its total or with an element of
-another name, and has to refuse it. JUDGE=factur-x goes without Mustang, which needs Java and Maven. Ends
-with 1 if a document is refused, a wrong one is not, an invoice does not come to its order's charge or a
-credit note to its refund, or there was no invoice or no credit note to judge.
+`stack.py invoices` starts a shop and runs the demo for it. Then some orders are refunded, one in part,
+one completely, and one in two parts, so that there are credit notes. Mustang checks the rules of EN
+16931, factur-x the schemas of UBL and CII. Mustang also validates the PDFs, as PDF/A-3 and by their
+content, and factur-x extracts their XML, which must be identical to the CII. Each must also reject an
+invalid invoice and credit note of each syntax, with a total that is a cent too high or with a misnamed
+element. JUDGE=factur-x skips Mustang, which needs Java and Maven. Exits with 1 if a document is rejected,
+an invalid one is not, an invoice does not equal its order's charge or a credit note its refund, or there
+was no invoice or no credit note to check.
 """
 
 from __future__ import annotations

@@ -1,18 +1,18 @@
 #!/usr/bin/env python3
-"""Ordersaga beside what one might take instead, on the same machine, with the same orders.
+"""Compares Ordersaga with alternatives, on the same machine, with the same orders.
 
   peers.py                     everything: rates, accepts, and a kill of each
   peers.py --only restate      one of them, or several, without Ordersaga
-  peers.py --bench FILE        Ordersaga's rates out of what `make bench` has printed
-  peers.py --without-kills     rates and accepts alone; --without-rates: the kills alone
+  peers.py --bench FILE        takes Ordersaga's rates from the output of `make bench`
+  peers.py --without-kills     only rates and accepts; --without-rates: only kills
 
-The peers are in peers/ (its README says how each is written). Each gets a Postgres of its own, new
-and with Ordersaga's settings, and runs while none of the others does. What needs Go, node or pip is
-left out where that is missing, and said.
+The peers are in peers/ (its README says how each is written). Each runs alone, with a new Postgres
+with Ordersaga's settings. A peer that needs Go, node or pip is skipped with a message if that is
+missing.
 
-First each carries 100 orders at once, of 22 lines in the mean, for --seconds; then it accepts
-2,000 and waits for none; then its program is killed with -9 under 100 orders and started again, and
-SQL counts what became of them. The kill is repeated for each way in which a step may be written.
+First each processes 100 concurrent orders, of 22 lines in the mean, for --seconds; then it accepts
+2,000 without waiting for them; then its program is killed with -9 while it processes 100 orders and
+started again, and SQL counts the results. The kill is repeated for each way to write a step.
 """
 
 from __future__ import annotations

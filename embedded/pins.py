@@ -1,13 +1,12 @@
 #!/usr/bin/env python3
-"""The hashes of what is fetched from the Python package index, in the files of `embedded/pins`.
+"""The hashes of all packages fetched from the Python package index, in the files of `embedded/pins`.
 
-Each file lists one set of packages that are fetched together, everything that they depend on, and
-the SHA-256 of each file that pip may download. pip then refuses any other file, whoever has put it
-on the index.
+Each file lists one set of packages that are fetched together, with all dependencies, and the SHA-256
+of each file that pip may download. pip then rejects any other file on the index.
 
-  pins.py PACKAGE==VERSION...    writes the file of a set (its first package names it)
+  pins.py PACKAGE==VERSION...    writes the file of a set, named after its first package
   pins.py --alone PACKAGE==VERSION
-                                 the same without its dependencies, for a wheel that is unpacked
+                                 the same without dependencies, for a wheel that is unpacked
 """
 
 from __future__ import annotations
@@ -30,8 +29,8 @@ OLDEST_PYTHONS = ("3.9", "3.10", "3.11")
 def pinned(packages: tuple[str, ...], pins: Path = PINS) -> Path:
     """The file that pins this set.
 
-    **Raises** `Problem` if there is none, or if it pins other versions: then whoever has changed a
-    version has to write it anew.
+    **Raises** `Problem` if there is none, or if it pins other versions: after a change of versions,
+    write it again.
     """
     file = pins / f"{name_of(packages[0])}.txt"
     again = f"python3 embedded/pins.py {' '.join(packages)}"

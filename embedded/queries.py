@@ -1,12 +1,11 @@
 #!/usr/bin/env python3
-"""Compares the answers in .sqlx, from which every query is checked at build time, with a database.
+"""Compares .sqlx, which every build checks queries against, with a database.
 
-  queries.py URL     a database that all migrations were applied to, and whose owner the URL names
+  queries.py URL     the owner's URL of a database with all migrations
 
-The database is asked for the names and types of each query's columns, and for the types of its
-parameters. That takes seconds, where `make queries` compiles every crate that asks. It does not see
-whether a column that could not be null may be by now, nor a query that has no answer yet: the build
-fails for that one.
+The database describes the names and types of each query's columns, and the types of its parameters.
+That takes seconds, whereas `make queries` compiles every crate with queries. It does not detect a
+column that has become nullable, nor a query missing in .sqlx, for which the build fails.
 """
 
 from __future__ import annotations

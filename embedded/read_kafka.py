@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Reads a topic by kafka-python, a client that the relay has nothing in common with.
+"""Reads a topic with kafka-python, a client that shares no code with the relay.
 
   read_kafka.py BROKERS TOPIC COUNT
 
-Prints so many records, or with `all` those that are there, each as JSON in a line: of each partition
-in its order. Ends with 1 if they do not come. Run with kafka-python on PYTHONPATH.
+Prints COUNT records, or with `all` those that exist, as JSON lines, each partition's in order. Exits
+with 1 if there are fewer. Needs kafka-python on PYTHONPATH.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Lets the launched command kill services and start them again, as a torture test must.
+"""Lets the launched command kill and start services, as a chaos test must.
 
 The command's standard input is one end of a socket. It writes `{"kill": "worker"}` or
-`{"start": "worker"}`, a line each, and for each line gets one back that repeats the wish, with
-the service's `pid`, or that says in `error` why nothing was done. `hang` and `go-on` are wished for
-in the same way. What else can be wished for, of which service, the launcher says.
+`{"start": "worker"}`, one per line, and gets one line back for each: the request with the service's
+`pid`, or with `error` if it failed. `hang` and `go-on` are requested in the same way. The launcher
+defines further requests for some services.
 """
 
 from __future__ import annotations

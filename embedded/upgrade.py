@@ -1,8 +1,8 @@
-"""An earlier release of the programs, and the way from it to this one while orders are under way.
+"""A rolling upgrade from an earlier release of the programs to this one while orders are in progress.
 
-The way is that of docs/deploys.md: the new release migrates, its workers are started beside the old
-ones and made current, the APIs are replaced one after the other, and the old workers go once they
-are drained.
+It follows docs/deploys.md: the new release migrates the database, its workers are started beside the
+old ones and made current, the APIs are replaced one after the other, and the old workers are stopped
+once they are drained.
 """
 
 from __future__ import annotations
