@@ -94,7 +94,7 @@ def hledger() -> Path:
         )
     version = version_of(Path(found))
     if version < HLEDGER_AT_LEAST:
-        told = ".".join(map(str, version)) or "no program that tells its version"
+        told = ".".join(map(str, version)) or "a program without a version number"
         wanted = ".".join(map(str, HLEDGER_AT_LEAST))
         raise Problem(f"{found} is hledger {told}: {wanted} or later is wanted, in HLEDGER or PATH")
     return Path(found)
@@ -202,11 +202,11 @@ def main(arguments: list[str]) -> int:
         rows.append(judged(checker, export(ordersaga, checker, folder)))
     for row in rows:
         if row.objection is not None:
-            print(f"\n{row.who} has this against the books:\n{row.objection}")
+            print(f"\n{row.who} rejects the books:\n{row.objection}")
     print("\n".join(["", TITLE, *(row.line() for row in rows)]))
     if agree(rows):
         return 0
-    print("\nThey do not agree, or one of them lets a cent pass.")
+    print("\nThe results differ, or one of the programs missed a changed cent.")
     return 1
 
 

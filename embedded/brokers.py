@@ -96,7 +96,7 @@ class Brokers:
         try:
             return {"ORDERSAGA_CONFLUENT_KAFKA": str(fetched(self.cache, (CONSUMER,)))}
         except Problem as problem:
-            say(f"no consumer in Python reads from a broker: {problem}")
+            say(f"the Python consumer is not available: {problem}")
             return {}
 
     def that_is_killed(self) -> Broker:
@@ -108,7 +108,7 @@ class Brokers:
         try:
             kafka = self.kafka(creates_topics=True)
         except Problem as problem:
-            say(f"the broker that is killed is tansu, which keeps nothing: {problem}")
+            say(f"the broker that is killed is tansu, which does not persist its records: {problem}")
             broker = self.tansu_as_service()
         else:
             (service,) = kafka.services

@@ -273,7 +273,7 @@ class Cluster:
         haproxy = shutil.which("haproxy")
         if haproxy is None:
             say(
-                "there is no haproxy, so nothing balances over the starters, and `temporal` speaks "
+                "there is no haproxy, so there is one starter without a balancer, and `temporal` connects "
                 "to one node; the programs balance over the nodes by themselves"
             )
             return None
@@ -324,7 +324,7 @@ class Cluster:
             )
             if asked.returncode == 0:
                 return members(asked.stdout)
-        raise Problem(f"no node says who belongs to the cluster: {asked.stderr.strip()}")
+        raise Problem(f"no node reports the members of the cluster: {asked.stderr.strip()}")
 
     def _then_pid(self, name: str, act: Callable[[], None]) -> Callable[[], int]:
         def carry_out() -> int:
@@ -337,7 +337,7 @@ class Cluster:
         for address in self.addresses:
             if listens(FRONTEND, address):
                 raise Problem(
-                    f"somebody listens on {address}:{FRONTEND}, where a node of the cluster is to "
+                    f"another program listens on {address}:{FRONTEND}, where a node of the cluster is to "
                     "be: end it and run this again"
                 )
 

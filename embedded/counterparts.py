@@ -242,7 +242,7 @@ def strict_mailpit(
     command += ["-newkey", "rsa:2048", "-keyout", key, "-out", certificate]
     made = subprocess.run(command, capture_output=True, text=True)
     if made.returncode:
-        say(f"openssl makes no certificate for a mail server: {made.stderr.strip()}")
+        say(f"openssl cannot make a certificate for a mail server: {made.stderr.strip()}")
         return None
     smtp = ports.choose("the strict Mailpit", STRICT_MAILPIT_PORT)
     api = ports.choose("the strict Mailpit's API", STRICT_MAILPIT_API_PORT)

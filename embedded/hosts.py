@@ -137,7 +137,7 @@ def hosts_for(count: int, wants_cuts: bool, say: Callable[[str], None]) -> Loopb
     ip = shutil.which("ip")
     if ip is None or os.geteuid() != 0:
         missing = "there is no `ip` (iproute2)" if ip is None else "only root may make its namespaces"
-        say(f"the network between the nodes cannot be cut, and so it is not: {missing}")
+        say(f"the network between the nodes cannot be cut, so those faults are skipped: {missing}")
         return Loopback(count)
     hosts = Namespaces(count, ip)
     try:
@@ -146,6 +146,6 @@ def hosts_for(count: int, wants_cuts: bool, say: Callable[[str], None]) -> Loopb
         raise
     except Problem as problem:
         hosts.remove()
-        say(f"the network between the nodes cannot be cut, and so it is not: {problem}")
+        say(f"the network between the nodes cannot be cut, so those faults are skipped: {problem}")
         return Loopback(count)
     return hosts

@@ -128,7 +128,7 @@ def is_short(judge: str | None) -> bool:
         return False
     if judge == "factur-x":
         return True
-    raise Problem(f"JUDGE={judge} is nobody: it is mustang, or factur-x to go without Java")
+    raise Problem(f"JUDGE={judge} is unknown: use mustang, or factur-x to go without Java")
 
 
 def java() -> str:
@@ -251,7 +251,7 @@ def written(ordersaga: str, folder: Path) -> list[Written]:
                 path = folder / f"{one['number']}{ending}"
                 wanted_as = ["--number", one["number"], "--format", syntax, "--to", str(path)]
                 if subprocess.run([ordersaga, "invoice", "show", name, *wanted_as]).returncode:
-                    raise Problem(f"{one['number']} cannot be had: the message above says why")
+                    raise Problem(f"{one['number']} cannot be read: the message above says why")
                 documents.append(Written(path, syntax, one["kind"], sum_of(one, charge, refunds)))
     return documents
 
@@ -319,7 +319,7 @@ def put_in(tools: Tools, documents: list[Written], source: Path, folder: Path) -
             path = folder / f"put-in-{one.path.name}"
             command = [sys.executable, "-c", PUT_IN, str(one.path), str(source / cii_of(one)), str(path)]
             if not tools.passes(command, folder):
-                raise Problem(f"pypdf puts nothing into {one.path.name}: its message above says why")
+                raise Problem(f"pypdf cannot embed the XML into {one.path.name}: its message above says why")
             paths.append(path)
     return paths
 
@@ -414,7 +414,7 @@ def main(arguments: list[str]) -> int:
         rows.append(by_mustang(jar, tools, documents, good, folder / "a-cent-off"))
     for row in rows:
         if row.objection is not None:
-            print(f"\n{row.who} has this against the documents:\n{row.objection}")
+            print(f"\n{row.who} rejects the documents:\n{row.objection}")
     print("\n".join(["", TITLE, *(row.line() for row in rows)]))
     return 0 if all(row.is_well for row in rows) else 1
 

@@ -503,7 +503,7 @@ def wait_until(done: Callable[[], bool], program: Program, signals: Signals) -> 
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not done():
         if program.service.exit_code() is not None or time.monotonic() > deadline:
-            raise Problem(f"{program.service.name} gets nowhere; {program.service.log_tail()}")
+            raise Problem(f"{program.service.name} makes no progress; {program.service.log_tail()}")
         signals.pause(0.1)
 
 
@@ -594,7 +594,7 @@ def place_until(
     with ThreadPoolExecutor(max_workers=20) as customers:
         while (current := progress())["ended"] < BEFORE_KILL or current["open"] < AT_ONCE / 2:
             if time.monotonic() > deadline:
-                raise Problem("Ordersaga gets nowhere: the logs of worker and starter say why")
+                raise Problem("Ordersaga makes no progress: the logs of worker and starter say why")
             wanted = range(placed, placed + max(0, AT_ONCE - current["open"]))
             accepted += [order for order in customers.map(place, wanted) if order]
             placed += len(wanted)

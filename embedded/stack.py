@@ -348,7 +348,7 @@ class Stack:
         except Problem as problem:
             if not self.where_possible:
                 raise
-            say(f"nobody stands for Stripe, so what needs that is not run: {problem}")
+            say(f"there is no counterpart of Stripe, so tests that need it are not run: {problem}")
             return
         stripe = StripeCounterparts(
             localstripe=localstripe,
@@ -388,7 +388,7 @@ class Stack:
             try:
                 found.append((name, had()))
             except Problem as problem:
-                missing.append(f"{name} is not there, so what needs it is not run: {problem}")
+                missing.append(f"{name} is not available, so what needs it is skipped: {problem}")
         if missing and not (self.where_possible or self.command in WITH_BROKER):
             raise Problem("; ".join(missing))
         for one in missing:
@@ -418,7 +418,7 @@ class Stack:
         except Problem as problem:
             if not (self.where_possible or self.command == "chaos"):
                 raise
-            say(f"nobody takes mails, so what needs that is not run: {problem}")
+            say(f"there is no mail server, so tests that need it are not run: {problem}")
             return
         services = mail.services()
         for service in services:
@@ -437,7 +437,7 @@ class Stack:
         try:
             service, settings = who_takes_mails(cache, self.data, self.ports)
         except Problem as problem:
-            say(f"nobody takes mails, so none is sent: {problem}")
+            say(f"there is no mail server, so no mail is sent: {problem}")
             return
         self.services.launch(service)
         self.env.update(settings)
@@ -497,7 +497,7 @@ class Stack:
             connection.request("POST", "/oauth/token", urlencode(form), FORM)
             return str(json.load(connection.getresponse())["access_token"])
         except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
-            raise Problem(f"the starter gives no token ({error}): its log says why") from None
+            raise Problem(f"the starter does not issue a token ({error}): its log says why") from None
         finally:
             connection.close()
 
@@ -611,7 +611,7 @@ class Stack:
         deadline = time.monotonic() + READY_WITHIN_SECONDS
         while not is_ready(balancer):
             if time.monotonic() > deadline:
-                raise Problem(f"the balancer at {balancer} finds no starter: its log says why")
+                raise Problem(f"the balancer at {balancer} finds no healthy starter: its log says why")
             self.signals.pause(0.1)
 
     def _tell_everybody(self) -> None:

@@ -638,7 +638,7 @@ class InvoicesTest(Case):
                 invoices.java()
         self.assertFalse(invoices.is_short(None))
         self.assertTrue(invoices.is_short("factur-x"))
-        with self.assertRaisesRegex(Problem, "is nobody"):
+        with self.assertRaisesRegex(Problem, "is unknown"):
             invoices.is_short("a friend")
 
 
@@ -1063,7 +1063,7 @@ class CounterpartsTest(Case):
             self.started("test", "--with", "stripe")
         begun = self.started("test", "--with", "stripe", "--where-possible")
         self.assertEqual(begun.env, {})
-        self.assertIn("nobody stands for Stripe", self.told())
+        self.assertIn("there is no counterpart of Stripe", self.told())
 
 
 class VerifiersTest(Case):
@@ -1082,7 +1082,7 @@ class VerifiersTest(Case):
         self.said.seek(0)
         said = self.said.read()
         for language in ("Python", "JavaScript"):
-            self.assertIn(f"no webhook is verified by {language}'s library", said)
+            self.assertIn(f"webhooks are not verified with {language}'s library", said)
 
     def test_where_pip_is_nothing_goes_on_without_pythons_library(self) -> None:
         with self.assertRaisesRegex(Problem, "no network"):
@@ -1132,7 +1132,7 @@ class BrokersTest(Case):
         with mock.patch.object(brokers, "fetched", side_effect=without_client):
             found = self.brokers.tansu()
         self.assertNotIn("ORDERSAGA_CONFLUENT_KAFKA", found.settings)
-        self.assertIn("no consumer in Python reads from a broker: no network", self.told())
+        self.assertIn("the Python consumer is not available: no network", self.told())
 
     def test_what_a_broker_needs_is_named_in_one_line(self) -> None:
         with mock.patch.object(brokers.shutil, "which", return_value=None):
@@ -1188,14 +1188,14 @@ class BrokersTest(Case):
             mock.patch.object(brokers.shutil, "which", return_value=None),
             mock.patch.dict(os.environ, nowhere),
         ):
-            with self.assertRaisesRegex(Problem, "kafka is not there.*; rabbitmq is not there"):
+            with self.assertRaisesRegex(Problem, "kafka is not available.*; rabbitmq is not available"):
                 self.started(*asked)
             self.assertEqual(self.started(*asked, "--where-possible").env, {})
         self.assertIn("what needs it is not run: Apache Kafka needs `java`", self.told())
 
     def test_the_benchmark_goes_without_a_broker_that_cannot_be_had(self) -> None:
         self.assertEqual(self.started("bench").env, {})
-        self.assertIn("tansu is not there", self.told())
+        self.assertIn("tansu is not available", self.told())
         self.have_tansu()
         self.assertIn("ORDERSAGA_KAFKA_BROKERS", self.started("bench").env)
 
@@ -1206,7 +1206,7 @@ class BrokersTest(Case):
 
     def test_the_demos_relay_tells_a_broker_where_it_can_be_had(self) -> None:
         self.assertEqual(self.started("demo").env, {})
-        self.assertIn("tansu is not there", self.told())
+        self.assertIn("tansu is not available", self.told())
         self.have_tansu()
         env = self.started("demo").env
         self.assertEqual(env["RELAY_KAFKA_BROKERS"], env["ORDERSAGA_KAFKA_BROKERS"])
@@ -1220,7 +1220,7 @@ class BrokersTest(Case):
             forgetful = self.brokers.that_is_killed()
         self.assertEqual([s.name for s in forgetful.services], ["broker"])
         self.assertEqual(forgetful.settings["ORDERSAGA_KAFKA_IN_MEMORY"], "true")
-        self.assertIn("which keeps nothing: Apache Kafka needs `java`", self.told())
+        self.assertIn("which does not persist its records: Apache Kafka needs `java`", self.told())
         (self.folder / f"kafka-{brokers.KAFKA}").mkdir()
         java = self.program("java", "exit 0")
         with mock.patch.object(brokers.shutil, "which", return_value=str(java)):

@@ -25,7 +25,7 @@ def verifiers(cache: Path) -> dict[str, str]:
 
 def _for_python(cache: Path) -> Path | None:
     if find_spec("pip") is None:
-        say("no webhook is verified by Python's library: there is no pip")
+        say("webhooks are not verified with Python's library: there is no pip")
         return None
     return fetched(cache, (PYTHON,))
 
@@ -36,14 +36,14 @@ def _for_node(cache: Path) -> Path | None:
         return folder / "node_modules"
     npm = shutil.which("npm")
     if npm is None or shutil.which("node") is None:
-        say("no webhook is verified by JavaScript's library: there is no node, or no npm")
+        say("webhooks are not verified with JavaScript's library: there is no node, or no npm")
         return None
     say(f"fetching {NODE} for node into {cache}, once")
     with tempfile.TemporaryDirectory(dir=cache, prefix="fetching-") as scratch:
         packages = Path(scratch, "packages")
         wanted = ["install", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", str(packages)]
         if subprocess.run([npm, *wanted, NODE], stdout=sys.stderr.fileno()).returncode:
-            say("no webhook is verified by JavaScript's library: npm's message above says why")
+            say("webhooks are not verified with JavaScript's library: npm's message above says why")
             return None
         packages.rename(folder)
     return folder / "node_modules"
