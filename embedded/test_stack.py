@@ -1191,7 +1191,7 @@ class BrokersTest(Case):
             with self.assertRaisesRegex(Problem, "kafka is not available.*; rabbitmq is not available"):
                 self.started(*asked)
             self.assertEqual(self.started(*asked, "--where-possible").env, {})
-        self.assertIn("what needs it is not run: Apache Kafka needs `java`", self.told())
+        self.assertIn("what needs it is skipped: Apache Kafka needs `java`", self.told())
 
     def test_the_benchmark_goes_without_a_broker_that_cannot_be_had(self) -> None:
         self.assertEqual(self.started("bench").env, {})

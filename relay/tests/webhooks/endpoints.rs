@@ -147,7 +147,7 @@ async fn what_came_of_a_trial_is_on_record_though_nothing_could_be_sent(db: PgPo
     let failures = sqlx::query_scalar!(r#"select failure as "failure!" from webhooks.deliveries"#);
     let failures = failures.fetch_all(&endpoint.database).await.unwrap();
     assert_eq!(failures.len(), 1);
-    assert!(failures[0].starts_with("its URL cannot be used any more"), "{failures:?}");
+    assert!(failures[0].starts_with("its URL can no longer be used"), "{failures:?}");
     assert_eq!(failing_days(&endpoint).await, None);
 }
 

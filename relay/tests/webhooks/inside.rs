@@ -15,9 +15,9 @@ async fn an_endpoint_inside_is_told_if_its_host_is_listed_and_not_otherwise(db: 
     let port = receiver.url.trim_start_matches("http://127.0.0.1:").to_owned();
     for (url, expected) in [
         // As it was put on record while its host was listed.
-        (receiver.url.clone(), "its URL cannot be used any more"),
-        (format!("https://127.0.0.1:{port}"), "its URL cannot be used any more"),
-        (format!("https://[::ffff:127.0.0.1]:{port}"), "its URL cannot be used any more"),
+        (receiver.url.clone(), "its URL can no longer be used"),
+        (format!("https://127.0.0.1:{port}"), "its URL can no longer be used"),
+        (format!("https://[::ffff:127.0.0.1]:{port}"), "its URL can no longer be used"),
         (format!("https://localhost:{port}"), "its name leads into a private network"),
     ] {
         let endpoint = Endpoint::with(db.clone(), &url, &[], nobody.clone()).await;
@@ -40,7 +40,7 @@ async fn an_endpoint_inside_is_told_if_its_host_is_listed_and_not_otherwise(db: 
     let endpoint = Endpoint::with(db.clone(), &url, &[], elsewhere).await;
     let verdicts = endpoint.deliver(&[message("a", 1)]).await;
     let Verdict::Unavailable { why, .. } = &verdicts[0] else { panic!("{verdicts:?}") };
-    assert!(why.starts_with("its URL cannot be used any more"), "{why}");
+    assert!(why.starts_with("its URL can no longer be used"), "{why}");
 
     let listed = "localhost".parse().unwrap();
     let listed = WebhookSettings { internal_hosts: listed, ..settings() };
