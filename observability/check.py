@@ -39,7 +39,7 @@ def wrong_with_rule(rule: dict) -> Iterator[str]:
     if problem := not_promql(rule["expr"]):
         yield problem
     if "for" in rule and not DURATION.fullmatch(rule["for"]):
-        yield f"for: {rule['for']} is no duration"
+        yield f"for: {rule['for']} is not a duration"
     if rule.get("labels", {}).get("severity") not in SEVERITIES:
         yield f"its severity is none of {', '.join(SEVERITIES)}"
     annotations = rule.get("annotations", {})

@@ -44,7 +44,7 @@ async fn judgements(State(proxy): State<Arc<Proxy>>) -> Response {
             Json(judged).into_response()
         }
         Err(why) => {
-            let told = format!("what was judged cannot be told: {why}");
+            let told = format!("the judgements cannot be shown: {why}");
             (StatusCode::INTERNAL_SERVER_ERROR, told).into_response()
         }
     }

@@ -67,5 +67,5 @@ async fn answer_or_cut(
         // With linger zero, closing discards pending data and sends a reset.
         Some(Cut::Reset) => SockRef::from(caller).set_linger(Some(Duration::ZERO))?,
     }
-    Err(io::Error::other("the connection ends here, as planned"))
+    Err(io::Error::other("the connection is cut, as planned"))
 }

@@ -137,7 +137,7 @@ pub(crate) enum BenchError {
     #[error("{0} orders that were accepted have ended, and are not completed")]
     NotCompleted(i64),
     /// Orders make no progress.
-    #[error("{0} orders that were accepted have not ended, and nothing goes on")]
+    #[error("{0} orders that were accepted have not ended, and there is no progress")]
     Standstill(i64),
     /// Temporal's settings cannot be read.
     #[error(transparent)]

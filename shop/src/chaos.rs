@@ -212,7 +212,7 @@ pub(crate) enum ChaosError {
     #[error("`ordersaga load-catalogue` failed: its message above says why")]
     NoArticle,
     /// None of the requested faults can be injected here.
-    #[error("none of these faults can be played here: why not stands above")]
+    #[error("none of these faults can be injected here, for the reasons above")]
     NothingToPlay,
     /// A precondition of a fault was not reached in time.
     #[error("not within {seconds} s: {what}")]
@@ -243,7 +243,7 @@ pub(crate) enum ChaosError {
         at_most: u32,
     },
     /// An order's id is invalid.
-    #[error("the shop was told of an order without an id")]
+    #[error("the shop got an order with an invalid id")]
     NoId(#[from] uuid::Error),
 }
 

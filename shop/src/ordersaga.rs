@@ -165,7 +165,7 @@ pub(crate) struct Answered<T> {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ApiError {
     /// The HTTP client cannot be built.
-    #[error("cannot speak HTTP")]
+    #[error("cannot create an HTTP client")]
     Client(#[source] reqwest::Error),
     /// The API returned an error.
     #[error("{doing}: {status}: {detail}")]
@@ -178,7 +178,7 @@ pub(crate) enum ApiError {
         detail: String,
     },
     /// The answer cannot be parsed.
-    #[error("{doing}: the answer makes no sense")]
+    #[error("{doing}: the answer is invalid")]
     Unreadable {
         /// The call.
         doing: &'static str,

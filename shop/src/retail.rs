@@ -138,7 +138,7 @@ fn written(from: impl BufRead, count: usize, path: &Path) -> Result<Vec<Written>
 
 fn usable(order: &Written, round: usize) -> Result<RetailOrder, String> {
     let country = iso_country(&order.country).ok_or_else(|| {
-        format!("country “{}” is none that a parcel can be sent to", order.country)
+        format!("country “{}” is not a country that a parcel can be sent to", order.country)
     })?;
     let customer = order.customer.clone().ok_or_else(|| "no customer".to_owned())?;
     let invoice = match round {
@@ -237,8 +237,16 @@ mod tests {
         assert_eq!(
             refused,
             [
-                ("country “European Community” is none that a parcel can be sent to".to_owned(), 1),
-                ("country “Unspecified” is none that a parcel can be sent to".to_owned(), 1),
+                (
+                    "country “European Community” is not a country that a parcel can be sent to"
+                        .to_owned(),
+                    1
+                ),
+                (
+                    "country “Unspecified” is not a country that a parcel can be sent to"
+                        .to_owned(),
+                    1
+                ),
             ]
         );
     }

@@ -236,10 +236,10 @@ impl Counterpart {
         say(&delivered)?;
         match judge {
             Some(_) => say(format_args!(
-                "stripe-mock has judged {asked} requests and refused {}",
+                "stripe-mock has validated {asked} requests and rejected {}",
                 refused.len()
             ))?,
-            None => say("nobody has judged the requests: stripe-mock is not there")?,
+            None => say("the requests were not validated: stripe-mock is not available")?,
         }
         for refusal in &refused {
             say(format_args!("✘ {refusal}"))?;

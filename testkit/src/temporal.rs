@@ -26,7 +26,7 @@ pub async fn server() -> (Server, String) {
             Ok(server) => return (server, format!("127.0.0.1:{port}")),
             // On a busy machine, the SDK's five seconds are not always enough. If the server never
             // comes up, the test runner's timeout ends the test.
-            Err(error) => tracing::warn!(%error, "another try to start Temporal"),
+            Err(error) => tracing::warn!(%error, "retrying to start Temporal"),
         }
     }
 }

@@ -48,7 +48,7 @@ pub enum NotTold {
     #[error("the records of bank transfers could not be read or written")]
     Database(#[from] sqlx::Error),
     /// Temporal.
-    #[error("order {order} could not be told: {why}")]
+    #[error("order {order} could not be notified: {why}")]
     Temporal {
         /// Which order.
         order: OrderId,
@@ -93,7 +93,7 @@ async fn tell(client: &Client, order: OrderId) -> Result<(), String> {
 #[derive(Debug, thiserror::Error)]
 pub enum NoList {
     /// The file exists: it may be a list that has not yet been handed to the bank.
-    #[error("{} is there already", .0.display())]
+    #[error("{} already exists", .0.display())]
     IsThere(PathBuf),
     /// The database.
     #[error("the payment list could not be made")]

@@ -27,7 +27,7 @@ pub enum UnreadableList {
     #[error("the list's first line must name `sku`, `name` and `unit_price_` with a currency")]
     Columns,
     /// A line is not a valid article.
-    #[error("line {line} of the list is no article")]
+    #[error("line {line} of the list is not an article")]
     Line {
         /// Counted from 1, including the header.
         line: u64,
@@ -43,10 +43,10 @@ pub enum NotAnArticle {
     #[error(transparent)]
     Sku(#[from] IdError),
     /// The name cannot be displayed or stored.
-    #[error("the name is no text of 1 to {NAME_LENGTH_MAX} characters on one line")]
+    #[error("the name is not a text of 1 to {NAME_LENGTH_MAX} characters on one line")]
     Name,
     /// The price is not a number.
-    #[error("the price is no decimal number")]
+    #[error("the price is not a decimal number")]
     Price,
     /// The price is not a valid amount of money.
     #[error(transparent)]
@@ -58,7 +58,7 @@ pub enum NotAnArticle {
 /// **Errors.** Not a valid percentage; the message is for the person who wrote it.
 pub fn percent(text: &str) -> Result<Decimal, &'static str> {
     let percent = written_amount(text).filter(|percent| !percent.is_sign_negative());
-    percent.ok_or("a share is written in digits, with a point between them if need be")
+    percent.ok_or("a percentage is written in digits, with a decimal point if needed")
 }
 
 struct Columns {

@@ -56,10 +56,12 @@ pub enum ExportError {
     #[error("the books could not be written")]
     Output(#[from] io::Error),
     /// An entry is on an unknown account.
-    #[error("entries are on {0}, which is no account; `ordersaga prove` shows what else is wrong")]
+    #[error(
+        "entries are on {0}, which is not an account; `ordersaga prove` shows what else is wrong"
+    )]
     NoAccount(String),
     /// The target is a folder or a device, which must not be replaced.
-    #[error("{} is no file; without one, the books go to standard output", .0.display())]
+    #[error("{} is not a file; without one, the books go to standard output", .0.display())]
     NotAFile(PathBuf),
 }
 

@@ -76,7 +76,7 @@ impl Report {
             if let Err(error) = self.look_and_tell().await {
                 warn!(
                     error = chain(&error),
-                    "cannot check which parties are stopped, nor tell how they stand"
+                    "cannot check which parties are stopped, nor report their state"
                 );
             }
         }

@@ -47,7 +47,7 @@ impl Release {
             Ok(current) => warn!(
                 build_id,
                 current = current.as_deref().unwrap_or("none"),
-                "takes no new orders until somebody says `temporal worker deployment \
+                "takes no new orders until an operator runs `temporal worker deployment \
                  set-current-version --deployment-name {deployment} --build-id {build_id}`"
             ),
             Err(error) => {

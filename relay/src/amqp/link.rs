@@ -229,7 +229,8 @@ impl Amqp {
                     let answer = match &confirmation {
                         Confirmation::Ack(_) => Answer::Confirmed,
                         Confirmation::Nack(_) | Confirmation::NotRequested => Answer::NotNow(
-                            "the broker has not stored it: see whether a queue is full".to_owned(),
+                            "the broker has not stored it: check whether a queue is full"
+                                .to_owned(),
                         ),
                     };
                     if let Some(message) = confirmation.take_message() {
@@ -299,7 +300,7 @@ impl Amqp {
     /// Why nothing was answered in time.
     fn silence(&self, link: Option<&Link>) -> String {
         if link.is_some_and(|link| link.connection.status().blocked()) {
-            return "the broker takes nothing for now: it is short of memory or disk".to_owned();
+            return "the broker accepts nothing for now: it is short of memory or disk".to_owned();
         }
         format!("the broker has not answered within {} s", self.patience.as_secs())
     }
@@ -316,19 +317,19 @@ impl Amqp {
                 self.exchange
             ),
             Some(AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED)) => {
-                "the broker does not accept the user, the password, or what the relay does: see to \
-                 RELAY_AMQP_URL, and to the user's rights"
+                "the broker does not accept the user, the password, or what the relay does: check \
+                 RELAY_AMQP_URL and the user's rights"
                     .to_owned()
             }
             Some(AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED)) => {
-                "the broker does not let the user in there: see to the virtual host in \
+                "the broker denies the user access there: check the virtual host in \
                  RELAY_AMQP_URL"
                     .to_owned()
             }
             _ if error.is_io_error() => {
-                "the broker does not answer: see whether it runs, and to RELAY_AMQP_URL".to_owned()
+                "the broker does not answer: check that it runs, and RELAY_AMQP_URL".to_owned()
             }
-            _ => "the broker does not take it now".to_owned(),
+            _ => "the broker does not accept it now".to_owned(),
         };
         format!("{advice} ({})", one_line(&error.to_string()))
     }

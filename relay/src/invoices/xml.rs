@@ -53,7 +53,7 @@ pub enum Unwritable {
     #[error("EN 16931 has no such day as {0}")]
     NoSuchDay(NaiveDate),
     /// It violates rules of the standard.
-    #[error("it breaks rules of EN 16931: {0}")]
+    #[error("it violates rules of EN 16931: {0}")]
     AgainstRules(String),
     /// A syntax cannot express a part of it.
     #[error("not all of it can be written as {syntax}: {lost}")]

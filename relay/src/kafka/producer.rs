@@ -331,7 +331,7 @@ impl Kafka {
         match overheard.heard() {
             Some((code, reason)) => format!("{} ({reason})", explained(code, &self.topic(message))),
             None => format!(
-                "Kafka has not acknowledged it in time: see whether each partition of topic {} has a \
+                "Kafka has not acknowledged it in time: check whether each partition of topic {} has a \
                  leader, and enough replicas in sync",
                 self.topic(message)
             ),
@@ -349,18 +349,17 @@ fn explained(code: RDKafkaErrorCode, topic: &str) -> String {
     } else if is(&[Code::TopicAuthorizationFailed, Code::ClusterAuthorizationFailed]) {
         format!("the relay may not write to topic {topic}: allow its user Write and Describe there")
     } else if is(&[Code::Authentication, Code::SaslAuthenticationFailed]) {
-        "Kafka does not accept the credentials: see to RELAY_KAFKA_USERNAME, RELAY_KAFKA_PASSWORD \
+        "Kafka does not accept the credentials: check RELAY_KAFKA_USERNAME, RELAY_KAFKA_PASSWORD \
          and RELAY_KAFKA_SASL"
             .to_owned()
     } else if is(&[Code::SSL]) {
-        "no connection to Kafka by TLS: see to RELAY_KAFKA_TLS and the files that it names"
-            .to_owned()
+        "no TLS connection to Kafka: check RELAY_KAFKA_TLS and its files".to_owned()
     } else if is(&[Code::Resolve]) {
-        "a broker's address is not known: see to RELAY_KAFKA_BROKERS and to what the brokers \
+        "a broker's address cannot be resolved: check RELAY_KAFKA_BROKERS and what the brokers \
          advertise"
             .to_owned()
     } else if is(&[Code::BrokerTransportFailure, Code::AllBrokersDown]) {
-        "Kafka does not answer: see whether it runs, and to RELAY_KAFKA_BROKERS".to_owned()
+        "Kafka does not answer: check that it runs, and RELAY_KAFKA_BROKERS".to_owned()
     } else if is(&[Code::NotEnoughReplicas, Code::NotEnoughReplicasAfterAppend]) {
         format!("topic {topic} has fewer replicas in sync than it wants (min.insync.replicas)")
     } else {

@@ -232,21 +232,21 @@ impl OrderRow {
         Some(match template {
             MailTemplate::Confirmed if !goes_on => Standing::Over("the order is not fulfilled"),
             MailTemplate::Confirmed if self.is_under_review => {
-                Standing::NotYet("somebody has to look at the order first")
+                Standing::NotYet("a person has to look at the order first")
             }
             MailTemplate::PaymentNeeded | MailTemplate::PaymentDeclined
                 if !goes_on || pay_until.is_none() =>
             {
-                Standing::Over("the payment is not waited for any more")
+                Standing::Over("the order no longer waits for the payment")
             }
             MailTemplate::PaymentNeeded if payment != PaymentStatus::AwaitingCustomer => {
-                Standing::Over("the payment is not waited for any more")
+                Standing::Over("the order no longer waits for the payment")
             }
             MailTemplate::PaymentDeclined if payment != PaymentStatus::Declined => {
-                Standing::Over("the payment is not waited for any more")
+                Standing::Over("the order no longer waits for the payment")
             }
             MailTemplate::Shipped if !fulfilment.has_left() => {
-                Standing::Over("the parcel was called back")
+                Standing::Over("the parcel was recalled")
             }
             MailTemplate::Delivered if fulfilment != FulfilmentStatus::Delivered => {
                 Standing::Over("the parcel has come back")
@@ -337,7 +337,7 @@ async fn of_wait(
     .await?
     .ok_or(FactsError::Unusable)?;
     let standing = if row.is_withdrawn {
-        Standing::Over("the customer does not wait any more")
+        Standing::Over("the customer no longer waits")
     } else if row.is_available {
         Standing::Stands
     } else {

@@ -267,7 +267,7 @@ impl Sender {
         letter: &Letter,
     ) -> Result<Ready, Settled> {
         let email = recipient.email.ok_or_else(|| skipped("the customer has no address"))?;
-        let to = address(&email).ok_or_else(|| parked("the customer's address is none"))?;
+        let to = address(&email).ok_or_else(|| parked("the customer's address is invalid"))?;
         let name = recipient.name.map(|name| domain::as_one_line(&name, 100));
         let name = name.filter(|name| !name.is_empty());
         let written = self.templates.write(claim.template, locale, letter);
@@ -278,7 +278,7 @@ impl Sender {
                 error = chain(&error),
                 "a template fails"
             );
-            parked("its template fails: the log says where")
+            parked("its template failed: the log says where")
         })?;
         let mut mail = Message::builder()
             .from(self.sending.from.clone())
@@ -301,7 +301,7 @@ impl Sender {
                 ));
         }
         let parts = MultiPart::alternative_plain_html(written.text, written.html);
-        let mail = mail.multipart(parts).map_err(|_error| parked("it is no mail"))?;
+        let mail = mail.multipart(parts).map_err(|_error| parked("it cannot be assembled"))?;
         Ok(Ready::Mail { to, mail: mail.formatted() })
     }
 
@@ -321,7 +321,7 @@ impl Sender {
                 error = chain(&error),
                 "a template fails"
             );
-            parked("its template fails: the log says where")
+            parked("its template failed: the log says where")
         })?;
         Ok(Ready::Sms { to, text })
     }
@@ -367,7 +367,11 @@ impl Sender {
         counter!(DEALT_WITH, "template" => template, "channel" => channel, "outcome" => outcome)
             .increment(1);
         if !is_ours {
-            tracing::warn!(notification_id, outcome, "somebody else has taken a notification over");
+            tracing::warn!(
+                notification_id,
+                outcome,
+                "another sender has taken over a notification"
+            );
         } else if outcome == "parked" {
             tracing::warn!(notification_id, template, why, "a notification is parked");
         } else {

@@ -118,7 +118,7 @@ impl Sink for MailSink {
                 None => Verdict::NotWanted,
                 Some(None) => {
                     stopped.insert(order);
-                    Verdict::Refused { why: "its order's id is none".to_owned() }
+                    Verdict::Refused { why: "its order's id is invalid".to_owned() }
                 }
                 Some(Some(asked_for)) => {
                     new.extend(asked_for);

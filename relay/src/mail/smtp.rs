@@ -150,7 +150,7 @@ impl Smtp {
         let mut parameters = Vec::new();
         if !(is_ascii(from) && is_ascii(to)) {
             if !connection.server_info().supports_feature(Extension::SmtpUtfEight) {
-                let why = "the address has letters that the server takes no mail for".to_owned();
+                let why = "the server does not accept addresses with such characters".to_owned();
                 return Outcome::Never { why };
             }
             parameters.push(MailParameter::SmtpUtfEight);
@@ -281,7 +281,7 @@ impl Fault {
     /// Describes the fault with the server's codes and without its text.
     fn told(&self, what: &str) -> String {
         match self {
-            Self::TimeIsUp => format!("{what}: it does not answer in time"),
+            Self::TimeIsUp => format!("{what}: it did not answer in time"),
             Self::Smtp(error) => match codes(error) {
                 Some(codes) => format!("{what}: {codes}"),
                 None if is_untrusted(error) => format!("{what}: its certificate is not trusted"),

@@ -87,7 +87,7 @@ pub enum TemplateError {
         what: String,
     },
     /// A sample cannot be created.
-    #[error("the sample of a mail has an amount that is none")]
+    #[error("the sample of a mail has an invalid amount")]
     Sample(#[from] MoneyError),
 }
 

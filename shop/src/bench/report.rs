@@ -31,7 +31,7 @@ pub(super) async fn opening(
         say("NOTE: this is a debug build; its numbers say nothing. Build with --release.")?;
     }
     if bench.pids.is_none() {
-        say("NOTE: ORDERSAGA_PIDS is not set, so processor time is not told.")?;
+        say("NOTE: ORDERSAGA_PIDS is not set, so CPU time is not reported.")?;
     }
     say("
   empty     a workflow that does nothing: what the server takes for any workflow at all. Its

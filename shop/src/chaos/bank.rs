@@ -216,7 +216,7 @@ impl Bank {
         let Account { transfers, files, twice, torn, .. } = &*account;
         let transfers = transfers.len();
         if transfers == 0 || *torn == 0 || *twice == 0 {
-            complaints.push("too little has come, which shows nothing".to_owned());
+            complaints.push("too few transfers were made, which shows nothing".to_owned());
         }
         Check {
             promise: "each transfer is booked once, and what the shop may not keep goes back",

@@ -112,7 +112,7 @@ pub(super) fn on_record_once(asked: &[Asked], statuses: &BTreeMap<Uuid, String>)
     let (mut seen, mut complaints) = (BTreeSet::new(), Vec::new());
     for (order, key) in accepted {
         if !statuses.contains_key(&order) {
-            complaints.push(format!("order {order} was accepted and is nowhere"));
+            complaints.push(format!("order {order} was accepted and is not on record"));
         }
         if !seen.insert(order) {
             complaints.push(format!("order {order} was given to {key} and to another request"));
@@ -241,7 +241,8 @@ pub(super) fn heard(
         }
     }
     let strays = heard.0.keys().filter(|order| !orders.contains_key(order.as_str()));
-    complaints.extend(strays.map(|order| format!("order {order} was heard of, and is nowhere")));
+    complaints
+        .extend(strays.map(|order| format!("order {order} was delivered, and is not on record")));
     let known = heard.0.values().map(Vec::len).sum::<usize>();
     let looked_at = format!("{known} of {} events, {} orders", told.len(), orders.len());
     Check { promise, looked_at, complaints }
@@ -258,7 +259,8 @@ async fn workflows(
         let open = workflows.iter().filter(|(_, open)| **open);
         let open = open.map(|(order, _)| format!("the workflow of order {order} is open"));
         let unknown = workflows.keys().filter(|order| !statuses.contains_key(order));
-        let unknown = unknown.map(|order| format!("a workflow runs for {order}, which is nowhere"));
+        let unknown =
+            unknown.map(|order| format!("a workflow runs for {order}, which is not on record"));
         // An order that is cancelled before its launch never has a workflow.
         let launched = statuses.iter().filter(|(_, status)| status.as_str() != "cancelled");
         let without = launched.filter(|(order, _)| !workflows.contains_key(order));

@@ -183,7 +183,7 @@ impl Hearers {
             }
         };
         let (taken, is_enough) = consumer.take(told, ground.patience).await?;
-        let missing = (!is_enough).then(|| "it gets no more of them".to_owned());
+        let missing = (!is_enough).then(|| "it receives no more of them".to_owned());
         let alone = alone.iter().map(Uuid::to_string).collect::<Vec<_>>();
         let is_alone = |event: &str| alone.iter().any(|order| event.starts_with(order.as_str()));
         let of_orders = taken.iter().map(String::as_str).filter(|event| !is_alone(event));
@@ -219,7 +219,7 @@ impl Hearers {
             complaints.push(format!("{prompt} was held up by {late}, which was not committed"));
         }
         if !heard.knows(&late.to_string()) {
-            complaints.push(format!("{late} was committed late, and not heard of"));
+            complaints.push(format!("{late} was committed late, and not delivered"));
         }
         let promise = "what commits late is told, and holds up nobody";
         Check { promise, looked_at: "2 events".to_owned(), complaints }

@@ -394,7 +394,7 @@ fn count_mail(count: &mut MailCount, state: &str) {
 fn show_sinks(sinks: &[SinkStanding], at_least: i64) -> Result<bool, DemoError> {
     heading("who has heard of the orders' events")?;
     if sinks.is_empty() {
-        say("nobody: the relay has no sink")?;
+        say("none: the relay has no sink")?;
         return Ok(true);
     }
     let [delivered, not_wanted, parked, lag] = ["delivered", "not wanted", "parked", "lag"];

@@ -102,7 +102,7 @@ pub(super) async fn closing(
         (is_reconciled, "Stripe and the shop do not say the same"),
         (books.valid, "the books do not balance"),
         (is_cleared, "all is paid out, and something is left in payment clearing"),
-        (told.all_heard, "an event has not reached everybody who is told of it"),
+        (told.all_heard, "an event has not reached every receiver"),
         (
             told.consumed.is_enough,
             "a consumer has not taken effect of the events that it was given",

@@ -51,9 +51,10 @@ async fn attempted(
             match (code.as_ref(), error.constraint()) {
                 ("42501", _) => Verdict::Refused(format!("rights: {}", error.message())),
                 // An attempt that names something nonexistent would fail on any books.
-                (code, _) if code.starts_with("42") => {
-                    Verdict::Pointless(format!("the attempt makes no sense: {}", error.message()))
-                }
+                (code, _) if code.starts_with("42") => Verdict::Pointless(format!(
+                    "the attempt is invalid on any books: {}",
+                    error.message()
+                )),
                 (_, Some(constraint)) => {
                     Verdict::Refused(format!("{constraint}: {}", error.message()))
                 }
