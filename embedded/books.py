@@ -112,7 +112,7 @@ def checkers() -> list[Checker]:
 
 
 def more(amount: str, units: int) -> str:
-    """The amount plus so many units of a cent, or of its last digit."""
+    """The amount plus this many units of a cent, or of its last digit."""
     number = Decimal(amount)
     unit = Decimal(1).scaleb(int(number.as_tuple().exponent))
     return f"{number + units * unit:f}"

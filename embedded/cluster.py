@@ -108,7 +108,7 @@ def server_programs(cache: Path) -> ServerPrograms:
 
 
 def dynamic_config(partitions: int | None) -> str:
-    """The server's dynamic config for Ordersaga, with so many partitions of each task queue."""
+    """The server's dynamic config for Ordersaga, with this many partitions of each task queue."""
     text = (SETTINGS / "dynamic-config.yaml").read_text()
     return PARTITIONS.sub(rf"\g<1>{partitions}", text) if partitions else text
 

@@ -37,7 +37,7 @@ from tools import Tools
 MUSTANG = "2.26.0"
 FACTUR_X = "factur-x==7.8"
 
-# One in so many completed orders is validated; those with a discount come first.
+# One in this many completed orders is validated; those with a discount come first.
 SAMPLE = 12
 # The relay issues documents shortly after the orders, and refunds are as quick.
 PATIENCE_SECONDS = 60

@@ -9,7 +9,7 @@ from typing import Optional
 
 # The target: Ordersaga finishes at least this share of what DBOS does,
 OF_DBOS = 0.4
-# and so many times what a saga on Temporal, written as in its documentation, does.
+# and at least this many times what a saga on Temporal, written as in its documentation, does.
 OF_TEMPORAL = 3.5
 
 WIDTH_MAX = 100
@@ -20,7 +20,7 @@ Number = Optional[float]
 
 @dataclass(frozen=True)
 class Figures:
-    """The measurements of one engine with so many concurrent orders. `None` was not measured."""
+    """The measurements of one engine with this many concurrent orders. `None` was not measured."""
 
     name: str
     # `dbos`, `temporal`, `restate`, `none`, or `ordersaga`.

@@ -423,7 +423,7 @@ def ground(peer: Peer, tools: Tools, data: Path, signals: Signals) -> Iterator[G
 
 
 def measured(peer: Peer, tools: Tools, data: Path, signals: Signals, seconds: int) -> Figures:
-    """Measures its rate: so many concurrent orders, and then so many accepted."""
+    """Measures its rate: this many concurrent orders, and then this many accepted."""
     with ground(peer, tools, data, signals) as here:
         say(f"{peer.shown}: {AT_ONCE} at once for {seconds} s")
         window = ["--window", f"{seconds}s"]

@@ -9,7 +9,7 @@ const LONGEST: Duration = Duration::from_mins(1);
 /// The maximum pause that a receiver may ask for.
 const ASKED_FOR_MAX: Duration = Duration::from_hours(1);
 
-/// The pause after so many consecutive failures: what the receiver asks for, otherwise doubled
+/// The pause after this many consecutive failures: what the receiver asks for, otherwise doubled
 /// after each failure.
 #[must_use]
 pub fn backoff(tries: u32, asked_for: Option<Duration>) -> Duration {

@@ -14,7 +14,7 @@ use crate::judge::Fate;
 use crate::progress::{Counts, Recorded, milliseconds};
 use crate::{Message, SinkName};
 
-/// After so many answers without acceptance, while the receiver accepts other messages, a message
+/// After this many answers without acceptance, while the receiver accepts other messages, a message
 /// counts as refused.
 pub const STRIKES_MAX: i16 = 10;
 

@@ -85,7 +85,7 @@ pub struct WebhookSettings {
           default_value_t = 8, value_parser = clap::value_parser!(u8).range(1..=64))]
     pub concurrency: u8,
 
-    /// An endpoint that has accepted nothing for so many days, despite repeated attempts, is
+    /// An endpoint that has accepted nothing for this many days, despite repeated attempts, is
     /// disabled.
     #[arg(id = "webhook_disable_after_days", long = "webhook-disable-after-days",
           env = "WEBHOOK_DISABLE_AFTER_DAYS", default_value_t = 5,

@@ -231,7 +231,7 @@ pub(crate) enum ChaosError {
     /// The launcher's process ids are missing.
     #[error("ORDERSAGA_PIDS names no processes: run this by `make`")]
     NoPids,
-    /// There is not enough stock for so many orders.
+    /// There is not enough stock for this many orders.
     #[error(
         "{orders} orders are more than there are goods for, {at_most} at most: have fewer MINUTES or \
          fewer PER_SECOND"

@@ -36,8 +36,8 @@ const PRODUCTS: &[u8] = include_bytes!("../data/products.csv");
 /// Stock on hand of each article; pieces that are sold are received in addition.
 const PIECES: u32 = 1_000_000;
 
-/// Writes two years of history, with so many orders, into a shop's database that has no other
-/// orders
+/// Writes two years of history, with the requested number of orders, into a shop's database that
+/// has no other orders
 ///
 /// Nothing else may use the database. After an interruption, the same command continues
 #[derive(Clone, Debug, Args)]

@@ -65,7 +65,7 @@ pub(crate) fn ratio(part: u64, whole: u64) -> Decimal {
     Decimal::from(part).checked_div(Decimal::from(whole)).unwrap_or_default()
 }
 
-/// A number rounded to so many decimals: a decimal's own formatting truncates.
+/// A number rounded to this many decimals: a decimal's own formatting truncates.
 pub(crate) fn rounded(number: Decimal, decimals: u32) -> Decimal {
     let mut number =
         number.round_dp_with_strategy(decimals, RoundingStrategy::MidpointAwayFromZero);

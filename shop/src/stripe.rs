@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::prove::reconcile;
 use crate::screen::{heading, say};
 
-/// Of each kind of request, one in so many fails.
+/// Of each kind of request, one in this many fails.
 const ONE_IN: usize = 4;
 
 /// With a longer plan than this, only requests at the beginning fail.
@@ -161,7 +161,7 @@ impl Counterpart {
         }
     }
 
-    /// Starts planned faults of requests, often enough that each of so many orders may meet one.
+    /// Starts planned faults of requests, often enough that each order of this number may meet one.
     pub(crate) async fn begins_to_fail(&self, orders: usize) -> Result<(), CounterpartError> {
         self.commanded("faults", &plan(orders)).await.map(drop)
     }

@@ -17,7 +17,7 @@ async fn change(db: &PgPool, statement: String) {
     sqlx::raw_sql(AssertSqlSafe(statement)).execute(db).await.unwrap();
 }
 
-/// An order placed so many seconds ago, whose row is then changed by `assignments`.
+/// An order placed this many seconds ago, whose row is then changed by `assignments`.
 async fn placed(db: &PgPool, seconds_ago: u32, assignments: &str) -> Order {
     let order = order();
     put_on_record(db, &order, &json!(order.placed())).await;

@@ -178,7 +178,7 @@ async fn orders_under_way_survive_a_release_that_adds_a_field_to_everything(db: 
     shop.close().await;
 }
 
-/// The size in bytes of the history of an order with so many lines.
+/// The size in bytes of the history of an order with this many lines.
 async fn bytes_of_history(shop: &Shop, lines: usize) -> usize {
     let handle = shop.place(&order_of(lines, "tok_visa")).await;
     assert_eq!(ended(&handle).await, OrderStatus::Completed);

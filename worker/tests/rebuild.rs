@@ -16,7 +16,7 @@ use testkit::as_role;
 use uuid::Uuid;
 use worker::rebuild::{Comparison, Difference, Wrong, repair};
 
-/// Records so many orders, with all kinds of events.
+/// Records this many orders, with all kinds of events.
 async fn placed(db: &PgPool, orders: usize) -> Vec<OrderId> {
     let mut placed = Vec::new();
     for number in 1..=u128::try_from(orders).unwrap() {

@@ -1159,7 +1159,7 @@ async fn a_workflow_of_an_order_that_was_cancelled_before_its_launch_answers_tha
     shop.close().await;
 }
 
-/// An order whose payment the customer has to approve within so many seconds.
+/// An order whose payment the customer has to approve within this many seconds.
 fn to_be_approved(seconds: u32) -> Order {
     let mut order = order_paid_by("tok_needs_customer");
     order.terms.approval_seconds = seconds;
@@ -1572,7 +1572,7 @@ async fn until_waiting(handle: &support::OrderHandle) {
     until_asked(handle, 1).await;
 }
 
-/// Waits until so many regular activities have been scheduled.
+/// Waits until this many regular activities have been scheduled.
 async fn until_asked(handle: &support::OrderHandle, times: usize) {
     until_in_history(handle, EventType::ActivityTaskScheduled, times).await;
 }

@@ -158,7 +158,7 @@ async fn produce(brokers: &str, topic: &str, told: &[(Uuid, i32)]) {
     }
 }
 
-/// Runs the consumer until it has applied so many events, and then aborts it.
+/// Runs the consumer until it has applied this many events, and then aborts it.
 async fn until_taken(db: &PgPool, brokers: &str, topic: &str, events: i64) {
     let all = async {
         while taken(db).await < events {

@@ -108,11 +108,11 @@ fn real_baskets() -> Vec<Vec<(PricedSku, Quantity)>> {
 /// How many of the real orders there are.
 const REAL_ORDERS: usize = 17_754;
 
-/// One of so many orders is rendered, and so is each order with more lines than any before.
+/// One in this many orders is rendered, and so is each order with more lines than any before.
 const ONE_WRITTEN_OF: usize = 20;
 const MANY_LINES: usize = 300;
 
-/// One of so many orders is also read back by another parser.
+/// One in this many orders is also read back by another parser.
 const ONE_READ_OF: usize = 400;
 
 #[test]

@@ -125,7 +125,7 @@ fn hold_seconds(answer_seconds: u64) -> i32 {
     i32::try_from(longest.saturating_add(HOLD_MARGIN_SECONDS)).unwrap_or(i32::MAX)
 }
 
-/// The pause in seconds after so many attempts.
+/// The pause in seconds after this many attempts.
 fn pause_after(attempts: i32) -> i32 {
     let doublings = u32::try_from(attempts.saturating_sub(1)).unwrap_or(0);
     2_i32.saturating_pow(doublings).saturating_mul(PAUSE_SECONDS).min(PAUSE_SECONDS_MAX)

@@ -18,8 +18,8 @@ use crate::webhooks::request::{self, Receiver};
 use crate::webhooks::store::{self, Attempt};
 use crate::{Message, Sink, Verdict};
 
-/// After so many consecutive failures, the receiver counts as unavailable, and the rest of a batch
-/// waits.
+/// After this many consecutive failures, the receiver counts as unavailable, and the rest of a
+/// batch waits.
 const FAILURES_MAX: usize = 3;
 
 /// When a disabled endpoint is checked again. The sink of a disabled endpoint is paused, so this

@@ -139,7 +139,7 @@ pub(super) async fn answers(db: &PgPool, endpoint_id: Uuid) -> sqlx::Result<()> 
     Ok(())
 }
 
-/// Records that an endpoint accepts nothing. Returns whether that has lasted for so many days.
+/// Records that an endpoint accepts nothing. Returns whether that has lasted for this many days.
 ///
 /// Failures count as one period only if they follow each other: whatever is not accepted is retried
 /// within an hour, so after a longer silence the state in between is unknown, and the days are
@@ -184,9 +184,9 @@ pub(super) async fn disable(
     .await
 }
 
-/// Takes due deliveries requested by operators: at most so many of each endpoint, the oldest
-/// request first, and so many in total. For the given number of seconds, other relays skip them and
-/// everything else requested for their endpoints.
+/// Takes due deliveries requested by operators: at most this many of each endpoint, the oldest
+/// request first, and this many in total. For the given number of seconds, other relays skip them
+/// and everything else requested for their endpoints.
 ///
 /// The lease is checked again once the row is locked: another relay may have been faster.
 pub(super) async fn take_sends(

@@ -84,7 +84,7 @@ pub(crate) fn event(order: Uuid, sequence: i32, event_type: &str, payload: &Valu
     }
 }
 
-/// The events of so many orders, interleaved as for concurrent orders.
+/// The events of this many orders, interleaved as for concurrent orders.
 pub(crate) fn orders(count: usize) -> Vec<Message> {
     let orders: Vec<_> = (0..count).map(|_| Uuid::now_v7()).collect();
     let mut events = Vec::new();
@@ -101,7 +101,7 @@ pub(crate) fn orders(count: usize) -> Vec<Message> {
     events
 }
 
-/// The first events of so many orders.
+/// The first events of this many orders.
 pub(crate) fn placed(count: usize) -> Vec<Message> {
     orders(count).into_iter().take(count).collect()
 }

@@ -241,7 +241,7 @@ impl Receiver {
         self.told().into_iter().filter(|message| known.insert(*message)).collect()
     }
 
-    /// Waits until it has accepted so many.
+    /// Waits until it has accepted this many.
     pub(crate) async fn has_taken(&self, messages: usize) {
         self.count.subscribe().wait_for(|count| *count >= messages).await.unwrap();
     }

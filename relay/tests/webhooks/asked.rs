@@ -114,7 +114,7 @@ async fn an_endpoint_is_tried_out_whatever_it_hears_of(db: PgPool) {
     assert_eq!(told["data"], serde_json::json!({}));
 }
 
-/// An endpoint with so many messages to be redelivered; it answers the first request when it is
+/// An endpoint with this many messages to be redelivered; it answers the first request when it is
 /// told to, and reports when it was called.
 async fn slow_with_backlog(db: &PgPool, messages: i32) -> (Endpoint, Arc<Notify>, Arc<Notify>) {
     for _message in 0..messages {

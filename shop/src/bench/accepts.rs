@@ -35,7 +35,7 @@ const READ_EVERY: Duration = Duration::from_millis(100);
 /// How often the number of ended orders is checked and printed.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
-/// After so many checks without progress, processing counts as stopped.
+/// After this many checks without progress, processing counts as stopped.
 const STANDSTILL: u32 = 30;
 
 /// The arrival of orders.

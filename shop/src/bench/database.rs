@@ -68,8 +68,9 @@ impl Database {
         unlaunch.bind(order.order_id.uuid()).execute(&self.0).await.map(drop)
     }
 
-    /// Fills the outbox with about so many events, for the relay only: the events of one completed
-    /// order are copied for many orders that never existed, interleaved as for concurrent orders.
+    /// Fills the outbox with about this many events, for the relay only: the events of one
+    /// completed order are copied for many orders that never existed, interleaved as for concurrent
+    /// orders.
     #[expect(clippy::disallowed_methods, reason = "the shop is outside: no schema checks its SQL")]
     pub(super) async fn fill_outbox(&self, run: &str, events: i64) -> Result<(), sqlx::Error> {
         let fill = sqlx::query(

@@ -118,7 +118,7 @@ async fn go_round(
     Ok(trips)
 }
 
-/// Starts so many, with concurrent clients that do not wait for their end.
+/// Starts this many workflows, with concurrent clients that do not wait for their end.
 pub(super) async fn burst(
     arena: &Arena,
     contender: Contender,

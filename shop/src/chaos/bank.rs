@@ -87,7 +87,7 @@ const TRY_LASTS: Duration = Duration::from_secs(30);
 /// How long an import is retried.
 const PATIENCE: Duration = Duration::from_mins(3);
 
-/// One in so many files is delivered twice.
+/// One in this many files is delivered twice.
 const TWICE_ONE_IN: usize = 3;
 
 /// The file that is truncated when first delivered.

@@ -220,8 +220,8 @@ async fn until_records_answer(ground: &Ground) -> Result<(), ChaosError> {
     }
 }
 
-/// Checks that every membership ring of the cluster has so many members. A node that came back in a
-/// ring of its own stays alone until it is restarted, as an operator would do then.
+/// Checks that every membership ring of the cluster has this many members. A node that came back in
+/// a ring of its own stays alone until it is restarted, as an operator would do then.
 async fn whole(launcher: &mut Launcher, members: u32) -> Result<Check, ChaosError> {
     let mut seen = until_whole(launcher, members).await?;
     let mut looked_at = format!("{seen} of {members} nodes");

@@ -47,7 +47,7 @@ impl Asked {
 pub(super) struct Customers {
     /// A client that retries until it is answered.
     pub(super) patient: Ordersaga,
-    /// A client without retries. If set, one in so many customers uses it.
+    /// A client without retries. If set, one in this many customers uses it.
     pub(super) hasty: Option<Ordersaga>,
     pub(super) per_second: u32,
     /// The time limit for ordering, regardless of `enough`.
@@ -58,7 +58,7 @@ pub(super) struct Customers {
     pub(super) provider: Arc<Provider>,
 }
 
-/// One in so many customers does not retry without an answer.
+/// One in this many customers does not retry without an answer.
 const WALKS_AWAY_ONE_IN: usize = 10;
 
 impl Customers {

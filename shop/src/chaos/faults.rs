@@ -22,7 +22,7 @@ pub(super) struct Fault {
 const CALM_MS: std::ops::RangeInclusive<u64> = 2_000..=7_000;
 const DOWN_MS: std::ops::RangeInclusive<u64> = 300..=4_000;
 
-/// One in so many kills takes a second program down.
+/// One in this many kills takes a second program down.
 const PAIRS_ONE_IN: u32 = 5;
 
 /// The kills of these programs in a run of this length. Each program is killed once before any is

@@ -281,7 +281,7 @@ impl Hearers {
     }
 }
 
-/// Writes so many events of an order that does not exist, with a type that causes no mail or
+/// Writes this many events of an order that does not exist, with a type that causes no mail or
 /// invoice, in an open transaction.
 async fn written(
     ground: &Ground,

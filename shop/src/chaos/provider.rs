@@ -87,7 +87,7 @@ impl Provider {
         }
     }
 
-    /// Starts planned faults of requests, often enough that each of so many orders may meet one.
+    /// Starts planned faults of requests, often enough that each order of this number may meet one.
     /// The sandbox's faults depend on its cards, and the bank's on its files.
     pub(super) async fn begins_to_fail(&self, orders: usize) -> Result<(), ChaosError> {
         match self {

@@ -257,7 +257,7 @@ async fn strike(
 const STRIKE_LOOKS: Duration = Duration::from_millis(10);
 const STRIKE_LASTS: Duration = Duration::from_secs(1);
 
-/// Adds a new article with so many pieces to the shop.
+/// Adds a new article with this many pieces to the shop.
 async fn stocked(sku: &str, items: u32) -> Result<(), ChaosError> {
     let list = std::env::temp_dir().join(format!("{sku}.csv"));
     fs::write(&list, format!("sku,name,unit_price_gbp\n{sku},THE LAST OF ITS KIND,9.99\n"))?;

@@ -130,7 +130,8 @@ impl SinkStanding {
         self.refused.saturating_add(self.retried).saturating_add(self.behind)
     }
 
-    /// Whether it has handled at least so many messages, and its receiver has nothing left to get.
+    /// Whether it has handled at least this many messages, and its receiver has nothing left to
+    /// get.
     fn has_had(&self, at_least: i64) -> bool {
         let had = self.delivered.saturating_add(self.not_wanted);
         self.waiting == 0 && self.parked() == 0 && had >= at_least

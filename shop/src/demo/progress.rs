@@ -20,7 +20,7 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// The start of a run of so many orders.
+    /// Starts at zero of this many orders.
     pub(super) fn of(total: usize) -> Self {
         let total = u64::try_from(total).unwrap_or(u64::MAX);
         let bar = screen::is_watched().then(|| ProgressBar::new(total).with_style(style()));

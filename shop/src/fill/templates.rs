@@ -133,7 +133,7 @@ pub(super) struct Prices {
     pub(super) shipping: BTreeMap<String, (Decimal, Option<Decimal>)>,
 }
 
-/// Every course of every real order with at most so many lines.
+/// Every course of every real order with at most this many lines.
 pub(super) fn templates(prices: &Prices, lines_max: usize) -> Result<Vec<Template>, FillError> {
     let rates = prices.rates()?;
     let read = RetailOrders::read(None, SAMPLE_SIZE)?;

@@ -76,7 +76,7 @@ impl Shop {
         PgPoolOptions::new().max_connections(1).connect_lazy_with(self.options.clone())
     }
 
-    /// Processes so many orders for this invoice with new workers; returns the minimum cost. All
+    /// Processes this many orders for this invoice with new workers; returns the minimum cost. All
     /// connections except the observer's are closed when this returns.
     async fn carry(&mut self, invoice: &Invoice, orders: u64) -> Cost {
         let owner = self.owner();
@@ -166,7 +166,7 @@ impl Shop {
     }
 }
 
-/// The rows that each of so many orders has written.
+/// The rows that each of these orders has written.
 fn rows_each(before: &Rows, after: &Rows, orders: u64) -> BTreeMap<String, u64> {
     let written = after.iter().map(|(what, rows)| {
         let more = rows - before.get(what).copied().unwrap_or_default();

@@ -41,7 +41,7 @@ struct Product {
 }
 
 impl Invoice {
-    /// The invoice with so many lines.
+    /// The invoice with this many lines.
     pub fn of(lines: usize) -> Self {
         let (_, number) = INVOICES.into_iter().find(|(size, _)| *size == lines).unwrap();
         let mut invoices = ORDERS.lines().map(|line| serde_json::from_str::<Self>(line).unwrap());

@@ -11,7 +11,7 @@
 //! ```text
 //! matrix                              a slice: every fault at every point, and some of the cancels
 //! matrix --whole                      every fault at every point with a cancel at every moment
-//! matrix --orders 300 [--seed 42]     several faults to each of so many real orders, drawn by seed
+//! matrix --orders 300 [--seed 42]     several faults to each of 300 real orders, drawn by seed
 //! matrix --provider stripe            the calls to the payment provider, which is Stripe's counterpart
 //! matrix --provider bank-transfer     the slice, with customers who pay by transfer
 //! ```

@@ -60,6 +60,6 @@ pub fn deaths(points: &BTreeSet<Point>, whole: bool) -> Vec<Cell> {
     cells.collect()
 }
 
-/// A slice includes one in so many cancellations. Coprime to the number of ways and to periods of
+/// A slice includes one in this many cancellations. Coprime to the number of ways and to periods of
 /// the points, so that it covers all of them.
 const SLICE: usize = 7;

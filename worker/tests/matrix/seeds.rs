@@ -49,7 +49,7 @@ struct Fate {
     cancel: Option<Cancel>,
 }
 
-/// Runs so many real orders. Returns whether all of them ended without anything half done.
+/// Runs this many real orders. Returns whether all of them ended without anything half done.
 pub async fn run(shop: &Shop, orders: usize, seed: Option<u64>, manner: Manner) -> bool {
     let seed = seed.unwrap_or_else(|| fastrand::u64(..));
     println!("seed {seed}: {orders} real orders, up to three troubles each");

@@ -26,18 +26,18 @@ use tokio::sync::watch;
 pub enum Fault {
     /// A business rejection, without effect.
     Refused(Rejection),
-    /// Unavailable so many times, without effect.
+    /// Unavailable this many times, without effect.
     Unavailable(u32),
-    /// Takes effect, but the answer is lost, so many times.
+    /// Takes effect, but the answer is lost, this many times.
     AnswerLost(u32),
-    /// Takes effect, but a proxy returns an invalid answer, so many times. The party is retried for
-    /// minutes.
+    /// Takes effect, but a proxy returns an invalid answer, this many times. The party is retried
+    /// for minutes.
     InvalidAnswer(u32),
-    /// A bug, so many times, without effect.
+    /// A bug, this many times, without effect.
     Broken(u32),
-    /// Takes effect, and returns an undecodable answer, so many times.
+    /// Takes effect, and returns an undecodable answer, this many times.
     Garbled(u32),
-    /// Takes effect, and returns an answer larger than Temporal's limit, so many times.
+    /// Takes effect, and returns an answer larger than Temporal's limit, this many times.
     TooLarge(u32),
     /// One attempt takes ten times as long as usual.
     Slow,

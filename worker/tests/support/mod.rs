@@ -91,7 +91,7 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Waits until so many queues are served.
+    /// Waits until this many queues are served.
     pub async fn serve(&self, queues: usize) {
         let mut serving = self.serving.clone();
         let are_served = |serving: &BTreeMap<_, bool>| {
@@ -599,7 +599,7 @@ pub fn order_paid_by(token: &str) -> Order {
     order_of(2, token)
 }
 
-/// An order of so many lines of one piece each.
+/// An order of this many lines of one piece each.
 pub fn order_of(lines: usize, token: &str) -> Order {
     let articles = ARTICLES.iter().cycle().take(lines);
     let bought = |(sku, _, price): &(&str, _, &str)| {

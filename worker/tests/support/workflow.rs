@@ -23,7 +23,7 @@ pub async fn history(handle: &OrderHandle) -> History {
     History { events: handle.fetch_history(Default::default()).into_events().await.unwrap() }
 }
 
-/// Waits until the history has so many events of this type, using Temporal's long poll.
+/// Waits until the history has this many events of this type, using Temporal's long poll.
 pub async fn until_in_history(handle: &OrderHandle, wanted: EventType, times: usize) {
     let options = WorkflowFetchHistoryOptions::builder().wait_new_event(true).build();
     let mut events = handle.fetch_history(options);

@@ -77,7 +77,7 @@ impl Fault {
         }
     }
 
-    /// The steps of this fault, with so many starters.
+    /// The steps of this fault, with this many starters.
     pub(super) fn course(self, starters: usize) -> Course {
         let (mut members, mut afterwards) = (3, Vec::new());
         let starters = STARTERS.iter().take(starters);

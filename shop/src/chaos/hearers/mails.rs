@@ -13,7 +13,7 @@ use crate::chaos::{ChaosError, Ground};
 use crate::retail::RetailOrders;
 use crate::screen::say;
 
-/// The shop has addresses for the customers of so many orders.
+/// The shop has addresses for the customers of this many orders.
 const ORDERS: usize = 200;
 
 /// More mails than any run sends.
@@ -49,7 +49,7 @@ impl Notification {
         matches!(self.state.as_str(), "queued" | "sending")
     }
 
-    /// What is wrong, if the mail server has it so many times.
+    /// What is wrong, if the mail server has it this many times.
     fn complaint(&self, times: usize) -> Option<String> {
         let Self { message_id, state, is_at_most_once } = self;
         let is_well = match state.as_str() {
