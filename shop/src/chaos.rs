@@ -201,7 +201,7 @@ pub(crate) enum ChaosError {
     #[error("cannot write to the terminal or to a file, or run `ordersaga`")]
     Process(#[from] io::Error),
     /// A receiver's record cannot be read.
-    #[error("cannot see what {whom} has heard: {why}")]
+    #[error("cannot read what {whom} has received: {why}")]
     Unheard {
         /// Whose record.
         whom: &'static str,

@@ -47,7 +47,7 @@ pub(super) enum Standing {
 #[derive(Debug, thiserror::Error)]
 pub enum FactsError {
     /// The database does not answer, or not as expected.
-    #[error("reading what a notification tells")]
+    #[error("reading a notification's data")]
     Database(#[from] sqlx::Error),
     /// The subject is not on record, or in a form that this release does not know.
     #[error("what the notification tells of is not usable as the database has it")]
@@ -264,7 +264,7 @@ impl OrderRow {
     }
 
     /// The mail's content; `None` if the record is not readable.
-    #[expect(clippy::wildcard_enum_match_arm, reason = "few events have something to tell")]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "few events have data for a mail")]
     fn told(
         &self,
         order_id: Uuid,

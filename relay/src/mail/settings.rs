@@ -154,7 +154,7 @@ pub enum MailError {
     #[error("the order is not usable as the database has it")]
     Facts(#[from] FactsError),
     /// The order has no event for this mail.
-    #[error("nothing has happened to the order that the mail `{0}` tells of")]
+    #[error("the order has no event for the mail `{0}`")]
     NothingToTell(MailTemplate),
 }
 

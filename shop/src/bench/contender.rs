@@ -68,7 +68,7 @@ pub(crate) enum Spoiled {
     #[error("an order could not be put on record")]
     Record(#[from] sqlx::Error),
     /// Postgres does not report which of its processes serve the sandboxes.
-    #[error("the database does not tell whom it serves")]
+    #[error("the database does not list its connections")]
     Processes(#[source] sqlx::Error),
     /// An order was not shipped, so it did not cost what an order costs.
     #[error("order {workflow_id} was to be completed, and is {status}")]
