@@ -40,7 +40,7 @@ STRICT_MAILPIT_API_PORT = 8026
 # The SMTP credentials of a test run, used nowhere else.
 STRICT_MAILPIT_USER = "shop"
 STRICT_MAILPIT_PASSWORD = "takes-mails-of-tests-alone"
-# Belongs to nobody: Stripe's keys are longer.
+# Not a real key: Stripe's keys are longer.
 API_KEY = "sk_test_ordersaga"
 
 

@@ -1,4 +1,4 @@
-"""What the launcher promises, with real folders, sockets and processes.
+"""Tests of the launcher, with real folders, sockets and processes.
 
 Run with: python3 -m unittest discover embedded
 """
@@ -55,7 +55,7 @@ class Case(unittest.TestCase):
         scratch = tempfile.TemporaryDirectory()
         self.addCleanup(scratch.cleanup)
         self.folder = Path(scratch.name).resolve()
-        # What the launcher says is kept from the test's own output.
+        # The launcher's messages are kept out of the test's own output.
         self.said = (self.folder / "said").open("w+")
         self.addCleanup(self.said.close)
         redirected = redirect_stderr(self.said)
@@ -256,7 +256,7 @@ class SetBackTest(Case):
             (self.folder / name).mkdir()
         self.row = self.folder / "postgres" / "row"
         self.row.write_text("as it was")
-        # What psql is to do is kept, one script after another.
+        # Records the scripts given to psql, in order.
         scripts = self.folder / "scripts"
         psql = f'for last; do :; done; [ -f "$last" ] && cat "$last" >> {scripts}; exit 0'
         self.program("psql", psql)
@@ -573,7 +573,7 @@ class InvoicesTest(Case):
 
     def test_a_pdf_is_looked_at_beside_its_cii(self) -> None:
         cii = self.document("INV-000001-cii.xml", self.CII, "22.46")
-        # It is no text.
+        # It is not a text.
         pdf = invoices.Written(self.folder / "INV-000001.pdf", "pdf", "invoice", Decimal("22.46"))
         pdf.path.write_bytes(b"%PDF-1.7\n\xff")
         self.assertEqual(invoices.cii_of(pdf), cii.path.name)
@@ -610,7 +610,7 @@ class InvoicesTest(Case):
         self.assertEqual(invoices.sum_of(note, charge, refunds), Decimal("2.50"))
 
     def test_a_refund_that_comes_to_nothing_ends_the_run(self) -> None:
-        # Is pending at first, and has failed when asked for again.
+        # Pending at first, and failed at the next query.
         shown = "{\"number\": 1, \"state\": \"%s\"}"
         script = f'[ "$2" = create ] && echo \'{shown % "pending"}\' || echo \'{shown % "failed"}\''
         shop = self.program("ordersaga", script)
@@ -667,13 +667,13 @@ commodity 1000.00 GBP
 """
 
     def changed(self, text: str, change: Callable[[str], str]) -> list[str]:
-        """The lines that are new, without their spaces."""
+        """The added lines, without surrounding spaces."""
         before, after = text.splitlines(), change(text).splitlines()
         self.assertEqual(len(before), len(after))
         return [" ".join(new.split()) for old, new in zip(before, after) if new != old]
 
     def checker(self, script: str) -> books.Checker:
-        """A checker to which `good` are the books that are in order."""
+        """A checker that accepts only the books `good`."""
         command = f'for last; do :; done; good={self.folder / "good"}; {script}'
         return books.Checker("hledger", [str(self.program("check", command))], os.environ)
 
@@ -766,7 +766,7 @@ class CounterpartsTest(Case):
         self.tool = counterparts.GoTool("mock", "example.org/cmd/server", "v1.2.3", "server", "")
 
     def without_or_with(self, script: str | None) -> Path | None:
-        """What is fetched where `go` is this script, or is not there."""
+        """The tools fetched if `go` is this script, or is missing."""
         if script is not None:
             self.program("go", script)
         with mock.patch.dict(os.environ, PATH=f"{self.folder / 'bin'}:/usr/bin:/bin"):
@@ -880,8 +880,8 @@ class CounterpartsTest(Case):
     def mailed(
         self, mailpit: Path | None, fetched: dict[str, Any]
     ) -> tuple[stack.Stack, list[Service]]:
-        """A demo that was to have a mail server, although one of somebody's was set; and what it has
-        launched."""
+        """A demo that needs a mail server, although the environment names another one; and the
+        services it has launched."""
         foreign = {"MAIL_SERVER": "mail.example.org:25", "MAIL_USER": "shop"}
         begun = stack.Stack("demo", self.folder, signals, self.services(), env=foreign)
         with (
@@ -899,7 +899,7 @@ class CounterpartsTest(Case):
         self.assertIn("ORDERSAGA_MAILPIT_URL", shown.env)
         taken, (server,) = self.mailed(None, {"return_value": self.folder})
         self.assertEqual(server.name, "mail-server")
-        # Without a port to pass mails on to, no answer is lost.
+        # Without a port to forward mails to, no answer is dropped.
         self.assertEqual(len(server.command), 3)
         self.assertNotIn("ORDERSAGA_MAILPIT_URL", taken.env)
         for begun in (shown, taken):
@@ -950,7 +950,7 @@ class CounterpartsTest(Case):
         self.assertEqual((asked.counterparts, asked.provider), ((), "bank-transfer"))
 
     def tortured(self, provider: str, env: dict[str, str] | None = None) -> dict[str, str]:
-        """What the programs are told that are tortured while this provider takes the money."""
+        """The environment of programs in chaos tests with this payment provider."""
         begun = stack.Stack(
             "chaos", self.folder, signals, self.services(), provider=provider, env=dict(env or {})
         )
@@ -998,7 +998,7 @@ class CounterpartsTest(Case):
     def started(
         self, *arguments: str, there: bool = False, env: dict[str, str] | None = None
     ) -> stack.Stack:
-        """A stack whose counterpart of Stripe was to be started, where it can be had or cannot."""
+        """A stack that starts Stripe's counterpart, which is available or not."""
         asked = stack.parse([*arguments, "--", "true"])
         begun = stack.Stack(
             asked.command,
