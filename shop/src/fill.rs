@@ -158,8 +158,8 @@ pub(crate) async fn run(fill: &Fill) -> Result<(), FillError> {
 
 /// Writes the missing part of the extent, and returns the number of orders written.
 ///
-/// **Errors.** [`FillError::NotFresh`] before anything is written. **Repeats.** Continues after the
-/// last committed batch.
+/// **Errors.** [`FillError::NotFresh`] before anything is written.
+/// **Repeats.** Continues after the last committed batch.
 pub(crate) async fn filled(pool: &PgPool, extent: Extent) -> Result<i64, FillError> {
     let (there, others) = orders_there(pool).await?;
     if others > 0 && !extent.is_beside_others {
