@@ -189,7 +189,7 @@ impl Reader {
         let (pool, name, reader) = (&self.pool, &self.name, self.process);
         let recorded = progress::record(pool, name, reader, page, &judged.fates, failure).await?;
         if recorded.len() < page.shards.len() {
-            info!(sink = %name, "other processes have taken over shards, and redeliver their messages");
+            info!(sink = %name, "other processes have taken over shards and redeliver them");
         }
         Ok(recorded)
     }
@@ -247,7 +247,7 @@ impl Reader {
             }
             DatabaseFault::Broken => {
                 telemetry::breach();
-                error!(sink = %self.name, error = chain(error), "the sink's progress cannot be read");
+                error!(sink = %self.name, error = chain(error), "the sink's progress is unreadable");
             }
         }
     }

@@ -147,7 +147,7 @@ async fn renewed<P>(
             }
             Some(ended) = finishing.next() => ended.map_err(stopped)?,
             () = polls.wear.out() => {
-                info!(queue = queue.name(), "the worker has reached its limit of activities: a new one replaces it");
+                info!(queue = queue.name(), "the worker is worn: a new one replaces it");
                 (polls.shut_down)();
                 finishing.push(mem::replace(&mut polls, make()?).ended);
             }

@@ -331,7 +331,7 @@ impl Kafka {
         match overheard.heard() {
             Some((code, reason)) => format!("{} ({reason})", explained(code, &self.topic(message))),
             None => format!(
-                "Kafka has not acknowledged it in time: check whether each partition of topic {} has a \
+                "Kafka has not acknowledged it in time: check that each partition of topic {} has a \
                  leader, and enough replicas in sync",
                 self.topic(message)
             ),

@@ -235,10 +235,7 @@ pub(super) async fn take_sends(
     let gone = rows.extract_if(.., |row| row.id.is_none() && !row.is_trial);
     let gone: Vec<_> = gone.map(|row| row.send_id).collect();
     if !gone.is_empty() {
-        tracing::warn!(
-            messages = gone.len(),
-            "the outbox no longer has these messages: they are not sent"
-        );
+        tracing::warn!(messages = gone.len(), "the outbox no longer has them: they are not sent");
         end_sends(db, &gone).await?;
     }
     let sends = rows.into_iter().map(|row| {
