@@ -30,15 +30,16 @@ impl DatabaseArgs {
     }
 
     const fn limited(&self) -> PoolSettings {
-        // Within the ten seconds of a patient attempt: one that is given up leaves no statement
-        // behind that keeps its connection.
+        // Below the ten seconds of a patient attempt, so that an abandoned attempt leaves no
+        // statement running on its connection.
         let statement_timeout = Some(Duration::from_secs(8));
-        // Within the three seconds of a quick try: what is locked for longer is tried again.
+        // Below the three seconds of a quick attempt: after a longer lock wait, the step is
+        // retried.
         let lock_timeout = Some(Duration::from_secs(1));
         PoolSettings { statement_timeout, lock_timeout, ..self.unlimited() }
     }
 
-    /// A pool for what reads the whole database, and may take as long as that takes.
+    /// A pool for commands that read the whole database, without time limits.
     pub fn unlimited_pool(&self) -> Result<PgPool, BadUrl> {
         self.unlimited().lazy(&self.database_url)
     }
@@ -47,17 +48,19 @@ impl DatabaseArgs {
         PoolSettings {
             program: "ordersaga-worker",
             connections: self.worker_database_connections,
-            // A step's quick try has three seconds; what waits longer is better tried again.
+            // A quick attempt has three seconds; if no connection is free by then, the step is
+            // better retried.
             acquire_timeout: Duration::from_secs(3),
             statement_timeout: None,
             lock_timeout: None,
-            // A step that meets a connection which has gone is tried again, as for a party that is away.
+            // A step that gets a dead connection is retried, as for an unavailable party.
             test_before_acquire: false,
         }
     }
 }
 
-/// What every order needs. The tests, which run with the worker's rights alone, show the rest.
+/// The rights that every order needs. The tests run with only the worker's rights and cover the
+/// rest.
 const RIGHTS: &[Right] = &[
     Right { privilege: Privilege::Update, object: "orders.orders" },
     Right { privilege: Privilege::Insert, object: "orders.order_events" },
@@ -83,14 +86,14 @@ const RIGHTS: &[Right] = &[
     Right { privilege: Privilege::Execute, object: "payments.record_outside_refund" },
 ];
 
-/// Whether the worker can work with the database.
+/// Checks whether the worker can work with the database.
 #[must_use]
 pub fn schema_gate() -> SchemaGate {
     SchemaGate::new(RIGHTS)
 }
 
-/// Passes the gate after a connection made for this check alone: its error says what is wrong,
-/// where the pool would only report a timeout.
+/// Checks the gate on a dedicated connection: its error says what is wrong, whereas the pool would
+/// only report a timeout.
 pub async fn reach(pool: &PgPool, gate: &SchemaGate) -> Result<SchemaState, SchemaFault> {
     let options = pool.connect_options();
     options.connect().await?.close().await?;

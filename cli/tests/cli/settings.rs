@@ -137,7 +137,7 @@ fn settings_that_cannot_be_used_are_told_without_their_secrets() {
         2 error: the following required arguments were not provided: --migrate-database-url <MIGRATE_DATABASE_URL>
         2 ordersaga: the owner's database URL: it is not of the form postgres://user:password@host:port/name
         2 ordersaga: DATABASE_URL: it is not of the form postgres://user:password@host:port/name
-        2 error: invalid value '6_0' for '--cost-percent <COST_PERCENT>': a share is written in digits, with a point between them if need be
+        2 error: invalid value '6_0' for '--cost-percent <COST_PERCENT>': a percentage is written in digits, with a decimal point if needed
         2 ordersaga: set ORDERSAGA_TOKEN, or ORDERSAGA_CLIENT_ID and ORDERSAGA_CLIENT_SECRET
         2 error: invalid value 'forget' for '<DECISION>' [possible values: retry, skip, accept-as-done]
         2 error: invalid value '85123A' for '--line <SKU=QUANTITY>': an article and how many pieces of it, such as 85123A=2

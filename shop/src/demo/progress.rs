@@ -1,4 +1,4 @@
-//! How far the demo has come: a moving bar for a person, plain lines for a log.
+//! The demo's progress: a progress bar on a terminal, plain lines in a log.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,7 +10,7 @@ use crate::latency::{per_second, rounded};
 use crate::ordersaga::Order;
 use crate::screen;
 
-/// How many orders are placed and how many have ended.
+/// The number of orders placed and ended.
 #[derive(Debug)]
 pub(super) struct Progress {
     total: u64,
@@ -24,7 +24,7 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// None of so many yet.
+    /// Starts at zero of this many orders.
     pub(super) fn of(total: usize, launched_at: Option<u64>) -> Self {
         let total = u64::try_from(total).unwrap_or(u64::MAX);
         let bar = screen::is_watched().then(|| ProgressBar::new(total).with_style(style()));
@@ -35,13 +35,13 @@ impl Progress {
         Self { total, placed, ended, began, launched_at, has_shipped, bar }
     }
 
-    /// One more is placed.
+    /// Counts a placed order.
     pub(super) fn placed(&self) {
         self.placed.fetch_add(1, Ordering::Relaxed);
         self.show();
     }
 
-    /// One more has ended.
+    /// Counts an ended order.
     pub(super) fn ended(&self, order: &Order) {
         self.ended.fetch_add(1, Ordering::Relaxed);
         if order.is_completed() && !self.has_shipped.swap(true, Ordering::Relaxed) {
@@ -61,7 +61,7 @@ impl Progress {
         }
     }
 
-    /// Does the work; where there is no bar, a line tells how far it is every few seconds.
+    /// Runs the work; without a bar, prints the progress every few seconds.
     pub(super) async fn shown_while<T>(&self, work: impl Future<Output = T>) -> T {
         let mut every = tokio::time::interval(LINE_INTERVAL);
         every.tick().await;
@@ -74,7 +74,7 @@ impl Progress {
         }
     }
 
-    /// Takes the bar off the screen.
+    /// Removes the bar.
     pub(super) fn finish(&self) {
         match &self.bar {
             Some(bar) => bar.finish_and_clear(),
@@ -91,7 +91,7 @@ impl Progress {
 
     fn line(&self) {
         if self.bar.is_none() {
-            // A log that cannot be written to must not stop the orders.
+            // A log that cannot be written must not stop the orders.
             drop(screen::say(self.text()));
         }
     }
